@@ -1,0 +1,161 @@
+"""Samplers and pruners by name: Optuna's classes under the field's names, with their options checked before use.
+
+A sampler is built anew for each trial, seeded by the study's seed and the trial's number: what it proposes depends on
+these and on the trials before, never on which worker asks or how often it was restarted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
+
+from hpo.errors import HpoError, LoadError, SpecError, nearest
+from hpo.loading import load_class
+from hpo.space import SearchSpace
+from hpo.spec import AlgorithmSpec, StudySpec
+
+# Our names for options, and Optuna's; an epoch is a resource there.
+HALVING = {"eta": "reduction_factor", "min_epochs": "min_resource", "max_epochs": "max_resource"}
+ASHA = {"reduction_factor": 3, "min_resource": 3}
+
+SamplerFactory = Callable[[int], optuna.samplers.BaseSampler]
+
+
+def derive_seed(*parts: object) -> int:
+    """A seed of 32 bits from what identifies a thing: (study seed, trial number, purpose)."""
+    text = "/".join(map(str, parts))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+
+
+class _SobolPoint(optuna.samplers.QMCSampler):
+    """The point of the sequence that belongs to one trial's number.
+
+    Optuna counts the points in the store, which workers that ask at once get wrong; numbers are exact.
+    """
+
+    def __init__(self, number: int, **options: Any) -> None:
+        super().__init__(warn_asynchronous_seeding=False, warn_independent_sampling=False, **options)
+        self._number = number
+
+    def _find_sample_id(self, study: optuna.Study, search_space: dict[str, BaseDistribution]) -> int:
+        return self._number
+
+
+@dataclass(frozen=True)
+class _Known:
+    """One algorithm: Optuna's class, what our option names mean there, and our defaults."""
+
+    cls: type[Any]
+    renamed: Mapping[str, str]
+    defaults: Mapping[str, Any]
+
+
+SAMPLERS: dict[str, _Known] = {
+    "tpe": _Known(optuna.samplers.TPESampler, {}, {}),
+    "random": _Known(optuna.samplers.RandomSampler, {}, {}),
+    "grid": _Known(optuna.samplers.RandomSampler, {}, {}),
+    "qmc": _Known(optuna.samplers.QMCSampler, {}, {"scramble": True}),
+    "gp": _Known(optuna.samplers.GPSampler, {}, {"warn_independent_sampling": False}),
+    "nsga2": _Known(optuna.samplers.NSGAIISampler, {}, {}),
+}
+PRUNERS: dict[str, _Known] = {
+    "asha": _Known(optuna.pruners.SuccessiveHalvingPruner, HALVING, ASHA),
+    "median": _Known(optuna.pruners.MedianPruner, {}, {}),
+    "percentile": _Known(optuna.pruners.PercentilePruner, {}, {}),
+    "hyperband": _Known(optuna.pruners.HyperbandPruner, HALVING, {"min_resource": 3, "reduction_factor": 3}),
+    "threshold": _Known(optuna.pruners.ThresholdPruner, {}, {}),
+    "patient": _Known(optuna.pruners.PatientPruner, {}, {"wrapped_pruner": None}),
+    "none": _Known(optuna.pruners.NopPruner, {}, {}),
+}
+
+
+def sampler_factory(spec: StudySpec, space: SearchSpace, project: Path) -> SamplerFactory:
+    """A function of the trial's number that gives the sampler for that trial.
+
+    Raises:
+        SpecError: an unknown name or option, or a value that the sampler refuses.
+    """
+    chosen = spec.sampler
+    cls, options = _resolve(chosen, SAMPLERS, "sampler", project)
+    seed = options.pop("seed", spec.seed)
+    if "seed" not in inspect.signature(cls).parameters:
+        made = _make(cls, options, "sampler")
+        return lambda _: made
+    if chosen.name == "qmc":
+        return lambda number: _quietly(lambda: _SobolPoint(number, seed=seed, **options))
+    if chosen.name == "tpe" and any(parameter.when for parameter in space.values()):
+        # Samples jointly inside conditional branches; otherwise a conditional parameter is sampled on its own.
+        options = {"multivariate": True, "group": True} | options
+    _make(cls, options | {"seed": seed}, "sampler")
+    return lambda number: _make(cls, options | {"seed": derive_seed(seed, number, "sampler")}, "sampler")
+
+
+def make_pruner(spec: StudySpec, project: Path) -> optuna.pruners.BasePruner:
+    """The study's pruner.
+
+    Raises:
+        SpecError: an unknown name or option, or a value that the pruner refuses.
+    """
+    cls, options = _resolve(spec.pruner, PRUNERS, "pruner", project)
+    if cls is optuna.pruners.HyperbandPruner:
+        # 'auto' would be estimated by each worker on its own.
+        options = {"max_resource": spec.max_epochs} | options
+    if cls is optuna.pruners.PatientPruner and isinstance(options["wrapped_pruner"], str):
+        inner = AlgorithmSpec(name=options["wrapped_pruner"])
+        options["wrapped_pruner"] = make_pruner(spec.model_copy(update={"pruner": inner}), project)
+    pruner: optuna.pruners.BasePruner = _make(cls, options, "pruner")
+    return pruner
+
+
+def _resolve(
+    chosen: AlgorithmSpec, known: Mapping[str, _Known], what: str, project: Path
+) -> tuple[type[Any], dict[str, Any]]:
+    """The class and its options under its own names, all of them known to its signature."""
+    if chosen.label is not None:
+        entry = _Known(load_class(chosen.label, project), {}, {})
+        base = optuna.samplers.BaseSampler if what == "sampler" else optuna.pruners.BasePruner
+        if not issubclass(entry.cls, base):
+            raise LoadError(f"{what}: {chosen.label} is no optuna {base.__name__}")
+    elif chosen.name in known:
+        entry = known[chosen.name]
+    else:
+        name = str(chosen.name)
+        raise SpecError(f"{what}: '{name}' is not known{nearest(name, known) or '.'} Known: {', '.join(known)}")
+    taken = list(inspect.signature(entry.cls).parameters)
+    ours = {theirs: name for name, theirs in entry.renamed.items() if theirs in taken}
+    options = dict(entry.defaults)
+    for name, value in chosen.options.items():
+        target = entry.renamed.get(name, name)
+        if target not in taken:
+            offered = [ours.get(parameter, parameter) for parameter in taken]
+            raise SpecError(
+                f"{what}: {chosen.name or chosen.label} has no option '{name}'{nearest(name, offered) or '.'} "
+                f"It has {', '.join(offered) or 'none'}"
+            )
+        options[target] = value
+    return entry.cls, options
+
+
+def _make(cls: type[Any], options: Mapping[str, Any], what: str) -> Any:
+    try:
+        return _quietly(lambda: cls(**options))
+    except HpoError:
+        raise
+    except Exception as error:
+        shown = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        raise SpecError(f"{what}: {cls.__name__}({shown}): {error}") from error
+
+
+def _quietly(make: Callable[[], Any]) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return make()

@@ -1,0 +1,112 @@
+"""One JSON object a line over a Unix socket, between a worker and the processes that it starts.
+
+A message may carry an open file descriptor (the socket of a process that is to be forked). The worker's end never
+blocks in a read, so that a process which stopped in the middle of a line cannot hold up the others.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+from collections import deque
+from typing import Any
+
+Message = dict[str, Any]
+
+# One request of the kernel; a longer line simply takes several.
+CHUNK_BYTES = 1 << 16
+DESCRIPTOR_SPACE = socket.CMSG_SPACE(16 * array.array("i").itemsize)
+
+
+class ChannelClosed(Exception):
+    """The other end is gone."""
+
+
+class Channel:
+    """One end of a connected pair: `send` writes a message, `receive` or `receive_ready` read them in order."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+        self._buffer = bytearray()
+        self._messages: deque[Message] = deque()
+        self._descriptors: deque[int] = deque()
+
+    @staticmethod
+    def pair() -> tuple[Channel, socket.socket]:
+        """Our end, and the socket to hand to the other process."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        return Channel(ours), theirs
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, message: Message, *, descriptor: int | None = None) -> None:
+        """Write one message.
+
+        Raises:
+            ChannelClosed: the other end is gone.
+        """
+        line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+        try:
+            if descriptor is not None:
+                sent = socket.send_fds(self._socket, [line], [descriptor])
+                line = line[sent:]
+            self._socket.sendall(line)
+        except (BrokenPipeError, ConnectionResetError, OSError) as error:
+            raise ChannelClosed from error
+
+    def receive(self) -> Message:
+        """The next message; waits for it.
+
+        Raises:
+            ChannelClosed: the other end is gone and has said all that it had to say.
+        """
+        while not self._messages:
+            self._read(0)
+        return self._messages.popleft()
+
+    def receive_ready(self) -> tuple[list[Message], bool]:
+        """Whatever has arrived, without waiting, and whether the other end is still there."""
+        is_open = True
+        try:
+            while True:
+                self._read(socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            pass
+        except ChannelClosed:
+            is_open = False
+        messages = list(self._messages)
+        self._messages.clear()
+        return messages, is_open
+
+    def take_descriptor(self) -> int:
+        """The descriptor that came with the earliest message which carried one."""
+        return self._descriptors.popleft()
+
+    def close(self) -> None:
+        self._socket.close()
+        while self._descriptors:
+            os.close(self._descriptors.popleft())
+
+    def _read(self, flags: int) -> None:
+        try:
+            # socket.recv_fds forgets the flags in Python 3.11
+            data, ancillary, _, _ = self._socket.recvmsg(CHUNK_BYTES, DESCRIPTOR_SPACE, flags)
+        except (ConnectionResetError, BrokenPipeError) as error:
+            raise ChannelClosed from error
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise ChannelClosed from error
+        for level, kind, payload in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                self._descriptors.extend(array.array("i", payload[: len(payload) // 4 * 4]))
+        if not data:
+            raise ChannelClosed
+        self._buffer += data
+        *lines, rest = self._buffer.split(b"\n")
+        if lines:
+            self._buffer = bytearray(rest)
+            self._messages.extend(json.loads(line) for line in lines)

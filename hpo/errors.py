@@ -1,0 +1,45 @@
+"""The errors that we raise on purpose: each is a message for the person who can mend the cause.
+
+    HpoError
+    ├── SpecError      a study file, an option or a search space says something that cannot be
+    ├── LoadError      a model or data module cannot be imported or is of the wrong kind
+    ├── StoreError     the store is absent, unreachable, of another schema, or contradicts the request
+    └── RunError       the run itself failed, although what was asked for was right
+
+The command line prints the message without a traceback and exits with `exit_code`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HpoError(Exception):
+    """Something that the user can understand and, unless it is a RunError, can mend."""
+
+    exit_code = 2
+
+
+class SpecError(HpoError):
+    """A study file, an option or a search space says something that cannot be."""
+
+
+class LoadError(HpoError):
+    """A model or data module cannot be imported, or is not what it should be."""
+
+
+class StoreError(HpoError):
+    """The store is absent, unreachable, of another schema, or holds something else than asked for."""
+
+
+class RunError(HpoError):
+    """The run failed: the same five failures in a row, a server that does not start."""
+
+    exit_code = 1
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint such as `, did you mean 'epochs'?`, or an empty string when nothing known is near."""
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f", did you mean '{matches[0]}'?" if matches else ""

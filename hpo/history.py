@@ -1,0 +1,204 @@
+"""The study's trials in memory, as Optuna's samplers and pruners see them: they propose and judge without the store.
+
+Optuna's own InMemoryStorage holds them. `sync` brings in what other workers did since the last time; what this worker
+samples or reports happens here first and is written to the store in one transaction by `hpo.queue`.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import optuna
+from optuna.distributions import distribution_to_json, json_to_distribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy import or_, select
+
+from hpo.algorithms import SamplerFactory
+from hpo.space import SearchSpace
+from hpo.store import Store
+from hpo.store.tables import (
+    trial_intermediate_values,
+    trial_params,
+    trial_system_attributes,
+    trial_values,
+    trials,
+)
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+_INFINITE = {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("nan")}
+
+
+class History:
+    """One study's trials, for one worker.
+
+    Args:
+        direction: maximize or minimize.
+        samplers: gives the sampler for a trial's number.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        study_id: int,
+        *,
+        name: str,
+        direction: str,
+        samplers: SamplerFactory,
+        pruner: optuna.pruners.BasePruner,
+    ) -> None:
+        self._store = store
+        self._study_id = study_id
+        self._samplers = samplers
+        self._study = optuna.create_study(
+            storage=optuna.storages.InMemoryStorage(), study_name=name, direction=direction, pruner=pruner
+        )
+        self._memory = self._study._storage
+        self._known = 0  # trials are numbered without gaps, so this is also the next number
+        self._others: dict[int, int] = {}  # unfinished trials of other workers: store's id -> number
+        self._ours: set[int] = set()  # numbers of the trials that this worker trains: memory is ahead of the store
+
+    def sync(self) -> None:
+        """Bring in what other workers have done."""
+        for trial_id, frozen in self._changed():
+            number = frozen.number
+            if number in self._ours:
+                continue
+            if number >= self._known:
+                self._memory.create_new_trial(self._study._study_id, template_trial=frozen)
+                self._known = number + 1
+            else:
+                self._update(number, frozen)
+            if frozen.state.is_finished():
+                self._others.pop(trial_id, None)
+            else:
+                self._others[trial_id] = number
+
+    def adopt(self, number: int) -> None:
+        """From now on this worker trains the trial."""
+        self._ours.add(number)
+        self._others = {trial_id: other for trial_id, other in self._others.items() if other != number}
+        if self._memory.get_trial(number).state == TrialState.WAITING:
+            self._memory.set_trial_state_values(number, TrialState.RUNNING)
+
+    def release(self, trial_id: int, number: int) -> None:
+        """The trial is no longer ours and not ended: another attempt will go on with it."""
+        self._ours.discard(number)
+        self._others[trial_id] = number
+
+    def suggest(self, number: int, space: SearchSpace, *, point: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Sample the trial's active parameters.
+
+        Args:
+            point: values to take instead of sampling, such as the defaults.
+        """
+        if point is not None and "fixed_params" not in self._memory.get_trial(number).system_attrs:
+            self._memory.set_trial_system_attr(number, "fixed_params", dict(point))
+        self._study.sampler = self._samplers(number)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return space.suggest(optuna.trial.Trial(self._study, number))
+
+    def params_to_store(self, number: int) -> dict[str, tuple[float, str]]:
+        """By name, the trial's values and distributions as Optuna's tables hold them."""
+        frozen = self._memory.get_trial(number)
+        return {
+            name: (frozen.distributions[name].to_internal_repr(value), distribution_to_json(frozen.distributions[name]))
+            for name, value in frozen.params.items()
+        }
+
+    def report(self, number: int, epoch: int, value: float) -> tuple[bool, dict[str, Any]]:
+        """Take in the objective after an epoch; whether to prune, and what the pruner wrote down for others to see."""
+        before = self._memory.get_trial(number).system_attrs
+        self._memory.set_trial_intermediate_value(number, epoch, value)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            is_hopeless = bool(self._study.pruner.prune(self._study, self._memory.get_trial(number)))
+        after = self._memory.get_trial(number).system_attrs
+        return is_hopeless, {key: item for key, item in after.items() if before.get(key) != item}
+
+    def curve(self, number: int) -> dict[int, float]:
+        """The objective after each epoch, by epoch."""
+        return dict(self._memory.get_trial(number).intermediate_values)
+
+    def system_attributes(self, number: int) -> dict[str, Any]:
+        return dict(self._memory.get_trial(number).system_attrs)
+
+    def end(self, number: int, state: TrialState, value: float | None) -> None:
+        """The trial is over."""
+        values = None if value is None else [value]
+        self._samplers(number).after_trial(self._study, self._memory.get_trial(number), state, values)
+        self._memory.set_trial_state_values(number, state, values)
+        self._ours.discard(number)
+
+    def _update(self, number: int, frozen: FrozenTrial) -> None:
+        """Bring a trial that we knew unfinished up to date."""
+        known = self._memory.get_trial(number)
+        if known.state == TrialState.WAITING and frozen.state != TrialState.WAITING:
+            self._memory.set_trial_state_values(number, TrialState.RUNNING)
+        for name, value in frozen.params.items():
+            if name not in known.params:
+                distribution = frozen.distributions[name]
+                self._memory.set_trial_param(number, name, distribution.to_internal_repr(value), distribution)
+        for epoch, value in frozen.intermediate_values.items():
+            self._memory.set_trial_intermediate_value(number, epoch, value)
+        for key, item in frozen.system_attrs.items():
+            self._memory.set_trial_system_attr(number, key, item)
+        if frozen.state.is_finished():
+            self._memory.set_trial_state_values(number, frozen.state, frozen.values)
+
+    def _changed(self) -> list[tuple[int, FrozenTrial]]:
+        """(store's id, trial) of the trials that are new or were unfinished, by number."""
+        is_wanted = or_(trials.c.number >= self._known, trials.c.trial_id.in_(list(self._others)))
+        chosen = select(trials.c.trial_id).where(trials.c.study_id == self._study_id, is_wanted)
+        with self._store.read() as connection:
+            rows = connection.execute(
+                select(trials).where(trials.c.study_id == self._study_id, is_wanted).order_by(trials.c.number)
+            ).all()
+            if not rows:
+                return []
+            params, values, curves, attributes = (
+                _by_trial(connection.execute(select(table).where(table.c.trial_id.in_(chosen))))
+                for table in (trial_params, trial_values, trial_intermediate_values, trial_system_attributes)
+            )
+        return [
+            (row.trial_id, _frozen(row, *(part[row.trial_id] for part in (params, values, curves, attributes))))
+            for row in rows
+        ]
+
+
+def _frozen(row: Any, params: list[Any], values: list[Any], curve: list[Any], attributes: list[Any]) -> FrozenTrial:
+    distributions = {p.param_name: json_to_distribution(p.distribution_json) for p in params}
+    trial = create_trial(
+        state=TrialState.RUNNING,
+        params={p.param_name: distributions[p.param_name].to_external_repr(p.param_value) for p in params},
+        distributions=distributions,
+        system_attrs={a.key: json.loads(a.value_json) for a in attributes},
+        intermediate_values={
+            c.step: _number(c.intermediate_value, c.intermediate_value_type) for c in curve
+        },
+    )
+    trial.number = row.number
+    trial.state = TrialState[row.state]
+    if values:
+        trial.values = [_number(v.value, v.value_type) for v in sorted(values, key=lambda v: v.objective)]
+    trial.datetime_start = row.datetime_start
+    trial.datetime_complete = row.datetime_complete
+    return trial
+
+
+def _number(value: float | None, kind: str) -> float:
+    return _INFINITE[kind] if value is None else value
+
+
+def _by_trial(rows: Iterable[Any]) -> dict[int, list[Any]]:
+    found: dict[int, list[Any]] = defaultdict(list)
+    for row in rows:
+        found[row.trial_id].append(row)
+    return found
+
+

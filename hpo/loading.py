@@ -1,0 +1,69 @@
+"""Importing what a study names, `package.module:Class`, from a project folder: the one place that touches sys.path."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from hpo.errors import LoadError, nearest
+
+
+def load_class(label: str, project: Path) -> type[Any]:
+    """The class that `label` names, looked up first in `project`, then among the installed packages.
+
+    Raises:
+        LoadError: the label is malformed, the module cannot be found or fails to import, or has no such class.
+    """
+    module_name, colon, class_name = label.partition(":")
+    if not colon or not module_name or not class_name.isidentifier():
+        raise LoadError(f"'{label}' does not name a class: write it as package.module:Class")
+    folder = str(project.resolve())
+    if folder in sys.path:
+        sys.path.remove(folder)
+    sys.path.insert(0, folder)
+    importlib.invalidate_caches()
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module_name == error.name or module_name.startswith(error.name + ".")):
+            raise LoadError(f"{label}: importing {module_name} failed: {error}{_innermost(error)}") from error
+        raise LoadError(
+            f"{label}: there is no module '{error.name}'. Searched {folder}, which holds {_importable(project)}, "
+            "and the installed packages. Another project folder is given with --project."
+        ) from error
+    except Exception as error:
+        name = type(error).__name__
+        raise LoadError(f"{label}: importing {module_name} failed: {name}: {error}{_innermost(error)}") from error
+    found = getattr(module, class_name, None)
+    if not isinstance(found, type):
+        classes = [name for name, value in vars(module).items() if _is_own_class(value, module_name)]
+        raise LoadError(
+            f"{label}: {module_name} ({module.__file__}) has no class '{class_name}'"
+            f"{nearest(class_name, classes)} It has {', '.join(classes) or 'no classes of its own'}."
+        )
+    return found
+
+
+def _is_own_class(value: object, module_name: str) -> bool:
+    return isinstance(value, type) and value.__module__ == module_name and not value.__name__.startswith("_")
+
+
+def _importable(project: Path) -> str:
+    """The names in a folder that could be imported, for the message that says what was found instead."""
+    if not project.is_dir():
+        return "nothing: the folder does not exist"
+    entries = sorted(project.iterdir())
+    names = [f"{entry.name}/" for entry in entries if entry.is_dir() and any(entry.glob("*.py"))]
+    names += [entry.name for entry in entries if entry.suffix == ".py"]
+    return ", ".join(names[:12]) + (", ..." if len(names) > 12 else "") if names else "no Python files"
+
+
+def _innermost(error: BaseException) -> str:
+    """Where it happened: ` (models/cnn.py, line 12)`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, SyntaxError):
+        return f" ({error.filename}, line {error.lineno})"
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""

@@ -1,0 +1,94 @@
+"""Before the first trial: import the study's classes, resolve its space, and try one batch, so that mistakes show now."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpo.algorithms import derive_seed, make_pruner, sampler_factory
+from hpo.channel import ChannelClosed
+from hpo.definition import Definition, resolve
+from hpo.devices import Slot
+from hpo.errors import SpecError
+from hpo.grid import check_grid
+from hpo.processes import ForkServer, study_job
+from hpo.spec import StudySpec
+from hpo.studyfile import Source
+from hpo.studyrun import trial_jobs
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What one batch through the default configuration showed.
+
+    Attributes:
+        metrics: names that the model logs.
+        parameters: of the model.
+        seconds: from the start of the process to the end of the batch.
+    """
+
+    metrics: tuple[str, ...]
+    parameters: int
+    seconds: float
+
+
+def define(spec: StudySpec, source: Source, *, server: ForkServer, project: Path) -> tuple[Definition, ForkServer]:
+    """Resolve the study against its classes; also the server that has them imported.
+
+    Raises:
+        HpoError: a class that cannot be imported, a name that nothing claims, an option that is not known, ...
+    """
+    job = study_job(project, {"model": spec.model.label, "data": spec.data.label})
+    study_server, classes = server.serve_study(job)
+    definition = resolve(spec, classes, source)
+    try:
+        sampler_factory(spec, definition.space, project)
+        make_pruner(spec, project)
+        if spec.sampler.name == "grid":
+            check_grid(definition.space)
+    except SpecError as error:
+        key = str(error).partition(":")[0]
+        raise source.error([((key,), str(error).removeprefix(f"{key}: "))]) from error
+    return definition, study_server
+
+
+def try_one_batch(definition: Definition, source: Source, *, server: ForkServer, project: Path, slot: Slot) -> Probe:
+    """Train and validate the default configuration on one batch.
+
+    Raises:
+        SpecError: it fails, or the objective's metric is not among what the model logs.
+    """
+    started = time.monotonic()
+    params = definition.space.defaults()
+    spec = definition.spec
+    config: Mapping[str, Any] = {
+        "model": {"class": spec.model.label, **definition.arguments("model", params)},
+        "data": {"class": spec.data.label, **definition.arguments("data", params)},
+        "epochs": 1,
+        "seed": derive_seed(spec.seed, 0, "trial"),
+    }
+    one_rank = dataclasses.replace(slot, ranks=1, devices=slot.devices[:1])
+    [job] = trial_jobs(definition, config, trial=0, slot=one_rank, project=project, directory=None, batches=1)
+    process = server.fork(job)
+    parameters = 0
+    try:
+        while True:
+            message = process.channel.receive()
+            if message["kind"] == "started":
+                parameters = message["parameters"]
+            elif message["kind"] == "failed":
+                text = message["error"].strip()
+                where = ("objective",) if message["cause"] == "error: SpecError" else ("model",)
+                raise source.error([(where, text if where == ("objective",) else f"one batch failed:\n{text}")])
+            elif message["kind"] == "epoch":
+                return Probe(tuple(sorted(message["metrics"])), parameters, time.monotonic() - started)
+    except ChannelClosed as error:
+        server.poll()
+        raise SpecError(f"{spec.model.label}: the process that tried one batch ended without a word") from error
+    finally:
+        process.kill()
+        process.channel.close()

@@ -1,0 +1,34 @@
+"""The search space is the constructor, read aloud: a range beside a default means that it is searched.
+
+    def __init__(self, classes: int, depth: Annotated[int, Int(1, 6)] = 2) -> None
+
+`SearchSpace.of(Class)` reads it, `override` applies a study file's wishes, `suggest` draws a point for a
+trial. Models import the ranges from here and nothing else of hpo, and the import costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from hpo.space.narrowing import SpaceProblems
+from hpo.space.numeric import Float, Int
+from hpo.space.parameter import Owner, Parameter, When
+from hpo.space.ranges import Choice, Range
+from hpo.space.reading import Argument, arguments_of, label_of
+from hpo.space.search_space import Resolved, SearchSpace
+from hpo.space.values import Value
+
+__all__ = [
+    "Argument",
+    "Choice",
+    "Float",
+    "Int",
+    "Owner",
+    "Parameter",
+    "Range",
+    "Resolved",
+    "SearchSpace",
+    "SpaceProblems",
+    "Value",
+    "When",
+    "arguments_of",
+    "label_of",
+]

@@ -1,0 +1,212 @@
+"""What a study file makes of a search space: it narrows, lists, pins or adds ranges.
+
+    lr: {high: 1.0e-2}            narrows: what is not named stays
+    optimizer: [adam, rmsprop]    lists the choices, also out of a range of numbers
+    width: 64                     pins: no longer searched
+    alpha: {low: 0, high: 1}      adds a range for a constructor argument that has none
+
+What pins and lists decide about other parameters' conditions is decided here, once, not in each trial.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from hpo.errors import SpecError, nearest
+from hpo.space.numeric import Float, Int
+from hpo.space.parameter import Parameter
+from hpo.space.ranges import Choice, Range
+from hpo.space.reading import Argument
+from hpo.space.values import Value, among, is_number, is_plain, simplified
+
+Conditions = dict[str, tuple[Value, ...]]
+
+_KEYS = ("low", "high", "log", "step", "choices", "default")
+_ANY_NUMBER: dict[str, Float | Int] = {
+    "float": Float(-sys.float_info.max, sys.float_info.max),
+    "int": Int(-(2**53), 2**53),
+}
+
+
+class SpaceProblems(SpecError):  # noqa: N818  (it holds several)
+    """All that is wrong with the `space:` entries of a study: pairs of a parameter's name and a message."""
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        super().__init__(problems)
+        self.problems = list(problems)
+
+    def __str__(self) -> str:
+        return "\n".join(message for _, message in self.problems)
+
+
+def narrowed(
+    parameters: Iterable[Parameter],
+    changes: Mapping[str, Any],
+    arguments: Sequence[Argument],
+    label: str,
+) -> tuple[tuple[Parameter, ...], dict[str, Value]]:
+    """The parameters that are left or new, and the pinned values.
+
+    Raises:
+        SpaceProblems: with everything that is wrong with the changes.
+    """
+    searched = {parameter.name: parameter for parameter in parameters}
+    pins: dict[str, Value] = {}
+    problems: list[tuple[str, str]] = []
+    result = dict(searched)
+    taken = {argument.name: argument for argument in arguments}
+    for name, written in changes.items():
+        change = simplified(written)
+        unknown = None if name in searched else _unknown(name, searched, arguments, label)
+        if unknown is not None:
+            problems.append((name, unknown))
+            continue
+        before = searched[name] if name in searched else taken[name]
+        try:
+            if not isinstance(change, dict | list):
+                pins[name] = _pinned(before, change)
+            elif isinstance(before, Parameter):
+                result[name] = _narrowed(before, change)
+            else:
+                result[name] = _added(before, change)
+        except SpecError as error:
+            problems.append((name, f"'{name}': {error}"))
+    if problems:
+        raise SpaceProblems(problems)
+    return _settled(result, pins), pins
+
+
+def _unknown(
+    name: str, searched: Mapping[str, Parameter], arguments: Sequence[Argument], label: str
+) -> str | None:
+    owners = [argument.owner for argument in arguments if argument.name == name]
+    if len(owners) > 1:
+        return f"'{name}' is an argument of {' and '.join(owners)}, so it is unclear whose is meant"
+    if owners:
+        return None
+    hint = nearest(name, [*searched, *(argument.name for argument in arguments)])
+    return f"'{name}' is not searched by {label}, which searches {', '.join(searched) or 'nothing'}{hint}"
+
+
+def _pinned(before: Parameter | Argument, value: object) -> Value:
+    return before.range.take(value) if isinstance(before, Parameter) else _fitting(before, value)
+
+
+def _narrowed(before: Parameter, change: dict[str, Any] | list[Any]) -> Parameter:
+    entries = _entries(change)
+    range_ = _narrower(before.range, entries)
+    if not range_.within(before.range):
+        raise SpecError(f"{range_} is not within {before.range}")
+    return replace(before, range=range_, **_default(range_, before, entries))
+
+
+def _added(argument: Argument, change: dict[str, Any] | list[Any]) -> Parameter:
+    entries = _entries(change)
+    range_: Range
+    if "choices" in entries:
+        range_ = Choice(*(_fitting(argument, value) for value in entries["choices"]))
+    elif argument.hint in ("bool", "str", "choice"):
+        raise SpecError("it is no number, so list its choices")
+    elif not {"low", "high"} <= entries.keys():
+        raise SpecError("it has no range yet, so give low and high, or list its choices")
+    else:
+        numbers = {key: value for key, value in entries.items() if key != "default"}
+        whole = all(isinstance(numbers.get(key, 0), int) for key in ("low", "high", "step"))
+        kind = Int if argument.hint == "int" or (argument.hint == "other" and whole) else Float
+        range_ = kind(**numbers)
+    return Parameter(argument.name, range_, owner=argument.owner, **_default(range_, argument, entries))
+
+
+def _entries(change: dict[str, Any] | list[Any]) -> dict[str, Any]:
+    entries = change if isinstance(change, dict) else {"choices": change}
+    for key in entries:
+        if key not in _KEYS:
+            raise SpecError(f"'{key}' is not known here{nearest(str(key), _KEYS) or ': ' + ', '.join(_KEYS)}")
+    if "choices" in entries:
+        if not isinstance(entries["choices"], list) or not entries["choices"]:
+            raise SpecError("choices are a list of at least one value")
+        if entries.keys() - {"choices", "default"}:
+            raise SpecError("it has either choices or bounds, not both")
+    return entries
+
+
+def _narrower(range_: Range, entries: Mapping[str, Any]) -> Range:
+    if "choices" in entries:
+        return Choice(*(range_.take(value) for value in entries["choices"]))
+    numbers = {key: value for key, value in entries.items() if key != "default"}
+    if isinstance(range_, Choice):
+        if numbers:
+            raise SpecError(f"it is {range_}: list choices, it has no {' or '.join(numbers)}")
+        return range_
+    before = {"low": range_.low, "high": range_.high, "log": range_.log, "step": range_.step}
+    return type(range_)(**(before | numbers))
+
+
+def _default(range_: Range, before: Parameter | Argument, entries: Mapping[str, Any]) -> dict[str, Any]:
+    """The default that is asked for, else the earlier one, moved inside where the range left it behind."""
+    if "default" in entries:
+        problem = range_.problem(entries["default"])
+        if problem is not None:
+            raise SpecError(f"the default {entries['default']!r} {problem}")
+        return {"default": range_.take(entries["default"]), "has_default": True}
+    if isinstance(range_, Choice) and before.has_default:
+        return {"default": range_.nearest(before.default), "has_default": True}
+    if not isinstance(range_, Choice) and is_number(before.default):
+        return {"default": range_.nearest(before.default), "has_default": True}
+    return {"default": None, "has_default": False}
+
+
+def _fitting(argument: Argument, value: object) -> Value:
+    """The value in the type of the argument's hint."""
+    if not is_plain(value):
+        raise SpecError(f"{value!r} is not a text, a number, true, false or null")
+    if argument.choices:
+        return Choice(*argument.choices).take(value)
+    if value is None:
+        return None
+    if argument.hint == "str" and not isinstance(value, str):
+        raise SpecError(f"{value!r} is not a text; write it in quotes")
+    if argument.hint in _ANY_NUMBER:
+        return _ANY_NUMBER[argument.hint].take(value)
+    return value
+
+
+def _settled(parameters: Mapping[str, Parameter], pins: Mapping[str, Value]) -> tuple[Parameter, ...]:
+    """The parameters that are still searched, each with what is still open of its condition."""
+    settled: dict[str, Conditions | None] = {}
+    for parameter in parameters.values():
+        settled[parameter.name] = _open_conditions(parameter, parameters, pins, settled)
+    return tuple(
+        replace(parameter, when=when)
+        for parameter in parameters.values()
+        if parameter.name not in pins and (when := settled[parameter.name]) is not None
+    )
+
+
+def _open_conditions(
+    parameter: Parameter,
+    parameters: Mapping[str, Parameter],
+    pins: Mapping[str, Value],
+    settled: Mapping[str, Conditions | None],
+) -> Conditions | None:
+    """The conditions that each trial must decide; None when they can never hold."""
+    conditions: Conditions = {}
+    for parent, values in parameter.when.items():
+        above = settled[parent]
+        if above is None:
+            return None
+        if parent not in pins:
+            possible = tuple(value for value in values if Choice(value).within(parameters[parent].range))
+            above = {parent: possible}
+        elif not among(pins[parent], values):
+            return None
+        # What a pinned parent depended on decides whether it matters, so the child depends on that now.
+        for name, allowed in above.items():
+            both = tuple(value for value in allowed if among(value, conditions.get(name, allowed)))
+            if not both:
+                return None
+            conditions[name] = both
+    return conditions

@@ -1,0 +1,175 @@
+"""What a study file says, as frozen, validated data. Reading the file, with its line numbers, is studyfile.py's."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+
+Scalar = bool | int | float | str | None
+PositiveInt = Annotated[int, Field(ge=1, strict=True)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=0, strict=True)]
+
+# The short forms that people write, and Lightning's names for them.
+PRECISIONS = {"32": "32-true", "64": "64-true", "16": "16-mixed", "bf16": "bf16-mixed"}
+
+
+class Section(BaseModel):
+    """A mapping of the study file: its keys are known, and nothing changes once it is read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class ClassSpec(Section):
+    """A class by import path, and constructor arguments: `models.cnn:CNN`, or `{class: models.cnn:CNN, depth: 3}`."""
+
+    label: str = Field(alias="class", pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    arguments: dict[str, Any] = {}
+
+
+class AlgorithmSpec(Section):
+    """A sampler or pruner: by our name for it, or by class; everything else is its options."""
+
+    name: str | None = None
+    label: str | None = Field(default=None, alias="class")
+    options: dict[str, Any] = {}
+
+
+class Objective(Section):
+    """The metric to optimise, as the model logs it."""
+
+    metric: str = Field(min_length=1)
+    direction: Literal["maximize", "minimize"]
+
+
+class EarlyStopping(Section):
+    """End a trial whose objective has not improved by more than `min_delta` for `patience` epochs."""
+
+    patience: PositiveInt
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+
+
+class EpochRange(Section):
+    """The number of epochs, when it is searched."""
+
+    low: PositiveInt
+    high: PositiveInt
+    log: bool = False
+
+
+class Budget(Section):
+    """What the study may spend; the first limit that is reached ends it."""
+
+    trials: PositiveInt = 20
+    hours: PositiveFloat | None = None
+    gpu_hours: PositiveFloat | None = None
+    trial_minutes: PositiveFloat | None = None
+    target: float | None = None
+
+
+class Resources(Section):
+    """What one machine gives to the study, and how a trial uses it."""
+
+    slots: PositiveInt | Literal["auto"] = "auto"
+    devices_per_trial: PositiveInt = 1
+    trials_per_device: PositiveInt = 1
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    precision: Annotated[str, BeforeValidator(lambda value: PRECISIONS.get(str(value), str(value)))] = "32-true"
+
+    @field_validator("precision")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        known = [*PRECISIONS.values(), "16-true", "bf16-true"]
+        if value not in known:
+            raise ValueError(f"should be one of {', '.join(PRECISIONS)}, {', '.join(known)}")
+        return value
+
+
+class Retries(Section):
+    """How often a trial is tried again, by the cause of its end."""
+
+    crash: Count = 0
+    preempted: Count = 0
+    oom: Count = 0
+
+
+class Keep(Section):
+    """What stays in the artifact folder."""
+
+    checkpoints: Count = 5
+
+
+class StudySpec(Section):
+    """A study, as its file describes it."""
+
+    study: str = Field(min_length=1, max_length=200, pattern=r"^[\w][\w .+-]*$")
+    model: ClassSpec
+    data: ClassSpec
+    objective: Objective | list[Objective]
+    space: dict[str, Any] = {}
+    epochs: PositiveInt | EpochRange = 10
+    sampler: AlgorithmSpec = AlgorithmSpec(name="tpe")
+    pruner: AlgorithmSpec = AlgorithmSpec(name="asha")
+    early_stopping: EarlyStopping | None = None
+    budget: Budget = Budget()
+    resources: Resources = Resources()
+    retries: Retries | None = None
+    keep: Keep = Keep()
+    seed: Annotated[int, Field(ge=0, lt=2**32, strict=True)] = 0
+
+    @field_validator("model", "data", mode="before")
+    @classmethod
+    def _class_or_label(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"class": value}
+        if isinstance(value, dict) and "label" not in value:
+            rest = {key: item for key, item in value.items() if key != "class"}
+            return {"class": value["class"], "arguments": rest} if "class" in value else {"arguments": rest}
+        return value
+
+    @field_validator("sampler", "pruner", mode="before")
+    @classmethod
+    def _name_or_options(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if value is None and info.field_name == "pruner":
+            return {"name": "none"}
+        if isinstance(value, dict) and "options" not in value:
+            options = {key: item for key, item in value.items() if key not in ("name", "class")}
+            if ("name" in value) == ("class" in value):
+                raise ValueError("takes either 'name' or 'class'")
+            return {key: value[key] for key in ("name", "class") if key in value} | {"options": options}
+        return value
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _empty_space(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+    @property
+    def goal(self) -> Objective:
+        """The one objective; several are refused when the file is read."""
+        return self.objective[0] if isinstance(self.objective, list) else self.objective
+
+    @property
+    def max_epochs(self) -> int:
+        return self.epochs.high if isinstance(self.epochs, EpochRange) else self.epochs
+
+
+def pending(spec: StudySpec) -> list[tuple[tuple[str, ...], str]]:
+    """Keys that are understood but do nothing yet: where, and the reason to refuse them rather than ignore them."""
+    reason = "is understood, but this version does not act on it yet: remove it"
+    found = [
+        (("budget", name), reason)
+        for name in ("hours", "gpu_hours", "trial_minutes", "target")
+        if getattr(spec.budget, name) is not None
+    ]
+    if spec.retries is not None:
+        found.append((("retries",), reason))
+    if spec.resources.trials_per_device != 1:
+        found.append((("resources", "trials_per_device"), "other than 1 is not available in this version yet"))
+    if isinstance(spec.objective, list) and len(spec.objective) != 1:
+        found.append((("objective",), "takes one metric in this version; several are not available yet"))
+    return found

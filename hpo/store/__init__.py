@@ -1,0 +1,81 @@
+"""The store: the SQL database in which studies, trials, workers and results live.
+
+`Store.create` is for verbs that write, `Store.open` for verbs that look; `read()` and `write()` are their
+transactions.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from sqlalchemy import Connection, Engine
+
+from hpo.store import engine as _engine
+from hpo.store import schema as _schema
+from hpo.store.url import StoreUrl, child_environment
+
+__all__ = ["Store", "StoreUrl", "child_environment"]
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store; shows itself without its password."""
+
+    url: StoreUrl
+    engine: Engine = field(repr=False)
+
+    @classmethod
+    def create(cls, url: str | StoreUrl, *, base: Path | None = None) -> Store:
+        """Open the store and create what is missing: for verbs that write.
+
+        Args:
+            url: see `StoreUrl.parse`.
+            base: where relative SQLite paths start; the current folder by default.
+
+        Raises:
+            StoreError: it cannot be reached, written, or has an older or newer schema.
+        """
+        parsed = url if isinstance(url, StoreUrl) else StoreUrl.parse(url, base=base)
+        store = cls(parsed, _engine.open_engine(parsed))
+        try:
+            _schema.ensure_schema(store.engine, parsed)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    @classmethod
+    def open(cls, url: str | StoreUrl, *, base: Path | None = None) -> Store:
+        """Open the store and create nothing: for verbs that look.
+
+        Raises:
+            StoreError: there is no store, it cannot be reached, or has an older or newer schema.
+        """
+        parsed = url if isinstance(url, StoreUrl) else StoreUrl.parse(url, base=base)
+        store = cls(parsed, _engine.open_engine(parsed))
+        try:
+            _schema.check_schema(store.engine)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def read(self) -> AbstractContextManager[Connection]:
+        """A transaction that sees one snapshot and cannot write."""
+        return _engine.read(self.engine)
+
+    def write(self) -> AbstractContextManager[Connection]:
+        """A transaction that is committed at the end, or undone by an exception."""
+        return _engine.write(self.engine)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,33 @@
+"""The database's clock: the only one that all workers share, so leases and beats are measured by it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Double
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import FunctionElement
+
+__all__ = ["db_now"]
+
+
+class db_now(FunctionElement[float]):  # noqa: N801 (it is used as a function of SQL, like sqlalchemy.func.now)
+    """Seconds since 1970 in UTC by the database's clock, at the moment when the statement runs.
+
+    SQLite's clock has a resolution of 1 ms, PostgreSQL's of 1 us.
+    """
+
+    inherit_cache = True
+    type = Double()
+
+
+# a Julian day of today has steps of 40 us as a double; 2440587.5 is the one of 1970-01-01 00:00 UTC
+@compiles(db_now, "sqlite")
+def _sqlite(element: db_now, compiler: Any, **options: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+# now() would be the start of the transaction, which can be long ago for one that waited for a lock
+@compiles(db_now, "postgresql")
+def _postgresql(element: db_now, compiler: Any, **options: Any) -> str:
+    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)"

@@ -1,0 +1,193 @@
+"""The one factory that opens a store's database, and the two kinds of transactions on it.
+
+`read` sees one snapshot and may not write; `write` sees what is committed and commits at its end.
+Both are the same on SQLite and PostgreSQL, but for rows that are claimed: see `write`.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+
+from hpo.errors import StoreError
+from hpo.store.url import StoreUrl, child_environment
+
+__all__ = [
+    "StoreUrl",
+    "child_environment",
+    "connect_arguments",
+    "connect_sqlite",
+    "open_engine",
+    "read",
+    "store_errors",
+    "write",
+]
+
+_BUSY_SECONDS = 60.0
+_READS = "hpo_reads"
+
+
+def open_engine(url: StoreUrl) -> Engine:
+    """Open the store's database; a SQLite file that does not exist is left so.
+
+    Raises:
+        StoreError: the database cannot be reached or read; says where it was looked for and what to check.
+    """
+    # hide_parameters: an error with a statement's values would put configurations and tracebacks into logs
+    pool: dict[str, Any] = {"pool_size": 1, "max_overflow": 1, "hide_parameters": True}
+    address = make_url(url.reveal())
+    if url.is_sqlite:
+        _check_path(url.path)
+        engine = create_engine(address, creator=lambda: connect_sqlite(url.path), **pool)
+        event.listen(engine, "begin", _begin_sqlite)
+        if not url.path.exists():
+            return engine
+    else:
+        try:
+            engine = create_engine(
+                address,
+                pool_pre_ping=True,
+                connect_args=connect_arguments(url),
+                **pool,
+            )
+        except ImportError as error:
+            raise StoreError(
+                "a PostgreSQL store needs psycopg, which cannot be imported: "
+                "pip install 'hpo-service[postgres]'",
+            ) from error
+        if "PGTZ" in os.environ:
+            event.listen(engine, "connect", _set_utc)
+    try:
+        with store_errors(url), read(engine) as connection:
+            # unlike SELECT 1, this makes SQLite read the file
+            connection.exec_driver_sql("PRAGMA schema_version" if url.is_sqlite else "SELECT 1")
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+@contextmanager
+def read(engine: Engine) -> Iterator[Connection]:
+    """A transaction that sees one snapshot of the store and cannot write."""
+    options: dict[str, Any] = {_READS: True}
+    if engine.dialect.name == "postgresql":
+        options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    with engine.connect().execution_options(**options) as connection:
+        yield connection
+
+
+@contextmanager
+def write(engine: Engine) -> Iterator[Connection]:
+    """A transaction that is committed at the end, or undone by an exception.
+
+    On SQLite it excludes all other writers from its start, so that a row cannot change between being read and
+    being written. On PostgreSQL claim rows with `with_for_update()`, which SQLite leaves out.
+    """
+    with engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def store_errors(url: StoreUrl) -> Iterator[None]:
+    """Turn what the database or its driver complains about into a StoreError without the password."""
+    failure: StoreError | None = None
+    cause: BaseException | None = None
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error, UnicodeError) as error:
+        original = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+        is_secret = url.password is not None and url.password in str(error)
+        reason = "" if is_secret else " ".join(str(original).split())
+        failure = StoreError(_explanation(url, reason))
+        cause = None if is_secret else error
+    if failure is not None:
+        # outside of the handler, so that a withheld cause is not attached as the context either
+        raise failure from cause
+
+
+def connect_sqlite(
+    path: Path,
+    *,
+    isolation_level: Literal["IMMEDIATE"] | None = None,
+) -> sqlite3.Connection:
+    """Open an existing SQLite file as every process here does: patient, and with foreign keys.
+
+    Without an `isolation_level`, sqlite3 starts no transaction of its own accord.
+    """
+    # mode=rw: a file that was moved away is an error, not an empty store in its place
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode=rw",
+        uri=True,
+        timeout=_BUSY_SECONDS,
+        isolation_level=isolation_level,
+        check_same_thread=False,
+    )
+    connection.execute("PRAGMA foreign_keys = ON")
+    # in WAL mode this can lose the last commits to a power failure, but never consistency
+    connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
+def connect_arguments(url: StoreUrl) -> dict[str, Any]:
+    """What psycopg is told besides the URL, which may overrule all of it but the time zone."""
+    query = make_url(url.reveal()).query
+    options = query.get("options", "")
+    defaults: dict[str, Any] = {
+        "connect_timeout": 10,
+        "application_name": "hpo",
+        # a server that vanished without a word is noticed within a minute instead of two hours
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 60_000,
+    }
+    arguments = {name: value for name, value in defaults.items() if name not in query}
+    return arguments | {"options": f"{options} -c timezone=UTC".strip()}
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    reads = bool(connection.get_execution_options().get(_READS))
+    connection.exec_driver_sql(f"PRAGMA query_only = {int(reads)}")
+    # a plain BEGIN that reads first and writes later fails at once if another has written in between
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+def _set_utc(connection: Any, _: object) -> None:
+    # libpq sends this variable after the options of `connect_arguments`, and the last one wins
+    connection.execute("SET TIME ZONE 'UTC'")
+    connection.commit()
+
+
+def _check_path(path: Path) -> None:
+    if path.is_dir():
+        raise StoreError(f"the store {path} is a folder: name a file in it, such as {path / 'hpo.db'}")
+    if not path.parent.is_dir():
+        raise StoreError(f"the store {path} cannot be there: {path.parent} is not a folder; create it first")
+
+
+def _explanation(url: StoreUrl, reason: str) -> str:
+    said = f": {reason}" if reason else ""
+    if not url.is_sqlite:
+        return (
+            f"the store {url} cannot be used{said}. Looked for {url.place}: check that the server runs there "
+            "and accepts connections from this machine, that the database exists, and the user's name, "
+            "password and rights"
+        )
+    if "not a database" in reason:
+        return f"the store {url.path} is not a SQLite database: name another file, or move this one away"
+    if "unable to open" in reason or "readonly" in reason:
+        return (
+            f"the store {url.path} cannot be opened{said}. Check that you may write the file and its folder, "
+            "where SQLite keeps two more files beside it"
+        )
+    return f"the store {url.path} cannot be used{said}"

@@ -1,0 +1,283 @@
+"""Creates, checks and migrates a store's tables: Optuna's through Optuna, ours through alembic.
+
+Several workers may start on an empty store at once, and neither Optuna nor alembic survives that by itself:
+all changes happen under one lock. A store that is as it should be is recognised without importing them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import Engine, inspect
+
+from hpo.errors import StoreError
+from hpo.store.engine import connect_arguments, connect_sqlite, open_engine, read, store_errors, write
+from hpo.store.tables import SQLITE_TRIGGERS
+from hpo.store.url import StoreUrl
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+
+log = logging.getLogger(__name__)
+
+# the newest revisions, written down so that a store can be recognised without alembic or Optuna
+REVISION = "0001"
+OPTUNA_REVISION = "v3.2.0.a"
+VERSION_TABLE = "hpo_alembic_version"
+
+_LOCK_KEY = 0x68706F  # 'hpo': advisory locks of PostgreSQL are numbers, shared by all users of a database
+
+
+def create_schema(url: StoreUrl) -> None:
+    """Make a store usable: `ensure_schema` for whoever has no engine."""
+    engine = open_engine(url)
+    try:
+        ensure_schema(engine, url)
+    finally:
+        engine.dispose()
+
+
+def ensure_schema(engine: Engine, url: StoreUrl) -> None:
+    """Create what is missing: the SQLite file, Optuna's tables, ours. Many processes may do so at once.
+
+    Raises:
+        StoreError: the store has an older or newer schema, or may not be written.
+    """
+    if url.is_sqlite:
+        _check_writable(url.path)
+    with store_errors(url):
+        if _is_ready(engine, url):
+            return
+        with _lock(engine, url):
+            if _is_ready(engine, url):
+                return  # another process was faster
+            if url.is_sqlite:
+                _prepare_file(url.path)
+            if _versions(engine, url).optuna is None:
+                # also when a process died halfway through: Optuna stamps its revision last
+                with optuna_storage(url, create=True):
+                    log.debug("Optuna's tables created")
+            _check_versions(url, _versions(engine, url))
+            _migrate(engine)
+    log.info("store created: %s", url)
+
+
+def check_schema(engine: Engine) -> None:
+    """Refuse a store that cannot be read as it is, without changing or creating anything.
+
+    Raises:
+        StoreError: the store does not exist, or has an older or newer schema; says what to do.
+    """
+    url = StoreUrl(engine.url)
+    with store_errors(url):
+        versions = _versions(engine, url)
+        if versions.ours is None:
+            raise StoreError(_absence(url, versions))
+        _check_versions(url, versions)
+
+
+def upgrade_schema(url: StoreUrl) -> None:
+    """Bring an existing store to the newest schemas of Optuna and of ours.
+
+    Raises:
+        StoreError: there is no store, or it was written by a newer release.
+    """
+    engine = open_engine(url)
+    try:
+        with store_errors(url):
+            if _versions(engine, url) == _Versions(None, None):
+                raise StoreError(_absence(url, _Versions(None, None)))
+            with _lock(engine, url):
+                _upgrade(engine, url)
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def optuna_storage(url: StoreUrl, *, create: bool = False, pool_size: int = 1) -> Iterator[RDBStorage]:
+    """Optuna's own storage on this store, for what only Optuna can do; imports Optuna, which takes 0.6 s.
+
+    Its connections are set up as ours are. `pool_size` is the number of threads that use it at once.
+    """
+    from optuna.exceptions import StorageInternalError
+    from optuna.storages import RDBStorage
+
+    options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 1, "hide_parameters": True}
+    if url.is_sqlite:
+        # Optuna reads before it writes: IMMEDIATE makes sqlite3 wait for other writers instead of failing
+        options["creator"] = lambda: connect_sqlite(url.path, isolation_level="IMMEDIATE")
+    else:
+        options |= {"connect_args": connect_arguments(url), "pool_pre_ping": True}
+    with store_errors(url):
+        try:
+            storage = RDBStorage(
+                url.reveal(),
+                engine_kwargs=options,
+                skip_table_creation=not create,
+                # done by `check_schema`, whose messages name our own commands
+                skip_compatibility_check=True,
+            )
+        except StorageInternalError as error:
+            # its own text guesses at 'invalid data in the commit'; what happened is the cause
+            raise error.__cause__ or error from None
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+class _Versions(NamedTuple):
+    """The revisions that a store says it has; None: it has no such tables."""
+
+    ours: str | None
+    optuna: str | None
+
+
+def _versions(engine: Engine, url: StoreUrl) -> _Versions:
+    if url.is_sqlite and not url.path.exists():
+        return _Versions(None, None)
+    with read(engine) as connection:
+        tables = inspect(connection)
+
+        def revision(table: str) -> str | None:
+            if not tables.has_table(table):
+                return None
+            found = connection.exec_driver_sql(f"SELECT version_num FROM {table}").scalar()  # noqa: S608
+            return None if found is None else str(found)
+
+        return _Versions(revision(VERSION_TABLE), revision("alembic_version"))
+
+
+def _is_ready(engine: Engine, url: StoreUrl) -> bool:
+    versions = _versions(engine, url)
+    if versions.ours is None:
+        return False
+    _check_versions(url, versions)
+    if not url.is_sqlite:
+        return True
+    with read(engine) as connection:
+        # a copy or a backup of a store is no longer in WAL mode
+        return connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+
+
+def _check_versions(url: StoreUrl, versions: _Versions) -> None:
+    if versions.ours is not None and versions.ours != REVISION:
+        if versions.ours > REVISION:
+            raise StoreError(
+                f"the store {url} was written by a newer hpo-service (schema {versions.ours}, this one knows "
+                f"{REVISION}): update it with 'pip install -U hpo-service'",
+            )
+        raise StoreError(
+            f"the store {url} has the older schema {versions.ours}, this hpo-service needs {REVISION}: "
+            "stop its workers, then run 'hpo db upgrade'",
+        )
+    if versions.optuna is None or versions.optuna == OPTUNA_REVISION:
+        return
+    with optuna_storage(url) as storage:
+        if versions.optuna == storage.get_head_version():
+            return  # an Optuna that is newer than the constant above
+        if versions.optuna in storage.get_all_versions():
+            raise StoreError(
+                f"the store {url} has Optuna's older schema {versions.optuna}: stop its workers, then run "
+                "'hpo db upgrade'",
+            )
+        raise StoreError(
+            f"the store {url} was written by a newer Optuna (schema {versions.optuna}): update it with "
+            "'pip install -U optuna'",
+        )
+
+
+def _absence(url: StoreUrl, versions: _Versions) -> str:
+    if url.is_sqlite and not url.path.exists():
+        found = f"there is no store {url.path}"
+    elif versions.optuna is not None:
+        found = f"the store {url} holds Optuna studies, but not yet the tables of hpo-service"
+    else:
+        found = f"there is no store in {url.place}: it has no tables of hpo-service"
+    return f"{found}. 'hpo run STUDY.yaml' or 'hpo db init' creates it; --store or HPO_STORE name another one"
+
+
+@contextmanager
+def _lock(engine: Engine, url: StoreUrl) -> Iterator[None]:
+    """Keep every other process from creating or migrating this store."""
+    if not url.is_sqlite:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("SELECT pg_advisory_lock(%s)", (_LOCK_KEY,))
+            try:
+                yield
+            finally:
+                connection.exec_driver_sql("SELECT pg_advisory_unlock(%s)", (_LOCK_KEY,))
+        return
+    # the folder's own descriptor: a lock file would stay behind, and the store itself may not exist yet
+    folder = os.open(url.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _check_writable(path: Path) -> None:
+    for needed in (path, path.parent):
+        if needed.exists() and not os.access(needed, os.W_OK, effective_ids=True):
+            raise StoreError(f"the store {path} cannot be written: you have no right to write {needed}")
+
+
+def _prepare_file(path: Path) -> None:
+    try:
+        if path.exists() and path.stat().st_size == 0:
+            log.warning("the store %s is an empty file: creating a new store in it", path)
+        path.touch()
+    except OSError as error:
+        raise StoreError(f"the store {path} cannot be created: {error.strerror}") from error
+    with closing(connect_sqlite(path)) as connection:
+        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        log.warning("the store %s has no write-ahead log here: readers and writers wait for each other", path)
+
+
+def _migrate(engine: Engine) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    with write(engine) as connection:
+        config.attributes |= {"connection": connection, "version_table": VERSION_TABLE}
+        command.upgrade(config, "head")
+        if engine.dialect.name == "sqlite":
+            # after every migration, because one that copies a table loses the triggers on it
+            for trigger in SQLITE_TRIGGERS:
+                connection.exec_driver_sql(trigger)
+
+
+def _upgrade(engine: Engine, url: StoreUrl) -> None:
+    versions = _versions(engine, url)
+    if versions.ours is not None and versions.ours > REVISION:
+        _check_versions(url, versions)
+    if url.is_sqlite:
+        _prepare_file(url.path)
+    with _untouched_logging(), optuna_storage(url, create=versions.optuna is None) as storage:
+        known = storage.get_all_versions()
+        if versions.optuna is not None and versions.optuna not in known:
+            _check_versions(url, versions)
+        storage.upgrade()
+    _migrate(engine)
+
+
+@contextmanager
+def _untouched_logging() -> Iterator[None]:
+    # Optuna's migration configures all logging of the process unless the root logger has a handler
+    handler = logging.NullHandler()
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)

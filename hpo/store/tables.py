@@ -1,0 +1,242 @@
+"""The tables of a store: Optuna's, as far as we read and write them, and ours beside them.
+
+Optuna's are written down here, and compared with Optuna's own by a test, because importing them from Optuna
+takes longer than all that `hpo best` does. Optuna creates and migrates them. Its enumerations are plain
+strings for us, its dates are naive UTC. Our times are seconds since 1970 by the database's clock (`db_now`).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Double,
+    Enum,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+optuna_metadata = MetaData()
+hpo_metadata = MetaData()
+
+# ------------------------------------------------------------------------------------------------ Optuna's
+
+# on PostgreSQL these are types of the database, so the names are part of what is sent
+_Direction = Enum("NOT_SET", "MINIMIZE", "MAXIMIZE", name="studydirection")
+_State = Enum("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING", name="trialstate")
+_ValueType = Enum("FINITE", "INF_POS", "INF_NEG", name="trialvaluetype")
+_IntermediateType = Enum("FINITE", "INF_POS", "INF_NEG", "NAN", name="trialintermediatevaluetype")
+
+studies = Table(
+    "studies",
+    optuna_metadata,
+    Column("study_id", Integer, primary_key=True),
+    Column("study_name", String(512), index=True, unique=True, nullable=False),
+)
+
+study_directions = Table(
+    "study_directions",
+    optuna_metadata,
+    Column("study_direction_id", Integer, primary_key=True),
+    Column("direction", _Direction, nullable=False),
+    Column("study_id", ForeignKey(studies.c.study_id), nullable=False),
+    Column("objective", Integer, nullable=False),
+    UniqueConstraint("study_id", "objective"),
+)
+
+study_user_attributes = Table(
+    "study_user_attributes",
+    optuna_metadata,
+    Column("study_user_attribute_id", Integer, primary_key=True),
+    Column("study_id", ForeignKey(studies.c.study_id)),
+    Column("key", String(512)),
+    Column("value_json", Text),
+    UniqueConstraint("study_id", "key"),
+)
+
+study_system_attributes = Table(
+    "study_system_attributes",
+    optuna_metadata,
+    Column("study_system_attribute_id", Integer, primary_key=True),
+    Column("study_id", ForeignKey(studies.c.study_id)),
+    Column("key", String(512)),
+    Column("value_json", Text),
+    UniqueConstraint("study_id", "key"),
+)
+
+trials = Table(
+    "trials",
+    optuna_metadata,
+    Column("trial_id", Integer, primary_key=True),
+    Column("number", Integer),
+    Column("study_id", ForeignKey(studies.c.study_id), index=True),
+    Column("state", _State, nullable=False),
+    Column("datetime_start", DateTime),
+    Column("datetime_complete", DateTime),
+)
+
+trial_user_attributes = Table(
+    "trial_user_attributes",
+    optuna_metadata,
+    Column("trial_user_attribute_id", Integer, primary_key=True),
+    Column("trial_id", ForeignKey(trials.c.trial_id)),
+    Column("key", String(512)),
+    Column("value_json", Text),
+    UniqueConstraint("trial_id", "key"),
+)
+
+trial_system_attributes = Table(
+    "trial_system_attributes",
+    optuna_metadata,
+    Column("trial_system_attribute_id", Integer, primary_key=True),
+    Column("trial_id", ForeignKey(trials.c.trial_id)),
+    Column("key", String(512)),
+    Column("value_json", Text),
+    UniqueConstraint("trial_id", "key"),
+)
+
+trial_params = Table(
+    "trial_params",
+    optuna_metadata,
+    Column("param_id", Integer, primary_key=True),
+    Column("trial_id", ForeignKey(trials.c.trial_id)),
+    Column("param_name", String(512)),
+    Column("param_value", Float(precision=53)),
+    Column("distribution_json", Text),
+    UniqueConstraint("trial_id", "param_name"),
+)
+
+# an infinite value is NULL with its type; NaN, which only a curve may hold, likewise
+trial_values = Table(
+    "trial_values",
+    optuna_metadata,
+    Column("trial_value_id", Integer, primary_key=True),
+    Column("trial_id", ForeignKey(trials.c.trial_id), nullable=False),
+    Column("objective", Integer, nullable=False),
+    Column("value", Float(precision=53)),
+    Column("value_type", _ValueType, nullable=False),
+    UniqueConstraint("trial_id", "objective"),
+)
+
+trial_intermediate_values = Table(
+    "trial_intermediate_values",
+    optuna_metadata,
+    Column("trial_intermediate_value_id", Integer, primary_key=True),
+    Column("trial_id", ForeignKey(trials.c.trial_id), nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("intermediate_value", Float(precision=53)),
+    Column("intermediate_value_type", _IntermediateType, nullable=False),
+    UniqueConstraint("trial_id", "step"),
+)
+
+# ------------------------------------------------------------------------------------------------ ours
+
+
+def _trial_reference() -> ForeignKey:
+    return ForeignKey(trials.c.trial_id, ondelete="CASCADE")
+
+
+hpo_studies = Table(
+    "hpo_studies",
+    hpo_metadata,
+    Column(
+        "study_id",
+        ForeignKey(studies.c.study_id, ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("spec", Text, nullable=False),  # JSON: the resolved study file
+    Column("space", Text, nullable=False),  # JSON: the resolved search space
+    Column("signature", Text, nullable=False),  # of the space: a worker compares it with its own code's
+    Column("state", Text, nullable=False, server_default="running"),  # desired: running, paused, stopped
+    Column("state_reason", Text),
+    Column("trials_target", Integer, nullable=False),
+    Column("priority", Double, nullable=False, server_default="1"),
+    Column("created", Double, nullable=False),
+)
+
+hpo_workers = Table(
+    "hpo_workers",
+    hpo_metadata,
+    Column("worker_id", Integer, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("started", Double, nullable=False),
+    Column("beat", Double, nullable=False),
+    Column("ended", Double),
+    sqlite_autoincrement=True,
+)
+
+hpo_attempts = Table(
+    "hpo_attempts",
+    hpo_metadata,
+    Column("attempt_id", Integer, primary_key=True),
+    Column("trial_id", _trial_reference(), nullable=False),
+    Column("number", Integer, nullable=False),  # 1, 2, ... within the trial
+    Column("worker_id", ForeignKey(hpo_workers.c.worker_id), nullable=False),
+    Column("slot", Integer, nullable=False),
+    Column("device", Text),
+    Column("started", Double, nullable=False),
+    Column("lease_until", Double, nullable=False),
+    Column("ended", Double),
+    Column("cause", Text),  # of the end
+    Column("error", Text),  # traceback
+    Column("seconds", Double),
+    Column("checkpoint", Text),
+    # also the index by trial_id, which deleting a trial needs
+    UniqueConstraint("trial_id", "number", name="hpo_attempts_trial_number"),
+    # without its row, a worker of a deleted study could renew the lease of the next study's attempt
+    sqlite_autoincrement=True,
+)
+# the leases of ended attempts are all in the past, so an index over them would not narrow the search
+_running = hpo_attempts.c.ended.is_(None)
+Index("hpo_attempts_lease", hpo_attempts.c.lease_until, sqlite_where=_running, postgresql_where=_running)
+
+hpo_epochs = Table(
+    "hpo_epochs",
+    hpo_metadata,
+    Column("trial_id", _trial_reference(), primary_key=True, autoincrement=False),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, nullable=False),  # number of the attempt that trained it
+    Column("metrics", Text, nullable=False),  # JSON: all metrics by name
+    Column("seconds", Double, nullable=False),
+)
+
+hpo_trials = Table(
+    "hpo_trials",
+    hpo_metadata,
+    Column("trial_id", _trial_reference(), primary_key=True, autoincrement=False),
+    Column("config", Text),  # JSON: the whole configuration, pinned and inactive parameters too
+    Column("seed", BigInteger),
+    Column("best_epoch", Integer),
+    Column("checkpoint", Text),
+    Column("cause", Text),
+    Column("error", Text),
+    Column("seconds", Double),
+)
+
+# Optuna and its dashboard open SQLite without foreign keys, and SQLite gives a deleted study's number to the
+# next one: without these triggers, a deleted study's rows would become the next study's
+SQLITE_TRIGGERS = (
+    """
+    CREATE TRIGGER IF NOT EXISTS hpo_study_deleted AFTER DELETE ON studies BEGIN
+        DELETE FROM hpo_studies WHERE study_id = OLD.study_id;
+    END
+    """,
+    """
+    CREATE TRIGGER IF NOT EXISTS hpo_trial_deleted AFTER DELETE ON trials BEGIN
+        DELETE FROM hpo_attempts WHERE trial_id = OLD.trial_id;
+        DELETE FROM hpo_epochs WHERE trial_id = OLD.trial_id;
+        DELETE FROM hpo_trials WHERE trial_id = OLD.trial_id;
+    END
+    """,
+)

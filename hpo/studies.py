@@ -1,0 +1,170 @@
+"""Studies in the store: creating one, continuing it, finding it, and what is wished of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Select, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from hpo import queue
+from hpo.definition import Definition
+from hpo.errors import StoreError, nearest
+from hpo.store import Store
+from hpo.store.clock import db_now
+from hpo.store.tables import hpo_studies, studies, study_directions, study_system_attributes
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StoredStudy:
+    """A study as the store has it."""
+
+    study_id: int
+    name: str
+    definition: Definition
+    state: str  # desired: running, paused, stopped
+    state_reason: str | None
+    trials_target: int
+    created: float  # seconds since 1970, UTC
+
+
+def create_or_continue(store: Store, definition: Definition) -> tuple[StoredStudy, str]:
+    """Create the study, or go on with it: a larger number of trials extends it, a smaller one changes nothing.
+
+    Returns:
+        The study, and one line that says what became of it.
+
+    Raises:
+        StoreError: the store has a study of this name that searches something else.
+    """
+    name, target = definition.spec.study, definition.spec.budget.trials
+    try:
+        with store.write() as connection:
+            row = connection.execute(_query().where(studies.c.study_name == name).with_for_update(of=studies)).first()
+            if row is None:
+                said = f"study {name} created: {target} trials"
+                _create(connection, definition)
+            else:
+                study = _stored(row, name)
+                if differences := definition.differences(study.definition):
+                    lines = "".join(f"\n  {line}" for line in differences)
+                    raise StoreError(
+                        f"study '{name}' is in the store already, and searches something else:{lines}\n"
+                        "Continue it with the file as it was, or begin another study with --name"
+                    )
+                said = _continue(connection, study, target)
+    except IntegrityError:  # another process created it between our look and our insert
+        return create_or_continue(store, definition)
+    return load(store, name), said
+
+
+def load(store: Store, name: str) -> StoredStudy:
+    """The study of this name.
+
+    Raises:
+        StoreError: there is none; names the nearest.
+    """
+    with store.read() as connection:
+        row = connection.execute(_query().where(studies.c.study_name == name)).first()
+        if row is None:
+            known = list(connection.scalars(select(studies.c.study_name).order_by(studies.c.study_id)))
+            listed = f" It has {', '.join(known)}." if known else " It has none."
+            raise StoreError(f"the store has no study '{name}'{nearest(name, known) or '.'}{listed}")
+    return _stored(row, name)
+
+
+def load_open(store: Store) -> list[StoredStudy]:
+    """The studies that are to run and may still have something to do, the oldest first."""
+    with store.read() as connection:
+        rows = connection.execute(
+            _query().where(hpo_studies.c.state == "running").order_by(studies.c.study_id)
+        ).all()
+        found = [_stored(row, row.study_name) for row in rows]
+        counted = [queue.counts(connection, study.study_id) for study in found]
+    return [study for study, counts in zip(found, counted, strict=True) if counts.ended < counts.target]
+
+
+def set_state(store: Store, study_id: int, state: str, reason: str | None = None) -> None:
+    """Say what is wished of the study: running, paused or stopped."""
+    with store.write() as connection:
+        connection.execute(
+            update(hpo_studies).where(hpo_studies.c.study_id == study_id).values(state=state, state_reason=reason)
+        )
+
+
+def progress(store: Store, study_id: int) -> tuple[str, str | None, queue.Counts]:
+    """The desired state, its reason, and the trials by state."""
+    with store.read() as connection:
+        row = connection.execute(
+            select(hpo_studies.c.state, hpo_studies.c.state_reason).where(hpo_studies.c.study_id == study_id)
+        ).first()
+        if row is None:
+            return "stopped", "the study was deleted", queue.Counts(0, 0, 0, 0, 0, 0)
+        return row.state, row.state_reason, queue.counts(connection, study_id)
+
+
+def _query() -> Select[Any]:
+    return select(
+        studies.c.study_id,
+        studies.c.study_name,
+        hpo_studies.c.spec,
+        hpo_studies.c.space,
+        hpo_studies.c.state,
+        hpo_studies.c.state_reason,
+        hpo_studies.c.trials_target,
+        hpo_studies.c.created,
+    ).outerjoin(hpo_studies, hpo_studies.c.study_id == studies.c.study_id)
+
+
+def _stored(row: Any, name: str) -> StoredStudy:
+    if row.spec is None:
+        raise StoreError(
+            f"study '{name}' in this store was made by another program, without a study file: it can be looked at, "
+            "not run. Choose another name with --name"
+        )
+    definition = Definition.from_json(row.spec, row.space)
+    return StoredStudy(
+        row.study_id, name, definition, row.state, row.state_reason, row.trials_target, row.created
+    )
+
+
+def _create(connection: Connection, definition: Definition) -> None:
+    spec = definition.spec
+    inserted = connection.execute(insert(studies).values(study_name=spec.study))
+    study_id = int(inserted.inserted_primary_key[0])  # type: ignore[index]
+    connection.execute(
+        insert(study_directions).values(study_id=study_id, objective=0, direction=spec.goal.direction.upper())
+    )
+    connection.execute(
+        insert(study_system_attributes).values(
+            study_id=study_id, key="study:metric_names", value_json=json.dumps([spec.goal.metric])
+        )
+    )
+    space = json.dumps(definition.space.to_json())
+    connection.execute(
+        insert(hpo_studies).values(
+            study_id=study_id,
+            spec=definition.to_json(),
+            space=space,
+            signature=hashlib.sha256(space.encode()).hexdigest(),
+            trials_target=spec.budget.trials,
+            created=db_now(),
+        )
+    )
+
+
+def _continue(connection: Connection, study: StoredStudy, target: int) -> str:
+    mine = hpo_studies.c.study_id == study.study_id
+    connection.execute(update(hpo_studies).where(mine).values(state="running", state_reason=None))
+    ended = queue.counts(connection, study.study_id).ended
+    if target > study.trials_target:
+        connection.execute(update(hpo_studies).where(mine).values(trials_target=target))
+        return f"study {study.name} extended from {study.trials_target} to {target} trials, {ended} of them ended"
+    kept = "" if target == study.trials_target else f" (it was asked for {study.trials_target}; {target} is fewer)"
+    return f"study {study.name} continued: {ended} of {study.trials_target} trials ended{kept}"

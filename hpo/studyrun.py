@@ -1,0 +1,374 @@
+"""A study as one worker works on it: claims and samples its trials, decides after each epoch, and ends them."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import TrialState
+
+from hpo import queue
+from hpo.algorithms import derive_seed, make_pruner, sampler_factory
+from hpo.channel import Message
+from hpo.definition import OWNERS, Definition
+from hpo.devices import Slot
+from hpo.grid import grid_points
+from hpo.history import History
+from hpo.processes import ForkedProcess, ForkServer
+from hpo.store import Store
+from hpo.studies import StoredStudy, progress, set_state
+
+log = logging.getLogger(__name__)
+
+FAILURES_THAT_STOP = 5
+
+
+@dataclass
+class RunningTrial:
+    """A trial that this worker trains."""
+
+    claim: queue.Claim
+    slot: Slot
+    epochs: int
+    config: dict[str, Any]
+    directory: Path
+    claimed_at: float  # monotonic seconds
+    processes: list[ForkedProcess] = field(default_factory=list)
+    epoch: int = 0
+    value: float | None = None
+    best_value: float | None = None
+    best_epoch: int | None = None
+    seconds_to_first_step: float | None = None
+    parameters: int | None = None
+    state: str = "COMPLETE"  # what it will end as, as far as is known
+    cause: str | None = None
+    error: str | None = None
+    is_handed_back: bool = False
+    is_dropped: bool = False  # another worker has taken it over
+    has_failed: bool = False
+    done: list[ForkedProcess] = field(default_factory=list)  # ranks that said that they are through
+
+    @property
+    def number(self) -> int:
+        return self.claim.number
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.claimed_at
+
+    @property
+    def is_ending(self) -> bool:
+        """Whatever its processes still say does not count."""
+        return self.has_failed or self.is_dropped
+
+    def fail(self, cause: str, error: str) -> None:
+        """Note how it failed; what was decided before, such as a diverged objective, stands."""
+        self.has_failed = True
+        if self.state != "FAIL":
+            self.state, self.cause, self.error = "FAIL", cause, error
+
+
+class StudyRun:
+    """One study on one worker."""
+
+    def __init__(
+        self,
+        store: Store,
+        study: StoredStudy,
+        *,
+        server: ForkServer,
+        project: Path,
+        artifacts: Path,
+        worker_id: int,
+    ) -> None:
+        self.study = study
+        self.definition = study.definition
+        self.counts = queue.Counts(study.trials_target, 0, 0, 0, 0, 0)
+        self.best: tuple[int, float] | None = None  # (number, value)
+        self.stop_reason: str | None = None
+        self._state = study.state
+        self._is_exhausted = False  # the last claim found nothing; asked again at the next look into the store
+        self._server = server
+        self._store = store
+        self._project = project
+        self._worker_id = worker_id
+        self.directory = artifacts / f"{study.name}-{datetime.fromtimestamp(study.created, UTC):%Y%m%d-%H%M%S}"
+        spec = self.definition.spec
+        self._maximize = spec.goal.direction == "maximize"
+        self._is_grid = spec.sampler.name == "grid"
+        self._history = History(
+            store,
+            study.study_id,
+            name=study.name,
+            direction=spec.goal.direction,
+            samplers=sampler_factory(spec, self.definition.space, project),
+            pruner=make_pruner(spec, project),
+        )
+
+    def refresh(self) -> None:
+        """Look into the store: what is wished of the study, and how far all workers together are."""
+        self._is_exhausted = False
+        self._state, reason, self.counts = progress(self._store, self.study.study_id)
+        self.stop_reason = reason if self._state == "stopped" else None
+        self.best = queue.best(self._store, self.study.study_id, maximize=self._maximize)
+
+    @property
+    def is_over(self) -> bool:
+        """All that was asked for has ended, or no more is wished."""
+        return self.counts.ended >= self.counts.target or self._state != "running"
+
+    @property
+    def may_claim(self) -> bool:
+        return not self.is_over and not self._is_exhausted
+
+    def start_next(self, slot: Slot) -> RunningTrial | None:
+        """Claim a trial, sample its parameters, and start its processes; None when there is nothing to claim."""
+        claimed_at = time.monotonic()
+        claim = queue.claim(
+            self._store, self.study.study_id, worker_id=self._worker_id, slot=slot.number, device=slot.device
+        )
+        if claim is None:
+            self._is_exhausted = True
+            return None
+        self._history.sync()
+        self._history.adopt(claim.number)
+        params = claim.params
+        if params is None:
+            params = self._history.suggest(claim.number, self.definition.space, point=self._given_point(claim.number))
+        spec = self.definition.spec
+        config: dict[str, Any] = {
+            "params": params,
+            "model": {"class": spec.model.label, **self.definition.arguments("model", params)},
+            "data": {"class": spec.data.label, **self.definition.arguments("data", params)},
+            "epochs": self.definition.epochs(params),
+            "seed": derive_seed(spec.seed, claim.number, "trial"),
+        }
+        if claim.params is None:
+            queue.begin(
+                self._store, claim, params=self._history.params_to_store(claim.number), config=config
+            )
+        trial = RunningTrial(
+            claim=claim,
+            slot=slot,
+            epochs=config["epochs"],
+            config=config,
+            directory=self.directory / f"{claim.number:05d}",
+            claimed_at=claimed_at,
+        )
+        shutil.rmtree(trial.directory, ignore_errors=True)  # of an earlier attempt
+        trial.directory.mkdir(parents=True)
+        trial.processes = [
+            self._server.fork(job)
+            for job in trial_jobs(
+                self.definition,
+                config,
+                trial=claim.number,
+                slot=slot,
+                project=self._project,
+                directory=trial.directory,
+            )
+        ]
+        log.info("trial %d started on slot %d (%s)", claim.number, slot.number, slot.device)
+        return trial
+
+    def on_epoch(self, trial: RunningTrial, message: Message, *, is_draining: bool) -> Message | None:
+        """Take in an epoch's metrics and decide. None when the trial is no longer ours and was dropped."""
+        metric = self.definition.spec.goal.metric
+        trial.epoch, value = message["epoch"], message["value"]
+        if value is None:
+            trial.state, trial.cause = "FAIL", "diverged"
+            trial.error = f"{metric} was not a finite number after epoch {trial.epoch}"
+            return {"stop": True, "save": False}
+        trial.value = value
+        is_best = trial.best_value is None or (value - trial.best_value if self._maximize else trial.best_value - value) > 0
+        if is_best:
+            trial.best_value, trial.best_epoch = value, trial.epoch
+        is_hopeless, attributes = self._history.report(trial.number, trial.epoch, value)
+        is_ours = queue.report(
+            self._store,
+            trial.claim,
+            epoch=trial.epoch,
+            value=value,
+            metrics=message["metrics"],
+            seconds=message["seconds"],
+            system_attributes=attributes,
+        )
+        if not is_ours:
+            return None
+        is_last = trial.epoch >= trial.epochs
+        if is_hopeless and not is_last:
+            trial.state = "PRUNED"
+            return {"stop": True, "save": False}
+        if is_draining and not is_last:
+            trial.is_handed_back = True
+            return {"stop": True, "save": False}
+        return {"stop": is_last or self._has_stalled(trial), "save": is_best}
+
+    def on_started(self, trial: RunningTrial, message: Message) -> None:
+        """The model is built: note what it was built with, also what was left to its defaults."""
+        trial.parameters = message["parameters"]
+        for owner in OWNERS:
+            trial.config[owner] = {"class": trial.config[owner]["class"], **message[owner]}
+        queue.describe(self._store, trial.claim, config=trial.config)
+
+    def end(self, trial: RunningTrial) -> None:
+        """Write the trial's end into the store; stop the study when it was one failure too many."""
+        seconds = trial.seconds
+        if trial.is_dropped:
+            self._drop(trial)
+            return
+        if trial.is_handed_back:
+            queue.hand_back(self._store, trial.claim, seconds=seconds)
+            self._history.release(trial.claim.trial_id, trial.number)
+            log.info("trial %d handed back after epoch %d", trial.number, trial.epoch)
+            return
+        if trial.state == "COMPLETE" and trial.best_value is None:
+            trial.state, trial.cause = "FAIL", "error: no epoch"
+            trial.error = "training ended without an epoch: the data module gave no batches"
+        value = {"COMPLETE": trial.best_value, "PRUNED": trial.value}.get(trial.state)
+        checkpoint = trial.directory / "best.ckpt"
+        if trial.state != "COMPLETE":
+            checkpoint.unlink(missing_ok=True)
+        is_ours = queue.finish(
+            self._store,
+            trial.claim,
+            state=trial.state,
+            value=value,
+            seconds=seconds,
+            cause=trial.cause,
+            error=trial.error,
+            best_epoch=trial.best_epoch if trial.state == "COMPLETE" else None,
+            checkpoint=str(checkpoint) if checkpoint.exists() else None,
+            attributes={
+                "epochs": trial.epoch,
+                "seconds": round(seconds, 3),
+                "parameters": trial.parameters,
+                "device": trial.slot.device,
+            },
+        )
+        if not is_ours:
+            self._drop(trial)
+            return
+        self._history.end(trial.number, TrialState[trial.state], value)
+        self._log_end(trial)
+        if trial.state == "COMPLETE":
+            self._keep_best()
+        elif trial.state == "FAIL":
+            self._stop_after_failures()
+        self.refresh()
+
+    def _drop(self, trial: RunningTrial) -> None:
+        """Another worker has the trial now: forget our result."""
+        self._history.release(trial.claim.trial_id, trial.number)
+        log.warning("trial %d was taken over by another worker; this worker's result is dropped", trial.number)
+
+    def _given_point(self, number: int) -> Mapping[str, Any] | None:
+        """The point that a trial takes without sampling: the grid's, or the defaults for the first trial."""
+        if self._is_grid:
+            return next(itertools.islice(grid_points(self.definition.space), number, None), None)
+        return self.definition.space.defaults() if number == 0 else None
+
+    def _has_stalled(self, trial: RunningTrial) -> bool:
+        stopping = self.definition.spec.early_stopping
+        curve = self._history.curve(trial.number)
+        return stopping is not None and has_stalled(
+            [curve[epoch] for epoch in sorted(curve)],
+            patience=stopping.patience,
+            min_delta=stopping.min_delta,
+            maximize=self._maximize,
+        )
+
+    def _stop_after_failures(self) -> None:
+        causes = queue.recent_causes(self._store, self.study.study_id, FAILURES_THAT_STOP)
+        kinds = {cause for cause, _ in causes}
+        if len(causes) < FAILURES_THAT_STOP or len(kinds) != 1 or None in kinds:
+            return
+        last_error = (causes[0][1] or "").strip()
+        reason = f"{FAILURES_THAT_STOP} trials in a row failed with the same cause: {causes[0][0]}\n{last_error}"
+        set_state(self._store, self.study.study_id, "stopped", reason)
+
+    def _keep_best(self) -> None:
+        """Delete the checkpoints of trials that are no longer among the best, as far as they are on this machine."""
+        keep = self.definition.spec.keep.checkpoints
+        ranked = queue.best_with_checkpoints(self._store, self.study.study_id, maximize=self._maximize)
+        dropped = []
+        for trial_id, _, checkpoint in ranked[keep:]:
+            if Path(checkpoint).exists():
+                Path(checkpoint).unlink()
+                dropped.append(trial_id)
+        if dropped:
+            queue.drop_checkpoint(self._store, dropped)
+
+    def _log_end(self, trial: RunningTrial) -> None:
+        metric = self.definition.spec.goal.metric
+        if trial.state == "FAIL":
+            last_line = (trial.error or "").strip().splitlines()[-1:]
+            log.warning("trial %d failed: %s: %s", trial.number, trial.cause, " ".join(last_line))
+        elif trial.state == "PRUNED":
+            log.info("trial %d pruned at epoch %d: %s %.4g", trial.number, trial.epoch, metric, trial.value)
+        else:
+            log.info(
+                "trial %d complete: %s %.4g at epoch %s, %.1f s",
+                trial.number, metric, trial.best_value, trial.best_epoch, trial.seconds,
+            )  # fmt: skip
+
+
+def has_stalled(curve: list[float], *, patience: int, min_delta: float, maximize: bool) -> bool:
+    """Whether the last `patience` values brought no improvement of more than `min_delta`."""
+    best, since = None, 0
+    for value in curve:
+        gain = 0.0 if best is None else (value - best if maximize else best - value)
+        if best is None or gain > min_delta:
+            best, since = value, 0
+        else:
+            since += 1
+    return since >= patience
+
+
+def trial_jobs(
+    definition: Definition,
+    config: Mapping[str, Any],
+    *,
+    trial: int,
+    slot: Slot,
+    project: Path,
+    directory: Path | None,
+    batches: int | None = None,
+) -> list[Message]:
+    """What each rank of a trial is to do.
+
+    Args:
+        directory: for its log and checkpoint; None keeps nothing.
+        batches: train and validate on so many only, to try the configuration out.
+    """
+    spec = definition.spec
+    job: Message = {
+        "kind": "trial",
+        "trial": trial,
+        "study": spec.study,
+        "project": str(project),
+        "metric": spec.goal.metric,
+        "epochs": config["epochs"],
+        "seed": config["seed"],
+        "precision": spec.resources.precision,
+        "strategy": spec.resources.strategy,
+        "accelerator": slot.accelerator,
+        "devices": slot.devices,
+        "threads": slot.threads,
+        "ranks": slot.ranks,
+        "rendezvous": str(directory / "rendezvous") if directory else None,
+        "directory": str(directory) if directory else None,
+        "log": str(directory / "log.txt") if directory else None,
+        "batches": batches,
+    }
+    for owner in OWNERS:
+        arguments = {name: value for name, value in config[owner].items() if name != "class"}
+        job[owner] = {"class": config[owner]["class"], "arguments": arguments}
+    return [{**job, "rank": rank} for rank in range(slot.ranks)]

@@ -1,0 +1,51 @@
+"""Reading what a study's classes take and search, in a process that may import them: the worker never does."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import LightningDataModule, LightningModule
+
+from hpo.channel import Message
+from hpo.errors import HpoError, LoadError
+from hpo.loading import load_class
+from hpo.space import SearchSpace, arguments_of
+
+BASES: dict[str, type[Any]] = {"model": LightningModule, "data": LightningDataModule}
+
+
+def describe(job: Message) -> Message:
+    """For each class of the job, by its owner's name (model, data): the arguments and the search space, as plain data.
+
+    The answer is `{"classes": {owner: {"space": [...], "arguments": [...]}}}`, or `{"error": text}` when a class
+    cannot be used, in the user's words.
+    """
+    classes: dict[str, Message] = {}
+    try:
+        for owner, label in job["classes"].items():
+            found = load_class(label, Path(job["project"]))
+            role = owner if owner != "any" else "data" if issubclass(found, LightningDataModule) else "model"
+            _check_base(found, label, role)
+            classes[role] = {
+                "space": SearchSpace.of(found, owner=role).to_json(),
+                "arguments": [asdict(argument) for argument in arguments_of(found, owner=role)],
+            }
+    except HpoError as error:
+        return {"error": str(error), "kind": type(error).__name__}
+    return {"classes": classes}
+
+
+def _check_base(found: type[Any], label: str, role: str) -> None:
+    base = BASES[role]
+    if issubclass(found, base):
+        return
+    twin = next((b for b in found.__mro__ if b.__name__ == base.__name__), None)
+    if twin is not None:
+        raise LoadError(
+            f"{label} derives from {twin.__module__}.{twin.__name__}; the trainer here is pytorch_lightning's: "
+            f"derive it from pytorch_lightning.{base.__name__}"
+        )
+    names = ", ".join(f"{b.__module__}.{b.__name__}" for b in found.__mro__[1:-1]) or "nothing"
+    raise LoadError(f"{label} is no {base.__name__}: it derives from {names}")

@@ -1,0 +1,41 @@
+"""Imported by the fork server for what it brings into memory: torch, Lightning, and what a first trial would import."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import types
+import warnings
+from collections.abc import Iterator
+
+# Before anything native is loaded: libraries read these once. A trial that owns more cores raises its own number.
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
+
+@contextlib.contextmanager
+def _without_scipy_signal() -> Iterator[None]:
+    """Keep torchmetrics from importing scipy.signal, a fifth of the start-up, for one audio metric's old alias.
+
+    The placeholder is gone afterwards: whoever needs scipy.signal imports the real one.
+    """
+    placeholder = types.ModuleType("scipy.signal")
+    placeholder.hamming = None  # type: ignore[attr-defined]
+    sys.modules["scipy.signal"] = placeholder
+    try:
+        yield
+    finally:
+        del sys.modules["scipy.signal"]
+
+
+with warnings.catch_warnings(), _without_scipy_signal():
+    warnings.simplefilter("ignore")
+    import torch
+    import torchmetrics  # noqa: F401
+
+import pytorch_lightning  # noqa: E402, F401
+import pytorch_lightning.callbacks  # noqa: E402
+import pytorch_lightning.strategies  # noqa: E402, F401
+
+torch.set_num_threads(1)

@@ -1,0 +1,132 @@
+"""The fork server: a process that has imported torch and Lightning and forks a process for each trial in milliseconds.
+
+It is started once a worker, as `python -m hpo.training.server DESCRIPTOR`, while the store is being opened. A request
+`{"fork": true}` with a socket makes it fork a child, which reads its job from that socket. A child whose job is a
+study imports the study's modules and then serves forks itself, so that trials start with these imported too. The
+server answers `{"forked": pid}` in the order of the requests, and `{"exited": pid, "status": s}` when a child ends.
+
+Nothing here may run a tensor operation or touch CUDA: neither survives a fork.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+import traceback
+from pathlib import Path
+
+from hpo.channel import Channel, ChannelClosed, Message
+
+
+def serve(control: Channel) -> Channel | None:
+    """Fork on request until the worker is gone. Returns only in a forked child, with the child's own channel."""
+    wake_read, wake_write = socket.socketpair()
+    wake_write.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    previous_wakeup = signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
+    children: set[int] = set()
+    with selectors.DefaultSelector() as selector:
+        selector.register(control, selectors.EVENT_READ)
+        selector.register(wake_read, selectors.EVENT_READ)
+        while True:
+            selector.select()
+            with contextlib.suppress(BlockingIOError):
+                wake_read.recv(4096, socket.MSG_DONTWAIT)
+            requests, is_open = control.receive_ready()
+            for _ in requests:
+                descriptor = control.take_descriptor()
+                pid = os.fork()
+                if pid == 0:
+                    signal.set_wakeup_fd(previous_wakeup)
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    selector.close()
+                    for inherited in (control, wake_read, wake_write):
+                        inherited.close()
+                    return Channel(socket.socket(fileno=descriptor))
+                os.close(descriptor)
+                children.add(pid)
+                is_open = is_open and _tell(control, {"forked": pid})
+            for pid, status in _reap(children):
+                is_open = is_open and _tell(control, {"exited": pid, "status": status})
+            if not is_open:
+                signal.set_wakeup_fd(previous_wakeup)
+                for pid in children:
+                    _kill_group(pid)
+                return None
+
+
+def become_child(link: Channel) -> None:
+    """What every forked process does first: a group of its own, and no share in the terminal's Ctrl-C."""
+    with contextlib.suppress(PermissionError):
+        os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    job = link.receive()
+    if job["kind"] == "study":
+        from hpo.training.describe import describe
+
+        answer = describe(job)
+        # Threads do not survive a fork, and what they held locked stays locked: such modules are imported
+        # by each trial's own process instead.
+        answer["forks"] = threading.active_count() == 1 and _thread_count() == 1
+        link.send(answer)
+        child = serve(link)
+        if child is not None:
+            become_child(child)
+        return
+    from hpo.training.trial import run_job
+
+    run_job(job, link)
+
+
+def _reap(children: set[int]) -> list[tuple[int, int]]:
+    ended = []
+    for pid in list(children):
+        with contextlib.suppress(ChildProcessError):
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                children.discard(pid)
+                ended.append((pid, os.waitstatus_to_exitcode(status)))
+    return ended
+
+
+def _tell(control: Channel, message: Message) -> bool:
+    try:
+        control.send(message)
+    except ChannelClosed:
+        return False
+    return True
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _thread_count() -> int:
+    """Threads of this process by the kernel's count: also those that a native library started."""
+    tasks = Path("/proc/self/task")
+    return len(list(tasks.iterdir())) if tasks.is_dir() else 1
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    control = Channel(socket.socket(fileno=int(sys.argv[1])))
+    try:
+        import hpo.training.preload  # noqa: F401  # imported for what it brings into memory
+    except BaseException:
+        _tell(control, {"failed": traceback.format_exc()})
+        raise
+    _tell(control, {"ready": os.getpid()})
+    child = serve(control)
+    if child is not None:
+        with contextlib.suppress(ChannelClosed):
+            become_child(child)
+
+
+if __name__ == "__main__":
+    main()

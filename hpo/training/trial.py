@@ -1,0 +1,186 @@
+"""One trial, or one rank of it: builds the data and the model, trains, and answers to the worker after each epoch."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from hpo.channel import Channel, ChannelClosed, Message
+from hpo.errors import HpoError, LoadError
+from hpo.loading import load_class
+from hpo.space import arguments_of
+from hpo.training.devices import join_ranks, prepare_device, trainer_devices
+from hpo.training.report import Report
+
+
+class Link:
+    """The trial's side of the channel. A thread reads it, so that the trial ends when its worker does."""
+
+    def __init__(self, channel: Channel, trial: int) -> None:
+        self._channel = channel
+        self._trial = trial
+        self._replies: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, name="worker link", daemon=True).start()
+
+    def tell(self, message: Message) -> None:
+        with contextlib.suppress(ChannelClosed):  # the listening thread ends the process
+            self._channel.send({"trial": self._trial, **message})
+
+    def ask(self, message: Message) -> Message:
+        self.tell(message)
+        return self._replies.get()
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                self._replies.put(self._channel.receive())
+        except ChannelClosed:
+            # Also in the middle of an epoch: nobody is there to take the result.
+            os._exit(1)
+
+
+def run_job(job: Message, channel: Channel) -> None:
+    """Train as the job says; every outcome, also a failure, is a message to the worker."""
+    started = time.perf_counter()
+    _redirect_output(job["log"])
+    link = Link(channel, job["trial"])
+    try:
+        _train(job, link)
+    except BaseException as error:  # whatever it was, the worker wants to know
+        link.tell({"kind": "failed", "cause": _cause_of(error), "error": _told(error)})
+    else:
+        link.tell({"kind": "done", "seconds": time.perf_counter() - started})
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Without the interpreter's tear-down: nothing is left to save, and native libraries may hang in theirs.
+    os._exit(0)
+
+
+def _train(job: Message, link: Link) -> None:
+    prepare_device(job)
+    ranks = join_ranks(job)
+    pl.seed_everything(job["seed"], workers=True, verbose=False)
+    project = Path(job["project"])
+    data = _build(load_class(job["data"]["class"], project), job["data"]["arguments"])
+    # Lightning calls these again; the model's shape was needed before.
+    data.prepare_data = _once(data.prepare_data)
+    data.setup = _once(data.setup)
+    if job["rank"] == 0:
+        data.prepare_data()
+    ranks.wait()
+    data.setup(stage="fit")  # by keyword, as Lightning does, so that its call is the same one
+    model_class = load_class(job["model"]["class"], project)
+    model_arguments = job["model"]["arguments"] | given_by_data(model_class, job["model"]["arguments"], data)
+    # The data module may draw random numbers in its set-up; the weights should not depend on how many.
+    pl.seed_everything(job["seed"], workers=True, verbose=False)
+    model = _build(model_class, model_arguments)
+    report = Report(link, job["metric"], Path(job["directory"]) if job["directory"] else None)
+    trainer = pl.Trainer(
+        **trainer_devices(job, ranks),
+        max_epochs=job["epochs"],
+        precision=job["precision"],
+        limit_train_batches=job["batches"],
+        limit_val_batches=job["batches"],
+        callbacks=[report],
+        logger=False,
+        enable_checkpointing=True,  # means: our callback may be there
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=True,
+        default_root_dir=job["directory"],
+    )
+    if job["rank"] == 0:
+        link.tell(
+            {
+                "kind": "started",
+                "model": _plain(_complete(model_class, model_arguments)),
+                "data": _plain(_complete(type(data), job["data"]["arguments"])),
+                "parameters": sum(p.numel() for p in model.parameters()),
+            }
+        )
+    trainer.fit(model, datamodule=data)
+
+
+def given_by_data(model_class: type[Any], arguments: Message, data: Any) -> dict[str, Any]:
+    """The model's required arguments that neither the search nor the study gives: attributes of the data module.
+
+    Raises:
+        LoadError: the data module has no such attribute.
+    """
+    given = {}
+    for argument in arguments_of(model_class):
+        if argument.has_default or argument.name in arguments:
+            continue
+        if not hasattr(data, argument.name):
+            raise LoadError(
+                f"{model_class.__name__} needs '{argument.name}': it is not searched, the study file does not give it "
+                f"(model: {{class: ..., {argument.name}: ...}}), and {type(data).__name__} has no attribute of that "
+                "name after setup('fit')"
+            )
+        given[argument.name] = getattr(data, argument.name)
+    return given
+
+
+def _build(cls: type[Any], arguments: Message) -> Any:
+    try:
+        inspect.signature(cls).bind(**arguments)
+    except TypeError as error:
+        raise LoadError(f"{cls.__name__}: {error}") from error
+    return cls(**arguments)
+
+
+def _complete(cls: type[Any], arguments: Message) -> dict[str, Any]:
+    """All arguments of the call, those left to their defaults included."""
+    return {a.name: a.default for a in arguments_of(cls) if a.has_default} | arguments
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """What JSON can hold; the rest is rebuilt from the class's own defaults."""
+    return {name: value for name, value in values.items() if _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _once(method: Any) -> Any:
+    return functools.cache(method)
+
+
+def _cause_of(error: BaseException) -> str:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        return "out of memory"
+    return f"error: {type(error).__name__}"
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, HpoError):
+        return str(error)
+    return "".join(traceback.format_exception(error))
+
+
+def _redirect_output(log: str | None) -> None:
+    """What user code prints goes to the trial's log, never into the worker's screen."""
+    target = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    # Lightning advises to use more workers for loading; how many cores a trial has is decided elsewhere.
+    warnings.filterwarnings("ignore", message=r".*does not have many workers.*")

@@ -1,0 +1,292 @@
+"""The worker: one event loop that owns this machine's slots, and trains trials of one or many studies on them.
+
+It imports neither torch nor the user's models. Trial processes report over their channels; the loop writes what they
+say into the store, answers, renews the leases, and claims the next trial as soon as a slot is free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from hpo import queue
+from hpo.channel import ChannelClosed, Message
+from hpo.definition import Definition, resolve
+from hpo.devices import Slot
+from hpo.errors import HpoError, RunError, StoreError
+from hpo.processes import ForkedProcess, ForkServer, study_job
+from hpo.store import Store
+from hpo.studies import StoredStudy, load, load_open
+from hpo.studyfile import Source
+from hpo.studyrun import RunningTrial, StudyRun
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 1.0
+FRAME_SECONDS = 0.25
+
+
+class Worker:
+    """This machine's worker.
+
+    Args:
+        server: has torch and Lightning, or is about to.
+        on_frame: called a few times a second, to draw.
+
+    Attributes:
+        runs: the studies that it works on, by the store's id.
+        trials: what it trains, by the slot's number.
+        is_draining: it was asked to end: running trials are handed back after their epoch.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        server: ForkServer,
+        slots: Sequence[Slot],
+        project: Path,
+        artifacts: Path,
+        on_frame: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.slots = slots
+        self.runs: dict[int, StudyRun] = {}
+        self.trials: dict[int, RunningTrial] = {}
+        self.is_draining = False
+        self._store = store
+        self._servers = [server]
+        self._project = project
+        self._artifacts = artifacts
+        self._on_frame = on_frame
+        self._refused: set[int] = set()
+        self._selector = selectors.DefaultSelector()
+        self._worker_id = queue.register_worker(store, host=platform.node(), pid=os.getpid(), slots=len(slots))
+
+    def adopt(self, study: StoredStudy, *, server: ForkServer, definition: Definition) -> StudyRun:
+        """Work on a study.
+
+        Args:
+            server: has imported the study's classes.
+            definition: what this machine's code makes of the study.
+
+        Raises:
+            StoreError: this machine's code resolves to another search than the stored one.
+        """
+        if differences := definition.differences(study.definition):
+            lines = "".join(f"\n  {line}" for line in differences)
+            raise StoreError(f"study '{study.name}' was created with other code than is in {self._project}:{lines}")
+        run = StudyRun(
+            self._store,
+            study,
+            server=server,
+            project=self._project,
+            artifacts=self._artifacts,
+            worker_id=self._worker_id,
+        )
+        self.runs[study.study_id] = run
+        if server not in self._servers:
+            self._servers.append(server)
+        return run
+
+    def run_until_done(self) -> None:
+        """Train until the adopted studies have all that they asked for, are stopped, or the user interrupts.
+
+        Raises:
+            RunError: the process that starts trials died.
+        """
+        self._run(lambda: None, is_service=False)
+
+    def run_service(self, names: Sequence[str], *, is_until_idle: bool = False) -> None:
+        """Train what the named studies need, or whatever study is open; wait for more, unless `is_until_idle`.
+
+        Raises:
+            RunError: the process that starts trials died.
+            StoreError: a named study does not exist.
+        """
+        self._run(lambda: self._adopt_open(names), is_service=not is_until_idle)
+
+    def _run(self, look_for_studies: Callable[[], None], *, is_service: bool) -> None:
+        next_beat = next_poll = 0.0
+        for server in self._servers:
+            self._watch(server)
+        with self._signals():
+            try:
+                while True:
+                    now = time.monotonic()
+                    if now >= next_beat:
+                        queue.beat(self._store, self._worker_id)
+                        next_beat = now + queue.BEAT_SECONDS
+                    if now >= next_poll:
+                        look_for_studies()
+                        for run in self.runs.values():
+                            run.refresh()
+                        next_poll = now + POLL_SECONDS
+                    self._fill_slots()
+                    is_over = all(run.is_over for run in self.runs.values()) and not is_service
+                    if not self.trials and (self.is_draining or is_over):
+                        return
+                    self._wait(min(next_beat, next_poll, time.monotonic() + FRAME_SECONDS) - time.monotonic())
+                    self._on_frame()
+            finally:
+                self._close()
+
+    def _close(self) -> None:
+        for trial in list(self.trials.values()):
+            self._abandon(trial)
+        for server in reversed(self._servers):
+            server.stop()
+        queue.leave(self._store, self._worker_id)
+        self._selector.close()
+
+    # ---- studies
+
+    def _adopt_open(self, names: Sequence[str]) -> None:
+        if self.is_draining or not self._servers[0].ready:
+            return
+        for study in [load(self._store, name) for name in names] if names else load_open(self._store):
+            if study.study_id in self.runs or study.study_id in self._refused:
+                continue
+            try:
+                self._take_on(study)
+            except HpoError as error:
+                self._refused.add(study.study_id)
+                log.warning("study %s is not for this worker: %s", study.name, error)
+                if names:
+                    raise
+
+    def _take_on(self, study: StoredStudy) -> None:
+        spec = study.definition.spec
+        job = study_job(self._project, {"model": spec.model.label, "data": spec.data.label})
+        server, classes = self._servers[0].serve_study(job)
+        definition = resolve(spec, classes, Source.of_stored(study.name))
+        self.adopt(study, server=server, definition=definition)
+        self._watch(server)
+        log.info("study %s: working on it, %d trials asked for", study.name, study.trials_target)
+
+    # ---- slots
+
+    def _fill_slots(self) -> None:
+        if self.is_draining:
+            return
+        for slot in self.slots:
+            if slot.number in self.trials:
+                continue
+            for run in self.runs.values():
+                trial = run.start_next(slot) if run.may_claim else None
+                if trial is not None:
+                    self.trials[slot.number] = trial
+                    for process in trial.processes:
+                        self._selector.register(process.channel, selectors.EVENT_READ)
+                    break
+
+    def _wait(self, seconds: float) -> None:
+        self._selector.select(max(0.0, seconds))
+        for server in self._servers:
+            if not server.poll():
+                raise RunError("the process that starts trials ended unexpectedly; running trials were handed back")
+        for trial in list(self.trials.values()):
+            self._serve(trial)
+
+    def _watch(self, server: ForkServer) -> None:
+        if server.control.fileno() not in self._selector.get_map():
+            self._selector.register(server.control, selectors.EVENT_READ)
+
+    # ---- trials
+
+    def _serve(self, trial: RunningTrial) -> None:
+        """Take in what the trial's processes have said, and end it when they have ended."""
+        for process in trial.processes:
+            messages, is_open = process.channel.receive_ready()
+            for message in messages:
+                self._on_message(trial, process, message)
+            if not is_open and process.channel.fileno() in self._selector.get_map():
+                self._selector.unregister(process.channel)  # at its end it would wake us without pause
+            if process.status is not None and not trial.is_ending and process not in trial.done:
+                rank = f" (rank {trial.processes.index(process)})" if len(trial.processes) > 1 else ""
+                trial.fail(_cause_of_exit(process.status), f"the trial process ended without a word{rank}")
+        if trial.is_ending:
+            for process in trial.processes:
+                process.kill()  # one rank alone would wait for the others for ever
+        if all(process.status is not None for process in trial.processes):
+            self._end(trial)
+
+    def _on_message(self, trial: RunningTrial, process: ForkedProcess, message: Message) -> None:
+        run = self.runs[trial.claim.study_id]
+        if trial.is_ending:
+            return
+        match message["kind"]:
+            case "started":
+                run.on_started(trial, message)
+            case "training":
+                trial.seconds_to_first_step = trial.seconds_to_first_step or trial.seconds
+                log.debug("trial %d trains %.3f s after its claim", trial.number, trial.seconds_to_first_step)
+            case "epoch":
+                reply = run.on_epoch(trial, message, is_draining=self.is_draining)
+                if reply is None:
+                    trial.is_dropped = True
+                else:
+                    with contextlib.suppress(ChannelClosed):
+                        process.channel.send(reply)
+            case "done":
+                trial.done.append(process)
+            case "failed":
+                trial.fail(message["cause"], message["error"])
+
+    def _end(self, trial: RunningTrial) -> None:
+        del self.trials[trial.slot.number]
+        for process in trial.processes:
+            if process.channel.fileno() in self._selector.get_map():
+                self._selector.unregister(process.channel)
+            process.channel.close()
+        self.runs[trial.claim.study_id].end(trial)
+
+    def _abandon(self, trial: RunningTrial) -> None:
+        for process in trial.processes:
+            process.kill()
+        trial.is_handed_back = True
+        self._end(trial)
+
+    # ---- signals
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and the first Ctrl-C drain, the second Ctrl-C ends at once; both wake the loop."""
+        wake_read, wake_write = socket.socketpair()
+        wake_read.setblocking(False)
+        wake_write.setblocking(False)
+        self._selector.register(wake_read, selectors.EVENT_READ)
+        previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        wakeup = signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(wakeup)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            wake_read.close()
+            wake_write.close()
+
+    def _on_signal(self, number: int, _: object) -> None:
+        if self.is_draining and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.is_draining = True
+        log.warning(
+            "%s: handing back %d running trials after their epoch%s",
+            signal.Signals(number).name,
+            len(self.trials),
+            "; Ctrl-C again ends them at once" if number == signal.SIGINT else "",
+        )
+
+
+def _cause_of_exit(status: int) -> str:
+    if status < 0:
+        return f"killed: {signal.Signals(-status).name}"
+    return f"exited: code {status}"

