@@ -49,7 +49,9 @@ class Definition:
     @staticmethod
     def from_json(text: str, space: str) -> Definition:
         plain = json.loads(text)
-        return Definition(StudySpec.model_validate(plain["spec"]), SearchSpace.from_json(json.loads(space)), plain["fixed"])
+        return Definition(
+            StudySpec.model_validate(plain["spec"]), SearchSpace.from_json(json.loads(space)), plain["fixed"]
+        )
 
     def differences(self, stored: Definition) -> list[str]:
         """In words, how this search differs from the stored one: empty when it is the same study."""
@@ -84,9 +86,7 @@ def resolve(spec: StudySpec, classes: Mapping[str, Message], source: Source) -> 
     for name in pins.keys() & spec.space.keys():
         problems.append((("space", name), "is also given as a constructor argument; say it once"))
     try:
-        resolved = union.override(
-            pins | spec.space, arguments=arguments, label=" or ".join(labels.values())
-        )
+        resolved = union.override(pins | spec.space, arguments=arguments, label=" or ".join(labels.values()))
     except SpaceProblems as error:
         problems += [(_path(spec, name), text) for name, text in error.problems]
         raise source.error(problems) from error

@@ -60,9 +60,7 @@ def slots_of(resources: Resources, *, wanted: int | None = None) -> list[Slot]:
         if count == "auto":
             count = most
         if count < 1 or count > most:
-            raise SpecError(
-                f"{count} slots of {per_trial} GPUs each do not fit on {available} GPUs; at most {most} do"
-            )
+            raise SpecError(f"{count} slots of {per_trial} GPUs each do not fit on {available} GPUs; at most {most} do")
         return [Slot(n, tuple(gpus[n * per_trial : (n + 1) * per_trial]), per_trial, 1) for n in range(count)]
     if count == "auto":
         count = max(1, available // per_trial)

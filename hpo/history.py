@@ -107,7 +107,10 @@ class History:
         """By name, the trial's values and distributions as Optuna's tables hold them."""
         frozen = self._memory.get_trial(number)
         return {
-            name: (frozen.distributions[name].to_internal_repr(value), distribution_to_json(frozen.distributions[name]))
+            name: (
+                frozen.distributions[name].to_internal_repr(value),
+                distribution_to_json(frozen.distributions[name]),
+            )
             for name, value in frozen.params.items()
         }
 
@@ -166,7 +169,10 @@ class History:
                 for table in (trial_params, trial_values, trial_intermediate_values, trial_system_attributes)
             )
         return [
-            (row.trial_id, _frozen(row, *(part[row.trial_id] for part in (params, values, curves, attributes))))
+            (
+                row.trial_id,
+                _frozen(row, *(part[row.trial_id] for part in (params, values, curves, attributes))),
+            )
             for row in rows
         ]
 
@@ -178,9 +184,7 @@ def _frozen(row: Any, params: list[Any], values: list[Any], curve: list[Any], at
         params={p.param_name: distributions[p.param_name].to_external_repr(p.param_value) for p in params},
         distributions=distributions,
         system_attrs={a.key: json.loads(a.value_json) for a in attributes},
-        intermediate_values={
-            c.step: _number(c.intermediate_value, c.intermediate_value_type) for c in curve
-        },
+        intermediate_values={c.step: _number(c.intermediate_value, c.intermediate_value_type) for c in curve},
     )
     trial.number = row.number
     trial.state = TrialState[row.state]
@@ -200,5 +204,3 @@ def _by_trial(rows: Iterable[Any]) -> dict[int, list[Any]]:
     for row in rows:
         found[row.trial_id].append(row)
     return found
-
-

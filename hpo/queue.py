@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, case, exists, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, exists, func, insert, select, update
 
 from hpo.store import Store
 from hpo.store.clock import db_now
@@ -31,6 +31,7 @@ from hpo.store.tables import (
     trial_values,
     trials,
 )
+from hpo.tally import counts_of
 
 LEASE_SECONDS = 30.0
 BEAT_SECONDS = 5.0
@@ -51,26 +52,6 @@ class Claim:
     attempt_id: int
     attempt: int  # 1, 2, ...
     params: Mapping[str, Any] | None  # of an earlier attempt; None when they are still to be sampled
-
-
-@dataclass(frozen=True)
-class Counts:
-    """The trials of a study by Optuna's state, and how many it may have."""
-
-    target: int
-    waiting: int
-    running: int
-    complete: int
-    pruned: int
-    failed: int
-
-    @property
-    def claimed(self) -> int:
-        return self.running + self.complete + self.pruned + self.failed
-
-    @property
-    def ended(self) -> int:
-        return self.complete + self.pruned + self.failed
 
 
 def register_worker(store: Store, *, host: str, pid: int, slots: int) -> int:
@@ -113,7 +94,7 @@ def claim(store: Store, study_id: int, *, worker_id: int, slot: int, device: str
             return None
         trial = _reclaimed(connection, study_id)
         if trial is None:
-            counted = counts(connection, study_id)
+            counted = counts_of(connection, study_id)
             if counted.claimed >= counted.target:
                 return None
             trial = _waiting(connection, study_id) or _new(connection, study_id, counted.claimed + counted.waiting)
@@ -135,16 +116,6 @@ def claim(store: Store, study_id: int, *, worker_id: int, slot: int, device: str
     return Claim(study_id, trial.trial_id, trial.number, attempt_id, attempt, params)
 
 
-def counts(connection: Connection, study_id: int) -> Counts:
-    rows = connection.execute(
-        select(trials.c.state, func.count()).where(trials.c.study_id == study_id).group_by(trials.c.state)
-    )
-    by_state: dict[str, int] = {state: number for state, number in rows}
-    target = connection.scalar(select(hpo_studies.c.trials_target).where(hpo_studies.c.study_id == study_id))
-    states = ("WAITING", "RUNNING", "COMPLETE", "PRUNED", "FAIL")
-    return Counts(target or 0, *(by_state.get(state, 0) for state in states))
-
-
 def begin(store: Store, claim: Claim, *, params: Mapping[str, tuple[float, str]], config: Mapping[str, Any]) -> None:
     """Write down what the trial will train, before it does.
 
@@ -155,7 +126,12 @@ def begin(store: Store, claim: Claim, *, params: Mapping[str, tuple[float, str]]
     with store.write() as connection:
         if params:
             rows = [
-                {"trial_id": claim.trial_id, "param_name": name, "param_value": value, "distribution_json": distribution}
+                {
+                    "trial_id": claim.trial_id,
+                    "param_name": name,
+                    "param_value": value,
+                    "distribution_json": distribution,
+                }
                 for name, (value, distribution) in params.items()
             ]
             connection.execute(insert(trial_params), rows)
@@ -264,57 +240,10 @@ def hand_back(store: Store, claim: Claim, *, seconds: float) -> bool:
         return _end_attempt(connection, claim, cause=HANDED_BACK, error=None, seconds=seconds)
 
 
-def recent_causes(store: Store, study_id: int, number: int) -> list[tuple[str | None, str | None]]:
-    """(cause, error) of the trials that ended last, the latest first; (None, None) for one that did not fail."""
-    with store.read() as connection:
-        rows = connection.execute(
-            select(
-                case((trials.c.state == "FAIL", hpo_trials.c.cause)),
-                case((trials.c.state == "FAIL", hpo_trials.c.error)),
-            )
-            .outerjoin(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
-            .where(trials.c.study_id == study_id, trials.c.datetime_complete.is_not(None))
-            .order_by(trials.c.datetime_complete.desc(), trials.c.number.desc())
-            .limit(number)
-        )
-        return [(cause, error) for cause, error in rows]
-
-
-def best(store: Store, study_id: int, *, maximize: bool) -> tuple[int, float] | None:
-    """(number, value) of the best completed trial."""
-    order = trial_values.c.value.desc() if maximize else trial_values.c.value.asc()
-    with store.read() as connection:
-        row = connection.execute(
-            select(trials.c.number, trial_values.c.value)
-            .join(trial_values, trial_values.c.trial_id == trials.c.trial_id)
-            .where(trials.c.study_id == study_id, trials.c.state == "COMPLETE")
-            .where(trial_values.c.value_type == "FINITE")
-            .order_by(order, trials.c.number)
-            .limit(1)
-        ).first()
-    return None if row is None else (row[0], row[1])
-
-
 def drop_checkpoint(store: Store, trial_ids: Sequence[int]) -> None:
     """Forget the checkpoints of these trials, which are no longer among the best."""
     with store.write() as connection:
         connection.execute(update(hpo_trials).where(hpo_trials.c.trial_id.in_(trial_ids)).values(checkpoint=None))
-
-
-def best_with_checkpoints(store: Store, study_id: int, *, maximize: bool) -> list[tuple[int, int, str]]:
-    """(trial_id, number, checkpoint) of the completed trials that have one, the best first."""
-    order = trial_values.c.value.desc() if maximize else trial_values.c.value.asc()
-    with store.read() as connection:
-        rows = connection.execute(
-            select(trials.c.trial_id, trials.c.number, hpo_trials.c.checkpoint)
-            .join(trial_values, trial_values.c.trial_id == trials.c.trial_id)
-            .join(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
-            .where(
-                trials.c.study_id == study_id, trials.c.state == "COMPLETE", hpo_trials.c.checkpoint.is_not(None)
-            )
-            .order_by(order, trials.c.number)
-        )
-        return [(row[0], row[1], row[2]) for row in rows]
 
 
 def _reclaimed(connection: Connection, study_id: int) -> Row[Any] | None:
@@ -413,4 +342,3 @@ def _put(connection: Connection, table: Any, key: Mapping[str, Any], values: Map
 def _utc() -> datetime:
     """Now, as Optuna stores it: naive, in UTC."""
     return datetime.now(UTC).replace(tzinfo=None)
-

@@ -11,12 +11,12 @@ from typing import Any
 from sqlalchemy import Connection, Select, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from hpo import queue
 from hpo.definition import Definition
-from hpo.errors import StoreError, nearest
+from hpo.errors import StoreError
 from hpo.store import Store
 from hpo.store.clock import db_now
 from hpo.store.tables import hpo_studies, studies, study_directions, study_system_attributes
+from hpo.tally import counts_of, no_such_study
 
 log = logging.getLogger(__name__)
 
@@ -73,20 +73,21 @@ def load(store: Store, name: str) -> StoredStudy:
     with store.read() as connection:
         row = connection.execute(_query().where(studies.c.study_name == name)).first()
         if row is None:
-            known = list(connection.scalars(select(studies.c.study_name).order_by(studies.c.study_id)))
-            listed = f" It has {', '.join(known)}." if known else " It has none."
-            raise StoreError(f"the store has no study '{name}'{nearest(name, known) or '.'}{listed}")
+            raise no_such_study(connection, name)
     return _stored(row, name)
+
+
+def exists(store: Store, name: str) -> bool:
+    with store.read() as connection:
+        return connection.execute(select(studies.c.study_id).where(studies.c.study_name == name)).first() is not None
 
 
 def load_open(store: Store) -> list[StoredStudy]:
     """The studies that are to run and may still have something to do, the oldest first."""
     with store.read() as connection:
-        rows = connection.execute(
-            _query().where(hpo_studies.c.state == "running").order_by(studies.c.study_id)
-        ).all()
+        rows = connection.execute(_query().where(hpo_studies.c.state == "running").order_by(studies.c.study_id)).all()
         found = [_stored(row, row.study_name) for row in rows]
-        counted = [queue.counts(connection, study.study_id) for study in found]
+        counted = [counts_of(connection, study.study_id) for study in found]
     return [study for study, counts in zip(found, counted, strict=True) if counts.ended < counts.target]
 
 
@@ -96,17 +97,6 @@ def set_state(store: Store, study_id: int, state: str, reason: str | None = None
         connection.execute(
             update(hpo_studies).where(hpo_studies.c.study_id == study_id).values(state=state, state_reason=reason)
         )
-
-
-def progress(store: Store, study_id: int) -> tuple[str, str | None, queue.Counts]:
-    """The desired state, its reason, and the trials by state."""
-    with store.read() as connection:
-        row = connection.execute(
-            select(hpo_studies.c.state, hpo_studies.c.state_reason).where(hpo_studies.c.study_id == study_id)
-        ).first()
-        if row is None:
-            return "stopped", "the study was deleted", queue.Counts(0, 0, 0, 0, 0, 0)
-        return row.state, row.state_reason, queue.counts(connection, study_id)
 
 
 def _query() -> Select[Any]:
@@ -129,9 +119,7 @@ def _stored(row: Any, name: str) -> StoredStudy:
             "not run. Choose another name with --name"
         )
     definition = Definition.from_json(row.spec, row.space)
-    return StoredStudy(
-        row.study_id, name, definition, row.state, row.state_reason, row.trials_target, row.created
-    )
+    return StoredStudy(row.study_id, name, definition, row.state, row.state_reason, row.trials_target, row.created)
 
 
 def _create(connection: Connection, definition: Definition) -> None:
@@ -162,7 +150,7 @@ def _create(connection: Connection, definition: Definition) -> None:
 def _continue(connection: Connection, study: StoredStudy, target: int) -> str:
     mine = hpo_studies.c.study_id == study.study_id
     connection.execute(update(hpo_studies).where(mine).values(state="running", state_reason=None))
-    ended = queue.counts(connection, study.study_id).ended
+    ended = counts_of(connection, study.study_id).ended
     if target > study.trials_target:
         connection.execute(update(hpo_studies).where(mine).values(trials_target=target))
         return f"study {study.name} extended from {study.trials_target} to {target} trials, {ended} of them ended"

@@ -62,7 +62,9 @@ class Source:
 
     def error(self, problems: Iterable[tuple[KeyPath, str]]) -> SpecError:
         """One error for all problems, a line each, in the order of the file."""
-        lines = [(self._line(path), f"{self.where(path)}: {'.'.join(map(str, path))}: {text}") for path, text in problems]
+        lines = [
+            (self._line(path), f"{self.where(path)}: {'.'.join(map(str, path))}: {text}") for path, text in problems
+        ]
         return SpecError("\n".join(text for _, text in sorted(lines, key=lambda pair: pair[0])))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from hpo import queue
+from hpo import queue, tally
 from hpo.algorithms import derive_seed, make_pruner, sampler_factory
 from hpo.channel import Message
 from hpo.definition import OWNERS, Definition
@@ -23,7 +23,7 @@ from hpo.grid import grid_points
 from hpo.history import History
 from hpo.processes import ForkedProcess, ForkServer
 from hpo.store import Store
-from hpo.studies import StoredStudy, progress, set_state
+from hpo.studies import StoredStudy, set_state
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class StudyRun:
     ) -> None:
         self.study = study
         self.definition = study.definition
-        self.counts = queue.Counts(study.trials_target, 0, 0, 0, 0, 0)
+        self.counts = tally.Counts(study.trials_target, 0, 0, 0, 0, 0)
         self.best: tuple[int, float] | None = None  # (number, value)
         self.stop_reason: str | None = None
         self._state = study.state
@@ -115,9 +115,9 @@ class StudyRun:
     def refresh(self) -> None:
         """Look into the store: what is wished of the study, and how far all workers together are."""
         self._is_exhausted = False
-        self._state, reason, self.counts = progress(self._store, self.study.study_id)
+        self._state, reason, self.counts = tally.progress(self._store, self.study.study_id)
         self.stop_reason = reason if self._state == "stopped" else None
-        self.best = queue.best(self._store, self.study.study_id, maximize=self._maximize)
+        self.best = tally.best(self._store, self.study.study_id, maximize=self._maximize)
 
     @property
     def is_over(self) -> bool:
@@ -151,9 +151,7 @@ class StudyRun:
             "seed": derive_seed(spec.seed, claim.number, "trial"),
         }
         if claim.params is None:
-            queue.begin(
-                self._store, claim, params=self._history.params_to_store(claim.number), config=config
-            )
+            queue.begin(self._store, claim, params=self._history.params_to_store(claim.number), config=config)
         trial = RunningTrial(
             claim=claim,
             slot=slot,
@@ -187,7 +185,9 @@ class StudyRun:
             trial.error = f"{metric} was not a finite number after epoch {trial.epoch}"
             return {"stop": True, "save": False}
         trial.value = value
-        is_best = trial.best_value is None or (value - trial.best_value if self._maximize else trial.best_value - value) > 0
+        is_best = (
+            trial.best_value is None or (value - trial.best_value if self._maximize else trial.best_value - value) > 0
+        )
         if is_best:
             trial.best_value, trial.best_epoch = value, trial.epoch
         is_hopeless, attributes = self._history.report(trial.number, trial.epoch, value)
@@ -286,7 +286,7 @@ class StudyRun:
         )
 
     def _stop_after_failures(self) -> None:
-        causes = queue.recent_causes(self._store, self.study.study_id, FAILURES_THAT_STOP)
+        causes = tally.recent_causes(self._store, self.study.study_id, FAILURES_THAT_STOP)
         kinds = {cause for cause, _ in causes}
         if len(causes) < FAILURES_THAT_STOP or len(kinds) != 1 or None in kinds:
             return
@@ -297,7 +297,7 @@ class StudyRun:
     def _keep_best(self) -> None:
         """Delete the checkpoints of trials that are no longer among the best, as far as they are on this machine."""
         keep = self.definition.spec.keep.checkpoints
-        ranked = queue.best_with_checkpoints(self._store, self.study.study_id, maximize=self._maximize)
+        ranked = tally.best_with_checkpoints(self._store, self.study.study_id, maximize=self._maximize)
         dropped = []
         for trial_id, _, checkpoint in ranked[keep:]:
             if Path(checkpoint).exists():

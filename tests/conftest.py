@@ -19,7 +19,7 @@ PASSWORD = "s3cret{word"
 
 
 class PostgresServer:
-    """A server on a local socket; its user 'guarded' needs PASSWORD, its superuser 'postgres' needs none."""
+    """A server on a local socket: 'guarded' needs PASSWORD, 'postgres' none, and 'visitor' may only look."""
 
     def __init__(self, folder: Path) -> None:
         with warnings.catch_warnings():
@@ -35,6 +35,7 @@ class PostgresServer:
         self.execute("ALTER SYSTEM SET fsync = off")
         self.execute("SELECT pg_reload_conf()")
         self.execute(f"CREATE ROLE guarded LOGIN SUPERUSER PASSWORD '{PASSWORD}'")
+        self.execute("CREATE ROLE visitor LOGIN")
 
     @property
     def socket(self) -> str:

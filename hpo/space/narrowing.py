@@ -79,9 +79,7 @@ def narrowed(
     return _settled(result, pins), pins
 
 
-def _unknown(
-    name: str, searched: Mapping[str, Parameter], arguments: Sequence[Argument], label: str
-) -> str | None:
+def _unknown(name: str, searched: Mapping[str, Parameter], arguments: Sequence[Argument], label: str) -> str | None:
     owners = [argument.owner for argument in arguments if argument.name == name]
     if len(owners) > 1:
         return f"'{name}' is an argument of {' and '.join(owners)}, so it is unclear whose is meant"

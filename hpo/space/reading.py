@@ -147,9 +147,7 @@ def _parameter(declared: _Declared, owner: Owner) -> Parameter | None:
         raise SpecError(f"'{name}' needs one range and at most one When(...)")
     has_default = declared.default is not inspect.Parameter.empty
     if conditions and not has_default:
-        raise SpecError(
-            f"'{name}' exists only under a condition, so it needs a default for when it is inactive"
-        )
+        raise SpecError(f"'{name}' exists only under a condition, so it needs a default for when it is inactive")
     return Parameter(
         name,
         _agreeing(name, ranges[0], _bare(declared.annotation)),

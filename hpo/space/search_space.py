@@ -143,9 +143,7 @@ class SearchSpace(Mapping[str, Parameter]):
             for name, parameter in self.items()
         )
 
-    def differences(
-        self, other: SearchSpace, *, mine: str = "this space", theirs: str = "the other"
-    ) -> list[str]:
+    def differences(self, other: SearchSpace, *, mine: str = "this space", theirs: str = "the other") -> list[str]:
         """In words, what one space says and the other does not; empty when they are equal."""
         found = []
         for name in [*self, *(name for name in other if name not in self)]:

@@ -61,8 +61,7 @@ def open_engine(url: StoreUrl) -> Engine:
             )
         except ImportError as error:
             raise StoreError(
-                "a PostgreSQL store needs psycopg, which cannot be imported: "
-                "pip install 'hpo-service[postgres]'",
+                "a PostgreSQL store needs psycopg, which cannot be imported: pip install 'hpo-service[postgres]'",
             ) from error
         if "PGTZ" in os.environ:
             event.listen(engine, "connect", _set_utc)

@@ -12,17 +12,15 @@ import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Engine, inspect
 
 from hpo.errors import StoreError
-from hpo.store.engine import connect_arguments, connect_sqlite, open_engine, read, store_errors, write
+from hpo.store.engine import connect_sqlite, open_engine, read, store_errors, write
+from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import SQLITE_TRIGGERS
 from hpo.store.url import StoreUrl
-
-if TYPE_CHECKING:
-    from optuna.storages import RDBStorage
 
 log = logging.getLogger(__name__)
 
@@ -97,40 +95,6 @@ def upgrade_schema(url: StoreUrl) -> None:
                 _upgrade(engine, url)
     finally:
         engine.dispose()
-
-
-@contextmanager
-def optuna_storage(url: StoreUrl, *, create: bool = False, pool_size: int = 1) -> Iterator[RDBStorage]:
-    """Optuna's own storage on this store, for what only Optuna can do; imports Optuna, which takes 0.6 s.
-
-    Its connections are set up as ours are. `pool_size` is the number of threads that use it at once.
-    """
-    from optuna.exceptions import StorageInternalError
-    from optuna.storages import RDBStorage
-
-    options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 1, "hide_parameters": True}
-    if url.is_sqlite:
-        # Optuna reads before it writes: IMMEDIATE makes sqlite3 wait for other writers instead of failing
-        options["creator"] = lambda: connect_sqlite(url.path, isolation_level="IMMEDIATE")
-    else:
-        options |= {"connect_args": connect_arguments(url), "pool_pre_ping": True}
-    with store_errors(url):
-        try:
-            storage = RDBStorage(
-                url.reveal(),
-                engine_kwargs=options,
-                skip_table_creation=not create,
-                # done by `check_schema`, whose messages name our own commands
-                skip_compatibility_check=True,
-            )
-        except StorageInternalError as error:
-            # its own text guesses at 'invalid data in the commit'; what happened is the cause
-            raise error.__cause__ or error from None
-    try:
-        yield storage
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
 
 
 class _Versions(NamedTuple):
@@ -216,12 +180,25 @@ def _lock(engine: Engine, url: StoreUrl) -> Iterator[None]:
                 connection.exec_driver_sql("SELECT pg_advisory_unlock(%s)", (_LOCK_KEY,))
         return
     # the folder's own descriptor: a lock file would stay behind, and the store itself may not exist yet
-    folder = os.open(url.path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        folder = os.open(url.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise StoreError(f"the store's folder {url.path.parent} cannot be read: {error.strerror}") from error
+    try:
+        _lock_folder(folder, url)
         yield
     finally:
         os.close(folder)
+
+
+def _lock_folder(folder: int, url: StoreUrl) -> None:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+    except OSError as error:
+        raise StoreError(
+            f"the store's folder {url.path.parent} cannot be locked ({error.strerror}): SQLite needs a local "
+            "disk; put the store on one, or use PostgreSQL",
+        ) from error
 
 
 def _check_writable(path: Path) -> None:

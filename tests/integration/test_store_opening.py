@@ -50,7 +50,11 @@ def test_four_processes_open_an_empty_store_at_once_twenty_times_of_twenty(
         )
         for number in range(PROCESSES)
     ]
-    failures = [worker.communicate(timeout=200)[0] for worker in workers]
+    try:
+        failures = [worker.communicate(timeout=200)[0] for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
 
     assert failures == [""] * PROCESSES
     assert [worker.returncode for worker in workers] == [0] * PROCESSES

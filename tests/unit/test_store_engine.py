@@ -190,3 +190,10 @@ def test_a_database_that_cannot_be_reached_is_explained_without_the_password(
 def test_a_missing_database_is_named(postgres: PostgresServer) -> None:
     with pytest.raises(StoreError, match='database "absent" does not exist'):
         Store.open(postgres.url("absent"))
+
+
+def test_missing_rights_are_explained(postgres: PostgresServer, postgres_url: str) -> None:
+    visitor = postgres_url.replace("postgres@", "visitor@")
+
+    with pytest.raises(StoreError, match=r"permission denied.*name, password and rights"):
+        Store.create(visitor)

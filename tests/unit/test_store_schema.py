@@ -21,6 +21,7 @@ from sqlalchemy.schema import SchemaItem
 from hpo.errors import StoreError
 from hpo.store import Store, StoreUrl, schema
 from hpo.store.engine import connect_sqlite
+from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_metadata
 
 
@@ -50,7 +51,7 @@ def test_the_revisions_that_are_written_down_are_the_newest() -> None:
 
 
 def test_the_revision_of_optuna_that_is_written_down_is_the_newest(store: Store) -> None:
-    with schema.optuna_storage(store.url) as storage:
+    with optuna_storage(store.url) as storage:
         assert storage.get_head_version() == schema.OPTUNA_REVISION
         assert storage.get_current_version() == schema.OPTUNA_REVISION
 

@@ -19,7 +19,7 @@ from sqlalchemy import insert, select
 
 from hpo.store import Store, tables
 from hpo.store.clock import db_now
-from hpo.store.schema import optuna_storage
+from hpo.store.optuna_storage import optuna_storage
 
 
 @contextmanager

@@ -1,0 +1,38 @@
+"""The entry point of `hpo` and of `python -m hpo`: a user's mistake is one message, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+
+from hpo.errors import HpoError
+
+PASSWORD_IN_URL = re.compile(r"(\w+://[^\s:/@]*):[^\s/@]*(?=@)")
+
+
+def main() -> None:
+    _hide_passwords()
+    from hpo.cli import app
+
+    try:
+        app()
+    except HpoError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # `hpo trials | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _hide_passwords() -> None:
+    """Every user of the machine can read a process's arguments."""
+    if any(PASSWORD_IN_URL.search(argument) for argument in sys.argv):
+        import setproctitle
+
+        setproctitle.setproctitle(" ".join(PASSWORD_IN_URL.sub(r"\1:***", argument) for argument in sys.argv))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""The command line: one function a verb, in the files beside this one. Nothing heavy is imported before its verb."""
+
+from __future__ import annotations
+
+import typer
+
+from hpo.cli import database, look, plan, train
+
+app = typer.Typer(
+    name="hpo",
+    help="Hyperparameter optimization for PyTorch: from a study file to its best model in one command.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+BEGIN, WORK, LOOK, KEEP = "Begin", "Search", "Look", "Serve and maintain"
+
+app.command(rich_help_panel=BEGIN)(plan.init)
+app.command(rich_help_panel=BEGIN)(plan.check)
+app.command(rich_help_panel=BEGIN)(plan.space)
+app.command(rich_help_panel=WORK)(train.run)
+app.command(rich_help_panel=WORK)(train.submit)
+app.command(rich_help_panel=WORK)(train.worker)
+app.command(rich_help_panel=LOOK)(look.ls)
+app.command(rich_help_panel=LOOK)(look.status)
+app.command(rich_help_panel=LOOK)(look.trials)
+app.command(rich_help_panel=LOOK)(look.best)
+app.command(rich_help_panel=KEEP)(database.dashboard)
+app.add_typer(database.db, name="db", rich_help_panel=KEEP)

@@ -1,0 +1,71 @@
+"""Verbs that look: ls, status, trials, best."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hpo.cli.options import JsonOption, ProjectOption, StoreOption, StudyName, open_to_look, print_json
+
+
+def ls(store: StoreOption = None, project: ProjectOption = None, as_json: JsonOption = False) -> None:
+    """List the studies of the store."""
+    from hpo.cli import tables
+    from hpo.results import list_studies
+
+    with open_to_look(store, project) as opened:
+        found = list_studies(opened)
+    if as_json:
+        print_json([study.to_json() for study in found])
+    else:
+        tables.show_studies(found)
+
+
+def status(
+    study: StudyName, store: StoreOption = None, project: ProjectOption = None, as_json: JsonOption = False
+) -> None:
+    """Show how far a study is, and who works on it."""
+    from hpo.cli import tables
+    from hpo.results import Study
+
+    with open_to_look(store, project) as opened:
+        found = Study(opened, study).status()
+    if as_json:
+        print_json(found.to_json())
+    else:
+        tables.show_status(found)
+
+
+def trials(
+    study: StudyName, store: StoreOption = None, project: ProjectOption = None, as_json: JsonOption = False
+) -> None:
+    """List all trials of a study, by number."""
+    from hpo.cli import tables
+    from hpo.results import Study
+
+    with open_to_look(store, project) as opened:
+        found = Study(opened, study).trials()
+    if as_json:
+        print_json([record.to_json() for record in found])
+    else:
+        tables.show_trials(found)
+
+
+def best(
+    study: StudyName,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 5,
+    store: StoreOption = None,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the best complete trials of a study, with their parameters."""
+    from hpo.cli import tables
+    from hpo.results import Study
+
+    with open_to_look(store, project) as opened:
+        found = Study(opened, study).best(k)
+    if as_json:
+        print_json([record.to_json() for record in found])
+    else:
+        tables.show_best(found, study)

@@ -1,0 +1,55 @@
+"""The options that several verbs share, and what they mean."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from hpo.store import Store, StoreUrl
+
+StoreOption = Annotated[
+    str | None,
+    typer.Option("--store", metavar="URL", help="Where studies are kept [default: HPO_STORE or sqlite:///hpo.db]."),
+]
+ProjectOption = Annotated[
+    Path | None,
+    typer.Option("--project", metavar="DIR", help="Folder that models are imported from [default: the current one]."),
+]
+ArtifactsOption = Annotated[
+    Path | None,
+    typer.Option("--artifacts", metavar="DIR", help="Folder for checkpoints and logs [default: hpo-artifacts]."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Put a value over the file's: --set epochs=5 --set pruner.eta=4."),
+]
+NameOption = Annotated[str | None, typer.Option("--name", help="Another name for the study than the file's.")]
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="The study's name.")]
+SlotsOption = Annotated[
+    int | None,
+    typer.Option("--slots", min=1, help="Trials at a time on this machine [default: one a GPU, or one a core]."),
+]
+
+
+def url_of(store: str | None, project: Path | None) -> StoreUrl:
+    from hpo.settings import project_folder, store_url
+
+    return store_url(store, project_folder(project))
+
+
+def open_to_look(store: str | None, project: Path | None) -> Store:
+    """The store, for a verb that reads: it must be there."""
+    from hpo.store import Store
+
+    return Store.open(url_of(store, project))
+
+
+def print_json(document: Any) -> None:
+    """One document on stdout; NaN, which JSON has not, cannot be in it."""
+    typer.echo(json.dumps(document, indent=2, allow_nan=False, default=str))

@@ -1,0 +1,105 @@
+"""Verbs that come before a search: init, check, space."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpo.cli.options import JsonOption, ProjectOption, SetOption, StudyFile, print_json
+from hpo.errors import SpecError
+
+
+def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or an empty one.")]) -> None:
+    """Write a project folder with models and studies, to run and to change."""
+    import hpo
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SpecError(f"{folder} is there already and not empty: name a new folder")
+    package = Path(hpo.__file__).parent
+    shipped = package / "templates"
+    # In a checkout of the project the originals stand beside the package.
+    source = shipped if (shipped / "studies").is_dir() else package.parent
+    for name in ("models", "studies"):
+        shutil.copytree(source / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    example = next((folder / "studies").glob("digits_dnn.yaml")).relative_to(folder)
+    typer.echo(f"wrote {folder}/models and {folder}/studies\n\nNext:\n  cd {folder}\n  hpo run {example}")
+
+
+def check(
+    file: StudyFile, changes: SetOption = None, project: ProjectOption = None, as_json: JsonOption = False
+) -> None:
+    """Validate a study file, try one batch, and say what the study will cost."""
+    from hpo.devices import slots_of
+    from hpo.preflight import define, try_one_batch
+    from hpo.processes import ForkServer
+    from hpo.settings import project_folder
+    from hpo.store import child_environment
+    from hpo.studyfile import read_study
+
+    folder = project_folder(project)
+    spec, source = read_study(file, changes=changes or [])
+    slots = slots_of(spec.resources)
+    server = ForkServer.start(child_environment(None))
+    try:
+        definition, study_server = define(spec, source, server=server, project=folder)
+        probe = try_one_batch(definition, source, server=study_server, project=folder, slot=slots[0])
+    finally:
+        server.stop()
+    most_epochs = spec.budget.trials * spec.max_epochs
+    if as_json:
+        print_json(
+            {
+                "study": spec.study,
+                "searched": definition.space.to_json(),
+                "metrics": list(probe.metrics),
+                "parameters": probe.parameters,
+                "trials": spec.budget.trials,
+                "epochs": most_epochs,
+                "slots": len(slots),
+            }
+        )
+        return
+    typer.echo(f"{file}: fine")
+    typer.echo(f"  searched    {', '.join(definition.space.names)}")
+    typer.echo(f"  objective   {spec.goal.direction} {spec.goal.metric}; the model logs {', '.join(probe.metrics)}")
+    typer.echo(f"  model       {probe.parameters:,} parameters at its defaults")
+    typer.echo(
+        f"  cost        {spec.budget.trials} trials of at most {spec.max_epochs} epochs: {most_epochs} epochs before "
+        f"pruning, on {len(slots)} slots here ({', '.join(slot.device for slot in slots)})"
+    )
+
+
+def space(
+    target: Annotated[str, typer.Argument(metavar="STUDY.yaml|pkg.mod:Class", help="A study file or a class.")],
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the search space of a study, or of one model or data module."""
+    from hpo.preflight import define
+    from hpo.processes import ForkServer, study_job
+    from hpo.settings import project_folder
+    from hpo.space import SearchSpace
+    from hpo.store import child_environment
+    from hpo.studyfile import read_study
+
+    folder = project_folder(project)
+    is_file = target.endswith((".yaml", ".yml")) or Path(target).is_file()
+    study = read_study(Path(target)) if is_file else None
+    server = ForkServer.start(child_environment(None))
+    try:
+        if study is not None:
+            found = define(*study, server=server, project=folder)[0].space
+        else:
+            _, classes = server.serve_study(study_job(folder, {"any": target}))
+            found = SearchSpace.from_json(next(iter(classes.values()))["space"])
+    finally:
+        server.stop()
+    if as_json:
+        print_json(found.to_json())
+        return
+    from hpo.cli.space_table import show_space
+
+    show_space(found, target)

@@ -1,0 +1,163 @@
+"""What a person sees of a run: a live view on a terminal, a line an event elsewhere, and the best trials at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE
+from rich.console import Console, Group
+from rich.live import Live
+from rich.logging import RichHandler
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from hpo.cli.tables import best_table, console, number
+
+if TYPE_CHECKING:
+    from hpo.store import Store
+    from hpo.studyrun import RunningTrial, StudyRun
+    from hpo.worker import Worker
+
+# A rate over fewer trials than this says little.
+TRIALS_FOR_A_RATE = 3
+
+
+def log_to_stderr(*, verbose: bool) -> None:
+    """A line an event, for files and pipes."""
+    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("hpo").setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+class Screen:
+    """One run's output."""
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+        self._live: Live | None = None
+        self._worker: Worker | None = None
+        self._run: StudyRun | None = None
+        self._since = time.monotonic()
+        self._ended_before = 0
+
+    @staticmethod
+    def start(*, verbose: bool) -> Screen:
+        out = console()
+        if out.is_terminal:
+            # Events would push the view away; it shows them itself. What somebody should look at stays.
+            logging.basicConfig(format="%(message)s", handlers=[RichHandler(console=out, show_path=False)])
+            logging.getLogger("hpo").setLevel(logging.DEBUG if verbose else logging.WARNING)
+        else:
+            log_to_stderr(verbose=verbose)
+        screen = Screen(out)
+        if out.is_terminal:
+            out.print("[dim]starting: importing torch ...[/dim]")
+        return screen
+
+    def say(self, line: str) -> None:
+        self._out.print(Text(line))
+
+    @contextlib.contextmanager
+    def live(self, worker: Worker, run: StudyRun) -> Iterator[None]:
+        """Show the run until it is over; nothing where there is no terminal."""
+        self._worker, self._run = worker, run
+        run.refresh()
+        self._ended_before, self._since = run.counts.ended, time.monotonic()
+        if not self._out.is_terminal:
+            yield
+            return
+        with Live(self._view(), console=self._out, auto_refresh=False, transient=True) as self._live:
+            yield
+        self._live = None
+
+    def draw(self) -> None:
+        if self._live is not None:
+            self._live.update(self._view(), refresh=True)
+
+    def show_result(self, store: Store, run: StudyRun, *, store_option: str | None) -> None:
+        """The best trials, and what to type next."""
+        from hpo.results import Study
+
+        name, counts = run.study.name, run.counts
+        records = Study(store, name).best(5)
+        seconds = time.monotonic() - self._since
+        told = f"{counts.complete} complete, {counts.pruned} pruned, {counts.failed} failed"
+        self.say(f"\n{name}: {counts.ended} of {counts.target} trials ended ({told}) in {_duration(seconds)}")
+        if not records:
+            self.say("no trial completed; 'hpo trials " + name + "' says why")
+            return
+        goal = run.definition.spec.goal
+        self.say(f"best {goal.metric}:")
+        self._out.print(best_table(records))
+        option = f" --store {store.url}" if store_option else ""
+        self.say(
+            "Next:\n"
+            f"  hpo best {name}{option} --json\n"
+            f"  hpo dashboard{option}\n"
+            f"  python -c \"import hpo; print(hpo.open_study('{name}').best(1)[0].load_model())\""
+        )
+
+    def _view(self) -> Group:
+        assert self._worker is not None
+        assert self._run is not None
+        return Group(self._headline(self._run), self._slots(self._worker), self._best(self._run))
+
+    def _headline(self, run: StudyRun) -> Table:
+        counts = run.counts
+        grid = Table.grid(padding=(0, 2))
+        told = f"{counts.complete} complete  {counts.pruned} pruned  {counts.failed} failed"
+        bar = ProgressBar(total=counts.target, completed=counts.ended, width=30)
+        grid.add_row(Text(run.study.name, style="bold"), bar, f"{counts.ended}/{counts.target} trials", told)
+        ended = counts.ended - self._ended_before
+        if ended >= TRIALS_FOR_A_RATE:
+            rate = ended / (time.monotonic() - self._since)
+            left = (counts.target - counts.ended) / rate
+            grid.add_row("", Text(f"{60 * rate:.1f} trials a minute", style="dim"), f"{_duration(left)} left", "")
+        return grid
+
+    def _slots(self, worker: Worker) -> Table:
+        metric = self._run.definition.spec.goal.metric if self._run else ""
+        table = Table(box=SIMPLE, pad_edge=False)
+        for heading in ("slot", "trial", "epoch", "", metric, "best", "seconds"):
+            table.add_column(heading, justify="right" if heading != "" else "left", no_wrap=True)
+        for slot in worker.slots:
+            trial = worker.trials.get(slot.number)
+            name = f"{slot.number} {slot.device}"
+            if trial is None:
+                table.add_row(name, "-", "", Text("idle", style="dim"), "", "", "")
+            else:
+                table.add_row(name, *_row(trial))
+        return table
+
+    def _best(self, run: StudyRun) -> Text:
+        goal = run.definition.spec.goal
+        if run.best is None:
+            return Text(f"best {goal.metric}: none yet", style="dim")
+        trial, value = run.best
+        return Text(f"best {goal.metric}: {value:.4g} by trial {trial}", style="bold green")
+
+
+def _row(trial: RunningTrial) -> tuple[str | ProgressBar, ...]:
+    bar = ProgressBar(total=trial.epochs, completed=trial.epoch, width=20)
+    return (
+        str(trial.number),
+        f"{trial.epoch}/{trial.epochs}",
+        bar,
+        number(trial.value),
+        number(trial.best_value),
+        f"{trial.seconds:.1f}",
+    )
+
+
+def _duration(seconds: float) -> str:
+    """`42 s`, `3 min 20 s`, `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

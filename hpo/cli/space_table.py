@@ -1,0 +1,24 @@
+"""The search space as a table for people."""
+
+from __future__ import annotations
+
+from rich.box import SIMPLE
+from rich.table import Table
+from rich.text import Text
+
+from hpo.cli.tables import console
+from hpo.space import SearchSpace
+
+
+def show_space(space: SearchSpace, label: str) -> None:
+    if not len(space):
+        console().print(f"{label} searches nothing: no constructor argument has a range")
+        return
+    table = Table(box=SIMPLE, pad_edge=False)
+    for heading in ("parameter", "range", "default", "only when", "owner"):
+        table.add_column(heading)
+    for parameter in space.values():
+        default = str(parameter.default) if parameter.has_default else "-"
+        condition = parameter.condition() if parameter.when else ""
+        table.add_row(parameter.name, Text(str(parameter.range)), default, condition, parameter.owner)
+    console().print(table)

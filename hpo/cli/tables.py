@@ -1,0 +1,101 @@
+"""What the looking verbs print for people: tables of studies and trials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from hpo.results import StudyStatus, TrialRecord
+
+# Without a terminal, a table is as wide as it needs: a pipe has no columns.
+WIDTH_WITHOUT_TERMINAL = 1000
+
+
+def console() -> Console:
+    on_terminal = Console()
+    return on_terminal if on_terminal.is_terminal else Console(width=WIDTH_WITHOUT_TERMINAL)
+
+
+def number(value: Any) -> str:
+    """Four significant digits for a float, everything else as it is."""
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def best_table(records: Sequence[TrialRecord]) -> Table:
+    """The trials, best first, with a column for each parameter that differs between them or not."""
+    names = list(dict.fromkeys(name for record in records for name in record.params))
+    table = Table(box=SIMPLE, pad_edge=False)
+    for heading in ("trial", "value", "epoch", "seconds"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for record in records:
+        numbers = (str(record.number), number(record.value), number(record.best_epoch), number(record.seconds))
+        table.add_row(*numbers, *(number(record.params.get(name)) for name in names))
+    return table
+
+
+def show_best(records: Sequence[TrialRecord], study: str) -> None:
+    if not records:
+        console().print(f"study {study} has no complete trial yet; 'hpo trials {study}' lists those it has")
+        return
+    console().print(best_table(records))
+
+
+def show_trials(records: Sequence[TrialRecord]) -> None:
+    table = Table(box=SIMPLE, pad_edge=False)
+    for heading in ("trial", "state", "value", "epochs", "seconds", "attempts", "device"):
+        table.add_column(heading, justify="left" if heading in ("state", "device") else "right", no_wrap=True)
+    table.add_column("parameters, or why it failed")
+    for record in records:
+        told = record.cause or ", ".join(f"{name}={number(value)}" for name, value in record.params.items())
+        table.add_row(
+            str(record.number),
+            record.state,
+            number(record.value),
+            str(record.epochs),
+            number(record.seconds),
+            str(record.attempts),
+            record.device or "-",
+            Text(told),
+        )
+    console().print(table)
+
+
+def show_studies(found: Sequence[StudyStatus]) -> None:
+    if not found:
+        console().print("the store has no studies yet: 'hpo run STUDY.yaml' begins one")
+        return
+    table = Table(box=SIMPLE, pad_edge=False)
+    for heading in ("study", "state", "trials", "complete", "pruned", "failed", "running", "best"):
+        table.add_column(heading, justify="left" if heading in ("study", "state") else "right", no_wrap=True)
+    for study in found:
+        counts, budget = study.counts, study.budget["trials"]
+        asked = f"{int(budget['spent'])}/{int(budget['target'])}" if budget["target"] else str(int(budget["spent"]))
+        states = (str(counts[state]) for state in ("complete", "pruned", "failed", "running"))
+        table.add_row(study.study, study.state, asked, *states, number(study.best.value if study.best else None))
+    console().print(table)
+
+
+def show_status(study: StudyStatus) -> None:
+    out = console()
+    counts = ", ".join(f"{count} {state}" for state, count in study.counts.items() if count)
+    budget = study.budget["trials"]
+    out.print(f"{study.study}: {study.state}" + (f" ({study.reason.splitlines()[0]})" if study.reason else ""))
+    out.print(f"trials:  {int(budget['spent'])} of {int(budget['target'])}" + (f": {counts}" if counts else ""))
+    if study.best is not None:
+        params = ", ".join(f"{name}={number(value)}" for name, value in study.best.params.items())
+        out.print(f"best:    {number(study.best.value)} by trial {study.best.number} ({params})")
+    for worker in study.workers:
+        out.print(
+            f"worker:  {worker.name}, {worker.running} of {worker.slots} slots on this study, "
+            f"last heard of {worker.seconds_since_beat:.0f} s ago"
+        )

@@ -1,0 +1,243 @@
+"""Serves optuna-dashboard on a store, for looking only.
+
+optuna-dashboard asks nobody for a login, and lets whoever reaches its port delete studies. So `LookOnly` stands before
+it and refuses whatever would change something, and its connections to the database cannot write either.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import json
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from hpo.errors import HpoError
+from hpo.store import Store, StoreUrl
+from hpo.store.schema import optuna_storage
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from optuna.storages import RDBStorage
+
+log = logging.getLogger(__name__)
+
+# A browser opens up to six connections, most of which only wait; each thread may hold a database connection.
+THREADS = 4
+
+_METHODS = ("GET", "HEAD")
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+# What the pages need: their own files, styles that the scripts write, and eval, with which plotly draws on WebGL.
+_PAGE_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+# An artifact may be a web page that somebody else wrote: opened by itself, it is shown, but runs nothing.
+_DATA_POLICY = "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'"
+
+
+def serve(store_url: StoreUrl, *, host: str, port: int, artifacts: Path) -> None:
+    """Serve the dashboard until Ctrl-C or SIGTERM; prints where it listens. A store that is not there is created.
+
+    Args:
+        host: an address of this machine; anything but the loopback is warned of, since there is no login.
+        port: 0 for one that is free.
+        artifacts: the folder of files that Optuna scripts attached to trials.
+
+    Raises:
+        StoreError: the store cannot be used.
+        HpoError: nothing can listen on this host and port.
+    """
+    with _until_interrupted():
+        Store.create(store_url).close()
+        with optuna_storage(store_url, pool_size=THREADS) as storage:
+            _forbid_writing(storage)
+            server = _listen(LookOnly(_dashboard(storage, artifacts), host=host), host, port)
+            try:
+                if not _is_loopback(host):
+                    log.warning("the dashboard has no login: whoever can reach %s can read all studies", host)
+                address = f"[{host}]" if ":" in host else host
+                said = f"dashboard of {store_url} on http://{address}:{_port_of(server)}/ (Ctrl-C ends it)"
+                print(said, flush=True)  # noqa: T201 (the answer of the verb)
+                server.run()
+            finally:
+                server.close()
+
+
+class LookOnly:
+    """A WSGI application in front of optuna-dashboard's: reads pass, with headers for the browser; all else is refused.
+
+    A web page can point a name of its own at this machine, and the browser then takes our studies for that page's.
+    Such requests carry that name in `Host`, which has to be one of ours.
+
+    Args:
+        host: where the server listens.
+    """
+
+    def __init__(self, app: WSGIApplication, *, host: str) -> None:
+        self._app = app
+        self._host = host
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        name = _host_name(environ.get("HTTP_HOST", ""))
+        if not _is_ours(name, self._host):
+            shown = f"'{name}'" if name else "without a name"
+            return _refuse(
+                start_response,
+                "403 Forbidden",
+                f"this dashboard does not go by the name in the request, {shown}: open it by the address that "
+                "'hpo dashboard' printed, or start it with --host NAME",
+            )
+        if environ["REQUEST_METHOD"] not in _METHODS:
+            return _refuse(
+                start_response,
+                "405 Method Not Allowed",
+                "this dashboard only looks: change studies with hpo's own verbs, such as 'hpo stop STUDY'",
+                ("Allow", ", ".join(_METHODS)),
+            )
+        # optuna-dashboard looks it up without asking whether it is there
+        environ.setdefault("HTTP_ACCEPT_ENCODING", "")
+        try:
+            return self._app(environ, _hardening(start_response, is_page=_is_page(environ["PATH_INFO"])))
+        except Exception as error:
+            # the message may quote the store's address, so its kind has to do
+            log.warning("the dashboard could not answer: %s", type(error).__name__)
+            said = "the store cannot be read at the moment: try again, and see 'hpo ls' for the reason"
+            return _refuse(start_response, "503 Service Unavailable", said)
+
+
+def _dashboard(storage: RDBStorage, artifacts: Path) -> Any:
+    import optuna
+    from optuna.artifacts import FileSystemArtifactStore
+    from optuna_dashboard import wsgi
+
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    for noisy in ("optuna_dashboard", "waitress"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    # without a folder there is nothing to offer, and the pages leave out what they could not show
+    app: Any = wsgi(storage, FileSystemArtifactStore(artifacts) if artifacts.is_dir() else None)
+    app.catchall = False  # errors come to LookOnly instead of being printed with a traceback
+    return app
+
+
+def _forbid_writing(storage: RDBStorage) -> None:
+    from sqlalchemy import event
+
+    def forbid(connection: Any, _: object) -> None:
+        if storage.engine.dialect.name == "sqlite":
+            connection.execute("PRAGMA query_only = 1")
+        else:
+            connection.read_only = True
+
+    event.listen(storage.engine, "connect", forbid)
+    storage.engine.dispose()  # of the connections that were there before
+
+
+def _listen(app: LookOnly, host: str, port: int) -> Any:
+    from waitress.server import create_server
+
+    try:
+        # `ident` would tell the server's name; a request to look has no body worth keeping
+        return create_server(app, host=host, port=port, threads=THREADS, ident=None, max_request_body_size=64 * 1024)
+    except OSError as error:
+        raise HpoError(f"the dashboard cannot listen on {host}, port {port}: {_reason(error, port)}") from error
+    except (ValueError, OverflowError) as error:
+        raise HpoError(
+            f"the dashboard cannot listen on host '{host}', port {port}: the host must be a name or address of this "
+            "machine, such as 127.0.0.1, and the port a number from 0 to 65535"
+        ) from error
+
+
+def _reason(error: OSError, port: int) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"another program does so already; choose another port, such as --port {port + 1}"
+        case errno.EACCES:
+            return "ports below 1024 are for the administrator; choose one such as --port 8080"
+        case errno.EADDRNOTAVAIL:
+            return "this is no address of this machine"
+        case _:
+            return error.strerror or str(error)
+
+
+def _port_of(server: Any) -> int:
+    # a name such as localhost may stand for an IPv4 and an IPv6 address, and so for two sockets
+    several = getattr(server, "effective_listen", None)
+    return int(several[0][1] if several else server.effective_port)
+
+
+@contextmanager
+def _until_interrupted() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does: end the block, without an error."""
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        log.info("the dashboard was asked to end")
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _host_name(header: str) -> str:
+    try:
+        return (urlsplit(f"//{header}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _is_ours(name: str, host: str) -> bool:
+    if name in ("localhost", host.lower()) or _is_loopback(name):
+        return True
+    if not name or _is_loopback(host):
+        return False
+    # addresses and names without a dot, as inside a network of containers, cannot be somebody else's web page
+    return _address(name) is not None or "." not in name or name == socket.getfqdn().lower()
+
+
+def _is_loopback(host: str) -> bool:
+    address = _address(host)
+    return host == "localhost" if address is None else address.is_loopback
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+def _is_page(path: str) -> bool:
+    return not path.startswith(("/api/", "/artifacts/", "/csv/"))
+
+
+def _hardening(start_response: StartResponse, *, is_page: bool) -> StartResponse:
+    """Put our headers over the application's, and take away the permission for other web pages to read along."""
+    ours = _HEADERS | {"Content-Security-Policy": _PAGE_POLICY if is_page else _DATA_POLICY}
+    replaced = {name.lower() for name in ours} | {"access-control-allow-origin"}
+
+    def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Callable[[bytes], object]:
+        kept = [(name, value) for name, value in headers if name.lower() not in replaced]
+        return start_response(status, [*kept, *ours.items()], exc_info)
+
+    return start
+
+
+def _refuse(start_response: StartResponse, status: str, reason: str, *headers: tuple[str, str]) -> list[bytes]:
+    # as JSON, because the dashboard's pages show the `reason` of an answer to their user
+    body = json.dumps({"reason": reason}).encode()
+    described = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    _hardening(start_response, is_page=False)(status, [*described, *headers])
+    return [body]

@@ -1,0 +1,45 @@
+"""Where things are unless somebody says otherwise: the store and the artifacts, by option, environment or default."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hpo.errors import SpecError
+from hpo.store import StoreUrl
+
+DEFAULT_STORE = "sqlite:///hpo.db"
+DEFAULT_ARTIFACTS = "hpo-artifacts"
+
+
+def store_url(option: str | None, project: Path) -> StoreUrl:
+    """The store: the option, else HPO_STORE, else `hpo.db` in the project folder.
+
+    Raises:
+        StoreError: it is no URL of a store.
+    """
+    if option is None and not os.environ.get("HPO_STORE"):
+        return StoreUrl.parse(DEFAULT_STORE, base=project)
+    return StoreUrl.parse(option or os.environ["HPO_STORE"], base=Path.cwd())
+
+
+def artifacts_folder(option: Path | None, project: Path) -> Path:
+    """The folder for checkpoints and logs: the option, else HPO_ARTIFACTS, else `hpo-artifacts` in the project."""
+    chosen = str(option) if option is not None else os.environ.get("HPO_ARTIFACTS")
+    if chosen is None:
+        return (project / DEFAULT_ARTIFACTS).resolve()
+    if "://" in chosen or ":/" in chosen:
+        raise SpecError(f"--artifacts {chosen}: only folders are supported in this version")
+    return Path(chosen).resolve()
+
+
+def project_folder(option: Path | None) -> Path:
+    """The project folder: the option, else HPO_PROJECT, else the current folder.
+
+    Raises:
+        SpecError: there is no such folder.
+    """
+    chosen = (option or Path(os.environ.get("HPO_PROJECT", "."))).resolve()
+    if not chosen.is_dir():
+        raise SpecError(f"--project {chosen}: there is no such folder")
+    return chosen

@@ -1,0 +1,125 @@
+"""How a study stands: small questions to the store, answered by a statement or two each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, case, func, select
+
+from hpo.errors import StoreError, nearest
+from hpo.store import Store
+from hpo.store.tables import hpo_studies, hpo_trials, studies, study_directions, trial_values, trials
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The trials of a study by Optuna's state, and how many it may have."""
+
+    target: int
+    waiting: int
+    running: int
+    complete: int
+    pruned: int
+    failed: int
+
+    @property
+    def claimed(self) -> int:
+        return self.running + self.complete + self.pruned + self.failed
+
+    @property
+    def ended(self) -> int:
+        return self.complete + self.pruned + self.failed
+
+
+def find(store: Store, name: str) -> tuple[int, str]:
+    """(number in the store, maximize or minimize) of a study, also of one that another program made.
+
+    Raises:
+        StoreError: there is none; names the nearest.
+    """
+    with store.read() as connection:
+        row = connection.execute(
+            select(studies.c.study_id, study_directions.c.direction)
+            .join(study_directions, study_directions.c.study_id == studies.c.study_id)
+            .where(studies.c.study_name == name, study_directions.c.objective == 0)
+        ).first()
+        if row is None:
+            raise no_such_study(connection, name)
+    return row.study_id, str(row.direction).lower()
+
+
+def no_such_study(connection: Connection, name: str) -> StoreError:
+    """The error for a name that the store does not have; tells the nearest that it has."""
+    known = list(connection.scalars(select(studies.c.study_name).order_by(studies.c.study_id)))
+    listed = f" It has {', '.join(known)}." if known else " It has none."
+    return StoreError(f"the store has no study '{name}'{nearest(name, known) or '.'}{listed}")
+
+
+def progress(store: Store, study_id: int) -> tuple[str, str | None, Counts]:
+    """The desired state, its reason, and the trials by state."""
+    with store.read() as connection:
+        row = connection.execute(
+            select(hpo_studies.c.state, hpo_studies.c.state_reason).where(hpo_studies.c.study_id == study_id)
+        ).first()
+        if row is None:
+            return "stopped", "the study was deleted", Counts(0, 0, 0, 0, 0, 0)
+        return row.state, row.state_reason, counts_of(connection, study_id)
+
+
+def counts_of(connection: Connection, study_id: int) -> Counts:
+    rows = connection.execute(
+        select(trials.c.state, func.count()).where(trials.c.study_id == study_id).group_by(trials.c.state)
+    )
+    by_state: dict[str, int] = {state: number for state, number in rows}
+    target = connection.scalar(select(hpo_studies.c.trials_target).where(hpo_studies.c.study_id == study_id))
+    states = ("WAITING", "RUNNING", "COMPLETE", "PRUNED", "FAIL")
+    return Counts(target or 0, *(by_state.get(state, 0) for state in states))
+
+
+def best(store: Store, study_id: int, *, maximize: bool) -> tuple[int, float] | None:
+    """(number, value) of the best completed trial."""
+    order = trial_values.c.value.desc() if maximize else trial_values.c.value.asc()
+    with store.read() as connection:
+        row = connection.execute(
+            select(trials.c.number, trial_values.c.value)
+            .join(trial_values, trial_values.c.trial_id == trials.c.trial_id)
+            .where(trials.c.study_id == study_id, trials.c.state == "COMPLETE")
+            .where(trial_values.c.value_type == "FINITE")
+            .order_by(order, trials.c.number)
+            .limit(1)
+        ).first()
+    return None if row is None else (row[0], row[1])
+
+
+def best_with_checkpoints(store: Store, study_id: int, *, maximize: bool) -> list[tuple[int, int, str]]:
+    """(trial_id, number, checkpoint) of the completed trials that have one, the best first."""
+    order = trial_values.c.value.desc() if maximize else trial_values.c.value.asc()
+    with store.read() as connection:
+        rows = connection.execute(
+            select(trials.c.trial_id, trials.c.number, hpo_trials.c.checkpoint)
+            .join(trial_values, trial_values.c.trial_id == trials.c.trial_id)
+            .join(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
+            .where(
+                trials.c.study_id == study_id,
+                trials.c.state == "COMPLETE",
+                hpo_trials.c.checkpoint.is_not(None),
+            )
+            .order_by(order, trials.c.number)
+        )
+        return [(row[0], row[1], row[2]) for row in rows]
+
+
+def recent_causes(store: Store, study_id: int, number: int) -> list[tuple[str | None, str | None]]:
+    """(cause, error) of the trials that ended last, the latest first; (None, None) for one that did not fail."""
+    with store.read() as connection:
+        rows = connection.execute(
+            select(
+                case((trials.c.state == "FAIL", hpo_trials.c.cause)),
+                case((trials.c.state == "FAIL", hpo_trials.c.error)),
+            )
+            .outerjoin(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
+            .where(trials.c.study_id == study_id, trials.c.datetime_complete.is_not(None))
+            .order_by(trials.c.datetime_complete.desc(), trials.c.number.desc())
+            .limit(number)
+        )
+        return [(cause, error) for cause, error in rows]
