@@ -37,14 +37,22 @@ def derive_seed(*parts: object) -> int:
 
 
 class _SobolPoint(optuna.samplers.QMCSampler):
-    """The point of the sequence that belongs to one trial's number.
+    """The point of the sequence that belongs to one trial's number, in the whole space.
 
-    Optuna counts the points in the store, which workers that ask at once get wrong; numbers are exact.
+    Optuna counts the points in the store, which workers that ask at once get wrong; numbers are exact. And it takes
+    the space from earlier trials: where it knows none, and for parameters that the first one lacked, it would draw
+    the same random number for every trial.
     """
 
-    def __init__(self, number: int, **options: Any) -> None:
+    def __init__(self, number: int, distributions: Mapping[str, BaseDistribution], **options: Any) -> None:
         super().__init__(warn_asynchronous_seeding=False, warn_independent_sampling=False, **options)
         self._number = number
+        self._distributions = dict(distributions)
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: optuna.trial.FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return {name: item for name, item in self._distributions.items() if not item.single()}
 
     def _find_sample_id(self, study: optuna.Study, search_space: dict[str, BaseDistribution]) -> int:
         return self._number
@@ -91,7 +99,9 @@ def sampler_factory(spec: StudySpec, space: SearchSpace, project: Path) -> Sampl
         made = _make(cls, options, "sampler")
         return lambda _: made
     if chosen.name == "qmc":
-        return lambda number: _quietly(lambda: _SobolPoint(number, seed=seed, **options))
+        distributions = _distributions(space)
+        _make(cls, options | {"seed": seed}, "sampler")
+        return lambda number: _quietly(lambda: _SobolPoint(number, distributions, seed=seed, **options))
     if chosen.name == "tpe" and any(parameter.when for parameter in space.values()):
         # Samples jointly inside conditional branches; otherwise a conditional parameter is sampled on its own.
         options = {"multivariate": True, "group": True} | options
@@ -125,7 +135,7 @@ def _resolve(
         base = optuna.samplers.BaseSampler if what == "sampler" else optuna.pruners.BasePruner
         if not issubclass(entry.cls, base):
             raise LoadError(f"{what}: {chosen.label} is no optuna {base.__name__}")
-    elif chosen.name in known:
+    elif chosen.name is not None and chosen.name in known:
         entry = known[chosen.name]
     else:
         name = str(chosen.name)
@@ -143,6 +153,14 @@ def _resolve(
             )
         options[target] = value
     return entry.cls, options
+
+
+def _distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
+    """Optuna's distributions of all parameters, conditional ones too."""
+    trial = optuna.trial.FixedTrial({parameter.name: parameter.first() for parameter in space.values()})
+    for parameter in space.values():
+        parameter.range.suggest(trial, parameter.name)
+    return trial.distributions
 
 
 def _make(cls: type[Any], options: Mapping[str, Any], what: str) -> Any:

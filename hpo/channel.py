@@ -20,7 +20,7 @@ CHUNK_BYTES = 1 << 16
 DESCRIPTOR_SPACE = socket.CMSG_SPACE(16 * array.array("i").itemsize)
 
 
-class ChannelClosed(Exception):
+class ChannelClosedError(Exception):
     """The other end is gone."""
 
 
@@ -46,7 +46,7 @@ class Channel:
         """Write one message.
 
         Raises:
-            ChannelClosed: the other end is gone.
+            ChannelClosedError: the other end is gone.
         """
         line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
         try:
@@ -55,13 +55,13 @@ class Channel:
                 line = line[sent:]
             self._socket.sendall(line)
         except (BrokenPipeError, ConnectionResetError, OSError) as error:
-            raise ChannelClosed from error
+            raise ChannelClosedError from error
 
     def receive(self) -> Message:
         """The next message; waits for it.
 
         Raises:
-            ChannelClosed: the other end is gone and has said all that it had to say.
+            ChannelClosedError: the other end is gone and has said all that it had to say.
         """
         while not self._messages:
             self._read(0)
@@ -75,7 +75,7 @@ class Channel:
                 self._read(socket.MSG_DONTWAIT)
         except BlockingIOError:
             pass
-        except ChannelClosed:
+        except ChannelClosedError:
             is_open = False
         messages = list(self._messages)
         self._messages.clear()
@@ -95,16 +95,16 @@ class Channel:
             # socket.recv_fds forgets the flags in Python 3.11
             data, ancillary, _, _ = self._socket.recvmsg(CHUNK_BYTES, DESCRIPTOR_SPACE, flags)
         except (ConnectionResetError, BrokenPipeError) as error:
-            raise ChannelClosed from error
+            raise ChannelClosedError from error
         except BlockingIOError:
             raise
         except OSError as error:
-            raise ChannelClosed from error
+            raise ChannelClosedError from error
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 self._descriptors.extend(array.array("i", payload[: len(payload) // 4 * 4]))
         if not data:
-            raise ChannelClosed
+            raise ChannelClosedError
         self._buffer += data
         *lines, rest = self._buffer.split(b"\n")
         if lines:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from hpo.errors import HpoError
 from hpo.store import Store, StoreUrl
-from hpo.store.schema import optuna_storage
+from hpo.store.optuna_storage import optuna_storage
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -64,7 +64,7 @@ def serve(store_url: StoreUrl, *, host: str, port: int, artifacts: Path) -> None
     with _until_interrupted():
         Store.create(store_url).close()
         with optuna_storage(store_url, pool_size=THREADS) as storage:
-            _forbid_writing(storage)
+            forbid_writing(storage)
             server = _listen(LookOnly(_dashboard(storage, artifacts), host=host), host, port)
             try:
                 if not _is_loopback(host):
@@ -119,6 +119,20 @@ class LookOnly:
             return _refuse(start_response, "503 Service Unavailable", said)
 
 
+def forbid_writing(storage: RDBStorage) -> None:
+    """Open the storage's connections to the database for reading only."""
+    from sqlalchemy import event
+
+    def forbid(connection: Any, _: object) -> None:
+        if storage.engine.dialect.name == "sqlite":
+            connection.execute("PRAGMA query_only = 1")
+        else:
+            connection.read_only = True
+
+    event.listen(storage.engine, "connect", forbid)
+    storage.engine.dispose()  # of the connections that were there before
+
+
 def _dashboard(storage: RDBStorage, artifacts: Path) -> Any:
     import optuna
     from optuna.artifacts import FileSystemArtifactStore
@@ -131,19 +145,6 @@ def _dashboard(storage: RDBStorage, artifacts: Path) -> Any:
     app: Any = wsgi(storage, FileSystemArtifactStore(artifacts) if artifacts.is_dir() else None)
     app.catchall = False  # errors come to LookOnly instead of being printed with a traceback
     return app
-
-
-def _forbid_writing(storage: RDBStorage) -> None:
-    from sqlalchemy import event
-
-    def forbid(connection: Any, _: object) -> None:
-        if storage.engine.dialect.name == "sqlite":
-            connection.execute("PRAGMA query_only = 1")
-        else:
-            connection.read_only = True
-
-    event.listen(storage.engine, "connect", forbid)
-    storage.engine.dispose()  # of the connections that were there before
 
 
 def _listen(app: LookOnly, host: str, port: int) -> Any:

@@ -54,16 +54,14 @@ def slots_of(resources: Resources, *, wanted: int | None = None) -> list[Slot]:
     if resources.accelerator == "gpu" and not gpus:
         raise SpecError("resources.accelerator: gpu: this machine shows no GPU (nvidia-smi lists none)")
     available = len(gpus) if gpus else cores()
-    count = wanted if wanted is not None else resources.slots
+    most = available // per_trial
+    asked = wanted if wanted is not None else resources.slots
     if gpus:
-        most = available // per_trial
-        if count == "auto":
-            count = most
+        count = most if asked == "auto" else asked
         if count < 1 or count > most:
             raise SpecError(f"{count} slots of {per_trial} GPUs each do not fit on {available} GPUs; at most {most} do")
         return [Slot(n, tuple(gpus[n * per_trial : (n + 1) * per_trial]), per_trial, 1) for n in range(count)]
-    if count == "auto":
-        count = max(1, available // per_trial)
+    count = max(1, most) if asked == "auto" else asked
     threads = max(1, available // (count * per_trial))
     return [Slot(number, (), per_trial, threads) for number in range(count)]
 

@@ -10,7 +10,7 @@ import json
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.distributions import distribution_to_json, json_to_distribution
@@ -47,7 +47,7 @@ class History:
         study_id: int,
         *,
         name: str,
-        direction: str,
+        direction: Literal["maximize", "minimize"],
         samplers: SamplerFactory,
         pruner: optuna.pruners.BasePruner,
     ) -> None:

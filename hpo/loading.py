@@ -42,7 +42,7 @@ def load_class(label: str, project: Path) -> type[Any]:
         classes = [name for name, value in vars(module).items() if _is_own_class(value, module_name)]
         raise LoadError(
             f"{label}: {module_name} ({module.__file__}) has no class '{class_name}'"
-            f"{nearest(class_name, classes)} It has {', '.join(classes) or 'no classes of its own'}."
+            f"{nearest(class_name, classes) or '.'} It has {', '.join(classes) or 'no classes of its own'}."
         )
     return found
 

@@ -1,4 +1,4 @@
-"""Before the first trial: import the study's classes, resolve its space, and try one batch, so that mistakes show now."""
+"""Before the first trial: import the study's classes, resolve its space, try one batch, so that mistakes show now."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from hpo.algorithms import derive_seed, make_pruner, sampler_factory
-from hpo.channel import ChannelClosed
+from hpo.channel import ChannelClosedError
 from hpo.definition import Definition, resolve
 from hpo.devices import Slot
-from hpo.errors import SpecError
+from hpo.errors import HpoError, LoadError, SpecError
 from hpo.grid import check_grid
 from hpo.processes import ForkServer, study_job
 from hpo.spec import StudySpec
@@ -43,17 +43,29 @@ def define(spec: StudySpec, source: Source, *, server: ForkServer, project: Path
         HpoError: a class that cannot be imported, a name that nothing claims, an option that is not known, ...
     """
     job = study_job(project, {"model": spec.model.label, "data": spec.data.label})
-    study_server, classes = server.serve_study(job)
+    try:
+        study_server, classes = server.serve_study(job)
+    except LoadError as error:
+        is_data = str(error).startswith((f"{spec.data.label}:", f"{spec.data.label} "))
+        raise _at(source, "data" if is_data else "model", error) from error
     definition = resolve(spec, classes, source)
     try:
         sampler_factory(spec, definition.space, project)
-        make_pruner(spec, project)
         if spec.sampler.name == "grid":
             check_grid(definition.space)
-    except SpecError as error:
-        key = str(error).partition(":")[0]
-        raise source.error([((key,), str(error).removeprefix(f"{key}: "))]) from error
+    except HpoError as error:
+        raise _at(source, "sampler", error) from error
+    try:
+        make_pruner(spec, project)
+    except HpoError as error:
+        raise _at(source, "pruner", error) from error
     return definition, study_server
+
+
+def _at(source: Source, key: str, error: HpoError) -> HpoError:
+    """The same error, with the file and line of the key that it speaks of."""
+    placed = source.error([((key,), str(error).removeprefix(f"{key}: "))])
+    return type(error)(str(placed))
 
 
 def try_one_batch(definition: Definition, source: Source, *, server: ForkServer, project: Path, slot: Slot) -> Probe:
@@ -81,12 +93,15 @@ def try_one_batch(definition: Definition, source: Source, *, server: ForkServer,
             if message["kind"] == "started":
                 parameters = message["parameters"]
             elif message["kind"] == "failed":
-                text = message["error"].strip()
-                where = ("objective",) if message["cause"] == "error: SpecError" else ("model",)
-                raise source.error([(where, text if where == ("objective",) else f"one batch failed:\n{text}")])
+                reason = message["reason"]
+                if message["cause"] == "error: SpecError":
+                    raise source.error([(("objective",), reason)])
+                raise source.error([(("model",), f"one batch failed: {reason}")])
+            elif message["kind"] == "done":
+                raise source.error([(("data",), f"{spec.data.label} gave no batches to train on")])
             elif message["kind"] == "epoch":
                 return Probe(tuple(sorted(message["metrics"])), parameters, time.monotonic() - started)
-    except ChannelClosed as error:
+    except ChannelClosedError as error:
         server.poll()
         raise SpecError(f"{spec.model.label}: the process that tried one batch ended without a word") from error
     finally:

@@ -1,4 +1,4 @@
-"""The worker's side of the trial processes: a fork server, one server a study below it, and handles to what they fork."""
+"""The worker's side of the trial processes: a fork server, one server a study below it, and what they fork."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hpo.channel import Channel, ChannelClosed, Message
+from hpo.channel import Channel, ChannelClosedError, Message
 from hpo.errors import HpoError, LoadError, RunError, SpecError
 
 
@@ -68,7 +68,7 @@ class ForkServer:
             with theirs:
                 self.control.send({"fork": True}, descriptor=theirs.fileno())
             channel.send(job)
-        except ChannelClosed as error:
+        except ChannelClosedError as error:
             raise RunError("the process that starts trials has ended; its last words are above") from error
         self._unconfirmed.append(process)
         return process
@@ -84,7 +84,7 @@ class ForkServer:
         child = self.fork(job)
         try:
             answer = child.channel.receive()
-        except ChannelClosed as error:
+        except ChannelClosedError as error:
             self.poll()
             classes = " and ".join(job["classes"].values())
             raise LoadError(f"importing {classes} ended the process that tried{_status(child)}") from error

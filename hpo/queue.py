@@ -246,7 +246,7 @@ def drop_checkpoint(store: Store, trial_ids: Sequence[int]) -> None:
         connection.execute(update(hpo_trials).where(hpo_trials.c.trial_id.in_(trial_ids)).values(checkpoint=None))
 
 
-def _reclaimed(connection: Connection, study_id: int) -> Row[Any] | None:
+def _reclaimed(connection: Connection, study_id: int) -> Row[Any, Any] | None:
     """A running trial of ours that nobody holds: handed back, or its worker's lease has run out."""
     held = exists().where(
         hpo_attempts.c.trial_id == trials.c.trial_id,
@@ -275,7 +275,7 @@ def _reclaimed(connection: Connection, study_id: int) -> Row[Any] | None:
     return None
 
 
-def _waiting(connection: Connection, study_id: int) -> Row[Any] | None:
+def _waiting(connection: Connection, study_id: int) -> Row[Any, Any] | None:
     row = connection.execute(
         select(trials.c.trial_id, trials.c.number)
         .where(trials.c.study_id == study_id, trials.c.state == "WAITING")
@@ -290,7 +290,7 @@ def _waiting(connection: Connection, study_id: int) -> Row[Any] | None:
     return row
 
 
-def _new(connection: Connection, study_id: int, number: int) -> Row[Any]:
+def _new(connection: Connection, study_id: int, number: int) -> Row[Any, Any]:
     trial_id = connection.execute(
         insert(trials).values(study_id=study_id, number=number, state="RUNNING", datetime_start=_utc())
     ).inserted_primary_key[0]  # type: ignore[index]

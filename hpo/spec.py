@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 Scalar = bool | int | float | str | None
 PositiveInt = Annotated[int, Field(ge=1, strict=True)]
@@ -56,6 +56,12 @@ class EpochRange(Section):
     low: PositiveInt
     high: PositiveInt
     log: bool = False
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}")
+        return self
 
 
 class Budget(Section):
@@ -161,7 +167,7 @@ class StudySpec(Section):
 def pending(spec: StudySpec) -> list[tuple[tuple[str, ...], str]]:
     """Keys that are understood but do nothing yet: where, and the reason to refuse them rather than ignore them."""
     reason = "is understood, but this version does not act on it yet: remove it"
-    found = [
+    found: list[tuple[tuple[str, ...], str]] = [
         (("budget", name), reason)
         for name in ("hours", "gpu_hours", "trial_minutes", "target")
         if getattr(spec.budget, name) is not None

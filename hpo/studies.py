@@ -78,6 +78,7 @@ def load(store: Store, name: str) -> StoredStudy:
 
 
 def exists(store: Store, name: str) -> bool:
+    """Whether the store has a study of this name, whoever made it."""
     with store.read() as connection:
         return connection.execute(select(studies.c.study_id).where(studies.c.study_name == name)).first() is not None
 

@@ -19,6 +19,9 @@ from hpo.spec import StudySpec, pending
 
 KeyPath = tuple[str | int, ...]
 
+# What a section says when it is written as one word.
+SHORT_FORMS = {"model": "class", "data": "class", "sampler": "name", "pruner": "name"}
+
 
 class Source:
     """Where each key of a study came from, so that a problem can name its file and line."""
@@ -37,8 +40,11 @@ class Source:
         """Put a value from the command line over the file's."""
         node: Any = self._tree
         for key in path[:-1]:
-            if not isinstance(node.get(key), dict):
-                node[key] = CommentedMap()
+            before = node.get(key)
+            if not isinstance(before, dict):
+                # `pruner: asha` with --set pruner.eta=4 is still asha
+                short = SHORT_FORMS.get(str(key)) if node is self._tree and isinstance(before, str) else None
+                node[key] = CommentedMap({short: before} if short else {})
             node = node[key]
         node[path[-1]] = value
         self._set_by_option[path] = option
@@ -155,7 +161,9 @@ def _problems(error: ValidationError) -> list[tuple[KeyPath, str]]:
             problems[path] = "is missing"
         elif "pattern" in item["type"] and path[-1:] in (("model",), ("data",), ("class",)):
             problems[path] = f"'{item['input']}' does not name a class: write it as package.module:Class"
-        elif path in problems:
+        elif path in (("model",), ("data",)):
+            problems[path] = f"should name a class: write it as package.module:Class (it is {item['input']!r})"
+        elif path in problems and item["type"] != "value_error":
             problems[path] += f"; or {_said(item)}".replace("; or should be", " or")
         else:
             shown = "" if isinstance(item["input"], dict | list) else f" (it is {item['input']!r})"

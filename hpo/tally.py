@@ -67,6 +67,7 @@ def progress(store: Store, study_id: int) -> tuple[str, str | None, Counts]:
 
 
 def counts_of(connection: Connection, study_id: int) -> Counts:
+    """The trials by state, within a transaction of the caller."""
     rows = connection.execute(
         select(trials.c.state, func.count()).where(trials.c.study_id == study_id).group_by(trials.c.state)
     )

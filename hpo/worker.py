@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from hpo import queue
-from hpo.channel import ChannelClosed, Message
+from hpo.channel import ChannelClosedError, Message
 from hpo.definition import Definition, resolve
 from hpo.devices import Slot
 from hpo.errors import HpoError, RunError, StoreError
@@ -233,7 +233,7 @@ class Worker:
                 if reply is None:
                     trial.is_dropped = True
                 else:
-                    with contextlib.suppress(ChannelClosed):
+                    with contextlib.suppress(ChannelClosedError):
                         process.channel.send(reply)
             case "done":
                 trial.done.append(process)

@@ -18,7 +18,12 @@ from hpo.space import Choice, Int
 
 Scaling = Annotated[Literal["none", "unit", "standard"], Choice()]
 
-PARTS_OF_STAGE = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",)}
+PARTS_OF_STAGE: dict[str | None, tuple[str, ...]] = {
+    "fit": ("train", "validation"),
+    "validate": ("validation",),
+    "test": ("test",),
+    None: ("train", "validation", "test"),
+}
 # Large, because no gradients are kept, and fixed, so that trials differ in what they learned only.
 EVALUATION_BATCH = 512
 
@@ -67,7 +72,7 @@ class Digits(LightningDataModule):
             seed=self.hparams["split_seed"],
         )
         shift, scale = fit_scaling(pixels[rows.train], self.hparams["scaling"])
-        for part in PARTS_OF_STAGE.get(stage, rows._fields) if stage else rows._fields:
+        for part in PARTS_OF_STAGE.get(stage, ()):
             chosen = getattr(rows, part)
             features = ((pixels[chosen] - shift) / scale).reshape(-1, *self.input_shape)
             self._parts[part] = torch.from_numpy(features), torch.from_numpy(labels[chosen])
@@ -145,9 +150,7 @@ class Rows(NamedTuple):
     test: NDArray[np.int64]
 
 
-def stratified_split(
-    labels: NDArray[np.int64], validation_fraction: float, test_fraction: float, *, seed: int
-) -> Rows:
+def stratified_split(labels: NDArray[np.int64], validation_fraction: float, test_fraction: float, *, seed: int) -> Rows:
     """A random split in which each class has the same fractions, to the nearest sample."""
     generator = np.random.default_rng(seed)
     parts: list[list[NDArray[np.int64]]] = [[], [], []]

@@ -38,6 +38,7 @@ SlotsOption = Annotated[
 
 
 def url_of(store: str | None, project: Path | None) -> StoreUrl:
+    """The store that the options, the environment or the default mean."""
     from hpo.settings import project_folder, store_url
 
     return store_url(store, project_folder(project))

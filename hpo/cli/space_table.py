@@ -11,6 +11,7 @@ from hpo.space import SearchSpace
 
 
 def show_space(space: SearchSpace, label: str) -> None:
+    """A row a parameter; a sentence when there are none."""
     if not len(space):
         console().print(f"{label} searches nothing: no constructor argument has a range")
         return

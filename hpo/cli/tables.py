@@ -18,6 +18,7 @@ WIDTH_WITHOUT_TERMINAL = 1000
 
 
 def console() -> Console:
+    """The console to print tables to: the terminal, or one that is wide enough for any table."""
     on_terminal = Console()
     return on_terminal if on_terminal.is_terminal else Console(width=WIDTH_WITHOUT_TERMINAL)
 
@@ -44,6 +45,7 @@ def best_table(records: Sequence[TrialRecord]) -> Table:
 
 
 def show_best(records: Sequence[TrialRecord], study: str) -> None:
+    """Print the best trials, with their parameters."""
     if not records:
         console().print(f"study {study} has no complete trial yet; 'hpo trials {study}' lists those it has")
         return
@@ -51,6 +53,7 @@ def show_best(records: Sequence[TrialRecord], study: str) -> None:
 
 
 def show_trials(records: Sequence[TrialRecord]) -> None:
+    """Print a row a trial: its state, and why it failed."""
     table = Table(box=SIMPLE, pad_edge=False)
     for heading in ("trial", "state", "value", "epochs", "seconds", "attempts", "device"):
         table.add_column(heading, justify="left" if heading in ("state", "device") else "right", no_wrap=True)
@@ -71,6 +74,7 @@ def show_trials(records: Sequence[TrialRecord]) -> None:
 
 
 def show_studies(found: Sequence[StudyStatus]) -> None:
+    """Print a row a study."""
     if not found:
         console().print("the store has no studies yet: 'hpo run STUDY.yaml' begins one")
         return
@@ -86,6 +90,7 @@ def show_studies(found: Sequence[StudyStatus]) -> None:
 
 
 def show_status(study: StudyStatus) -> None:
+    """Print how far a study is, its best trial, and its workers."""
     out = console()
     counts = ", ".join(f"{count} {state}" for state, count in study.counts.items() if count)
     budget = study.budget["trials"]

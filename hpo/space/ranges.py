@@ -92,6 +92,7 @@ Range = Float | Int | Choice
 
 
 def range_to_json(range_: Range) -> dict[str, Any]:
+    """The range as plain data that JSON can hold."""
     if isinstance(range_, Choice):
         return {"kind": "choice", "choices": list(range_.choices)}
     kind = "float" if isinstance(range_, Float) else "int"
@@ -99,6 +100,7 @@ def range_to_json(range_: Range) -> dict[str, Any]:
 
 
 def range_from_json(plain: Mapping[str, Any]) -> Range:
+    """The range that `range_to_json` wrote."""
     if plain["kind"] == "choice":
         return Choice(*plain["choices"])
     cls = Float if plain["kind"] == "float" else Int

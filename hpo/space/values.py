@@ -37,4 +37,5 @@ def same(a: object, b: object) -> bool:
 
 
 def among(value: object, values: Iterable[object]) -> bool:
+    """Whether one of the values is the same, by `same`."""
     return any(same(value, other) for other in values)

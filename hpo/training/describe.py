@@ -11,7 +11,7 @@ from pytorch_lightning import LightningDataModule, LightningModule
 from hpo.channel import Message
 from hpo.errors import HpoError, LoadError
 from hpo.loading import load_class
-from hpo.space import SearchSpace, arguments_of
+from hpo.space import Owner, SearchSpace, arguments_of
 
 BASES: dict[str, type[Any]] = {"model": LightningModule, "data": LightningDataModule}
 
@@ -26,7 +26,8 @@ def describe(job: Message) -> Message:
     try:
         for owner, label in job["classes"].items():
             found = load_class(label, Path(job["project"]))
-            role = owner if owner != "any" else "data" if issubclass(found, LightningDataModule) else "model"
+            is_data = owner == "data" or (owner == "any" and issubclass(found, LightningDataModule))
+            role: Owner = "data" if is_data else "model"
             _check_base(found, label, role)
             classes[role] = {
                 "space": SearchSpace.of(found, owner=role).to_json(),
@@ -47,5 +48,5 @@ def _check_base(found: type[Any], label: str, role: str) -> None:
             f"{label} derives from {twin.__module__}.{twin.__name__}; the trainer here is pytorch_lightning's: "
             f"derive it from pytorch_lightning.{base.__name__}"
         )
-    names = ", ".join(f"{b.__module__}.{b.__name__}" for b in found.__mro__[1:-1]) or "nothing"
+    names = ", ".join(b.__name__ for b in found.__bases__ if b is not object) or "nothing"
     raise LoadError(f"{label} is no {base.__name__}: it derives from {names}")

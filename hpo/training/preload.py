@@ -34,7 +34,8 @@ with warnings.catch_warnings(), _without_scipy_signal():
     import torch
     import torchmetrics  # noqa: F401
 
-import pytorch_lightning  # noqa: E402, F401
+import numpy.ma  # noqa: E402, F401  # numpy loads it at the first use of np.unique, which is in many data modules
+import pytorch_lightning  # noqa: E402
 import pytorch_lightning.callbacks  # noqa: E402
 import pytorch_lightning.strategies  # noqa: E402, F401
 

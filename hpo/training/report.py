@@ -69,6 +69,6 @@ def _number(value: torch.Tensor) -> float | None:
 def _never_logged(metric: str, metrics: dict[str, float | None]) -> str:
     names = ", ".join(sorted(metrics)) or "nothing"
     return (
-        f"objective: the model never logs '{metric}'{nearest(metric, metrics)} After one epoch it had logged "
+        f"the model never logs '{metric}'{nearest(metric, metrics) or '.'} After one epoch it had logged "
         f"{names}. Log it in validation_step with self.log('{metric}', ...)"
     )

@@ -20,7 +20,7 @@ import threading
 import traceback
 from pathlib import Path
 
-from hpo.channel import Channel, ChannelClosed, Message
+from hpo.channel import Channel, ChannelClosedError, Message
 
 
 def serve(control: Channel) -> Channel | None:
@@ -97,7 +97,7 @@ def _reap(children: set[int]) -> list[tuple[int, int]]:
 def _tell(control: Channel, message: Message) -> bool:
     try:
         control.send(message)
-    except ChannelClosed:
+    except ChannelClosedError:
         return False
     return True
 
@@ -124,7 +124,7 @@ def main() -> None:
     _tell(control, {"ready": os.getpid()})
     child = serve(control)
     if child is not None:
-        with contextlib.suppress(ChannelClosed):
+        with contextlib.suppress(ChannelClosedError):
             become_child(child)
 
 

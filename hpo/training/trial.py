@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import logging
 import os
 import queue
 import sys
@@ -18,7 +19,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from hpo.channel import Channel, ChannelClosed, Message
+from hpo.channel import Channel, ChannelClosedError, Message
 from hpo.errors import HpoError, LoadError
 from hpo.loading import load_class
 from hpo.space import arguments_of
@@ -36,7 +37,7 @@ class Link:
         threading.Thread(target=self._listen, name="worker link", daemon=True).start()
 
     def tell(self, message: Message) -> None:
-        with contextlib.suppress(ChannelClosed):  # the listening thread ends the process
+        with contextlib.suppress(ChannelClosedError):  # the listening thread ends the process
             self._channel.send({"trial": self._trial, **message})
 
     def ask(self, message: Message) -> Message:
@@ -47,7 +48,7 @@ class Link:
         try:
             while True:
                 self._replies.put(self._channel.receive())
-        except ChannelClosed:
+        except ChannelClosedError:
             # Also in the middle of an epoch: nobody is there to take the result.
             os._exit(1)
 
@@ -60,7 +61,8 @@ def run_job(job: Message, channel: Channel) -> None:
     try:
         _train(job, link)
     except BaseException as error:  # whatever it was, the worker wants to know
-        link.tell({"kind": "failed", "cause": _cause_of(error), "error": _told(error)})
+        told = {"cause": _cause_of(error), "error": _told(error), "reason": _reason(error, Path(job["project"]))}
+        link.tell({"kind": "failed", **told})
     else:
         link.tell({"kind": "done", "seconds": time.perf_counter() - started})
     sys.stdout.flush()
@@ -175,6 +177,23 @@ def _told(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
 
+def _reason(error: BaseException, project: Path) -> str:
+    """In short: what was raised, and the lines of the project's own code that led there."""
+    if isinstance(error, HpoError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    engine, folder = Path(__file__).parent, project.resolve()
+    own = [
+        frame
+        for frame in frames
+        if (path := Path(frame.filename)).is_relative_to(folder)
+        and not path.is_relative_to(engine)
+        and "site-packages" not in path.parts
+    ]
+    places = [f"\n  {frame.filename}, line {frame.lineno}: {frame.line}" for frame in own or frames[-1:]]
+    return "".join(traceback.format_exception_only(error)).strip() + "".join(places)
+
+
 def _redirect_output(log: str | None) -> None:
     """What user code prints goes to the trial's log, never into the worker's screen."""
     target = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -182,5 +201,8 @@ def _redirect_output(log: str | None) -> None:
     os.dup2(target, 2)
     os.close(target)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     # Lightning advises to use more workers for loading; how many cores a trial has is decided elsewhere.
     warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
+    # Lightning's own use of torch, at every fit.
+    warnings.filterwarnings("ignore", message=r".*LeafSpec.* is deprecated", category=FutureWarning)

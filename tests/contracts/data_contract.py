@@ -21,6 +21,9 @@ from hpo.space import SearchSpace
 
 from .ranks import on_ranks
 
+# Threads of processes that share cores wait for each other, and small models gain nothing from them.
+torch.set_num_threads(1)
+
 Batch = tuple[Tensor, Tensor]
 Samples = Counter[tuple[bytes, int]]  # the features' bytes and the class, with how often they occur
 

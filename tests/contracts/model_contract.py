@@ -74,9 +74,7 @@ class ModelContract:
         space = SearchSpace.of(model_class)
         defaults = space.complete(space.defaults())
         assert space.contains(space.defaults())
-        assert dict(build(model_class, data_class).hparams) == dict(
-            build(model_class, data_class, **defaults).hparams
-        )
+        assert dict(build(model_class, data_class).hparams) == dict(build(model_class, data_class, **defaults).hparams)
 
     def test_hyperparameters_are_plain_scalars_and_complete(
         self, model_class: type[LightningModule], data_class: type[LightningDataModule]

@@ -100,9 +100,7 @@ def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch: pytest
         (3, 100, [3]),
     ],
 )
-def test_training_leaves_out_only_a_last_batch_of_one_sample(
-    samples: int, batch_size: int, sizes: list[int]
-) -> None:
+def test_training_leaves_out_only_a_last_batch_of_one_sample(samples: int, batch_size: int, sizes: list[int]) -> None:
     batches = _numbered(samples, batch_size, training=True)
     assert [len(targets) for _, targets in batches] == sizes
     assert len(batches) == len(sizes)

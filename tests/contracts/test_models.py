@@ -24,8 +24,6 @@ from .ranks import on_ranks
 
 # Lightning 2.6 asks newer versions of torch in a way that they deprecate.
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning")
-    r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated:FutureWarning"
-)
 
 MODELS = [(DNN, Digits)]
 

@@ -1,0 +1,133 @@
+"""Running `hpo` as people do, in processes of its own, and looking at these and at the store."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+from ruamel.yaml import YAML
+from sqlalchemy import update
+
+from hpo.results import Study, TrialRecord
+from hpo.store import Store
+from hpo.store.tables import hpo_attempts
+
+TINY = Path(__file__).parent / "tiny"
+_CREDENTIALS = ("HPO_STORE", "HPO_PROJECT", "HPO_ARTIFACTS", "PGPASSWORD")
+
+
+class Hpo:
+    """The command line, with a store and a folder of its own.
+
+    Args:
+        environment: on top of this process's.
+    """
+
+    def __init__(self, folder: Path, url: str, *, environment: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self.url = url
+        kept = {name: value for name, value in os.environ.items() if name not in _CREDENTIALS}
+        self._environment = {**kept, "COLUMNS": "200", "HPO_ARTIFACTS": str(folder / "art"), **(environment or {})}
+
+    def study(self, name: str, **keys: Any) -> Path:
+        """Write a study file of two short epochs."""
+        plain: dict[str, Any] = {
+            "study": name,
+            "model": "nets:Line",
+            "data": "nets:Points",
+            "objective": {"metric": "val_loss", "direction": "minimize"},
+            "epochs": 2,
+            "sampler": "random",
+            "pruner": "none",
+            "resources": {"accelerator": "cpu"},
+        }
+        path = self.folder / f"{name}.yaml"
+        with path.open("w", encoding="utf-8") as file:
+            YAML(typ="safe").dump({**plain, **keys}, file)
+        return path
+
+    def start(self, *arguments: object) -> subprocess.Popen[str]:
+        """Start `hpo ARGUMENTS`; its output, both streams, is read with `communicate`."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "hpo", *map(str, arguments), *self._options()],
+            cwd=self.folder,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *arguments: object) -> tuple[int, str]:
+        """`hpo ARGUMENTS` to its end: (exit code, output)."""
+        return finish(self.start(*arguments))
+
+    def trials(self, study: str) -> list[TrialRecord]:
+        with Store.open(self.url) as store:
+            return Study(store, study).trials()
+
+    def counts(self, study: str) -> dict[str, int]:
+        """How many trials are in each state, without those in which there are none."""
+        with Store.open(self.url) as store:
+            return {state: count for state, count in Study(store, study).status().counts.items() if count}
+
+    def expire_leases(self) -> None:
+        """As if the workers that are gone had been gone for long."""
+        with Store.open(self.url) as store, store.write() as connection:
+            connection.execute(update(hpo_attempts).where(hpo_attempts.c.ended.is_(None)).values(lease_until=1.0))
+
+    def _options(self) -> list[str]:
+        return ["--project", str(TINY), *(["--store", self.url] if "HPO_STORE" not in self._environment else [])]
+
+
+def finish(process: subprocess.Popen[str], *, timeout: float = 60) -> tuple[int, str]:
+    """Wait for the end: (exit code, output). Whatever the process leaves behind when it fails is ended."""
+    try:
+        output = process.communicate(timeout=timeout)[0]
+    except BaseException:
+        for left in [*descendants(process), psutil.Process(process.pid)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                left.kill()
+        raise
+    return process.returncode, output
+
+
+def wait_for(fact: Callable[[], Any], *, seconds: float = 40) -> Any:
+    """The fact, as soon as it is true."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if found := fact():
+                return found
+        time.sleep(0.02)
+    raise TimeoutError("it did not become true")
+
+
+def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(process.pid).children(recursive=True)
+    return []
+
+
+def trial_processes(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The processes that train, oldest first: those below the server that has the study's modules."""
+    found = []
+    for server in psutil.Process(process.pid).children():
+        for below in server.children():
+            found += below.children()
+    return sorted(found, key=lambda trial: trial.create_time())
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def interrupt(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGINT)

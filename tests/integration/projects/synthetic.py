@@ -1,0 +1,110 @@
+"""Studies that nobody trains: what the queue and the history need of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import TrialState
+
+from hpo import queue
+from hpo.algorithms import make_pruner, sampler_factory
+from hpo.definition import Definition
+from hpo.history import History
+from hpo.space import Choice, Float, Int, Parameter, SearchSpace
+from hpo.spec import StudySpec
+from hpo.store import Store
+from hpo.studies import StoredStudy, create_or_continue
+
+# With a conditional parameter, and one that a step makes discrete.
+SPACE = SearchSpace(
+    (
+        Parameter("lr", Float(1e-4, 1e-1, log=True), default=1e-3, has_default=True),
+        Parameter("optimizer", Choice("adam", "sgd"), default="adam", has_default=True),
+        Parameter("momentum", Float(0.0, 0.99), default=0.9, has_default=True, when={"optimizer": ("sgd",)}),
+        Parameter("depth", Int(1, 4), default=2, has_default=True),
+        Parameter("dropout", Float(0.0, 0.5, step=0.1), default=0.1, has_default=True),
+    )
+)
+GRID = SearchSpace(
+    (
+        Parameter("optimizer", Choice("adam", "sgd"), default="adam", has_default=True),
+        Parameter("momentum", Choice(0.5, 0.9), default=0.9, has_default=True, when={"optimizer": ("sgd",)}),
+        Parameter("depth", Int(1, 4), default=2, has_default=True),
+    )
+)
+
+
+def make_spec(**keys: Any) -> StudySpec:
+    plain = {
+        "study": "synthetic",
+        "model": "nets:Line",
+        "data": "nets:Points",
+        "objective": {"metric": "val_accuracy", "direction": "maximize"},
+        "epochs": 9,
+        "budget": {"trials": 100},
+    }
+    return StudySpec.model_validate(plain | keys)
+
+
+def create_study(store: Store, space: SearchSpace = SPACE, **keys: Any) -> StoredStudy:
+    definition = Definition(make_spec(**keys), space, {"model": {}, "data": {}})
+    return create_or_continue(store, definition)[0]
+
+
+def open_history(store: Store, study: StoredStudy) -> History:
+    """What one worker opens for a study."""
+    spec = study.definition.spec
+    return History(
+        store,
+        study.study_id,
+        name=study.name,
+        direction=spec.goal.direction,
+        samplers=sampler_factory(spec, study.definition.space, Path()),
+        pruner=make_pruner(spec, Path()),
+    )
+
+
+class Claimant:
+    """A worker as far as the queue knows it, with its own view of the trials."""
+
+    def __init__(self, store: Store, study: StoredStudy) -> None:
+        self.store = store
+        self.study = study
+        self.space = study.definition.space
+        self.history = open_history(store, study)
+        self.worker_id = queue.register_worker(store, host="here", pid=1, slots=1)
+
+    def claim(self) -> queue.Claim | None:
+        claimed = queue.claim(self.store, self.study.study_id, worker_id=self.worker_id, slot=0, device="cpu")
+        if claimed is not None:
+            self.history.sync()
+            self.history.adopt(claimed.number)
+        return claimed
+
+    def begin(self, claim: queue.Claim, *, point: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        params = self.history.suggest(claim.number, self.space, point=point)
+        stored = self.history.params_to_store(claim.number)
+        queue.begin(self.store, claim, params=stored, config={"params": params})
+        return params
+
+    def report(self, claim: queue.Claim, epoch: int, value: float) -> tuple[bool, bool]:
+        """(whether to prune, whether the trial is still ours)."""
+        is_hopeless, attributes = self.history.report(claim.number, epoch, value)
+        is_ours = queue.report(
+            self.store,
+            claim,
+            epoch=epoch,
+            value=value,
+            metrics={"val_accuracy": value, "val_loss": 1 - value},
+            seconds=0.5 * epoch,
+            system_attributes=attributes,
+        )
+        return is_hopeless, is_ours
+
+    def finish(self, claim: queue.Claim, value: float | None, *, state: str = "COMPLETE", **more: Any) -> bool:
+        is_ours = queue.finish(self.store, claim, state=state, value=value, seconds=2.5, **more)
+        if is_ours:
+            self.history.end(claim.number, TrialState[state], value)
+        return is_ours

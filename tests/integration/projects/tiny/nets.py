@@ -1,0 +1,100 @@
+"""A line through random points: a model and its data, for tests that need training but not learning."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Annotated, Literal
+
+import torch
+from pytorch_lightning import LightningDataModule, LightningModule
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from hpo.space import Choice, Float
+
+Batch = tuple[Tensor, Tensor]
+FEATURES = 4
+
+
+class Points(LightningDataModule):
+    """Random points of a plane with noise; (batch, FEATURES) and (batch, 1)."""
+
+    def __init__(self, batch_size: int = 8, samples: int = 16) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self.samples = samples
+
+    def setup(self, stage: str) -> None:
+        x = torch.randn(self.samples, FEATURES)
+        self._points = TensorDataset(x, x.sum(dim=1, keepdim=True) + 0.1 * torch.randn(self.samples, 1))
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return DataLoader(self._points, self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return DataLoader(self._points, self.batch_size)
+
+
+class Line(LightningModule):
+    """Logs `val_loss`; a training epoch lasts for `seconds`, the default does not."""
+
+    def __init__(self, lr: Annotated[float, Float(1e-3, 1e-1, log=True)] = 1e-2, seconds: float = 0.0) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.lr = lr
+        self.seconds = seconds
+        self.layer = nn.Linear(FEATURES, 1)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        if batch_idx == 0:
+            time.sleep(self.seconds)
+        return self._loss(batch)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.log("val_loss", self._loss(batch))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+    def _loss(self, batch: Batch) -> Tensor:
+        x, y = batch
+        loss: Tensor = nn.functional.mse_loss(self.layer(x), y)
+        return loss
+
+
+class Silent(Line):
+    """Logs nothing."""
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._loss(batch)
+
+
+class Sometimes(Line):
+    """Fine for an epoch, and then, by the parameter, not at all."""
+
+    def __init__(
+        self,
+        does: Annotated[Literal["learn", "raise", "nan", "killed", "exit", "memory", "learn on"], Choice()] = "learn",
+        lr: float = 1e-2,
+    ) -> None:
+        super().__init__(lr=lr)
+        self.does = does
+
+    def on_train_epoch_start(self) -> None:
+        if self.current_epoch == 0:
+            return
+        match self.does:
+            case "raise":
+                raise RuntimeError("the second epoch is too much")
+            case "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "exit":
+                os._exit(3)
+            case "memory":
+                raise MemoryError
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        is_lost = self.does == "nan" and self.current_epoch > 0
+        self.log("val_loss", torch.tensor(float("nan")) if is_lost else self._loss(batch))

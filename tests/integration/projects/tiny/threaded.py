@@ -1,0 +1,16 @@
+"""Starts a thread when it is imported, as some libraries do: a process that has it imported must not be forked."""
+
+from __future__ import annotations
+
+import threading
+
+from nets import Line, Points
+
+never = threading.Event()
+threading.Thread(target=never.wait, daemon=True).start()
+
+__all__ = ["Line", "Points", "Threaded"]
+
+
+class Threaded(Line):
+    """As good as any other."""

@@ -1,0 +1,93 @@
+"""Trials of two processes each: they stop together, fail together, and leave nobody behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from projects.launch import Hpo, alive, descendants, finish, wait_for
+
+from hpo.results import TrialRecord
+
+FATES = ("first", "hopeless", "killed", "raises", "second")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    output: str
+    trials: Mapping[str, TrialRecord]  # by fate
+    trace: Path
+    left: list[psutil.Process]
+
+    def epochs(self, fate: str, rank: int) -> list[int]:
+        return [int(line) for line in (self.trace / f"{fate}-{rank}").read_text().split()]
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """Five trials, one a fate, each on two devices."""
+    folder = tmp_path_factory.mktemp("devices")
+    hpo = Hpo(folder, f"sqlite:///{folder}/hpo.db")
+    trace = folder / "trace"
+    trace.mkdir()
+    file = hpo.study(
+        "pairs",
+        model={"class": "ranks:Ranks", "trace": str(trace)},
+        objective={"metric": "score", "direction": "minimize"},
+        epochs=3,
+        sampler="grid",
+        pruner={"name": "threshold", "upper": 10.0},
+        budget={"trials": len(FATES)},
+        resources={"devices_per_trial": 2, "accelerator": "cpu"},
+    )
+    process = hpo.start("run", file, "--slots", 1)
+    seen: dict[int, psutil.Process] = {}
+    wait_for(lambda: seen.update({p.pid: p for p in descendants(process)}) or process.poll() is not None)
+    code, output = finish(process)
+    return Outcome(code, output, {r.params["fate"]: r for r in hpo.trials("pairs")}, trace, alive(list(seen.values())))
+
+
+def test_all_trials_end_each_in_its_own_way(outcome: Outcome) -> None:
+    states = {fate: outcome.trials[fate].state for fate in FATES}
+
+    assert outcome.code == 0, outcome.output
+    assert states == {
+        "first": "complete", "hopeless": "pruned", "killed": "failed", "raises": "failed", "second": "complete",
+    }  # fmt: skip
+    assert {record.device for record in outcome.trials.values()} == {"cpu x2"}
+
+
+def test_both_ranks_of_a_pruned_trial_stop_after_the_same_epoch(outcome: Outcome) -> None:
+    assert outcome.trials["hopeless"].epochs == 2
+    assert outcome.epochs("hopeless", 0) == [1, 2] or outcome.epochs("hopeless", 0)[-2:] == [1, 2]
+    assert outcome.epochs("hopeless", 1) == [1, 2]
+
+
+def test_both_ranks_of_a_complete_trial_train_all_epochs(outcome: Outcome) -> None:
+    assert [outcome.epochs("second", rank) for rank in (0, 1)] == [[1, 2, 3], [1, 2, 3]]
+
+
+def test_the_metric_is_the_mean_over_the_ranks(outcome: Outcome) -> None:
+    assert [metrics["score"] for _, metrics in outcome.trials["second"].curve] == [1.5, 1.5, 1.5]
+
+
+def test_a_rank_that_is_killed_is_the_cause_that_is_told(outcome: Outcome) -> None:
+    record = outcome.trials["killed"]
+
+    assert record.cause == "killed: SIGKILL"
+    assert "rank 1" in (record.error or "")
+
+
+def test_an_exception_of_one_rank_is_the_cause_that_is_told(outcome: Outcome) -> None:
+    record = outcome.trials["raises"]
+
+    assert record.cause == "error: ValueError"
+    assert "rank 1 alone cannot go on" in (record.error or "")
+
+
+def test_no_process_is_left(outcome: Outcome) -> None:
+    assert outcome.left == []

@@ -1,0 +1,259 @@
+"""Who may import whom, read from the source of every file; and what a process has really loaded when it has run."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import pytest
+
+import hpo
+from hpo.store import Store
+
+ROOT = Path(__file__).parent.parent
+
+# From the bottom up: a module imports what stands in its own line or above it. Names without `hpo.`; a package means
+# everything in it. `training` stands low because it imports little; nobody imports it but those of TRAINING_USERS.
+LAYERS = (
+    ("errors",),
+    ("space", "channel", "loading"),
+    ("training",),
+    ("spec", "studyfile", "devices", "algorithms", "definition", "grid"),
+    ("store",),
+    ("settings", "tally", "queue", "studies", "history"),
+    ("results", "processes"),
+    ("studyrun", "preflight", "worker"),
+    ("dashboard", "cli"),
+    ("__init__", "__main__"),
+)
+LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+# Inside a function, so that whoever only looks at results needs no torch.
+TRAINING_USERS = {"hpo.results": {"hpo.training.checkpoint"}}
+
+HEAVY = ("torch", "pytorch_lightning", "lightning", "torchmetrics")
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import in one file, also a lazy one and one for the type checker only."""
+
+    importer: str
+    imported: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.importer}:{self.line} imports {self.imported}"
+
+
+def modules_of(package: str) -> dict[str, Path]:
+    """The modules of a package by their dotted names."""
+    found = {}
+    for path in sorted((ROOT / package).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        if "templates" not in parts:
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+HPO = modules_of("hpo")
+MODELS = modules_of("models")
+
+
+def imports_of(module: str, path: Path) -> Iterator[Import]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(module, alias.name, node.lineno)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}:{node.lineno} imports relatively"
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                yield Import(module, submodule if submodule in HPO | MODELS else str(node.module), node.lineno)
+
+
+ALL = [found for module, path in (HPO | MODELS).items() for found in imports_of(module, path)]
+WITHIN_HPO = [found for found in ALL if found.importer in HPO and found.imported in HPO]
+
+
+def level_of(module: str) -> int:
+    name = module.removeprefix("hpo").lstrip(".").partition(".")[0] or "__init__"
+    assert name in LEVELS, f"hpo/{name} has no place in LAYERS"
+    return LEVELS[name]
+
+
+def is_in(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def test_every_module_has_a_place_in_the_layers() -> None:
+    assert {level_of(module) for module in HPO} == set(range(len(LAYERS)))
+
+
+def test_imports_point_one_way() -> None:
+    # cli asks the package where it is installed; that is all it has of it
+    allowed = {("hpo.cli.plan", "hpo")}
+    upward = [
+        found
+        for found in WITHIN_HPO
+        if level_of(found.imported) > level_of(found.importer) and (found.importer, found.imported) not in allowed
+    ]
+
+    assert not upward, "\n".join(map(str, upward))
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph: dict[str, set[str]] = {module: set() for module in HPO}
+    for found in WITHIN_HPO:
+        if found.imported != "hpo":  # the package itself imports lazily, and is not what was meant
+            graph[found.importer].add(found.imported)
+
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])) + ": a name is in the wrong file")
+
+
+def test_only_training_and_models_import_torch() -> None:
+    strangers = [
+        found
+        for found in ALL
+        if any(is_in(found.imported, heavy) for heavy in HEAVY)
+        and not is_in(found.importer, "hpo.training")
+        and not is_in(found.importer, "models")
+        and not _is_for_type_checker(found)
+    ]
+
+    assert not strangers, "\n".join(map(str, strangers))
+
+
+def test_training_is_imported_by_nobody_but_who_loads_a_model() -> None:
+    users: dict[str, set[str]] = {}
+    for found in WITHIN_HPO:
+        if is_in(found.imported, "hpo.training") and not is_in(found.importer, "hpo.training"):
+            users.setdefault(found.importer, set()).add(found.imported)
+
+    assert users == TRAINING_USERS
+
+
+def test_hpo_knows_nothing_of_the_models() -> None:
+    offenders = [found for found in ALL if is_in(found.importer, "hpo") and found.imported.split(".")[0] in MODELS]
+
+    assert not offenders, "\n".join(map(str, offenders))
+
+
+def test_models_import_the_search_space_and_nothing_else_of_hpo() -> None:
+    of_hpo = [found for found in ALL if is_in(found.importer, "models") and is_in(found.imported, "hpo")]
+
+    assert of_hpo
+    assert {found.imported for found in of_hpo} == {"hpo.space"}
+
+
+def test_only_loading_touches_the_import_path() -> None:
+    touching = {
+        module
+        for module, path in (HPO | MODELS).items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr == "path" and ast.unparse(node) == "sys.path"
+    }
+
+    assert touching == {"hpo.loading"}
+
+
+def _is_for_type_checker(found: Import) -> bool:
+    tree = ast.parse((HPO | MODELS)[found.importer].read_text(encoding="utf-8"))
+    guards = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    return any(guard.lineno < found.line <= (guard.end_lineno or 0) for guard in guards)
+
+
+# ---- what a process has loaded in the end
+
+RUN_AND_TELL = """
+import sys
+from hpo.__main__ import main
+sys.argv = ["hpo", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+for name in ("torch", "pytorch_lightning", "optuna", "pandas"):
+    if name in sys.modules:
+        print("LOADED", name, file=sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of a store with a small study."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('architecture')}/hpo.db"
+    Store.create(url).close()
+    study = optuna.create_study(study_name="small", storage=url)
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
+    study._storage.remove_session()
+    return url
+
+
+@pytest.mark.parametrize(
+    "command", ["--help", "best small", "best small --json", "status small", "trials small", "ls", "run --help"]
+)
+def test_verbs_that_look_load_neither_torch_nor_optuna_nor_pandas(command: str, store: str) -> None:
+    words = command.split()
+    arguments = words if "--help" in words else [*words, "--store", store]
+
+    done = subprocess.run([sys.executable, "-c", RUN_AND_TELL, *arguments], capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 0, done.stderr
+    assert "LOADED" not in done.stderr
+
+
+@pytest.mark.parametrize("module", ["hpo", "hpo.worker", "hpo.preflight", "hpo.dashboard", "hpo.space", "hpo.results"])
+def test_what_does_not_train_loads_no_torch(module: str) -> None:
+    unwanted = "{'torch', 'pytorch_lightning', 'pandas'}"
+    if module in ("hpo", "hpo.space"):
+        # every trial process and every model has these two
+        unwanted = "{'torch', 'pytorch_lightning', 'pandas', 'optuna', 'sqlalchemy', 'pydantic'}"
+    code = f"import sys, {module}; print(sorted({unwanted} & set(sys.modules)))"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+
+    assert done.stdout.strip() == "[]"
+
+
+# ---- names
+
+
+def test_the_package_exports_what_it_says() -> None:
+    for name in hpo.__all__:
+        assert getattr(hpo, name).__name__ == name
+    assert sorted(hpo.__all__) == hpo.__all__
+
+
+def test_the_package_shows_no_other_name_of_ours() -> None:
+    code = "import hpo; print(*[n for n in vars(hpo) if not n.startswith('_') and n not in hpo.__all__])"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+
+    assert set(done.stdout.split()) <= {"annotations", "import_module", "Path", "TYPE_CHECKING"}
+    with pytest.raises(AttributeError, match="module 'hpo' has no attribute 'opn_study'"):
+        hpo.opn_study  # noqa: B018
+
+
+@pytest.mark.parametrize("module", [name for name in HPO | MODELS if "migrations" not in name])
+def test_everything_public_has_a_docstring(module: str) -> None:
+    tree = ast.parse((HPO | MODELS)[module].read_text(encoding="utf-8"))
+    public = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_") and node.name != "main"
+    ]
+
+    silent = [f"{module}:{node.lineno} {node.name}" for node in public if ast.get_docstring(node) is None]
+
+    assert ast.get_docstring(tree)
+    assert not silent, "\n".join(silent)

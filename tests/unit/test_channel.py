@@ -1,0 +1,129 @@
+"""Messages between a worker and its processes: whole, in order, and an end that is noticed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpo.channel import CHUNK_BYTES, Channel, ChannelClosed, Message
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+messages = st.dictionaries(st.text(), values, max_size=4)
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Channel, Channel]]:
+    ours, theirs = Channel.pair()
+    other = Channel(theirs)
+    yield ours, other
+    ours.close()
+    other.close()
+
+
+@given(st.lists(messages, min_size=1, max_size=5))
+def test_messages_arrive_whole_and_in_order(sent: list[Message]) -> None:
+    ours, theirs = Channel.pair()
+    other = Channel(theirs)
+
+    for message in sent:
+        ours.send(message)
+
+    assert [other.receive() for _ in sent] == sent
+    ours.close()
+    other.close()
+
+
+def test_a_message_of_any_length_arrives_whole(ends: tuple[Channel, Channel]) -> None:
+    ours, other = ends
+    long = {"text": "x\n" * (40 * CHUNK_BYTES)}
+    sender = threading.Thread(target=lambda: ours.send(long))
+
+    sender.start()
+    received = other.receive()
+    sender.join()
+
+    assert received == long
+
+
+def test_reading_what_is_ready_waits_for_nothing(ends: tuple[Channel, Channel]) -> None:
+    ours, other = ends
+
+    assert other.receive_ready() == ([], True)
+    ours.send({"a": 1})
+    ours.send({"b": 2})
+    assert other.receive_ready() == ([{"a": 1}, {"b": 2}], True)
+    assert other.receive_ready() == ([], True)
+
+
+def test_a_sender_that_stops_in_the_middle_of_a_line_holds_up_nobody() -> None:
+    ours, theirs = Channel.pair()
+    with theirs:
+        theirs.sendall(b'{"whole":1}\n{"half":')
+
+        assert ours.receive_ready() == ([{"whole": 1}], True)
+
+        theirs.sendall(b"2}\n")
+        assert ours.receive_ready() == ([{"half": 2}], True)
+    ours.close()
+
+
+def test_what_was_said_before_the_end_is_still_heard() -> None:
+    ours, theirs = Channel.pair()
+    with theirs:
+        theirs.sendall(b'{"last":1}\n')
+
+    assert ours.receive_ready() == ([{"last": 1}], False)
+    assert ours.receive_ready() == ([], False)
+    ours.close()
+
+
+def test_the_end_of_the_other_side_is_an_exception_for_whoever_waits_or_sends() -> None:
+    ours, theirs = Channel.pair()
+    theirs.sendall(b'{"last":1}\n')
+    theirs.close()
+
+    assert ours.receive() == {"last": 1}
+    with pytest.raises(ChannelClosed):
+        ours.receive()
+    with pytest.raises(ChannelClosed):
+        ours.send({"anybody": "there"})
+    ours.close()
+
+
+def test_descriptors_travel_with_their_messages_in_order(ends: tuple[Channel, Channel]) -> None:
+    ours, other = ends
+    pairs = [socket.socketpair() for _ in range(3)]
+
+    for number, (_, far) in enumerate(pairs):
+        with far:
+            ours.send({"number": number}, descriptor=far.fileno())
+    received, _ = other.receive_ready()
+
+    assert [message["number"] for message in received] == [0, 1, 2]
+    for number, (near, _) in enumerate(pairs):
+        with socket.socket(fileno=other.take_descriptor()) as arrived, near:
+            arrived.sendall(b"%d" % number)
+            assert near.recv(10) == b"%d" % number
+
+
+def test_closing_closes_descriptors_that_nobody_took(ends: tuple[Channel, Channel]) -> None:
+    ours, other = ends
+    read_end, write_end = os.pipe()
+    ours.send({}, descriptor=write_end)
+    os.close(write_end)
+    other.receive()
+
+    other.close()
+
+    assert os.read(read_end, 1) == b""  # the last writer is gone
+    os.close(read_end)

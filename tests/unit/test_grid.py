@@ -1,0 +1,63 @@
+"""The grid sampler's points: all of them, each once, and only for a space that has an end."""
+
+from __future__ import annotations
+
+import pytest
+
+from hpo.errors import SpecError
+from hpo.grid import check_grid, grid_points
+from hpo.space import Choice, Float, Int, Parameter, SearchSpace
+
+
+def test_the_last_parameter_changes_fastest() -> None:
+    space = SearchSpace((Parameter("a", Choice("x", "y")), Parameter("b", Int(1, 3))))
+
+    points = [(point["a"], point["b"]) for point in grid_points(space)]
+
+    assert points == [("x", 1), ("x", 2), ("x", 3), ("y", 1), ("y", 2), ("y", 3)]
+
+
+def test_a_conditional_parameter_is_there_only_under_its_condition() -> None:
+    momentum = Parameter("momentum", Choice(0.5, 0.9), when={"optimizer": ("sgd",)})
+    space = SearchSpace((Parameter("optimizer", Choice("adam", "sgd")), momentum))
+
+    assert list(grid_points(space)) == [
+        {"optimizer": "adam"},
+        {"optimizer": "sgd", "momentum": 0.5},
+        {"optimizer": "sgd", "momentum": 0.9},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("range_", "values"),
+    [
+        (Float(0.1, 0.3, step=0.1), [0.1, 0.2, 0.3]),  # 0.1 + 2 * 0.1 is not 0.3 in floats
+        (Float(0.0, 1.0, step=0.4), [0.0, 0.4, 0.8]),
+        (Float(0.0, 0.7, step=0.1), [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]),
+        (Int(1, 4), [1, 2, 3, 4]),
+        (Int(2, 9, step=3), [2, 5, 8]),
+        (Int(5, 5), [5]),
+        (Choice(True, False), [True, False]),
+        (Choice(None, "x", 1), [None, "x", 1]),
+    ],
+)
+def test_a_range_gives_all_its_values_in_its_own_type(
+    range_: Float | Int | Choice, values: list[object]
+) -> None:
+    space = SearchSpace((Parameter("p", range_),))
+
+    points = [point["p"] for point in grid_points(space)]
+
+    assert points == values
+    assert [type(point) for point in points] == [type(value) for value in values]
+    assert all(space.contains({"p": point}) for point in points)
+
+
+def test_a_space_with_a_continuous_parameter_has_no_grid() -> None:
+    space = SearchSpace(
+        (Parameter("lr", Float(0.1, 1.0)), Parameter("depth", Int(1, 3)), Parameter("dropout", Float(0.0, 0.5)))
+    )
+
+    with pytest.raises(SpecError, match=r"give lr, dropout a list of values or a step \(space: \{lr: \[\.\.\.\]\}\)"):
+        check_grid(space)
+    check_grid(SearchSpace((Parameter("lr", Float(0.1, 1.0, step=0.1)), Parameter("depth", Int(1, 3)))))

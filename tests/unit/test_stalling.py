@@ -1,0 +1,35 @@
+"""When training has stalled: a table of curves."""
+
+from __future__ import annotations
+
+import pytest
+
+from hpo.studyrun import has_stalled
+
+# curve, patience, min_delta, whether it has stalled; larger is better
+CURVES = [
+    ([], 1, 0.0, False),
+    ([0.5], 1, 0.0, False),
+    ([0.5, 0.5], 1, 0.0, True),  # equal is no improvement
+    ([0.5, 0.6], 1, 0.0, False),
+    ([0.5, 0.4, 0.3], 3, 0.0, False),
+    ([0.5, 0.4, 0.3, 0.2], 3, 0.0, True),
+    ([0.5, 0.4, 0.3, 0.6], 3, 0.0, False),  # better than the best, just in time
+    ([0.5, 0.4, 0.3, 0.45], 3, 0.0, True),  # better than the last, not than the best
+    ([0.5, 0.509, 0.519], 2, 0.01, False),  # both steps are small, together they are not
+    ([0.5, 0.504, 0.508], 2, 0.01, True),
+    ([0.5, 0.625], 1, 0.125, True),  # an improvement has to be more than min_delta
+    ([0.5, 0.7, 0.7], 2, 0.01, False),
+    ([0.5, 0.7, 0.7, 0.7], 2, 0.01, True),
+    ([-3.0, -2.0, -2.5], 2, 0.0, False),
+]
+
+
+@pytest.mark.parametrize(("curve", "patience", "min_delta", "stalled"), CURVES)
+def test_a_curve_has_stalled_when_its_last_values_brought_nothing(
+    curve: list[float], patience: int, min_delta: float, stalled: bool
+) -> None:
+    falling = [-value for value in curve]
+
+    assert has_stalled(curve, patience=patience, min_delta=min_delta, maximize=True) is stalled
+    assert has_stalled(falling, patience=patience, min_delta=min_delta, maximize=False) is stalled
