@@ -41,6 +41,7 @@ class ForkServer:
     ready: bool = False
     _unconfirmed: deque[ForkedProcess] = field(default_factory=deque)
     _running: dict[int, ForkedProcess] = field(default_factory=dict)
+    _spares: deque[ForkedProcess] = field(default_factory=deque)  # forked, and waiting for a job
 
     @staticmethod
     def start(environment: Mapping[str, str]) -> ForkServer:
@@ -56,20 +57,33 @@ class ForkServer:
             )
         return ForkServer(control, process)
 
-    def fork(self, job: Message) -> ForkedProcess:
-        """A new process with this job.
+    def fork(self, job: Message, *, with_spare: bool = False) -> ForkedProcess:
+        """A process with this job.
+
+        Args:
+            with_spare: fork one more, which waits for the next job, so that the next trial need not wait for it.
 
         Raises:
             RunError: the server is gone.
         """
-        channel, theirs = Channel.pair()
-        process = ForkedProcess(channel)
         try:
-            with theirs:
-                self.control.send({"fork": True}, descriptor=theirs.fileno())
-            channel.send(job)
+            process = self._spares.popleft() if self._spares else self._request()
+            try:
+                process.channel.send(job)
+            except ChannelClosedError:  # a spare that somebody killed
+                process = self._request()
+                process.channel.send(job)
+            if with_spare and not self._spares:
+                self._spares.append(self._request())
         except ChannelClosedError as error:
             raise RunError("the process that starts trials has ended; its last words are above") from error
+        return process
+
+    def _request(self) -> ForkedProcess:
+        channel, theirs = Channel.pair()
+        with theirs:
+            self.control.send({"fork": True}, descriptor=theirs.fileno())
+        process = ForkedProcess(channel)
         self._unconfirmed.append(process)
         return process
 

@@ -163,7 +163,7 @@ class StudyRun:
         shutil.rmtree(trial.directory, ignore_errors=True)  # of an earlier attempt
         trial.directory.mkdir(parents=True)
         trial.processes = [
-            self._server.fork(job)
+            self._server.fork(job, with_spare=True)
             for job in trial_jobs(
                 self.definition,
                 config,

@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from hpo.cli.tables import best_table, console, number
+from hpo.cli.tables import console, number, print_best
 
 if TYPE_CHECKING:
     from hpo.store import Store
@@ -92,13 +92,14 @@ class Screen:
             return
         goal = run.definition.spec.goal
         self.say(f"best {goal.metric}:")
-        self._out.print(best_table(records))
+        print_best(records, self._out)
         option = f" --store {store.url}" if store_option else ""
+        opened = f"'{name}', store='{store.url}'" if store_option else f"'{name}'"
         self.say(
             "Next:\n"
             f"  hpo best {name}{option} --json\n"
             f"  hpo dashboard{option}\n"
-            f"  python -c \"import hpo; print(hpo.open_study('{name}').best(1)[0].load_model())\""
+            f'  python -c "import hpo; print(hpo.open_study({opened}).best(1)[0].load_model())"'
         )
 
     def _view(self) -> Group:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -30,18 +31,36 @@ def number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def best_table(records: Sequence[TrialRecord]) -> Table:
-    """The trials, best first, with a column for each parameter that differs between them or not."""
+def print_best(records: Sequence[TrialRecord], out: Console) -> None:
+    """The trials, best first: a column for each parameter where there is room, else all in one."""
     names = list(dict.fromkeys(name for record in records for name in record.params))
+    wide = _best_table(names)
+    for record in records:
+        wide.add_row(*_best_numbers(record), *(number(record.params.get(name)) for name in names))
+    if Measurement.get(out, out.options.update(max_width=WIDTH_WITHOUT_TERMINAL), wide).maximum <= out.width:
+        out.print(wide)
+        return
+    narrow = _best_table(["parameters"])
+    for record in records:
+        narrow.add_row(*_best_numbers(record), Text(params_in_words(record.params)))
+    out.print(narrow)
+
+
+def params_in_words(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={number(value)}" for name, value in params.items())
+
+
+def _best_table(names: Sequence[str]) -> Table:
     table = Table(box=SIMPLE, pad_edge=False)
     for heading in ("trial", "value", "epoch", "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name in names:
-        table.add_column(name, overflow="fold")
-    for record in records:
-        numbers = (str(record.number), number(record.value), number(record.best_epoch), number(record.seconds))
-        table.add_row(*numbers, *(number(record.params.get(name)) for name in names))
+        table.add_column(name)
     return table
+
+
+def _best_numbers(record: TrialRecord) -> tuple[str, ...]:
+    return str(record.number), number(record.value), number(record.best_epoch), number(record.seconds)
 
 
 def show_best(records: Sequence[TrialRecord], study: str) -> None:
@@ -49,7 +68,7 @@ def show_best(records: Sequence[TrialRecord], study: str) -> None:
     if not records:
         console().print(f"study {study} has no complete trial yet; 'hpo trials {study}' lists those it has")
         return
-    console().print(best_table(records))
+    print_best(records, console())
 
 
 def show_trials(records: Sequence[TrialRecord]) -> None:
@@ -59,7 +78,7 @@ def show_trials(records: Sequence[TrialRecord]) -> None:
         table.add_column(heading, justify="left" if heading in ("state", "device") else "right", no_wrap=True)
     table.add_column("parameters, or why it failed")
     for record in records:
-        told = record.cause or ", ".join(f"{name}={number(value)}" for name, value in record.params.items())
+        told = record.cause or params_in_words(record.params)
         table.add_row(
             str(record.number),
             record.state,
@@ -97,7 +116,7 @@ def show_status(study: StudyStatus) -> None:
     out.print(f"{study.study}: {study.state}" + (f" ({study.reason.splitlines()[0]})" if study.reason else ""))
     out.print(f"trials:  {int(budget['spent'])} of {int(budget['target'])}" + (f": {counts}" if counts else ""))
     if study.best is not None:
-        params = ", ".join(f"{name}={number(value)}" for name, value in study.best.params.items())
+        params = params_in_words(study.best.params)
         out.print(f"best:    {number(study.best.value)} by trial {study.best.number} ({params})")
     for worker in study.workers:
         out.print(

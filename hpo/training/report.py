@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
 from hpo.errors import SpecError, nearest
-
-if TYPE_CHECKING:
-    from hpo.training.trial import Link
+from hpo.training.link import Link
 
 BEST_CHECKPOINT = "best.ckpt"
 

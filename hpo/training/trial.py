@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import logging
 import os
-import queue
 import sys
-import threading
 import time
 import traceback
 import warnings
@@ -19,38 +16,13 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from hpo.channel import Channel, ChannelClosedError, Message
+from hpo.channel import Channel, Message
 from hpo.errors import HpoError, LoadError
 from hpo.loading import load_class
 from hpo.space import arguments_of
 from hpo.training.devices import join_ranks, prepare_device, trainer_devices
+from hpo.training.link import Link
 from hpo.training.report import Report
-
-
-class Link:
-    """The trial's side of the channel. A thread reads it, so that the trial ends when its worker does."""
-
-    def __init__(self, channel: Channel, trial: int) -> None:
-        self._channel = channel
-        self._trial = trial
-        self._replies: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        threading.Thread(target=self._listen, name="worker link", daemon=True).start()
-
-    def tell(self, message: Message) -> None:
-        with contextlib.suppress(ChannelClosedError):  # the listening thread ends the process
-            self._channel.send({"trial": self._trial, **message})
-
-    def ask(self, message: Message) -> Message:
-        self.tell(message)
-        return self._replies.get()
-
-    def _listen(self) -> None:
-        try:
-            while True:
-                self._replies.put(self._channel.receive())
-        except ChannelClosedError:
-            # Also in the middle of an epoch: nobody is there to take the result.
-            os._exit(1)
 
 
 def run_job(job: Message, channel: Channel) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -116,6 +115,16 @@ def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return []
 
 
+def watch(process: subprocess.Popen[str], *, seconds: float = 60) -> list[psutil.Process]:
+    """Wait for its end; every process below it that was ever seen."""
+    seen: dict[int, psutil.Process] = {}
+    end = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < end:
+        seen |= {below.pid: below for below in descendants(process)}
+        time.sleep(0.02)
+    return list(seen.values())
+
+
 def trial_processes(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """The processes that train, oldest first: those below the server that has the study's modules."""
     found = []
@@ -126,8 +135,9 @@ def trial_processes(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-
-
-def interrupt(process: subprocess.Popen[str]) -> None:
-    process.send_signal(signal.SIGINT)
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found

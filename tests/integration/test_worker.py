@@ -1,0 +1,286 @@
+"""Workers as people start them: `hpo run` and `hpo worker`, real training, real signals, and the store afterwards."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from projects.launch import TINY, Hpo, alive, descendants, finish, trial_processes, wait_for, watch
+
+from hpo.errors import LoadError, SpecError
+from hpo.preflight import define, try_one_batch
+from hpo.devices import Slot
+from hpo.processes import ForkServer
+from hpo.results import TrialRecord
+from hpo.store import Store, child_environment
+from hpo.studies import create_or_continue
+from hpo.studyfile import read_study
+
+if TYPE_CHECKING:
+    from conftest import PostgresServer
+
+LR = {"lr": {"low": 1e-3, "high": 1e-1, "log": True}}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ForkServer]:
+    """One that imports torch once for all studies that are submitted here."""
+    server = ForkServer.start(child_environment(None))
+    yield server
+    server.stop()
+
+
+def submit(hpo: Hpo, file: Path, server: ForkServer) -> None:
+    """What `hpo submit` does, without another import of torch."""
+    definition, _ = define(*read_study(file), server=server, project=TINY)
+    with Store.create(hpo.url) as store:
+        create_or_continue(store, definition)
+
+
+@pytest.fixture
+def hpo(tmp_path: Path) -> Hpo:
+    return Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
+
+
+# ---- one worker, several studies, and whatever can go wrong in a trial
+
+
+@dataclass(frozen=True)
+class Outcome:
+    hpo: Hpo
+    code: int
+    output: str
+    left: list[psutil.Process]
+
+    def mishap(self, does: str) -> TrialRecord:
+        return next(record for record in self.hpo.trials("mishaps") if record.params["does"] == does)
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory, server: ForkServer) -> Outcome:
+    folder = tmp_path_factory.mktemp("worker")
+    hpo = Hpo(folder, f"sqlite:///{folder}/hpo.db")
+    mishaps = hpo.study("mishaps", model="nets:Sometimes", sampler="grid", budget={"trials": 7}, keep={"checkpoints": 1})
+    submit(hpo, mishaps, server)
+    submit(hpo, hpo.study("threaded", model="threaded:Threaded", budget={"trials": 2}), server)
+    for name in ("twin-a", "twin-b"):
+        submit(hpo, hpo.study(name, budget={"trials": 4}, seed=5), server)
+    process = hpo.start("worker", "--until-idle", "--slots", 2)
+    seen = watch(process)
+    code, output = finish(process)
+    return Outcome(hpo, code, output, alive(seen))
+
+
+def test_a_worker_until_idle_trains_all_open_studies_and_ends(outcome: Outcome) -> None:
+    assert outcome.code == 0, outcome.output
+    assert outcome.hpo.counts("mishaps") == {"complete": 2, "failed": 5}
+    assert outcome.hpo.counts("twin-a") == outcome.hpo.counts("twin-b") == {"complete": 4}
+    assert outcome.left == []
+
+
+@pytest.mark.parametrize(
+    ("does", "cause", "said"),
+    [
+        ("raise", "error: RuntimeError", "in on_train_epoch_start"),
+        ("raise", "error: RuntimeError", "RuntimeError: the second epoch is too much"),
+        ("nan", "diverged", "val_loss was not a finite number after epoch 2"),
+        ("killed", "killed: SIGKILL", "ended without a word"),
+        ("exit", "exited: code 3", "ended without a word"),
+        ("memory", "out of memory", "MemoryError"),
+    ],
+)
+def test_a_failed_trial_has_its_cause_in_the_store(outcome: Outcome, does: str, cause: str, said: str) -> None:
+    record = outcome.mishap(does)
+
+    assert (record.state, record.cause, record.value, record.checkpoint) == ("failed", cause, None, None)
+    assert said in (record.error or "")
+    assert record.epochs == 1
+    assert record.seconds is not None
+
+
+def test_a_trial_after_the_failures_is_as_good_as_the_one_before(outcome: Outcome) -> None:
+    before, after = outcome.mishap("learn"), outcome.mishap("learn on")
+
+    assert (before.state, after.state, before.cause, after.cause) == ("complete", "complete", None, None)
+    assert [epoch for epoch, _ in after.curve] == [1, 2]
+    assert after.value == min(metrics["val_loss"] for _, metrics in after.curve)
+
+
+def test_only_the_best_checkpoints_are_kept(outcome: Outcome) -> None:
+    kept = [record for record in outcome.hpo.trials("mishaps") if record.checkpoint is not None]
+    files = list((outcome.hpo.folder / "art").glob("mishaps-*/*/best.ckpt"))
+
+    assert len(kept) == 1
+    assert [str(file) for file in files] == [kept[0].checkpoint]
+    complete = [record.value for record in outcome.hpo.trials("mishaps") if record.value is not None]
+    assert kept[0].value == min(complete)
+
+
+def test_a_module_that_starts_a_thread_at_import_trains_all_the_same(outcome: Outcome) -> None:
+    assert outcome.hpo.counts("threaded") == {"complete": 2}, outcome.output
+
+
+def test_the_same_study_twice_gives_the_same_parameters_and_values_bit_by_bit(outcome: Outcome) -> None:
+    first, second = ([(r.params, r.curve) for r in outcome.hpo.trials(name)] for name in ("twin-a", "twin-b"))
+
+    assert first == second
+    assert len({record.value for record in outcome.hpo.trials("twin-a")}) == 4
+
+
+def test_a_module_that_raises_at_import_is_refused_with_the_place(hpo: Hpo, server: ForkServer) -> None:
+    file = hpo.study("broken", model="broken:Net")
+
+    with pytest.raises(LoadError, match=r"broken:Net: importing broken failed: ZeroDivisionError: at import \(.*line 5"):
+        define(*read_study(file), server=server, project=TINY)
+
+
+def test_a_model_that_logs_nothing_is_refused_before_the_first_trial(hpo: Hpo, server: ForkServer) -> None:
+    spec, source = read_study(hpo.study("silent", model="nets:Silent"))
+    definition, study_server = define(spec, source, server=server, project=TINY)
+
+    with pytest.raises(SpecError, match="the model never logs 'val_loss'"):
+        try_one_batch(definition, source, server=study_server, project=TINY, slot=Slot(0, (), 1, 1))
+
+
+def test_five_failures_of_one_cause_end_the_study_and_say_why(hpo: Hpo) -> None:
+    file = hpo.study("doomed", model="nets:Sometimes", space={"does": "raise", **LR}, budget={"trials": 40})
+
+    code, output = hpo.run("run", file, "--slots", 2)
+
+    assert code == 1
+    assert "5 trials in a row failed with the same cause: error: RuntimeError" in output
+    assert "the second epoch is too much" in output.partition("error: study doomed was stopped")[2]
+    assert 5 <= hpo.counts("doomed")["failed"] <= 6  # the other slot's trial may end as well
+
+
+# ---- one command, interrupted in every way, and started again
+
+
+def test_the_same_command_continues_to_the_same_total_after_every_kind_of_end(hpo: Hpo) -> None:
+    file = hpo.study("interrupted", model={"class": "nets:Line", "seconds": 0.3}, epochs=3, budget={"trials": 5})
+    command = ("run", file, "--slots", 2)
+
+    # Ctrl-C: the running trials are handed back after their epoch.
+    process = hpo.start(*command)
+    wait_for(lambda: len(trial_processes(process)) == 2)
+    process.send_signal(signal.SIGINT)
+    code, output = finish(process)
+    assert code == 130
+    assert "the same command continues" in output
+    assert hpo.counts("interrupted") == {"running": 2}
+
+    # The worker is killed: its processes end by themselves.
+    process = hpo.start(*command)
+    wait_for(lambda: len(trial_processes(process)) == 2)
+    below = descendants(process)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not alive(below), seconds=2)
+    finish(process)
+    assert [record.attempts for record in hpo.trials("interrupted")][:2] == [2, 2]
+
+    # A trial process is killed: this trial fails, the study goes on.
+    hpo.expire_leases()
+    process = hpo.start(*command)
+    wait_for(lambda: len(trial_processes(process)) == 2)
+    trial_processes(process)[0].kill()
+    code, output = finish(process)
+    assert code == 0, output
+    assert hpo.counts("interrupted") == {"complete": 4, "failed": 1}
+    records = hpo.trials("interrupted")
+    assert [record.number for record in records] == [0, 1, 2, 3, 4]
+    assert [record.attempts for record in records[:2]] == [3, 3]
+    assert {record.cause for record in records if record.state == "failed"} == {"killed: SIGKILL"}
+
+    # More trials: the study is extended.
+    code, output = hpo.run(*command, "--trials", 7)
+    assert code == 0, output
+    assert "extended from 5 to 7 trials" in output
+    assert hpo.counts("interrupted") == {"complete": 6, "failed": 1}
+
+
+def test_ctrl_c_twice_ends_at_once_and_a_drain_costs_no_computing(hpo: Hpo) -> None:
+    """The preflight trains a short epoch, because what lasts is searched, and 0 is its default."""
+    file = hpo.study("slow", space={"seconds": [0.0, 60.0]}, sampler="grid", epochs=3, budget={"trials": 2})
+    process = hpo.start("run", file, "--slots", 2)
+    wait_for(lambda: len(hpo.trials("slow")) == 2 and hpo.counts("slow").get("complete") == 1)
+    worker = psutil.Process(process.pid)
+    below = descendants(process)
+
+    process.send_signal(signal.SIGINT)
+    before = sum(worker.cpu_times()[:2])
+    time.sleep(1.5)
+    spent = sum(worker.cpu_times()[:2]) - before
+    still_running = process.poll() is None
+    since = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    code, output = finish(process)
+
+    assert still_running
+    assert spent < 0.5
+    assert code == 130, output
+    assert time.monotonic() - since < 4
+    assert alive(below) == []
+    assert hpo.counts("slow") == {"complete": 1, "running": 1}
+
+
+# ---- two workers, one study
+
+
+def test_two_workers_meet_the_target_also_when_one_is_asked_to_end(hpo: Hpo, server: ForkServer) -> None:
+    submit(hpo, hpo.study("shared", model={"class": "nets:Line", "seconds": 0.1}, budget={"trials": 24}), server)
+    workers = [hpo.start("worker", "shared", "--until-idle", "--slots", 2) for _ in range(2)]
+    wait_for(lambda: len({record.worker for record in hpo.trials("shared")}) == 2)
+
+    workers[0].send_signal(signal.SIGTERM)
+    ends = [finish(worker) for worker in workers]
+
+    assert [code for code, _ in ends] == [0, 0], ends
+    assert "SIGTERM: handing back" in ends[0][1]
+    assert hpo.counts("shared") == {"complete": 24}
+    assert [record.number for record in hpo.trials("shared")] == list(range(24))
+
+
+def test_two_shells_on_postgresql_meet_the_target_and_no_process_shows_the_password(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    password = "s3cret{word"
+    database = postgres.create_database()
+    given = Hpo(tmp_path, f"postgresql://guarded:s3cret%7Bword@/{database}?host={postgres.socket}")
+    inherited = Hpo(
+        tmp_path, postgres.url(database), environment={"HPO_STORE": given.url, "PGPASSWORD": password}
+    )
+    file = given.study("shared", model={"class": "nets:Line", "seconds": 0.1}, budget={"trials": 24})
+
+    processes = [hpo.start("run", file, "--slots", 2) for hpo in (given, inherited)]
+    wait_for(lambda: all(len(trial_processes(process)) == 2 for process in processes))
+    shells = [psutil.Process(process.pid) for process in processes]
+    below = [child for process in processes for child in descendants(process)]
+    arguments = [raw(p.pid, "cmdline") for p in [*shells, *below]]
+    environments = [raw(p.pid, "environ") for p in below]
+    ends = [finish(process) for process in processes]
+
+    for text in (*arguments, *environments):
+        assert "s3cret" not in text
+    assert sum(bool(text) for text in environments) >= 4  # the servers at least were there to be read
+    assert all("PGPASSWORD=" not in text and "HPO_STORE=" not in text for text in environments)
+    assert [code for code, _ in ends] == [0, 0], ends
+    assert all("s3cret" not in output for _, output in ends)
+    records = inherited.trials("shared")
+    assert [(record.number, record.state) for record in records] == [(number, "complete") for number in range(24)]
+    assert len({record.worker for record in records}) == 2
+    postgres.drop_database(database)
+
+
+def raw(pid: int, name: str) -> str:
+    """What others can read of a process; nothing when it has ended meanwhile."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes().decode(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
