@@ -102,6 +102,10 @@ class ForkServer:
             self.poll()
             classes = " and ".join(job["classes"].values())
             raise LoadError(f"importing {classes} ended the process that tried{_status(child)}") from error
+        if "error" in answer or not answer["forks"]:
+            self.poll()
+            child.kill()
+            child.channel.close()
         if "error" in answer:
             kinds: dict[str, type[HpoError]] = {"LoadError": LoadError, "SpecError": SpecError}
             raise kinds.get(answer["kind"], SpecError)(answer["error"])
@@ -132,7 +136,11 @@ class ForkServer:
     def stop(self) -> None:
         """End the server; it takes its processes with it."""
         self.control.close()
+        for process in [*self._running.values(), *self._unconfirmed]:
+            process.channel.close()
         if isinstance(self.owner, subprocess.Popen):
+            if not self.ready:
+                self.owner.kill()  # it is still importing, and would go on for seconds
             try:
                 self.owner.wait(timeout=5)
             except subprocess.TimeoutExpired:

@@ -144,9 +144,12 @@ class StudySpec(Section):
             return {"name": "none"}
         if isinstance(value, dict) and "options" not in value:
             options = {key: item for key, item in value.items() if key not in ("name", "class")}
-            if ("name" in value) == ("class" in value):
-                raise ValueError("takes either 'name' or 'class'")
-            return {key: value[key] for key in ("name", "class") if key in value} | {"options": options}
+            if "name" in value and "class" in value:
+                raise ValueError("takes either 'name' or 'class', not both")
+            if "class" in value:
+                return {"class": value["class"], "options": options}
+            default = cls.model_fields[str(info.field_name)].default.name
+            return {"name": value.get("name", default), "options": options}
         return value
 
     @field_validator("space", mode="before")

@@ -54,7 +54,10 @@ class Source:
         for length in range(len(path), 0, -1):
             if path[:length] in self._set_by_option:
                 return self._set_by_option[path[:length]]
-        return f"{self.file}:{self._line(path)}"
+        below = [option for key, option in self._set_by_option.items() if key[: len(path)] == path]
+        if below and path[0] not in (self._tree.lc.data or {}):
+            return below[0]
+        return f"{self.file}:{self._line(path)}" if self._tree.lc.data else self.file
 
     def _line(self, path: KeyPath) -> int:
         node: Any = self._tree

@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 FAILURES_THAT_STOP = 5
 
+# A rank that dies without a word makes the others fail; their words may arrive before the news of its death.
+SECONDS_FOR_SILENT_DEATHS = 0.5
+
 
 @dataclass
 class RunningTrial:
@@ -52,8 +55,10 @@ class RunningTrial:
     error: str | None = None
     is_handed_back: bool = False
     is_dropped: bool = False  # another worker has taken it over
-    has_failed: bool = False
-    done: list[ForkedProcess] = field(default_factory=list)  # ranks that said that they are through
+    failed_at: float | None = None  # monotonic seconds
+    is_told: bool = False  # the failure is what a rank said, not its death without a word
+    is_killed: bool = False
+    done: list[ForkedProcess] = field(default_factory=list)  # ranks whose end is known, in their own words or without
 
     @property
     def number(self) -> int:
@@ -66,13 +71,26 @@ class RunningTrial:
     @property
     def is_ending(self) -> bool:
         """Whatever its processes still say does not count."""
-        return self.has_failed or self.is_dropped
+        return self.failed_at is not None or self.is_dropped
 
-    def fail(self, cause: str, error: str) -> None:
-        """Note how it failed; what was decided before, such as a diverged objective, stands."""
-        self.has_failed = True
-        if self.state != "FAIL":
-            self.state, self.cause, self.error = "FAIL", cause, error
+    @property
+    def is_to_be_killed(self) -> bool:
+        """No rank will come to an end that is worth waiting for."""
+        if self.failed_at is None or self.is_dropped:
+            return self.is_dropped
+        is_waiting = self.is_told and len(self.processes) > 1
+        return not is_waiting or time.monotonic() > self.failed_at + SECONDS_FOR_SILENT_DEATHS
+
+    def fail(self, cause: str, error: str, *, is_silent: bool = False) -> None:
+        """Note how it failed; what was decided before, such as a diverged objective, stands.
+
+        Args:
+            is_silent: a process died; that explains what another rank said before of a lost connection.
+        """
+        if self.failed_at is None:
+            self.failed_at = time.monotonic()
+        if self.state != "FAIL" or (self.is_told and is_silent):
+            self.state, self.cause, self.error, self.is_told = "FAIL", cause, error, not is_silent
 
 
 class StudyRun:
@@ -118,6 +136,7 @@ class StudyRun:
         self._state, reason, self.counts = tally.progress(self._store, self.study.study_id)
         self.stop_reason = reason if self._state == "stopped" else None
         self.best = tally.best(self._store, self.study.study_id, maximize=self._maximize)
+        self._history.sync()  # a pruner compares with what the other workers' trials reached since the last claim
 
     @property
     def is_over(self) -> bool:
@@ -279,7 +298,7 @@ class StudyRun:
         stopping = self.definition.spec.early_stopping
         curve = self._history.curve(trial.number)
         return stopping is not None and has_stalled(
-            [curve[epoch] for epoch in sorted(curve)],
+            [curve[epoch] for epoch in sorted(curve) if epoch <= trial.epoch],  # not what an earlier attempt reached
             patience=stopping.patience,
             min_delta=stopping.min_delta,
             maximize=self._maximize,

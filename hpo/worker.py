@@ -67,6 +67,7 @@ class Worker:
         self._artifacts = artifacts
         self._on_frame = on_frame
         self._refused: set[int] = set()
+        self._has_looked = False  # for studies, since the server is ready
         self._selector = selectors.DefaultSelector()
         self._worker_id = queue.register_worker(store, host=platform.node(), pid=os.getpid(), slots=len(slots))
 
@@ -102,6 +103,7 @@ class Worker:
         Raises:
             RunError: the process that starts trials died.
         """
+        self._has_looked = True
         self._run(lambda: None, is_service=False)
 
     def run_service(self, names: Sequence[str], *, is_until_idle: bool = False) -> None:
@@ -130,7 +132,7 @@ class Worker:
                             run.refresh()
                         next_poll = now + POLL_SECONDS
                     self._fill_slots()
-                    is_over = all(run.is_over for run in self.runs.values()) and not is_service
+                    is_over = self._has_looked and all(run.is_over for run in self.runs.values()) and not is_service
                     if not self.trials and (self.is_draining or is_over):
                         return
                     self._wait(min(next_beat, next_poll, time.monotonic() + FRAME_SECONDS) - time.monotonic())
@@ -161,6 +163,7 @@ class Worker:
                 log.warning("study %s is not for this worker: %s", study.name, error)
                 if names:
                     raise
+        self._has_looked = True
 
     def _take_on(self, study: StoredStudy) -> None:
         spec = study.definition.spec
@@ -189,6 +192,8 @@ class Worker:
 
     def _wait(self, seconds: float) -> None:
         self._selector.select(max(0.0, seconds))
+        with contextlib.suppress(BlockingIOError):
+            self._wake.recv(4096)  # unread, it would wake us without pause
         for server in self._servers:
             if not server.poll():
                 raise RunError("the process that starts trials ended unexpectedly; running trials were handed back")
@@ -209,10 +214,13 @@ class Worker:
                 self._on_message(trial, process, message)
             if not is_open and process.channel.fileno() in self._selector.get_map():
                 self._selector.unregister(process.channel)  # at its end it would wake us without pause
-            if process.status is not None and not trial.is_ending and process not in trial.done:
+            if process.status is not None and not trial.is_killed and process not in trial.done:
+                trial.done.append(process)
                 rank = f" (rank {trial.processes.index(process)})" if len(trial.processes) > 1 else ""
-                trial.fail(_cause_of_exit(process.status), f"the trial process ended without a word{rank}")
-        if trial.is_ending:
+                error = f"the trial process ended without a word{rank}"
+                trial.fail(_cause_of_exit(process.status), error, is_silent=True)
+        if trial.is_to_be_killed:
+            trial.is_killed = True
             for process in trial.processes:
                 process.kill()  # one rank alone would wait for the others for ever
         if all(process.status is not None for process in trial.processes):
@@ -220,6 +228,8 @@ class Worker:
 
     def _on_message(self, trial: RunningTrial, process: ForkedProcess, message: Message) -> None:
         run = self.runs[trial.claim.study_id]
+        if message["kind"] in ("done", "failed"):
+            trial.done.append(process)
         if trial.is_ending:
             return
         match message["kind"]:
@@ -235,8 +245,6 @@ class Worker:
                 else:
                     with contextlib.suppress(ChannelClosedError):
                         process.channel.send(reply)
-            case "done":
-                trial.done.append(process)
             case "failed":
                 trial.fail(message["cause"], message["error"])
 
@@ -260,6 +268,7 @@ class Worker:
     def _signals(self) -> Iterator[None]:
         """SIGTERM and the first Ctrl-C drain, the second Ctrl-C ends at once; both wake the loop."""
         wake_read, wake_write = socket.socketpair()
+        self._wake = wake_read
         wake_read.setblocking(False)
         wake_write.setblocking(False)
         self._selector.register(wake_read, selectors.EVENT_READ)
@@ -288,5 +297,6 @@ class Worker:
 
 def _cause_of_exit(status: int) -> str:
     if status < 0:
-        return f"killed: {signal.Signals(-status).name}"
+        named = {member.value: member.name for member in signal.Signals}
+        return f"killed: {named.get(-status, f'signal {-status}')}"
     return f"exited: code {status}"

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.options import JsonOption, ProjectOption, SetOption, StudyFile, print_json
+from hpo.cli.options import JsonOption, ProjectOption, SetOption, StudyFile, print_json, start_server
 from hpo.errors import SpecError
 
 
@@ -34,15 +34,13 @@ def check(
     """Validate a study file, try one batch, and say what the study will cost."""
     from hpo.devices import slots_of
     from hpo.preflight import define, try_one_batch
-    from hpo.processes import ForkServer
     from hpo.settings import project_folder
-    from hpo.store import child_environment
     from hpo.studyfile import read_study
 
     folder = project_folder(project)
     spec, source = read_study(file, changes=changes or [])
     slots = slots_of(spec.resources)
-    server = ForkServer.start(child_environment(None))
+    server = start_server()
     try:
         definition, study_server = define(spec, source, server=server, project=folder)
         probe = try_one_batch(definition, source, server=study_server, project=folder, slot=slots[0])
@@ -79,16 +77,15 @@ def space(
 ) -> None:
     """Print the search space of a study, or of one model or data module."""
     from hpo.preflight import define
-    from hpo.processes import ForkServer, study_job
+    from hpo.processes import study_job
     from hpo.settings import project_folder
     from hpo.space import SearchSpace
-    from hpo.store import child_environment
     from hpo.studyfile import read_study
 
     folder = project_folder(project)
     is_file = target.endswith((".yaml", ".yml")) or Path(target).is_file()
     study = read_study(Path(target)) if is_file else None
-    server = ForkServer.start(child_environment(None))
+    server = start_server()
     try:
         if study is not None:
             found = define(*study, server=server, project=folder)[0].space

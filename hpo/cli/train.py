@@ -15,6 +15,7 @@ from hpo.cli.options import (
     SlotsOption,
     StoreOption,
     StudyFile,
+    start_server,
     url_of,
 )
 from hpo.errors import RunError
@@ -39,21 +40,20 @@ def run(
     verbose: VerboseOption = False,
 ) -> None:
     """Create or continue a study and train it on this machine, shown live, down to its best trials."""
-    from hpo.cli.screen import Screen
-    from hpo.devices import slots_of
-    from hpo.processes import ForkServer
-    from hpo.settings import artifacts_folder, project_folder
-    from hpo.store import Store, child_environment
-
-    folder, url = project_folder(project), url_of(store, project)
-    artifacts = artifacts_folder(artifacts, folder)
-    spec, source = _read(file, trials, name, changes)
-    machine = slots_of(spec.resources, wanted=slots)
-    screen = Screen.start(verbose=verbose)
-    # First of all: it imports torch while we look at the store.
-    server = ForkServer.start(child_environment(url))
+    server = start_server(store, project)
     try:
+        from hpo.cli.screen import Screen
+        from hpo.devices import slots_of
+        from hpo.settings import artifacts_folder, project_folder
+
+        folder, url = project_folder(project), url_of(store, project)
+        artifacts = artifacts_folder(artifacts, folder)
+        spec, source = _read(file, trials, name, changes)
+        machine = slots_of(spec.resources, wanted=slots)
+        screen = Screen.start(verbose=verbose)
+
         from hpo.preflight import define, try_one_batch
+        from hpo.store import Store
         from hpo.studies import create_or_continue, exists
         from hpo.worker import Worker
 
@@ -90,15 +90,14 @@ def submit(
     """Create or continue a study, and leave the training to workers."""
     from hpo.devices import Slot
     from hpo.preflight import define, try_one_batch
-    from hpo.processes import ForkServer
     from hpo.settings import project_folder
-    from hpo.store import Store, child_environment
+    from hpo.store import Store
     from hpo.studies import create_or_continue, exists
 
-    folder, url = project_folder(project), url_of(store, project)
-    spec, source = _read(file, trials, name, changes)
-    server = ForkServer.start(child_environment(url))
+    server = start_server(store, project)
     try:
+        folder, url = project_folder(project), url_of(store, project)
+        spec, source = _read(file, trials, name, changes)
         with Store.create(url) as opened:
             definition, study_server = define(spec, source, server=server, project=folder)
             if not exists(opened, spec.study):
@@ -123,16 +122,15 @@ def worker(
     """Train trials of the named studies, or of whatever study is open, and wait for more."""
     from hpo.cli.screen import log_to_stderr
     from hpo.devices import slots_of
-    from hpo.processes import ForkServer
     from hpo.settings import artifacts_folder, project_folder
     from hpo.spec import Resources
-    from hpo.store import Store, child_environment
+    from hpo.store import Store
     from hpo.worker import Worker
 
-    folder, url = project_folder(project), url_of(store, project)
     log_to_stderr(verbose=verbose)
-    server = ForkServer.start(child_environment(url))
+    server = start_server(store, project)
     try:
+        folder, url = project_folder(project), url_of(store, project)
         with Store.create(url) as opened:
             serving = Worker(
                 opened,

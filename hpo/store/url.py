@@ -11,25 +11,18 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote, quote_plus
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from hpo.environment import PASSWORD_FILE as _PASSWORD_FILE
+from hpo.environment import clean_environment
 from hpo.errors import StoreError
 
 __all__ = ["StoreUrl", "child_environment"]
 
 _FORMS = "sqlite:///hpo.db or postgresql://USER:PASSWORD@HOST/DATABASE"
 _POSTGRESQL = ("postgresql", "postgresql+psycopg")
-_PASSWORD_FILE = "HPO_STORE_PASSWORD_FILE"  # noqa: S105 (the name of a variable)
-_CREDENTIAL_VARIABLES = frozenset(
-    {"HPO_STORE", _PASSWORD_FILE, "PGPASSWORD", "PGPASSFILE", "DATABASE_URL"},
-)
-# a child cannot start without these, and a short password ('postgres') may well be part of them
-_INDISPENSABLE_VARIABLES = frozenset(
-    {"PATH", "HOME", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR"},
-)
 
 
 @dataclass(frozen=True, repr=False)
@@ -104,21 +97,7 @@ class StoreUrl:
 
 def child_environment(url: StoreUrl | None) -> dict[str, str]:
     """This process's environment without the store's credentials: what a trial process may see."""
-    kept = {name: value for name, value in os.environ.items() if name not in _CREDENTIAL_VARIABLES}
-    if url is None or not url.password:
-        return kept
-    password = url.password
-    spellings = {password, quote(password, safe=""), quote(password, safe=" +"), quote_plus(password)}
-    pattern = "|".join(re.escape(spelling) for spelling in sorted(spellings))
-    if len(password) < 8:
-        # as a part of a word, a short password would take half of the environment with it
-        pattern = rf"(?<![A-Za-z0-9])(?:{pattern})(?![A-Za-z0-9])"
-    holds_password = re.compile(pattern)
-    return {
-        name: value
-        for name, value in kept.items()
-        if name in _INDISPENSABLE_VARIABLES or not holds_password.search(value)
-    }
+    return clean_environment(None if url is None else url.password)
 
 
 def _parse(text: str) -> URL:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from projects.launch import Hpo, alive, finish, watch
+from projects.launch import Hpo, finish, left_of, watch
 
 from hpo.results import TrialRecord
 
@@ -47,7 +47,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     process = hpo.start("run", file, "--slots", 1)
     seen = watch(process)
     code, output = finish(process)
-    return Outcome(code, output, {r.params["fate"]: r for r in hpo.trials("pairs")}, trace, alive(seen))
+    return Outcome(code, output, {r.params["fate"]: r for r in hpo.trials("pairs")}, trace, left_of(seen))
 
 
 def test_all_trials_end_each_in_its_own_way(outcome: Outcome) -> None:

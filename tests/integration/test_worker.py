@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from projects.launch import TINY, Hpo, alive, descendants, finish, trial_processes, wait_for, watch
+from projects.launch import TINY, Hpo, descendants, finish, left_of, trial_processes, wait_for, watch
 
 from hpo.errors import LoadError, SpecError
 from hpo.preflight import define, try_one_batch
@@ -38,9 +38,11 @@ def server() -> Iterator[ForkServer]:
 
 def submit(hpo: Hpo, file: Path, server: ForkServer) -> None:
     """What `hpo submit` does, without another import of torch."""
-    definition, _ = define(*read_study(file), server=server, project=TINY)
+    definition, study_server = define(*read_study(file), server=server, project=TINY)
     with Store.create(hpo.url) as store:
         create_or_continue(store, definition)
+    if study_server is not server:
+        study_server.stop()
 
 
 @pytest.fixture
@@ -74,7 +76,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory, server: ForkServer) -> Out
     process = hpo.start("worker", "--until-idle", "--slots", 2)
     seen = watch(process)
     code, output = finish(process)
-    return Outcome(hpo, code, output, alive(seen))
+    return Outcome(hpo, code, output, left_of(seen))
 
 
 def test_a_worker_until_idle_trains_all_open_studies_and_ends(outcome: Outcome) -> None:
@@ -146,6 +148,7 @@ def test_a_model_that_logs_nothing_is_refused_before_the_first_trial(hpo: Hpo, s
 
     with pytest.raises(SpecError, match="the model never logs 'val_loss'"):
         try_one_batch(definition, source, server=study_server, project=TINY, slot=Slot(0, (), 1, 1))
+    study_server.stop()
 
 
 def test_five_failures_of_one_cause_end_the_study_and_say_why(hpo: Hpo) -> None:
@@ -181,7 +184,7 @@ def test_the_same_command_continues_to_the_same_total_after_every_kind_of_end(hp
     below = descendants(process)
     process.kill()
     process.wait()
-    wait_for(lambda: not alive(below), seconds=2)
+    assert left_of(below) == []
     finish(process)
     assert [record.attempts for record in hpo.trials("interrupted")][:2] == [2, 2]
 
@@ -207,7 +210,7 @@ def test_the_same_command_continues_to_the_same_total_after_every_kind_of_end(hp
 
 def test_ctrl_c_twice_ends_at_once_and_a_drain_costs_no_computing(hpo: Hpo) -> None:
     """The preflight trains a short epoch, because what lasts is searched, and 0 is its default."""
-    file = hpo.study("slow", space={"seconds": [0.0, 60.0]}, sampler="grid", epochs=3, budget={"trials": 2})
+    file = hpo.study("slow", space={"seconds": [0.0, 60.0], "lr": 0.01}, sampler="grid", epochs=3, budget={"trials": 2})
     process = hpo.start("run", file, "--slots", 2)
     wait_for(lambda: len(hpo.trials("slow")) == 2 and hpo.counts("slow").get("complete") == 1)
     worker = psutil.Process(process.pid)
@@ -226,7 +229,7 @@ def test_ctrl_c_twice_ends_at_once_and_a_drain_costs_no_computing(hpo: Hpo) -> N
     assert spent < 0.5
     assert code == 130, output
     assert time.monotonic() - since < 4
-    assert alive(below) == []
+    assert left_of(below) == []
     assert hpo.counts("slow") == {"complete": 1, "running": 1}
 
 
@@ -234,7 +237,7 @@ def test_ctrl_c_twice_ends_at_once_and_a_drain_costs_no_computing(hpo: Hpo) -> N
 
 
 def test_two_workers_meet_the_target_also_when_one_is_asked_to_end(hpo: Hpo, server: ForkServer) -> None:
-    submit(hpo, hpo.study("shared", model={"class": "nets:Line", "seconds": 0.1}, budget={"trials": 24}), server)
+    submit(hpo, hpo.study("shared", model={"class": "nets:Line", "seconds": 0.3}, budget={"trials": 12}), server)
     workers = [hpo.start("worker", "shared", "--until-idle", "--slots", 2) for _ in range(2)]
     wait_for(lambda: len({record.worker for record in hpo.trials("shared")}) == 2)
 
@@ -243,8 +246,8 @@ def test_two_workers_meet_the_target_also_when_one_is_asked_to_end(hpo: Hpo, ser
 
     assert [code for code, _ in ends] == [0, 0], ends
     assert "SIGTERM: handing back" in ends[0][1]
-    assert hpo.counts("shared") == {"complete": 24}
-    assert [record.number for record in hpo.trials("shared")] == list(range(24))
+    assert hpo.counts("shared") == {"complete": 12}
+    assert [record.number for record in hpo.trials("shared")] == list(range(12))
 
 
 def test_two_shells_on_postgresql_meet_the_target_and_no_process_shows_the_password(
@@ -256,7 +259,7 @@ def test_two_shells_on_postgresql_meet_the_target_and_no_process_shows_the_passw
     inherited = Hpo(
         tmp_path, postgres.url(database), environment={"HPO_STORE": given.url, "PGPASSWORD": password}
     )
-    file = given.study("shared", model={"class": "nets:Line", "seconds": 0.1}, budget={"trials": 24})
+    file = given.study("shared", model={"class": "nets:Line", "seconds": 0.3}, budget={"trials": 12})
 
     processes = [hpo.start("run", file, "--slots", 2) for hpo in (given, inherited)]
     wait_for(lambda: all(len(trial_processes(process)) == 2 for process in processes))
@@ -273,7 +276,7 @@ def test_two_shells_on_postgresql_meet_the_target_and_no_process_shows_the_passw
     assert [code for code, _ in ends] == [0, 0], ends
     assert all("s3cret" not in output for _, output in ends)
     records = inherited.trials("shared")
-    assert [(record.number, record.state) for record in records] == [(number, "complete") for number in range(24)]
+    assert [(record.number, record.state) for record in records] == [(number, "complete") for number in range(12)]
     assert len({record.worker for record in records}) == 2
     postgres.drop_database(database)
 

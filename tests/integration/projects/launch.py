@@ -15,11 +15,13 @@ import psutil
 from ruamel.yaml import YAML
 from sqlalchemy import update
 
+from hpo.errors import StoreError
 from hpo.results import Study, TrialRecord
 from hpo.store import Store
 from hpo.store.tables import hpo_attempts
 
 TINY = Path(__file__).parent / "tiny"
+POLL_SECONDS = 0.1  # looking costs time that the processes need
 _CREDENTIALS = ("HPO_STORE", "HPO_PROJECT", "HPO_ARTIFACTS", "PGPASSWORD")
 
 
@@ -99,13 +101,13 @@ def finish(process: subprocess.Popen[str], *, timeout: float = 60) -> tuple[int,
 
 
 def wait_for(fact: Callable[[], Any], *, seconds: float = 40) -> Any:
-    """The fact, as soon as it is true."""
+    """The fact, as soon as it is true; not yet, while there is no store or no process."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.NoSuchProcess, StoreError):
             if found := fact():
                 return found
-        time.sleep(0.02)
+        time.sleep(POLL_SECONDS)
     raise TimeoutError("it did not become true")
 
 
@@ -121,23 +123,29 @@ def watch(process: subprocess.Popen[str], *, seconds: float = 60) -> list[psutil
     end = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < end:
         seen |= {below.pid: below for below in descendants(process)}
-        time.sleep(0.02)
+        time.sleep(POLL_SECONDS)
     return list(seen.values())
 
 
 def trial_processes(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The processes that train, oldest first: those below the server that has the study's modules."""
+    """The processes that train: those that write into a trial's log, which a spare one does not yet."""
     found = []
-    for server in psutil.Process(process.pid).children():
-        for below in server.children():
-            found += below.children()
-    return sorted(found, key=lambda trial: trial.create_time())
-
-
-def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    found = []
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
+    for below in descendants(process):
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{below.pid}/fd/1").readlink().name == "log.txt":
+                found.append(below)
     return found
+
+
+def left_of(processes: list[psutil.Process], *, seconds: float = 2) -> list[psutil.Process]:
+    """Those that still run after a moment."""
+    end = time.monotonic() + seconds
+    while (left := [process for process in processes if _is_alive(process)]) and time.monotonic() < end:
+        time.sleep(POLL_SECONDS)
+    return left
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False

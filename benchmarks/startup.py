@@ -1,0 +1,137 @@
+"""How long a user waits: for an answer, for the first training step, and between two trials.
+
+    python benchmarks/startup.py [--runs 5]
+
+Prints a table for benchmarks/README.md: medians, and the spread of the runs. Run it on an idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+STUDY = ROOT / "studies" / "digits_dnn.yaml"
+FIRST_STEP = re.compile(r"trial (\d+) trains ([\d.]+) s after its claim")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5)
+    runs = parser.parse_args().runs
+    with tempfile.TemporaryDirectory() as folder:
+        store = f"sqlite:///{folder}/thousand.db"
+        fill(store, trials=1000)
+        rows = [
+            (
+                "`import torch, pytorch_lightning`",
+                repeat(runs, lambda: command("-c", "import torch, pytorch_lightning")),
+            ),
+            ("`hpo --help`", repeat(runs, lambda: command("-m", "hpo", "--help"))),
+            (
+                "`hpo best`, 1,000 trials",
+                repeat(runs, lambda: command("-m", "hpo", "best", "thousand", "--store", store)),
+            ),
+        ]
+        searches = [search(Path(folder) / f"run{number}") for number in range(runs)]
+    rows.append(("`hpo run` to the first training step", [first for first, _ in searches]))
+    rows.append(("claim to training step, from the second trial on", [gap for _, gaps in searches for gap in gaps]))
+    print("| | median s | least | most |\n|---|---|---|---|")
+    for label, seconds in rows:
+        print(f"| {label} | {statistics.median(seconds):.3f} | {min(seconds):.3f} | {max(seconds):.3f} |")
+
+
+def repeat(runs: int, measure: Callable[[], float]) -> list[float]:
+    measure()  # once to warm the file cache
+    return [measure() for _ in range(runs)]
+
+
+def command(*arguments: str) -> float:
+    """Seconds that a Python command takes."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True, cwd=ROOT)
+    return time.perf_counter() - started
+
+
+def search(folder: Path) -> tuple[float, list[float]]:
+    """Seconds from `hpo run` to the first step, and from each later trial's claim to its first step."""
+    folder.mkdir()
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hpo", "run", str(STUDY), "--project", str(ROOT), "--trials", "30", "--verbose"],
+        cwd=folder,
+        env={**os.environ, "HPO_STORE": f"sqlite:///{folder}/hpo.db", "HPO_ARTIFACTS": str(folder / "artifacts")},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    first, gaps = 0.0, []
+    assert process.stderr is not None
+    for line in process.stderr:
+        if found := FIRST_STEP.search(line):
+            if not first:
+                first = time.perf_counter() - started
+            if int(found[1]) >= 2:  # the first two start together with the slots
+                gaps.append(float(found[2]))
+    assert process.wait() == 0
+    return first, gaps
+
+
+def fill(url: str, *, trials: int, epochs: int = 10) -> None:
+    """A store with one study of so many complete trials, written as a worker writes them."""
+    from hpo import queue
+    from hpo.definition import Definition
+    from hpo.space import Float, Parameter, SearchSpace
+    from hpo.spec import StudySpec
+    from hpo.store import Store
+    from hpo.studies import create_or_continue
+
+    names: Sequence[str] = [f"x{index}" for index in range(8)]
+    spec = StudySpec.model_validate(
+        {
+            "study": "thousand",
+            "model": "models.dnn:DNN",
+            "data": "models.data:Digits",
+            "objective": {"metric": "score", "direction": "maximize"},
+            "budget": {"trials": trials},
+        }
+    )
+    space = SearchSpace(tuple(Parameter(name, Float(0, 1)) for name in names))
+    distribution = json.dumps(
+        {"name": "FloatDistribution", "attributes": {"step": None, "low": 0.0, "high": 1.0, "log": False}}
+    )
+    with Store.create(url) as store:
+        study, _ = create_or_continue(store, Definition(spec, space, {"model": {}, "data": {}}))
+        worker = queue.register_worker(store, host="benchmark", pid=1, slots=1)
+        for number in range(trials):
+            claim = queue.claim(store, study.study_id, worker_id=worker, slot=0, device="cpu")
+            assert claim is not None
+            point = {name: (number * (index + 1) % 997) / 997 for index, name in enumerate(names)}
+            stored = {name: (value, distribution) for name, value in point.items()}
+            queue.begin(store, claim, params=stored, config={"params": point, "model": {}, "data": {}})
+            value = sum(point.values())
+            for epoch in range(1, epochs + 1):
+                scaled = value * epoch / epochs
+                queue.report(
+                    store,
+                    claim,
+                    epoch=epoch,
+                    value=scaled,
+                    metrics={"score": scaled},
+                    seconds=epoch,
+                    system_attributes={},
+                )
+            queue.finish(store, claim, state="COMPLETE", value=value, seconds=float(epochs), best_epoch=epochs)
+
+
+if __name__ == "__main__":
+    main()

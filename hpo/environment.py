@@ -1,0 +1,37 @@
+"""What trial processes may see of the environment: not the store's credentials.
+
+Apart from the store's URL, so that the fork server can be started before a database library is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from urllib.parse import quote, quote_plus
+
+PASSWORD_FILE = "HPO_STORE_PASSWORD_FILE"  # noqa: S105 (the name of a variable)
+_CREDENTIAL_VARIABLES = frozenset(
+    {"HPO_STORE", PASSWORD_FILE, "PGPASSWORD", "PGPASSFILE", "DATABASE_URL"},
+)
+# a child cannot start without these, and a short password ('postgres') may well be part of them
+_INDISPENSABLE_VARIABLES = frozenset(
+    {"PATH", "HOME", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR"},
+)
+
+
+def clean_environment(password: str | None) -> dict[str, str]:
+    """This process's environment without credentials, nor anything else that holds the password."""
+    kept = {name: value for name, value in os.environ.items() if name not in _CREDENTIAL_VARIABLES}
+    if not password:
+        return kept
+    spellings = {password, quote(password, safe=""), quote(password, safe=" +"), quote_plus(password)}
+    pattern = "|".join(re.escape(spelling) for spelling in sorted(spellings))
+    if len(password) < 8:
+        # as a part of a word, a short password would take half of the environment with it
+        pattern = rf"(?<![A-Za-z0-9])(?:{pattern})(?![A-Za-z0-9])"
+    holds_password = re.compile(pattern)
+    return {
+        name: value
+        for name, value in kept.items()
+        if name in _INDISPENSABLE_VARIABLES or not holds_password.search(value)
+    }

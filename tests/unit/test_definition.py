@@ -1,0 +1,247 @@
+"""What a study file becomes when it meets its classes; their own side is given as the plain data they describe."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+
+from hpo.channel import Message
+from hpo.definition import Definition, resolve
+from hpo.errors import SpecError
+from hpo.space import Choice, Float, Int, SearchSpace, When, arguments_of
+from hpo.studyfile import read_study
+
+MINIMAL = """\
+model: nets:Net
+data: nets:Points
+objective: {metric: val_loss, direction: minimize}
+"""
+
+
+class Net:
+    """Searches three, is given `features` by the data, and has two more arguments."""
+
+    def __init__(
+        self,
+        features: int,
+        width: Annotated[int, Int(1, 8)] = 2,
+        optimizer: Annotated[Literal["adam", "sgd"], Choice()] = "adam",
+        momentum: Annotated[float, Float(0.0, 0.9), When(optimizer="sgd")] = 0.5,
+        bias: bool = True,
+        dropout: float = 0.0,
+    ) -> None: ...
+
+
+class Points:
+    """Searches the batch size."""
+
+    def __init__(self, batch_size: Annotated[int, Int(1, 64)] = 8, rows: int = 32) -> None: ...
+
+
+class WidePoints:
+    """Searches a name that Net searches too."""
+
+    def __init__(self, width: Annotated[int, Int(1, 8)] = 2) -> None: ...
+
+
+def described(model: type[Any] = Net, data: type[Any] = Points) -> dict[str, Message]:
+    """What the process that imports the classes says of them, once through JSON."""
+    plain = {
+        owner: {
+            "space": SearchSpace.of(cls, owner=owner).to_json(),
+            "arguments": [asdict(argument) for argument in arguments_of(cls, owner=owner)],
+        }
+        for owner, cls in (("model", model), ("data", data))
+    }
+    answer: dict[str, Message] = json.loads(json.dumps(plain))
+    return answer
+
+
+def define(folder: Path, text: str = "", *, data: type[Any] = Points, head: str = MINIMAL) -> Definition:
+    file = folder / "study.yaml"
+    file.write_text(head + text)
+    spec, source = read_study(file)
+    return resolve(spec, described(data=data), source)
+
+
+def refusal(folder: Path, text: str = "", *, data: type[Any] = Points, head: str = MINIMAL) -> str:
+    """The message, without the folder's name."""
+    with pytest.raises(SpecError) as caught:
+        define(folder, text, data=data, head=head)
+    return str(caught.value).replace(f"{folder}/", "")
+
+
+# ---- what is searched
+
+
+def test_the_space_is_the_union_of_model_and_data(tmp_path: Path) -> None:
+    definition = define(tmp_path)
+
+    assert definition.space.names == ("width", "optimizer", "momentum", "batch_size")
+    assert [p.owner for p in definition.space.values()] == ["model", "model", "model", "data"]
+    assert definition.fixed == {"model": {}, "data": {}}
+
+
+def test_a_study_narrows_lists_pins_and_adds(tmp_path: Path) -> None:
+    space = "space: {width: {high: 4}, optimizer: [sgd], batch_size: 16, dropout: {low: 0, high: 0.5}, rows: 64}\n"
+
+    definition = define(tmp_path, space)
+
+    assert definition.space["width"].range == Int(1, 4)
+    assert definition.space["dropout"].range == Float(0, 0.5)
+    assert definition.space["dropout"].owner == "model"
+    assert definition.fixed == {"model": {}, "data": {"batch_size": 16, "rows": 64}}
+
+
+def test_a_constructor_argument_of_the_study_pins_what_is_searched(tmp_path: Path) -> None:
+    definition = define(tmp_path, head=MINIMAL.replace("nets:Net", "{class: nets:Net, width: 3, bias: false}"))
+
+    assert "width" not in definition.space
+    assert definition.fixed["model"] == {"width": 3, "bias": False}
+
+
+def test_a_range_of_epochs_is_a_parameter_of_the_trainer(tmp_path: Path) -> None:
+    definition = define(tmp_path, "epochs: {low: 2, high: 9}\n")
+
+    assert definition.space["epochs"].owner == "trainer"
+    assert definition.epochs({"epochs": 5}) == 5
+    assert define(tmp_path, "epochs: 7\n").epochs({}) == 7
+
+
+def test_a_trial_gets_its_parameters_and_what_is_fixed_by_owner(tmp_path: Path) -> None:
+    definition = define(tmp_path, "space: {rows: 64}\nepochs: {low: 2, high: 9}\n")
+    params = {"width": 3, "optimizer": "adam", "batch_size": 4, "epochs": 2}
+
+    assert definition.arguments("model", params) == {"width": 3, "optimizer": "adam"}
+    assert definition.arguments("data", params) == {"rows": 64, "batch_size": 4}
+
+
+# ---- the same study
+
+
+def test_a_definition_survives_the_store(tmp_path: Path) -> None:
+    definition = define(tmp_path, "space: {width: {high: 4}, rows: 64}\npruner: {name: asha, eta: 4}\n")
+
+    stored = Definition.from_json(definition.to_json(), json.dumps(definition.space.to_json()))
+
+    assert stored == definition
+    assert definition.differences(stored) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["budget: {trials: 99}\n", "keep: {checkpoints: 1}\n", "resources: {slots: 1}\n", "study: other\n", "space: {}\n"],
+)
+def test_what_a_study_may_spend_makes_it_no_other_search(text: str, tmp_path: Path) -> None:
+    assert define(tmp_path, text).differences(define(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "difference"),
+    [
+        ("epochs: 3\n", "epochs: 3 here, 10 in the store"),
+        ("seed: 1\n", "seed: 1 here, 0 in the store"),
+        ("pruner: none\n", "pruner: {name: none, options: {}} here, {name: asha, options: {}} in the store"),
+        ("resources: {precision: bf16}\n", "resources: {"),
+        ("space: {rows: 64}\n", "data arguments: {rows: 64} here, {} in the store"),
+        ("space: {width: {high: 4}}\n", "'width' is 1 to 4, default 2, of the model in this space, but 1 to 8"),
+        ("space: {width: 3}\n", "model arguments: {width: 3} here, {} in the store"),
+    ],
+)
+def test_differences_say_what_is_here_and_what_is_in_the_store(text: str, difference: str, tmp_path: Path) -> None:
+    found = define(tmp_path, text).differences(define(tmp_path))
+
+    assert any(line.startswith(difference) for line in found), found
+
+
+def test_code_that_searches_something_else_is_another_search(tmp_path: Path) -> None:
+    class Changed:
+        def __init__(self, batch_size: Annotated[int, Int(1, 128)] = 8, rows: int = 32) -> None: ...
+
+    found = define(tmp_path, data=Changed).differences(define(tmp_path))
+
+    assert len(found) == 1
+    assert found[0].startswith("'batch_size' is 1 to 128")
+
+
+# ---- what cannot be
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "space: {widht: 3}\n",
+            "study.yaml:4: space.widht: 'widht' is not searched by nets:Net or nets:Points, which searches width, "
+            "optimizer, momentum, batch_size, did you mean 'width'?",
+        ),
+        ("space: {width: {low: 5, high: 2}}\n", "study.yaml:4: space.width: 'width': low 5 is above high 2"),
+        (
+            "space: {dropout: {low: 0, high: 1, log: true}}\n",
+            "study.yaml:4: space.dropout: 'dropout': a log range starts above 0, not at 0",
+        ),
+        ("space: {width: {high: 99}}\n", "study.yaml:4: space.width: 'width': 1 to 99 is not within 1 to 8"),
+        (
+            "space: {optimizer: [adam, rmsprop]}\n",
+            "study.yaml:4: space.optimizer: 'optimizer': 'rmsprop' is not one of 'adam', 'sgd'",
+        ),
+        ("space: {width: 99}\n", "study.yaml:4: space.width: 'width': 99 lies outside 1 to 8"),
+        ("space: {width: big}\n", "study.yaml:4: space.width: 'width': 'big' is a text, not an integer"),
+        (
+            "space: {width: {hihg: 3}}\n",
+            "study.yaml:4: space.width: 'width': 'hihg' is not known here, did you mean 'h",
+        ),
+        (
+            "space: {width: 2, optimizer: adam, batch_size: 8}\n",
+            "study.yaml:4: space: everything is pinned: there is nothing to search",
+        ),
+    ],
+)
+def test_a_wish_that_cannot_be_is_named_with_its_line(text: str, message: str, tmp_path: Path) -> None:
+    assert refusal(tmp_path, text).startswith(message)
+
+
+def test_all_wishes_that_cannot_be_are_reported_at_once(tmp_path: Path) -> None:
+    head = MINIMAL.replace("nets:Net", "{class: nets:Net, depth: 3}")
+    text = "space:\n  width: 99\n  optimizer: [rmsprop]\n  foo: 1\n"
+
+    lines = refusal(tmp_path, text, head=head).splitlines()
+
+    assert [line.split(": ")[:2] for line in lines] == [
+        ["study.yaml:1", "model.depth"],
+        ["study.yaml:5", "space.width"],
+        ["study.yaml:6", "space.optimizer"],
+        ["study.yaml:7", "space.foo"],
+    ]
+
+
+def test_an_argument_that_the_class_does_not_take_is_named_with_those_it_takes(tmp_path: Path) -> None:
+    head = MINIMAL.replace("nets:Points", "{class: nets:Points, row: 3}")
+
+    assert refusal(tmp_path, head=head) == (
+        "study.yaml:2: data.row: nets:Points takes no argument 'row'; it takes batch_size, rows"
+    )
+
+
+def test_a_name_that_model_and_data_both_search_is_refused(tmp_path: Path) -> None:
+    message = refusal(tmp_path, data=WidePoints)
+
+    assert message.startswith("study.yaml:2: data: 'width' is searched by both the model and the data")
+
+
+def test_a_value_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+    head = MINIMAL.replace("nets:Net", "{class: nets:Net, width: 3}")
+
+    message = refusal(tmp_path, "space: {width: 2}\n", head=head)
+
+    assert message == "study.yaml:4: space.width: is also given as a constructor argument; say it once"
+
+
+def test_a_pin_among_the_constructor_arguments_is_named_there(tmp_path: Path) -> None:
+    head = MINIMAL.replace("nets:Net", "{class: nets:Net, width: 99}")
+
+    assert refusal(tmp_path, head=head) == "study.yaml:1: model.width: 'width': 99 lies outside 1 to 8"

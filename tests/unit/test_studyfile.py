@@ -1,0 +1,306 @@
+"""What a study file says and where: defaults, short forms, changes by options, and problems with their lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from hpo.errors import SpecError
+from hpo.spec import EpochRange, StudySpec
+from hpo.studyfile import Source, read_study
+
+MINIMAL = """\
+model: models.dnn:DNN
+data: models.data:Digits
+objective: {metric: val_accuracy, direction: maximize}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A study file with the three keys that it needs, named as a user in its folder would."""
+    monkeypatch.chdir(tmp_path)
+    path = Path("digits.yaml")
+    path.write_text(MINIMAL)
+    return path
+
+
+def refusal(file: Path, text: str = "", *changes: str) -> list[str]:
+    """The lines of the message that refuses the minimal file with this text below it."""
+    file.write_text(MINIMAL + text)
+    with pytest.raises(SpecError) as caught:
+        read_study(file, changes=changes)
+    return str(caught.value).splitlines()
+
+
+def read(file: Path, text: str = "", *changes: str) -> StudySpec:
+    file.write_text(MINIMAL + text)
+    return read_study(file, changes=changes)[0]
+
+
+# ---- what it says
+
+
+def test_three_keys_are_enough(file: Path) -> None:
+    spec = read(file)
+
+    assert spec.study == "digits"
+    assert (spec.model.label, spec.data.label) == ("models.dnn:DNN", "models.data:Digits")
+    assert (spec.goal.metric, spec.goal.direction) == ("val_accuracy", "maximize")
+    assert (spec.epochs, spec.budget.trials, spec.keep.checkpoints, spec.seed) == (10, 20, 5, 0)
+    assert (spec.sampler.name, spec.pruner.name) == ("tpe", "asha")
+    assert spec.early_stopping is None
+
+
+def test_a_name_on_the_command_line_goes_before_the_files(file: Path) -> None:
+    file.write_text(f"study: other\n{MINIMAL}")
+
+    assert read_study(file)[0].study == "other"
+    assert read_study(file, name="mine")[0].study == "mine"
+
+
+def test_further_keys_of_a_class_are_its_arguments(file: Path) -> None:
+    spec = read(file, "", "model={class: 'models.dnn:DNN', depth: 3}", "data.split_seed=7")
+
+    assert spec.model.arguments == {"depth": 3}
+    assert spec.data.label == "models.data:Digits"
+    assert spec.data.arguments == {"split_seed": 7}
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "label", "options"),
+    [
+        ("pruner: median\n", "median", None, {}),
+        ("pruner: {name: asha, eta: 4}\n", "asha", None, {"eta": 4}),
+        ("pruner: {eta: 4}\n", "asha", None, {"eta": 4}),
+        ("pruner: {class: my_lab.pruners:Mine, strict: true}\n", None, "my_lab.pruners:Mine", {"strict": True}),
+        ("pruner:\n", "none", None, {}),
+        ("pruner: none\n", "none", None, {}),
+    ],
+)
+def test_an_algorithm_is_a_name_or_a_class_with_options(
+    text: str, name: str | None, label: str | None, options: dict[str, object], file: Path
+) -> None:
+    pruner = read(file, text).pruner
+
+    assert (pruner.name, pruner.label, pruner.options) == (name, label, options)
+
+
+def test_epochs_are_a_number_or_a_range(file: Path) -> None:
+    assert read(file, "epochs: 7\n").max_epochs == 7
+    assert read(file, "epochs: {low: 3, high: 27, log: true}\n").epochs == EpochRange(low=3, high=27, log=True)
+    assert read(file, "epochs: {low: 3, high: 27}\n").max_epochs == 27
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("32", "32-true"), ("bf16", "bf16-mixed"), ("16-true", "16-true"), ("64", "64-true")]
+)
+def test_precision_has_short_forms(written: str, meant: str, file: Path) -> None:
+    assert read(file, f"resources: {{precision: {written}}}\n").resources.precision == meant
+
+
+def test_numbers_are_read_as_yaml_1_2_says(file: Path) -> None:
+    spec = read(file, "space:\n  lr: {low: 1e-4, high: 1.0e-1}\n  mode: [on, no, yes]\n  flag: true\n  width: 0o10\n")
+
+    assert spec.space["lr"] == {"low": 1e-4, "high": 0.1}
+    assert spec.space["mode"] == ["on", "no", "yes"]
+    assert spec.space["flag"] is True
+    assert spec.space["width"] == 8
+
+
+def test_what_is_read_are_plain_values(file: Path) -> None:
+    # ruamel's own scalars remember how they were written, and would be pickled or compared as such
+    spec = read(file, "space:\n  lr: 1.0e-3\n  width: 0x10\n  name: 'quoted'\n  list: [1, 2.0, true]\n")
+
+    types = [type(value) for value in spec.space.values()]
+
+    assert types == [float, int, str, list]
+    assert [type(value) for value in spec.space["list"]] == [int, float, bool]
+
+
+def test_a_spec_survives_the_way_into_the_store_and_back(file: Path) -> None:
+    spec = read(file, "epochs: {low: 1, high: 3}\npruner: {name: asha, eta: 4}\nspace: {optimizer: [adam, sgd]}\n")
+
+    assert StudySpec.model_validate(spec.model_dump(mode="json")) == spec
+
+
+def test_a_spec_does_not_change(file: Path) -> None:
+    spec = read(file)
+
+    with pytest.raises(ValidationError, match="frozen"):
+        spec.seed = 3  # type: ignore[misc]
+
+
+# ---- changes from the command line
+
+
+def test_changes_go_over_the_file(file: Path) -> None:
+    spec = read(file, "epochs: 30\nbudget: {trials: 40}\n", "epochs=5", "budget.trials=7", "space.lr={low: 1e-4}")
+
+    assert (spec.epochs, spec.budget.trials) == (5, 7)
+    assert spec.space == {"lr": {"low": 1e-4}}
+
+
+@pytest.mark.parametrize("text", ["", "pruner: asha\n", "pruner: {name: asha, min_epochs: 2}\n"])
+def test_an_option_can_be_set_however_the_file_wrote_its_section(text: str, file: Path) -> None:
+    pruner = read(file, text, "pruner.eta=4").pruner
+
+    assert pruner.name == "asha"
+    assert pruner.options["eta"] == 4
+
+
+def test_the_last_change_wins(file: Path) -> None:
+    assert read(file, "", "epochs=5", "epochs=6").epochs == 6
+
+
+def test_a_wrong_change_is_named_as_it_was_typed(file: Path) -> None:
+    assert refusal(file, "epochs: 3\n", "epochs=many") == [
+        "--set epochs=many: epochs: should be a valid integer (it is 'many') or a mapping of keys"
+    ]
+    assert refusal(file, "", "budget.trails=3")[0].startswith("--set budget.trails=3: budget.trails: unknown key")
+    assert refusal(file, "", "epochs") == [
+        "--set epochs: write it as key=value, for example --set epochs=5 or --set pruner.eta=4"
+    ]
+
+
+def test_a_name_that_cannot_be_is_named_by_its_option(file: Path) -> None:
+    with pytest.raises(SpecError, match=r"^--name: study: "):
+        read_study(file, name="a/b")
+
+
+# ---- problems
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("bugdet: {trials: 3}\n", "digits.yaml:4: bugdet: unknown key, did you mean 'budget'? Known here: study, mod"),
+        ("budget:\n  trials: 3\n  hour: 2\n", "digits.yaml:6: budget.hour: unknown key, did you mean 'hours'? Known"),
+        ("epochs: many\n", "digits.yaml:4: epochs: should be a valid integer (it is 'many') or a mapping of keys"),
+        ("epochs: true\n", "digits.yaml:4: epochs: should be a valid integer (it is True) or a mapping of keys"),
+        ("epochs: {low: 5, high: 2}\n", "digits.yaml:4: epochs: low 5 is above high 2"),
+        ("budget: {trials: 3.5}\n", "digits.yaml:4: budget.trials: should be a valid integer (it is 3.5)"),
+        ("budget: {trials: 0}\n", "digits.yaml:4: budget.trials: should be greater than or equal to 1 (it is 0)"),
+        ("budget: 3\n", "digits.yaml:4: budget: should be a mapping of keys (it is 3)"),
+        ("space: [lr]\n", "digits.yaml:4: space: should be a mapping of keys"),
+        ("resources: {slots: all}\n", "digits.yaml:4: resources.slots: should be a valid integer (it is 'all') or 'a"),
+        ("resources: {precision: 8}\n", "digits.yaml:4: resources.precision: should be one of 32, 64, 16, bf16"),
+        ("sampler: {name: tpe, class: a:B}\n", "digits.yaml:4: sampler: takes either 'name' or 'class', not both"),
+        ("study: a/b\n", "digits.yaml:4: study: "),
+        ("seed: -1\n", "digits.yaml:4: seed: should be greater than or equal to 0 (it is -1)"),
+    ],
+)
+def test_a_problem_names_its_file_line_and_key(text: str, line: str, file: Path) -> None:
+    lines = refusal(file, text)
+
+    assert len(lines) == 1
+    assert lines[0].startswith(line)
+
+
+@pytest.mark.parametrize("value", ["", "3", "nets", "nets/cnn.py", "{depth: 3}", "[a, b]"])
+def test_a_model_is_named_by_its_import_path(value: str, file: Path) -> None:
+    file.write_text(MINIMAL.replace("models.dnn:DNN", value))
+
+    with pytest.raises(SpecError, match=r"^digits.yaml:1: model.*(package.module:Class|is missing)"):
+        read_study(file)
+
+
+def test_every_problem_is_reported_at_once_in_the_order_of_the_file(file: Path) -> None:
+    lines = refusal(file, "resources:\n  slotz: 2\nepochs: many\nbugdet: 1\n")
+
+    assert [line.split(": ")[:2] for line in lines] == [
+        ["digits.yaml:5", "resources.slotz"],
+        ["digits.yaml:6", "epochs"],
+        ["digits.yaml:7", "bugdet"],
+    ]
+
+
+def test_missing_keys_are_all_named(tmp_path: Path) -> None:
+    file = tmp_path / "empty.yaml"
+    file.write_text("epochs: 3\n")
+
+    with pytest.raises(SpecError) as caught:
+        read_study(file)
+
+    assert [line.partition(": ")[2] for line in str(caught.value).splitlines()] == [
+        "model: is missing",
+        "data: is missing",
+        "objective: is missing",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("budget: {hours: 2}\n", "budget.hours"),
+        ("budget: {gpu_hours: 2}\n", "budget.gpu_hours"),
+        ("budget: {trial_minutes: 2}\n", "budget.trial_minutes"),
+        ("budget: {target: 0.9}\n", "budget.target"),
+        ("retries: {crash: 1}\n", "retries"),
+        ("resources: {trials_per_device: 2}\n", "resources.trials_per_device"),
+    ],
+)
+def test_a_key_that_would_do_nothing_is_refused(text: str, key: str, file: Path) -> None:
+    [line] = refusal(file, text)
+
+    assert line.startswith(f"digits.yaml:4: {key}: ")
+    assert "this version" in line
+
+
+def test_two_objectives_are_refused_and_a_list_of_one_is_not(file: Path) -> None:
+    one = "{metric: val_accuracy, direction: maximize}"
+    file.write_text(MINIMAL.replace(one, f"[{one}]"))
+    assert read_study(file)[0].goal.metric == "val_accuracy"
+
+    file.write_text(MINIMAL.replace(one, f"[{one}, {{metric: val_loss, direction: minimize}}]"))
+    with pytest.raises(SpecError, match=r"^digits.yaml:3: objective: takes one metric in this version"):
+        read_study(file)
+
+
+# ---- files that are no study
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "^digits.yaml: the file is empty"),
+        ("# only a comment\n", "^digits.yaml: the file is empty"),
+        ("- a\n- b\n", "^digits.yaml: a study file is a mapping of keys"),
+        ("hello\n", "^digits.yaml: a study file is a mapping of keys"),
+        ("model: [1, 2\n", "^digits.yaml:2: not valid YAML: "),
+        ("space:\n\tlr: 3\n", "^digits.yaml:2: not valid YAML: .*'.t' that cannot start"),
+        ("a: 1\n---\nb: 2\n", "^digits.yaml:2: not valid YAML: but found another document"),
+        ("epochs: 3\nseed: 1\nepochs: 4\n", '^digits.yaml:3: found duplicate key "epochs".*: write it once'),
+        ("budget:\n  trials: 3\n  trials: 4\n", '^digits.yaml:3: found duplicate key "trials".*: write it once'),
+        ("model: !!python/object:os.system x\n", "^digits.yaml:1: model"),
+    ],
+)
+def test_a_file_that_is_no_study_says_so(text: str, message: str, file: Path) -> None:
+    file.write_text(text)
+
+    with pytest.raises(SpecError, match=message):
+        read_study(file)
+
+
+def test_a_missing_file_says_what_is_beside_it(file: Path) -> None:
+    with pytest.raises(SpecError, match=r"^digit.yaml: there is no such file, did you mean 'digits.yaml'\? "):
+        read_study(Path("digit.yaml"))
+    with pytest.raises(SpecError, match=r"^nowhere/digits.yaml: there is no such file$"):
+        read_study(Path("nowhere/digits.yaml"))
+
+
+def test_a_folder_and_a_binary_file_are_no_study(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"is a folder, not a study file$"):
+        read_study(tmp_path)
+
+    file.write_bytes(b"\xff\xfe\x00model")
+    with pytest.raises(SpecError, match=r"^digits.yaml: cannot be read as text"):
+        read_study(file)
+
+
+def test_problems_of_a_stored_study_name_the_study() -> None:
+    source = Source.of_stored("digits")
+
+    assert str(source.error([(("space", "lr"), "is gone")])) == "study digits: space.lr: is gone"
