@@ -8,7 +8,7 @@ import sys
 
 from hpo.errors import HpoError
 
-PASSWORD_IN_URL = re.compile(r"(\w+://[^\s:/@]*):[^\s/@]*(?=@)")
+PASSWORDS_IN_URL = re.compile(r"(\w+://[^\s:/@]*:)[^@]*(?=@)|([?&](?:ssl)?password=)[^&]*")
 
 
 def main() -> None:
@@ -28,10 +28,11 @@ def main() -> None:
 
 def _hide_passwords() -> None:
     """Every user of the machine can read a process's arguments."""
-    if any(PASSWORD_IN_URL.search(argument) for argument in sys.argv):
+    shown = [PASSWORDS_IN_URL.sub(r"\1\2***", argument) for argument in sys.argv]
+    if shown != sys.argv:
         import setproctitle
 
-        setproctitle.setproctitle(" ".join(PASSWORD_IN_URL.sub(r"\1:***", argument) for argument in sys.argv))
+        setproctitle.setproctitle(" ".join(shown))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def load_class(label: str, project: Path) -> type[Any]:
             f"{label}: there is no module '{error.name}'. Searched {folder}, which holds {_importable(project)}, "
             "and the installed packages. Another project folder is given with --project."
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         name = type(error).__name__
         raise LoadError(f"{label}: importing {module_name} failed: {name}: {error}{_innermost(error)}") from error
     found = getattr(module, class_name, None)

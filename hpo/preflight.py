@@ -45,10 +45,21 @@ def define(spec: StudySpec, source: Source, *, server: ForkServer, project: Path
     job = study_job(project, {"model": spec.model.label, "data": spec.data.label})
     try:
         study_server, classes = server.serve_study(job)
-    except LoadError as error:
+    except (LoadError, SpecError) as error:
         is_data = str(error).startswith((f"{spec.data.label}:", f"{spec.data.label} "))
         raise _at(source, "data" if is_data else "model", error) from error
-    definition = resolve(spec, classes, source)
+    try:
+        definition = resolve(spec, classes, source)
+        _check_algorithms(definition, source, project)
+    except HpoError:
+        if study_server is not server:
+            study_server.stop()
+        raise
+    return definition, study_server
+
+
+def _check_algorithms(definition: Definition, source: Source, project: Path) -> None:
+    spec = definition.spec
     try:
         sampler_factory(spec, definition.space, project)
         if spec.sampler.name == "grid":
@@ -59,7 +70,6 @@ def define(spec: StudySpec, source: Source, *, server: ForkServer, project: Path
         make_pruner(spec, project)
     except HpoError as error:
         raise _at(source, "pruner", error) from error
-    return definition, study_server
 
 
 def _at(source: Source, key: str, error: HpoError) -> HpoError:
@@ -103,7 +113,7 @@ def try_one_batch(definition: Definition, source: Source, *, server: ForkServer,
                 return Probe(tuple(sorted(message["metrics"])), parameters, time.monotonic() - started)
     except ChannelClosedError as error:
         server.poll()
-        raise SpecError(f"{spec.model.label}: the process that tried one batch ended without a word") from error
+        raise source.error([(("model",), "the process that tried one batch ended without a word")]) from error
     finally:
         process.kill()
         process.channel.close()

@@ -100,6 +100,7 @@ class ForkServer:
             answer = child.channel.receive()
         except ChannelClosedError as error:
             self.poll()
+            child.channel.close()
             classes = " and ".join(job["classes"].values())
             raise LoadError(f"importing {classes} ended the process that tried{_status(child)}") from error
         if "error" in answer or not answer["forks"]:

@@ -107,13 +107,13 @@ class TrialRecord:
         Raises:
             HpoError: the trial has no checkpoint, or the file or the class is not there.
         """
-        from hpo.training.checkpoint import load_model
-
         if self.checkpoint is None:
             raise HpoError(
                 f"trial {self.number} ({self.state}) has no checkpoint: a study keeps those of its best trials "
                 "(keep: {checkpoints: 5} in the study file)"
             )
+        from hpo.training.checkpoint import load_model
+
         return load_model(self.config["model"], Path(self.checkpoint), Path(project))
 
 

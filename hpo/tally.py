@@ -56,14 +56,16 @@ def no_such_study(connection: Connection, name: str) -> StoreError:
 
 
 def progress(store: Store, study_id: int) -> tuple[str, str | None, Counts]:
-    """The desired state, its reason, and the trials by state."""
+    """The desired state, its reason, and the trials by state. What another program made is wished to run."""
     with store.read() as connection:
         row = connection.execute(
-            select(hpo_studies.c.state, hpo_studies.c.state_reason).where(hpo_studies.c.study_id == study_id)
+            select(hpo_studies.c.state, hpo_studies.c.state_reason)
+            .select_from(studies.outerjoin(hpo_studies))
+            .where(studies.c.study_id == study_id)
         ).first()
         if row is None:
             return "stopped", "the study was deleted", Counts(0, 0, 0, 0, 0, 0)
-        return row.state, row.state_reason, counts_of(connection, study_id)
+        return row.state or "running", row.state_reason, counts_of(connection, study_id)
 
 
 def counts_of(connection: Connection, study_id: int) -> Counts:

@@ -14,14 +14,15 @@ import optuna
 import pytest
 
 import hpo
-from hpo.store import Store
+from hpo.store import Store, StoreUrl
+from hpo.store.optuna_storage import optuna_storage
 
 ROOT = Path(__file__).parent.parent
 
 # From the bottom up: a module imports what stands in its own line or above it. Names without `hpo.`; a package means
 # everything in it. `training` stands low because it imports little; nobody imports it but those of TRAINING_USERS.
 LAYERS = (
-    ("errors",),
+    ("errors", "environment"),
     ("space", "channel", "loading"),
     ("training",),
     ("spec", "studyfile", "devices", "algorithms", "definition", "grid"),
@@ -193,9 +194,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The URL of a store with a small study."""
     url = f"sqlite:///{tmp_path_factory.mktemp('architecture')}/hpo.db"
     Store.create(url).close()
-    study = optuna.create_study(study_name="small", storage=url)
-    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
-    study._storage.remove_session()
+    with optuna_storage(StoreUrl.parse(url)) as storage:
+        study = optuna.create_study(study_name="small", storage=storage)
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
     return url
 
 

@@ -47,6 +47,7 @@ def print_best(records: Sequence[TrialRecord], out: Console) -> None:
 
 
 def params_in_words(params: Mapping[str, Any]) -> str:
+    """`lr=0.001, depth=2`."""
     return ", ".join(f"{name}={number(value)}" for name, value in params.items())
 
 
@@ -114,7 +115,8 @@ def show_status(study: StudyStatus) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in study.counts.items() if count)
     budget = study.budget["trials"]
     out.print(f"{study.study}: {study.state}" + (f" ({study.reason.splitlines()[0]})" if study.reason else ""))
-    out.print(f"trials:  {int(budget['spent'])} of {int(budget['target'])}" + (f": {counts}" if counts else ""))
+    asked = f" of {int(budget['target'])}" if budget["target"] else ""  # another program's study has no target
+    out.print(f"trials:  {int(budget['spent'])}{asked}" + (f": {counts}" if counts else ""))
     if study.best is not None:
         params = params_in_words(study.best.params)
         out.print(f"best:    {number(study.best.value)} by trial {study.best.number} ({params})")

@@ -69,9 +69,7 @@ def written(store: Store, claim: queue.Claim) -> tuple[int, str | None, str]:
 def test_four_processes_that_claim_at_once_take_each_number_once_and_no_more_than_asked_for(store: Store) -> None:
     study = create_study(store, budget={"trials": 90})
     command = [sys.executable, "-c", CLAIMER, store.url.reveal(), str(study.study_id)]
-    claimers = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)
-    ]
+    claimers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
 
     outputs = [claimer.communicate("go\n", timeout=60)[0] for claimer in claimers]
 

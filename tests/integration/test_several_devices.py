@@ -10,7 +10,12 @@ import psutil
 import pytest
 from projects.launch import Hpo, finish, left_of, watch
 
+from hpo.channel import Channel
+from hpo.devices import Slot
+from hpo.processes import ForkedProcess
+from hpo.queue import Claim
 from hpo.results import TrialRecord
+from hpo.studyrun import RunningTrial
 
 FATES = ("first", "hopeless", "killed", "raises", "second")
 
@@ -36,7 +41,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     trace.mkdir()
     file = hpo.study(
         "pairs",
-        model={"class": "ranks:Ranks", "trace": str(trace)},
+        model={"class": "projects.ranks:Ranks", "trace": str(trace)},
         objective={"metric": "score", "direction": "minimize"},
         epochs=3,
         sampler="grid",
@@ -86,6 +91,34 @@ def test_an_exception_of_one_rank_is_the_cause_that_is_told(outcome: Outcome) ->
 
     assert record.cause == "error: ValueError"
     assert "rank 1 alone cannot go on" in (record.error or "")
+
+
+def test_a_death_without_a_word_outweighs_what_the_other_rank_said_of_it() -> None:
+    """The news may come in any order: the other rank's lost connection first, or the death."""
+    words, silence = ("error: RuntimeError", "connection closed by peer"), ("killed: SIGKILL", "rank 1 ended")
+    channel, theirs = Channel.pair()
+    theirs.close()
+    told_first, died_first, diverged = (running_trial(channel) for _ in range(3))
+
+    told_first.fail(*words)
+    was_to_be_killed = told_first.is_to_be_killed
+    told_first.fail(*silence, is_silent=True)
+    died_first.fail(*silence, is_silent=True)
+    died_first.fail(*words)
+    diverged.state, diverged.cause = "FAIL", "diverged"
+    diverged.fail(*silence, is_silent=True)
+
+    assert not was_to_be_killed
+    assert told_first.is_to_be_killed
+    assert [trial.cause for trial in (told_first, died_first, diverged)] == [silence[0], silence[0], "diverged"]
+    channel.close()
+
+
+def running_trial(channel: Channel) -> RunningTrial:
+    claim = Claim(study_id=1, trial_id=1, number=0, attempt_id=1, attempt=1, params=None)
+    ranks = [ForkedProcess(channel), ForkedProcess(channel)]
+    slot = Slot(0, (), ranks=2, threads=1)
+    return RunningTrial(claim, slot, epochs=3, config={}, directory=Path(), claimed_at=0.0, processes=ranks)
 
 
 def test_no_process_is_left(outcome: Outcome) -> None:

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from projects.launch import TINY, Hpo, descendants, finish, left_of, trial_processes, wait_for, watch
+from projects.launch import PROJECT, Hpo, descendants, finish, left_of, trial_processes, wait_for, watch
 
+from hpo import queue
+from hpo.devices import Slot
 from hpo.errors import LoadError, SpecError
 from hpo.preflight import define, try_one_batch
-from hpo.devices import Slot
 from hpo.processes import ForkServer
 from hpo.results import TrialRecord
 from hpo.store import Store, child_environment
-from hpo.studies import create_or_continue
+from hpo.studies import create_or_continue, load
 from hpo.studyfile import read_study
+from hpo.studyrun import RunningTrial, StudyRun
 
 if TYPE_CHECKING:
     from conftest import PostgresServer
 
+BRIEF = {"class": "projects.nets:Line", "seconds": 0.3}  # an epoch
 LR = {"lr": {"low": 1e-3, "high": 1e-1, "log": True}}
 
 
@@ -38,7 +43,7 @@ def server() -> Iterator[ForkServer]:
 
 def submit(hpo: Hpo, file: Path, server: ForkServer) -> None:
     """What `hpo submit` does, without another import of torch."""
-    definition, study_server = define(*read_study(file), server=server, project=TINY)
+    definition, study_server = define(*read_study(file), server=server, project=PROJECT)
     with Store.create(hpo.url) as store:
         create_or_continue(store, definition)
     if study_server is not server:
@@ -68,9 +73,11 @@ class Outcome:
 def outcome(tmp_path_factory: pytest.TempPathFactory, server: ForkServer) -> Outcome:
     folder = tmp_path_factory.mktemp("worker")
     hpo = Hpo(folder, f"sqlite:///{folder}/hpo.db")
-    mishaps = hpo.study("mishaps", model="nets:Sometimes", sampler="grid", budget={"trials": 7}, keep={"checkpoints": 1})
+    mishaps = hpo.study(
+        "mishaps", model="projects.nets:Sometimes", sampler="grid", budget={"trials": 7}, keep={"checkpoints": 1}
+    )
     submit(hpo, mishaps, server)
-    submit(hpo, hpo.study("threaded", model="threaded:Threaded", budget={"trials": 2}), server)
+    submit(hpo, hpo.study("threaded", model="projects.threaded:Threaded", budget={"trials": 2}), server)
     for name in ("twin-a", "twin-b"):
         submit(hpo, hpo.study(name, budget={"trials": 4}, seed=5), server)
     process = hpo.start("worker", "--until-idle", "--slots", 2)
@@ -136,23 +143,23 @@ def test_the_same_study_twice_gives_the_same_parameters_and_values_bit_by_bit(ou
 
 
 def test_a_module_that_raises_at_import_is_refused_with_the_place(hpo: Hpo, server: ForkServer) -> None:
-    file = hpo.study("broken", model="broken:Net")
+    file = hpo.study("broken", model="projects.broken:Net")
 
-    with pytest.raises(LoadError, match=r"broken:Net: importing broken failed: ZeroDivisionError: at import \(.*line 5"):
-        define(*read_study(file), server=server, project=TINY)
+    with pytest.raises(LoadError, match=r"importing projects.broken failed: ZeroDivisionError: at import \(.*line 5"):
+        define(*read_study(file), server=server, project=PROJECT)
 
 
 def test_a_model_that_logs_nothing_is_refused_before_the_first_trial(hpo: Hpo, server: ForkServer) -> None:
-    spec, source = read_study(hpo.study("silent", model="nets:Silent"))
-    definition, study_server = define(spec, source, server=server, project=TINY)
+    spec, source = read_study(hpo.study("silent", model="projects.nets:Silent"))
+    definition, study_server = define(spec, source, server=server, project=PROJECT)
 
     with pytest.raises(SpecError, match="the model never logs 'val_loss'"):
-        try_one_batch(definition, source, server=study_server, project=TINY, slot=Slot(0, (), 1, 1))
+        try_one_batch(definition, source, server=study_server, project=PROJECT, slot=Slot(0, (), 1, 1))
     study_server.stop()
 
 
 def test_five_failures_of_one_cause_end_the_study_and_say_why(hpo: Hpo) -> None:
-    file = hpo.study("doomed", model="nets:Sometimes", space={"does": "raise", **LR}, budget={"trials": 40})
+    file = hpo.study("doomed", model="projects.nets:Sometimes", space={"does": "raise", **LR}, budget={"trials": 40})
 
     code, output = hpo.run("run", file, "--slots", 2)
 
@@ -162,11 +169,70 @@ def test_five_failures_of_one_cause_end_the_study_and_say_why(hpo: Hpo) -> None:
     assert 5 <= hpo.counts("doomed")["failed"] <= 6  # the other slot's trial may end as well
 
 
+# ---- what is decided after an epoch
+
+
+class Judge:
+    """A worker's view of a study whose epochs are told, not trained."""
+
+    def __init__(self, hpo: Hpo, store: Store, name: str, server: ForkServer) -> None:
+        self.worker_id = queue.register_worker(store, host="here", pid=1, slots=1)
+        self.run = StudyRun(
+            store, load(store, name), server=server, project=PROJECT, artifacts=hpo.folder, worker_id=self.worker_id
+        )
+        self._store = store
+        self._folder = hpo.folder
+
+    def claim(self) -> RunningTrial:
+        slot = Slot(0, (), 1, 1)
+        claim = queue.claim(self._store, self.run.study.study_id, worker_id=self.worker_id, slot=0, device="cpu")
+        assert claim is not None
+        self.run._history.sync()
+        self.run._history.adopt(claim.number)
+        return RunningTrial(claim, slot, epochs=9, config={}, directory=self._folder, claimed_at=0.0)
+
+    def tell(self, trial: RunningTrial, epoch: int, value: float) -> Any:
+        """Whether the trial is to stop."""
+        message = {"epoch": epoch, "value": value, "metrics": {"val_loss": value}, "seconds": 0.1 * epoch}
+        reply = self.run.on_epoch(trial, message, is_draining=False)
+        return reply and reply["stop"]
+
+
+def test_a_pruner_knows_what_another_worker_reported_a_moment_ago(hpo: Hpo, server: ForkServer) -> None:
+    submit(hpo, hpo.study("judged", pruner="asha", epochs=9), server)
+    with Store.open(hpo.url) as store:
+        here, there = Judge(hpo, store, "judged", server), Judge(hpo, store, "judged", server)
+        late, *early = here.claim(), there.claim(), there.claim(), there.claim()
+        for trial in early:
+            assert there.tell(trial, 3, 0.1) is False
+
+        here.run.refresh()
+
+        assert here.tell(late, 3, 0.9) is True
+        assert late.state == "PRUNED"
+
+
+def test_an_attempt_is_not_stopped_early_for_what_the_one_before_it_reached(hpo: Hpo, server: ForkServer) -> None:
+    submit(hpo, hpo.study("patient", epochs=9, early_stopping={"patience": 3}), server)
+    with Store.open(hpo.url) as store:
+        judge = Judge(hpo, store, "patient", server)
+        trial = judge.claim()
+        queue.begin(store, trial.claim, params={}, config={"params": {}})
+        assert [judge.tell(trial, epoch, value) for epoch, value in enumerate((0.5, 0.4, 0.45, 0.45), 1)] == [False] * 4
+        queue.hand_back(store, trial.claim, seconds=1.0)
+
+        again = judge.claim()
+
+        assert (again.number, again.claim.attempt) == (trial.number, 2)
+        assert [judge.tell(again, epoch, value) for epoch, value in enumerate((0.35, 0.4, 0.4), 1)] == [False] * 3
+        assert judge.tell(again, 4, 0.4) is True
+
+
 # ---- one command, interrupted in every way, and started again
 
 
 def test_the_same_command_continues_to_the_same_total_after_every_kind_of_end(hpo: Hpo) -> None:
-    file = hpo.study("interrupted", model={"class": "nets:Line", "seconds": 0.3}, epochs=3, budget={"trials": 5})
+    file = hpo.study("interrupted", model=BRIEF, epochs=3, budget={"trials": 5})
     command = ("run", file, "--slots", 2)
 
     # Ctrl-C: the running trials are handed back after their epoch.
@@ -237,7 +303,7 @@ def test_ctrl_c_twice_ends_at_once_and_a_drain_costs_no_computing(hpo: Hpo) -> N
 
 
 def test_two_workers_meet_the_target_also_when_one_is_asked_to_end(hpo: Hpo, server: ForkServer) -> None:
-    submit(hpo, hpo.study("shared", model={"class": "nets:Line", "seconds": 0.3}, budget={"trials": 12}), server)
+    submit(hpo, hpo.study("shared", model=BRIEF, budget={"trials": 12}), server)
     workers = [hpo.start("worker", "shared", "--until-idle", "--slots", 2) for _ in range(2)]
     wait_for(lambda: len({record.worker for record in hpo.trials("shared")}) == 2)
 
@@ -256,10 +322,8 @@ def test_two_shells_on_postgresql_meet_the_target_and_no_process_shows_the_passw
     password = "s3cret{word"
     database = postgres.create_database()
     given = Hpo(tmp_path, f"postgresql://guarded:s3cret%7Bword@/{database}?host={postgres.socket}")
-    inherited = Hpo(
-        tmp_path, postgres.url(database), environment={"HPO_STORE": given.url, "PGPASSWORD": password}
-    )
-    file = given.study("shared", model={"class": "nets:Line", "seconds": 0.3}, budget={"trials": 12})
+    inherited = Hpo(tmp_path, postgres.url(database), environment={"HPO_STORE": given.url, "PGPASSWORD": password})
+    file = given.study("shared", model=BRIEF, budget={"trials": 12})
 
     processes = [hpo.start("run", file, "--slots", 2) for hpo in (given, inherited)]
     wait_for(lambda: all(len(trial_processes(process)) == 2 for process in processes))
@@ -279,6 +343,26 @@ def test_two_shells_on_postgresql_meet_the_target_and_no_process_shows_the_passw
     assert [(record.number, record.state) for record in records] == [(number, "complete") for number in range(12)]
     assert len({record.worker for record in records}) == 2
     postgres.drop_database(database)
+
+
+def test_an_argument_shows_no_password_however_the_url_is_written() -> None:
+    hides = "import sys; from hpo.__main__ import _hide_passwords as hide; hide(); print('', flush=True); input()"
+    urls = [
+        "postgresql://u:s3cret@host/db",
+        "--store=postgresql://u:s3cret@host/db",
+        "postgresql://u:s3c/s3cret@host:5432/db",
+        "postgresql:///db?user=u&password=s3cret&host=/tmp",
+    ]
+    command = [sys.executable, "-c", hides, "run", "x.yaml", *urls]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        shown = raw(process.pid, "cmdline")
+        process.communicate("\n")
+
+    assert "s3cret" not in shown
+    assert "x.yaml postgresql://u:***@host/db --store=postgresql://u:***@host/db" in shown
+    assert "&host=/tmp" in shown
 
 
 def raw(pid: int, name: str) -> str:

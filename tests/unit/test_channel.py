@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.channel import CHUNK_BYTES, Channel, ChannelClosed, Message
+from hpo.channel import CHUNK_BYTES, Channel, ChannelClosedError, Message
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -93,9 +93,9 @@ def test_the_end_of_the_other_side_is_an_exception_for_whoever_waits_or_sends() 
     theirs.close()
 
     assert ours.receive() == {"last": 1}
-    with pytest.raises(ChannelClosed):
+    with pytest.raises(ChannelClosedError):
         ours.receive()
-    with pytest.raises(ChannelClosed):
+    with pytest.raises(ChannelClosedError):
         ours.send({"anybody": "there"})
     ours.close()
 

@@ -12,7 +12,7 @@ import pytest
 from hpo.channel import Message
 from hpo.definition import Definition, resolve
 from hpo.errors import SpecError
-from hpo.space import Choice, Float, Int, SearchSpace, When, arguments_of
+from hpo.space import Choice, Float, Int, Owner, SearchSpace, When, arguments_of
 from hpo.studyfile import read_study
 
 MINIMAL = """\
@@ -50,12 +50,13 @@ class WidePoints:
 
 def described(model: type[Any] = Net, data: type[Any] = Points) -> dict[str, Message]:
     """What the process that imports the classes says of them, once through JSON."""
+    owners: dict[Owner, type[Any]] = {"model": model, "data": data}
     plain = {
         owner: {
             "space": SearchSpace.of(cls, owner=owner).to_json(),
             "arguments": [asdict(argument) for argument in arguments_of(cls, owner=owner)],
         }
-        for owner, cls in (("model", model), ("data", data))
+        for owner, cls in owners.items()
     }
     answer: dict[str, Message] = json.loads(json.dumps(plain))
     return answer

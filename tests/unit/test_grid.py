@@ -41,9 +41,7 @@ def test_a_conditional_parameter_is_there_only_under_its_condition() -> None:
         (Choice(None, "x", 1), [None, "x", 1]),
     ],
 )
-def test_a_range_gives_all_its_values_in_its_own_type(
-    range_: Float | Int | Choice, values: list[object]
-) -> None:
+def test_a_range_gives_all_its_values_in_its_own_type(range_: Float | Int | Choice, values: list[object]) -> None:
     space = SearchSpace((Parameter("p", range_),))
 
     points = [point["p"] for point in grid_points(space)]

@@ -17,6 +17,7 @@ from hpo.results import Study, TrialRecord, list_studies
 from hpo.space import Choice, Float, SearchSpace
 from hpo.spec import StudySpec
 from hpo.store import Store
+from hpo.store.optuna_storage import optuna_storage
 from hpo.studies import StoredStudy, create_or_continue, set_state
 
 
@@ -62,8 +63,8 @@ def train(
         metrics = {"val_accuracy": value, "val_loss": 1 - value}
         queue.report(store, claim, epoch=epoch, value=value, metrics=metrics, seconds=0.5 * epoch, system_attributes={})
     if state is not None:
-        value = {"COMPLETE": max(values, default=0.0), "PRUNED": values[-1] if values else None}.get(state)
-        queue.finish(store, claim, state=state, value=value, seconds=2.5, **ending)
+        ends = {"COMPLETE": max(values, default=0.0), "PRUNED": values[-1] if values else None}
+        queue.finish(store, claim, state=state, value=ends.get(state), seconds=2.5, **ending)
     return claim
 
 
@@ -102,7 +103,8 @@ def test_every_state_has_its_word_and_value(store: Store) -> None:
     train(store, study, [0.4, 0.3], state="PRUNED")
     train(store, study, [], state="FAIL", cause="error: ValueError", error="Traceback ...\nValueError: no")
     train(store, study, [0.1, 0.2], state=None)
-    optuna.load_study(study_name="digits", storage=store.url.reveal()).enqueue_trial({"lr": 0.01})
+    with optuna_storage(store.url) as storage:
+        optuna.load_study(study_name="digits", storage=storage).enqueue_trial({"lr": 0.01})
 
     records = Study(store, "digits").trials()
 
@@ -178,7 +180,7 @@ def test_a_study_without_a_complete_trial_has_no_best(store: Store) -> None:
 def test_a_trial_without_a_checkpoint_says_why_it_has_no_model(store: Store) -> None:
     train(store, create(store), [0.5])
 
-    with pytest.raises(HpoError, match=r"trial 0 \(complete\) has no checkpoint: .* keep: "):
+    with pytest.raises(HpoError, match=r"trial 0 \(complete\) has no checkpoint: .* \(keep: "):
         Study(store, "digits").best()[0].load_model()
 
 
@@ -261,32 +263,34 @@ def test_the_frame_has_a_row_a_trial(store: Store) -> None:
 
 
 def test_a_study_that_plain_optuna_made_can_be_looked_at(store: Store) -> None:
-    foreign = optuna.create_study(study_name="foreign", storage=store.url.reveal(), direction="minimize")
-
     def objective(trial: optuna.Trial) -> float:
         x, kind = trial.suggest_float("x", -1, 1), trial.suggest_categorical("kind", ["a", None, 3])
         trial.report(x, 1)
         return x if kind is None else x + 1
 
-    foreign.optimize(objective, n_trials=3)
+    with optuna_storage(store.url) as storage:
+        foreign = optuna.create_study(study_name="foreign", storage=storage, direction="minimize")
+        foreign.optimize(objective, n_trials=3)
+        theirs, best_value = foreign.trials, foreign.best_value
 
     study = Study(store, "foreign")
     assert study.direction == "minimize"
-    assert study.best()[0].value == foreign.best_value
-    assert [record.params for record in study.trials()] == [trial.params for trial in foreign.trials]
-    assert study.trials()[0].curve == ((1, {"value": foreign.trials[0].params["x"]}),)
+    assert study.best()[0].value == best_value
+    assert [record.params for record in study.trials()] == [trial.params for trial in theirs]
+    assert study.trials()[0].curve == ((1, {"value": theirs[0].params["x"]}),)
     assert study.trials()[0].attempts == 0
+    assert (study.status().state, study.status().reason) == ("running", None)
     assert study.status().counts["complete"] == 3
-    foreign._storage.remove_session()
+    assert study.status().budget == {"trials": {"target": 0, "spent": 3}}
 
 
 def test_values_that_json_does_not_know_are_none(store: Store) -> None:
-    foreign = optuna.create_study(study_name="foreign", storage=store.url.reveal())
-    foreign.add_trial(optuna.trial.create_trial(value=float("inf")))
-    foreign.add_trial(optuna.trial.create_trial(value=1.0, intermediate_values={0: float("nan")}))
+    with optuna_storage(store.url) as storage:
+        foreign = optuna.create_study(study_name="foreign", storage=storage)
+        foreign.add_trial(optuna.trial.create_trial(value=float("inf")))
+        foreign.add_trial(optuna.trial.create_trial(value=1.0, intermediate_values={0: float("nan")}))
 
     records = Study(store, "foreign").trials()
 
     assert [record.value for record in records] == [None, 1.0]
     assert Study(store, "foreign").best(5) == [records[1]]
-    foreign._storage.remove_session()

@@ -20,7 +20,7 @@ from hpo.results import Study, TrialRecord
 from hpo.store import Store
 from hpo.store.tables import hpo_attempts
 
-TINY = Path(__file__).parent / "tiny"
+PROJECT = Path(__file__).parent.parent  # its folder of modules is this one
 POLL_SECONDS = 0.1  # looking costs time that the processes need
 _CREDENTIALS = ("HPO_STORE", "HPO_PROJECT", "HPO_ARTIFACTS", "PGPASSWORD")
 
@@ -42,8 +42,8 @@ class Hpo:
         """Write a study file of two short epochs."""
         plain: dict[str, Any] = {
             "study": name,
-            "model": "nets:Line",
-            "data": "nets:Points",
+            "model": "projects.nets:Line",
+            "data": "projects.nets:Points",
             "objective": {"metric": "val_loss", "direction": "minimize"},
             "epochs": 2,
             "sampler": "random",
@@ -85,7 +85,7 @@ class Hpo:
             connection.execute(update(hpo_attempts).where(hpo_attempts.c.ended.is_(None)).values(lease_until=1.0))
 
     def _options(self) -> list[str]:
-        return ["--project", str(TINY), *(["--store", self.url] if "HPO_STORE" not in self._environment else [])]
+        return ["--project", str(PROJECT), *(["--store", self.url] if "HPO_STORE" not in self._environment else [])]
 
 
 def finish(process: subprocess.Popen[str], *, timeout: float = 60) -> tuple[int, str]:

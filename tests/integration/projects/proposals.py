@@ -1,4 +1,4 @@
-"""What two workers propose together for a study; as a program, in a process without a past: `proposals.py SAMPLER URL`."""
+"""What workers propose together for a study; as a program (URL SAMPLER ...), in a process without a past."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import json
 import sys
 from typing import Any
 
-from projects.synthetic import GRID, SPACE, Claimant, create_study
-
 from hpo.grid import grid_points
 from hpo.store import Store
+from projects.synthetic import GRID, SPACE, Claimant, create_study
 
 
 def propose(store: Store, sampler: str, count: int, *, name: str, seed: int = 0, workers: int = 2) -> list[Any]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import threading
 
-from nets import Line, Points
+from projects.nets import Line
 
 never = threading.Event()
 threading.Thread(target=never.wait, daemon=True).start()
-
-__all__ = ["Line", "Points", "Threaded"]
 
 
 class Threaded(Line):

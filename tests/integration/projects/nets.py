@@ -30,10 +30,10 @@ class Points(LightningDataModule):
         x = torch.randn(self.samples, FEATURES)
         self._points = TensorDataset(x, x.sum(dim=1, keepdim=True) + 0.1 * torch.randn(self.samples, 1))
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         return DataLoader(self._points, self.batch_size)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         return DataLoader(self._points, self.batch_size)
 
 

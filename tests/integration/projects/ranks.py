@@ -1,4 +1,4 @@
-"""A model for several processes that leaves a trace of which rank trained which epoch, and one of whose ranks may die."""
+"""A model for several processes that notes which rank trained which epoch, and one of whose ranks may die."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ import signal
 from pathlib import Path
 from typing import Annotated, Literal
 
-from nets import Batch, Line, Points
-
 from hpo.space import Choice
-
-__all__ = ["Points", "Ranks"]
+from projects.nets import Batch, Line
 
 
 class Ranks(Line):

@@ -1,0 +1,129 @@
+"""What people install: a wheel of the engine and its templates, without a top-level `models`, that works anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    [built] = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs' folder of a new virtual environment with the wheel, and this environment's other packages."""
+    folder = tmp_path_factory.mktemp("installed") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=100)
+    python = folder / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", "--quiet"]
+    subprocess.run([*pip, "--disable-pip-version-check", str(wheel)], check=True, timeout=100)
+    [site] = folder.glob("lib/python*/site-packages")
+    # a plain path: the .pth file of the editable checkout that lies in it is not read
+    (site / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n{sysconfig.get_path('platlib')}\n")
+    return folder / "bin"
+
+
+def run(installed: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """A program of the new environment, which knows nothing of this one or of the checkout."""
+    unwanted = ("PYTHONPATH", "VIRTUAL_ENV", "HPO_STORE", "HPO_PROJECT", "HPO_ARTIFACTS")
+    environment = {name: value for name, value in os.environ.items() if name not in unwanted}
+    command = [str(installed / arguments[0]), *arguments[1:]]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=200)
+
+
+@pytest.fixture(scope="module")
+def project(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `hpo init` of the installed wheel wrote."""
+    folder = tmp_path_factory.mktemp("user")
+    done = run(installed, "hpo", "init", "proj", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "cd proj\n  hpo run studies/digits_dnn.yaml" in done.stdout
+    return folder / "proj"
+
+
+def test_the_wheel_holds_the_engine_its_types_its_templates_and_its_migrations(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+
+    for name in (
+        "hpo/py.typed",
+        "hpo/templates/models/__init__.py",
+        "hpo/templates/models/dnn.py",
+        "hpo/templates/studies/digits_dnn.yaml",
+        "hpo/store/migrations/env.py",
+        "hpo/store/migrations/script.py.mako",
+        "hpo/store/migrations/versions/r0001_initial.py",
+    ):
+        assert name in names
+    assert not [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".db"))]
+
+
+def test_the_wheel_has_no_other_package(wheel: Path) -> None:
+    tops = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+
+    assert tops == {"hpo", next(top for top in tops if top.endswith(".dist-info"))}
+
+
+def test_every_module_of_the_checkout_is_in_the_wheel(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    ours = {str(path.relative_to(ROOT)) for path in (ROOT / "hpo").rglob("*.py")}
+    templates = {
+        f"hpo/templates/{path.relative_to(ROOT)}"
+        for folder, pattern in (("models", "*.py"), ("studies", "*.yaml"))
+        for path in (ROOT / folder).rglob(pattern)
+    }
+
+    assert ours | templates <= names
+
+
+def test_the_installed_package_is_the_wheels_and_the_checkout_is_out_of_sight(installed: Path, tmp_path: Path) -> None:
+    done = run(installed, "python", "-c", "import hpo; print(hpo.__file__); import models", cwd=tmp_path)
+
+    assert Path(done.stdout.strip()).is_relative_to(installed.parent)
+    assert "No module named 'models'" in done.stderr
+
+
+def test_a_new_project_runs_its_first_study_from_anywhere(installed: Path, project: Path) -> None:
+    study = ["studies/digits_dnn.yaml", "--trials", "2", "--set", "epochs=1"]
+
+    ran = run(installed, "hpo", "run", *study, cwd=project)
+    best = run(installed, "hpo", "best", "digits-dnn", "--json", cwd=project)
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert best.returncode == 0, best.stderr
+    records = json.loads(best.stdout)
+    assert [record["state"] for record in records] == ["complete", "complete"]
+    assert Path(records[0]["checkpoint"]).is_relative_to(project / "hpo-artifacts")
+    assert {path.name for path in project.iterdir()} == {"models", "studies", "hpo.db", "hpo-artifacts"}
+
+
+def test_a_folder_that_holds_something_is_not_written_into(installed: Path, project: Path) -> None:
+    before = sorted(project.rglob("*"))
+
+    done = run(installed, "hpo", "init", "proj", cwd=project.parent)
+
+    assert done.returncode == 2
+    assert done.stderr == "error: proj is there already and not empty: name a new folder\n"
+    assert sorted(project.rglob("*")) == before
+
+
+def test_an_empty_folder_is_filled(installed: Path, tmp_path: Path) -> None:
+    done = run(installed, "hpo", "init", ".", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["models", "studies"]
