@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import typer
-from projects.launch import TINY, Hpo
+from projects.launch import PROJECT, Hpo
 from typer.testing import CliRunner
 
 from hpo.cli import app
@@ -70,8 +70,8 @@ def answers(finished: Finished) -> Answers:
     """What commands answer that need torch, and with it some seconds each: two at a time."""
     here, elsewhere = finished.hpo.folder, finished.hpo.folder / "elsewhere"
     elsewhere.mkdir()
-    store, tiny = ("--store", finished.hpo.url), ("--project", str(TINY))
-    told = {"HPO_STORE": "sqlite:///other.db", "HPO_PROJECT": str(TINY), "HPO_ARTIFACTS": "kept"}
+    store, tiny = ("--store", finished.hpo.url), ("--project", str(PROJECT))
+    told = {"HPO_STORE": "sqlite:///other.db", "HPO_PROJECT": str(PROJECT), "HPO_ARTIFACTS": "kept"}
     commands: dict[str, tuple[list[str], Path, dict[str, str]]] = {
         "changed": (["run", "line.yaml", "--set", "epochs=3", "--set", "space.lr.high=0.05", *store, *tiny], here, {}),
         "check": (["check", "line.yaml", "--json", *tiny], here, {}),
@@ -177,7 +177,7 @@ def test_a_terminal_shows_slots_trials_epochs_the_best_and_the_budget(tmp_path: 
     file = hpo.study("shown", epochs=3, space={"seconds": 0.25}, budget={"trials": 4})
 
     code, screen = run_on_terminal(
-        ["run", file.name, "--slots", "2", "--store", hpo.url, "--project", str(TINY)], cwd=tmp_path
+        ["run", file.name, "--slots", "2", "--store", hpo.url, "--project", str(PROJECT)], cwd=tmp_path
     )
 
     assert code == 0, screen

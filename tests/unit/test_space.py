@@ -151,9 +151,7 @@ class TestRanges:
         assert grid.nearest(0.44) == 0.4
 
     def test_a_text_is_no_number(self) -> None:
-        assert (
-            Float(0, 1).problem("1e-4") == "is a text, not a number; write it without quotes, such as 1.0e-4"
-        )
+        assert Float(0, 1).problem("1e-4") == "is a text, not a number; write it without quotes, such as 1.0e-4"
         assert Int(0, 1).problem("many") == "is a text, not an integer"
         assert Int(1, 128).problem(64.0) == "is not an integer; write 64"
 
@@ -285,9 +283,7 @@ class TestReading:
             ("Annotated[Unheard, Float(2, 1)]", 0.5, "'x': its annotation cannot be read.*Unheard"),
         ],
     )
-    def test_an_error_names_the_class_and_the_parameter(
-        self, annotation: Any, default: Any, words: str
-    ) -> None:
+    def test_an_error_names_the_class_and_the_parameter(self, annotation: Any, default: Any, words: str) -> None:
         class Wrong:
             def __init__(self, layers, rate, x, later): ...  # type: ignore[no-untyped-def]
 
@@ -356,9 +352,7 @@ class TestOverride:
         assert problem_with(lr={"default": 5}) == "'lr': the default 5 lies outside 0.0001 to 0.01, log"
 
     def test_numbers_can_be_listed(self) -> None:
-        space = override(
-            layers=[3, 1], momentum=[0.9, 0.95], dropout={"choices": [0, 0.5], "default": 0.5}
-        ).space
+        space = override(layers=[3, 1], momentum=[0.9, 0.95], dropout={"choices": [0, 0.5], "default": 0.5}).space
 
         assert space["layers"].range == Choice(3, 1)
         assert space["layers"].default == 1
@@ -367,9 +361,7 @@ class TestOverride:
         assert space["dropout"].default == 0.5
 
     def test_values_are_taken_as_a_yaml_reader_gives_them(self) -> None:
-        text = (
-            "{lr: {high: 5.0e-3}, layers: [1, 2], optimizer: 'sgd', momentum: [0.9, 0.95], in_features: 0x10}"
-        )
+        text = "{lr: {high: 5.0e-3}, layers: [1, 2], optimizer: 'sgd', momentum: [0.9, 0.95], in_features: 0x10}"
         reader = YAML()
         reader.preserve_quotes = True
 

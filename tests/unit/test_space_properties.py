@@ -42,9 +42,7 @@ def ints(draw: st.DrawFn) -> Int:
 
 def plain_values() -> st.SearchStrategy[Value]:
     finite = st.floats(allow_nan=False, allow_infinity=False)
-    return st.one_of(
-        st.text("aé' \n", max_size=3), st.integers(-(10**6), 10**6), finite, st.booleans(), st.none()
-    )
+    return st.one_of(st.text("aé' \n", max_size=3), st.integers(-(10**6), 10**6), finite, st.booleans(), st.none())
 
 
 def choices() -> st.SearchStrategy[Choice]:
@@ -161,9 +159,7 @@ def test_conditions_speak_of_earlier_parameters_only(space: SearchSpace) -> None
 
 @properties
 @given(spaces(), st.data(), seeds)
-def test_a_narrowed_space_is_contained_in_its_parent(
-    space: SearchSpace, data: st.DataObject, seed: int
-) -> None:
+def test_a_narrowed_space_is_contained_in_its_parent(space: SearchSpace, data: st.DataObject, seed: int) -> None:
     changes = data.draw(narrowings(space))
 
     resolved = space.override(changes)
@@ -191,9 +187,7 @@ def test_a_narrowed_space_keeps_its_defaults_inside(space: SearchSpace, data: st
 def test_asking_twice_for_the_same_narrowing_changes_nothing(space: SearchSpace, data: st.DataObject) -> None:
     once = space.override(data.draw(narrowings(space))).space
     same_again = {
-        name: list(p.range.choices)
-        if isinstance(p.range, Choice)
-        else {"low": p.range.low, "high": p.range.high}
+        name: list(p.range.choices) if isinstance(p.range, Choice) else {"low": p.range.low, "high": p.range.high}
         for name, p in once.items()
     }
 

@@ -132,9 +132,7 @@ def unprivileged_folder() -> Iterator[Path]:
         ("new.db", "you have no right to write"),
     ],
 )
-def test_a_store_that_may_not_be_written_is_explained(
-    name: str, words: str, unprivileged_folder: Path
-) -> None:
+def test_a_store_that_may_not_be_written_is_explained(name: str, words: str, unprivileged_folder: Path) -> None:
     with pytest.raises(StoreError, match=words):
         Store.create(name, base=unprivileged_folder)
 

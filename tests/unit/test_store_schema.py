@@ -195,9 +195,7 @@ def test_another_schema_is_refused_with_what_to_do(
         verb(store.url)
 
 
-@pytest.mark.parametrize(
-    ("table", "revision"), [("hpo_alembic_version", "9999"), ("alembic_version", "v9.0.0.a")]
-)
+@pytest.mark.parametrize(("table", "revision"), [("hpo_alembic_version", "9999"), ("alembic_version", "v9.0.0.a")])
 def test_a_newer_store_is_not_upgraded(table: str, revision: str, store: Store) -> None:
     set_revision(store, table, revision)
 

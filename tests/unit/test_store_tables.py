@@ -170,9 +170,7 @@ def fill(store: Store, name: str) -> None:
                 ),
             )
             connection.execute(
-                insert(tables.hpo_epochs).values(
-                    trial_id=trial_id, epoch=1, attempt=1, metrics="{}", seconds=0.1
-                ),
+                insert(tables.hpo_epochs).values(trial_id=trial_id, epoch=1, attempt=1, metrics="{}", seconds=0.1),
             )
             connection.execute(insert(tables.hpo_trials).values(trial_id=trial_id, seed=2**62))
 
@@ -186,9 +184,7 @@ def counted(store: Store) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("opened", [foreign_storage, own_storage])
-def test_deleting_a_study_through_optuna_deletes_our_rows_of_it(
-    store: Store, opened: Callable[[Store], Any]
-) -> None:
+def test_deleting_a_study_through_optuna_deletes_our_rows_of_it(store: Store, opened: Callable[[Store], Any]) -> None:
     fill(store, "kept")
     fill(store, "deleted")
 

@@ -62,9 +62,7 @@ def test_a_password_among_the_options_is_hidden_too() -> None:
 
 
 @pytest.mark.parametrize("leading", ["?password_file=secret.txt", ""])
-def test_a_password_may_come_from_a_file(
-    leading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_password_may_come_from_a_file(leading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "secret.txt").write_text(f"{SECRET}\n")
     if not leading:
         monkeypatch.setenv("HPO_STORE_PASSWORD_FILE", str(tmp_path / "secret.txt"))
