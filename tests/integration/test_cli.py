@@ -75,7 +75,7 @@ def answers(finished: Finished) -> Answers:
     commands: dict[str, tuple[list[str], Path, dict[str, str]]] = {
         "changed": (["run", "line.yaml", "--set", "epochs=3", "--set", "space.lr.high=0.05", *store, *tiny], here, {}),
         "check": (["check", "line.yaml", "--json", *tiny], here, {}),
-        "space of a class": (["space", "nets:Sometimes", "--json", *tiny], here, {}),
+        "space of a class": (["space", "projects.nets:Sometimes", "--json", *tiny], here, {}),
         "space of a study": (["space", "line.yaml", "--json", *tiny], here, {}),
         "renamed": (["run", str(finished.file), "--name", "renamed", "--trials", "2"], elsewhere, told),
     }
@@ -224,7 +224,7 @@ def test_every_looking_verb_prints_one_json_document(finished: Finished) -> None
         assert trial.keys() >= TRIAL_KEYS
         assert trial["state"] == "complete"
         assert trial["params"].keys() == {"lr"}
-        assert trial["config"]["model"] == {"class": "nets:Line", "lr": trial["params"]["lr"], "seconds": 0.0}
+        assert trial["config"]["model"] == {"class": "projects.nets:Line", "lr": trial["params"]["lr"], "seconds": 0.0}
         assert (trial["epochs"], trial["attempts"], trial["cause"], trial["device"]) == (2, 1, None, "cpu")
     assert [trial["value"] for trial in best] == sorted(trial["value"] for trial in trials)[:3]
     assert status.keys() >= {"study", "state", "counts", "budget", "best", "workers"}
