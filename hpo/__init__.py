@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hpo.errors import HpoError, LoadError, RunError, SpecError, StoreError
-    from hpo.results import Study, StudyStatus, TrialRecord, WorkerRecord
+    from hpo.records import TrialRecord
+    from hpo.results import Study, StudyStatus, WorkerRecord
 
 __all__ = [
     "HpoError",

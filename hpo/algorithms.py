@@ -27,6 +27,9 @@ from hpo.spec import AlgorithmSpec, StudySpec
 HALVING = {"eta": "reduction_factor", "min_epochs": "min_resource", "max_epochs": "max_resource"}
 ASHA = {"reduction_factor": 3, "min_resource": 3}
 
+# Optuna counts steps from 0, we count epochs from 1: with a warm-up of 3, the first epoch that is judged is the fourth.
+STEPS_FROM_ZERO = ("n_warmup_steps",)
+
 SamplerFactory = Callable[[int], optuna.samplers.BaseSampler]
 
 
@@ -151,7 +154,8 @@ def _resolve(
                 f"{what}: {chosen.name or chosen.label} has no option '{name}'{nearest(name, offered) or '.'} "
                 f"It has {', '.join(offered) or 'none'}"
             )
-        options[target] = value
+        is_count = target in STEPS_FROM_ZERO and chosen.name is not None and isinstance(value, int)
+        options[target] = value + 1 if is_count else value
     return entry.cls, options
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,11 +10,11 @@ from hpo.errors import SpecError
 from hpo.space import Choice, Float, Parameter, SearchSpace
 
 
-def check_grid(space: SearchSpace) -> None:
-    """Refuse a space with a parameter that has no finite number of values.
+def check_grid(space: SearchSpace, *, trials: int) -> None:
+    """Refuse a space with a parameter that has no finite number of values, and more trials than it has points.
 
     Raises:
-        SpecError: names the parameters.
+        SpecError: names the parameters, or the number of points.
     """
     continuous = [p.name for p in space.values() if isinstance(p.range, Float) and p.range.step is None]
     if continuous:
@@ -22,6 +23,9 @@ def check_grid(space: SearchSpace) -> None:
             f"sampler: grid needs a finite number of values: give {names} a list of values or a step "
             f"(space: {{{continuous[0]}: [...]}})"
         )
+    points = sum(1 for _ in itertools.islice(grid_points(space), trials))
+    if points < trials:
+        raise SpecError(f"the grid has {points} points: ask for that many trials at most, not {trials}")
 
 
 def grid_points(space: SearchSpace) -> Iterator[dict[str, Any]]:

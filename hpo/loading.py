@@ -17,9 +17,7 @@ def load_class(label: str, project: Path) -> type[Any]:
     Raises:
         LoadError: the label is malformed, the module cannot be found or fails to import, or has no such class.
     """
-    module_name, colon, class_name = label.partition(":")
-    if not colon or not module_name or not class_name.isidentifier():
-        raise LoadError(f"'{label}' does not name a class: write it as package.module:Class")
+    module_name, class_name = check_label(label)
     folder = str(project.resolve())
     if folder in sys.path:
         sys.path.remove(folder)
@@ -45,6 +43,18 @@ def load_class(label: str, project: Path) -> type[Any]:
             f"{nearest(class_name, classes) or '.'} It has {', '.join(classes) or 'no classes of its own'}."
         )
     return found
+
+
+def check_label(label: str) -> tuple[str, str]:
+    """(module, class) that the label consists of.
+
+    Raises:
+        LoadError: it is malformed.
+    """
+    module_name, _, class_name = label.partition(":")
+    if not module_name or not class_name.isidentifier():
+        raise LoadError(f"'{label}' does not name a class: write it as package.module:Class")
+    return module_name, class_name
 
 
 def _is_own_class(value: object, module_name: str) -> bool:

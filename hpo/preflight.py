@@ -12,13 +12,13 @@ from typing import Any
 from hpo.algorithms import derive_seed, make_pruner, sampler_factory
 from hpo.channel import ChannelClosedError
 from hpo.definition import Definition, resolve
-from hpo.devices import Slot
+from hpo.devices import Slot, slots_of
 from hpo.errors import HpoError, LoadError, SpecError
 from hpo.grid import check_grid
 from hpo.processes import ForkServer, study_job
+from hpo.runningtrial import trial_jobs
 from hpo.spec import StudySpec
 from hpo.studyfile import Source
-from hpo.studyrun import trial_jobs
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def define(spec: StudySpec, source: Source, *, server: ForkServer, project: Path
         study_server, classes = server.serve_study(job)
     except (LoadError, SpecError) as error:
         is_data = str(error).startswith((f"{spec.data.label}:", f"{spec.data.label} "))
-        raise _at(source, "data" if is_data else "model", error) from error
+        raise source.place("data" if is_data else "model", error) from error
     try:
         definition = resolve(spec, classes, source)
         _check_algorithms(definition, source, project)
@@ -63,19 +63,25 @@ def _check_algorithms(definition: Definition, source: Source, project: Path) -> 
     try:
         sampler_factory(spec, definition.space, project)
         if spec.sampler.name == "grid":
-            check_grid(definition.space)
+            check_grid(definition.space, trials=spec.budget.trials)
     except HpoError as error:
-        raise _at(source, "sampler", error) from error
+        raise source.place("sampler", error) from error
     try:
         make_pruner(spec, project)
     except HpoError as error:
-        raise _at(source, "pruner", error) from error
+        raise source.place("pruner", error) from error
 
 
-def _at(source: Source, key: str, error: HpoError) -> HpoError:
-    """The same error, with the file and line of the key that it speaks of."""
-    placed = source.error([((key,), str(error).removeprefix(f"{key}: "))])
-    return type(error)(str(placed))
+def slots_for(spec: StudySpec, source: Source, *, wanted: int | None = None) -> list[Slot]:
+    """This machine's slots for a study; `wanted` overrides the number that the study asks for.
+
+    Raises:
+        SpecError: more is asked for than there is.
+    """
+    try:
+        return slots_of(spec.resources, wanted=wanted)
+    except SpecError as error:
+        raise (source.place("resources", error) if wanted is None else error) from None
 
 
 def try_one_batch(definition: Definition, source: Source, *, server: ForkServer, project: Path, slot: Slot) -> Probe:
@@ -112,8 +118,8 @@ def try_one_batch(definition: Definition, source: Source, *, server: ForkServer,
             elif message["kind"] == "epoch":
                 return Probe(tuple(sorted(message["metrics"])), parameters, time.monotonic() - started)
     except ChannelClosedError as error:
-        server.poll()
-        raise source.error([(("model",), "the process that tried one batch ended without a word")]) from error
+        end = server.end_of(process)
+        raise source.error([(("model",), f"the process that tried one batch ended without a word{end}")]) from error
     finally:
         process.kill()
         process.channel.close()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +16,8 @@ from pathlib import Path
 
 from hpo.channel import Channel, ChannelClosedError, Message
 from hpo.errors import HpoError, LoadError, RunError, SpecError
+
+SECONDS_FOR_AN_END = 2.0  # between a process's last word and the news of its end
 
 
 @dataclass
@@ -99,10 +103,10 @@ class ForkServer:
         try:
             answer = child.channel.receive()
         except ChannelClosedError as error:
-            self.poll()
+            end = self.end_of(child)
             child.channel.close()
             classes = " and ".join(job["classes"].values())
-            raise LoadError(f"importing {classes} ended the process that tried{_status(child)}") from error
+            raise LoadError(f"importing {classes} ended the process that tried{end}") from error
         if "error" in answer or not answer["forks"]:
             self.poll()
             child.kill()
@@ -134,6 +138,15 @@ class ForkServer:
             self._unconfirmed.clear()
         return is_open
 
+    def end_of(self, process: ForkedProcess) -> str:
+        """How a process ended that has closed its channel, in brackets; empty when the server does not say in time."""
+        deadline = time.monotonic() + SECONDS_FOR_AN_END
+        while process.status is None and self.poll() and time.monotonic() < deadline:
+            select.select([self.control], [], [], 0.1)
+        if process.status is None:
+            return ""
+        return f" (signal {-process.status})" if process.status < 0 else f" (exit code {process.status})"
+
     def stop(self) -> None:
         """End the server; it takes its processes with it."""
         self.control.close()
@@ -152,9 +165,3 @@ class ForkServer:
 def study_job(project: Path, classes: Mapping[str, str]) -> Message:
     """The job of a study's server: import these classes (by owner: model, data) from the project folder."""
     return {"kind": "study", "project": str(project), "classes": dict(classes)}
-
-
-def _status(process: ForkedProcess) -> str:
-    if process.status is None:
-        return ""
-    return f" (signal {-process.status})" if process.status < 0 else f" (exit code {process.status})"

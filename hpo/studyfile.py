@@ -14,7 +14,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from hpo.errors import SpecError, nearest
+from hpo.errors import HpoError, SpecError, nearest
 from hpo.spec import StudySpec, pending
 
 KeyPath = tuple[str | int, ...]
@@ -75,6 +75,13 @@ class Source:
             (self._line(path), f"{self.where(path)}: {'.'.join(map(str, path))}: {text}") for path, text in problems
         ]
         return SpecError("\n".join(text for _, text in sorted(lines, key=lambda pair: pair[0])))
+
+    def place(self, key: str, error: HpoError) -> HpoError:
+        """The same error, with the file and line of what it speaks of: the key, or one below it that it begins with."""
+        first, colon, rest = str(error).partition(": ")
+        is_named = bool(colon) and first.split(".")[0] == key
+        path, text = (first.split("."), rest) if is_named else ([key], str(error))
+        return type(error)(str(self.error([(tuple(path), text)])))
 
 
 def read_study(path: Path, *, changes: Sequence[str] = (), name: str | None = None) -> tuple[StudySpec, Source]:

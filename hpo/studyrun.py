@@ -7,7 +7,6 @@ import logging
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,80 +16,19 @@ from optuna.trial import TrialState
 from hpo import queue, tally
 from hpo.algorithms import derive_seed, make_pruner, sampler_factory
 from hpo.channel import Message
-from hpo.definition import OWNERS, Definition
+from hpo.definition import OWNERS
 from hpo.devices import Slot
 from hpo.grid import grid_points
 from hpo.history import History
-from hpo.processes import ForkedProcess, ForkServer
+from hpo.processes import ForkServer
+from hpo.runningtrial import RunningTrial, trial_jobs
+from hpo.stalling import has_stalled
 from hpo.store import Store
 from hpo.studies import StoredStudy, set_state
 
 log = logging.getLogger(__name__)
 
 FAILURES_THAT_STOP = 5
-
-# A rank that dies without a word makes the others fail; their words may arrive before the news of its death.
-SECONDS_FOR_SILENT_DEATHS = 0.5
-
-
-@dataclass
-class RunningTrial:
-    """A trial that this worker trains."""
-
-    claim: queue.Claim
-    slot: Slot
-    epochs: int
-    config: dict[str, Any]
-    directory: Path
-    claimed_at: float  # monotonic seconds
-    processes: list[ForkedProcess] = field(default_factory=list)
-    epoch: int = 0
-    value: float | None = None
-    best_value: float | None = None
-    best_epoch: int | None = None
-    seconds_to_first_step: float | None = None
-    parameters: int | None = None
-    state: str = "COMPLETE"  # what it will end as, as far as is known
-    cause: str | None = None
-    error: str | None = None
-    is_handed_back: bool = False
-    is_dropped: bool = False  # another worker has taken it over
-    failed_at: float | None = None  # monotonic seconds
-    is_told: bool = False  # the failure is what a rank said, not its death without a word
-    is_killed: bool = False
-    done: list[ForkedProcess] = field(default_factory=list)  # ranks whose end is known, in their own words or without
-
-    @property
-    def number(self) -> int:
-        return self.claim.number
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.claimed_at
-
-    @property
-    def is_ending(self) -> bool:
-        """Whatever its processes still say does not count."""
-        return self.failed_at is not None or self.is_dropped
-
-    @property
-    def is_to_be_killed(self) -> bool:
-        """No rank will come to an end that is worth waiting for."""
-        if self.failed_at is None or self.is_dropped:
-            return self.is_dropped
-        is_waiting = self.is_told and len(self.processes) > 1
-        return not is_waiting or time.monotonic() > self.failed_at + SECONDS_FOR_SILENT_DEATHS
-
-    def fail(self, cause: str, error: str, *, is_silent: bool = False) -> None:
-        """Note how it failed; what was decided before, such as a diverged objective, stands.
-
-        Args:
-            is_silent: a process died; that explains what another rank said before of a lost connection.
-        """
-        if self.failed_at is None:
-            self.failed_at = time.monotonic()
-        if self.state != "FAIL" or (self.is_told and is_silent):
-            self.state, self.cause, self.error, self.is_told = "FAIL", cause, error, not is_silent
 
 
 class StudyRun:
@@ -337,57 +275,3 @@ class StudyRun:
                 "trial %d complete: %s %.4g at epoch %s, %.1f s",
                 trial.number, metric, trial.best_value, trial.best_epoch, trial.seconds,
             )  # fmt: skip
-
-
-def has_stalled(curve: list[float], *, patience: int, min_delta: float, maximize: bool) -> bool:
-    """Whether the last `patience` values brought no improvement of more than `min_delta`."""
-    best, since = None, 0
-    for value in curve:
-        gain = 0.0 if best is None else (value - best if maximize else best - value)
-        if best is None or gain > min_delta:
-            best, since = value, 0
-        else:
-            since += 1
-    return since >= patience
-
-
-def trial_jobs(
-    definition: Definition,
-    config: Mapping[str, Any],
-    *,
-    trial: int,
-    slot: Slot,
-    project: Path,
-    directory: Path | None,
-    batches: int | None = None,
-) -> list[Message]:
-    """What each rank of a trial is to do.
-
-    Args:
-        directory: for its log and checkpoint; None keeps nothing.
-        batches: train and validate on so many only, to try the configuration out.
-    """
-    spec = definition.spec
-    job: Message = {
-        "kind": "trial",
-        "trial": trial,
-        "study": spec.study,
-        "project": str(project),
-        "metric": spec.goal.metric,
-        "epochs": config["epochs"],
-        "seed": config["seed"],
-        "precision": spec.resources.precision,
-        "strategy": spec.resources.strategy,
-        "accelerator": slot.accelerator,
-        "devices": slot.devices,
-        "threads": slot.threads,
-        "ranks": slot.ranks,
-        "rendezvous": str(directory / "rendezvous") if directory else None,
-        "directory": str(directory) if directory else None,
-        "log": str(directory / "log.txt") if directory else None,
-        "batches": batches,
-    }
-    for owner in OWNERS:
-        arguments = {name: value for name, value in config[owner].items() if name != "class"}
-        job[owner] = {"class": config[owner]["class"], "arguments": arguments}
-    return [{**job, "rank": rank} for rank in range(slot.ranks)]

@@ -21,12 +21,13 @@ from hpo import queue
 from hpo.channel import ChannelClosedError, Message
 from hpo.definition import Definition, resolve
 from hpo.devices import Slot
-from hpo.errors import HpoError, RunError, StoreError
+from hpo.errors import HpoError, RunError, SpecError, StoreError
 from hpo.processes import ForkedProcess, ForkServer, study_job
+from hpo.runningtrial import RunningTrial
 from hpo.store import Store
 from hpo.studies import StoredStudy, load, load_open
 from hpo.studyfile import Source
-from hpo.studyrun import RunningTrial, StudyRun
+from hpo.studyrun import StudyRun
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,9 @@ class Worker:
 
         Raises:
             StoreError: this machine's code resolves to another search than the stored one.
+            SpecError: its trials need other devices than this worker's slots have.
         """
+        self._check_slots(study)
         if differences := definition.differences(study.definition):
             lines = "".join(f"\n  {line}" for line in differences)
             raise StoreError(f"study '{study.name}' was created with other code than is in {self._project}:{lines}")
@@ -164,6 +167,15 @@ class Worker:
                 if names:
                     raise
         self._has_looked = True
+
+    def _check_slots(self, study: StoredStudy) -> None:
+        wanted, slot = study.definition.spec.resources, self.slots[0]
+        if wanted.devices_per_trial != slot.ranks or wanted.accelerator not in ("auto", slot.accelerator):
+            kind = "" if wanted.accelerator == "auto" else f" ({wanted.accelerator})"
+            raise SpecError(
+                f"study '{study.name}' trains a trial on {wanted.devices_per_trial} devices{kind}, and a slot of this "
+                f"worker is {slot.device}: start a worker for it: hpo worker {study.name}"
+            )
 
     def _take_on(self, study: StoredStudy) -> None:
         spec = study.definition.spec

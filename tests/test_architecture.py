@@ -27,16 +27,16 @@ LAYERS = (
     ("training",),
     ("spec", "studyfile", "devices", "algorithms", "definition", "grid"),
     ("store",),
-    ("settings", "tally", "queue", "studies", "history"),
-    ("results", "processes"),
-    ("studyrun", "preflight", "worker"),
+    ("settings", "tally", "queue", "studies", "history", "stalling"),
+    ("records", "results", "processes"),
+    ("runningtrial", "studyrun", "preflight", "worker"),
     ("dashboard", "cli"),
     ("__init__", "__main__"),
 )
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 # Inside a function, so that whoever only looks at results needs no torch.
-TRAINING_USERS = {"hpo.results": {"hpo.training.checkpoint"}}
+TRAINING_USERS = {"hpo.records": {"hpo.training.checkpoint"}}
 
 HEAVY = ("torch", "pytorch_lightning", "lightning", "torchmetrics")
 

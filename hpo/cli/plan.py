@@ -32,14 +32,13 @@ def check(
     file: StudyFile, changes: SetOption = None, project: ProjectOption = None, as_json: JsonOption = False
 ) -> None:
     """Validate a study file, try one batch, and say what the study will cost."""
-    from hpo.devices import slots_of
-    from hpo.preflight import define, try_one_batch
+    from hpo.preflight import define, slots_for, try_one_batch
     from hpo.settings import project_folder
     from hpo.studyfile import read_study
 
     folder = project_folder(project)
     spec, source = read_study(file, changes=changes or [])
-    slots = slots_of(spec.resources)
+    slots = slots_for(spec, source)
     server = start_server()
     try:
         definition, study_server = define(spec, source, server=server, project=folder)
@@ -76,6 +75,7 @@ def space(
     as_json: JsonOption = False,
 ) -> None:
     """Print the search space of a study, or of one model or data module."""
+    from hpo.loading import check_label
     from hpo.preflight import define
     from hpo.processes import study_job
     from hpo.settings import project_folder
@@ -85,6 +85,8 @@ def space(
     folder = project_folder(project)
     is_file = target.endswith((".yaml", ".yml")) or Path(target).is_file()
     study = read_study(Path(target)) if is_file else None
+    if study is None:
+        check_label(target)
     server = start_server()
     try:
         if study is not None:

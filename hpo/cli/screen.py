@@ -19,8 +19,9 @@ from rich.text import Text
 from hpo.cli.tables import console, number, print_best
 
 if TYPE_CHECKING:
+    from hpo.runningtrial import RunningTrial
     from hpo.store import Store
-    from hpo.studyrun import RunningTrial, StudyRun
+    from hpo.studyrun import StudyRun
     from hpo.worker import Worker
 
 # A rate over fewer trials than this says little.

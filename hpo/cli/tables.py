@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from hpo.results import StudyStatus, TrialRecord
+    from hpo.records import TrialRecord
+    from hpo.results import StudyStatus
 
 # Without a terminal, a table is as wide as it needs: a pipe has no columns.
 WIDTH_WITHOUT_TERMINAL = 1000

@@ -43,20 +43,19 @@ def run(
     server = start_server(store, project)
     try:
         from hpo.cli.screen import Screen
-        from hpo.devices import slots_of
         from hpo.settings import artifacts_folder, project_folder
 
         folder, url = project_folder(project), url_of(store, project)
         artifacts = artifacts_folder(artifacts, folder)
         spec, source = _read(file, trials, name, changes)
-        machine = slots_of(spec.resources, wanted=slots)
         screen = Screen.start(verbose=verbose)
 
-        from hpo.preflight import define, try_one_batch
+        from hpo.preflight import define, slots_for, try_one_batch
         from hpo.store import Store
         from hpo.studies import create_or_continue, exists
         from hpo.worker import Worker
 
+        machine = slots_for(spec, source, wanted=slots)
         with Store.create(url) as opened:
             definition, study_server = define(spec, source, server=server, project=folder)
             if not exists(opened, spec.study):
@@ -125,6 +124,7 @@ def worker(
     from hpo.settings import artifacts_folder, project_folder
     from hpo.spec import Resources
     from hpo.store import Store
+    from hpo.studies import load
     from hpo.worker import Worker
 
     log_to_stderr(verbose=verbose)
@@ -132,10 +132,11 @@ def worker(
     try:
         folder, url = project_folder(project), url_of(store, project)
         with Store.create(url) as opened:
+            resources = load(opened, studies[0]).definition.spec.resources if studies else Resources()
             serving = Worker(
                 opened,
                 server=server,
-                slots=slots_of(Resources(), wanted=slots),
+                slots=slots_of(resources, wanted=slots),
                 project=folder,
                 artifacts=artifacts_folder(artifacts, folder),
             )

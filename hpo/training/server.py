@@ -87,10 +87,12 @@ def _reap(children: set[int]) -> list[tuple[int, int]]:
     ended = []
     for pid in list(children):
         with contextlib.suppress(ChildProcessError):
-            done, status = os.waitpid(pid, os.WNOHANG)
-            if done:
-                children.discard(pid)
-                ended.append((pid, os.waitstatus_to_exitcode(status)))
+            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                continue
+            _kill_group(pid)  # what it started and left; until it is waited for, nobody else can have its number
+            _, status = os.waitpid(pid, 0)
+            children.discard(pid)
+            ended.append((pid, os.waitstatus_to_exitcode(status)))
     return ended
 
 

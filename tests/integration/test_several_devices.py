@@ -14,8 +14,8 @@ from hpo.channel import Channel
 from hpo.devices import Slot
 from hpo.processes import ForkedProcess
 from hpo.queue import Claim
-from hpo.results import TrialRecord
-from hpo.studyrun import RunningTrial
+from hpo.records import TrialRecord
+from hpo.runningtrial import RunningTrial
 
 FATES = ("first", "hopeless", "killed", "raises", "second")
 

@@ -20,11 +20,12 @@ from hpo.devices import Slot
 from hpo.errors import LoadError, SpecError
 from hpo.preflight import define, try_one_batch
 from hpo.processes import ForkServer
-from hpo.results import TrialRecord
+from hpo.records import TrialRecord
+from hpo.runningtrial import RunningTrial
 from hpo.store import Store, child_environment
 from hpo.studies import create_or_continue, load
 from hpo.studyfile import read_study
-from hpo.studyrun import RunningTrial, StudyRun
+from hpo.studyrun import StudyRun
 
 if TYPE_CHECKING:
     from conftest import PostgresServer
@@ -111,6 +112,14 @@ def test_a_failed_trial_has_its_cause_in_the_store(outcome: Outcome, does: str, 
     assert said in (record.error or "")
     assert record.epochs == 1
     assert record.seconds is not None
+
+
+def test_what_a_killed_trial_had_started_ends_with_it(outcome: Outcome) -> None:
+    number = outcome.mishap("killed").number
+    [log] = outcome.hpo.folder.glob(f"art/mishaps-*/{number:05d}/log.txt")
+    helper = int(log.read_text().split("helper ")[1].split()[0])
+
+    assert not psutil.pid_exists(helper) or psutil.Process(helper).status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_trial_after_the_failures_is_as_good_as_the_one_before(outcome: Outcome) -> None:

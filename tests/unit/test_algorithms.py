@@ -72,6 +72,24 @@ def test_options_have_the_names_of_the_field() -> None:
     assert isinstance(patient._wrapped_pruner, optuna.pruners.SuccessiveHalvingPruner)
 
 
+@pytest.mark.parametrize("name", ["median", "threshold"])
+def test_a_warm_up_counts_epochs_that_nobody_judges(name: str) -> None:
+    options = {"name": name, "n_warmup_steps": 3} | ({"upper": 0.5} if name == "threshold" else {"n_startup_trials": 1})
+    pruner = make_pruner(make_spec(pruner=options), Path())
+    study = optuna.create_study(pruner=pruner)
+    study.add_trial(
+        optuna.create_trial(value=0.1, intermediate_values=dict.fromkeys(range(1, 6), 0.1), params={}, distributions={})
+    )
+    trial = study.ask()
+
+    verdicts = []
+    for epoch in (1, 2, 3, 4):
+        trial.report(1.0, epoch)
+        verdicts.append(trial.should_prune())
+
+    assert verdicts == [False, False, False, True]
+
+
 def test_hyperband_knows_the_longest_training_from_the_study() -> None:
     pruner = make_pruner(make_spec(pruner="hyperband", epochs={"low": 5, "high": 81}), Path())
 

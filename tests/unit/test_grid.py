@@ -57,5 +57,12 @@ def test_a_space_with_a_continuous_parameter_has_no_grid() -> None:
     )
 
     with pytest.raises(SpecError, match=r"give lr, dropout a list of values or a step \(space: \{lr: \[\.\.\.\]\}\)"):
-        check_grid(space)
-    check_grid(SearchSpace((Parameter("lr", Float(0.1, 1.0, step=0.1)), Parameter("depth", Int(1, 3)))))
+        check_grid(space, trials=1)
+
+
+def test_a_grid_has_no_more_trials_than_points() -> None:
+    space = SearchSpace((Parameter("lr", Float(0.1, 1.0, step=0.1)), Parameter("depth", Int(1, 3))))
+
+    check_grid(space, trials=30)
+    with pytest.raises(SpecError, match="the grid has 30 points: ask for that many trials at most, not 31"):
+        check_grid(space, trials=31)

@@ -13,7 +13,8 @@ from optuna.distributions import FloatDistribution, IntDistribution, distributio
 from hpo import queue
 from hpo.definition import Definition
 from hpo.errors import HpoError, StoreError
-from hpo.results import Study, TrialRecord, list_studies
+from hpo.records import TrialRecord
+from hpo.results import Study, list_studies
 from hpo.space import Choice, Float, SearchSpace
 from hpo.spec import StudySpec
 from hpo.store import Store

@@ -16,7 +16,8 @@ from ruamel.yaml import YAML
 from sqlalchemy import update
 
 from hpo.errors import StoreError
-from hpo.results import Study, TrialRecord
+from hpo.records import TrialRecord
+from hpo.results import Study
 from hpo.store import Store
 from hpo.store.tables import hpo_attempts
 
