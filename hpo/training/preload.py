@@ -44,5 +44,5 @@ from lightning_fabric.utilities import registry  # noqa: E402
 torch.set_num_threads(1)
 
 # Each Trainer reads the entry points of every installed package, 14 ms; they do not change while we run.
-registry.entry_points = functools.cache(registry.entry_points)  # type: ignore[attr-defined]
+registry.entry_points = functools.cache(registry.entry_points)  # type: ignore[assignment,attr-defined]
 registry.entry_points(group="pytorch_lightning.callbacks_factory")  # type: ignore[attr-defined]
