@@ -2,90 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
+import torch
 from torch import Tensor, nn
 
-from hpo.space import Choice, Float, Int
-from models.base import Classifier
+from hpo.space import Choice, Float, Given, Int, When
+from models.base import Supervised
+from models.layers import ACTIVATIONS, Activation, Initializer, InitializerStd, initialize
 
-Activation = Annotated[Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"], Choice()]
-Initializer = Annotated[
-    Literal["he_normal", "he_uniform", "glorot_normal", "glorot_uniform", "lecun_normal", "orthogonal"],
-    Choice(),
-]
-
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "elu": nn.ELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-}
-INITIALIZERS: dict[str, Callable[[Tensor], Tensor]] = {
-    "he_normal": partial(nn.init.kaiming_normal_, nonlinearity="relu"),
-    "he_uniform": partial(nn.init.kaiming_uniform_, nonlinearity="relu"),
-    "glorot_normal": nn.init.xavier_normal_,
-    "glorot_uniform": nn.init.xavier_uniform_,
-    "lecun_normal": partial(nn.init.kaiming_normal_, nonlinearity="linear"),
-    "orthogonal": nn.init.orthogonal_,
-}
+Inputs = Tensor | tuple[Tensor, Tensor]
 
 
-class DNN(Classifier):
-    """`depth` hidden layers of `width` units each: linear, [batch norm], activation, [dropout]; then logits.
+class DNN(Supervised):
+    """`depth` hidden layers: linear, [batch norm], activation, [dropout]; then a linear layer to the outputs.
 
-    Takes features (batch, ...) with `in_features` numbers a sample, gives logits (batch, classes). Depth 0 is
-    the perceptron: one linear layer.
+    Takes features (batch, ...) with `in_features` numbers a sample, or (features, categories) with class numbers
+    (batch, columns), each of which gets an embedding; gives (batch, outputs). Depth 0 is the perceptron.
 
-    Initial weights have mean 0 and this variance, where n is a layer's inputs and m its outputs; the uniform
-    ones are drawn from [-sqrt(3 variance), +sqrt(3 variance)]. Biases start at 0.
-        he        2 / n         He et al. 2015, arXiv 1502.01852
-        glorot    2 / (n + m)   Glorot and Bengio 2010, AISTATS
-        lecun     1 / n         LeCun et al. 1998, Efficient BackProp
-        orthogonal: rows or columns are orthonormal, Saxe et al. 2014, arXiv 1312.6120
+    Args:
+        width: units of the first hidden layer.
+        taper: each further hidden layer has this times the units of the one before it, at least 2.
+        residual: a hidden layer's input, through a linear layer where the widths differ, is added to its output;
+            He et al. 2016, arXiv 1512.03385.
+        cardinalities: values that each categorical column may take, as the data module has them.
+        initializer: models.layers.initialize says what each means; the embeddings keep torch's.
     """
 
     def __init__(
         self,
         in_features: int,
-        classes: int,
-        depth: Annotated[int, Int(1, 6)] = 2,
-        width: Annotated[int, Int(16, 512, log=True)] = 128,
+        outputs: int,
+        depth: Annotated[int, Int(0, 6)] = 2,
+        width: Annotated[int, Int(8, 512, log=True)] = 128,
+        taper: Annotated[float, Float(0.25, 1.0), When(depth=(2, 3, 4, 5, 6))] = 1.0,
         activation: Activation = "relu",
         dropout: Annotated[float, Float(0.0, 0.5)] = 0.0,
         batch_norm: Annotated[bool, Choice()] = False,
+        residual: Annotated[bool, Choice()] = False,
         initializer: Initializer = "he_normal",
+        initializer_std: InitializerStd = 0.02,
+        cardinalities: Annotated[tuple[int, ...], Given()] = (),
         **common: Any,
     ) -> None:
         super().__init__(**common)
         self.save_hyperparameters()
-        layers: list[nn.Module] = []
-        fan_in = in_features
-        for _ in range(depth):
-            # Batch norm subtracts the mean, and with it any bias.
-            layers.append(_linear(fan_in, width, initializer, bias=not batch_norm))
-            if batch_norm:
-                layers.append(nn.BatchNorm1d(width))
-            layers.append(ACTIVATIONS[activation]())
-            if dropout > 0:
-                layers.append(nn.Dropout(dropout))
-            fan_in = width
-        layers.append(_linear(fan_in, classes, initializer))
-        self.layers = nn.Sequential(*layers)
+        self.embeddings = nn.ModuleList(nn.Embedding(count, embedding_size(count)) for count in cardinalities)
+        units = in_features + sum(embedding_size(count) for count in cardinalities)
+        hidden = nn.Sequential()
+        for layer in range(depth):
+            wide = max(2, round(width * taper**layer))
+            hidden.append(
+                _Hidden(units, wide, ACTIVATIONS[activation](), dropout, batch_norm=batch_norm, residual=residual)
+            )
+            units = wide
+        self.hidden = hidden
+        self.head = nn.Linear(units, outputs)
+        initialize(self, initializer, initializer_std)
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        if isinstance(inputs, Tensor):
+            x = inputs.flatten(1)  # (batch, ...) -> (batch, in_features)
+        else:
+            numbers, categories = inputs
+            embedded = [embed(categories[:, column]) for column, embed in enumerate(self.embeddings)]
+            x = torch.cat([numbers.flatten(1), *embedded], dim=1)
+        outputs: Tensor = self.head(self.hidden(x))
+        return outputs
+
+
+def embedding_size(cardinality: int) -> int:
+    """Numbers that stand for a category: half as many as there are categories, 2 to 32."""
+    return min(32, max(2, cardinality // 2))
+
+
+class _Hidden(nn.Module):
+    def __init__(
+        self, inputs: int, width: int, activation: nn.Module, dropout: float, *, batch_norm: bool, residual: bool
+    ) -> None:
+        super().__init__()
+        # Batch norm subtracts the mean, and with it any bias.
+        self.linear = nn.Linear(inputs, width, bias=not batch_norm)
+        self.rest = nn.Sequential()
+        if batch_norm:
+            self.rest.append(nn.BatchNorm1d(width))
+        self.rest.append(activation)
+        if dropout > 0:
+            self.rest.append(nn.Dropout(dropout))
+        self.skip: nn.Module | None = None
+        if residual:
+            self.skip = nn.Identity() if inputs == width else nn.Linear(inputs, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.layers(x.flatten(1))  # (batch, ...) -> (batch, in_features) -> (batch, classes)
-        return logits
-
-
-def _linear(inputs: int, outputs: int, initializer: str, *, bias: bool = True) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs, bias=bias)
-    INITIALIZERS[initializer](layer.weight)
-    if bias:
-        nn.init.zeros_(layer.bias)
-    return layer
+        y: Tensor = self.rest(self.linear(x))
+        return y if self.skip is None else y + self.skip(x)

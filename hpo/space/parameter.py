@@ -25,6 +25,14 @@ class When:
         object.__setattr__(self, "conditions", _conditions(conditions))
 
 
+@dataclass(frozen=True)
+class Given:
+    """The argument is taken from the data module's attribute of the same name, where it has one.
+
+    An argument without a default is taken from there in any case; this is for those that have one.
+    """
+
+
 @dataclass(frozen=True, eq=False)
 class Parameter:
     """A name that is searched.

@@ -90,16 +90,21 @@ def _train(job: Message, link: Link) -> None:
 
 
 def given_by_data(model_class: type[Any], arguments: Message, data: Any) -> dict[str, Any]:
-    """The model's required arguments that neither the search nor the study gives: attributes of the data module.
+    """The model's arguments that neither the search nor the study gives: attributes of the data module.
+
+    Those without a default, and those that are marked as given where the data module has the attribute.
 
     Raises:
         LoadError: the data module has no such attribute.
     """
     given = {}
     for argument in arguments_of(model_class):
-        if argument.has_default or argument.name in arguments:
+        is_needed = not argument.has_default
+        if argument.name in arguments or not (is_needed or argument.is_given):
             continue
         if not hasattr(data, argument.name):
+            if not is_needed:
+                continue
             raise LoadError(
                 f"{model_class.__name__} needs '{argument.name}': it is not searched, the study file does not give it "
                 f"(model: {{class: ..., {argument.name}: ...}}), and {type(data).__name__} has no attribute of that "

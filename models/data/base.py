@@ -1,0 +1,112 @@
+"""What all data modules share: what they tell a model, parts that are read when they are needed, and their batches."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+
+from models.data.batches import Batch, Batches, Inputs, to_device
+
+Task = Literal["binary", "multiclass", "regression"]
+PartName = Literal["train", "validation", "test"]
+
+PARTS_OF_STAGE: dict[str | None, tuple[PartName, ...]] = {
+    "fit": ("train", "validation"),
+    "validate": ("validation",),
+    "test": ("test",),
+    "predict": (),
+    None: ("train", "validation", "test"),
+}
+# Large, because no gradients are kept, and fixed, so that trials differ in what they learned only.
+EVALUATION_BATCH = 512
+
+
+class Part(NamedTuple):
+    """Samples with their targets.
+
+    inputs: a tensor (samples, ...) or several of them; targets: class numbers (samples, ...) int64, or values
+    (samples, outputs) float32.
+    """
+
+    inputs: Inputs
+    targets: Tensor
+
+
+class DataModule(LightningDataModule):
+    """Samples in memory, split once.
+
+    A data module writes `prepare`, which finds and fits everything that does not need the test part, and `part`,
+    which gives one part's samples. The test part is asked for by a test only.
+
+    After `setup("fit")` it tells a model, by these attributes:
+        task: binary, multiclass or regression (of one or several values).
+        outputs: units of the model's last layer: the number of classes, 1 for binary, the number of values.
+        input_shape: of one sample's (first) input.
+        in_features: how many numbers that is.
+        cardinalities: for each column of class numbers in the second input, how many values it may take.
+        class_counts: training samples of each class; empty for a regression.
+        class_names: of the classes, in the order of their numbers; empty for a regression.
+        target_mean, target_scale: of each value of a regression, by which targets were standardised:
+            prediction * scale + mean is in the data's own unit.
+    """
+
+    task: Task = "multiclass"
+    outputs: int
+    input_shape: tuple[int, ...]
+    cardinalities: tuple[int, ...] = ()
+    class_counts: tuple[int, ...] = ()
+    class_names: tuple[str, ...] = ()
+    target_mean: tuple[float, ...] = ()
+    target_scale: tuple[float, ...] = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: dict[str, Part] = {}
+        self._is_prepared = False
+
+    @property
+    def in_features(self) -> int:
+        return math.prod(self.input_shape)
+
+    def prepare(self) -> None:
+        """Read, split and fit; called once, before the first part is asked for."""
+        raise NotImplementedError
+
+    def part(self, name: PartName) -> Part:
+        """One part's samples, on the CPU."""
+        raise NotImplementedError
+
+    def change(self, inputs: Inputs, targets: Tensor) -> Batch:
+        """A training batch as it is learned from: override it to augment."""
+        return inputs, targets
+
+    def setup(self, stage: str | None = None) -> None:
+        if not self._is_prepared:
+            self.prepare()
+            self._is_prepared = True
+        for name in PARTS_OF_STAGE[stage]:
+            if name not in self._parts:
+                self._parts[name] = self.part(name)
+
+    def train_dataloader(self) -> Batches:
+        return self._batches("train", self.hparams["batch_size"], training=True)
+
+    def val_dataloader(self) -> Batches:
+        return self._batches("validation", EVALUATION_BATCH)
+
+    def test_dataloader(self) -> Batches:
+        return self._batches("test", EVALUATION_BATCH)
+
+    def _batches(self, name: PartName, batch_size: int, *, training: bool = False) -> Batches:
+        part = self._parts[name]
+        if not len(part.targets):
+            raise ValueError(f"{type(self).__name__}: there is no {name} part: {name}_fraction is 0")
+        # On the device from the start, so that no step waits for a transfer.
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        change = self.change if training and type(self).change is not DataModule.change else None
+        inputs, targets = to_device(part.inputs, device), part.targets.to(device)
+        return Batches(inputs, targets, batch_size, training=training, change=change)

@@ -1,0 +1,70 @@
+"""What layers of every family can be built with: activations and initial weights, by the names that are searched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Literal
+
+from torch import Tensor, nn
+
+from hpo.space import Choice, Float, When
+
+ActivationName = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "tanh", "sigmoid"]
+Activation = Annotated[ActivationName, Choice()]
+InitializerName = Literal[
+    "he_normal",
+    "he_uniform",
+    "glorot_normal",
+    "glorot_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "orthogonal",
+    "normal",
+]
+Initializer = Annotated[InitializerName, Choice()]
+InitializerStd = Annotated[float, Float(1e-3, 0.5, log=True), When(initializer="normal")]
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+}
+INITIALIZERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "he_normal": partial(nn.init.kaiming_normal_, nonlinearity="relu"),
+    "he_uniform": partial(nn.init.kaiming_uniform_, nonlinearity="relu"),
+    "glorot_normal": nn.init.xavier_normal_,
+    "glorot_uniform": nn.init.xavier_uniform_,
+    "lecun_normal": partial(nn.init.kaiming_normal_, nonlinearity="linear"),
+    "lecun_uniform": partial(nn.init.kaiming_uniform_, nonlinearity="linear"),
+    "orthogonal": nn.init.orthogonal_,
+}
+
+
+def initialize(module: nn.Module, name: str, std: float = 0.02) -> None:
+    """Give every linear and convolutional layer of the module initial weights, and biases of 0.
+
+    Weights have mean 0 and this variance, where n is a layer's inputs and m its outputs, each times the size of the
+    kernel; the uniform ones are drawn from [-sqrt(3 variance), +sqrt(3 variance)].
+        he        2 / n         He et al. 2015, arXiv 1502.01852
+        glorot    2 / (n + m)   Glorot and Bengio 2010, AISTATS
+        lecun     1 / n         LeCun et al. 1998, Efficient BackProp
+        normal    std ** 2
+        orthogonal: rows or columns are orthonormal, Saxe et al. 2014, arXiv 1312.6120
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if name != "normal" and name not in INITIALIZERS:
+        raise ValueError(f"initializer: '{name}' should be one of {', '.join([*INITIALIZERS, 'normal'])}")
+    draw = partial(nn.init.normal_, std=std) if name == "normal" else INITIALIZERS[name]
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d):
+            draw(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

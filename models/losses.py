@@ -1,0 +1,72 @@
+"""Losses by name, for every task."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Task = Literal["binary", "multiclass", "regression"]
+LossName = Literal["auto", "cross_entropy", "binary_cross_entropy", "mse", "mae", "huber"]
+
+LOSSES_OF_TASK: dict[str, tuple[str, ...]] = {
+    "binary": ("binary_cross_entropy",),
+    "multiclass": ("cross_entropy",),
+    "regression": ("mse", "mae", "huber"),
+}
+
+
+def resolve_loss(name: str, task: str) -> str:
+    """The loss that the name means for a task; `auto` is the task's first.
+
+    Raises:
+        ValueError: an unknown task, or a loss that is not one for it.
+    """
+    if task not in LOSSES_OF_TASK:
+        raise ValueError(f"task: '{task}' should be {', '.join(LOSSES_OF_TASK)}")
+    allowed = LOSSES_OF_TASK[task]
+    if name != "auto" and name not in allowed:
+        raise ValueError(f"loss: '{name}' is not for a {task} task: it should be {' or '.join(allowed)}, or auto")
+    return allowed[0] if name == "auto" else name
+
+
+def loss_of(
+    name: str,
+    outputs: Tensor,
+    targets: Tensor,
+    *,
+    label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """The loss over samples.
+
+    Args:
+        outputs: logits (samples, classes), of a binary task (samples,), or values (samples, values).
+        targets: class numbers (samples,), or values (samples, values).
+        class_weights: (classes,), also of the two classes of a binary task.
+    """
+    match name:
+        case "cross_entropy":
+            return functional.cross_entropy(
+                outputs, targets, class_weights, label_smoothing=label_smoothing, reduction=reduction
+            )
+        case "binary_cross_entropy":
+            wanted = targets.to(outputs.dtype) * (1 - label_smoothing) + label_smoothing / 2
+            weights = None if class_weights is None else class_weights[targets]
+            return functional.binary_cross_entropy_with_logits(outputs, wanted, weights, reduction=reduction)
+        case "mse":
+            return functional.mse_loss(outputs, targets, reduction=reduction)
+        case "mae":
+            return functional.l1_loss(outputs, targets, reduction=reduction)
+        case "huber":
+            return functional.huber_loss(outputs, targets, reduction=reduction)
+    raise ValueError(f"loss: '{name}' is not known")
+
+
+def balanced_weights(class_counts: tuple[int, ...]) -> Tensor:
+    """Weights (classes,) inversely proportional to how often a class occurs, 1 on average over the samples."""
+    counts = torch.tensor(class_counts, dtype=torch.float32).clamp(min=1)
+    return counts.sum() / (len(counts) * counts)
