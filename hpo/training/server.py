@@ -61,11 +61,14 @@ def serve(control: Channel) -> Channel | None:
 
 
 def become_child(link: Channel) -> None:
-    """What every forked process does first: a group of its own, and no share in the terminal's Ctrl-C."""
+    """What every forked process does first: a group of its own, without Ctrl-C, and into the project folder."""
     with contextlib.suppress(PermissionError):
         os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     job = link.receive()
+    # Paths in a study file start from the project folder. Without one, loading a class says what is missing.
+    with contextlib.suppress(OSError):
+        os.chdir(job["project"])
     if job["kind"] == "study":
         from hpo.training.describe import describe
 
