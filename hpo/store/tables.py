@@ -156,9 +156,11 @@ hpo_studies = Table(
     Column("spec", Text, nullable=False),  # JSON: the resolved study file
     Column("space", Text, nullable=False),  # JSON: the resolved search space
     Column("signature", Text, nullable=False),  # of the space: a worker compares it with its own code's
-    Column("state", Text, nullable=False, server_default="running"),  # desired: running, paused, stopped
+    Column("state", Text, nullable=False, server_default="running"),  # desired: running, paused, stopped, killed
     Column("state_reason", Text),
     Column("trials_target", Integer, nullable=False),
+    Column("limits", Text, nullable=False, server_default="{}"),  # JSON: what it may spend besides trials
+    Column("started", Double),  # first claim
     Column("priority", Double, nullable=False, server_default="1"),
     Column("created", Double, nullable=False),
 )
@@ -185,10 +187,13 @@ hpo_attempts = Table(
     Column("worker_id", ForeignKey(hpo_workers.c.worker_id), nullable=False),
     Column("slot", Integer, nullable=False),
     Column("device", Text),
+    Column("devices", Integer, nullable=False, server_default="1"),  # how many: device-seconds count each
+    Column("from_epoch", Integer),  # it went on after this epoch's checkpoint; 0 from scratch
     Column("started", Double, nullable=False),
     Column("lease_until", Double, nullable=False),
     Column("ended", Double),
-    Column("cause", Text),  # of the end
+    Column("kind", Text),  # of the end, for retries: crash, oom, preempted, stalled, overtime, error, done
+    Column("cause", Text),  # of the end, in words
     Column("error", Text),  # traceback
     Column("seconds", Double),
     Column("checkpoint", Text),
@@ -217,6 +222,7 @@ hpo_trials = Table(
     Column("trial_id", _trial_reference(), primary_key=True, autoincrement=False),
     Column("config", Text),  # JSON: the whole configuration, pinned and inactive parameters too
     Column("seed", BigInteger),
+    Column("wish", Text),  # desired: pause, stop, kill; none to run
     Column("best_epoch", Integer),
     Column("checkpoint", Text),
     Column("cause", Text),
