@@ -6,6 +6,7 @@ samples or reports happens here first and is written to the store in one transac
 
 from __future__ import annotations
 
+import functools
 import json
 import warnings
 from collections import defaultdict
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import optuna
-from optuna.distributions import distribution_to_json, json_to_distribution
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import or_, select
 
@@ -21,6 +22,7 @@ from hpo.algorithms import SamplerFactory
 from hpo.space import SearchSpace
 from hpo.store import Store
 from hpo.store.tables import (
+    hpo_trials,
     trial_intermediate_values,
     trial_params,
     trial_system_attributes,
@@ -29,6 +31,9 @@ from hpo.store.tables import (
 )
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+DIVERGED = "diverged"  # the cause of a trial whose objective became NaN or infinite
+_CONSTRAINT = "constraints:diverged"  # as optuna.trial.Trial.set_constraint writes it; above 0 is not allowed
 
 _INFINITE = {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("nan")}
 
@@ -39,6 +44,9 @@ class History:
     Args:
         direction: maximize or minimize.
         samplers: gives the sampler for a trial's number.
+        diverged: what the sampler is told of a trial whose objective became NaN or infinite, which is FAIL in the
+            store, and which Optuna's samplers would ignore: `worst`, as bad as the worst of the pruned ones;
+            `infeasible`, not allowed; `ignore`, nothing.
     """
 
     def __init__(
@@ -50,7 +58,9 @@ class History:
         direction: Literal["maximize", "minimize"],
         samplers: SamplerFactory,
         pruner: optuna.pruners.BasePruner,
+        diverged: Literal["worst", "infeasible", "ignore"] = "worst",
     ) -> None:
+        self._diverged = diverged
         self._store = store
         self._study_id = study_id
         self._samplers = samplers
@@ -79,7 +89,12 @@ class History:
                 self._others[trial_id] = number
 
     def adopt(self, number: int) -> None:
-        """From now on this worker trains the trial."""
+        """From now on this worker trains the trial, which the store has."""
+        if number == self._known:  # new, and all before it are known: no need to ask the store
+            self._memory.create_new_trial(self._study._study_id)
+            self._known += 1
+        elif number > self._known:
+            self.sync()
         self._ours.add(number)
         self._others = {trial_id: other for trial_id, other in self._others.items() if other != number}
         if self._memory.get_trial(number).state == TrialState.WAITING:
@@ -131,12 +146,25 @@ class History:
     def system_attributes(self, number: int) -> dict[str, Any]:
         return dict(self._memory.get_trial(number).system_attrs)
 
-    def end(self, number: int, state: TrialState, value: float | None) -> None:
+    def end(self, number: int, state: TrialState, value: float | None, *, cause: str | None = None) -> None:
         """The trial is over."""
+        if state == TrialState.FAIL and cause == DIVERGED:
+            state, value = self._as_learned(self._memory._get_trial(number))
         values = None if value is None else [value]
         self._samplers(number).after_trial(self._study, self._memory.get_trial(number), state, values)
         self._memory.set_trial_state_values(number, state, values)
         self._ours.discard(number)
+
+    def _as_learned(self, frozen: FrozenTrial) -> tuple[TrialState, float | None]:
+        """Change a diverged trial to what the sampler shall make of it; its state and value."""
+        if self._diverged == "ignore":
+            return TrialState.FAIL, None
+        if self._diverged == "infeasible":
+            frozen.system_attrs[_CONSTRAINT] = 1.0
+            return TrialState.COMPLETE, 0.0
+        # TPE ranks pruned trials by how far they came; one without a curve is the worst of them.
+        frozen.intermediate_values = {}
+        return TrialState.PRUNED, None
 
     def _update(self, number: int, frozen: FrozenTrial) -> None:
         """Bring a trial that we knew unfinished up to date."""
@@ -152,6 +180,9 @@ class History:
         for key, item in frozen.system_attrs.items():
             self._memory.set_trial_system_attr(number, key, item)
         if frozen.state.is_finished():
+            own = self._memory._get_trial(number)
+            if _CONSTRAINT in frozen.system_attrs or not frozen.intermediate_values:
+                own.intermediate_values = dict(frozen.intermediate_values)
             self._memory.set_trial_state_values(number, frozen.state, frozen.values)
 
     def _changed(self) -> list[tuple[int, FrozenTrial]]:
@@ -160,7 +191,10 @@ class History:
         chosen = select(trials.c.trial_id).where(trials.c.study_id == self._study_id, is_wanted)
         with self._store.read() as connection:
             rows = connection.execute(
-                select(trials).where(trials.c.study_id == self._study_id, is_wanted).order_by(trials.c.number)
+                select(trials, hpo_trials.c.cause)
+                .outerjoin(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
+                .where(trials.c.study_id == self._study_id, is_wanted)
+                .order_by(trials.c.number)
             ).all()
             if not rows:
                 return []
@@ -168,17 +202,18 @@ class History:
                 _by_trial(connection.execute(select(table).where(table.c.trial_id.in_(chosen))))
                 for table in (trial_params, trial_values, trial_intermediate_values, trial_system_attributes)
             )
-        return [
-            (
-                row.trial_id,
-                _frozen(row, *(part[row.trial_id] for part in (params, values, curves, attributes))),
-            )
-            for row in rows
-        ]
+        found = []
+        for row in rows:
+            frozen = _frozen(row, *(part[row.trial_id] for part in (params, values, curves, attributes)))
+            if row.cause == DIVERGED and frozen.state == TrialState.FAIL:
+                frozen.state, value = self._as_learned(frozen)
+                frozen.values = None if value is None else [value]
+            found.append((row.trial_id, frozen))
+        return found
 
 
 def _frozen(row: Any, params: list[Any], values: list[Any], curve: list[Any], attributes: list[Any]) -> FrozenTrial:
-    distributions = {p.param_name: json_to_distribution(p.distribution_json) for p in params}
+    distributions = {p.param_name: _distribution(p.distribution_json) for p in params}
     trial = create_trial(
         state=TrialState.RUNNING,
         params={p.param_name: distributions[p.param_name].to_external_repr(p.param_value) for p in params},
@@ -193,6 +228,12 @@ def _frozen(row: Any, params: list[Any], values: list[Any], curve: list[Any], at
     trial.datetime_start = row.datetime_start
     trial.datetime_complete = row.datetime_complete
     return trial
+
+
+@functools.lru_cache(maxsize=4096)
+def _distribution(text: str) -> BaseDistribution:
+    """Ten thousand trials share a handful of distributions."""
+    return json_to_distribution(text)
 
 
 def _number(value: float | None, kind: str) -> float:

@@ -6,23 +6,36 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from hpo import queue
 from hpo.channel import Message
 from hpo.definition import OWNERS, Definition
 from hpo.devices import Slot
 from hpo.processes import ForkedProcess
+from hpo.queue import Claim
 
 # A rank that dies without a word makes the others fail; their words may arrive before the news of its death.
 SECONDS_FOR_SILENT_DEATHS = 0.5
 
+BEST_CHECKPOINT = "best.ckpt"
+# The state after the last epochs: when the newer file cannot be read, an attempt goes on from the older one.
+RESUME_CHECKPOINTS = ("last.ckpt", "previous.ckpt")
+
+Wish = Literal["pause", "stop", "kill"]
+
 
 @dataclass
 class RunningTrial:
-    """A trial that this worker trains."""
+    """A trial that this worker trains.
 
-    claim: queue.Claim
+    Attributes:
+        state: what it will end as, as far as is known.
+        kind: how its attempt ends, for retries: done, crash, oom, stalled, error, overtime, diverged, killed.
+        back: the kind of end with which it is handed back, to be gone on with: preempted or paused.
+        wish: what is to become of it after this epoch, or at once; and why.
+    """
+
+    claim: Claim
     slot: Slot
     epochs: int
     config: dict[str, Any]
@@ -35,11 +48,16 @@ class RunningTrial:
     best_epoch: int | None = None
     seconds_to_first_step: float | None = None
     parameters: int | None = None
-    state: str = "COMPLETE"  # what it will end as, as far as is known
+    state: str = "COMPLETE"
+    kind: str = "done"
     cause: str | None = None
     error: str | None = None
-    is_handed_back: bool = False
+    back: str | None = None
+    wish: Wish | None = None
+    wish_cause: str | None = None
     is_dropped: bool = False  # another worker has taken it over
+    is_retried: bool = False  # its attempt failed, and another may follow
+    progress_at: float | None = None  # monotonic seconds of the last sign of a step; None before training
     failed_at: float | None = None  # monotonic seconds
     is_told: bool = False  # the failure is what a rank said, not its death without a word
     is_killed: bool = False
@@ -51,6 +69,7 @@ class RunningTrial:
 
     @property
     def seconds(self) -> float:
+        """Of this attempt."""
         return time.monotonic() - self.claimed_at
 
     @property
@@ -66,7 +85,7 @@ class RunningTrial:
         is_waiting = self.is_told and len(self.processes) > 1
         return not is_waiting or time.monotonic() > self.failed_at + SECONDS_FOR_SILENT_DEATHS
 
-    def fail(self, cause: str, error: str, *, is_silent: bool = False) -> None:
+    def fail(self, kind: str, cause: str, error: str, *, is_silent: bool = False) -> None:
         """Note how it failed; what was decided before, such as a diverged objective, stands.
 
         Args:
@@ -74,8 +93,23 @@ class RunningTrial:
         """
         if self.failed_at is None:
             self.failed_at = time.monotonic()
-        if self.state != "FAIL" or (self.is_told and is_silent):
-            self.state, self.cause, self.error, self.is_told = "FAIL", cause, error, not is_silent
+        if self.back is not None:
+            return
+        if self.kind == "done" or (self.is_told and is_silent):
+            self.state, self.kind, self.cause, self.error, self.is_told = "FAIL", kind, cause, error, not is_silent
+
+    def end_with_what_it_has(self, kind: str, cause: str) -> None:
+        """End it now: pruned at the last epoch, or failed when it has none."""
+        self.failed_at = time.monotonic()
+        if self.kind == "done" and self.back is None:
+            self.state = "FAIL" if self.value is None else "PRUNED"
+            self.kind, self.cause = kind, cause
+
+    def hand_back(self, kind: str) -> None:
+        """End the attempt now, not the trial."""
+        self.failed_at = time.monotonic()
+        if self.kind == "done":
+            self.back = kind
 
 
 def trial_jobs(
@@ -86,12 +120,14 @@ def trial_jobs(
     slot: Slot,
     project: Path,
     directory: Path | None,
+    attempt: int = 1,
     batches: int | None = None,
 ) -> list[Message]:
     """What each rank of a trial is to do.
 
     Args:
-        directory: for its log and checkpoint; None keeps nothing.
+        directory: for its log and checkpoints; None keeps nothing.
+        attempt: from the second on, it goes on from the last checkpoint that can be read.
         batches: train and validate on so many only, to try the configuration out.
     """
     spec = definition.spec
@@ -109,9 +145,10 @@ def trial_jobs(
         "devices": slot.devices,
         "threads": slot.threads,
         "ranks": slot.ranks,
-        "rendezvous": str(directory / "rendezvous") if directory else None,
+        "rendezvous": str(directory / f"rendezvous-{attempt}") if directory else None,
         "directory": str(directory) if directory else None,
         "log": str(directory / "log.txt") if directory else None,
+        "resume": [str(directory / name) for name in RESUME_CHECKPOINTS] if directory and attempt > 1 else [],
         "batches": batches,
     }
     for owner in OWNERS:

@@ -41,6 +41,8 @@ class Objective(Section):
 
     metric: str = Field(min_length=1)
     direction: Literal["maximize", "minimize"]
+    # what the sampler makes of a trial whose metric became NaN or infinite: as bad as the worst, not allowed, nothing
+    diverged: Literal["worst", "infeasible", "ignore"] = "worst"
 
 
 class EarlyStopping(Section):
@@ -65,13 +67,29 @@ class EpochRange(Section):
 
 
 class Budget(Section):
-    """What the study may spend; the first limit that is reached ends it."""
+    """What the study may spend; the first limit that is reached ends it.
+
+    Attributes:
+        hours: from the first claim on, by the clock on the wall.
+        gpu_hours: of all devices and all attempts together; of cores where there is no GPU.
+        trial_minutes: of a trial with all its attempts; then it ends with what it has reached.
+        target: a value of the objective that is good enough.
+        patience: trials that may end one after the other without a better one.
+        stall_minutes: without a step, after which a trial counts as hung.
+    """
 
     trials: PositiveInt = 20
     hours: PositiveFloat | None = None
     gpu_hours: PositiveFloat | None = None
     trial_minutes: PositiveFloat | None = None
     target: float | None = None
+    patience: PositiveInt | None = None
+    stall_minutes: PositiveFloat = 60.0
+
+    @property
+    def limits(self) -> dict[str, float | None]:
+        """What a study may spend besides trials."""
+        return self.model_dump(include={"hours", "gpu_hours", "target", "patience"})
 
 
 class Resources(Section):
@@ -96,9 +114,16 @@ class Resources(Section):
 class Retries(Section):
     """How often a trial is tried again, by the cause of its end."""
 
-    crash: Count = 0
-    preempted: Count = 0
-    oom: Count = 0
+    crash: Count = 2
+    oom: Count = 1
+    preempted: Count = 100
+    stalled: Count = 1
+    overtime: Count = 0
+    error: Count = 0
+
+    def of(self, kind: str) -> int:
+        """How often an attempt may end in this way and be followed by another."""
+        return int(getattr(self, kind, 0))
 
 
 class Keep(Section):
@@ -121,7 +146,8 @@ class StudySpec(Section):
     early_stopping: EarlyStopping | None = None
     budget: Budget = Budget()
     resources: Resources = Resources()
-    retries: Retries | None = None
+    retries: Retries = Retries()
+    priority: PositiveFloat = 1.0
     keep: Keep = Keep()
     seed: Annotated[int, Field(ge=0, lt=2**32, strict=True)] = 0
 
@@ -169,14 +195,7 @@ class StudySpec(Section):
 
 def pending(spec: StudySpec) -> list[tuple[tuple[str, ...], str]]:
     """Keys that are understood but do nothing yet: where, and the reason to refuse them rather than ignore them."""
-    reason = "is understood, but this version does not act on it yet: remove it"
-    found: list[tuple[tuple[str, ...], str]] = [
-        (("budget", name), reason)
-        for name in ("hours", "gpu_hours", "trial_minutes", "target")
-        if getattr(spec.budget, name) is not None
-    ]
-    if spec.retries is not None:
-        found.append((("retries",), reason))
+    found: list[tuple[tuple[str, ...], str]] = []
     if spec.resources.trials_per_device != 1:
         found.append((("resources", "trials_per_device"), "other than 1 is not available in this version yet"))
     if isinstance(spec.objective, list) and len(spec.objective) != 1:

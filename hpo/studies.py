@@ -58,7 +58,7 @@ def create_or_continue(store: Store, definition: Definition) -> tuple[StoredStud
                         f"study '{name}' is in the store already, and searches something else:{lines}\n"
                         "Continue it with the file as it was, or begin another study with --name"
                     )
-                said = _continue(connection, study, target)
+                said = _continue(connection, study, definition)
     except IntegrityError:  # another process created it between our look and our insert
         return create_or_continue(store, definition)
     return load(store, name), said
@@ -143,14 +143,25 @@ def _create(connection: Connection, definition: Definition) -> None:
             space=space,
             signature=hashlib.sha256(space.encode()).hexdigest(),
             trials_target=spec.budget.trials,
+            limits=json.dumps(spec.budget.limits),
+            priority=spec.priority,
             created=db_now(),
         )
     )
 
 
-def _continue(connection: Connection, study: StoredStudy, target: int) -> str:
+def _continue(connection: Connection, study: StoredStudy, definition: Definition) -> str:
     mine = hpo_studies.c.study_id == study.study_id
-    connection.execute(update(hpo_studies).where(mine).values(state="running", state_reason=None))
+    target = definition.spec.budget.trials
+    changed: dict[str, Any] = {"state": "running", "state_reason": None}
+    before, now = study.definition.spec, definition.spec
+    if now != before:  # in what may change: limits, retries, ...
+        changed["spec"] = definition.to_json()
+    if now.budget.limits != before.budget.limits:  # otherwise those of `hpo set` stay
+        changed["limits"] = json.dumps(now.budget.limits)
+    if now.priority != before.priority:
+        changed["priority"] = now.priority
+    connection.execute(update(hpo_studies).where(mine).values(**changed))
     ended = counts_of(connection, study.study_id).ended
     if target > study.trials_target:
         connection.execute(update(hpo_studies).where(mine).values(trials_target=target))

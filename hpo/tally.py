@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, case, func, select
 
 from hpo.errors import StoreError, nearest
+from hpo.limits import Spent, reached, spent_of
 from hpo.store import Store
 from hpo.store.tables import hpo_studies, hpo_trials, studies, study_directions, trial_values, trials
 
@@ -55,26 +58,64 @@ def no_such_study(connection: Connection, name: str) -> StoreError:
     return StoreError(f"the store has no study '{name}'{nearest(name, known) or '.'}{listed}")
 
 
-def progress(store: Store, study_id: int) -> tuple[str, str | None, Counts]:
-    """The desired state, its reason, and the trials by state. What another program made is wished to run."""
+@dataclass(frozen=True)
+class Progress:
+    """How far a study is, and what is wished of it.
+
+    Attributes:
+        state: desired: running, paused, stopped or killed. What another program made is wished to run.
+        reason: for the state.
+        limits: what it may spend besides trials; None where there is no limit.
+        spent: None where there is no limit.
+        limit: the one that is reached, in words.
+    """
+
+    state: str
+    reason: str | None
+    counts: Counts
+    priority: float = 1.0
+    limits: Mapping[str, float | None] = field(default_factory=dict)
+    spent: Spent | None = None
+    limit: str | None = None
+
+
+def progress(store: Store, study_id: int) -> Progress:
+    """How far a study is; one that was deleted is stopped."""
     with store.read() as connection:
         row = connection.execute(
-            select(hpo_studies.c.state, hpo_studies.c.state_reason)
+            select(
+                hpo_studies.c.state,
+                hpo_studies.c.state_reason,
+                hpo_studies.c.trials_target,
+                hpo_studies.c.limits,
+                hpo_studies.c.priority,
+                study_directions.c.direction,
+            )
             .select_from(studies.outerjoin(hpo_studies))
+            .join(study_directions, study_directions.c.study_id == studies.c.study_id)
             .where(studies.c.study_id == study_id)
         ).first()
         if row is None:
-            return "stopped", "the study was deleted", Counts(0, 0, 0, 0, 0, 0)
-        return row.state or "running", row.state_reason, counts_of(connection, study_id)
+            return Progress("stopped", "the study was deleted", Counts(0, 0, 0, 0, 0, 0))
+        counts = counts_of(connection, study_id, target=row.trials_target or 0)
+        limits = json.loads(row.limits or "{}")
+        spent = limit = None
+        if any(item is not None for item in limits.values()):
+            maximize = str(row.direction) == "MAXIMIZE"
+            spent = spent_of(connection, study_id, maximize=maximize)
+            limit = reached(limits, spent, maximize=maximize)
+    priority = 1.0 if row.priority is None else row.priority
+    return Progress(row.state or "running", row.state_reason, counts, priority, limits, spent, limit)
 
 
-def counts_of(connection: Connection, study_id: int) -> Counts:
-    """The trials by state, within a transaction of the caller."""
+def counts_of(connection: Connection, study_id: int, *, target: int | None = None) -> Counts:
+    """The trials by state, within a transaction of the caller, who may know the target already."""
     rows = connection.execute(
         select(trials.c.state, func.count()).where(trials.c.study_id == study_id).group_by(trials.c.state)
     )
     by_state: dict[str, int] = {state: number for state, number in rows}
-    target = connection.scalar(select(hpo_studies.c.trials_target).where(hpo_studies.c.study_id == study_id))
+    if target is None:
+        target = connection.scalar(select(hpo_studies.c.trials_target).where(hpo_studies.c.study_id == study_id))
     states = ("WAITING", "RUNNING", "COMPLETE", "PRUNED", "FAIL")
     return Counts(target or 0, *(by_state.get(state, 0) for state in states))
 

@@ -16,7 +16,8 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from hpo.errors import StoreError
 from hpo.store.url import StoreUrl, child_environment
@@ -26,6 +27,7 @@ __all__ = [
     "child_environment",
     "connect_arguments",
     "connect_sqlite",
+    "is_outage",
     "open_engine",
     "read",
     "store_errors",
@@ -112,6 +114,19 @@ def store_errors(url: StoreUrl) -> Iterator[None]:
     if failure is not None:
         # outside of the handler, so that a withheld cause is not attached as the context either
         raise failure from cause
+
+
+def is_outage(error: SQLAlchemyError) -> bool:
+    """Whether the store may be back later: no connection, a full disk, a file that may only be read, a busy database.
+
+    The alternative is a statement that will never be accepted.
+    """
+    if isinstance(error, OperationalError | InterfaceError | PoolTimeoutError):
+        return "no such table" not in str(error) and "no such column" not in str(error)
+    if not isinstance(error, DBAPIError):
+        return False
+    # psycopg's names: a server that is a standby for a moment, one that is shutting down
+    return error.connection_invalidated or type(error.orig).__name__ in ("ReadOnlySqlTransaction", "AdminShutdown")
 
 
 def connect_sqlite(

@@ -1,0 +1,94 @@
+"""Limits: what a study may spend, what it has spent, and which limit it has reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, and_, case, func, or_, select
+
+from hpo.store.clock import db_now
+from hpo.store.tables import hpo_attempts, hpo_studies, trial_values, trials
+
+SECONDS_OF_HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a study has spent.
+
+    Attributes:
+        hours: since its first claim.
+        gpu_hours: of all devices in all attempts, those included that run now.
+        best: value of the best complete trial.
+        since_best: trials that have ended since the best one did.
+    """
+
+    hours: float
+    gpu_hours: float
+    best: float | None
+    since_best: int
+
+
+def spent_of(connection: Connection, study_id: int, *, maximize: bool) -> Spent:
+    """What the study has spent, within a transaction of the caller."""
+    started = connection.scalar(
+        select(db_now() - hpo_studies.c.started).where(hpo_studies.c.study_id == study_id)
+    )
+    seconds = connection.scalar(
+        select(
+            func.sum(
+                hpo_attempts.c.devices
+                * case(
+                    (hpo_attempts.c.ended.is_(None), db_now() - hpo_attempts.c.started),
+                    else_=func.coalesce(hpo_attempts.c.seconds, hpo_attempts.c.ended - hpo_attempts.c.started),
+                )
+            )
+        )
+        .join(trials, trials.c.trial_id == hpo_attempts.c.trial_id)
+        .where(trials.c.study_id == study_id)
+    )
+    order = trial_values.c.value.desc() if maximize else trial_values.c.value.asc()
+    best = connection.execute(
+        select(trial_values.c.value, trials.c.datetime_complete, trials.c.number)
+        .join(trials, trials.c.trial_id == trial_values.c.trial_id)
+        .where(trials.c.study_id == study_id, trials.c.state == "COMPLETE", trial_values.c.value_type == "FINITE")
+        .order_by(order, trials.c.number)
+        .limit(1)
+    ).first()
+    since = 0
+    if best is not None:
+        is_later = or_(
+            trials.c.datetime_complete > best.datetime_complete,
+            and_(trials.c.datetime_complete == best.datetime_complete, trials.c.number > best.number),
+        )
+        counted = select(func.count()).where(
+            trials.c.study_id == study_id, trials.c.state.in_(("COMPLETE", "PRUNED", "FAIL")), is_later
+        )
+        since = connection.scalar(counted) or 0
+    return Spent(
+        (started or 0.0) / SECONDS_OF_HOUR,
+        (seconds or 0.0) / SECONDS_OF_HOUR,
+        None if best is None else best.value,
+        since,
+    )
+
+
+def reached(limits: Mapping[str, float | None], spent: Spent, *, maximize: bool) -> str | None:
+    """The limit that ends the study, in words; None while there is none."""
+    hours, gpu_hours = limits.get("hours"), limits.get("gpu_hours")
+    target, patience = limits.get("target"), limits.get("patience")
+    if target is not None and spent.best is not None and is_reached(target, spent.best, maximize=maximize):
+        return f"the target {target:g} is reached: {spent.best:.6g}"
+    if hours is not None and spent.hours >= hours:
+        return f"its {hours:g} hours are spent"
+    if gpu_hours is not None and spent.gpu_hours >= gpu_hours:
+        return f"its {gpu_hours:g} device-hours are spent"
+    if patience is not None and spent.since_best >= patience:
+        return f"{spent.since_best} trials ended without a better one"
+    return None
+
+
+def is_reached(target: float, value: float, *, maximize: bool) -> bool:
+    """Whether a value is as good as the target, or better."""
+    return value >= target if maximize else value <= target

@@ -1,0 +1,214 @@
+"""What a worker writes of a trial that it holds: each function is part of a transaction of the caller.
+
+Each returns whether the lease is still ours. When it is not, another worker has the trial, and nothing was written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, and_, exists, insert, literal, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from hpo.queue import Claim, attempts_of_kind, seconds_of_attempts, utc
+from hpo.store.clock import db_now
+from hpo.store.tables import (
+    hpo_attempts,
+    hpo_epochs,
+    hpo_trials,
+    trial_intermediate_values,
+    trial_params,
+    trial_system_attributes,
+    trial_user_attributes,
+    trial_values,
+    trials,
+)
+
+# A traceback is at its end what matters, and an error as large as a model would slow down every look at the study.
+MAX_ERROR_CHARACTERS = 20_000
+
+
+def begin(
+    connection: Connection,
+    claim: Claim,
+    *,
+    params: Mapping[str, tuple[float, str]],
+    config: Mapping[str, Any],
+    seed: int | None = None,
+) -> bool:
+    """Write down what the trial will train, before it does.
+
+    Args:
+        params: by name, the value and the distribution as Optuna stores them.
+        config: the whole configuration, pinned and inactive parameters too; at least `params`, by name.
+    """
+    if params:
+        rows = [
+            {"trial_id": claim.trial_id, "param_name": name, "param_value": value, "distribution_json": distribution}
+            for name, (value, distribution) in params.items()
+        ]
+        connection.execute(insert(trial_params), rows)
+    put(connection, hpo_trials, {"trial_id": claim.trial_id}, {"config": json.dumps(config), "seed": seed})
+    return True
+
+
+def describe(connection: Connection, claim: Claim, *, config: Mapping[str, Any], from_epoch: int) -> bool:
+    """Complete the configuration by what the trial process found when it built the model.
+
+    Args:
+        from_epoch: whose checkpoint the attempt goes on from; 0 from scratch.
+    """
+    changed = connection.execute(
+        update(hpo_attempts).where(_held(claim)).values(from_epoch=from_epoch)
+    )
+    if changed.rowcount == 0:
+        return False
+    connection.execute(
+        update(hpo_trials).where(hpo_trials.c.trial_id == claim.trial_id).values(config=json.dumps(config))
+    )
+    return True
+
+
+def report(
+    connection: Connection,
+    claim: Claim,
+    *,
+    epoch: int,
+    value: float,
+    metrics: Mapping[str, float],
+    seconds: float,
+    system_attributes: Mapping[str, Any],
+) -> bool:
+    """An epoch's metrics.
+
+    Args:
+        epoch: 1 for the first.
+        value: the objective after it, finite.
+        seconds: since the attempt began to train.
+        system_attributes: what the pruner wrote down with its decision.
+    """
+    row = {"attempt": claim.attempt, "metrics": json.dumps(dict(metrics)), "seconds": seconds}
+    # In one statement with the question whether the lease is ours: a round trip less.
+    chosen = select(
+        literal(claim.trial_id), literal(epoch), *(literal(value) for value in row.values())
+    ).where(exists().where(_held(claim)))
+    if put(connection, hpo_epochs, {"trial_id": claim.trial_id, "epoch": epoch}, row, chosen=chosen) == 0:
+        return False
+    put(
+        connection,
+        trial_intermediate_values,
+        {"trial_id": claim.trial_id, "step": epoch},
+        {"intermediate_value": value, "intermediate_value_type": "FINITE"},
+    )
+    for key, attribute in system_attributes.items():
+        where = {"trial_id": claim.trial_id, "key": key}
+        put(connection, trial_system_attributes, where, {"value_json": json.dumps(attribute)})
+    return True
+
+
+def finish(
+    connection: Connection,
+    claim: Claim,
+    *,
+    state: str,
+    value: float | None,
+    seconds: float,
+    kind: str = "done",
+    cause: str | None = None,
+    error: str | None = None,
+    best_epoch: int | None = None,
+    checkpoint: str | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> bool:
+    """End the trial.
+
+    Args:
+        state: Optuna's COMPLETE, PRUNED or FAIL.
+        value: the objective, finite; none for a failed trial.
+        seconds: that this attempt took.
+        attributes: shown in optuna-dashboard beside the trial.
+    """
+    error = shortened(error)
+    if not end_attempt(connection, claim, kind=kind, cause=cause or state.lower(), error=error, seconds=seconds):
+        return False
+    if value is not None:
+        row = {"trial_id": claim.trial_id, "objective": 0, "value": value, "value_type": "FINITE"}
+        connection.execute(insert(trial_values), row)
+    put(
+        connection,
+        hpo_trials,
+        {"trial_id": claim.trial_id},
+        {
+            "best_epoch": best_epoch,
+            "checkpoint": checkpoint,
+            "cause": cause,
+            "error": error,
+            "wish": None,
+            "seconds": seconds_of_attempts(claim.trial_id),
+        },
+    )
+    if attributes:
+        rows = [
+            {"trial_id": claim.trial_id, "key": key, "value_json": json.dumps(item)} for key, item in attributes.items()
+        ]
+        connection.execute(insert(trial_user_attributes), rows)
+    connection.execute(
+        update(trials).where(trials.c.trial_id == claim.trial_id).values(state=state, datetime_complete=utc())
+    )
+    return True
+
+
+def end_attempt(
+    connection: Connection, claim: Claim, *, kind: str, cause: str, error: str | None = None, seconds: float
+) -> bool:
+    """End the attempt, not the trial: the next claim goes on with it."""
+    result = connection.execute(
+        update(hpo_attempts)
+        .where(_held(claim))
+        .values(
+            ended=db_now(), lease_until=db_now(), kind=kind, cause=cause, error=shortened(error), seconds=seconds
+        )
+    )
+    return result.rowcount == 1
+
+
+def may_retry(connection: Connection, claim: Claim, *, kind: str, retries: int) -> bool:
+    """Whether the trial has not yet had so many attempts that ended in this way that one more is too many."""
+    return retries > 0 and attempts_of_kind(connection, claim.trial_id, kind) < retries
+
+
+def drop_checkpoints(connection: Connection, trial_ids: Sequence[int]) -> bool:
+    """Forget the checkpoints of these trials, which are no longer among the best."""
+    connection.execute(update(hpo_trials).where(hpo_trials.c.trial_id.in_(trial_ids)).values(checkpoint=None))
+    return True
+
+
+def shortened(error: str | None) -> str | None:
+    """The end of a long error."""
+    if error is None or len(error) <= MAX_ERROR_CHARACTERS:
+        return error
+    return f"[{len(error) - MAX_ERROR_CHARACTERS} characters left out]\n{error[-MAX_ERROR_CHARACTERS:]}"
+
+
+def put(
+    connection: Connection, table: Any, key: Mapping[str, Any], values: Mapping[str, Any], *, chosen: Any = None
+) -> int:
+    """Insert a row, or update the one that is there; how many rows were written.
+
+    Args:
+        chosen: a select of the columns of `key` and `values`, which may give no row: then nothing is written.
+    """
+    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = make(table)
+    if chosen is None:
+        statement = statement.values(**key, **values)
+    else:
+        statement = statement.from_select([*key, *values], chosen)
+    changes = {name: statement.excluded[name] for name in values}
+    return int(connection.execute(statement.on_conflict_do_update(index_elements=[*key], set_=changes)).rowcount)
+
+
+def _held(claim: Claim) -> Any:
+    return and_(hpo_attempts.c.attempt_id == claim.attempt_id, hpo_attempts.c.ended.is_(None))
