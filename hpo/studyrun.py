@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import shutil
 import time
@@ -18,6 +19,7 @@ from hpo.algorithms import derive_seed, make_pruner, sampler_factory
 from hpo.channel import Message
 from hpo.definition import OWNERS
 from hpo.devices import Slot
+from hpo.errors import SpecError
 from hpo.grid import grid_points
 from hpo.history import History
 from hpo.processes import ForkServer
@@ -25,6 +27,7 @@ from hpo.runningtrial import RunningTrial, trial_jobs
 from hpo.stalling import has_stalled
 from hpo.store import Store
 from hpo.studies import StoredStudy, set_state
+from hpo.weights import find_weights
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +53,7 @@ class StudyRun:
         self.best: tuple[int, float] | None = None  # (number, value)
         self.stop_reason: str | None = None
         self._state = study.state
+        self._obstacle: str | None = None  # why this worker cannot train the study's trials
         self._is_exhausted = False  # the last claim found nothing; asked again at the next look into the store
         self._server = server
         self._store = store
@@ -72,14 +76,14 @@ class StudyRun:
         """Look into the store: what is wished of the study, and how far all workers together are."""
         self._is_exhausted = False
         self._state, reason, self.counts = tally.progress(self._store, self.study.study_id)
-        self.stop_reason = reason if self._state == "stopped" else None
+        self.stop_reason = reason if self._state == "stopped" else self._obstacle
         self.best = tally.best(self._store, self.study.study_id, maximize=self._maximize)
         self._history.sync()  # a pruner compares with what the other workers' trials reached since the last claim
 
     @property
     def is_over(self) -> bool:
-        """All that was asked for has ended, or no more is wished."""
-        return self.counts.ended >= self.counts.target or self._state != "running"
+        """All that was asked for has ended, or no more is wished, or possible on this machine."""
+        return self.counts.ended >= self.counts.target or self._state != "running" or self._obstacle is not None
 
     @property
     def may_claim(self) -> bool:
@@ -88,6 +92,12 @@ class StudyRun:
     def start_next(self, slot: Slot) -> RunningTrial | None:
         """Claim a trial, sample its parameters, and start its processes; None when there is nothing to claim."""
         claimed_at = time.monotonic()
+        try:
+            weights = find_weights(self._store, self.definition)
+        except SpecError as error:
+            log.warning("study %s cannot go on here: %s", self.study.name, error)
+            self._obstacle = self.stop_reason = str(error)
+            return None
         claim = queue.claim(
             self._store, self.study.study_id, worker_id=self._worker_id, slot=slot.number, device=slot.device
         )
@@ -107,6 +117,8 @@ class StudyRun:
             "epochs": self.definition.epochs(params),
             "seed": derive_seed(spec.seed, claim.number, "trial"),
         }
+        if weights:
+            config["weights"] = weights
         if claim.params is None:
             queue.begin(self._store, claim, params=self._history.params_to_store(claim.number), config=config)
         trial = RunningTrial(
@@ -171,9 +183,14 @@ class StudyRun:
     def on_started(self, trial: RunningTrial, message: Message) -> None:
         """The model is built: note what it was built with, also what was left to its defaults."""
         trial.parameters = message["parameters"]
+        weights = trial.config.get("weights", {})
         for owner in OWNERS:
-            trial.config[owner] = {"class": trial.config[owner]["class"], **message[owner]}
+            said = trial.config[owner]
+            # What the study says of other trials' weights stands; which files these were stands beside it.
+            words = {name: value for name, value in said.items() if isinstance(value, str) and value in weights}
+            trial.config[owner] = {"class": said["class"], **message[owner], **words}
         queue.describe(self._store, trial.claim, config=trial.config)
+        _write_beside_checkpoint(trial)
 
     def end(self, trial: RunningTrial) -> None:
         """Write the trial's end into the store; stop the study when it was one failure too many."""
@@ -275,3 +292,11 @@ class StudyRun:
                 "trial %d complete: %s %.4g at epoch %s, %.1f s",
                 trial.number, metric, trial.best_value, trial.best_epoch, trial.seconds,
             )  # fmt: skip
+
+
+def _write_beside_checkpoint(trial: RunningTrial) -> None:
+    """The configuration as `config.json`: from it and a checkpoint, a model can be rebuilt without the store."""
+    path = trial.directory / "config.json"
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(trial.config, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
