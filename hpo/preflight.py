@@ -19,6 +19,7 @@ from hpo.processes import ForkServer, study_job
 from hpo.runningtrial import trial_jobs
 from hpo.spec import StudySpec
 from hpo.studyfile import Source
+from hpo.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,19 @@ def slots_for(spec: StudySpec, source: Source, *, wanted: int | None = None) -> 
         raise (source.place("resources", error) if wanted is None else error) from None
 
 
-def try_one_batch(definition: Definition, source: Source, *, server: ForkServer, project: Path, slot: Slot) -> Probe:
+def try_one_batch(
+    definition: Definition,
+    source: Source,
+    *,
+    server: ForkServer,
+    project: Path,
+    slot: Slot,
+    weights: Weights | None = None,
+) -> Probe:
     """Train and validate the default configuration on one batch.
+
+    Args:
+        weights: the checkpoints that `find_weights` found for the study.
 
     Raises:
         SpecError: it fails, or the objective's metric is not among what the model logs.
@@ -98,6 +110,7 @@ def try_one_batch(definition: Definition, source: Source, *, server: ForkServer,
         "data": {"class": spec.data.label, **definition.arguments("data", params)},
         "epochs": 1,
         "seed": derive_seed(spec.seed, 0, "trial"),
+        "weights": weights or {},
     }
     one_rank = dataclasses.replace(slot, ranks=1, devices=slot.devices[:1])
     [job] = trial_jobs(definition, config, trial=0, slot=one_rank, project=project, directory=None, batches=1)

@@ -97,6 +97,13 @@ class Study:
         with self._store.read() as connection:
             return sorted(read_records(connection, self._study_id, None).values(), key=lambda record: record.number)
 
+    def trial(self, number: int) -> TrialRecord | None:
+        """One trial by its number; None when there is none of that number."""
+        with self._store.read() as connection:
+            wanted = (trials.c.study_id == self._study_id) & (trials.c.number == number)
+            chosen = connection.scalars(select(trials.c.trial_id).where(wanted)).all()
+            return next(iter(read_records(connection, self._study_id, chosen).values()), None)
+
     def frame(self) -> pd.DataFrame:
         """A row a trial: number, state, value, `params_*`, epochs, seconds, attempts, cause, device, worker."""
         import pandas as pd

@@ -13,6 +13,7 @@ from hpo.definition import OWNERS, Definition
 from hpo.devices import Slot
 from hpo.processes import ForkedProcess
 from hpo.queue import Claim
+from hpo.weights import with_checkpoints
 
 # A rank that dies without a word makes the others fail; their words may arrive before the news of its death.
 SECONDS_FOR_SILENT_DEATHS = 0.5
@@ -126,6 +127,7 @@ def trial_jobs(
     """What each rank of a trial is to do.
 
     Args:
+        config: with `weights` where arguments name the checkpoints of other trials.
         directory: for its log and checkpoints; None keeps nothing.
         attempt: from the second on, it goes on from the last checkpoint that can be read.
         batches: train and validate on so many only, to try the configuration out.
@@ -153,5 +155,6 @@ def trial_jobs(
     }
     for owner in OWNERS:
         arguments = {name: value for name, value in config[owner].items() if name != "class"}
+        arguments = with_checkpoints(arguments, config.get("weights", {}))
         job[owner] = {"class": config[owner]["class"], "arguments": arguments}
     return [{**job, "rank": rank} for rank in range(slot.ranks)]

@@ -29,6 +29,7 @@ LAYERS = (
     ("store",),
     ("settings", "tally", "queue", "studies", "history", "stalling"),
     ("records", "results", "processes"),
+    ("weights",),
     ("runningtrial", "studyrun", "preflight", "worker"),
     ("dashboard", "cli"),
     ("__init__", "__main__"),

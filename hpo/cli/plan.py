@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.options import JsonOption, ProjectOption, SetOption, StudyFile, print_json, start_server
+from hpo.cli.options import (
+    JsonOption,
+    ProjectOption,
+    SetOption,
+    StoreOption,
+    StudyFile,
+    open_to_look,
+    print_json,
+    start_server,
+)
 from hpo.errors import SpecError
 
 
@@ -29,20 +38,29 @@ def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folde
 
 
 def check(
-    file: StudyFile, changes: SetOption = None, project: ProjectOption = None, as_json: JsonOption = False
+    file: StudyFile,
+    changes: SetOption = None,
+    store: StoreOption = None,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Validate a study file, try one batch, and say what the study will cost."""
     from hpo.preflight import define, slots_for, try_one_batch
     from hpo.settings import project_folder
     from hpo.studyfile import read_study
+    from hpo.weights import find_weights, names_weights
 
     folder = project_folder(project)
     spec, source = read_study(file, changes=changes or [])
     slots = slots_for(spec, source)
-    server = start_server()
+    server = start_server(store, project)
     try:
         definition, study_server = define(spec, source, server=server, project=folder)
-        probe = try_one_batch(definition, source, server=study_server, project=folder, slot=slots[0])
+        weights = {}
+        if names_weights(definition):  # any other study can be checked without a store
+            with open_to_look(store, project) as opened:
+                weights = find_weights(opened, definition, source)
+        probe = try_one_batch(definition, source, server=study_server, project=folder, slot=slots[0], weights=weights)
     finally:
         server.stop()
     most_epochs = spec.budget.trials * spec.max_epochs

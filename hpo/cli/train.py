@@ -53,13 +53,15 @@ def run(
         from hpo.preflight import define, slots_for, try_one_batch
         from hpo.store import Store
         from hpo.studies import create_or_continue, exists
+        from hpo.weights import find_weights
         from hpo.worker import Worker
 
         machine = slots_for(spec, source, wanted=slots)
         with Store.create(url) as opened:
             definition, study_server = define(spec, source, server=server, project=folder)
+            weights = find_weights(opened, definition, source)
             if not exists(opened, spec.study):
-                try_one_batch(definition, source, server=study_server, project=folder, slot=machine[0])
+                try_one_batch(definition, source, server=study_server, project=folder, slot=machine[0], weights=weights)
             study, said = create_or_continue(opened, definition)
             screen.say(f"{said}; {len(machine)} slots; store {url}")
             worker = Worker(
@@ -92,6 +94,7 @@ def submit(
     from hpo.settings import project_folder
     from hpo.store import Store
     from hpo.studies import create_or_continue, exists
+    from hpo.weights import find_weights
 
     server = start_server(store, project)
     try:
@@ -99,10 +102,11 @@ def submit(
         spec, source = _read(file, trials, name, changes)
         with Store.create(url) as opened:
             definition, study_server = define(spec, source, server=server, project=folder)
+            weights = find_weights(opened, definition, source)
             if not exists(opened, spec.study):
                 # On the CPU: whoever submits need not have the workers' GPUs.
                 slot = Slot(0, (), 1, 1)
-                try_one_batch(definition, source, server=study_server, project=folder, slot=slot)
+                try_one_batch(definition, source, server=study_server, project=folder, slot=slot, weights=weights)
             _, said = create_or_continue(opened, definition)
     finally:
         server.stop()

@@ -81,7 +81,7 @@ def _train(job: Message, link: Link) -> None:
         link.tell(
             {
                 "kind": "started",
-                "model": _plain(_complete(model_class, model_arguments)),
+                "model": _plain(_complete(model_class, model_arguments) | _filled_in(model, model_arguments)),
                 "data": _plain(_complete(type(data), job["data"]["arguments"])),
                 "parameters": sum(p.numel() for p in model.parameters()),
             }
@@ -125,6 +125,12 @@ def _build(cls: type[Any], arguments: Message) -> Any:
 def _complete(cls: type[Any], arguments: Message) -> dict[str, Any]:
     """All arguments of the call, those left to their defaults included."""
     return {a.name: a.default for a in arguments_of(cls) if a.has_default} | arguments
+
+
+def _filled_in(model: pl.LightningModule, arguments: Message) -> dict[str, Any]:
+    """What the model itself put in the place of its defaults, as its hyperparameters tell."""
+    names = {argument.name for argument in arguments_of(type(model)) if argument.has_default} - arguments.keys()
+    return {name: value for name, value in model.hparams.items() if name in names and _is_plain(value)}
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

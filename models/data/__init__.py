@@ -1,7 +1,30 @@
-"""Data modules: what the models learn from, split once, scaled by what the training part says, sliced into batches."""
+"""Data modules: what the models learn from, split once, scaled by what the training part says, sliced into batches.
+
+Each is imported when it is first asked for, so that Digits does not wait for what Table needs.
+"""
 
 from __future__ import annotations
 
-from models.data.digits import Digits
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Digits"]
+if TYPE_CHECKING:
+    from models.data.digits import Digits as Digits
+
+MODULES = {
+    "Digits": "models.data.digits",
+    "Images": "models.data.images",
+    "Sequences": "models.data.sequences",
+    "Series": "models.data.series",
+    "Table": "models.data.table",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in MODULES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(importlib.import_module(MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *MODULES])

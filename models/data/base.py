@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 from models.data.batches import Batch, Batches, Inputs, to_device
+from models.data.splits import Rows
 
 Task = Literal["binary", "multiclass", "regression"]
 PartName = Literal["train", "validation", "test"]
@@ -23,6 +24,24 @@ PARTS_OF_STAGE: dict[str | None, tuple[PartName, ...]] = {
 }
 # Large, because no gradients are kept, and fixed, so that trials differ in what they learned only.
 EVALUATION_BATCH = 512
+
+
+class Samples(NamedTuple):
+    """Everything as it was read: nothing fitted, nothing left out, all parts together, always in the same order.
+
+    Row numbers, such as those of a split, count along the first dimension of all of it. The contract test replaces
+    the inputs of some rows, and the targets where they are floating-point numbers, by garbage, and looks at what else
+    changes.
+
+    Attributes:
+        inputs: an array, a data frame, a list with an entry a row, or a tuple or a dict of these.
+        targets: the same; None where they are among the inputs.
+        keys: what the split depends on besides class numbers, such as groups or times.
+    """
+
+    inputs: Any
+    targets: Any = None
+    keys: Any = None
 
 
 class Part(NamedTuple):
@@ -39,8 +58,9 @@ class Part(NamedTuple):
 class DataModule(LightningDataModule):
     """Samples in memory, split once.
 
-    A data module writes `prepare`, which finds and fits everything that does not need the test part, and `part`,
-    which gives one part's samples. The test part is asked for by a test only.
+    A data module writes three methods: `read`, which gives all samples as they are; `prepare`, which calls it once,
+    splits them (`self.rows`) and fits whatever is fitted on the training rows; and `part`, which gives one part's
+    samples. The test part is asked for by a test only.
 
     After `setup("fit")` it tells a model, by these attributes:
         task: binary, multiclass or regression (of one or several values).
@@ -62,6 +82,7 @@ class DataModule(LightningDataModule):
     class_names: tuple[str, ...] = ()
     target_mean: tuple[float, ...] = ()
     target_scale: tuple[float, ...] = ()
+    rows: Rows
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,6 +92,10 @@ class DataModule(LightningDataModule):
     @property
     def in_features(self) -> int:
         return math.prod(self.input_shape)
+
+    def read(self) -> Samples:
+        """All samples as they are."""
+        raise NotImplementedError
 
     def prepare(self) -> None:
         """Read, split and fit; called once, before the first part is asked for."""

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from hpo.space import Choice, Int
-from models.data.base import DataModule, Part, PartName
+from models.data.base import DataModule, Part, PartName, Samples
 from models.data.splits import check_fractions, stratified_split
 
 Scaling = Annotated[Literal["none", "unit", "standard"], Choice()]
@@ -54,20 +54,22 @@ class Digits(DataModule):
         self.class_names = tuple(only)
         self.outputs = len(only)
 
+    def read(self) -> Samples:
+        pixels, labels = load_digits()
+        wanted = np.array([int(digit) for digit in self.hparams["only"]])
+        chosen = np.isin(labels, wanted)
+        return Samples(pixels[chosen], np.argsort(wanted)[np.searchsorted(np.sort(wanted), labels[chosen])])
+
     def prepare(self) -> None:
         given = self.hparams
-        pixels, labels = load_digits()
-        wanted = np.array([int(digit) for digit in given["only"]])
-        chosen = np.isin(labels, wanted)
-        self._pixels = pixels[chosen]
-        self._labels = np.argsort(wanted)[np.searchsorted(np.sort(wanted), labels[chosen])]
+        self._pixels, self._labels, _ = self.read()
         fractions = given["validation_fraction"], given["test_fraction"]
-        self._rows = stratified_split(self._labels, *fractions, seed=given["split_seed"])
-        self._shift, self._scale = fit_scaling(self._pixels[self._rows.train], given["scaling"])
-        self.class_counts = tuple(np.bincount(self._labels[self._rows.train], minlength=len(wanted)).tolist())
+        self.rows = stratified_split(self._labels, *fractions, seed=given["split_seed"])
+        self._shift, self._scale = fit_scaling(self._pixels[self.rows.train], given["scaling"])
+        self.class_counts = tuple(np.bincount(self._labels[self.rows.train], minlength=self.outputs).tolist())
 
     def part(self, name: PartName) -> Part:
-        rows = getattr(self._rows, name)
+        rows = getattr(self.rows, name)
         features = ((self._pixels[rows] - self._shift) / self._scale).reshape(-1, *self.input_shape)
         return Part(torch.from_numpy(features), torch.from_numpy(self._labels[rows]))
 

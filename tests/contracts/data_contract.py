@@ -1,31 +1,62 @@
-"""What every data module must do, so that its trials can be compared, repeated and spread over ranks.
+"""What every data module must do, so that its trials can be compared and repeated, and its test part stays unseen.
 
-A class in the list of test_data.py runs all of it, with its defaults for whatever is not searched. It offers
-`classes` and `input_shape` after setup, and its batches are features (batch, *input_shape) and class numbers.
+An entry in the list of test_data.py runs all of it: a class, or whatever makes a data module when it is called, such
+as `partial(Table, source="wine")`. Whatever is not searched and not given has its default. The samples that are read
+should be few, and no two of them alike.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
+import pytest
 import torch
-from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 from hpo.space import SearchSpace
+from models.data.base import DataModule
+from models.data.batches import Batch, Batches
 
+from .garbage import with_garbage
 from .ranks import on_ranks
 
 # Threads of processes that share cores wait for each other, and small models gain nothing from them.
 torch.set_num_threads(1)
 
-Batch = tuple[Tensor, Tensor]
-Samples = Counter[tuple[bytes, int]]  # the features' bytes and the class, with how often they occur
+DataFactory = Callable[..., Any]
+Sample = tuple[bytes, ...]  # the bytes of each input and of the target
+TOLD = (
+    "task",
+    "outputs",
+    "input_shape",
+    "in_features",
+    "cardinalities",
+    "class_counts",
+    "class_names",
+    "target_mean",
+    "target_scale",
+)
+NO_CLASS = -100  # a target that is none, such as that of padding
+
+
+def class_of(data_factory: DataFactory) -> type[Any]:
+    found = data_factory.func if isinstance(data_factory, partial) else data_factory
+    assert isinstance(found, type)
+    return found
+
+
+def points_of(data_factory: DataFactory, count: int) -> list[dict[str, Any]]:
+    """The defaults and random points of what the factory leaves to be searched."""
+    space = SearchSpace.of(class_of(data_factory), owner="data")
+    given = data_factory.keywords if isinstance(data_factory, partial) else {}
+    points = [space.defaults(), *random_points(space, count)]
+    return [{name: value for name, value in point.items() if name not in given} for point in points]
 
 
 def random_points(space: SearchSpace, count: int) -> list[dict[str, Any]]:
@@ -34,96 +65,159 @@ def random_points(space: SearchSpace, count: int) -> list[dict[str, Any]]:
     return [space.suggest(study.ask()) for _ in range(count)]
 
 
-def ready(data_class: type[LightningDataModule], **arguments: Any) -> Any:
+def ready(data_factory: DataFactory, **arguments: Any) -> Any:
     """A data module that is set up for training, validation and the test."""
-    data = data_class(**arguments)
-    data.prepare_data()
-    for stage in ("fit", "validate", "test"):
-        data.setup(stage)
-    return data
+    return _set_up(data_factory(**arguments), "fit", "validate", "test")
 
 
-def samples_of(batches: Iterable[Batch]) -> Samples:
+def as_read(batches: Batches) -> Batches:
+    """The same batches as they are before augmentation."""
+    return Batches(batches.inputs, batches.targets, batches.batch_size, training=batches.training)
+
+
+def several(inputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (inputs,) if isinstance(inputs, Tensor) else inputs
+
+
+def samples_of(batches: Iterable[Batch]) -> Counter[Sample]:
+    """Every sample, with how often it occurs."""
     return Counter(
-        (row.numpy().tobytes(), int(target))
-        for features, targets in batches
-        for row, target in zip(features, targets, strict=True)
+        tuple(row.numpy().tobytes() for row in rows)
+        for inputs, targets in batches
+        for rows in zip(*several(inputs), targets, strict=True)
     )
 
 
-def targets_of(batches: Iterable[Batch]) -> list[int]:
-    return torch.cat([targets for _, targets in batches]).tolist()
+def targets_of(batches: Iterable[Batch]) -> Tensor:
+    return torch.cat([targets for _, targets in batches])
+
+
+def told_targets(data: DataModule, batches: Batches) -> Tensor:
+    """Targets in the order of the batches, of a regression in the data's own unit."""
+    targets = targets_of(batches)
+    if data.task != "regression":
+        return targets
+    return targets * torch.tensor(data.target_scale) + torch.tensor(data.target_mean)
+
+
+def told(data: DataModule) -> dict[str, Any]:
+    return {name: getattr(data, name) for name in TOLD}
 
 
 class DataContract:
-    """Tests over the parameter `data_class`."""
+    """Tests over the parameter `data_factory`."""
 
-    def test_every_point_of_the_space_gives_batches_of_the_promised_shape(
-        self, data_class: type[LightningDataModule]
-    ) -> None:
-        space = SearchSpace.of(data_class, owner="data")
-        for point in [space.defaults(), *random_points(space, 20)]:
-            data = ready(data_class, **point)
+    def test_every_point_of_the_space_gives_batches_of_the_promised_shape(self, data_factory: DataFactory) -> None:
+        for point in points_of(data_factory, 20):
+            data = ready(data_factory, **point)
             for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
                 batches = list(loader)
                 assert len(batches) == len(loader) > 0
-                for features, targets in batches:
-                    assert features.shape == (len(targets), *data.input_shape)
-                    assert features.dtype == torch.float32
-                    assert features.isfinite().all()
-                    assert targets.dtype == torch.int64
-                    assert 0 <= targets.min() <= targets.max() < data.classes
+                for inputs, targets in batches:
+                    first = several(inputs)[0]
+                    assert first.shape == (len(targets), *data.input_shape), point
+                    assert first.dtype == torch.float32
+                    assert first.isfinite().all(), point
+                    if data.task == "regression":
+                        _check_values(targets, data)
+                    else:
+                        _check_classes(targets, data)
+                    if data.cardinalities:
+                        _check_categories(several(inputs)[1], data.cardinalities)
 
-    def test_no_sample_is_in_two_parts(self, data_class: type[LightningDataModule]) -> None:
-        data = ready(data_class)
-        train = samples_of(data.train_dataloader())
-        validation = samples_of(data.val_dataloader())
-        test = samples_of(data.test_dataloader())
+    def test_what_it_tells_of_classes_and_values_is_that_of_the_training_part(self, data_factory: DataFactory) -> None:
+        for point in points_of(data_factory, 5):
+            data = ready(data_factory, **point)
+            targets = data.train_dataloader().targets
+            if data.task == "regression":
+                assert data.class_counts == data.class_names == ()
+                assert len(data.target_mean) == len(data.target_scale) == data.outputs
+                assert targets.nanmean() == pytest.approx(0, abs=1e-3)
+            else:
+                classes = 2 if data.task == "binary" else data.outputs
+                assert len(data.class_names) == len(set(data.class_names)) == classes
+                known = targets[targets != NO_CLASS]
+                assert data.class_counts == tuple(torch.bincount(known, minlength=classes).tolist())
+                assert data.target_mean == data.target_scale == ()
+
+    def test_no_sample_is_in_two_parts(self, data_factory: DataFactory) -> None:
+        data = ready(data_factory)
+        rows = np.concatenate(data.rows)
+        train, validation, test = (
+            samples_of(as_read(loader))
+            for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader())
+        )
+        assert len(set(rows.tolist())) == len(rows)
+        assert all(len(part) for part in data.rows)
         assert not train & validation
         assert not (train | validation) & test
 
-    def test_every_trial_sees_the_same_split(self, data_class: type[LightningDataModule]) -> None:
+    def test_every_trial_sees_the_same_split(self, data_factory: DataFactory) -> None:
         torch.manual_seed(1)
-        first = ready(data_class)
+        first = ready(data_factory)
         torch.manual_seed(2)
-        second = ready(data_class)
-        assert samples_of(first.train_dataloader()) == samples_of(second.train_dataloader())
-        points = random_points(SearchSpace.of(data_class, owner="data"), 10)
-        for other in (second, *(ready(data_class, **point) for point in points)):
-            assert targets_of(other.val_dataloader()) == targets_of(first.val_dataloader())
-            assert targets_of(other.test_dataloader()) == targets_of(first.test_dataloader())
+        second = ready(data_factory)
+        assert samples_of(as_read(first.train_dataloader())) == samples_of(as_read(second.train_dataloader()))
+        for other in (second, *(ready(data_factory, **point) for point in points_of(data_factory, 10))):
+            for name in ("val_dataloader", "test_dataloader"):
+                mine, others = told_targets(first, getattr(first, name)()), told_targets(other, getattr(other, name)())
+                torch.testing.assert_close(mine, others, equal_nan=True)
 
-    def test_an_epoch_sees_every_sample_once(self, data_class: type[LightningDataModule]) -> None:
-        data = ready(data_class)
-        train = data.train_dataloader()
-        epochs = [samples_of(train) for _ in range(3)]
-        assert epochs[0] == epochs[1] == epochs[2]
-        assert max(epochs[0].values()) == 1
+    def test_an_epoch_sees_every_sample_once(self, data_factory: DataFactory) -> None:
+        data = ready(data_factory, batch_size=16)
+        part = data.part("train")
+        everything = samples_of([(part.inputs, part.targets)])
+        for _ in range(3):
+            epoch = samples_of(as_read(data.train_dataloader()))
+            assert epoch <= everything
+            # a last batch of one sample sits out
+            assert epoch.total() == everything.total() - (everything.total() % 16 == 1)
         assert samples_of(data.val_dataloader()) == samples_of(data.val_dataloader())
 
-    def test_the_seed_decides_the_order_and_every_epoch_has_another(
-        self, data_class: type[LightningDataModule]
-    ) -> None:
-        train = ready(data_class).train_dataloader()
+    def test_the_seed_decides_the_order_and_every_epoch_has_another(self, data_factory: DataFactory) -> None:
+        train = ready(data_factory).train_dataloader()
         torch.manual_seed(1)
-        first, second = targets_of(train), targets_of(train)
+        first, second = _bytes_of(train), _bytes_of(train)
         torch.manual_seed(1)
-        again = targets_of(train)
+        again = _bytes_of(train)
         torch.manual_seed(2)
-        other = targets_of(train)
+        other = _bytes_of(train)
         assert first == again
         assert first != second
         assert first != other
 
-    def test_two_ranks_share_every_epoch(self, data_class: type[LightningDataModule], tmp_path: Path) -> None:
-        whole = ready(data_class)
-        everything = samples_of(whole.train_dataloader())
-        first, second = on_ranks(partial(_shares, data_class), tmp_path)
+    def test_test_samples_are_never_touched_during_the_search(self, data_factory: DataFactory) -> None:
+        for point in points_of(data_factory, 5):
+            honest = _set_up(data_factory(**point), "fit")
+            other = _set_up(_with_garbage_in(data_factory, point, "test"), "fit")
+            with pytest.raises(KeyError, match="test"):
+                honest.test_dataloader()
+            assert told(other) == told(honest), point
+            for name in ("train_dataloader", "val_dataloader"):
+                assert _epoch(getattr(other, name)()) == _epoch(getattr(honest, name)()), point
+
+    def test_what_is_fitted_is_fitted_on_the_training_samples_only(self, data_factory: DataFactory) -> None:
+        for point in points_of(data_factory, 5):
+            honest = _set_up(data_factory(**point), "fit")
+            other = _set_up(_with_garbage_in(data_factory, point, "validation", "test"), "fit")
+            assert told(other) == told(honest), point
+            assert _epoch(other.train_dataloader()) == _epoch(honest.train_dataloader()), point
+
+    def test_garbage_is_seen_where_it_is(self, data_factory: DataFactory) -> None:
+        """Without this, the two tests above might say nothing."""
+        honest = ready(data_factory)
+        other = _set_up(_with_garbage_in(data_factory, {}, "test"), "test")
+        assert not samples_of(honest.test_dataloader()) & samples_of(other.test_dataloader())
+
+    def test_two_ranks_share_every_epoch(self, data_factory: DataFactory, tmp_path: Path) -> None:
+        whole = ready(data_factory)
+        everything = samples_of(as_read(whole.train_dataloader()))
+        first, second = on_ranks(partial(_shares, data_factory), tmp_path)
         for mine, others in zip(first.train, second.train, strict=True):
             assert [len(targets) for _, targets in mine] == [len(targets) for _, targets in others]
             both = samples_of([*mine, *others])
             assert both <= everything
-            assert both.total() >= everything.total() - 1
+            assert both.total() >= everything.total() - 2  # one for the ranks, one that would be a batch of its own
         assert samples_of(first.train[0]) != samples_of(first.train[1])
         assert len(first.validation) == len(second.validation)
         assert samples_of([*first.validation, *second.validation]) == samples_of(whole.val_dataloader())
@@ -137,8 +231,54 @@ class Shares:
         self.validation = validation
 
 
-def _shares(data_class: type[LightningDataModule]) -> Shares:
+def _set_up(data: Any, *stages: str) -> Any:
+    data.prepare_data()
+    for stage in stages:
+        data.setup(stage)
+    return data
+
+
+def _with_garbage_in(data_factory: DataFactory, arguments: dict[str, Any], *parts: str) -> Any:
+    """The same data module, had there been garbage in the files, in the rows of these parts."""
+    honest = _set_up(data_factory(**arguments), "fit")
+    rows = np.concatenate([getattr(honest.rows, part) for part in parts])
+    data = data_factory(**arguments)
+    read = data.read
+    data.read = lambda: with_garbage(read(), rows)
+    return data
+
+
+def _check_values(targets: Tensor, data: DataModule) -> None:
+    assert targets.dtype == torch.float32
+    assert targets.shape[-1] == data.outputs
+    assert targets.isfinite().all() or targets.ndim > 2
+
+
+def _check_classes(targets: Tensor, data: DataModule) -> None:
+    known = targets if targets.ndim == 1 else targets[targets != NO_CLASS]
+    assert targets.dtype == torch.int64
+    assert 0 <= known.min() <= known.max() < (2 if data.task == "binary" else data.outputs)
+    assert data.outputs == 1 or data.task == "multiclass"
+
+
+def _check_categories(categories: Tensor, cardinalities: tuple[int, ...]) -> None:
+    assert categories.dtype == torch.int64
+    assert categories.shape[1:] == (len(cardinalities),)
+    assert categories.min() >= 0
+    assert (categories < torch.tensor(cardinalities)).all()
+
+
+def _epoch(batches: Batches) -> list[bytes]:
+    torch.manual_seed(4)
+    return _bytes_of(batches)
+
+
+def _bytes_of(batches: Iterable[Batch]) -> list[bytes]:
+    return [tensor.numpy().tobytes() for inputs, targets in batches for tensor in (*several(inputs), targets)]
+
+
+def _shares(data_factory: DataFactory) -> Shares:
     torch.manual_seed(torch.distributed.get_rank())  # as if dropout had moved the generators apart
-    data = ready(data_class)
-    train = data.train_dataloader()
+    data = ready(data_factory)
+    train = as_read(data.train_dataloader())
     return Shares([list(train), list(train)], list(data.val_dataloader()))

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from models.data import Batches, Digits, fit_scaling, load_digits, stratified_split
+from models.data import Digits
+from models.data.batches import Batches
+from models.data.digits import fit_scaling, load_digits
+from models.data.splits import stratified_split
 
-from .data_contract import DataContract, ready
+from .data_contract import DataContract, DataFactory, ready, samples_of
 
-DATA_MODULES = [Digits]
+DATA_MODULES: dict[str, DataFactory] = {
+    "Digits": Digits,
+    "Digits of two classes": partial(Digits, only="38"),
+}
 
 
-@pytest.mark.parametrize("data_class", DATA_MODULES)
+@pytest.mark.parametrize("data_factory", DATA_MODULES.values(), ids=DATA_MODULES.keys())
 class TestDataModules(DataContract):
     pass
 
@@ -41,21 +48,21 @@ def test_every_class_has_the_same_fractions_in_each_part() -> None:
 def test_another_split_seed_gives_another_split() -> None:
     first = ready(Digits, split_seed=0).val_dataloader()
     second = ready(Digits, split_seed=1).val_dataloader()
-    assert not torch.equal(first.features, second.features)
+    assert not torch.equal(first.inputs, second.inputs)
 
 
 def test_standard_scaling_is_fitted_on_the_training_part_only() -> None:
     raw, scaled = ready(Digits, scaling="none"), ready(Digits, scaling="standard")
-    train = raw.train_dataloader().features
+    train = raw.train_dataloader().inputs
     deviation = train.std(dim=0, correction=0)
     deviation[deviation == 0] = 1
     for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
-        expected = (getattr(raw, loader)().features - train.mean(dim=0)) / deviation
-        torch.testing.assert_close(getattr(scaled, loader)().features, expected, rtol=1e-4, atol=1e-5)
+        expected = (getattr(raw, loader)().inputs - train.mean(dim=0)) / deviation
+        torch.testing.assert_close(getattr(scaled, loader)().inputs, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_unit_scaling_gives_values_from_0_to_1() -> None:
-    features = ready(Digits, scaling="unit").train_dataloader().features
+    features = ready(Digits, scaling="unit").train_dataloader().inputs
     assert (features.min(), features.max()) == (0, 1)
 
 
@@ -113,8 +120,10 @@ def test_evaluation_takes_every_sample_in_order() -> None:
 
 def test_a_batch_may_be_changed_without_changing_the_data() -> None:
     batches = _numbered(4, 4)
-    next(iter(batches))[0].zero_()
-    assert batches.features.flatten().tolist() == [0, 1, 2, 3]
+    inputs, _ = next(iter(batches))
+    assert isinstance(inputs, torch.Tensor)
+    inputs.zero_()
+    assert samples_of(batches) == samples_of(_numbered(4, 4))
 
 
 def test_too_few_samples_for_a_batch_are_an_error() -> None:

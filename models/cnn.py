@@ -1,0 +1,126 @@
+"""A convolutional network: the model to start from when the inputs are images, of any size and number of channels."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from torch import Tensor, nn
+
+from hpo.space import Choice, Float, Int, When
+from models.base import Supervised
+from models.layers import ACTIVATIONS, Activation, Initializer, InitializerStd, initialize
+
+PoolingName = Literal["max", "average", "none"]
+POOLS: dict[str, type[nn.MaxPool2d] | type[nn.AvgPool2d]] = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
+
+MOST_CHANNELS = 512  # as many as VGG's widest block has, arXiv 1409.1556
+WIDEST_MAP = 8  # pixels, in each direction, of what the head gets to see
+
+
+class CNN(Supervised):
+    """`depth` blocks of convolutions and a pooling of 2 x 2; then a hidden layer, and a linear layer to the outputs.
+
+    Takes images (batch, channels, height, width), or (batch, height, width) where `input_shape` is that of a grey
+    image; gives (batch, outputs). A block is `convolutions` times convolution, [batch norm], activation; then the
+    pooling, which may also come before the block's last activation.
+
+    Every combination fits every image, down to one pixel:
+        Convolutions are padded by half of their kernel, so that only stride and pooling shrink an image of s pixels,
+        to s / stride, rounded up. A kernel is cut to 2 s - 1 in each direction: the rest would see nothing but padding.
+        Pooling is left out in a direction in which one pixel is left.
+        No block has more than 512 channels.
+        A last map of more than 8 x 8 pixels is averaged down to that, which bounds the hidden layer's weights.
+
+    Args:
+        input_shape: (channels, height, width) or (height, width).
+        width: channels of the first block; each further block has `growth` times those of the one before it.
+        stride: of each block's first convolution.
+        head: units of the hidden layer.
+        dropout: before and after the hidden layer.
+        initializer: models.layers.initialize says what each means.
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        outputs: int,
+        depth: Annotated[int, Int(1, 5)] = 2,
+        convolutions: Annotated[int, Int(1, 2)] = 1,
+        width: Annotated[int, Int(8, 128, log=True)] = 32,
+        growth: Annotated[float, Float(1.0, 2.0), When(depth=(2, 3, 4, 5))] = 2.0,
+        kernel: Annotated[int, Int(3, 7, step=2)] = 3,
+        stride: Annotated[int, Int(1, 2)] = 1,
+        pooling: Annotated[PoolingName, Choice()] = "max",
+        activation: Activation = "relu",
+        activation_place: Annotated[
+            Literal["before_pooling", "after_pooling"], Choice(), When(pooling=("max", "average"))
+        ] = "before_pooling",
+        batch_norm: Annotated[bool, Choice()] = True,
+        dropout: Annotated[float, Float(0.0, 0.5)] = 0.0,
+        head: Annotated[int, Int(16, 512, log=True)] = 128,
+        initializer: Initializer = "he_normal",
+        initializer_std: InitializerStd = 0.02,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        self.save_hyperparameters()
+        channels, *size = image_shape(input_shape, who=type(self).__name__)
+        layers = nn.Sequential()
+        for block in range(depth):
+            wide = min(MOST_CHANNELS, round(width * growth**block))
+            for number in range(convolutions):
+                step = stride if number == 0 else 1
+                kernels = [min(kernel, 2 * side - 1) for side in size]
+                layers.append(_convolution(channels, wide, kernels, step, bias=not batch_norm))
+                if batch_norm:
+                    layers.append(nn.BatchNorm2d(wide))
+                layers.append(ACTIVATIONS[activation]())
+                channels, size = wide, [-(-side // step) for side in size]
+            windows = [min(2, side) for side in size]
+            if pooling != "none" and windows != [1, 1]:
+                place = len(layers) - (activation_place == "after_pooling")
+                layers.insert(place, POOLS[pooling]((windows[0], windows[1])))
+                size = [side // window for side, window in zip(size, windows, strict=True)]
+        if max(size) > WIDEST_MAP:
+            size = [min(WIDEST_MAP, side) for side in size]
+            layers.append(nn.AdaptiveAvgPool2d((size[0], size[1])))
+        self.blocks = layers
+        self.head = nn.Sequential(
+            nn.Flatten(),
+            nn.Dropout(dropout),
+            nn.Linear(channels * size[0] * size[1], head),
+            ACTIVATIONS[activation](),
+            nn.Dropout(dropout),
+            nn.Linear(head, outputs),
+        )
+        initialize(self, initializer, initializer_std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = self.head(self.blocks(with_channels(x)))
+        return outputs
+
+
+def image_shape(input_shape: tuple[int, ...] | list[int], *, who: str) -> tuple[int, int, int]:
+    """(channels, height, width); (height, width) is a grey image.
+
+    Raises:
+        ValueError: it is the shape of no image, in words that begin with `who`.
+    """
+    shape = (1, *input_shape) if len(input_shape) == 2 else tuple(input_shape)
+    if len(shape) != 3 or min(shape) < 1:
+        raise ValueError(
+            f"{who}: takes images, whose input_shape is (channels, height, width) or (height, width), "
+            f"not {tuple(input_shape)}"
+        )
+    return shape[0], shape[1], shape[2]
+
+
+def with_channels(x: Tensor) -> Tensor:
+    """Images (batch, channels, height, width), also of grey ones (batch, height, width)."""
+    return x.unsqueeze(1) if x.ndim == 3 else x
+
+
+def _convolution(inputs: int, outputs: int, kernels: list[int], stride: int, *, bias: bool) -> nn.Conv2d:
+    # Batch norm subtracts the mean, and with it any bias.
+    size, padding = (kernels[0], kernels[1]), (kernels[0] // 2, kernels[1] // 2)
+    return nn.Conv2d(inputs, outputs, size, stride=stride, padding=padding, bias=bias)

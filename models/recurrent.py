@@ -1,0 +1,172 @@
+"""Recurrent networks: the model to start from when the features are a sequence in time, or a series to forecast."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from hpo.space import Choice, Float, Given, Int, When
+from models.base import Supervised
+from models.layers import INITIALIZERS, InitializerName, initialize
+
+Inputs = Tensor | tuple[Tensor, Tensor]
+Readout = Literal["last", "mean", "attention"]
+
+CELLS: dict[str, Any] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+
+
+class Recurrent(Supervised):
+    """Layers of LSTM, GRU or plain recurrent cells, a readout over time, and a linear layer to the outputs.
+
+    Takes sequences x (batch, time, features), or (x, lengths) with lengths (batch,) from 1 to time: what comes after
+    a sequence's length changes nothing. Gives, depending on the data,
+        many to one   (batch, outputs): a class, a value, or the values of a forecast's whole horizon at once
+        many to many  (batch, time, outputs) if the data has labels `per_step`; then nothing is read out
+        one to many   (batch, outputs) from a decoder that gives the horizon's values one after another, each from the
+                      one before: `decoder: recurrent`; the sequence that starts it may be one step long
+
+    Args:
+        hidden: units of a layer, in each direction.
+        dropout: between layers, in training.
+        readout: the last state (of each direction), the mean over time, or a mean weighted by attention: a softmax
+            over time of v tanh(W state); Yang et al. 2016, Hierarchical Attention Networks, NAACL.
+        output_dropout: of what is read out.
+        decoder: recurrent is a GRU that starts from what was read out; Cho et al. 2014, arXiv 1406.1078.
+        initializer: of input weights, attention and head; models.layers.initialize says what each means. Recurrent
+            weights are orthogonal (Saxe et al. 2014, arXiv 1312.6120), each gate's for itself. Biases are 0 but that
+            of an LSTM's forget gate, which is 1: Jozefowicz et al. 2015, ICML.
+        gradient_clip: Pascanu et al. 2013, arXiv 1211.5063.
+        input_shape, per_step, horizon: as the data module has them; horizon matters to the recurrent decoder only.
+
+    Raises:
+        ValueError: the data or the decoder do not fit.
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        outputs: int,
+        cell: Annotated[Literal["lstm", "gru", "rnn"], Choice()] = "lstm",
+        nonlinearity: Annotated[Literal["tanh", "relu"], Choice(), When(cell="rnn")] = "tanh",
+        layers: Annotated[int, Int(1, 3)] = 1,
+        hidden: Annotated[int, Int(8, 256, log=True)] = 64,
+        bidirectional: Annotated[bool, Choice()] = False,
+        dropout: Annotated[float, Float(0.0, 0.5), When(layers=(2, 3))] = 0.0,
+        readout: Annotated[Readout, Choice()] = "last",
+        output_dropout: float = 0.0,
+        decoder: Literal["direct", "recurrent"] = "direct",
+        initializer: InitializerName = "glorot_uniform",
+        initializer_std: float = 0.02,
+        gradient_clip: float = 1.0,
+        per_step: Annotated[bool, Given()] = False,
+        horizon: Annotated[int, Given()] = 1,
+        **common: Any,
+    ) -> None:
+        super().__init__(gradient_clip=gradient_clip, **common)
+        self.save_hyperparameters()
+        if len(input_shape) != 2:
+            raise ValueError(f"Recurrent: samples should be (time, features), not of the shape {tuple(input_shape)}")
+        # Torch warns of dropout where there is nothing between.
+        chosen: dict[str, Any] = {"dropout": dropout if layers > 1 else 0.0, "bidirectional": bidirectional}
+        if cell == "rnn":
+            chosen["nonlinearity"] = nonlinearity
+        self.recurrent: nn.RNNBase = CELLS[cell](input_shape[1], hidden, layers, batch_first=True, **chosen)
+        width = hidden * (2 if bidirectional else 1)
+        self.attention = _Attention(width) if readout == "attention" and not per_step else None
+        self.output_dropout = nn.Dropout(output_dropout)
+        self.head: nn.Module = nn.Linear(width, outputs)
+        if decoder == "recurrent":
+            if per_step or outputs % horizon:
+                raise ValueError("Recurrent: decoder 'recurrent' gives the values of a horizon, and this data has none")
+            self.head = _Decoder(width, hidden, horizon, outputs // horizon)
+        initialize(self, initializer, initializer_std)
+        _initialize_recurrent(self, initializer, initializer_std)
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        x, lengths = (inputs, None) if isinstance(inputs, Tensor) else inputs
+        states = self._states(x, lengths)
+        if not self.hparams["per_step"]:
+            states = self._read(states, lengths)
+        outputs: Tensor = self.head(self.output_dropout(states))
+        return outputs
+
+    def _states(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """States (batch, time, units) of the last layer; those beyond a length mean nothing."""
+        # Forward in time, padding comes too late to change anything, and a CPU computes it faster than it packs.
+        if lengths is None or not self.recurrent.bidirectional:
+            states: Tensor = self.recurrent(x)[0]
+            return states
+        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(self.recurrent(packed)[0], batch_first=True, total_length=x.shape[1])[0]
+
+    def _read(self, states: Tensor, lengths: Tensor | None) -> Tensor:
+        """(batch, time, units) -> (batch, units), from the steps up to each length."""
+        if lengths is None:
+            lengths = torch.full((len(states),), states.shape[1], device=states.device)
+        if self.hparams["readout"] == "last":
+            last = states[torch.arange(len(states), device=states.device), lengths - 1]
+            if not self.recurrent.bidirectional:
+                return last
+            units = self.recurrent.hidden_size
+            return torch.cat([last[:, :units], states[:, 0, units:]], dim=1)  # backwards, the first step comes last
+        is_there = torch.arange(states.shape[1], device=states.device) < lengths[:, None]  # (batch, time)
+        if self.attention is not None:
+            weights: Tensor = self.attention(states, is_there)
+        else:
+            weights = is_there / lengths[:, None]
+        # A plain product would let an infinite state beyond the length through.
+        return (weights[:, :, None] * states.masked_fill(~is_there[:, :, None], 0)).sum(1)
+
+
+class _Attention(nn.Module):
+    """States (batch, time, units) -> weights (batch, time) that sum to 1 over the steps that are there."""
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(units, units)
+        self.score = nn.Linear(units, 1, bias=False)  # a bias would shift all scores alike
+
+    def forward(self, states: Tensor, is_there: Tensor) -> Tensor:
+        scores: Tensor = self.score(torch.tanh(self.inner(states))).squeeze(-1)
+        return scores.masked_fill(~is_there, -torch.inf).softmax(1)
+
+
+class _Decoder(nn.Module):
+    """What was read (batch, units) -> values (batch, horizon * values), one step after another."""
+
+    def __init__(self, units: int, hidden: int, horizon: int, values: int) -> None:
+        super().__init__()
+        self.horizon = horizon
+        self.start = nn.Linear(units, hidden)
+        self.cell = nn.GRUCell(values, hidden)
+        self.values = nn.Linear(hidden, values)
+
+    def forward(self, read: Tensor) -> Tensor:
+        state = torch.tanh(self.start(read))
+        steps = [self.values(state)]
+        for _ in range(1, self.horizon):
+            state = self.cell(steps[-1], state)
+            steps.append(self.values(state))
+        return torch.cat(steps, dim=1)
+
+
+def _initialize_recurrent(module: nn.Module, name: str, std: float) -> None:
+    draw = partial(nn.init.normal_, std=std) if name == "normal" else INITIALIZERS[name]
+    for layer in module.modules():
+        if not isinstance(layer, nn.RNNBase | nn.RNNCellBase):
+            continue
+        for kind, weight in layer.named_parameters():
+            gates = torch.split(weight.detach(), layer.hidden_size)  # they are stacked in one matrix
+            for gate in gates:
+                if kind.startswith("bias"):
+                    nn.init.zeros_(gate)
+                elif kind.startswith("weight_hh"):
+                    nn.init.orthogonal_(gate)
+                else:
+                    draw(gate)
+            if isinstance(layer, nn.LSTM) and kind.startswith("bias_ih"):
+                nn.init.ones_(gates[1])  # input, forget, cell, output; the two biases of a gate are added
