@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
+from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import or_, select
 
@@ -64,10 +65,8 @@ class History:
         self._store = store
         self._study_id = study_id
         self._samplers = samplers
-        self._study = optuna.create_study(
-            storage=optuna.storages.InMemoryStorage(), study_name=name, direction=direction, pruner=pruner
-        )
-        self._memory = self._study._storage
+        self._memory = InMemoryStorage()
+        self._study = optuna.create_study(storage=self._memory, study_name=name, direction=direction, pruner=pruner)
         self._known = 0  # trials are numbered without gaps, so this is also the next number
         self._others: dict[int, int] = {}  # unfinished trials of other workers: store's id -> number
         self._ours: set[int] = set()  # numbers of the trials that this worker trains: memory is ahead of the store

@@ -32,9 +32,7 @@ class Spent:
 
 def spent_of(connection: Connection, study_id: int, *, maximize: bool) -> Spent:
     """What the study has spent, within a transaction of the caller."""
-    started = connection.scalar(
-        select(db_now() - hpo_studies.c.started).where(hpo_studies.c.study_id == study_id)
-    )
+    started = connection.scalar(select(db_now() - hpo_studies.c.started).where(hpo_studies.c.study_id == study_id))
     seconds = connection.scalar(
         select(
             func.sum(

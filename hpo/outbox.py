@@ -105,7 +105,7 @@ class Outbox:
         except SQLAlchemyError as error:
             if not is_outage(error):
                 raise
-            self._went_down(error)
+            self.went_down(self._told(error))
             return None
         if not self.is_up:
             log.warning("the store answers again; writing what waited")
@@ -148,12 +148,19 @@ class Outbox:
             self._done(1)
             write.then(is_ours)
 
+    def _told(self, error: SQLAlchemyError) -> str:
+        password = self._store.url.password
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
+        is_secret = password is not None and password in reason
+        return f"the store {self._store.url} is away" + ("" if is_secret else f" ({reason})")
+
     def _done(self, count: int) -> None:
         for _ in range(count):
             self._waiting.popleft()
         self._due = time.monotonic() if self._waiting else None
 
-    def _went_down(self, error: SQLAlchemyError) -> None:
+    def went_down(self, reason: str) -> None:
+        """Something that a claim needs is away, such as room on the disk: leave it alone for a while."""
         now = time.monotonic()
         self.is_up = False
         # Jitter: workers that lost the store together should not come back together.
@@ -161,8 +168,4 @@ class Outbox:
         self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
         if now - self._told_at >= TELL_EVERY_SECONDS:
             self._told_at = now
-            reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
-            log.warning(
-                "the store %s is away (%s): training goes on, %d reports wait, no new trials are claimed",
-                self._store.url, reason, len(self._waiting),
-            )  # fmt: skip
+            log.warning("%s: training goes on, %d reports wait, no new trials are claimed", reason, len(self._waiting))

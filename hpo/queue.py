@@ -8,7 +8,7 @@ database's clock. Whoever looks into the store ends leases that have run out, so
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -56,15 +56,19 @@ def register_worker(store: Store, *, host: str, pid: int, slots: int) -> int:
         return int(connection.execute(statement).inserted_primary_key[0])  # type: ignore[index]
 
 
-def beat(store: Store, worker_id: int) -> None:
-    """Say that the worker lives, and renew the leases of its attempts."""
+def beat(store: Store, worker_id: int, attempts: Sequence[int] = ()) -> None:
+    """Say that the worker lives, and renew the leases of the attempts that it trains, by their numbers in the store.
+
+    An attempt that it does not know of, because the store went away in the middle of a claim, runs out.
+    """
     with store.write() as connection:
         connection.execute(update(hpo_workers).where(hpo_workers.c.worker_id == worker_id).values(beat=db_now()))
-        connection.execute(
-            update(hpo_attempts)
-            .where(hpo_attempts.c.worker_id == worker_id, hpo_attempts.c.ended.is_(None))
-            .values(lease_until=db_now() + LEASE_SECONDS)
-        )
+        if attempts:
+            connection.execute(
+                update(hpo_attempts)
+                .where(hpo_attempts.c.attempt_id.in_(attempts), hpo_attempts.c.ended.is_(None))
+                .values(lease_until=db_now() + LEASE_SECONDS)
+            )
 
 
 def leave(store: Store, worker_id: int) -> None:
@@ -159,9 +163,7 @@ def claim(store: Store, study_id: int, *, worker_id: int, slot: int, device: str
             )
         )
         if study.started is None:
-            connection.execute(
-                update(hpo_studies).where(hpo_studies.c.study_id == study_id).values(started=db_now())
-            )
+            connection.execute(update(hpo_studies).where(hpo_studies.c.study_id == study_id).values(started=db_now()))
         attempt_id = int(inserted.inserted_primary_key[0])  # type: ignore[index]
     return Claim(study_id, trial_id, number, attempt_id, attempts + 1, params, seconds)
 
@@ -181,9 +183,7 @@ def end_trial(connection: Connection, trial_id: int, state: str, *, cause: str |
     )
     if changed.rowcount == 0:  # it was lost before its parameters were sampled
         connection.execute(insert(hpo_trials).values(trial_id=trial_id, cause=cause))
-    connection.execute(
-        update(trials).where(trials.c.trial_id == trial_id).values(state=state, datetime_complete=utc())
-    )
+    connection.execute(update(trials).where(trials.c.trial_id == trial_id).values(state=state, datetime_complete=utc()))
 
 
 def seconds_of_attempts(trial_id: int) -> Any:
@@ -209,7 +209,7 @@ def _is_just_up(connection: Connection) -> bool:
     return float(seconds or 0.0) < LEASE_SECONDS
 
 
-def _is_spent(connection: Connection, study_id: int, study: Row[Any]) -> bool:
+def _is_spent(connection: Connection, study_id: int, study: Any) -> bool:
     limits = json.loads(study.limits)
     if not any(limit is not None for limit in limits.values()):
         return False
@@ -217,7 +217,7 @@ def _is_spent(connection: Connection, study_id: int, study: Row[Any]) -> bool:
     return reached(limits, spent_of(connection, study_id, maximize=maximize), maximize=maximize) is not None
 
 
-def _unheld(connection: Connection, study_id: int) -> Row[Any] | None:
+def _unheld(connection: Connection, study_id: int) -> Row[Any, Any, Any] | None:
     """A running trial of ours that nobody holds, and that is not to wait: its last attempt ended, the trial did not."""
     attempt = exists().where(hpo_attempts.c.trial_id == trials.c.trial_id)
     held = attempt.where(hpo_attempts.c.ended.is_(None))
@@ -236,7 +236,7 @@ def _unheld(connection: Connection, study_id: int) -> Row[Any] | None:
     ).first()
 
 
-def _waiting(connection: Connection, study_id: int) -> Row[Any] | None:
+def _waiting(connection: Connection, study_id: int) -> Row[Any, Any, Any] | None:
     row = connection.execute(
         select(trials.c.trial_id, trials.c.number, hpo_trials.c.config)
         .outerjoin(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)

@@ -43,13 +43,14 @@ class TrialRecord:
 
     Attributes:
         number: counts from 0 within the study.
-        state: complete, pruned, failed, running or waiting.
+        state: complete, pruned, failed, running, waiting, or paused: begun, and nobody trains it now.
         value: the objective; of a complete trial its best epoch's, of a pruned or running one the last epoch's.
         params: the searched parameters that were active.
         config: everything that its model, its data and its training were built with, also what was pinned.
         curve: (epoch, metrics by name), one entry an epoch, the first epoch being 1.
         seconds: of all its attempts; None until one has ended.
         attempts: how often a worker took it on.
+        causes: how each of these attempts ended, in order; None for one that still runs.
         cause: why it failed, in a few words; None for the others.
         error: of a failed trial, the message or traceback.
         device: that the last attempt ran on.
@@ -66,6 +67,7 @@ class TrialRecord:
     best_epoch: int | None
     seconds: float | None
     attempts: int
+    causes: tuple[str | None, ...]
     cause: str | None
     error: str | None
     device: str | None
@@ -139,7 +141,7 @@ def read_records(connection: Connection, study_id: int, only: Sequence[int] | No
             value = max(steps[key], key=lambda step: int(step.step)).intermediate_value
         records[key] = TrialRecord(
             number=row.number,
-            state=STATES[row.state],
+            state="paused" if row.state == "RUNNING" and last is not None and last.ended else STATES[row.state],
             value=value,
             params={p.param_name: _param(p.param_value, p.distribution_json) for p in params[key]},
             config=json.loads(own.config) if own is not None and own.config else {},
@@ -147,6 +149,7 @@ def read_records(connection: Connection, study_id: int, only: Sequence[int] | No
             best_epoch=own.best_epoch if own is not None else None,
             seconds=own.seconds if own is not None else None,
             attempts=len(attempts[key]),
+            causes=tuple(attempt.cause for attempt in attempts[key]),
             cause=own.cause if own is not None else None,
             error=own.error if own is not None else None,
             device=last.device if last is not None else None,

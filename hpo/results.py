@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import exists, func, select
 
 from hpo.queue import LEASE_SECONDS
 from hpo.records import TrialRecord, read_records
@@ -24,7 +24,7 @@ from hpo.store.tables import (
     trial_values,
     trials,
 )
-from hpo.tally import find, progress
+from hpo.tally import Progress, find, progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,25 +119,37 @@ class Study:
 
     def status(self) -> StudyStatus:
         """How far it is, and who works on it."""
-        state, reason, counts = progress(self._store, self._study_id)
-        best = self.best(1)
+        found = progress(self._store, self._study_id)
+        counts, best = found.counts, self.best(1)
+        paused = self._paused()
         by_state = {
             "complete": counts.complete,
             "pruned": counts.pruned,
             "failed": counts.failed,
-            "running": counts.running,
+            "running": counts.running - paused,
+            "paused": paused,
             "waiting": counts.waiting,
         }
-        is_done = state == "running" and counts.target > 0 and counts.ended >= counts.target
+        is_done = found.state == "running" and counts.target > 0 and found.is_over
         return StudyStatus(
             study=self.name,
-            state="done" if is_done else state,
-            reason=reason,
+            state="done" if is_done else found.state,
+            reason=found.reason or found.limit,
             counts=by_state,
-            budget={"trials": {"target": counts.target, "spent": counts.claimed}},
+            budget={"trials": {"target": float(counts.target), "spent": float(counts.claimed)}, **_budget(found)},
             best=best[0] if best else None,
             workers=self._workers(),
         )
+
+    def _paused(self) -> int:
+        """Trials that have begun and that nobody trains: handed back, or held."""
+        attempt = exists().where(hpo_attempts.c.trial_id == trials.c.trial_id)
+        held = attempt.where(hpo_attempts.c.ended.is_(None))
+        counted = select(func.count()).where(
+            trials.c.study_id == self._study_id, trials.c.state == "RUNNING", attempt, ~held
+        )
+        with self._store.read() as connection:
+            return connection.scalar(counted) or 0
 
     def _workers(self) -> list[WorkerRecord]:
         with self._store.read() as connection:
@@ -157,6 +169,23 @@ class Study:
             WorkerRecord(f"{row.host}:{row.pid}", row.slots, running[row.worker_id], round(row.silence, 1))
             for row in rows
         ]
+
+
+def _budget(found: Progress) -> dict[str, dict[str, float]]:
+    """For each limit besides trials that the study has: what was asked for, and what is spent."""
+    if found.spent is None:
+        return {}
+    spent: dict[str, float | None] = {
+        "hours": round(found.spent.hours, 4),
+        "gpu_hours": round(found.spent.gpu_hours, 4),
+        "target": found.spent.best,
+        "patience": found.spent.since_best,
+    }
+    asked = {name: limit for name, limit in found.limits.items() if limit is not None}
+    return {
+        name: {"target": limit} | ({"spent": amount} if (amount := spent[name]) is not None else {})
+        for name, limit in asked.items()
+    }
 
 
 def list_studies(store: Store) -> list[StudyStatus]:

@@ -100,10 +100,7 @@ class StudyRun:
     @property
     def is_over(self) -> bool:
         """All that was asked for has ended, or no more is wished, or possible on this machine."""
-        progress = self.progress
-        is_spent = progress.limit is not None and progress.counts.running == 0
-        is_wished = progress.state in ("running", "paused")
-        return progress.counts.ended >= progress.counts.target or is_spent or not is_wished or self._obstacle is not None
+        return self.progress.is_over or self._obstacle is not None
 
     @property
     def may_claim(self) -> bool:
@@ -157,7 +154,13 @@ class StudyRun:
             directory=self.directory / f"{claim.number:05d}",
             claimed_at=claimed_at,
         )
-        trial.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            trial.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            self._outbox.went_down(f"the folder {trial.directory} cannot be made ({error.strerror})")
+            trial.back = "paused"
+            self.end(trial)
+            return None
         trial.processes = [
             self._server.fork(job, with_spare=True)
             for job in trial_jobs(
@@ -418,5 +421,8 @@ def _write_beside_checkpoint(trial: RunningTrial) -> None:
     """The configuration as `config.json`: from it and a checkpoint, a model can be rebuilt without the store."""
     path = trial.directory / "config.json"
     partial_file = path.with_suffix(".partial")
-    partial_file.write_text(json.dumps(trial.config, indent=2) + "\n", encoding="utf-8")
-    partial_file.replace(path)
+    try:
+        partial_file.write_text(json.dumps(trial.config, indent=2) + "\n", encoding="utf-8")
+        partial_file.replace(path)
+    except OSError as error:
+        log.warning("trial %d: %s cannot be written: %s", trial.number, path, error.strerror)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, case, func, select
@@ -78,6 +78,12 @@ class Progress:
     spent: Spent | None = None
     limit: str | None = None
 
+    @property
+    def is_over(self) -> bool:
+        """All that was asked for has ended, a limit is reached and nothing runs, or no more is wished."""
+        is_spent = self.limit is not None and self.counts.running == 0
+        return self.counts.ended >= self.counts.target or is_spent or self.state in ("stopped", "killed")
+
 
 def progress(store: Store, study_id: int) -> Progress:
     """How far a study is; one that was deleted is stopped."""
@@ -151,6 +157,19 @@ def best_with_checkpoints(store: Store, study_id: int, *, maximize: bool) -> lis
             .order_by(order, trials.c.number)
         )
         return [(row[0], row[1], row[2]) for row in rows]
+
+
+def wishes(store: Store, trial_ids: Sequence[int]) -> dict[int, str]:
+    """By trial_id, what is wished of single trials: pause, stop or kill."""
+    if not trial_ids:
+        return {}
+    with store.read() as connection:
+        rows = connection.execute(
+            select(hpo_trials.c.trial_id, hpo_trials.c.wish).where(
+                hpo_trials.c.trial_id.in_(trial_ids), hpo_trials.c.wish.is_not(None)
+            )
+        )
+        return {row.trial_id: row.wish for row in rows}
 
 
 def recent_causes(store: Store, study_id: int, number: int) -> list[tuple[str | None, str | None]]:

@@ -15,13 +15,15 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
-from hpo import queue
+from hpo import queue, tally
 from hpo.channel import ChannelClosedError, Message
 from hpo.definition import Definition, resolve
 from hpo.devices import Slot
 from hpo.errors import HpoError, RunError, SpecError, StoreError
+from hpo.outbox import Outbox
 from hpo.processes import ForkedProcess, ForkServer, study_job
 from hpo.runningtrial import RunningTrial
 from hpo.store import Store
@@ -33,6 +35,8 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
 FRAME_SECONDS = 0.25
+# A worker that is asked to end lets its trials finish their epoch, for this long; preemption grants about 30 s.
+DRAIN_SECONDS = 20.0
 
 
 class Worker:
@@ -70,6 +74,8 @@ class Worker:
         self._refused: set[int] = set()
         self._has_looked = False  # for studies, since the server is ready
         self._selector = selectors.DefaultSelector()
+        self._drained_at: float | None = None  # monotonic
+        self.outbox = Outbox(store, on_return=self._beat)
         self._worker_id = queue.register_worker(store, host=platform.node(), pid=os.getpid(), slots=len(slots))
 
     def adopt(self, study: StoredStudy, *, server: ForkServer, definition: Definition) -> StudyRun:
@@ -90,6 +96,7 @@ class Worker:
         run = StudyRun(
             self._store,
             study,
+            outbox=self.outbox,
             server=server,
             project=self._project,
             artifacts=self._artifacts,
@@ -119,36 +126,66 @@ class Worker:
         self._run(lambda: self._adopt_open(names), is_service=not is_until_idle)
 
     def _run(self, look_for_studies: Callable[[], None], *, is_service: bool) -> None:
-        next_beat = next_poll = 0.0
+        self._look_for_studies = look_for_studies
+        self._next_beat = self._next_poll = 0.0
         for server in self._servers:
             self._watch(server)
         with self._signals():
             try:
                 while True:
-                    now = time.monotonic()
-                    if now >= next_beat:
-                        queue.beat(self._store, self._worker_id)
-                        next_beat = now + queue.BEAT_SECONDS
-                    if now >= next_poll:
-                        look_for_studies()
-                        for run in self.runs.values():
-                            run.refresh()
-                        next_poll = now + POLL_SECONDS
+                    self._visit_store()
+                    self._judge_trials()
                     self._fill_slots()
                     is_over = self._has_looked and all(run.is_over for run in self.runs.values()) and not is_service
-                    if not self.trials and (self.is_draining or is_over):
+                    if not self.trials and self.outbox.is_empty and (self.is_draining or is_over):
                         return
-                    self._wait(min(next_beat, next_poll, time.monotonic() + FRAME_SECONDS) - time.monotonic())
+                    self._wait(self._next_event() - time.monotonic())
                     self._on_frame()
             finally:
                 self._close()
+
+    def _visit_store(self) -> None:
+        """Beat, look, and write what waits, each in its time."""
+        now = time.monotonic()
+        if now >= self._next_beat:
+            self._next_beat = now + queue.BEAT_SECONDS
+            self.outbox.attempt(self._beat)
+        if now >= self._next_poll:
+            self._next_poll = now + POLL_SECONDS
+            self.outbox.attempt(self._look)
+        if self.outbox.due is not None and now >= self.outbox.due:
+            self.outbox.flush()
+
+    def _beat(self) -> None:
+        queue.beat(self._store, self._worker_id, [trial.claim.attempt_id for trial in self.trials.values()])
+
+    def _look(self) -> None:
+        """What is wished, how far everybody is, and which leases have run out."""
+        if self.outbox.knows_leases:
+            for number in queue.reap(self._store):
+                log.warning("trial %d lost its worker", number)
+        self._look_for_studies()
+        for run in self.runs.values():
+            run.refresh()
+        wishes = tally.wishes(self._store, [trial.claim.trial_id for trial in self.trials.values()])
+        for trial in self.trials.values():
+            run = self.runs[trial.claim.study_id]
+            self._take_wish(trial, wishes.get(trial.claim.trial_id), run.progress)
+
+    def _next_event(self) -> float:
+        moments = [self._next_beat, self._next_poll, time.monotonic() + FRAME_SECONDS]
+        if self.outbox.due is not None:
+            moments.append(self.outbox.due)
+        return min(moments)
 
     def _close(self) -> None:
         for trial in list(self.trials.values()):
             self._abandon(trial)
         for server in reversed(self._servers):
             server.stop()
-        queue.leave(self._store, self._worker_id)
+        if not self.outbox.flush():
+            log.warning("the store is away: this worker's trials are taken up by others when their leases end")
+        self.outbox.attempt(lambda: queue.leave(self._store, self._worker_id))
         self._selector.close()
 
     # ---- studies
@@ -192,10 +229,12 @@ class Worker:
         if self.is_draining:
             return
         for slot in self.slots:
-            if slot.number in self.trials:
+            if not self.outbox.is_up or slot.number in self.trials:
                 continue
-            for run in self.runs.values():
-                trial = run.start_next(slot) if run.may_claim else None
+            for run in sorted(self.runs.values(), key=_share):
+                if not run.may_claim:
+                    continue
+                trial = self.outbox.attempt(partial(run.start_next, slot))
                 if trial is not None:
                     self.trials[slot.number] = trial
                     for process in trial.processes:
@@ -230,7 +269,7 @@ class Worker:
                 trial.done.append(process)
                 rank = f" (rank {trial.processes.index(process)})" if len(trial.processes) > 1 else ""
                 error = f"the trial process ended without a word{rank}"
-                trial.fail(_cause_of_exit(process.status), error, is_silent=True)
+                trial.fail("crash", _cause_of_exit(process.status), error, is_silent=True)
         if trial.is_to_be_killed:
             trial.is_killed = True
             for process in trial.processes:
@@ -244,6 +283,7 @@ class Worker:
             trial.done.append(process)
         if trial.is_ending:
             return
+        trial.progress_at = time.monotonic()
         match message["kind"]:
             case "started":
                 run.on_started(trial, message)
@@ -251,14 +291,13 @@ class Worker:
                 trial.seconds_to_first_step = trial.seconds_to_first_step or trial.seconds
                 log.debug("trial %d trains %.3f s after its claim", trial.number, trial.seconds_to_first_step)
             case "epoch":
-                reply = run.on_epoch(trial, message, is_draining=self.is_draining)
-                if reply is None:
-                    trial.is_dropped = True
-                else:
-                    with contextlib.suppress(ChannelClosedError):
-                        process.channel.send(reply)
+                with contextlib.suppress(ChannelClosedError):
+                    process.channel.send(run.on_epoch(trial, message))
             case "failed":
-                trial.fail(message["cause"], message["error"])
+                kind = "oom" if message["cause"] == "out of memory" else "error"
+                trial.fail(kind, message["cause"], message["error"])
+            case "warning":
+                log.warning("trial %d: %s", trial.number, message["text"])
 
     def _end(self, trial: RunningTrial) -> None:
         del self.trials[trial.slot.number]
@@ -271,8 +310,40 @@ class Worker:
     def _abandon(self, trial: RunningTrial) -> None:
         for process in trial.processes:
             process.kill()
-        trial.is_handed_back = True
+        trial.hand_back("preempted")
         self._end(trial)
+
+    def _take_wish(self, trial: RunningTrial, own: str | None, progress: tally.Progress) -> None:
+        """What the study, the trial's own wish and this worker's end mean for a running trial."""
+        if own == "kill" or progress.state == "killed":
+            trial.fail("killed", "killed: by request", "killed by request")
+        elif own == "stop" or progress.state == "stopped":
+            trial.wish, trial.wish_cause = "stop", f"stopped: {(progress.reason or 'by request').splitlines()[0]}"
+        elif progress.limit is not None:
+            trial.wish, trial.wish_cause = "stop", f"stopped: {progress.limit}"
+        elif self.is_draining:
+            trial.wish, trial.wish_cause = "pause", "preempted"
+        elif own == "pause" or progress.state == "paused":
+            trial.wish, trial.wish_cause = "pause", "paused"
+        else:
+            trial.wish = trial.wish_cause = None
+
+    def _judge_trials(self) -> None:
+        """End trials that take too long, that no longer move, or that cannot wait for their epoch's end."""
+        now = time.monotonic()
+        for trial in self.trials.values():
+            budget = self.runs[trial.claim.study_id].definition.spec.budget
+            if trial.is_ending:
+                continue
+            if self._drained_at is not None:
+                trial.wish, trial.wish_cause = "pause", "preempted"
+                if now > self._drained_at + DRAIN_SECONDS:
+                    trial.hand_back("preempted")
+            minutes = (trial.claim.seconds_before + trial.seconds) / 60
+            if budget.trial_minutes is not None and minutes > budget.trial_minutes:
+                trial.end_with_what_it_has("overtime", f"over time: {budget.trial_minutes:g} minutes")
+            if trial.progress_at is not None and now > trial.progress_at + 60 * budget.stall_minutes:
+                trial.fail("stalled", "stalled", f"no step for {budget.stall_minutes:g} minutes")
 
     # ---- signals
 
@@ -299,12 +370,18 @@ class Worker:
         if self.is_draining and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.is_draining = True
+        self._drained_at = self._drained_at or time.monotonic()
         log.warning(
             "%s: handing back %d running trials after their epoch%s",
             signal.Signals(number).name,
             len(self.trials),
             "; Ctrl-C again ends them at once" if number == signal.SIGINT else "",
         )
+
+
+def _share(run: StudyRun) -> float:
+    """How much of its share a study has: what trains now, everywhere, over its priority."""
+    return run.progress.counts.running / run.progress.priority
 
 
 def _cause_of_exit(status: int) -> str:

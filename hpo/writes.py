@@ -60,9 +60,7 @@ def describe(connection: Connection, claim: Claim, *, config: Mapping[str, Any],
     Args:
         from_epoch: whose checkpoint the attempt goes on from; 0 from scratch.
     """
-    changed = connection.execute(
-        update(hpo_attempts).where(_held(claim)).values(from_epoch=from_epoch)
-    )
+    changed = connection.execute(update(hpo_attempts).where(_held(claim)).values(from_epoch=from_epoch))
     if changed.rowcount == 0:
         return False
     connection.execute(
@@ -91,9 +89,9 @@ def report(
     """
     row = {"attempt": claim.attempt, "metrics": json.dumps(dict(metrics)), "seconds": seconds}
     # In one statement with the question whether the lease is ours: a round trip less.
-    chosen = select(
-        literal(claim.trial_id), literal(epoch), *(literal(value) for value in row.values())
-    ).where(exists().where(_held(claim)))
+    chosen = select(literal(claim.trial_id), literal(epoch), *(literal(value) for value in row.values())).where(
+        exists().where(_held(claim))
+    )
     if put(connection, hpo_epochs, {"trial_id": claim.trial_id, "epoch": epoch}, row, chosen=chosen) == 0:
         return False
     put(
@@ -167,9 +165,7 @@ def end_attempt(
     result = connection.execute(
         update(hpo_attempts)
         .where(_held(claim))
-        .values(
-            ended=db_now(), lease_until=db_now(), kind=kind, cause=cause, error=shortened(error), seconds=seconds
-        )
+        .values(ended=db_now(), lease_until=db_now(), kind=kind, cause=cause, error=shortened(error), seconds=seconds)
     )
     return result.rowcount == 1
 
@@ -201,11 +197,8 @@ def put(
         chosen: a select of the columns of `key` and `values`, which may give no row: then nothing is written.
     """
     make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = make(table)
-    if chosen is None:
-        statement = statement.values(**key, **values)
-    else:
-        statement = statement.from_select([*key, *values], chosen)
+    names = [*key, *values]
+    statement = make(table).values(**key, **values) if chosen is None else make(table).from_select(names, chosen)
     changes = {name: statement.excluded[name] for name in values}
     return int(connection.execute(statement.on_conflict_do_update(index_elements=[*key], set_=changes)).rowcount)
 

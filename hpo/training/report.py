@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -12,8 +14,10 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from hpo.errors import SpecError, nearest
 from hpo.training.link import Link
+from hpo.training.resume import Saver, random_state, set_random_state
 
 BEST_CHECKPOINT = "best.ckpt"
+PULSE_SECONDS = 2.0
 
 
 class Report(Checkpoint):
@@ -23,10 +27,19 @@ class Report(Checkpoint):
         self._link = link
         self._metric = metric
         self._directory = directory
+        self._saver = Saver(directory) if directory is not None else None
         self._started = time.perf_counter()
+        self._random_state: dict[str, Any] | None = None  # to go on with
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Before Lightning makes the first iterator over the data, which may draw the order of the samples.
+        if self._random_state is not None and trainer.world_size == 1:
+            set_random_state(self._random_state)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._link.tell({"kind": "training"})
+        if trainer.is_global_zero:
+            threading.Thread(target=self._pulse, args=(trainer,), name="pulse", daemon=True).start()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         reply = {}
@@ -44,12 +57,37 @@ class Report(Checkpoint):
                     "seconds": time.perf_counter() - self._started,
                 }
             )
+            # Saving on its own time, or because the attempt ends here and another goes on.
+            is_due = self._saver is not None and not reply["stop"] and self._saver.is_due()
+            reply["checkpoint"] = reply["checkpoint"] or is_due
         reply = trainer.strategy.broadcast(reply)
-        if reply["save"] and self._directory is not None:
-            self._save(trainer, self._directory / BEST_CHECKPOINT)
+        try:
+            if reply["save"] and self._directory is not None:
+                self._save_best(trainer, self._directory / BEST_CHECKPOINT)
+            if reply["checkpoint"] and self._saver is not None:
+                self._saver.save(trainer)
+        except OSError as error:  # such as a full disk: the training is worth more than its checkpoint
+            self._link.tell({"kind": "warning", "text": f"its checkpoint could not be written: {error}"})
         trainer.should_stop = trainer.should_stop or reply["stop"]
 
-    def _save(self, trainer: pl.Trainer, path: Path) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        return {"random": random_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._random_state = state_dict["random"]
+
+    def _pulse(self, trainer: pl.Trainer) -> None:
+        """Tell the worker that there are steps, as long as there are: a trial that hangs is silent."""
+        before = None
+        while True:
+            time.sleep(PULSE_SECONDS)
+            loop = trainer.fit_loop.epoch_loop
+            now = (loop.batch_progress.total.ready, loop.val_loop.batch_progress.total.ready)
+            if now != before:
+                self._link.tell({"kind": "alive"})
+            before = now
+
+    def _save_best(self, trainer: pl.Trainer, path: Path) -> None:
         """Weights and hyperparameters only; a reader never sees half a file."""
         partial = path.with_suffix(".partial")
         trainer.save_checkpoint(partial, weights_only=True)

@@ -23,6 +23,7 @@ from hpo.space import arguments_of
 from hpo.training.devices import join_ranks, prepare_device, trainer_devices
 from hpo.training.link import Link
 from hpo.training.report import Report
+from hpo.training.resume import epochs_in, readable
 
 
 def run_job(job: Message, channel: Channel) -> None:
@@ -61,6 +62,8 @@ def _train(job: Message, link: Link) -> None:
     # The data module may draw random numbers in its set-up; the weights should not depend on how many.
     pl.seed_everything(job["seed"], workers=True, verbose=False)
     model = _build(model_class, model_arguments)
+    checkpoint = readable(job["resume"])
+    from_epoch = 0 if checkpoint is None else epochs_in(checkpoint)
     report = Report(link, job["metric"], Path(job["directory"]) if job["directory"] else None)
     trainer = pl.Trainer(
         **trainer_devices(job, ranks),
@@ -84,9 +87,10 @@ def _train(job: Message, link: Link) -> None:
                 "model": _plain(_complete(model_class, model_arguments) | _filled_in(model, model_arguments)),
                 "data": _plain(_complete(type(data), job["data"]["arguments"])),
                 "parameters": sum(p.numel() for p in model.parameters()),
+                "from_epoch": from_epoch,
             }
         )
-    trainer.fit(model, datamodule=data)
+    trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
 
 def given_by_data(model_class: type[Any], arguments: Message, data: Any) -> dict[str, Any]:

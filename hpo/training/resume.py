@@ -1,0 +1,112 @@
+"""Going on where an attempt ended: the whole state of a training after an epoch, on disk or not there at all.
+
+The newer of two files is the state after the last epoch that was saved. When it cannot be read, the older one is
+taken, and without that the training begins anew.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from hpo.channel import Message
+
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+
+# Saving takes at most about a fiftieth of the time, and a trial of a second is not worth it.
+LEAST_SECONDS = 1.0
+LEAST_RATIO = 50.0
+
+_BROKEN = (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError)
+
+
+class Saver:
+    """Decides when to save, and does."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._saved_at = time.perf_counter()
+        self._seconds = 0.01
+
+    def is_due(self) -> bool:
+        return time.perf_counter() - self._saved_at > max(LEAST_SECONDS, LEAST_RATIO * self._seconds)
+
+    def save(self, trainer: pl.Trainer) -> None:
+        """Write the whole state; all ranks call this together.
+
+        Raises:
+            OSError: the disk is full, or the folder may not be written; the older file is untouched.
+        """
+        started = time.perf_counter()
+        partial, last = self._directory / "last.partial", self._directory / LAST
+        try:
+            trainer.save_checkpoint(partial)
+            if trainer.is_global_zero and not partial.is_dir():
+                _to_disk(partial)
+            if trainer.is_global_zero:
+                if last.exists():
+                    last.replace(self._directory / PREVIOUS)
+                partial.replace(last)
+        finally:
+            self._saved_at = time.perf_counter()
+            self._seconds = self._saved_at - started
+
+
+def readable(paths: Sequence[str]) -> str | None:
+    """The first of the checkpoints that can be read; None when none can."""
+    for path in paths:
+        try:
+            # weights_only: a checkpoint is data, and must not run code when it is read
+            torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except _BROKEN:
+            continue
+        return path
+    return None
+
+
+def epochs_in(path: str) -> int:
+    """How many epochs the checkpoint's training has behind it."""
+    progress = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["loops"]["fit_loop"]["epoch_progress"]
+    return int(progress["current"]["processed"])
+
+
+def random_state() -> Message:
+    """The state of all random generators, in types that need no code to be read."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state()
+    state: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "numpy": [str(kind), [int(key) for key in keys], int(position), int(has_gauss), float(gauss)],
+        "python": random.getstate(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_random_state(state: Message) -> None:
+    """Go on drawing where `random_state` was taken."""
+    torch.set_rng_state(state["torch"])
+    kind, keys, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, gauss))
+    version, internal, gauss_next = state["python"]
+    random.setstate((version, tuple(internal), gauss_next))
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until the file is on the disk: renamed before, it could be empty after a power failure."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
