@@ -88,7 +88,7 @@ def search(folder: Path) -> tuple[float, list[float]]:
 
 def fill(url: str, *, trials: int, epochs: int = 10) -> None:
     """A store with one study of so many complete trials, written as a worker writes them."""
-    from hpo import queue
+    from hpo import queue, writes
     from hpo.definition import Definition
     from hpo.space import Float, Parameter, SearchSpace
     from hpo.spec import StudySpec
@@ -117,20 +117,23 @@ def fill(url: str, *, trials: int, epochs: int = 10) -> None:
             assert claim is not None
             point = {name: (number * (index + 1) % 997) / 997 for index, name in enumerate(names)}
             stored = {name: (value, distribution) for name, value in point.items()}
-            queue.begin(store, claim, params=stored, config={"params": point, "model": {}, "data": {}})
             value = sum(point.values())
-            for epoch in range(1, epochs + 1):
-                scaled = value * epoch / epochs
-                queue.report(
-                    store,
-                    claim,
-                    epoch=epoch,
-                    value=scaled,
-                    metrics={"score": scaled},
-                    seconds=epoch,
-                    system_attributes={},
+            with store.write() as connection:
+                writes.begin(connection, claim, params=stored, config={"params": point, "model": {}, "data": {}})
+                for epoch in range(1, epochs + 1):
+                    scaled = value * epoch / epochs
+                    writes.report(
+                        connection,
+                        claim,
+                        epoch=epoch,
+                        value=scaled,
+                        metrics={"score": scaled},
+                        seconds=epoch,
+                        system_attributes={},
+                    )
+                writes.finish(
+                    connection, claim, state="COMPLETE", value=value, seconds=float(epochs), best_epoch=epochs
                 )
-            queue.finish(store, claim, state="COMPLETE", value=value, seconds=float(epochs), best_epoch=epochs)
 
 
 if __name__ == "__main__":

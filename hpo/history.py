@@ -87,12 +87,16 @@ class History:
             else:
                 self._others[trial_id] = number
 
-    def adopt(self, number: int) -> None:
-        """From now on this worker trains the trial, which the store has."""
-        if number == self._known:  # new, and all before it are known: no need to ask the store
+    def adopt(self, number: int, *, is_new: bool = False) -> None:
+        """From now on this worker trains the trial.
+
+        Args:
+            is_new: it was numbered for us just now, so the store knows no more of it.
+        """
+        if is_new and number == self._known:
             self._memory.create_new_trial(self._study._study_id)
             self._known += 1
-        elif number > self._known:
+        else:
             self.sync()
         self._ours.add(number)
         self._others = {trial_id: other for trial_id, other in self._others.items() if other != number}

@@ -47,6 +47,7 @@ class Claim:
     attempt: int  # 1, 2, ...
     params: Mapping[str, Any] | None  # of an earlier attempt; None when they are still to be sampled
     seconds_before: float = 0.0  # of the attempts before
+    is_new: bool = False  # numbered by this claim
 
 
 def register_worker(store: Store, *, host: str, pid: int, slots: int) -> int:
@@ -165,7 +166,7 @@ def claim(store: Store, study_id: int, *, worker_id: int, slot: int, device: str
         if study.started is None:
             connection.execute(update(hpo_studies).where(hpo_studies.c.study_id == study_id).values(started=db_now()))
         attempt_id = int(inserted.inserted_primary_key[0])  # type: ignore[index]
-    return Claim(study_id, trial_id, number, attempt_id, attempts + 1, params, seconds)
+    return Claim(study_id, trial_id, number, attempt_id, attempts + 1, params, seconds, is_new=trial is None)
 
 
 def attempts_of_kind(connection: Connection, trial_id: int, kind: str) -> int:

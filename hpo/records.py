@@ -88,7 +88,7 @@ class TrialRecord:
         for name in ("started", "ended"):
             moment = plain[name]
             plain[name] = None if moment is None else moment.isoformat(timespec="milliseconds") + "Z"
-        return plain | {"epochs": self.epochs}
+        return plain | {"epochs": self.epochs, "causes": list(self.causes)}
 
     def load_model(self, *, project: str | Path = ".") -> LightningModule:
         """Build the model again and give it the weights of its best epoch; on the CPU, in evaluation mode.

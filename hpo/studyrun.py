@@ -126,7 +126,7 @@ class StudyRun:
         if claim is None:
             self._is_exhausted = True
             return None
-        self._history.adopt(claim.number)
+        self._history.adopt(claim.number, is_new=claim.is_new)
         params = claim.params
         if params is None:
             params = self._sample(claim)

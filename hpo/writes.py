@@ -200,7 +200,11 @@ def put(
     names = [*key, *values]
     statement = make(table).values(**key, **values) if chosen is None else make(table).from_select(names, chosen)
     changes = {name: statement.excluded[name] for name in values}
-    return int(connection.execute(statement.on_conflict_do_update(index_elements=[*key], set_=changes)).rowcount)
+    result = connection.execute(
+        statement.on_conflict_do_update(index_elements=[*key], set_=changes),
+        execution_options={"preserve_rowcount": True},
+    )
+    return int(result.rowcount)
 
 
 def _held(claim: Claim) -> Any:

@@ -27,7 +27,7 @@ LAYERS = (
     ("training",),
     ("spec", "studyfile", "devices", "algorithms", "definition", "grid"),
     ("store",),
-    ("settings", "tally", "queue", "studies", "history", "stalling"),
+    ("settings", "limits", "tally", "queue", "writes", "studies", "history", "stalling", "outbox"),
     ("records", "results", "processes"),
     ("weights",),
     ("runningtrial", "studyrun", "preflight", "worker"),

@@ -25,8 +25,9 @@ from optuna.exceptions import StorageInternalError
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
+from stores import write
 
-from hpo import queue
+from hpo import queue, writes
 from hpo.dashboard import forbid_writing
 from hpo.definition import Definition
 from hpo.space import Float, Parameter, SearchSpace
@@ -119,10 +120,17 @@ def add_study(url: str, name: str) -> None:
         for value in VALUES:
             claim = queue.claim(store, study.study_id, worker_id=worker_id, slot=0, device="cpu")
             assert claim is not None
-            queue.begin(store, claim, params={"lr": (value / 2, distribution)}, config={"params": {"lr": value / 2}})
+            write(
+                store,
+                writes.begin,
+                claim,
+                params={"lr": (value / 2, distribution)},
+                config={"params": {"lr": value / 2}},
+            )
             for epoch in (1, 2, 3):
-                queue.report(
+                write(
                     store,
+                    writes.report,
                     claim,
                     epoch=epoch,
                     value=value * epoch / 3,
@@ -130,7 +138,7 @@ def add_study(url: str, name: str) -> None:
                     seconds=float(epoch),
                     system_attributes={},
                 )
-            queue.finish(store, claim, state="COMPLETE", value=value, seconds=3.0)
+            write(store, writes.finish, claim, state="COMPLETE", value=value, seconds=3.0)
 
 
 def shown(browser: Chrome, url: str, *texts: str) -> str:

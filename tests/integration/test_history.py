@@ -15,6 +15,7 @@ import pytest
 from optuna.trial import TrialState
 from projects.proposals import propose
 from projects.synthetic import GRID, SPACE, Claimant, create_study, make_spec
+from stores import hand_back
 
 from hpo import queue
 from hpo.algorithms import make_pruner
@@ -86,7 +87,7 @@ def test_a_trial_that_changes_hands_keeps_its_parameters_in_every_memory(store: 
     assert claim is not None
     params = first.begin(claim)
     first.report(claim, 1, 0.25)
-    queue.hand_back(store, claim, seconds=1.0)
+    hand_back(store, claim, seconds=1.0)
     first.history.release(claim.trial_id, claim.number)
 
     taken = second.claim()
@@ -161,7 +162,7 @@ PRUNERS = [
     ("asha", 3),
     ({"name": "asha", "eta": 2, "min_epochs": 1}, 1),
     ("median", 1),
-    ({"name": "median", "n_warmup_steps": 3}, 3),
+    ({"name": "median", "n_warmup_steps": 3}, 4),
     ({"name": "percentile", "percentile": 25.0}, 1),
     ({"name": "hyperband", "min_epochs": 1, "eta": 9}, None),  # by bracket, which depends on the trial's number
     ({"name": "threshold", "lower": 0.05}, 1),

@@ -95,7 +95,7 @@ def test_an_exception_of_one_rank_is_the_cause_that_is_told(outcome: Outcome) ->
 
 def test_a_death_without_a_word_outweighs_what_the_other_rank_said_of_it() -> None:
     """The news may come in any order: the other rank's lost connection first, or the death."""
-    words, silence = ("error: RuntimeError", "connection closed by peer"), ("killed: SIGKILL", "rank 1 ended")
+    words, silence = ("error", "error: RuntimeError", "connection closed"), ("crash", "killed: SIGKILL", "rank 1 ended")
     channel, theirs = Channel.pair()
     theirs.close()
     told_first, died_first, diverged = (running_trial(channel) for _ in range(3))
@@ -105,12 +105,12 @@ def test_a_death_without_a_word_outweighs_what_the_other_rank_said_of_it() -> No
     told_first.fail(*silence, is_silent=True)
     died_first.fail(*silence, is_silent=True)
     died_first.fail(*words)
-    diverged.state, diverged.cause = "FAIL", "diverged"
+    diverged.state, diverged.kind, diverged.cause = "FAIL", "diverged", "diverged"
     diverged.fail(*silence, is_silent=True)
 
     assert not was_to_be_killed
     assert told_first.is_to_be_killed
-    assert [trial.cause for trial in (told_first, died_first, diverged)] == [silence[0], silence[0], "diverged"]
+    assert [trial.cause for trial in (told_first, died_first, diverged)] == [silence[1], silence[1], "diverged"]
     channel.close()
 
 

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 from projects.launch import PROJECT, Hpo, descendants, finish, left_of, trial_processes, wait_for, watch
+from stores import hand_back, write
 
-from hpo import queue
+from hpo import queue, writes
 from hpo.devices import Slot
 from hpo.errors import LoadError, SpecError
+from hpo.outbox import Outbox
 from hpo.preflight import define, try_one_batch
 from hpo.processes import ForkServer
 from hpo.records import TrialRecord
@@ -186,8 +188,15 @@ class Judge:
 
     def __init__(self, hpo: Hpo, store: Store, name: str, server: ForkServer) -> None:
         self.worker_id = queue.register_worker(store, host="here", pid=1, slots=1)
+        self.outbox = Outbox(store)
         self.run = StudyRun(
-            store, load(store, name), server=server, project=PROJECT, artifacts=hpo.folder, worker_id=self.worker_id
+            store,
+            load(store, name),
+            outbox=self.outbox,
+            server=server,
+            project=PROJECT,
+            artifacts=hpo.folder,
+            worker_id=self.worker_id,
         )
         self._store = store
         self._folder = hpo.folder
@@ -203,8 +212,9 @@ class Judge:
     def tell(self, trial: RunningTrial, epoch: int, value: float) -> Any:
         """Whether the trial is to stop."""
         message = {"epoch": epoch, "value": value, "metrics": {"val_loss": value}, "seconds": 0.1 * epoch}
-        reply = self.run.on_epoch(trial, message, is_draining=False)
-        return reply and reply["stop"]
+        reply = self.run.on_epoch(trial, message)
+        assert self.outbox.flush()
+        return reply["stop"]
 
 
 def test_a_pruner_knows_what_another_worker_reported_a_moment_ago(hpo: Hpo, server: ForkServer) -> None:
@@ -226,9 +236,9 @@ def test_an_attempt_is_not_stopped_early_for_what_the_one_before_it_reached(hpo:
     with Store.open(hpo.url) as store:
         judge = Judge(hpo, store, "patient", server)
         trial = judge.claim()
-        queue.begin(store, trial.claim, params={}, config={"params": {}})
+        write(store, writes.begin, trial.claim, params={}, config={"params": {}})
         assert [judge.tell(trial, epoch, value) for epoch, value in enumerate((0.5, 0.4, 0.45, 0.45), 1)] == [False] * 4
-        queue.hand_back(store, trial.claim, seconds=1.0)
+        hand_back(store, trial.claim, seconds=1.0)
 
         again = judge.claim()
 

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution, distribution_to_json
+from stores import hand_back, write
 
-from hpo import queue
+from hpo import queue, writes
 from hpo.definition import Definition
 from hpo.errors import HpoError, StoreError
 from hpo.records import TrialRecord
@@ -59,13 +60,22 @@ def train(
     worker = queue.register_worker(store, host="here", pid=42, slots=2)
     claim = queue.claim(store, study.study_id, worker_id=worker, slot=0, device="gpu 0")
     assert claim is not None
-    queue.begin(store, claim, params=params or {}, config={"params": {}, "model": {"class": "nets:Net"}})
+    write(store, writes.begin, claim, params=params or {}, config={"params": {}, "model": {"class": "nets:Net"}})
     for epoch, value in enumerate(values, start=1):
         metrics = {"val_accuracy": value, "val_loss": 1 - value}
-        queue.report(store, claim, epoch=epoch, value=value, metrics=metrics, seconds=0.5 * epoch, system_attributes={})
+        write(
+            store,
+            writes.report,
+            claim,
+            epoch=epoch,
+            value=value,
+            metrics=metrics,
+            seconds=0.5 * epoch,
+            system_attributes={},
+        )
     if state is not None:
         ends = {"COMPLETE": max(values, default=0.0), "PRUNED": values[-1] if values else None}
-        queue.finish(store, claim, state=state, value=ends.get(state), seconds=2.5, **ending)
+        write(store, writes.finish, claim, state=state, value=ends.get(state), seconds=2.5, **ending)
     return claim
 
 
@@ -120,7 +130,7 @@ def test_every_state_has_its_word_and_value(store: Store) -> None:
 
 def test_attempts_and_their_seconds_add_up(store: Store) -> None:
     study = create(store)
-    queue.hand_back(store, train(store, study, [0.1], state=None), seconds=4.0)
+    hand_back(store, train(store, study, [0.1], state=None), seconds=4.0)
 
     train(store, study, [0.2])
 
@@ -197,7 +207,7 @@ def test_the_status_counts_what_is_spent(store: Store) -> None:
     status = Study(store, "digits").status()
 
     assert (status.study, status.state, status.reason) == ("digits", "running", None)
-    assert status.counts == {"complete": 1, "pruned": 1, "failed": 0, "running": 1, "waiting": 0}
+    assert status.counts == {"complete": 1, "pruned": 1, "failed": 0, "running": 1, "paused": 0, "waiting": 0}
     assert status.budget == {"trials": {"target": 4, "spent": 3}}
     assert isinstance(status.best, TrialRecord)
     assert status.best.number == 0
@@ -210,7 +220,7 @@ def test_a_study_is_done_when_all_that_was_asked_for_has_ended(store: Store) -> 
     claim = train(store, study, [0.5], state=None)
     assert Study(store, "digits").status().state == "running"
 
-    queue.finish(store, claim, state="COMPLETE", value=0.5, seconds=1.0)
+    write(store, writes.finish, claim, state="COMPLETE", value=0.5, seconds=1.0)
 
     assert Study(store, "digits").status().state == "done"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from hpo import queue
+from hpo import queue, writes
 from hpo.algorithms import make_pruner, sampler_factory
 from hpo.definition import Definition
 from hpo.history import History
@@ -79,32 +79,34 @@ class Claimant:
     def claim(self) -> queue.Claim | None:
         claimed = queue.claim(self.store, self.study.study_id, worker_id=self.worker_id, slot=0, device="cpu")
         if claimed is not None:
-            self.history.sync()
-            self.history.adopt(claimed.number)
+            self.history.adopt(claimed.number, is_new=claimed.is_new)
         return claimed
 
     def begin(self, claim: queue.Claim, *, point: Mapping[str, Any] | None = None) -> dict[str, Any]:
         params = self.history.suggest(claim.number, self.space, point=point)
         stored = self.history.params_to_store(claim.number)
-        queue.begin(self.store, claim, params=stored, config={"params": params})
+        with self.store.write() as connection:
+            writes.begin(connection, claim, params=stored, config={"params": params})
         return params
 
     def report(self, claim: queue.Claim, epoch: int, value: float) -> tuple[bool, bool]:
         """(whether to prune, whether the trial is still ours)."""
         is_hopeless, attributes = self.history.report(claim.number, epoch, value)
-        is_ours = queue.report(
-            self.store,
-            claim,
-            epoch=epoch,
-            value=value,
-            metrics={"val_accuracy": value, "val_loss": 1 - value},
-            seconds=0.5 * epoch,
-            system_attributes=attributes,
-        )
+        with self.store.write() as connection:
+            is_ours = writes.report(
+                connection,
+                claim,
+                epoch=epoch,
+                value=value,
+                metrics={"val_accuracy": value, "val_loss": 1 - value},
+                seconds=0.5 * epoch,
+                system_attributes=attributes,
+            )
         return is_hopeless, is_ours
 
     def finish(self, claim: queue.Claim, value: float | None, *, state: str = "COMPLETE", **more: Any) -> bool:
-        is_ours = queue.finish(self.store, claim, state=state, value=value, seconds=2.5, **more)
+        with self.store.write() as connection:
+            is_ours = writes.finish(connection, claim, state=state, value=value, seconds=2.5, **more)
         if is_ours:
             self.history.end(claim.number, TrialState[state], value)
         return is_ours
