@@ -54,7 +54,7 @@ class Outbox:
         self._due: float | None = None  # monotonic; None while nothing waits
         self._next_try = 0.0
         self._pause = FIRST_PAUSE_SECONDS
-        self._up_since = time.monotonic()
+        self._up_since = float("-inf")
         self._told_at = -TELL_EVERY_SECONDS
 
     def put(

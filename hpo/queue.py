@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, exists, func, insert, select, text, update
+from sqlalchemy import Connection, Row, Select, exists, func, insert, select, text, update
 
 from hpo.limits import reached, spent_of
 from hpo.spec import Retries
@@ -26,6 +26,7 @@ from hpo.store.tables import (
     hpo_workers,
     studies,
     study_directions,
+    trial_intermediate_values,
     trials,
 )
 from hpo.tally import counts_of
@@ -91,7 +92,9 @@ def reap(store: Store) -> list[int]:
             return []
     with store.write() as connection:
         found = connection.execute(
-            select(hpo_attempts.c.attempt_id, trials.c.trial_id, trials.c.number, hpo_studies.c.spec)
+            select(
+                hpo_attempts.c.attempt_id, trials.c.trial_id, trials.c.number, hpo_studies.c.spec, hpo_studies.c.state
+            )
             .join(trials, trials.c.trial_id == hpo_attempts.c.trial_id)
             .join(hpo_studies, hpo_studies.c.study_id == trials.c.study_id)
             .where(*_is_expired())
@@ -109,7 +112,8 @@ def reap(store: Store) -> list[int]:
                 )
             )
             retries = Retries.model_validate(json.loads(row.spec)["spec"]["retries"])
-            if attempts_of_kind(connection, row.trial_id, "crash") > retries.crash:
+            is_wanted = row.state in ("running", "paused")
+            if not is_wanted or attempts_of_kind(connection, row.trial_id, "crash") > retries.crash:
                 end_trial(connection, row.trial_id, "FAIL", cause=LOST)
     return [row.number for row in found]
 
@@ -137,7 +141,8 @@ def claim(store: Store, study_id: int, *, worker_id: int, slot: int, device: str
         if study is None or study.state != "running" or _is_spent(connection, study_id, study):
             return None
         counted = counts_of(connection, study_id, target=study.trials_target)
-        trial = _unheld(connection, study_id) if counted.running else None
+        wanted = unheld(study_id).where(hpo_trials.c.wish.is_(None)).limit(1)
+        trial = connection.execute(wanted).first() if counted.running else None
         attempts, seconds = (0, 0.0) if trial is None else _attempts(connection, trial.trial_id)
         if trial is None:
             if counted.claimed >= counted.target:
@@ -167,6 +172,19 @@ def claim(store: Store, study_id: int, *, worker_id: int, slot: int, device: str
             connection.execute(update(hpo_studies).where(hpo_studies.c.study_id == study_id).values(started=db_now()))
         attempt_id = int(inserted.inserted_primary_key[0])  # type: ignore[index]
     return Claim(study_id, trial_id, number, attempt_id, attempts + 1, params, seconds, is_new=trial is None)
+
+
+def end_unheld(connection: Connection, study_id: int, *, cause: str, only: int | None = None) -> None:
+    """End the running trials that nobody trains, and that nobody will: pruned at what they reached, or failed.
+
+    Args:
+        only: the trial_id of one trial.
+    """
+    for row in connection.execute(unheld(study_id)).all():
+        if only is None or row.trial_id == only:
+            curve = exists().where(trial_intermediate_values.c.trial_id == row.trial_id)
+            has_curve = connection.scalar(select(curve))
+            end_trial(connection, row.trial_id, "PRUNED" if has_curve else "FAIL", cause=cause)
 
 
 def attempts_of_kind(connection: Connection, trial_id: int, kind: str) -> int:
@@ -218,23 +236,16 @@ def _is_spent(connection: Connection, study_id: int, study: Any) -> bool:
     return reached(limits, spent_of(connection, study_id, maximize=maximize), maximize=maximize) is not None
 
 
-def _unheld(connection: Connection, study_id: int) -> Row[Any, Any, Any] | None:
-    """A running trial of ours that nobody holds, and that is not to wait: its last attempt ended, the trial did not."""
+def unheld(study_id: int) -> Select[Any]:
+    """The study's running trials that nobody trains: their last attempt ended, they did not."""
     attempt = exists().where(hpo_attempts.c.trial_id == trials.c.trial_id)
     held = attempt.where(hpo_attempts.c.ended.is_(None))
-    return connection.execute(
+    return (
         select(trials.c.trial_id, trials.c.number, hpo_trials.c.config)
         .outerjoin(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
-        .where(
-            trials.c.study_id == study_id,
-            trials.c.state == "RUNNING",
-            attempt,
-            ~held,
-            hpo_trials.c.wish.is_(None),
-        )
+        .where(trials.c.study_id == study_id, trials.c.state == "RUNNING", attempt, ~held)
         .order_by(trials.c.number)
-        .limit(1)
-    ).first()
+    )
 
 
 def _waiting(connection: Connection, study_id: int) -> Row[Any, Any, Any] | None:

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import func, select
 
-from hpo.queue import LEASE_SECONDS
+from hpo.queue import LEASE_SECONDS, unheld
 from hpo.records import TrialRecord, read_records
 from hpo.store import Store
 from hpo.store.clock import db_now
@@ -143,13 +143,8 @@ class Study:
 
     def _paused(self) -> int:
         """Trials that have begun and that nobody trains: handed back, or held."""
-        attempt = exists().where(hpo_attempts.c.trial_id == trials.c.trial_id)
-        held = attempt.where(hpo_attempts.c.ended.is_(None))
-        counted = select(func.count()).where(
-            trials.c.study_id == self._study_id, trials.c.state == "RUNNING", attempt, ~held
-        )
         with self._store.read() as connection:
-            return connection.scalar(counted) or 0
+            return connection.scalar(select(func.count()).select_from(unheld(self._study_id).subquery())) or 0
 
     def _workers(self) -> list[WorkerRecord]:
         with self._store.read() as connection:

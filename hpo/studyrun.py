@@ -92,6 +92,9 @@ class StudyRun:
         """Look into the store: what is wished of the study, and how far all workers together are."""
         self._is_exhausted = False
         self.progress = tally.progress(self._store, self.study.study_id)
+        if self.progress.limit is not None and self.counts.running:
+            with self._store.write() as connection:
+                queue.end_unheld(connection, self.study.study_id, cause=f"stopped: {self.progress.limit}")
         stopped = self.progress.reason if self.progress.state in ("stopped", "killed") else None
         self.stop_reason = stopped or self._obstacle
         self.best = tally.best(self._store, self.study.study_id, maximize=self._maximize)

@@ -27,7 +27,7 @@ LAYERS = (
     ("training",),
     ("spec", "studyfile", "devices", "algorithms", "definition", "grid"),
     ("store",),
-    ("settings", "limits", "tally", "queue", "writes", "studies", "history", "stalling", "outbox"),
+    ("settings", "limits", "tally", "queue", "writes", "studies", "history", "stalling", "outbox", "steering"),
     ("records", "results", "processes"),
     ("weights",),
     ("runningtrial", "studyrun", "preflight", "worker"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from hpo.cli import database, look, plan, train
+from hpo.cli import database, look, plan, steer, train
 
 app = typer.Typer(
     name="hpo",
@@ -15,7 +15,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-BEGIN, WORK, LOOK, KEEP = "Begin", "Search", "Look", "Serve and maintain"
+BEGIN, WORK, STEER, LOOK, KEEP = "Begin", "Search", "Steer", "Look", "Serve and maintain"
 
 app.command(rich_help_panel=BEGIN)(plan.init)
 app.command(rich_help_panel=BEGIN)(plan.check)
@@ -23,6 +23,11 @@ app.command(rich_help_panel=BEGIN)(plan.space)
 app.command(rich_help_panel=WORK)(train.run)
 app.command(rich_help_panel=WORK)(train.submit)
 app.command(rich_help_panel=WORK)(train.worker)
+app.command(rich_help_panel=STEER)(steer.pause)
+app.command(rich_help_panel=STEER)(steer.resume)
+app.command(rich_help_panel=STEER)(steer.stop)
+app.command(rich_help_panel=STEER)(steer.kill)
+app.command("set", rich_help_panel=STEER)(steer.change)
 app.command(rich_help_panel=LOOK)(look.ls)
 app.command(rich_help_panel=LOOK)(look.status)
 app.command(rich_help_panel=LOOK)(look.trials)

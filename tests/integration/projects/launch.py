@@ -138,7 +138,7 @@ def trial_processes(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return found
 
 
-def left_of(processes: list[psutil.Process], *, seconds: float = 2) -> list[psutil.Process]:
+def left_of(processes: list[psutil.Process], *, seconds: float = 20) -> list[psutil.Process]:
     """Those that still run after a moment."""
     end = time.monotonic() + seconds
     while (left := [process for process in processes if _is_alive(process)]) and time.monotonic() < end:
