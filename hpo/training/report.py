@@ -29,6 +29,7 @@ class Report(Checkpoint):
         self._directory = directory
         self._saver = Saver(directory) if directory is not None else None
         self._started = time.perf_counter()
+        self._metrics: dict[str, float | None] = {}  # of the last epoch
         self._random_state: dict[str, Any] | None = None  # to go on with
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -37,6 +38,8 @@ class Report(Checkpoint):
             set_random_state(self._random_state)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._random_state is not None:
+            self._make_up_for_plateaus(trainer)
         self._link.tell({"kind": "training"})
         if trainer.is_global_zero:
             threading.Thread(target=self._pulse, args=(trainer,), name="pulse", daemon=True).start()
@@ -44,7 +47,7 @@ class Report(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         reply = {}
         # Reading a metric may synchronise the ranks, so every rank reads them all.
-        metrics = {name: _number(value) for name, value in trainer.callback_metrics.items()}
+        metrics = self._metrics = {name: _number(value) for name, value in trainer.callback_metrics.items()}
         if trainer.is_global_zero:
             if self._metric not in metrics:
                 raise SpecError(_never_logged(self._metric, metrics))
@@ -71,10 +74,21 @@ class Report(Checkpoint):
         trainer.should_stop = trainer.should_stop or reply["stop"]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"random": random_state()}
+        return {"random": random_state(), "metrics": self._metrics}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._random_state = state_dict["random"]
+        self._random_state, self._metrics = state_dict["random"], state_dict["metrics"]
+
+    def _make_up_for_plateaus(self, trainer: pl.Trainer) -> None:
+        """Step the schedules that look at a metric for the epoch of the checkpoint, which was saved before they did.
+
+        Lightning makes up for the other schedules itself.
+        """
+        for config in trainer.lr_scheduler_configs:
+            value = self._metrics.get(config.monitor or "")
+            is_due = config.interval == "epoch" and trainer.current_epoch % config.frequency == 0
+            if config.reduce_on_plateau and is_due and value is not None:
+                config.scheduler.step(value)  # type: ignore[arg-type]
 
     def _pulse(self, trainer: pl.Trainer) -> None:
         """Tell the worker that there are steps, as long as there are: a trial that hangs is silent."""

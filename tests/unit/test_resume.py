@@ -1,0 +1,136 @@
+"""A training that goes on from its checkpoint ends bit by bit where it would have ended without the interruption."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import lr_scheduler
+from torch.utils.data import DataLoader, TensorDataset
+
+from hpo.channel import Channel, ChannelClosedError
+from hpo.training.link import Link
+from hpo.training.report import Report
+from hpo.training.resume import LAST, PREVIOUS, epochs_in, readable
+
+EPOCHS = 6
+
+
+class Worker:
+    """The other end of a trial's channel: answers every epoch, and asks for a checkpoint and the end at one of them."""
+
+    def __init__(self, end_at: int) -> None:
+        self._end_at = end_at
+        self._channel, theirs = Channel.pair()
+        self.link = Link(Channel(theirs), trial=0)
+        self.values: dict[int, float] = {}
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                message = self._channel.receive()
+            except ChannelClosedError:
+                return
+            if message["kind"] == "epoch":
+                self.values[message["epoch"]] = message["value"]
+                is_end = message["epoch"] == self._end_at
+                self._channel.send({"stop": is_end, "save": False, "checkpoint": is_end})
+
+
+class Noisy(pl.LightningModule):
+    """Draws random numbers wherever a module may: dropout, the order of its samples, its own."""
+
+    def __init__(self, schedule: str) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 1))
+        self._schedule = schedule
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        x, y = batch
+        return nn.functional.mse_loss(self.layers(x + 0.1 * torch.randn_like(x)), y)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        x, y = batch
+        self.log("val_loss", nn.functional.mse_loss(self.layers(x), y))
+
+    def configure_optimizers(self) -> Any:
+        adam = torch.optim.Adam(self.parameters(), lr=0.05)
+        match self._schedule:
+            case "epoch":
+                return [adam], [lr_scheduler.ExponentialLR(adam, 0.5)]
+            case "step":
+                return [adam], [{"scheduler": lr_scheduler.ExponentialLR(adam, 0.9), "interval": "step"}]
+            case "plateau":
+                lowered = lr_scheduler.ReduceLROnPlateau(adam, factor=0.5, patience=0)
+                return {"optimizer": adam, "lr_scheduler": {"scheduler": lowered, "monitor": "val_loss"}}
+        return adam
+
+
+def train(folder: Path, schedule: str, *, end_at: int = EPOCHS, checkpoint: str | None = None) -> dict[int, float]:
+    """val_loss by epoch, and the weights at the end in `folder`."""
+    torch.manual_seed(0)
+    x = torch.randn(64, 4)
+    points = TensorDataset(x, x.sum(1, keepdim=True))
+    pl.seed_everything(1, verbose=False)
+    worker, model = Worker(end_at), Noisy(schedule)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=EPOCHS,
+        callbacks=[Report(worker.link, "val_loss", folder)],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    shuffled, ordered = DataLoader(points, 16, shuffle=True), DataLoader(points, 64)
+    trainer.fit(model, shuffled, ordered, ckpt_path=checkpoint, weights_only=True)
+    torch.save(model.state_dict(), folder / f"weights-{checkpoint is None}-{end_at}.pt")
+    return worker.values
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+@pytest.mark.parametrize("schedule", ["none", "epoch", "step", "plateau"])
+def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path, schedule: str) -> None:
+    whole = train(tmp_path, schedule)
+    (tmp_path / LAST).unlink()
+    first = train(tmp_path, schedule, end_at=3)
+    checkpoint = readable([str(tmp_path / LAST), str(tmp_path / PREVIOUS)])
+    assert checkpoint is not None
+    assert epochs_in(checkpoint) == 3
+
+    rest = train(tmp_path, schedule, checkpoint=checkpoint)
+
+    assert first | rest == whole
+    assert list(rest) == [4, 5, 6]
+    ends = [torch.load(tmp_path / f"weights-{is_whole}-6.pt", weights_only=True) for is_whole in (True, False)]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_a_checkpoint_that_is_cut_off_gives_way_to_the_one_before_and_then_to_none(tmp_path: Path) -> None:
+    last, previous = tmp_path / LAST, tmp_path / PREVIOUS
+    for path in (last, previous):
+        torch.save({"weights": torch.arange(1000)}, path)
+    paths = [str(last), str(previous)]
+
+    found = [readable(paths)]
+    last.write_bytes(last.read_bytes()[:-500])
+    found.append(readable(paths))
+    previous.write_bytes(b"")
+    found.append(readable(paths))
+    last.unlink()
+    previous.unlink()
+    found.append(readable(paths))
+
+    assert found == [str(last), str(previous), None, None]
+
+
+def test_a_checkpoint_with_code_in_it_is_not_read(tmp_path: Path) -> None:
+    torch.save({"model": Noisy("none")}, tmp_path / LAST)
+
+    assert readable([str(tmp_path / LAST)]) is None
