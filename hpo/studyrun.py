@@ -191,6 +191,10 @@ class StudyRun:
             trial.config[owner] = {"class": said["class"], **message[owner], **words}
         if message["from_epoch"]:
             log.info("trial %d goes on after epoch %d", trial.number, message["from_epoch"])
+        known = self._history.curve(trial.number)
+        for told in message["curve"]:
+            if told["epoch"] not in known and told["value"] is not None:
+                self._record(trial, told)
         self._take_up(trial, message["from_epoch"])
         config, from_epoch = dict(trial.config), message["from_epoch"]
         self._outbox.put(
@@ -211,6 +215,12 @@ class StudyRun:
             trial.error = f"{metric} was not a finite number after epoch {epoch}"
             return GO_ON | {"stop": True}
         is_best = self._note(trial, epoch, value)
+        is_hopeless = self._record(trial, message)
+        return self._decide(trial, value, is_best=is_best, is_hopeless=is_hopeless)
+
+    def _record(self, trial: RunningTrial, message: Message) -> bool:
+        """Write down an epoch's metrics; whether the pruner finds the trial hopeless."""
+        epoch, value = message["epoch"], message["value"]
         is_hopeless, attributes = self._history.report(trial.number, epoch, value)
         self._outbox.put(
             lambda connection: writes.report(
@@ -224,7 +234,7 @@ class StudyRun:
             ),
             then=partial(self._on_written, trial),
         )
-        return self._decide(trial, value, is_best=is_best, is_hopeless=is_hopeless)
+        return is_hopeless
 
     def _decide(self, trial: RunningTrial, value: float, *, is_best: bool, is_hopeless: bool) -> Message:
         target = self.definition.spec.budget.target if not self.progress.limits else self.progress.limits["target"]

@@ -12,12 +12,15 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
+from hpo.channel import Message
 from hpo.errors import SpecError, nearest
 from hpo.training.link import Link
 from hpo.training.resume import Saver, random_state, set_random_state
 
 BEST_CHECKPOINT = "best.ckpt"
 PULSE_SECONDS = 2.0
+# A worker that is killed may take the news of the last moments with it; the checkpoint tells them again.
+EPOCHS_IN_CHECKPOINT = 100
 
 
 class Report(Checkpoint):
@@ -29,7 +32,7 @@ class Report(Checkpoint):
         self._directory = directory
         self._saver = Saver(directory) if directory is not None else None
         self._started = time.perf_counter()
-        self._metrics: dict[str, float | None] = {}  # of the last epoch
+        self._curve: list[Message] = []  # the last epochs, as they were told
         self._random_state: dict[str, Any] | None = None  # to go on with
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -47,19 +50,18 @@ class Report(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         reply = {}
         # Reading a metric may synchronise the ranks, so every rank reads them all.
-        metrics = self._metrics = {name: _number(value) for name, value in trainer.callback_metrics.items()}
+        metrics = {name: _number(value) for name, value in trainer.callback_metrics.items()}
         if trainer.is_global_zero:
             if self._metric not in metrics:
                 raise SpecError(_never_logged(self._metric, metrics))
-            reply = self._link.ask(
-                {
-                    "kind": "epoch",
-                    "epoch": trainer.current_epoch + 1,
-                    "metrics": {name: value for name, value in metrics.items() if value is not None},
-                    "value": metrics[self._metric],
-                    "seconds": time.perf_counter() - self._started,
-                }
-            )
+            told: Message = {
+                "epoch": trainer.current_epoch + 1,
+                "metrics": {name: value for name, value in metrics.items() if value is not None},
+                "value": metrics[self._metric],
+                "seconds": time.perf_counter() - self._started,
+            }
+            self._curve = [*self._curve[1 - EPOCHS_IN_CHECKPOINT :], told]
+            reply = self._link.ask({"kind": "epoch", **told})
             # Saving on its own time, or because the attempt ends here and another goes on.
             is_due = self._saver is not None and not reply["stop"] and self._saver.is_due()
             reply["checkpoint"] = reply["checkpoint"] or is_due
@@ -74,21 +76,22 @@ class Report(Checkpoint):
         trainer.should_stop = trainer.should_stop or reply["stop"]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"random": random_state(), "metrics": self._metrics}
+        return {"random": random_state(), "curve": self._curve}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._random_state, self._metrics = state_dict["random"], state_dict["metrics"]
+        self._random_state, self._curve = state_dict["random"], list(state_dict["curve"])
 
     def _make_up_for_plateaus(self, trainer: pl.Trainer) -> None:
         """Step the schedules that look at a metric for the epoch of the checkpoint, which was saved before they did.
 
         Lightning makes up for the other schedules itself.
         """
+        metrics = self._curve[-1]["metrics"] if self._curve else {}
         for config in trainer.lr_scheduler_configs:
-            value = self._metrics.get(config.monitor or "")
+            value = metrics.get(config.monitor or "")
             is_due = config.interval == "epoch" and trainer.current_epoch % config.frequency == 0
             if config.reduce_on_plateau and is_due and value is not None:
-                config.scheduler.step(value)  # type: ignore[arg-type]
+                config.scheduler.step(value)
 
     def _pulse(self, trainer: pl.Trainer) -> None:
         """Tell the worker that there are steps, as long as there are: a trial that hangs is silent."""

@@ -73,10 +73,11 @@ def readable(paths: Sequence[str]) -> str | None:
     return None
 
 
-def epochs_in(path: str) -> int:
-    """How many epochs the checkpoint's training has behind it."""
-    progress = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["loops"]["fit_loop"]["epoch_progress"]
-    return int(progress["current"]["processed"])
+def epochs_in(path: str) -> tuple[int, list[Message]]:
+    """(how many epochs the checkpoint's training has behind it, what the last of them told)."""
+    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    curves = [saved["curve"] for key, saved in state["callbacks"].items() if key.startswith("Report")]
+    return int(state["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]), curves[0] if curves else []
 
 
 def random_state() -> Message:

@@ -63,7 +63,7 @@ def _train(job: Message, link: Link) -> None:
     pl.seed_everything(job["seed"], workers=True, verbose=False)
     model = _build(model_class, model_arguments)
     checkpoint = readable(job["resume"])
-    from_epoch = 0 if checkpoint is None else epochs_in(checkpoint)
+    from_epoch, curve = (0, []) if checkpoint is None else epochs_in(checkpoint)
     report = Report(link, job["metric"], Path(job["directory"]) if job["directory"] else None)
     trainer = pl.Trainer(
         **trainer_devices(job, ranks),
@@ -88,6 +88,7 @@ def _train(job: Message, link: Link) -> None:
                 "data": _plain(_complete(type(data), job["data"]["arguments"])),
                 "parameters": sum(p.numel() for p in model.parameters()),
                 "from_epoch": from_epoch,
+                "curve": curve,
             }
         )
     trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)

@@ -102,7 +102,8 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path, sche
     first = train(tmp_path, schedule, end_at=3)
     checkpoint = readable([str(tmp_path / LAST), str(tmp_path / PREVIOUS)])
     assert checkpoint is not None
-    assert epochs_in(checkpoint) == 3
+    epochs, told = epochs_in(checkpoint)
+    assert (epochs, {epoch["epoch"]: epoch["value"] for epoch in told}) == (3, first)
 
     rest = train(tmp_path, schedule, checkpoint=checkpoint)
 
