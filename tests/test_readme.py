@@ -64,6 +64,8 @@ def test_make_has_the_two_commands_that_the_readme_opens_with() -> None:
 def test_every_verb_is_in_the_readme() -> None:
     from hpo.cli import app
 
-    verbs = {command.callback.__name__ for command in app.registered_commands if command.callback is not None}
+    verbs = {
+        command.name or command.callback.__name__ for command in app.registered_commands if command.callback is not None
+    }
     table = README[README.index("## The verbs") :]
     assert not [verb for verb in verbs if f"`{verb}`" not in table and f"hpo {verb}" not in table]
