@@ -92,9 +92,7 @@ def reap(store: Store) -> list[int]:
             return []
     with store.write() as connection:
         found = connection.execute(
-            select(
-                hpo_attempts.c.attempt_id, trials.c.trial_id, trials.c.number, hpo_studies.c.spec, hpo_studies.c.state
-            )
+            select(hpo_attempts.c.attempt_id, trials.c.trial_id, trials.c.number, trials.c.study_id, hpo_studies.c.spec)
             .join(trials, trials.c.trial_id == hpo_attempts.c.trial_id)
             .join(hpo_studies, hpo_studies.c.study_id == trials.c.study_id)
             .where(*_is_expired())
@@ -112,9 +110,9 @@ def reap(store: Store) -> list[int]:
                 )
             )
             retries = Retries.model_validate(json.loads(row.spec)["spec"]["retries"])
-            is_wanted = row.state in ("running", "paused")
-            if not is_wanted or attempts_of_kind(connection, row.trial_id, "crash") > retries.crash:
+            if attempts_of_kind(connection, row.trial_id, "crash") > retries.crash:
                 end_trial(connection, row.trial_id, "FAIL", cause=LOST)
+            end_unheld(connection, row.study_id, only=row.trial_id)
     return [row.number for row in found]
 
 
@@ -174,17 +172,30 @@ def claim(store: Store, study_id: int, *, worker_id: int, slot: int, device: str
     return Claim(study_id, trial_id, number, attempt_id, attempts + 1, params, seconds, is_new=trial is None)
 
 
-def end_unheld(connection: Connection, study_id: int, *, cause: str, only: int | None = None) -> None:
-    """End the running trials that nobody trains, and that nobody will: pruned at what they reached, or failed.
+def end_unheld(connection: Connection, study_id: int, *, limit: str | None = None, only: int | None = None) -> None:
+    """End the running trials that nobody trains, and that nobody will, because they or their study are to end.
+
+    A trial that is killed has failed; one that is stopped is pruned at what it reached, or failed without an epoch.
 
     Args:
+        limit: of the study, that is reached.
         only: the trial_id of one trial.
     """
-    for row in connection.execute(unheld(study_id)).all():
-        if only is None or row.trial_id == only:
-            curve = exists().where(trial_intermediate_values.c.trial_id == row.trial_id)
-            has_curve = connection.scalar(select(curve))
-            end_trial(connection, row.trial_id, "PRUNED" if has_curve else "FAIL", cause=cause)
+    wished = select(hpo_studies.c.state, hpo_studies.c.state_reason).where(hpo_studies.c.study_id == study_id)
+    study = connection.execute(wished).one()
+    found = unheld(study_id)
+    if only is not None:
+        # Whoever wishes something of this trial at this moment comes before or after us, not between.
+        connection.execute(select(hpo_trials.c.wish).where(hpo_trials.c.trial_id == only).with_for_update())
+        found = found.where(trials.c.trial_id == only)
+    for row in connection.execute(found).all():
+        curve = exists().where(trial_intermediate_values.c.trial_id == row.trial_id)
+        if row.wish == "kill" or study.state == "killed":
+            end_trial(connection, row.trial_id, "FAIL", cause="killed: by request")
+        elif row.wish == "stop" or study.state == "stopped" or limit is not None:
+            reason = study.state_reason if study.state == "stopped" else None if row.wish == "stop" else limit
+            state = "PRUNED" if connection.scalar(select(curve)) else "FAIL"
+            end_trial(connection, row.trial_id, state, cause=f"stopped: {(reason or 'by request').splitlines()[0]}")
 
 
 def attempts_of_kind(connection: Connection, trial_id: int, kind: str) -> int:
@@ -241,7 +252,7 @@ def unheld(study_id: int) -> Select[Any]:
     attempt = exists().where(hpo_attempts.c.trial_id == trials.c.trial_id)
     held = attempt.where(hpo_attempts.c.ended.is_(None))
     return (
-        select(trials.c.trial_id, trials.c.number, hpo_trials.c.config)
+        select(trials.c.trial_id, trials.c.number, hpo_trials.c.config, hpo_trials.c.wish)
         .outerjoin(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
         .where(trials.c.study_id == study_id, trials.c.state == "RUNNING", attempt, ~held)
         .order_by(trials.c.number)
@@ -252,7 +263,7 @@ def _waiting(connection: Connection, study_id: int) -> Row[Any, Any, Any] | None
     row = connection.execute(
         select(trials.c.trial_id, trials.c.number, hpo_trials.c.config)
         .outerjoin(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
-        .where(trials.c.study_id == study_id, trials.c.state == "WAITING")
+        .where(trials.c.study_id == study_id, trials.c.state == "WAITING", hpo_trials.c.wish.is_(None))
         .order_by(trials.c.number)
         .limit(1)
         .with_for_update(of=trials, skip_locked=True)

@@ -58,7 +58,7 @@ class RunningTrial:
     wish_cause: str | None = None
     is_dropped: bool = False  # another worker has taken it over
     is_retried: bool = False  # its attempt failed, and another may follow
-    progress_at: float | None = None  # monotonic seconds of the last sign of a step; None before training
+    progress_at: float | None = None  # monotonic seconds of the last sign of life; None before the first
     failed_at: float | None = None  # monotonic seconds
     is_told: bool = False  # the failure is what a rank said, not its death without a word
     is_killed: bool = False

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from hpo.errors import SpecError, StoreError, nearest
-from hpo.queue import end_unheld
+from hpo.queue import end_trial, end_unheld, reap
 from hpo.store import Store
 from hpo.store.tables import hpo_studies, hpo_trials, studies, trials
 from hpo.tally import find
@@ -23,7 +23,8 @@ SAID = {
     "killed": "ends now",
 }
 LIMITS = ("hours", "gpu_hours", "target", "patience")
-ENDED = ("COMPLETE", "PRUNED", "FAIL")
+ENDED = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+LARGEST_WHOLE = 2**31 - 1  # that a database keeps as an integer
 
 
 def steer_study(store: Store, name: str, wish: str) -> str:
@@ -35,13 +36,13 @@ def steer_study(store: Store, name: str, wish: str) -> str:
     study_id, _ = find(store, name)
     state = STATES[wish]
     reason = None if state == "running" else "by request"
+    reap(store)  # perhaps no worker is left that would
     with store.write() as connection:
         _own(connection, study_id, name)
         connection.execute(
             update(hpo_studies).where(hpo_studies.c.study_id == study_id).values(state=state, state_reason=reason)
         )
-        if state in ("stopped", "killed"):
-            end_unheld(connection, study_id, cause=f"{state}: by request")
+        end_unheld(connection, study_id)
     return f"study {name} {SAID[state]}"
 
 
@@ -49,24 +50,27 @@ def steer_trial(store: Store, name: str, number: int, wish: str) -> str:
     """Pause, resume, stop or kill one trial; a line that says what that means.
 
     Raises:
-        StoreError: there is no such trial, or it has ended.
+        StoreError: there is no such trial, it has ended, or another program made it.
     """
     study_id, _ = find(store, name)
     state = STATES[wish]
+    reap(store)
     with store.write() as connection:
+        _own(connection, study_id, name)
         row = connection.execute(
             select(trials.c.trial_id, trials.c.state).where(trials.c.study_id == study_id, trials.c.number == number)
         ).first()
         if row is None:
             raise StoreError(f"study '{name}' has no trial {number}; 'hpo trials {name}' lists those it has")
         if row.state in ENDED:
-            raise StoreError(f"trial {number} of study '{name}' has ended already ({row.state.lower()})")
+            raise StoreError(f"trial {number} of study '{name}' has ended already ({ENDED[row.state]})")
         value = None if state == "running" else wish
         changed = connection.execute(update(hpo_trials).where(hpo_trials.c.trial_id == row.trial_id).values(wish=value))
         if changed.rowcount == 0:
             connection.execute(insert(hpo_trials).values(trial_id=row.trial_id, wish=value))
-        if state in ("stopped", "killed"):
-            end_unheld(connection, study_id, cause=f"{state}: by request", only=row.trial_id)
+        if row.state == "WAITING" and state in ("stopped", "killed"):
+            end_trial(connection, row.trial_id, "FAIL", cause=f"{state}: by request")
+        end_unheld(connection, study_id, only=row.trial_id)
     return f"trial {number} of study {name} {SAID[state]}"
 
 
@@ -117,8 +121,10 @@ def _number(change: str, text: str, before: float | None, *, whole: bool = False
     except ValueError:
         raise SpecError(f"'{change}': '{text}' is not a number") from None
     value += before if is_added and before is not None else 0.0
-    if not math.isfinite(value) or value <= lowest or (whole and value != int(value)):
-        raise SpecError(f"'{change}' should be {'a whole number' if whole else 'a number'} above {lowest:g}")
+    if whole and not (math.isfinite(value) and 0 < value <= LARGEST_WHOLE and value == int(value)):
+        raise SpecError(f"'{change}' should be a whole number from 1 to {LARGEST_WHOLE}")
+    if not math.isfinite(value) or value <= lowest:
+        raise SpecError(f"'{change}' should be a number" + (f" above {lowest:g}" if lowest == 0 else ""))
     return value
 
 

@@ -92,9 +92,10 @@ class StudyRun:
         """Look into the store: what is wished of the study, and how far all workers together are."""
         self._is_exhausted = False
         self.progress = tally.progress(self._store, self.study.study_id)
-        if self.progress.limit is not None and self.counts.running:
+        is_to_end = self.progress.limit is not None or self.progress.state in ("stopped", "killed")
+        if is_to_end and self.counts.running:
             with self._store.write() as connection:
-                queue.end_unheld(connection, self.study.study_id, cause=f"stopped: {self.progress.limit}")
+                queue.end_unheld(connection, self.study.study_id, limit=self.progress.limit)
         stopped = self.progress.reason if self.progress.state in ("stopped", "killed") else None
         self.stop_reason = stopped or self._obstacle
         self.best = tally.best(self._store, self.study.study_id, maximize=self._maximize)
@@ -331,7 +332,7 @@ class StudyRun:
         if trial.state == "COMPLETE":
             self._keep_best()
         elif trial.state == "FAIL":
-            self._stop_after_failures()
+            self._stop_after_failures(trial.kind)
         self.refresh()
 
     def _drop(self, trial: RunningTrial) -> None:
@@ -394,7 +395,9 @@ class StudyRun:
             maximize=self._maximize,
         )
 
-    def _stop_after_failures(self) -> None:
+    def _stop_after_failures(self, kind: str) -> None:
+        if kind == "killed":  # somebody wished it
+            return
         causes = tally.recent_causes(self._store, self.study.study_id, FAILURES_THAT_STOP)
         kinds = {cause for cause, _ in causes}
         if len(causes) < FAILURES_THAT_STOP or len(kinds) != 1 or None in kinds:

@@ -342,7 +342,8 @@ class Worker:
             minutes = (trial.claim.seconds_before + trial.seconds) / 60
             if budget.trial_minutes is not None and minutes > budget.trial_minutes:
                 trial.end_with_what_it_has("overtime", f"over time: {budget.trial_minutes:g} minutes")
-            if trial.progress_at is not None and now > trial.progress_at + 60 * budget.stall_minutes:
+            # A set-up may hang as well, at a file system that is gone.
+            if now > (trial.progress_at or trial.claimed_at) + 60 * budget.stall_minutes:
                 trial.fail("stalled", "stalled", f"no step for {budget.stall_minutes:g} minutes")
 
     # ---- signals

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, exists, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from hpo.queue import Claim, attempts_of_kind, seconds_of_attempts, utc
+from hpo.queue import Claim, attempts_of_kind, end_unheld, seconds_of_attempts, utc
 from hpo.store.clock import db_now
 from hpo.store.tables import (
     hpo_attempts,
@@ -129,7 +129,7 @@ def finish(
         attributes: shown in optuna-dashboard beside the trial.
     """
     error = shortened(error)
-    if not end_attempt(connection, claim, kind=kind, cause=cause or state.lower(), error=error, seconds=seconds):
+    if not _end_attempt(connection, claim, kind=kind, cause=cause or state.lower(), error=error, seconds=seconds):
         return False
     if value is not None:
         row = {"trial_id": claim.trial_id, "objective": 0, "value": value, "value_type": "FINITE"}
@@ -161,7 +161,16 @@ def finish(
 def end_attempt(
     connection: Connection, claim: Claim, *, kind: str, cause: str, error: str | None = None, seconds: float
 ) -> bool:
-    """End the attempt, not the trial: the next claim goes on with it."""
+    """End the attempt, not the trial: the next claim goes on with it, unless somebody wished it to end meanwhile."""
+    is_ours = _end_attempt(connection, claim, kind=kind, cause=cause, error=error, seconds=seconds)
+    if is_ours:
+        end_unheld(connection, claim.study_id, only=claim.trial_id)
+    return is_ours
+
+
+def _end_attempt(
+    connection: Connection, claim: Claim, *, kind: str, cause: str, error: str | None, seconds: float
+) -> bool:
     result = connection.execute(
         update(hpo_attempts)
         .where(_held(claim))

@@ -1,0 +1,105 @@
+"""Models that go wrong as often as they are told to, and then train as if nothing had been."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+
+from hpo.space import Choice, Float
+from projects.nets import Batch, Line
+
+Mishap = Literal["learn", "killed", "exit", "memory", "raise", "hang", "hang in setup"]
+
+
+class Unlucky(Line):
+    """Something happens in epoch `at`, counted from 0, in the first `times` attempts; an epoch lasts for `seconds`.
+
+    Args:
+        folder: where attempts leave a mark, so that the next one knows that there was one.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        does: Annotated[Mishap, Choice()] = "learn",
+        lr: float = 1e-2,
+        seconds: float = 0.0,
+        at: int = 0,
+        times: int = 1,
+    ) -> None:
+        super().__init__(lr=lr, seconds=seconds)
+        self.save_hyperparameters()
+        self.folder = Path(folder)
+        self.does = does
+        self.at = at
+        self.times = times
+        if does == "hang in setup" and self._is_time():
+            time.sleep(600)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        is_due = batch_idx == 1 and self.current_epoch == self.at
+        if is_due and self.does != "learn" and self._is_time():
+            match self.does:
+                case "killed":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                case "exit":
+                    os._exit(3)
+                case "memory":
+                    raise MemoryError
+                case "raise":
+                    raise RuntimeError("it did not go well")
+                case "hang":
+                    time.sleep(600)
+        return super().training_step(batch, batch_idx)
+
+    def _is_time(self) -> bool:
+        mark = self.folder / self.does
+        happened = mark.stat().st_size if mark.exists() else 0
+        if happened >= self.times:
+            return False
+        with mark.open("a", encoding="ascii") as file:
+            file.write(".")
+        return True
+
+
+class Odd(Line):
+    """Logs values, and raises errors, that are hard to keep."""
+
+    def __init__(
+        self,
+        logs: Annotated[
+            Literal["nan", "inf", "-inf", "whole", "truth", "half", "text", "pair", "huge error", "odd error", "fine"],
+            Choice(),
+        ] = "fine",
+        lr: Annotated[float, Float(1e-3, 1e-1, log=True)] = 1e-2,
+    ) -> None:
+        super().__init__(lr=lr)
+        self.logs = logs
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        loss = self._loss(batch)
+        self.log("noise", loss * float("nan"))
+        match self.logs:
+            case "nan" | "inf" | "-inf":
+                loss = torch.tensor(float(self.logs))
+            case "whole":
+                loss = torch.tensor(3)
+            case "truth":
+                loss = torch.tensor(True)
+            case "half":
+                loss = loss.to(torch.bfloat16)
+            case "text":
+                loss = "low"  # type: ignore[assignment]
+            case "pair":
+                loss = torch.tensor([1.0, 2.0])
+            case "huge error":
+                raise RuntimeError("much " * 1_000_000 + "at the end")
+            case "odd error":
+                raise RuntimeError("a zero byte \0 and half a character \ud83d at the end")
+        self.log("val_loss", loss)

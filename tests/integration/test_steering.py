@@ -1,0 +1,441 @@
+"""Holding, ending and changing what runs: the command line beside a worker, and the store of both databases."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from projects.launch import PROJECT, Hpo, wait_for
+from projects.service import running, submit
+from projects.synthetic import Claimant, create_study
+from sqlalchemy import select, update
+from stores import hand_back
+
+from hpo import queue, steering, tally
+from hpo.__main__ import main
+from hpo.errors import StoreError
+from hpo.processes import ForkServer
+from hpo.queue import Claim
+from hpo.results import Study
+from hpo.store import Store, child_environment
+from hpo.store.optuna_storage import optuna_storage
+from hpo.store.tables import hpo_attempts, hpo_studies, trials
+from hpo.studies import StoredStudy
+
+SLOW = {"class": "projects.nets:Line", "seconds": 0.3}  # an epoch
+WISHES = ("pause", "resume", "stop", "kill")
+
+
+# ---- one worker that waits for studies, and the command line beside it
+
+
+class Steered(Hpo):
+    """The command line in this process, which is faster: these verbs only write into the store."""
+
+    def say(self, *arguments: object) -> tuple[int, str]:
+        """`hpo ARGUMENTS`: (exit code, output)."""
+        said = io.StringIO()
+        before, sys.argv = sys.argv, ["hpo", *map(str, arguments), "--store", self.url, "--project", str(PROJECT)]
+        try:
+            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), pytest.raises(SystemExit) as end:
+                main()
+        finally:
+            sys.argv = before
+        return int(end.value.code or 0), said.getvalue()
+
+    def facts(self, study: str) -> list[tuple[int, str, int]]:
+        return [(record.number, record.state, record.attempts) for record in self.trials(study)]
+
+    def is_training(self, study: str, count: int) -> Callable[[], bool]:
+        """Whether so many trials have an epoch behind them and go on."""
+        return lambda: sum(r.state == "running" and r.epochs > 0 for r in self.trials(study)) == count
+
+    def rests(self, study: str) -> Callable[[], bool]:
+        """Whether nobody trains for it."""
+        return lambda: "running" not in self.counts(study)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ForkServer]:
+    server = ForkServer.start(child_environment(None))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def hpo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Steered]:
+    folder = tmp_path_factory.mktemp("steering")
+    hpo = Steered(folder, f"sqlite:///{folder}/hpo.db")
+    with running(hpo, "worker", "--slots", 2):
+        yield hpo
+
+
+@pytest.fixture
+def long_study(hpo: Steered, server: ForkServer, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of a study whose trials last for long, and of which two train."""
+    name = request.node.name.removeprefix("test_").replace("_", " ")
+    submit(hpo, hpo.study(name, model=SLOW, epochs=100, budget={"trials": 40}), server)
+    wait_for(hpo.is_training(name, 2))
+    yield name
+    with Store.open(hpo.url) as store:
+        steering.steer_study(store, name, "kill")
+
+
+def test_a_held_study_claims_nothing_and_goes_on_where_it_was(
+    hpo: Steered, server: ForkServer, long_study: str
+) -> None:
+    code, said = hpo.say("pause", long_study)
+    wait_for(hpo.rests(long_study))
+    held = hpo.trials(long_study)
+    counts = hpo.counts(long_study)
+    again = hpo.say("pause", long_study)
+    submit(hpo, hpo.study("in between", budget={"trials": 6}), server)
+    wait_for(lambda: hpo.counts("in between") == {"complete": 6})  # the slots are free for others
+    still_held = hpo.facts(long_study)
+    _, status = hpo.say("status", long_study)
+    resumed, _ = hpo.say("resume", long_study)
+    wait_for(lambda: hpo.is_training(long_study, 2)() and all(r.attempts == 2 for r in hpo.trials(long_study)))
+    wait_for(lambda: all(now.epochs > then.epochs for now, then in zip(hpo.trials(long_study), held, strict=True)))
+
+    assert (code, said) == (0, f"study {long_study} is held: what trains is saved after its epoch\n")
+    assert (again, resumed) == ((code, said), 0)
+    assert counts == {"paused": 2}
+    assert still_held == [(0, "paused", 1), (1, "paused", 1)]
+    assert f"{long_study}: paused (by request)" in status
+    for before, after in zip(held, hpo.trials(long_study), strict=True):
+        assert before.causes == ("paused: handed back by its worker",)
+        assert (after.params, after.curve[: before.epochs]) == (before.params, before.curve)
+        assert [epoch for epoch, _ in after.curve] == list(range(1, after.epochs + 1))
+        assert from_epochs(hpo, long_study, after.number) == [0, before.epochs]
+
+
+def from_epochs(hpo: Hpo, study: str, number: int) -> list[int | None]:
+    """For each attempt, the epoch after which it went on."""
+    with Store.open(hpo.url) as store, store.read() as connection:
+        wanted = (trials.c.study_id == Study(store, study)._study_id) & (trials.c.number == number)
+        chosen = select(hpo_attempts.c.from_epoch).join(trials, trials.c.trial_id == hpo_attempts.c.trial_id)
+        return list(connection.scalars(chosen.where(wanted).order_by(hpo_attempts.c.number)))
+
+
+def test_a_stopped_study_ends_with_what_it_has_and_leaves_nothing_running(hpo: Steered, long_study: str) -> None:
+    code, said = hpo.say("stop", long_study)
+    wait_for(hpo.rests(long_study))
+    again = hpo.say("stop", long_study)
+    _, status = hpo.say("status", long_study)
+
+    assert (code, said) == (0, f"study {long_study} ends after the current epochs\n") == again
+    assert hpo.counts(long_study) == {"pruned": 2}
+    assert f"{long_study}: stopped (by request)" in status
+    for record in hpo.trials(long_study):
+        assert (record.cause, record.attempts) == ("stopped: by request", 1)
+        assert record.value == record.curve[-1][1]["val_loss"]
+
+
+def test_a_killed_study_fails_what_trains(hpo: Steered, long_study: str) -> None:
+    code, said = hpo.say("kill", long_study)
+    wait_for(hpo.rests(long_study))
+    again = hpo.say("kill", long_study)
+    _, status = hpo.say("status", long_study)
+
+    assert (code, said) == (0, f"study {long_study} ends now\n") == again
+    assert hpo.counts(long_study) == {"failed": 2}
+    assert {record.cause for record in hpo.trials(long_study)} == {"killed: by request"}
+    assert f"{long_study}: killed (by request)" in status
+
+
+def test_a_wish_for_one_trial_is_for_this_one_only(hpo: Steered, long_study: str) -> None:
+    killed, said = hpo.say("kill", long_study, 0)
+    wait_for(lambda: hpo.trials(long_study)[0].state == "failed")
+    late = hpo.say("kill", long_study, 0)
+    wait_for(lambda: len(hpo.trials(long_study)) == 3 and hpo.is_training(long_study, 2)())
+    stopped, _ = hpo.say("stop", long_study, 1)
+    wait_for(lambda: hpo.trials(long_study)[1].state == "pruned")
+    wait_for(lambda: len(hpo.trials(long_study)) == 4 and hpo.is_training(long_study, 2)())
+    paused, _ = hpo.say("pause", long_study, 2)
+    wait_for(lambda: hpo.trials(long_study)[2].state == "paused")
+    wait_for(lambda: len(hpo.trials(long_study)) == 5 and hpo.is_training(long_study, 2)())
+    between = hpo.facts(long_study)
+    hpo.say("kill", long_study, 3)
+    hpo.say("resume", long_study, 2)
+    wait_for(lambda: hpo.trials(long_study)[2].attempts == 2)
+
+    assert (killed, stopped, paused) == (0, 0, 0)
+    assert said == f"trial 0 of study {long_study} ends now\n"
+    assert late == (2, f"error: trial 0 of study '{long_study}' has ended already (failed)\n")
+    assert between == [(0, "failed", 1), (1, "pruned", 1), (2, "paused", 1), (3, "running", 1), (4, "running", 1)]
+    records = hpo.trials(long_study)
+    assert [record.cause for record in records[:3]] == ["killed: by request", "stopped: by request", None]
+
+
+def test_a_study_that_has_all_its_trials_is_given_more(hpo: Steered, server: ForkServer) -> None:
+    submit(hpo, hpo.study("grown", budget={"trials": 2, "hours": 5}), server)
+    wait_for(lambda: hpo.counts("grown") == {"complete": 2})
+
+    code, said = hpo.say("set", "grown", "trials=+2", "hours=none", "priority=2")
+    wait_for(lambda: hpo.counts("grown") == {"complete": 4})
+
+    assert (code, said) == (0, "study grown: trials 4, priority 2\n")
+    assert [record.number for record in hpo.trials("grown")] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("pause", "steerd"), "the store has no study 'steerd', did you mean 'steered'?"),
+        (("kill", "steered", 99), "study 'steered' has no trial 99; 'hpo trials steered' lists those it has"),
+        (("stop", "steered", 0), "trial 0 of study 'steered' has ended already (complete)"),
+        (("set", "steered", "trails=5"), "'trails' cannot be set, did you mean 'trials'? What can: trials, hours,"),
+        (("set", "steered", "trials"), "'trials' should be KEY=VALUE, such as trials=+50"),
+        (("set", "steered", "trials=+x"), "'trials=+x': '+x' is not a number"),
+        (("set", "steered", "trials=many"), "'trials=many': 'many' is not a number"),
+        (("set", "steered", "trials=none"), "'trials=none': 'none' is not a number"),
+        (("set", "steered", "trials=2.5"), "'trials=2.5' should be a whole number from 1 to 2147483647"),
+        (("set", "steered", "trials=-3"), "'trials=-3' should be a whole number from 1 to 2147483647"),
+        (("set", "steered", "trials=1e30"), "'trials=1e30' should be a whole number from 1 to 2147483647"),
+        (("set", "steered", "priority=0"), "'priority=0' should be a number above 0"),
+        (("set", "steered", "hours=nan"), "'hours=nan' should be a number above 0"),
+        (("set", "steered", "target=inf"), "'target=inf' should be a number"),
+        (("set", "steered", "patience=1.5"), "'patience=1.5' should be a whole number from 1 to 2147483647"),
+        (("set", "steered", "gpu_hours=+1"), "'gpu_hours=+1' adds to a limit that the study does not have"),
+        (("set", "steered", "trials=+5", "hours=soon"), "'hours=soon': 'soon' is not a number"),
+    ],
+)
+def test_what_cannot_be_is_said_in_words_and_changes_nothing(
+    tmp_path: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    hpo = Steered(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
+    with Store.create(hpo.url) as store:
+        worker = Claimant(store, create_study(store, study="steered"))
+        finish_one(worker)
+        before = row_of(store)
+
+        code, said = hpo.say(*arguments)
+
+        assert code == 2
+        assert said.startswith(f"error: {told}"), said
+        assert row_of(store) == before
+        assert Study(store, "steered").trials()[0].state == "complete"
+
+
+def test_a_study_of_another_program_cannot_be_steered(store: Store) -> None:
+    with optuna_storage(store.url) as storage:
+        theirs = optuna.create_study(storage=storage, study_name="theirs")
+        theirs.ask()
+
+    told = "'theirs' was made by another program, which alone can steer it"
+    with pytest.raises(StoreError, match=told):
+        steering.steer_study(store, "theirs", "stop")
+    with pytest.raises(StoreError, match=told):
+        steering.steer_trial(store, "theirs", 0, "kill")
+    with pytest.raises(StoreError, match=told):
+        steering.set_limits(store, "theirs", ["trials=5"])
+
+
+# ---- a store that no worker looks into
+
+
+def row_of(store: Store) -> Any:
+    with store.read() as connection:
+        return connection.execute(select(hpo_studies)).one()
+
+
+def finish_one(worker: Claimant, value: float = 0.5) -> Claim:
+    claim = begin_one(worker)
+    assert worker.finish(claim, value)
+    return claim
+
+
+def begin_one(worker: Claimant) -> Claim:
+    claim = worker.claim()
+    assert claim is not None
+    if claim.params is None:
+        worker.begin(claim)
+    return claim
+
+
+@pytest.fixture
+def study(store: Store) -> StoredStudy:
+    return create_study(store)
+
+
+def states(store: Store) -> list[tuple[str, str | None]]:
+    return [(record.state, record.cause) for record in Study(store, "synthetic").trials()]
+
+
+def lose_workers(store: Store) -> None:
+    """As if whoever holds a trial had not been heard of for long."""
+    with store.write() as connection:
+        connection.execute(update(hpo_attempts).where(hpo_attempts.c.ended.is_(None)).values(lease_until=1.0))
+
+
+@pytest.mark.parametrize(
+    ("wish", "with_curve"), [("stop", ("pruned", "stopped: by request")), ("kill", ("failed", "killed: by request"))]
+)
+def test_what_nobody_trains_ends_at_once(
+    store: Store, study: StoredStudy, wish: str, with_curve: tuple[str, str]
+) -> None:
+    worker = Claimant(store, study)
+    started, new, held = begin_one(worker), begin_one(worker), begin_one(worker)
+    worker.report(started, 1, 0.5)
+    hand_back(store, started)
+    hand_back(store, new)
+
+    for _ in range(2):
+        steering.steer_study(store, "synthetic", wish)
+
+    without = ("failed", with_curve[1])
+    assert states(store) == [with_curve, without, ("running", None)]  # the last one's worker will end it
+    assert worker.claim() is None
+    assert worker.finish(held, 0.5, state="PRUNED")
+
+
+@pytest.mark.parametrize(
+    ("wish", "expected"), [("stop", ("pruned", "stopped: by request")), ("kill", ("failed", "killed: by request"))]
+)
+def test_a_trial_that_nobody_trains_ends_alone(
+    store: Store, study: StoredStudy, wish: str, expected: tuple[str, str]
+) -> None:
+    worker = Claimant(store, study)
+    claims = [begin_one(worker), begin_one(worker)]
+    for claim in claims:
+        worker.report(claim, 1, 0.5)
+        hand_back(store, claim)
+
+    steering.steer_trial(store, "synthetic", 0, wish)
+
+    assert states(store) == [expected, ("paused", None)]
+    assert begin_one(worker).number == 1
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("wish", ["stop", "kill"])
+def test_a_trial_is_over_that_its_worker_hands_back_when_it_was_to_end(
+    store: Store, study: StoredStudy, wish: str, whole: bool
+) -> None:
+    """The worker was asked to end, or the trial crashed, before it saw the wish."""
+    worker = Claimant(store, study)
+    claim = begin_one(worker)
+    worker.report(claim, 1, 0.5)
+    steer(store, wish, whole=whole)
+
+    assert hand_back(store, claim)
+
+    assert states(store) == [("pruned", "stopped: by request") if wish == "stop" else ("failed", "killed: by request")]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("wish", ["stop", "kill"])
+def test_a_trial_that_was_to_end_is_not_tried_again_when_its_worker_is_lost(
+    store: Store, study: StoredStudy, wish: str, whole: bool
+) -> None:
+    worker = Claimant(store, study)
+    claim = begin_one(worker)
+    worker.report(claim, 1, 0.5)
+    steer(store, wish, whole=whole)
+
+    lose_workers(store)
+    wait_for(lambda: queue.reap(store) == [0])
+
+    assert [state for state, _ in states(store)] == ["pruned" if wish == "stop" else "failed"]
+    steering.steer_study(store, "synthetic", "resume")
+    claimed = worker.claim()
+    assert claimed is not None
+    assert claimed.number == 1
+
+
+def steer(store: Store, wish: str, *, whole: bool) -> None:
+    if whole:
+        steering.steer_study(store, "synthetic", wish)
+    else:
+        steering.steer_trial(store, "synthetic", 0, wish)
+
+
+@pytest.mark.parametrize("wish", ["stop", "kill"])
+def test_steering_ends_also_what_lost_its_worker(store: Store, study: StoredStudy, wish: str) -> None:
+    worker = Claimant(store, study)
+    claims = [begin_one(worker), begin_one(worker)]
+    worker.report(claims[0], 1, 0.5)
+    lose_workers(store)
+
+    def is_over() -> bool:
+        steering.steer_study(store, "synthetic", wish)
+        return all(state not in ("running", "paused") for state, _ in states(store))
+
+    wait_for(is_over)  # a database that has just started grants its workers time to come back
+
+
+def test_a_held_trial_is_passed_over_until_it_is_to_go_on(store: Store, study: StoredStudy) -> None:
+    worker = Claimant(store, study)
+    claim = begin_one(worker)
+    steering.steer_trial(store, "synthetic", 0, "pause")
+    hand_back(store, claim)
+
+    passed = begin_one(worker)
+    steering.steer_trial(store, "synthetic", 0, "resume")
+    taken = begin_one(worker)
+
+    assert (passed.number, taken.number, taken.attempt) == (1, 0, 2)
+
+
+def test_a_trial_that_waits_to_begin_can_be_held_and_ended(store: Store, study: StoredStudy) -> None:
+    """Optuna's scripts enqueue points, which are trials before anybody trains them."""
+    with optuna_storage(store.url) as storage:
+        theirs = optuna.load_study(storage=storage, study_name="synthetic")
+        for depth in (1, 2, 3):
+            theirs.enqueue_trial({"depth": depth})
+    worker = Claimant(store, study)
+
+    steering.steer_trial(store, "synthetic", 0, "pause")
+    steering.steer_trial(store, "synthetic", 1, "kill")
+    taken = begin_one(worker)
+    steering.steer_trial(store, "synthetic", 0, "resume")
+    after = begin_one(worker)
+
+    assert (taken.number, after.number) == (2, 0)
+    assert states(store)[1] == ("failed", "killed: by request")
+
+
+def test_a_trial_that_was_killed_before_its_worker_saw_it_ends_is_what_it_was(store: Store, study: StoredStudy) -> None:
+    worker = Claimant(store, study)
+    claim = begin_one(worker)
+
+    steering.steer_trial(store, "synthetic", 0, "kill")
+    assert tally.wishes(store, [claim.trial_id]) == {claim.trial_id: "kill"}
+    assert worker.finish(claim, 0.75)
+
+    assert states(store) == [("complete", None)]
+    with pytest.raises(StoreError, match="has ended already"):
+        steering.steer_trial(store, "synthetic", 0, "kill")
+
+
+def test_each_wish_twice_in_a_row_is_as_good_as_once(store: Store, study: StoredStudy) -> None:
+    worker = Claimant(store, study)
+    hand_back(store, begin_one(worker))
+
+    for wish in ("pause", "resume", "stop", "resume", "kill", "resume"):
+        steering.steer_study(store, "synthetic", wish)
+        once = (row_of(store), states(store))
+        steering.steer_study(store, "synthetic", wish)
+        assert (row_of(store), states(store)) == once, wish
+
+    assert row_of(store).state == "running"
+    assert begin_one(worker).number == 1
+
+
+def test_limits_are_set_and_added_to_and_taken_away(store: Store) -> None:
+    create_study(store, budget={"trials": 10, "hours": 2})
+
+    first = steering.set_limits(store, "synthetic", ["trials=+5", "hours=+0.5", "target=-3", "priority=0.5"])
+    second = steering.set_limits(store, "synthetic", ["trials=7", "hours=none", "target=+1", "patience=4"])
+
+    assert first == "study synthetic: trials 15, hours 2.5, target -3, priority 0.5"
+    assert second == "study synthetic: trials 7, target -2, patience 4, priority 0.5"
+    budget = Study(store, "synthetic").status().budget
+    assert budget["trials"] == {"target": 7.0, "spent": 0.0}
+    assert {name: limit["target"] for name, limit in budget.items()} == {"trials": 7, "target": -2, "patience": 4}
