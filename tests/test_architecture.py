@@ -28,8 +28,8 @@ LAYERS = (
     ("spec", "studyfile", "devices", "algorithms", "definition", "grid"),
     ("store",),
     ("settings", "tally", "queue", "studies", "history", "stalling"),
-    ("records", "results", "processes"),
-    ("runningtrial", "studyrun", "preflight", "worker"),
+    ("records", "results", "processes", "checks"),
+    ("runningtrial", "studyrun", "preflight", "worker", "doctor"),
     ("dashboard", "cli"),
     ("__init__", "__main__"),
 )
@@ -201,7 +201,19 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize(
-    "command", ["--help", "best small", "best small --json", "status small", "trials small", "ls", "run --help"]
+    "command",
+    [
+        "--help",
+        "best small",
+        "best small --json",
+        "status small",
+        "trials small",
+        "ls",
+        "run --help",
+        "doctor",
+        "doctor --json",
+        "db check",
+    ],
 )
 def test_verbs_that_look_load_neither_torch_nor_optuna_nor_pandas(command: str, store: str) -> None:
     words = command.split()
