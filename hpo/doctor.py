@@ -61,7 +61,8 @@ def _examine_store(url: StoreUrl, artifacts: Path, *, everything: bool) -> Itera
     try:
         engine = open_engine(url)
     except StoreError as error:
-        yield Finding("problem", "store", str(error))
+        mend = "restore a backup: hpo db restore FILE --force" if "malformed" in str(error) else ""
+        yield Finding("problem", "store", str(error), mend=mend)
         return
     with Store(url, engine) as store:
         scene = Scene(store, artifacts, platform.node())

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import psutil
+from sqlalchemy.exc import DatabaseError
 
 from hpo.checks.disk import free_space
 from hpo.checks.finding import Finding, Scene, listed, mebibytes
@@ -28,7 +29,10 @@ def check_integrity(scene: Scene) -> Iterator[Finding]:
     """Every page of the file, and every reference between its rows."""
     path = scene.store.url.path
     with scene.store.read() as connection:
-        said = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check(20)")]
+        try:
+            said = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check(20)")]
+        except DatabaseError as error:  # so damaged that the check gives up
+            said = [str(error.orig)]
         if said != ["ok"]:
             yield Finding(
                 "problem",

@@ -6,32 +6,29 @@ pg_dump (`hpo.store.pg_tools`). Either is complete under a temporary name before
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote
 
 from sqlalchemy import Engine, func, inspect, select
 from sqlalchemy.exc import DBAPIError
 
 from hpo.errors import StoreError
-from hpo.store import pg_tools
+from hpo.store import pg_tools, sqlite_copy
 from hpo.store.clock import db_now
-from hpo.store.engine import connect_sqlite, open_engine, read, store_errors
+from hpo.store.engine import open_engine, read, store_errors
 from hpo.store.schema import REVISION, VERSION_TABLE, schema_lock
 from hpo.store.tables import hpo_workers, studies, trials
 from hpo.store.url import StoreUrl
 
 # as long as a lease: a worker that was silent for so long has lost its trials
 SILENT_SECONDS = 30.0
-
-BUSY_SECONDS = 60.0
 
 _SQLITE_MAGIC, _ARCHIVE_MAGIC = b"SQLite format 3\0", b"PGDMP"
 
@@ -63,9 +60,11 @@ def back_up(url: StoreUrl, file: Path, *, force: bool = False) -> Contents:
             _check_is_store(engine, url)
             with _partial(file, force=force) as partial:
                 if url.is_sqlite:
-                    return _copy_out(url.path, partial, file)
-                pg_tools.dump(url, engine, partial)
-                return Contents(file, *pg_tools.count(partial))
+                    _, *counts = sqlite_copy.copy_out(url.path, partial, name=file)
+                else:
+                    pg_tools.dump(url, engine, partial)
+                    _, *counts = pg_tools.contents(partial)
+        return Contents(file, *counts)
     finally:
         engine.dispose()
 
@@ -93,7 +92,12 @@ def restore(url: StoreUrl, file: Path, *, force: bool = False) -> tuple[Contents
                     raise
                 moved = _moved_aside(url.path)  # it cannot be read, which may be why there is a restore
         with store_errors(url):
-            _copy_in(contents.path, url.path)
+            if url.path.exists():
+                sqlite_copy.fill(url.path, contents.path)
+            else:
+                with _partial(url.path, force=False) as partial:
+                    sqlite_copy.fill(partial, contents.path)
+                    _give_usual_rights(partial)
     return contents, moved
 
 
@@ -130,7 +134,7 @@ def _partial(file: Path, *, force: bool) -> Iterator[Path]:
         if force:
             partial.replace(file)
         else:
-            os.link(partial, file)  # unlike a renaming, it fails if somebody was faster
+            _rename_unless_there(partial, file)
     except FileExistsError:
         raise StoreError(f"{file} is there already: somebody wrote it at the same time") from None
     except OSError as error:
@@ -141,62 +145,21 @@ def _partial(file: Path, *, force: bool) -> Iterator[Path]:
     _sync_folder(file.parent)
 
 
+def _rename_unless_there(partial: Path, file: Path) -> None:
+    try:
+        os.link(partial, file)  # unlike a renaming, it fails if somebody was faster
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP) or file.exists():
+            raise
+        partial.replace(file)  # a file system without links
+
+
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-# ---- SQLite
-
-
-def _copy_out(store: Path, partial: Path, file: Path) -> Contents:
-    with closing(connect_sqlite(store)) as source, closing(sqlite3.connect(partial)) as target:
-        try:
-            # all pages in one step: in several, every write of a worker would start the copy anew
-            _copy(source, target, place=store)
-            # a single file, that can be read where nothing may be written
-            target.execute("PRAGMA journal_mode = DELETE")
-        except sqlite3.OperationalError as error:
-            raise StoreError(f"{file} cannot be written: {error}") from error
-        return _contents(target, file)
-
-
-def _copy(source: sqlite3.Connection, target: sqlite3.Connection, *, place: Path) -> None:
-    end = time.monotonic() + BUSY_SECONDS
-
-    def give_up(*_: int) -> None:
-        # without this, sqlite3 would wait for ever
-        if time.monotonic() > end:
-            raise StoreError(f"the store {place} is locked by another program for {BUSY_SECONDS:.0f} s: end that first")
-
-    source.backup(target, progress=give_up)
-
-
-def _contents(connection: sqlite3.Connection, file: Path) -> Contents:
-    """Check a SQLite backup and count what it holds."""
-    try:
-        said = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-        if said != "ok":
-            raise StoreError(f"{file} is damaged: {' '.join(said.split())}")
-        revisions = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchall()  # noqa: S608
-        counts = [connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in (studies, trials)]  # noqa: S608
-    except sqlite3.DatabaseError as error:
-        if "no such table" in str(error):
-            raise StoreError(f"{file} is no backup of a store: it is another SQLite database") from error
-        raise StoreError(f"{file} is damaged, or was cut short: {error}") from error
-    _check_revision(revisions[0][0] if revisions else "none", file)
-    return Contents(file, *counts)
-
-
-def _check_revision(revision: str, file: Path) -> None:
-    if revision > REVISION:
-        raise StoreError(
-            f"{file} was written by a newer hpo-service (schema {revision}, this one knows {REVISION}): update it "
-            "with 'pip install -U hpo-service'"
-        )
 
 
 def _read_backup(url: StoreUrl, file: Path) -> Contents:
@@ -216,41 +179,20 @@ def _read_backup(url: StoreUrl, file: Path) -> Contents:
         kinds = ("a SQLite", "a PostgreSQL")
         mine, theirs = kinds if is_sqlite else kinds[::-1]
         raise StoreError(f"{file} is a backup of {mine} store, and cannot fill {theirs} store: {url}")
-    if is_archive:
-        return Contents(file, *pg_tools.count(file))
-    # immutable: a backup may lie where nothing can be written, not even a lock
-    with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro&immutable=1", uri=True)) as connection:
-        return _contents(connection, file)
+    revision, *counts = (sqlite_copy if is_sqlite else pg_tools).contents(file)
+    if revision > REVISION:
+        raise StoreError(
+            f"{file} was written by a newer hpo-service (schema {revision}, this one knows {REVISION}): update it "
+            "with 'pip install -U hpo-service'"
+        )
+    return Contents(file, *counts)
 
 
-def _copy_in(backup: Path, store: Path) -> None:
-    """Into the store's own file if there is one: processes that have it open see the restored content, too."""
-    if store.exists():
-        _fill(backup, store)
-        return
-    with _partial(store, force=False) as partial:
-        _fill(backup, partial)
-        # mkstemp is for one user; a store has the rights of any file
-        mask = os.umask(0)
-        os.umask(mask)
-        partial.chmod(0o666 & ~mask)
-    _set_wal(store)
-
-
-def _fill(backup: Path, store: Path) -> None:
-    with (
-        closing(sqlite3.connect(f"file:{quote(str(backup))}?mode=ro&immutable=1", uri=True)) as source,
-        closing(sqlite3.connect(store, timeout=10)) as target,
-    ):
-        _copy(source, target, place=store)
-        said = target.execute("PRAGMA integrity_check(1)").fetchone()[0]
-        if said != "ok":
-            raise StoreError(f"the store {store} is damaged after the copy ({said}): check the disk")
-
-
-def _set_wal(store: Path) -> None:
-    with closing(connect_sqlite(store)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
+def _give_usual_rights(path: Path) -> None:
+    """Those of any new file; mkstemp's are for one user."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
 
 
 def _tells_of_damage(error: StoreError) -> bool:
@@ -265,9 +207,6 @@ def _moved_aside(store: Path) -> Path:
         with suppress(FileNotFoundError):
             path.rename(store.with_name(f"{store.name}.damaged-{stamp}{suffix}"))
     return store.with_name(f"{store.name}.damaged-{stamp}")
-
-
-# ---- both
 
 
 def _check_free(url: StoreUrl, *, force: bool) -> None:
@@ -302,7 +241,7 @@ def _restore_archive(url: StoreUrl, contents: Contents, *, force: bool) -> Conte
     try:
         with store_errors(url), schema_lock(engine, url):
             _check_free(url, force=force)
-            pg_tools.restore(url, contents.path)
+            pg_tools.restore(url, engine, contents.path)
             with read(engine) as connection:
                 counts = [connection.scalar(select(func.count()).select_from(table)) for table in (studies, trials)]
     finally:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Engine, Enum
+from sqlalchemy import Connection, Engine, Enum, text
 from sqlalchemy.engine import make_url
 
 from hpo.errors import StoreError
@@ -27,6 +27,17 @@ _KINDS = (
     *("TYPE", "TABLE DATA", "TABLE", "DEFAULT", "CONSTRAINT", "FK CONSTRAINT", "INDEX"),
     *("SEQUENCE OWNED BY", "SEQUENCE SET", "SEQUENCE"),
 )
+# a sequence belongs to the table whose column it numbers
+_RELATIONS = text("""
+    SELECT relation.relname AS name, coalesce(owner.relname, relation.relname) AS table
+    FROM pg_class AS relation
+    LEFT JOIN pg_depend ON relation.relkind = 'S' AND pg_depend.objid = relation.oid
+        AND pg_depend.classid = 'pg_class'::regclass AND pg_depend.refclassid = 'pg_class'::regclass
+        AND pg_depend.deptype IN ('a', 'i')
+    LEFT JOIN pg_class AS owner ON owner.oid = pg_depend.refobjid
+    WHERE relation.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
+        AND relation.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+""")
 _TYPES = {
     column.type.name
     for table in optuna_metadata.tables.values()
@@ -45,52 +56,57 @@ def dump(url: StoreUrl, engine: Engine, file: Path) -> None:
         StoreError: there is no pg_dump, it is older than the server, or it fails.
     """
     with read(engine) as connection:
-        major = int(str(connection.exec_driver_sql("SHOW server_version_num").scalar())) // 10_000
+        major = _major(connection)
         schema = str(connection.exec_driver_sql("SELECT current_schema()").scalar())
-        tables = connection.exec_driver_sql(
-            "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
-            "AND relkind IN ('r', 'p', 'v', 'm', 'f')"
-        ).scalars()
-        strangers = [name for name in tables if not _is_ours(name)]
+        relations = connection.execute(_RELATIONS).all()
+    strangers = [relation.name for relation in relations if not _is_ours(relation.table)]
     excluded = [f'--exclude-table="{schema}"."{name}"' for name in strangers]
     options = ["--format=custom", "--no-owner", "--no-privileges", f'--schema="{schema}"', *excluded]
     _run(url, [_find("pg_dump", major), *options, f"--file={file}"], f"the store {url} cannot be backed up")
 
 
-def restore(url: StoreUrl, file: Path) -> None:
+def restore(url: StoreUrl, engine: Engine, file: Path) -> None:
     """Replace the store's tables by the archive's, in one transaction.
 
     Raises:
         StoreError: there is no pg_restore, or it fails: then nothing has changed.
     """
-    entries = _run(None, [_find("pg_restore"), "--list", str(file)], f"{file} cannot be read")
+    with read(engine) as connection:
+        program = _find("pg_restore", _major(connection))
+    entries = _run(None, [program, "--list", str(file)], f"{file} cannot be read")
     kept = [line for line in entries.splitlines() if _is_kept(line)]
     with tempfile.TemporaryDirectory() as folder:
         wanted = Path(folder) / "entries"
         wanted.write_text("\n".join(kept), encoding="utf-8")
         options = ["--single-transaction", "--exit-on-error", "--clean", "--if-exists", "--no-owner", "--no-privileges"]
-        command = [_find("pg_restore"), *options, f"--use-list={wanted}"]
+        command = [program, *options, f"--use-list={wanted}"]
         _run(url, [*command, "DATABASE", str(file)], f"the store {url} cannot be restored, and is as it was")
 
 
-def count(file: Path) -> tuple[int, int]:
-    """(studies, trials) in an archive, all of which is read for it.
+def contents(file: Path) -> tuple[str, int, int]:
+    """(revision, studies, trials) of an archive, all of which is read for it.
 
     Raises:
         StoreError: it is cut short, or no archive of a store.
     """
     said = f"{file} is damaged, or was cut short"
-    program = _find("pg_restore")
+    program = _newest("pg_restore")
     entries = _run(None, [program, "--list", str(file)], said)
     if not re.search(rf"TABLE DATA \S+ {VERSION_TABLE} ", entries):
         raise StoreError(f"{file} is no backup of a store: it is an archive of another database")
     _run(None, [program, f"--file={os.devnull}", str(file)], said)
-    return _rows(program, file, "studies"), _rows(program, file, "trials")
+    [revision] = _rows(program, file, VERSION_TABLE) or ["none"]
+    return revision, len(_rows(program, file, "studies")), len(_rows(program, file, "trials"))
 
 
-def _rows(program: str, file: Path, table: str) -> int:
-    text = _run(None, [program, "--data-only", f"--table={table}", "--file=-", str(file)], f"{file} cannot be read")
-    return sum(len(block.splitlines()) for block in re.findall(r"^COPY [^\n]*;\n(.*?)^\\\.$", text, re.M | re.S))
+def _rows(program: str, file: Path, table: str) -> list[str]:
+    listing = _run(None, [program, "--data-only", f"--table={table}", "--file=-", str(file)], f"{file} cannot be read")
+    blocks = re.findall(r"^COPY [^\n]*;\n(.*?)^\\\.$", listing, re.M | re.S)
+    return [line for block in blocks for line in block.split("\n")[:-1]]
+
+
+def _major(connection: Connection) -> int:
+    return int(str(connection.exec_driver_sql("SHOW server_version_num").scalar())) // 10_000
 
 
 def _is_kept(entry: str) -> bool:
@@ -104,26 +120,46 @@ def _is_ours(table: str) -> bool:
     return table in known or table.startswith("hpo_")
 
 
-def _find(program: str, major: int = 0) -> str:
-    """The first such program that knows servers of a version."""
-    folders = [Path(folder) for folder in os.get_exec_path()]
-    for pattern in _FOLDERS:
-        folders += sorted(Path("/").glob(pattern.removeprefix("/")), reverse=True)
-    found = []
-    for path in (folder / program for folder in folders):
-        if not os.access(path, os.X_OK) or path.is_dir():
-            continue
-        shown = subprocess.run([str(path), "--version"], capture_output=True, text=True, check=False).stdout
-        version = re.search(r"(\d+)(\.\d+)?", shown)
-        if version and int(version[1]) >= major:
-            return str(path)
-        found.append(f"{path} is of version {version[1] if version else 'unknown'}")
-    needed = f"version {major} or newer of PostgreSQL's {program}" if major else f"PostgreSQL's {program}"
-    seen = f" ({'; '.join(found)})" if found else ""
-    raise StoreError(
-        f"this needs {needed}, which is not in PATH{seen}: install PostgreSQL's client programs (Debian, Ubuntu: "
+def _find(program: str, major: int) -> str:
+    """The program of the server's version, or of the next newer one that there is.
+
+    An older pg_dump refuses the server, and what a much newer pg_restore sends may be unknown to it.
+    """
+    found = _installed(program)
+    for version, path in found:
+        if version >= major:
+            return path
+    seen = f" ({'; '.join(f'{path} is of version {version}' for version, path in found)})" if found else ""
+    raise _missing(f"version {major} or newer of PostgreSQL's {program}", seen)
+
+
+def _newest(program: str) -> str:
+    """The newest there is, which reads the archives of all."""
+    found = _installed(program)
+    if not found:
+        raise _missing(f"PostgreSQL's {program}", "")
+    return found[-1][1]
+
+
+def _missing(program: str, seen: str) -> StoreError:
+    return StoreError(
+        f"this needs {program}, which is not in PATH{seen}: install PostgreSQL's client programs (Debian, Ubuntu: "
         "apt-get install postgresql-client)"
     )
+
+
+def _installed(program: str) -> list[tuple[int, str]]:
+    """(version, path) of each such program, the oldest first; of equal ones first what PATH names first."""
+    folders = [Path(folder) for folder in os.get_exec_path()]
+    for pattern in _FOLDERS:
+        folders += sorted(Path("/").glob(pattern.removeprefix("/")))
+    found = []
+    for path in dict.fromkeys(folder / program for folder in folders):
+        if os.access(path, os.X_OK) and path.is_file():
+            shown = subprocess.run([str(path), "--version"], capture_output=True, text=True, check=False).stdout
+            if version := re.search(r"\d+", shown):
+                found.append((int(version[0]), str(path)))
+    return sorted(found, key=lambda each: each[0])
 
 
 def _run(url: StoreUrl | None, command: Sequence[str], failure: str) -> str:
