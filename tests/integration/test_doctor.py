@@ -12,6 +12,7 @@ from pathlib import Path
 import optuna
 import pytest
 import torch
+from projects.launch import Hpo
 from projects.stored import add_attempt, add_trial, add_worker, folder_of
 from projects.synthetic import Claimant, create_study
 from sqlalchemy import select, update
@@ -20,7 +21,7 @@ from hpo.checks import Finding
 from hpo.checks.checkpoints import damage
 from hpo.doctor import examine, repair
 from hpo.results import Study
-from hpo.store import Store
+from hpo.store import Store, StoreUrl
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts, hpo_studies, hpo_trials, trials
 from hpo.studies import StoredStudy, set_state
@@ -89,6 +90,19 @@ def test_a_healthy_store_with_work_under_way_has_no_problems(
     assert {found.level for found in findings} == {"ok"}
     assert repair(store.url, artifacts=artifacts) == []
     assert dump(store) == before
+
+
+def test_what_a_real_run_leaves_behind_is_all_in_order(tmp_path: Path, sqlite_url: str) -> None:
+    here = Hpo(tmp_path, sqlite_url)
+    here.study("line")
+    code, output = here.run("run", "line.yaml", "--trials", 3)
+    assert code == 0, output
+
+    findings = examine(StoreUrl.parse(sqlite_url), artifacts=tmp_path / "art")
+
+    assert [found for found in findings if found.level != "ok"] == []
+    [counted] = about(findings, "checkpoints")
+    assert counted.what == "3 of 3 of this machine are whole"
 
 
 # ---- leases
