@@ -28,9 +28,9 @@ LAYERS = (
     ("spec", "studyfile", "devices", "algorithms", "definition", "grid"),
     ("store",),
     ("settings", "limits", "tally", "queue", "writes", "studies", "history", "stalling", "outbox", "steering"),
-    ("records", "results", "processes"),
+    ("records", "results", "processes", "checks"),
     ("weights",),
-    ("runningtrial", "studyrun", "preflight", "worker"),
+    ("runningtrial", "studyrun", "preflight", "worker", "doctor"),
     ("dashboard", "cli"),
     ("__init__", "__main__"),
 )
@@ -202,7 +202,19 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize(
-    "command", ["--help", "best small", "best small --json", "status small", "trials small", "ls", "run --help"]
+    "command",
+    [
+        "--help",
+        "best small",
+        "best small --json",
+        "status small",
+        "trials small",
+        "ls",
+        "run --help",
+        "doctor",
+        "doctor --json",
+        "db check",
+    ],
 )
 def test_verbs_that_look_load_neither_torch_nor_optuna_nor_pandas(command: str, store: str) -> None:
     words = command.split()

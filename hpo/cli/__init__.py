@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from hpo.cli import database, look, plan, steer, train
+from hpo.cli import database, look, maintain, plan, steer, train
 
 app = typer.Typer(
     name="hpo",
@@ -33,4 +33,5 @@ app.command(rich_help_panel=LOOK)(look.status)
 app.command(rich_help_panel=LOOK)(look.trials)
 app.command(rich_help_panel=LOOK)(look.best)
 app.command(rich_help_panel=KEEP)(database.dashboard)
+app.command(rich_help_panel=KEEP)(maintain.doctor)
 app.add_typer(database.db, name="db", rich_help_panel=KEEP)

@@ -1,4 +1,4 @@
-"""Verbs that serve and maintain: dashboard, db init, db upgrade."""
+"""Verbs that serve and prepare a store: dashboard, db init, db upgrade; the other verbs of `db` join them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from hpo.cli import maintain
 from hpo.cli.options import ArtifactsOption, ProjectOption, StoreOption, url_of
 
-db = typer.Typer(help="Create and upgrade the store.", no_args_is_help=True)
+db = typer.Typer(help="Create, upgrade, check and back up the store.", no_args_is_help=True)
 
 
 def dashboard(
@@ -43,3 +44,8 @@ def upgrade(store: StoreOption = None, project: ProjectOption = None) -> None:
     url = url_of(store, project)
     upgrade_schema(url)
     typer.echo(f"store is up to date: {url}")
+
+
+db.command()(maintain.check)
+db.command()(maintain.backup)
+db.command()(maintain.restore)

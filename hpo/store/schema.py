@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Engine, inspect
 
@@ -21,6 +21,9 @@ from hpo.store.engine import connect_sqlite, open_engine, read, store_errors, wr
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import SQLITE_TRIGGERS
 from hpo.store.url import StoreUrl
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 log = logging.getLogger(__name__)
 
@@ -52,16 +55,16 @@ def ensure_schema(engine: Engine, url: StoreUrl) -> None:
     with store_errors(url):
         if _is_ready(engine, url):
             return
-        with _lock(engine, url):
+        with schema_lock(engine, url):
             if _is_ready(engine, url):
                 return  # another process was faster
             if url.is_sqlite:
                 _prepare_file(url.path)
-            if _versions(engine, url).optuna is None:
+            if versions_of(engine, url).optuna is None:
                 # also when a process died halfway through: Optuna stamps its revision last
                 with optuna_storage(url, create=True):
                     log.debug("Optuna's tables created")
-            _check_versions(url, _versions(engine, url))
+            _check_versions(url, versions_of(engine, url))
             _migrate(engine)
     log.info("store created: %s", url)
 
@@ -74,7 +77,7 @@ def check_schema(engine: Engine) -> None:
     """
     url = StoreUrl(engine.url)
     with store_errors(url):
-        versions = _versions(engine, url)
+        versions = versions_of(engine, url)
         if versions.ours is None:
             raise StoreError(_absence(url, versions))
         _check_versions(url, versions)
@@ -89,24 +92,25 @@ def upgrade_schema(url: StoreUrl) -> None:
     engine = open_engine(url)
     try:
         with store_errors(url):
-            if _versions(engine, url) == _Versions(None, None):
-                raise StoreError(_absence(url, _Versions(None, None)))
-            with _lock(engine, url):
+            if versions_of(engine, url) == Versions(None, None):
+                raise StoreError(_absence(url, Versions(None, None)))
+            with schema_lock(engine, url):
                 _upgrade(engine, url)
     finally:
         engine.dispose()
 
 
-class _Versions(NamedTuple):
+class Versions(NamedTuple):
     """The revisions that a store says it has; None: it has no such tables."""
 
     ours: str | None
     optuna: str | None
 
 
-def _versions(engine: Engine, url: StoreUrl) -> _Versions:
+def versions_of(engine: Engine, url: StoreUrl) -> Versions:
+    """What the store says of itself, without judging it."""
     if url.is_sqlite and not url.path.exists():
-        return _Versions(None, None)
+        return Versions(None, None)
     with read(engine) as connection:
         tables = inspect(connection)
 
@@ -116,11 +120,11 @@ def _versions(engine: Engine, url: StoreUrl) -> _Versions:
             found = connection.exec_driver_sql(f"SELECT version_num FROM {table}").scalar()  # noqa: S608
             return None if found is None else str(found)
 
-        return _Versions(revision(VERSION_TABLE), revision("alembic_version"))
+        return Versions(revision(VERSION_TABLE), revision("alembic_version"))
 
 
 def _is_ready(engine: Engine, url: StoreUrl) -> bool:
-    versions = _versions(engine, url)
+    versions = versions_of(engine, url)
     if versions.ours is None:
         return False
     _check_versions(url, versions)
@@ -131,7 +135,7 @@ def _is_ready(engine: Engine, url: StoreUrl) -> bool:
         return connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
 
 
-def _check_versions(url: StoreUrl, versions: _Versions) -> None:
+def _check_versions(url: StoreUrl, versions: Versions) -> None:
     if versions.ours is not None and versions.ours != REVISION:
         if versions.ours > REVISION:
             raise StoreError(
@@ -158,7 +162,7 @@ def _check_versions(url: StoreUrl, versions: _Versions) -> None:
         )
 
 
-def _absence(url: StoreUrl, versions: _Versions) -> str:
+def _absence(url: StoreUrl, versions: Versions) -> str:
     if url.is_sqlite and not url.path.exists():
         found = f"there is no store {url.path}"
     elif versions.optuna is not None:
@@ -169,9 +173,10 @@ def _absence(url: StoreUrl, versions: _Versions) -> str:
 
 
 @contextmanager
-def _lock(engine: Engine, url: StoreUrl) -> Iterator[None]:
-    """Keep every other process from creating or migrating this store."""
+def schema_lock(engine: Engine | None, url: StoreUrl) -> Iterator[None]:
+    """Keep every other process from creating, migrating or restoring this store; SQLite needs no engine for it."""
     if not url.is_sqlite:
+        assert engine is not None
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("SELECT pg_advisory_lock(%s)", (_LOCK_KEY,))
             try:
@@ -222,10 +227,8 @@ def _prepare_file(path: Path) -> None:
 
 def _migrate(engine: Engine) -> None:
     from alembic import command
-    from alembic.config import Config
 
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config = _alembic_config()
     with write(engine) as connection:
         config.attributes |= {"connection": connection, "version_table": VERSION_TABLE}
         command.upgrade(config, "head")
@@ -235,10 +238,29 @@ def _migrate(engine: Engine) -> None:
                 connection.exec_driver_sql(trigger)
 
 
+def _alembic_config() -> Config:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config
+
+
+def _known_revisions() -> set[str]:
+    from alembic.script import ScriptDirectory
+
+    return {script.revision for script in ScriptDirectory.from_config(_alembic_config()).walk_revisions()}
+
+
 def _upgrade(engine: Engine, url: StoreUrl) -> None:
-    versions = _versions(engine, url)
-    if versions.ours is not None and versions.ours > REVISION:
-        _check_versions(url, versions)
+    versions = versions_of(engine, url)
+    if versions.ours is not None and versions.ours not in _known_revisions():
+        if versions.ours > REVISION:
+            _check_versions(url, versions)
+        raise StoreError(
+            f"the store {url} says that it has schema {versions.ours}, which no release of hpo-service wrote: "
+            "restore a backup of it with 'hpo db restore'"
+        )
     if url.is_sqlite:
         _prepare_file(url.path)
     with _untouched_logging(), optuna_storage(url, create=versions.optuna is None) as storage:

@@ -325,7 +325,15 @@ VERBS = verbs(typer.main.get_command(app))
 def test_the_verbs_are_those_that_are_promised() -> None:
     promised = ["init", "check", "space", "run", "submit", "worker", "ls", "status", "trials", "best", "dashboard"]
 
-    assert {" ".join(verb) for verb in VERBS} >= {*promised, "db init", "db upgrade"}
+    assert {" ".join(verb) for verb in VERBS} >= {
+        *promised,
+        "doctor",
+        "db init",
+        "db upgrade",
+        "db check",
+        "db backup",
+        "db restore",
+    }
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)

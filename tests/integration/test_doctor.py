@@ -1,0 +1,393 @@
+"""What the doctor says of trials, leases, workers and checkpoints, and what it mends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import optuna
+import pytest
+import torch
+from projects.launch import Hpo
+from projects.stored import add_attempt, add_trial, add_worker, folder_of
+from projects.synthetic import Claimant, create_study
+from sqlalchemy import select, update
+
+from hpo.checks import Finding
+from hpo.checks.checkpoints import damage
+from hpo.doctor import examine, repair
+from hpo.results import Study
+from hpo.store import Store, StoreUrl
+from hpo.store.optuna_storage import optuna_storage
+from hpo.store.tables import hpo_attempts, hpo_studies, hpo_trials, trials
+from hpo.studies import StoredStudy, set_state
+
+
+@pytest.fixture
+def study(store: Store) -> StoredStudy:
+    return create_study(store)
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> Path:
+    folder = tmp_path / "art"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What a trial really writes."""
+    path = tmp_path_factory.mktemp("checkpoint") / "best.ckpt"
+    torch.save({"state_dict": torch.nn.Linear(50, 50).state_dict(), "hyper_parameters": {"width": 50}}, path)
+    return path.read_bytes()
+
+
+def about(findings: list[Finding], subject: str, *, level: str | None = None) -> list[Finding]:
+    return [found for found in findings if found.about == subject and level in (None, found.level)]
+
+
+def wrong(findings: list[Finding]) -> list[str]:
+    return [f"{found.about}: {found.what}" for found in findings if found.level == "problem"]
+
+
+def place_checkpoint(store: Store, study: StoredStudy, artifacts: Path, content: bytes | None, host: str = "") -> Path:
+    """A complete trial whose checkpoint has this content; None: the file is not there."""
+    worker = add_worker(store, host=host) if host else add_worker(store)
+    with store.read() as connection:
+        number = len(connection.execute(select(trials.c.trial_id)).all())
+    path = folder_of(artifacts, study, number) / "best.ckpt"
+    path.parent.mkdir(parents=True)
+    if content is not None:
+        path.write_bytes(content)
+    add_attempt(store, add_trial(store, study, checkpoint=path), worker)
+    return path
+
+
+def dump(store: Store) -> list[object]:
+    """Everything in the tables that a repair may write."""
+    with store.read() as connection:
+        return [connection.execute(select(table)).all() for table in (trials, hpo_trials, hpo_attempts, hpo_studies)]
+
+
+# ---- nothing is wrong
+
+
+def test_a_healthy_store_with_work_under_way_has_no_problems(
+    store: Store, study: StoredStudy, artifacts: Path, checkpoint: bytes
+) -> None:
+    place_checkpoint(store, study, artifacts, checkpoint)
+    add_attempt(store, add_trial(store, study, state="RUNNING"), add_worker(store), lease=30)
+    before = dump(store)
+
+    findings = examine(store.url, artifacts=artifacts)
+
+    assert wrong(findings) == []
+    assert {found.level for found in findings} == {"ok"}
+    assert repair(store.url, artifacts=artifacts) == []
+    assert dump(store) == before
+
+
+def test_what_a_real_run_leaves_behind_is_all_in_order(tmp_path: Path, sqlite_url: str) -> None:
+    here = Hpo(tmp_path, sqlite_url)
+    here.study("line")
+    code, output = here.run("run", "line.yaml", "--trials", 3)
+    assert code == 0, output
+
+    findings = examine(StoreUrl.parse(sqlite_url), artifacts=tmp_path / "art")
+
+    assert [found for found in findings if found.level != "ok"] == []
+    [counted] = about(findings, "checkpoints")
+    assert counted.what == "3 of 3 of this machine are whole"
+
+
+# ---- leases
+
+
+def test_an_expired_lease_is_found_and_closed_so_that_the_trial_is_claimed_again(
+    store: Store, study: StoredStudy, artifacts: Path
+) -> None:
+    trial = add_trial(store, study, state="RUNNING")
+    attempt = add_attempt(store, trial, add_worker(store, silent=100), lease=-5)
+
+    [found] = about(examine(store.url, artifacts=artifacts), "leases")
+    changes = repair(store.url, artifacts=artifacts)
+
+    assert (found.level, found.where) == ("problem", "synthetic")
+    assert "trial 0 is running: the lease has run out" in found.what
+    assert changes == ["synthetic: closed 1 expired leases"]
+    assert repair(store.url, artifacts=artifacts) == []
+    with store.read() as connection:
+        row = connection.execute(select(hpo_attempts).where(hpo_attempts.c.attempt_id == attempt)).one()
+    assert (row.kind, row.cause, row.ended) == ("crash", "lost: its worker stopped beating", row.lease_until)
+    claim = Claimant(store, study).claim()
+    assert claim is not None
+    assert (claim.trial_id, claim.attempt) == (trial, 2)
+
+
+def test_a_living_lease_is_left_alone(store: Store, study: StoredStudy, artifacts: Path) -> None:
+    add_attempt(store, add_trial(store, study, state="RUNNING"), add_worker(store), lease=20)
+    set_state(store, study.study_id, "stopped")
+    before = dump(store)
+
+    assert repair(store.url, artifacts=artifacts) == []
+    assert dump(store) == before
+
+
+def test_a_trial_that_was_handed_back_is_no_problem_while_its_study_is_open(
+    store: Store, study: StoredStudy, artifacts: Path
+) -> None:
+    add_attempt(store, add_trial(store, study, state="RUNNING"), add_worker(store))
+
+    findings = examine(store.url, artifacts=artifacts)
+
+    [found] = about(findings, "orphans")
+    assert (found.level, found.mend) == ("note", "start a worker, which takes them on")
+    assert wrong(findings) == []
+    assert repair(store.url, artifacts=artifacts) == []
+
+
+@pytest.mark.parametrize("state", ["stopped", "killed"])
+def test_running_trials_of_an_ended_study_are_ended_with_their_curves_kept(
+    state: str, store: Store, study: StoredStudy, artifacts: Path
+) -> None:
+    worker = add_worker(store, silent=100)
+    expired, idle = (add_trial(store, study, state="RUNNING") for _ in range(2))
+    add_attempt(store, expired, worker, lease=-5)
+    add_attempt(store, idle, worker)
+    set_state(store, study.study_id, state)
+
+    problems = wrong(examine(store.url, artifacts=artifacts))
+    changes = repair(store.url, artifacts=artifacts)
+
+    assert any(f"the study is {state} and nobody trains them" in problem for problem in problems)
+    assert sum("ended" in change for change in changes) >= 1
+    assert {record.state for record in Study(store, "synthetic").trials()} == {"failed"}
+    assert {record.cause for record in Study(store, "synthetic").trials()} == {
+        f"ended: its study was {state}, and nobody trained it"
+    }
+    assert all(record.ended is not None for record in Study(store, "synthetic").trials())
+    assert all(record.config for record in Study(store, "synthetic").trials())
+    assert wrong(examine(store.url, artifacts=artifacts)) == []
+    assert repair(store.url, artifacts=artifacts) == []
+
+
+def test_an_open_attempt_of_a_trial_that_has_ended_is_closed(store: Store, study: StoredStudy, artifacts: Path) -> None:
+    add_attempt(store, add_trial(store, study), add_worker(store), lease=30)
+
+    assert wrong(examine(store.url, artifacts=artifacts)) == [
+        "leases: attempts of 1 trials that have ended are still open"
+    ]
+    assert repair(store.url, artifacts=artifacts) == ["closed 1 attempts of trials that had ended"]
+    assert wrong(examine(store.url, artifacts=artifacts)) == []
+    assert Study(store, "synthetic").trials()[0].value == 0.5
+
+
+def test_a_running_trial_of_an_optuna_script_is_told_and_left_alone(
+    store: Store, study: StoredStudy, artifacts: Path
+) -> None:
+    with optuna_storage(store.url) as storage:
+        optuna.load_study(study_name="synthetic", storage=storage).ask()
+    before = dump(store)
+
+    [young] = about(examine(store.url, artifacts=artifacts), "other programs")
+    with store.write() as connection:
+        connection.execute(update(trials).values(datetime_start=datetime(2020, 1, 1) + timedelta(hours=1)))
+    [old] = about(examine(store.url, artifacts=artifacts), "other programs")
+
+    assert young.level == "note"
+    assert "an Optuna script" in young.what
+    assert "takes its place in the budget" in young.what
+    assert "optuna tell --storage URL --study-name synthetic --trial-number 0 --state fail" in young.mend
+    assert old.level == "problem"
+    assert repair(store.url, artifacts=artifacts) == []
+    assert [record.state for record in Study(store, "synthetic").trials()] == ["running"]
+    assert len(before) == len(dump(store))
+
+
+def test_a_study_of_another_program_is_none_of_our_business(store: Store, artifacts: Path) -> None:
+    with optuna_storage(store.url) as storage:
+        optuna.create_study(study_name="theirs", storage=storage).ask()
+    with store.write() as connection:
+        connection.execute(update(trials).values(datetime_start=datetime(2020, 1, 1)))
+
+    findings = examine(store.url, artifacts=artifacts)
+
+    assert [found.level for found in about(findings, "other programs")] == ["note"]
+    assert wrong(findings) == []
+
+
+def test_workers_that_went_silent_are_noted(store: Store, artifacts: Path) -> None:
+    add_worker(store, host="alive")
+    add_worker(store, host="vanished", silent=1000)
+
+    alive, silent = about(examine(store.url, artifacts=artifacts), "workers")
+
+    assert alive.what == "1 at work"
+    assert (silent.level, silent.what) == ("note", "1 went silent without ending: vanished:7")
+
+
+# ---- checkpoints
+
+
+def test_a_checkpoint_whose_file_is_gone_is_found_and_forgotten_but_not_its_result(
+    store: Store, study: StoredStudy, artifacts: Path, checkpoint: bytes
+) -> None:
+    gone = place_checkpoint(store, study, artifacts, None)
+    kept = place_checkpoint(store, study, artifacts, checkpoint)
+
+    found, counted = about(examine(store.url, artifacts=artifacts), "checkpoints")
+
+    assert found.what == f"the file of trial 0 ({gone}) is gone"
+    assert (counted.level, counted.what) == ("ok", "1 of 2 of this machine are whole")
+    assert repair(store.url, artifacts=artifacts) == ["synthetic: forgot 1 checkpoints whose files are gone"]
+    assert [record.checkpoint for record in Study(store, "synthetic").trials()] == [None, str(kept)]
+    assert [record.value for record in Study(store, "synthetic").trials()] == [0.5, 0.5]
+    assert repair(store.url, artifacts=artifacts) == []
+
+
+def test_checkpoints_of_other_machines_are_not_looked_for(store: Store, study: StoredStudy, artifacts: Path) -> None:
+    place_checkpoint(store, study, artifacts, None, host="elsewhere")
+
+    assert wrong(examine(store.url, artifacts=artifacts)) == []
+    assert repair(store.url, artifacts=artifacts) == []
+
+
+def test_nothing_is_forgotten_while_the_whole_folder_is_away(
+    store: Store, study: StoredStudy, artifacts: Path, checkpoint: bytes
+) -> None:
+    path = place_checkpoint(store, study, artifacts, checkpoint)
+    artifacts.rename(artifacts.with_name("unmounted"))
+
+    found = about(examine(store.url, artifacts=artifacts), "checkpoints", level="problem")
+
+    assert [(finding.what, finding.where) for finding in found] == [
+        ("the folder of 1 checkpoints is not there", str(artifacts))
+    ]
+    assert repair(store.url, artifacts=artifacts) == []
+    assert Study(store, "synthetic").trials()[0].checkpoint == str(path)
+
+
+def test_what_a_retry_would_go_on_from_is_looked_for_unless_it_is_being_written(
+    store: Store, study: StoredStudy, artifacts: Path
+) -> None:
+    worker = add_worker(store)
+    paths = [folder_of(artifacts, study, number) / "last.ckpt" for number in range(3)]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+    back, training, done = (add_trial(store, study, state=state) for state in ("RUNNING", "RUNNING", "COMPLETE"))
+    add_attempt(store, back, worker, checkpoint=paths[0])
+    add_attempt(store, training, worker, lease=30, checkpoint=paths[1])
+    add_attempt(store, done, worker, checkpoint=paths[2])
+
+    [found] = about(examine(store.url, artifacts=artifacts), "checkpoints", level="problem")
+
+    assert found.what == f"the file of trial 0 ({paths[0]}) is gone"
+    assert repair(store.url, artifacts=artifacts) == ["synthetic: forgot 1 checkpoints whose files are gone"]
+    with store.read() as connection:
+        left = connection.scalars(select(hpo_attempts.c.checkpoint).order_by(hpo_attempts.c.trial_id)).all()
+    assert left == [None, str(paths[1]), str(paths[2])]
+
+
+@pytest.mark.parametrize("part", [0.0, 0.01, 0.5, 0.9, 0.999])
+def test_a_truncated_checkpoint_is_found_and_left_in_place(
+    part: float, store: Store, study: StoredStudy, artifacts: Path, checkpoint: bytes
+) -> None:
+    path = place_checkpoint(store, study, artifacts, checkpoint[: int(len(checkpoint) * part)])
+
+    found = about(examine(store.url, artifacts=artifacts), "checkpoints", level="problem")
+
+    assert len(found) == 1
+    assert ("is empty" if part == 0 else "is truncated") in found[0].what
+    assert repair(store.url, artifacts=artifacts) == []
+    assert path.exists()
+
+
+def test_damage_is_told_from_a_whole_checkpoint(tmp_path: Path, checkpoint: bytes) -> None:
+    whole, shifted, other, text = (tmp_path / name for name in ("whole", "shifted", "other", "text"))
+    whole.write_bytes(checkpoint)
+    # the end is there, the middle is not: what a copy that was resumed wrongly looks like
+    shifted.write_bytes(checkpoint[:500] + checkpoint[5000:])
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("notes.txt", "not a model")
+    text.write_text("weights")
+
+    assert damage(whole) is None
+    assert damage(shifted) is not None
+    assert "an archive of something else" in str(damage(other))
+    assert "truncated or no checkpoint" in str(damage(text))
+
+
+# ---- leftovers
+
+
+def test_files_that_no_trial_names_are_noted(
+    store: Store, study: StoredStudy, artifacts: Path, checkpoint: bytes
+) -> None:
+    kept = place_checkpoint(store, study, artifacts, checkpoint)
+    (kept.parent / "log.txt").write_text("log")
+    (kept.parent / "last.ckpt").write_bytes(checkpoint)
+    for folder in (folder_of(artifacts, study, 99), artifacts / "deleted-20200101-000000" / "00000"):
+        folder.mkdir(parents=True)
+        (folder / "best.ckpt").write_bytes(checkpoint)
+
+    [found] = about(examine(store.url, artifacts=artifacts), "leftovers")
+
+    assert found.level == "note"
+    assert found.what.startswith("3 files or folders (0.0 MiB) that no trial of this store names: deleted-20200101-0")
+    assert "/00000/last.ckpt" in found.what
+    assert "/00099" in found.what
+    assert "best.ckpt" not in found.what
+
+
+# ---- the verb
+
+
+def hpo(*arguments: object) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "hpo", *map(str, arguments)], capture_output=True, text=True, timeout=60
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_verb_says_what_is_wrong_and_ends_with_1_and_with_0_once_it_is_mended(
+    store: Store, study: StoredStudy, artifacts: Path
+) -> None:
+    add_attempt(store, add_trial(store, study, state="RUNNING"), add_worker(store), lease=-5)
+    command = ("doctor", "--store", store.url.reveal(), "--artifacts", artifacts)
+
+    looked, mended, again = hpo(*command), hpo(*command, "--repair", "--json"), hpo(*command, "--repair")
+
+    assert looked[0] == 1, looked
+    assert "the lease has run out" in looked[1]
+    assert "1 problem" in looked[1]
+    assert mended[0] == 0, mended
+    document = json.loads(mended[1])
+    assert document["healthy"] is True
+    assert document["changes"] == ["synthetic: closed 1 expired leases"]
+    assert {"level", "about", "where", "what", "mend", "repairable"} == set(document["findings"][0])
+    assert again[0] == 0
+    assert "nothing was changed" in again[1]
+
+
+def test_a_store_that_is_not_there_is_a_problem_and_not_created(tmp_path: Path) -> None:
+    code, out, err = hpo("doctor", "--store", f"sqlite:///{tmp_path}/hpo.db", "--json")
+
+    assert (code, err) == (1, "")
+    problems = [found["what"] for found in json.loads(out)["findings"] if found["level"] == "problem"]
+    assert len(problems) == 1
+    assert "there is no store" in problems[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_cannot_be_reached_is_a_problem_told_without_the_password() -> None:
+    code, out, err = hpo("doctor", "--store", "postgresql://me:s3cretword@127.0.0.1:1/runs", "--repair")
+
+    assert code == 1
+    assert "cannot be used" in out + err
+    assert "s3cretword" not in out + err
+    assert "Traceback" not in out + err
