@@ -11,12 +11,11 @@ from functools import partial
 from sqlalchemy import Connection, func, insert, select, update
 
 from hpo.checks.finding import Finding, Scene, listed
-from hpo.queue import LEASE_SECONDS
+from hpo.queue import LEASE_SECONDS, LOST
 from hpo.store import Store
 from hpo.store.clock import db_now
 from hpo.store.tables import hpo_attempts, hpo_studies, hpo_trials, hpo_workers, studies, trials
 
-LOST = "lost: its worker stopped beating"
 ENDED = "ended: its study was {state}, and nobody trained it"
 ENDED_STATES = ("stopped", "killed")
 
