@@ -28,12 +28,12 @@ from hpo.training.report import Report
 def run_job(job: Message, channel: Channel) -> None:
     """Train as the job says; every outcome, also a failure, is a message to the worker."""
     started = time.perf_counter()
-    _redirect_output(job["log"])
+    redirect_output(job["log"])
     link = Link(channel, job["trial"])
     try:
         _train(job, link)
     except BaseException as error:  # whatever it was, the worker wants to know
-        told = {"cause": _cause_of(error), "error": _told(error), "reason": _reason(error, Path(job["project"]))}
+        told = {"cause": _cause_of(error), "error": _told(error), "reason": reason_of(error, Path(job["project"]))}
         link.tell({"kind": "failed", **told})
     else:
         link.tell({"kind": "done", "seconds": time.perf_counter() - started})
@@ -48,7 +48,7 @@ def _train(job: Message, link: Link) -> None:
     ranks = join_ranks(job)
     pl.seed_everything(job["seed"], workers=True, verbose=False)
     project = Path(job["project"])
-    data = _build(load_class(job["data"]["class"], project), job["data"]["arguments"])
+    data = build(load_class(job["data"]["class"], project), job["data"]["arguments"])
     # Lightning calls these again; the model's shape was needed before.
     data.prepare_data = _once(data.prepare_data)
     data.setup = _once(data.setup)
@@ -60,7 +60,7 @@ def _train(job: Message, link: Link) -> None:
     model_arguments = job["model"]["arguments"] | given_by_data(model_class, job["model"]["arguments"], data)
     # The data module may draw random numbers in its set-up; the weights should not depend on how many.
     pl.seed_everything(job["seed"], workers=True, verbose=False)
-    model = _build(model_class, model_arguments)
+    model = build(model_class, model_arguments)
     report = Report(link, job["metric"], Path(job["directory"]) if job["directory"] else None)
     trainer = pl.Trainer(
         **trainer_devices(job, ranks),
@@ -81,8 +81,8 @@ def _train(job: Message, link: Link) -> None:
         link.tell(
             {
                 "kind": "started",
-                "model": _plain(_complete(model_class, model_arguments) | _filled_in(model, model_arguments)),
-                "data": _plain(_complete(type(data), job["data"]["arguments"])),
+                "model": plain(complete_arguments(model_class, model_arguments) | _filled_in(model, model_arguments)),
+                "data": plain(complete_arguments(type(data), job["data"]["arguments"])),
                 "parameters": sum(p.numel() for p in model.parameters()),
             }
         )
@@ -114,7 +114,12 @@ def given_by_data(model_class: type[Any], arguments: Message, data: Any) -> dict
     return given
 
 
-def _build(cls: type[Any], arguments: Message) -> Any:
+def build(cls: type[Any], arguments: Message) -> Any:
+    """An instance of a study's class.
+
+    Raises:
+        LoadError: its constructor does not take these arguments.
+    """
     try:
         inspect.signature(cls).bind(**arguments)
     except TypeError as error:
@@ -122,7 +127,7 @@ def _build(cls: type[Any], arguments: Message) -> Any:
     return cls(**arguments)
 
 
-def _complete(cls: type[Any], arguments: Message) -> dict[str, Any]:
+def complete_arguments(cls: type[Any], arguments: Message) -> dict[str, Any]:
     """All arguments of the call, those left to their defaults included."""
     return {a.name: a.default for a in arguments_of(cls) if a.has_default} | arguments
 
@@ -133,7 +138,7 @@ def _filled_in(model: pl.LightningModule, arguments: Message) -> dict[str, Any]:
     return {name: value for name, value in model.hparams.items() if name in names and _is_plain(value)}
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
+def plain(values: dict[str, Any]) -> dict[str, Any]:
     """What JSON can hold; the rest is rebuilt from the class's own defaults."""
     return {name: value for name, value in values.items() if _is_plain(value)}
 
@@ -160,7 +165,7 @@ def _told(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def _reason(error: BaseException, project: Path) -> str:
+def reason_of(error: BaseException, project: Path) -> str:
     """In short: what was raised, and the lines of the project's own code that led there."""
     if isinstance(error, HpoError):
         return str(error)
@@ -177,7 +182,7 @@ def _reason(error: BaseException, project: Path) -> str:
     return "".join(traceback.format_exception_only(error)).strip() + "".join(places)
 
 
-def _redirect_output(log: str | None) -> None:
+def redirect_output(log: str | None) -> None:
     """What user code prints goes to the trial's log, never into the worker's screen."""
     target = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(target, 1)
