@@ -30,7 +30,7 @@ LAYERS = (
     ("settings", "tally", "queue", "studies", "history", "stalling"),
     ("records", "results", "processes"),
     ("weights",),
-    ("runningtrial", "studyrun", "preflight", "worker"),
+    ("runningtrial", "studyrun", "preflight", "inspection", "worker"),
     ("dashboard", "cli"),
     ("__init__", "__main__"),
 )

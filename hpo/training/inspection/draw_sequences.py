@@ -1,0 +1,117 @@
+"""A picture of sequences: examples of each class, or what is forecast from what; their lengths; the targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from hpo.training.inspection.layout import Layout
+from hpo.training.inspection.samples import Array, Samples
+from hpo.training.inspection.style import COLOURS, ORANGE, PART_COLOURS, draw_histogram, draw_targets, shortened
+
+EXAMPLES = 9
+LINES = 4  # features that can be told apart as lines; more are shown as a map
+
+
+def draw_sequences(figure: Figure, layout: Layout, parts: Sequence[Samples]) -> str:
+    """Fill the figure; what it shows, in words."""
+    train = parts[0]
+    has_classes = layout.has_classes and not layout.is_per_step and train.targets is not None
+    rows = _of_each_class(layout, train) if has_classes else _spread(train)
+    lengths = layout.length_of(train)
+    assert lengths is not None
+    grid = figure.add_gridspec(3, 4, width_ratios=[1, 1, 1, 1.15])
+    lower = _color_limits(layout, train)
+    image = None
+    for place, row in enumerate(rows[:EXAMPLES]):
+        axes = figure.add_subplot(grid[place // 3, place % 3])
+        sequence = train.inputs[layout.main][row, : int(lengths[row])]
+        if sequence.shape[1] > LINES:
+            image = axes.imshow(
+                sequence.T, aspect="auto", cmap="cividis", interpolation="nearest", vmin=lower[0], vmax=lower[1]
+            )
+            axes.set_yticks([])
+            if place % 3 == 0:
+                axes.set_ylabel(f"{sequence.shape[1]} features")
+        else:
+            for feature in range(sequence.shape[1]):
+                axes.plot(np.arange(1, len(sequence) + 1), sequence[:, feature], color=COLOURS[feature], linewidth=1.2)
+            _draw_target(axes, layout, train, row, len(sequence))
+            axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.set_title(_title(layout, train, row))
+        if place >= min(len(rows), EXAMPLES) - 3:
+            axes.set_xlabel("step")
+    if image is not None:
+        figure.colorbar(image, ax=figure.axes, location="left", shrink=0.5, label="value", pad=0.02)
+    _draw_beside(figure.add_subplot(grid[0, 3]), layout, parts)
+    draw_targets(figure.add_subplot(grid[1:, 3]), layout, parts)
+    if train.inputs[layout.main].shape[2] <= LINES:
+        _key(figure.axes[0], layout)
+    said = "an example of each class, in train" if has_classes else "sequences of train"
+    return said + (f" ({EXAMPLES} of {len(layout.classes)} classes)" if has_classes and len(rows) > EXAMPLES else "")
+
+
+def _of_each_class(layout: Layout, train: Samples) -> list[int]:
+    assert train.targets is not None
+    classes = train.targets.reshape(len(train.targets), -1)[:, 0]
+    found = [np.flatnonzero(classes == number) for number in range(len(layout.classes))]
+    each = max(1, EXAMPLES // max(1, len(layout.classes)))
+    return [int(row) for rows in found for row in rows[:each]]
+
+
+def _spread(train: Samples) -> list[int]:
+    """Samples from the first to the last: in a series, over all of its time."""
+    return [int(row) for row in np.unique(np.linspace(0, train.seen - 1, EXAMPLES).astype(int))]
+
+
+def _title(layout: Layout, train: Samples, row: int) -> str:
+    if layout.has_classes and not layout.is_per_step and train.targets is not None:
+        return f"class {shortened(layout.classes[int(train.targets.reshape(len(train.targets), -1)[row, 0])], 18)}"
+    return f"sample {row + 1:,}"
+
+
+def _draw_target(axes: Axes, layout: Layout, train: Samples, row: int, steps: int) -> None:
+    """The values to be said of a sequence, after its end, where a forecast's are."""
+    if layout.task != "regression" or layout.is_per_step or layout.is_reconstruction or train.targets is None:
+        return
+    values = train.targets[row].reshape(-1)
+    places = np.arange(steps + 1, steps + 1 + len(values))
+    axes.plot(places, values, "o-", color=ORANGE, markersize=4, linewidth=1.2)
+
+
+def _key(axes: Axes, layout: Layout) -> None:
+    """What the lines are, once."""
+    lines = axes.get_lines()
+    names = [shortened(name, 16) for name in layout.features[:LINES]]
+    if len(lines) > len(names):
+        names.append("target")
+    axes.legend(lines, names, frameon=True, framealpha=0.7, edgecolor="none", loc="best", handlelength=1.2)
+
+
+def _draw_beside(axes: Axes, layout: Layout, parts: Sequence[Samples]) -> None:
+    """How long sequences are; where all are equally long, what values they have."""
+    labels = [samples.part for samples in parts[:2]]
+    lengths = [length for samples in parts[:2] if (length := layout.length_of(samples)) is not None]
+    if len({int(length) for array in lengths for length in (array.min(), array.max())}) > 1:
+        draw_histogram(axes, lengths, labels, PART_COLOURS)
+        axes.set_title("lengths")
+        axes.set_xlabel("steps")
+    else:
+        draw_histogram(axes, [layout.steps(samples).reshape(-1) for samples in parts[:2]], labels, PART_COLOURS)
+        axes.set_title(f"values of all sequences, {int(lengths[0][0])} steps each")
+        axes.set_xlabel("value")
+    axes.set_ylabel("share")
+    axes.legend(frameon=False)
+
+
+def _color_limits(layout: Layout, train: Samples) -> tuple[float, float]:
+    """The range of nearly all values, so that one that is far out does not hide the others."""
+    values: Array = layout.steps(train)
+    finite = values[np.isfinite(values)]
+    low, high = np.percentile(finite, [1, 99]) if len(finite) else (0.0, 1.0)
+    return float(low), float(high)
