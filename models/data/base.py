@@ -109,6 +109,13 @@ class DataModule(LightningDataModule):
         """A training batch as it is learned from: override it to augment."""
         return inputs, targets
 
+    def restore(self, name: PartName, values: Tensor) -> Tensor:
+        """A part's predictions or targets (samples, outputs), in the data's unit, as the values that they stand for.
+
+        A data module that changes its targets otherwise than by mean and scale, such as to differences, undoes it here.
+        """
+        return values
+
     def setup(self, stage: str | None = None) -> None:
         if not self._is_prepared:
             self.prepare()

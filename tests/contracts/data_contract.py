@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import optuna
@@ -42,6 +42,7 @@ TOLD = (
     "target_mean",
     "target_scale",
 )
+PARTS: tuple[Literal["validation", "test"], ...] = ("validation", "test")
 NO_CLASS = -100  # a target that is none, such as that of padding
 
 
@@ -92,12 +93,12 @@ def targets_of(batches: Iterable[Batch]) -> Tensor:
     return torch.cat([targets for _, targets in batches])
 
 
-def told_targets(data: DataModule, batches: Batches) -> Tensor:
-    """Targets in the order of the batches, of a regression in the data's own unit."""
-    targets = targets_of(batches)
+def told_targets(data: DataModule, name: Literal["validation", "test"]) -> Tensor:
+    """A part's targets in their order, of a regression as they stand in the data."""
+    targets = targets_of(data.val_dataloader() if name == "validation" else data.test_dataloader())
     if data.task != "regression":
         return targets
-    return targets * torch.tensor(data.target_scale) + torch.tensor(data.target_mean)
+    return data.restore(name, targets * torch.tensor(data.target_scale) + torch.tensor(data.target_mean)).float()
 
 
 def told(data: DataModule) -> dict[str, Any]:
@@ -159,9 +160,8 @@ class DataContract:
         second = ready(data_factory)
         assert samples_of(as_read(first.train_dataloader())) == samples_of(as_read(second.train_dataloader()))
         for other in (second, *(ready(data_factory, **point) for point in points_of(data_factory, 10))):
-            for name in ("val_dataloader", "test_dataloader"):
-                mine, others = told_targets(first, getattr(first, name)()), told_targets(other, getattr(other, name)())
-                torch.testing.assert_close(mine, others, equal_nan=True)
+            for name in PARTS:
+                torch.testing.assert_close(told_targets(first, name), told_targets(other, name), equal_nan=True)
 
     def test_an_epoch_sees_every_sample_once(self, data_factory: DataFactory) -> None:
         data = ready(data_factory, batch_size=16)
