@@ -255,6 +255,12 @@ def _check_values(targets: Tensor, data: DataModule) -> None:
 
 
 def _check_classes(targets: Tensor, data: DataModule) -> None:
+    if targets.is_floating_point():  # probabilities, where samples were mixed to train on
+        whole = torch.stack([targets, 1 - targets], 1) if data.task == "binary" else targets
+        assert whole.shape == (len(targets), 2 if data.task == "binary" else data.outputs)
+        assert whole.min() >= 0
+        torch.testing.assert_close(whole.sum(1), torch.ones(len(whole)))
+        return
     known = targets if targets.ndim == 1 else targets[targets != NO_CLASS]
     assert targets.dtype == torch.int64
     assert 0 <= known.min() <= known.max() < (2 if data.task == "binary" else data.outputs)
