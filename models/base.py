@@ -1,39 +1,24 @@
-"""What all supervised models share: the loss, the scores, the optimizer and its schedule. A model adds its layers."""
+"""What all supervised models share: the loss, the scores, and an optimizer. A model adds its layers."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pytorch_lightning import LightningModule
-from torch import Tensor, nn
-from torch.distributed.fsdp import FullyShardedDataParallel
-from torch.optim import Optimizer
+from torch import Tensor
 
 from hpo.space import Given
 from models.losses import LossName, Task, balanced_weights, loss_of, resolve_loss
 from models.metrics import Floats, Predictions, auroc, classification_scores, confusion_matrix, regression_scores
-from models.optimization import (
-    LearningRate,
-    Momentum,
-    Nesterov,
-    OptimizerName,
-    ScheduleName,
-    Warmup,
-    WeightDecay,
-    make_optimizer,
-    make_schedule,
-)
+from models.optimized import Optimized
 
 Batch = tuple[Any, Tensor]
 
 IGNORED = -100  # a class number that is no target, such as that of padding; torch's own convention
 
 
-class Supervised(LightningModule):
+class Supervised(Optimized):
     """The base of classifiers and regressions: forward maps inputs (batch, ...) to outputs (batch, ..., outputs).
 
     Outputs are logits of the classes, of a binary task one logit, of a regression standardised values. Targets are
@@ -59,8 +44,7 @@ class Supervised(LightningModule):
         task, class_counts, target_mean, target_scale: as the data module has them.
         label_smoothing: of the loss that is learned from, not of the one in validation.
         class_weight: balanced weighs a class inversely to how often it occurs, in the loss only.
-        gradient_clip: largest norm of the gradient; 0 does not clip.
-        schedule, warmup: models.optimization.make_schedule says what each means.
+        optimization: of models.optimized.Optimized.
 
     Raises:
         ValueError: a loss or a weighting that is not for this task, or a number that cannot be.
@@ -78,31 +62,21 @@ class Supervised(LightningModule):
         class_counts: Annotated[tuple[int, ...], Given()] = (),
         target_mean: Annotated[tuple[float, ...], Given()] = (),
         target_scale: Annotated[tuple[float, ...], Given()] = (),
-        optimizer: OptimizerName = "adam",
-        lr: LearningRate = 1e-3,
-        weight_decay: WeightDecay = 1e-4,
-        momentum: Momentum = 0.9,
-        nesterov: Nesterov = False,
-        schedule: ScheduleName = "constant",
-        warmup: Warmup = 0.0,
-        gradient_clip: float = 0.0,
+        **optimization: Any,
     ) -> None:
-        super().__init__()
-        self.save_hyperparameters()  # also what a derived class leaves to these defaults
+        super().__init__(**optimization)
         self._check()
         self._loss = resolve_loss(loss, task, who=type(self).__name__)
         weights = balanced_weights(tuple(class_counts)) if class_weight == "balanced" else None
         self.register_buffer("_class_weights", weights, persistent=False)
         self._class_weights: Tensor | None
-        self._train_losses: list[tuple[Tensor, int]] = []
         self._predictions = Predictions()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         inputs, targets = batch
         outputs, targets = self._flat(self(inputs), targets)
         loss = self._loss_of(outputs, targets, label_smoothing=self.hparams["label_smoothing"])
-        self._train_losses.append((loss.detach(), len(targets)))
-        return loss
+        return self.learn_from(loss, len(targets))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._predictions.add(*self._flat(self(batch[0]), batch[1]))
@@ -121,18 +95,6 @@ class Supervised(LightningModule):
         mean, scale = self._unit()
         return outputs * outputs.new_tensor(scale) + outputs.new_tensor(mean)
 
-    # Logged once an epoch: self.log in every step costs about as much as the step of a small model.
-
-    def on_train_epoch_start(self) -> None:
-        self._train_losses.clear()
-
-    def on_train_epoch_end(self) -> None:
-        if self._train_losses:
-            losses = torch.stack([loss for loss, _ in self._train_losses])
-            targets = losses.new_tensor([count for _, count in self._train_losses])
-            sums = self.trainer.strategy.reduce(torch.stack([losses @ targets, targets.sum()]), reduce_op="sum")
-            self.log("train_loss", sums[0] / sums[1], sync_dist=True)
-
     def on_validation_epoch_start(self) -> None:
         self._predictions.clear()
 
@@ -144,41 +106,6 @@ class Supervised(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         self._log_scores("test")
-
-    def configure_optimizers(self) -> Any:
-        given = self.hparams
-        chosen = {name: given[name] for name in ("lr", "weight_decay", "momentum", "nesterov")}
-        is_mixed = self._trainer is not None and "mixed" in str(self.trainer.precision)
-        may_fuse = not (is_mixed and given["gradient_clip"])
-        device = self.device.type
-        optimizer = make_optimizer(given["optimizer"], self.trained(), device=device, may_fuse=may_fuse, **chosen)
-        if given["schedule"] == "constant" and given["warmup"] == 0:
-            return optimizer  # the number of steps need not be known
-        steps = self.trainer.estimated_stepping_batches
-        if math.isinf(steps):
-            who = type(self).__name__
-            raise ValueError(f"{who}: schedule '{given['schedule']}' needs to know how many epochs there will be")
-        schedule = make_schedule(given["schedule"], optimizer, steps=int(steps), warmup=given["warmup"])
-        return {"optimizer": optimizer} | ({} if schedule is None else {"lr_scheduler": schedule})
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        largest = self.hparams["gradient_clip"] if gradient_clip_val is None else gradient_clip_val
-        if not largest:
-            return
-        whole = self.trainer.model
-        if isinstance(whole, FullyShardedDataParallel):
-            whole.clip_grad_norm_(largest)  # a rank alone does not know the norm
-        else:
-            self.clip_gradients(optimizer, gradient_clip_val=largest, gradient_clip_algorithm=gradient_clip_algorithm)
-
-    def trained(self) -> Iterable[nn.Parameter] | list[dict[str, Any]]:
-        """What the optimizer gets: parameters, or groups of them with options of their own."""
-        return self.parameters()
 
     def _loss_of(self, outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
         weights = None if self._class_weights is None else self._class_weights.to(outputs.dtype)
@@ -233,11 +160,8 @@ class Supervised(LightningModule):
             raise ValueError(f"{who}: class_weight 'balanced' needs class_counts, which data of classes has")
         if given["label_smoothing"] and given["task"] == "regression":
             raise ValueError(f"{who}: label_smoothing {given['label_smoothing']} is for classes, not for a regression")
-        for name in ("label_smoothing", "warmup"):
-            if not 0 <= given[name] <= 1:
-                raise ValueError(f"{who}: {name} {given[name]} should be a fraction from 0 to 1")
-        if given["gradient_clip"] < 0:
-            raise ValueError(f"{who}: gradient_clip {given['gradient_clip']} should be the largest norm, or 0 for any")
+        if not 0 <= given["label_smoothing"] <= 1:
+            raise ValueError(f"{who}: label_smoothing {given['label_smoothing']} should be a fraction from 0 to 1")
 
 
 def _at_least_single(outputs: Tensor) -> Tensor:
