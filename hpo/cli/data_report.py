@@ -20,9 +20,9 @@ WIDTH_OF_TEXT = 110
 
 HOLDS = {"table": "a table", "images": "images", "sequences": "sequences", "arrays": "arrays"}
 TASKS = {
-    "binary": "classes, two of them",
-    "multiclass": "classes, several",
-    "regression": "values (regression)",
+    "binary": "one of two classes to tell (binary)",
+    "multiclass": "one of several classes to tell (multiclass)",
+    "regression": "values to tell (regression)",
     "none": "no targets",
 }
 
@@ -34,7 +34,7 @@ def show_data(document: Mapping[str, Any]) -> None:
     _print(out, f"{given['class']} ({params_in_words(given['arguments'])})")
     for name, value in given["changed"].items():
         _print(out, f"  looked at with {name}={value}, in the data's own unit")
-    _print(out, f"{HOLDS[document['holds']]}, to learn {TASKS[document['task']]}; the test part was not touched")
+    _print(out, f"{HOLDS[document['holds']]}; {TASKS[document['task']]}; the test part was not touched")
     out.print(_parts(document["parts"]))
     if any(part.get("classes") for part in document["parts"]):
         out.print(_classes(document["parts"]))
@@ -66,7 +66,7 @@ def _parts(parts: Sequence[Mapping[str, Any]]) -> Table:
         if total is not None and seen != total:
             samples += f" ({seen:,} looked at)"
         cells = [part["part"], samples, number(part["batches"]), f"{part['missing']:,}"]
-        cells.append(", ".join(_shape(shape, len(part["inputs"]) > 1) for shape in part["inputs"]))
+        cells.append("; ".join(_shape(shape, len(part["inputs"]) > 1) for shape in part["inputs"]))
         cells.append(_shape(part["targets"], False) if part["targets"] else "none")
         if has_lengths:
             steps = part["lengths"]
@@ -81,8 +81,8 @@ def _parts(parts: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _shape(shape: Mapping[str, Any], with_name: bool) -> str:
-    sizes = " x ".join(map(str, shape["shape"])) or "1"
-    return f"{shape['name'] + ' ' if with_name else ''}{sizes} {shape['type']}"
+    sizes = " x ".join(map(str, shape["shape"])) or "one"
+    return f"{shape['name'] + ': ' if with_name else ''}{sizes} {shape['type']}"
 
 
 def _classes(parts: Sequence[Mapping[str, Any]]) -> Table:

@@ -116,6 +116,13 @@ class DataModule(LightningDataModule):
         """
         return values
 
+    def describe(self) -> dict[str, Any]:
+        """What `hpo data describe` tells besides what the batches show; of the test part, how many samples it has.
+
+        By what it is called: numbers, words, or lists or mappings of these.
+        """
+        return {"samples of the test part": len(self.rows.test)}
+
     def setup(self, stage: str | None = None) -> None:
         if not self._is_prepared:
             self.prepare()

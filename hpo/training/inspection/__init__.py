@@ -19,6 +19,7 @@ from hpo.training.inspection.findings import findings_of
 from hpo.training.inspection.layout import layout_of
 from hpo.training.inspection.picture import save_picture
 from hpo.training.inspection.samples import parts_of
+from hpo.training.inspection.series import in_own_unit
 from hpo.training.trial import build, complete_arguments, plain, reason_of, redirect_output
 
 OWN_UNIT = "none"  # what data modules call the scaling that changes nothing
@@ -53,9 +54,9 @@ def inspect_data(job: Message) -> Message:
         data.trainer = trainer  # which loaders may ask for their device
         data.prepare_data()
         data.setup(stage="fit")
-        parts = parts_of(data)
+        parts = in_own_unit(data, parts_of(data))
         told = _told_by(data)
-    layout = layout_of(data, parts)
+        layout = layout_of(data, parts)
     if job["picture"]:
         save_picture(Path(job["picture"]), job["title"], layout, parts)
     return {

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from hpo.training.inspection.layout import Layout
 from hpo.training.inspection.samples import Array, Samples
-from hpo.training.inspection.style import COLOURS, ORANGE, PART_COLOURS, draw_histogram, draw_targets, shortened
+from hpo.training.inspection.style import COLOURS, PART_COLOURS, draw_histogram, draw_targets, shortened
 
 EXAMPLES = 9
 LINES = 4  # features that can be told apart as lines; more are shown as a map
@@ -21,18 +21,19 @@ def draw_sequences(figure: Figure, layout: Layout, parts: Sequence[Samples]) -> 
     """Fill the figure; what it shows, in words."""
     train = parts[0]
     has_classes = layout.has_classes and not layout.is_per_step and train.targets is not None
-    rows = _of_each_class(layout, train) if has_classes else _spread(train)
+    rows = _of_each_class(layout, train) if has_classes else _spread(train, 6 if layout.spans else EXAMPLES)
     lengths = layout.length_of(train)
     assert lengths is not None
     grid = figure.add_gridspec(3, 4, width_ratios=[1, 1, 1, 1.15])
-    lower = _color_limits(layout, train)
+    limits = _color_limits(layout, train)
     image = None
-    for place, row in enumerate(rows[:EXAMPLES]):
+    first = 3 if layout.spans else 0  # the series takes the first row
+    for place, row in enumerate(rows[: EXAMPLES - first], first):
         axes = figure.add_subplot(grid[place // 3, place % 3])
         sequence = train.inputs[layout.main][row, : int(lengths[row])]
         if sequence.shape[1] > LINES:
             image = axes.imshow(
-                sequence.T, aspect="auto", cmap="cividis", interpolation="nearest", vmin=lower[0], vmax=lower[1]
+                sequence.T, aspect="auto", cmap="cividis", interpolation="nearest", vmin=limits[0], vmax=limits[1]
             )
             axes.set_yticks([])
             if place % 3 == 0:
@@ -41,18 +42,25 @@ def draw_sequences(figure: Figure, layout: Layout, parts: Sequence[Samples]) -> 
             for feature in range(sequence.shape[1]):
                 axes.plot(np.arange(1, len(sequence) + 1), sequence[:, feature], color=COLOURS[feature], linewidth=1.2)
             _draw_target(axes, layout, train, row, len(sequence))
+            _draw_labels(axes, layout, train, row, len(sequence))
             axes.yaxis.set_major_locator(MaxNLocator(4))
+            if place % 3 == 0:
+                axes.set_ylabel("value")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.set_title(_title(layout, train, row))
-        if place >= min(len(rows), EXAMPLES) - 3:
+        if place >= min(first + len(rows), EXAMPLES) - 3:
             axes.set_xlabel("step")
     if image is not None:
         figure.colorbar(image, ax=figure.axes, location="left", shrink=0.5, label="value", pad=0.02)
+    if layout.spans:
+        _draw_series(figure.add_subplot(grid[0, :3]), layout)
     _draw_beside(figure.add_subplot(grid[0, 3]), layout, parts)
-    draw_targets(figure.add_subplot(grid[1:, 3]), layout, parts)
+    draw_targets(figure.add_subplot(grid[1:, 3]), layout, parts, by_class=layout.is_per_step)
     if train.inputs[layout.main].shape[2] <= LINES:
         _key(figure.axes[0], layout)
-    said = "an example of each class, in train" if has_classes else "sequences of train"
+    said = "examples of each class, in train" if has_classes else "sequences of train"
+    if layout.spans:
+        said = "a series, and windows of it with what is to be forecast"
     return said + (f" ({EXAMPLES} of {len(layout.classes)} classes)" if has_classes and len(rows) > EXAMPLES else "")
 
 
@@ -64,9 +72,9 @@ def _of_each_class(layout: Layout, train: Samples) -> list[int]:
     return [int(row) for rows in found for row in rows[:each]]
 
 
-def _spread(train: Samples) -> list[int]:
+def _spread(train: Samples, some: int) -> list[int]:
     """Samples from the first to the last: in a series, over all of its time."""
-    return [int(row) for row in np.unique(np.linspace(0, train.seen - 1, EXAMPLES).astype(int))]
+    return [int(row) for row in np.unique(np.linspace(0, train.seen - 1, some).astype(int))]
 
 
 def _title(layout: Layout, train: Samples, row: int) -> str:
@@ -81,7 +89,27 @@ def _draw_target(axes: Axes, layout: Layout, train: Samples, row: int, steps: in
         return
     values = train.targets[row].reshape(-1)
     places = np.arange(steps + 1, steps + 1 + len(values))
-    axes.plot(places, values, "o-", color=ORANGE, markersize=4, linewidth=1.2)
+    axes.plot(places, values, "o-", color="black", markersize=3.5, linewidth=1.2)
+
+
+def _draw_labels(axes: Axes, layout: Layout, train: Samples, row: int, steps: int) -> None:
+    """The class of each step, a square below it, in the colours of the panel of classes."""
+    if not (layout.is_per_step and layout.has_classes) or train.targets is None:
+        return
+    labels = train.targets[row].reshape(train.targets.shape[1], -1)[:steps, 0]
+    known = labels >= 0
+    colours = [COLOURS[int(label) % len(COLOURS)] for label in labels[known]]
+    places = np.arange(1, steps + 1)[known]
+    below = axes.get_xaxis_transform()
+    axes.scatter(places, np.full(len(places), 0.02), s=14, c=colours, marker="s", transform=below)
+
+
+def _draw_series(axes: Axes, layout: Layout) -> None:
+    for span, colour in zip(layout.spans, PART_COLOURS, strict=False):
+        axes.plot(span.times, span.values, color=colour, linewidth=1, label=span.part)
+    axes.set_title(f"the series: {shortened(layout.outputs[0], 60)}")
+    axes.set_ylabel("value")
+    axes.legend(frameon=False, loc="best")
 
 
 def _key(axes: Axes, layout: Layout) -> None:
@@ -103,7 +131,7 @@ def _draw_beside(axes: Axes, layout: Layout, parts: Sequence[Samples]) -> None:
         axes.set_xlabel("steps")
     else:
         draw_histogram(axes, [layout.steps(samples).reshape(-1) for samples in parts[:2]], labels, PART_COLOURS)
-        axes.set_title(f"values of all sequences, {int(lengths[0][0])} steps each")
+        axes.set_title(f"all values, {int(lengths[0][0])} steps each")
         axes.set_xlabel("value")
     axes.set_ylabel("share")
     axes.legend(frameon=False)

@@ -34,7 +34,7 @@ def draw_table(figure: Figure, layout: Layout, parts: Sequence[Samples]) -> str:
             groups = [layout.columns(samples)[:, column] for samples in parts[:2]]
             draw_histogram(axes, groups, [samples.part for samples in parts[:2]], PART_COLOURS)
         axes.set_title(shortened(layout.features[column], 30))
-        if (number + 1) % across == 0:
+        if (number + 1) % across == 0 or number == 0:
             axes.set_ylabel("share of class" if by_class else "share of part")
     for axes in panels[len(order) + 1 :]:
         axes.set_axis_off()

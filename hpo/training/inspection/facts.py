@@ -13,6 +13,7 @@ from hpo.training.inspection.samples import Array, Samples
 
 EXAMPLES = 3
 VALUES_IN_WORDS = 6
+MOST_TO_SORT = 1_000_000  # values of a feature, to say how many are different
 
 
 def part_facts(layout: Layout, samples: Samples) -> dict[str, Any]:
@@ -61,8 +62,9 @@ def summary(name: str, values: Array) -> dict[str, Any]:
             "max": json_value(finite.max()),
             "mean": json_value(finite.mean(dtype=np.float64)),
             "std": json_value(finite.std(dtype=np.float64)),
-            "distinct": len(np.unique(finite)),
         }
+        if len(finite) <= MOST_TO_SORT:
+            told["distinct"] = len(np.unique(finite))
     return told
 
 
@@ -84,7 +86,8 @@ def _in_words(layout: Layout, samples: Samples, row: int) -> str:
         steps = samples.inputs[layout.main][row]
         first = ", ".join(short(value) for value in steps[0][:VALUES_IN_WORDS])
         more = ", ..." if steps.shape[1] > VALUES_IN_WORDS else ""
-        said = f"{int(lengths[row])} steps of {steps.shape[1]} features, the first ({first}{more})"
+        features = "1 feature" if steps.shape[1] == 1 else f"{steps.shape[1]} features"
+        said = f"{int(lengths[row])} steps of {features}, the first ({first}{more})"
     else:
         array = samples.inputs[layout.main][row]
         shape = " x ".join(map(str, array.shape))

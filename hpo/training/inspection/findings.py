@@ -54,15 +54,16 @@ def _not_finite(layout: Layout, parts: Sequence[Samples]) -> list[Finding]:
         for name, array in {**samples.inputs, "targets": samples.targets}.items():
             if array is None or not np.issubdtype(array.dtype, np.floating):
                 continue
-            counts = {"NaN": int(np.isnan(array).sum()), "infinite": int(np.isinf(array).sum())}
+            counts = {"missing (NaN)": int(np.isnan(array).sum()), "infinite": int(np.isinf(array).sum())}
             if not any(counts.values()):
                 continue
-            said = " and ".join(f"{count} {word}" for word, count in counts.items() if count)
+            said = " and ".join(f"{count:,} {word}" for word, count in counts.items() if count)
+            said += " value" if sum(counts.values()) == 1 else " values"
             where = ""
             if layout.kind == "table" and name == layout.main and array.ndim == 2:
                 bad = np.flatnonzero(~np.isfinite(array).all(axis=0))
-                where = f" in {_listed([layout.features[column] for column in bad], 'column')}"
-            found.append(Finding("non-finite", f"{samples.part}: {said} values in the {_plural(name)}{where}"))
+                where = f", {_listed([layout.features[column] for column in bad], 'column')}"
+            found.append(Finding("non-finite", f"{samples.part}: {said} in the {_plural(name)}{where}"))
     return found
 
 
@@ -95,12 +96,12 @@ def _duplicates(parts: Sequence[Samples]) -> list[Finding]:
             found.append(
                 Finding(
                     "duplicates across parts",
-                    f"{_share(count, samples.seen)} samples of {samples.part} are also in {train.part}, input for "
+                    f"{_share(count, samples.seen, 'samples')} of {samples.part} are also in {train.part}, input for "
                     "input: they are not new to the model",
                 )
             )
     if count := checks.repeated(keys[train.part]):
-        text = f"{_share(count, train.seen)} samples of {train.part} are copies of others"
+        text = f"{_share(count, train.seen, 'samples')} of {train.part} are copies of others"
         if train.targets is not None and (torn := checks.contradictions(keys[train.part], train.targets)):
             text += f"; {torn} have a twin with another target"
         found.append(Finding("duplicates", text))
@@ -169,8 +170,8 @@ def _rarest(counts: Sequence[int]) -> int:
     return min((number for number, count in enumerate(counts) if count), key=lambda number: counts[number])
 
 
-def _share(count: int, of: int) -> str:
-    return f"{count} of {of} ({count / of:.1%})"
+def _share(count: int, of: int, things: str) -> str:
+    return f"{count:,} of {of:,} {things} ({count / of:.1%})"
 
 
 def _plural(name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hpo.training.inspection.samples import Array, Samples
+from hpo.training.inspection.series import Span, spans_of
 
 Kind = Literal["table", "images", "sequences", "arrays"]
 Task = Literal["binary", "multiclass", "regression", "none"]
@@ -30,6 +31,7 @@ class Layout:
         outputs: names of the values of a regression.
         is_per_step: targets are one for each step of a sequence.
         is_reconstruction: targets are the inputs themselves.
+        spans: the series that is forecast, part by part; empty unless it is one.
     """
 
     kind: Kind
@@ -42,6 +44,7 @@ class Layout:
     outputs: tuple[str, ...]
     is_per_step: bool
     is_reconstruction: bool
+    spans: tuple[Span, ...]
 
     @property
     def has_classes(self) -> bool:
@@ -142,7 +145,7 @@ def layout_of(data: Any, parts: Sequence[Samples]) -> Layout:
         features: tuple[str, ...] = _channel_names(images_of(array[:1]).shape[-1])
     else:
         more = train.inputs[categories].shape[1] if categories else 0
-        features = _names(data, ("feature_names", "channel_names"), columns + more, "feature")
+        features = _names(data, ("feature_names", "channel_names", "columns"), columns + more, "feature")
     is_per_step = (
         kind == "sequences"
         and targets is not None
@@ -162,6 +165,7 @@ def layout_of(data: Any, parts: Sequence[Samples]) -> Layout:
         outputs=_output_names(data, targets) if task == "regression" and targets is not None else (),
         is_per_step=is_per_step,
         is_reconstruction=targets is not None and targets.shape == array.shape and np.array_equal(targets, array),
+        spans=spans_of(data, parts),
     )
 
 
@@ -219,7 +223,10 @@ def _class_names(data: Any, parts: Sequence[Samples]) -> tuple[str, ...]:
 
 def _output_names(data: Any, targets: Array) -> tuple[str, ...]:
     count = int(np.prod(targets.shape[1:], dtype=int))
-    return _names(data, ("target_names", "output_names"), count, "value") if count > 1 else ("target",)
+    named, horizon = _told(data, ("targets", "target_names")), getattr(data, "horizon", 1)
+    if named and horizon != 1 and len(named) * horizon == count:
+        return tuple(f"{name}, {step} ahead" for step in range(1, horizon + 1) for name in named)
+    return _names(data, ("targets", "target_names"), count, "value") if named or count > 1 else ("target",)
 
 
 def _names(data: Any, attributes: tuple[str, ...], count: int, word: str) -> tuple[str, ...]:

@@ -14,18 +14,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
+from hpo.errors import SpecError
+
 Array = NDArray[Any]
 
 # Enough to see what data is like, little enough for anybody's patience and memory.
 MOST_BATCHES = 1000
 MOST_SAMPLES = 50_000
 MOST_BYTES = 256 << 20
-MOST_SECONDS = 20.0
+MOST_SECONDS = 10.0
 
 TARGET_NAMES = ("y", "label", "labels", "target", "targets")
 
 
-class DataError(ValueError):
+class DataError(SpecError):
     """The batches are nothing that can be described; the message says what they are."""
 
 

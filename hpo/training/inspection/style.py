@@ -52,6 +52,11 @@ def bins_of(values: Array) -> Array | None:
     low, high = float(finite.min()), float(finite.max())
     if not high - low > 1e-12 * max(abs(low), abs(high)):
         return np.array([low - 0.5, low + 0.5])
+    steps = np.diff(distinct)
+    if len(distinct) <= 2 * MOST_BINS and np.allclose(steps / steps.min(), np.round(steps / steps.min()), atol=0.01):
+        # values on a grid, such as 0.1, 0.2: bins between its lines, or neighbours would be of different height
+        width = steps.min() * np.ceil((high - low) / steps.min() / MOST_BINS)
+        return np.arange(low - steps.min() / 2, high + width, width)
     automatic = np.histogram_bin_edges(finite.astype(np.float64), bins="auto")
     return np.linspace(low, high, max(6, min(MOST_BINS, len(automatic))))
 
@@ -62,7 +67,7 @@ def draw_histogram(axes: Axes, values: Sequence[Array], labels: Sequence[str], c
     if edges is None:
         axes.text(0.5, 0.5, "nothing finite", ha="center", va="center", transform=axes.transAxes)
         return
-    for array, label, colour in zip(values, labels, colours, strict=True):
+    for array, label, colour in zip(values, labels, colours, strict=False):
         finite = array[np.isfinite(array)]
         if not len(finite):
             continue
@@ -70,7 +75,8 @@ def draw_histogram(axes: Axes, values: Sequence[Array], labels: Sequence[str], c
         axes.hist(finite, edges.tolist(), weights=weights, color=colour, alpha=0.25)
         axes.hist(finite, edges.tolist(), weights=weights, color=colour, histtype="step", linewidth=1.3, label=label)
     axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    is_counted = edges[1] - edges[0] == 1 and edges[0] % 1 == 0.5
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=is_counted))
 
 
 def draw_targets(axes: Axes, layout: Layout, parts: Sequence[Samples], *, by_class: bool = False) -> None:
