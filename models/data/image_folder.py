@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from models.data.cache import identity
 from models.data.image_sources import Decoded, Form, PartName
@@ -44,7 +44,8 @@ class FolderSource:
                 images.append(_read(path, form))
                 labels.append(label)
             except Exception as error:  # decoders raise whatever their formats make of broken data
-                broken[str(path.relative_to(root))] = str(error).partition(" <")[0]
+                problem = "is no PNG or JPEG image" if isinstance(error, UnidentifiedImageError) else str(error)
+                broken[str(path.relative_to(root))] = problem
         kept = [path for _, path in files if str(path.relative_to(root)) not in broken]
         warning = _judge(broken, len(files), form, root)
         _check_sizes(images, kept, root)

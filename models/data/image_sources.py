@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
@@ -24,6 +26,7 @@ CHOICES = {
     "layout": ("auto", "channels_first", "channels_last"),
     "corrupt": ("refuse", "skip"),
 }
+UNREADABLE = (ValueError, OSError, EOFError, TypeError, AttributeError, BadZipFile, zlib.error)
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow has it
 
 
@@ -134,10 +137,7 @@ class ArraySource:
     def decode(self, part: PartName, form: Form) -> Decoded:
         suffix = self._suffix[part]
         with _arrays(self._path) as arrays:
-            try:
-                x, y = arrays[f"x{suffix}"], arrays[f"y{suffix}"]
-            except (ValueError, OSError, BadZipFile) as error:
-                raise ValueError(f"{self._path}: cannot be read: {error}") from error
+            x, y = arrays[f"x{suffix}"], arrays[f"y{suffix}"]
         return _decoded(x, y, form, where=f"{self._path}: x{suffix}")
 
 
@@ -231,10 +231,17 @@ def _checked_labels(labels: NDArray[Any], *, where: str) -> NDArray[Any]:
     return labels.astype(np.int64)
 
 
-def _arrays(path: Path) -> Any:
+@contextlib.contextmanager
+def _arrays(path: Path) -> Iterator[Any]:
+    """
+    Raises:
+        ValueError: the file, or an array in it, cannot be read.
+    """
     try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, BadZipFile) as error:
+        # np.load leaves a file of its own open where it is no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            yield arrays
+    except UNREADABLE as error:
         raise ValueError(f"{path}: is no .npz file that can be read: {error}") from error
 
 
