@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.data.timed_file import check_ascending, check_columns, check_file, numbers, read_columns, times
+from models.data.timed_file import check_ascending, check_columns, check_file, names_of, numbers, read_columns, times
 
 Ints = NDArray[np.int64]
 Labels = Literal["sequence", "step"]
@@ -79,7 +79,7 @@ def read_long(path: str, labels: Labels, *, id: str, time: str, label: str | Seq
     """
     who = f"Sequences: {path}"
     frame = read_columns(path, who="Sequences")
-    wanted = [label] if isinstance(label, str) else list(label)
+    wanted = names_of(label)
     check_columns(frame, [id, time, *wanted], who=who)
     for name in (id, *wanted):
         _check_complete(frame[name], who=who)

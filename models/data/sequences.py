@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -40,7 +39,7 @@ class Sequences(DataModule):
         path: a relative one starts from the current folder, in a study from the project.
         task: auto takes real numbers for a regression, and whole numbers and texts for classes.
         labels: one a sequence, or one a step.
-        id, time, label: the columns' names; of a regression, label may be several.
+        id, time, label: the columns' names; of a regression, label may be several, comma separated.
         truncate: only so many first steps of each sequence are used; 0 uses all.
         scaling: of each feature, over the steps of the training sequences: to mean 0 and deviation 1 (standard),
             or to 0 and 1 as least and greatest (min_max).
@@ -58,7 +57,7 @@ class Sequences(DataModule):
         labels: Labels = "sequence",
         id: str = "id",
         time: str = "time",
-        label: str | Sequence[str] = "label",
+        label: str = "label",
         batch_size: Annotated[int, Int(8, 256, log=True)] = 32,
         scaling: Scaling = "standard",
         truncate: int = 0,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -39,8 +38,8 @@ class Series(DataModule):
     Args:
         path: of a .csv or .tsv file; a relative one starts from the current folder, in a study from the project.
         time: the column of dates or numbers, ascending; by default the first.
-        target: the column, or several, to forecast; by default the only other one.
-        features: columns that the inputs have besides the targets, or `all`.
+        target: the column to forecast, or several, comma separated; by default the only other one.
+        features: columns that the inputs have besides the targets, comma separated, or `all`.
         stride: training windows begin so many steps apart.
         interpolation: of gaps: linear, previous value, or none, which refuses them.
         every: puts irregular times on a grid, such as 7D, 1h, MS; the steps' means are taken.
@@ -54,9 +53,9 @@ class Series(DataModule):
     def __init__(
         self,
         path: str,
-        target: str | Sequence[str] = "",
+        target: str = "",
         time: str = "",
-        features: str | Sequence[str] = "all",
+        features: str = "all",
         horizon: int = 1,
         window: Annotated[int, Int(4, 128, log=True)] = 32,
         stride: int = 1,

@@ -9,7 +9,17 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from models.data.timed_file import Floats, Moments, check_ascending, check_columns, numbers, read_columns, said, times
+from models.data.timed_file import (
+    Floats,
+    Moments,
+    check_ascending,
+    check_columns,
+    names_of,
+    numbers,
+    read_columns,
+    said,
+    times,
+)
 
 SHOWN_COLUMNS = 8
 
@@ -62,15 +72,13 @@ def _columns(
     frame: pd.DataFrame, time: str, target: str | Sequence[str], features: str | Sequence[str], *, who: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     others = [str(name) for name in frame.columns if name != time]
-    targets = (target,) if isinstance(target, str) else tuple(target)
-    if targets in ((), ("",)):
+    targets = tuple(names_of(target))
+    if not targets:
         if len(others) != 1:
             shown = ", ".join(others[:SHOWN_COLUMNS]) + (", ..." if len(others) > SHOWN_COLUMNS else "")
             raise ValueError(f"{who}: target should name the column to forecast, of {shown or 'which there is none'}")
         targets = (others[0],)
-    if features == "all":
-        features = [name for name in others if name not in targets]
-    chosen = [features] if isinstance(features, str) else list(features)
+    chosen = others if features == "all" else names_of(features)
     check_columns(frame, [*targets, *chosen], who=who)
     columns = [*targets, *(name for name in chosen if name not in targets)]
     if time in columns:

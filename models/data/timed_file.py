@@ -50,6 +50,12 @@ def read_columns(path: str, *, who: str) -> pd.DataFrame:
     return frame
 
 
+def names_of(written: str | Sequence[str]) -> list[str]:
+    """Names that are a list, or comma separated."""
+    names = written.split(",") if isinstance(written, str) else written
+    return [name.strip() for name in names if name.strip()]
+
+
 def check_columns(frame: pd.DataFrame, names: Sequence[str], *, who: str) -> None:
     """Refuse names of columns that are not there.
 

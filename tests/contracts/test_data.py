@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 from drawn import drawn_folders, drawn_npz
+from recorded import measured_csv, recorded_npz
 
-from models.data import Digits, Images, Table
+from models.data import Digits, Images, Sequences, Series, Table
 from models.data.batches import Batches
 from models.data.digits import fit_scaling, load_digits
 from models.data.splits import stratified_split
@@ -26,11 +27,18 @@ DATA_MODULES: dict[str, DataFactory] = {
     "Images of three classes": partial(Images, source=drawn_npz()),
     "Images of two classes": partial(Images, source=drawn_folders()),
     "Table of numbers": partial(Table, source="wine"),
-    "Table of numbers and a value": partial(Table, source="diabetes"),
     "Table of all kinds": partial(Table, source=FLATS, target="pets", ignore="number"),
-    "Table of all kinds and two values": partial(Table, source=FLATS, target="rent,area", most_correlation=0.95),
+    "Table of all kinds and two values": partial(Table, source=FLATS, target="rent, rooms", most_correlation=0.95),
     "Table of groups": partial(Table, source=FLATS, target="pets", group="landlord"),
     "Table in time": partial(Table, source=FLATS, target="rent", time="number"),
+    "Sequences of two classes": partial(Sequences, path=recorded_npz("class")),
+    "Sequences with values": partial(Sequences, path=recorded_npz("values")),
+    "Sequences with a class a step": partial(Sequences, path=recorded_npz("step class"), labels="step"),
+    "Sequences with a value a step": partial(Sequences, path=recorded_npz("step value"), labels="step"),
+    "Series": partial(Series, path=measured_csv(), target="wind", features="", window=5),
+    "Series of several steps with gaps": partial(
+        Series, path=measured_csv(), target="load, wind", horizon=4, period=24, interpolation="linear"
+    ),
 }
 
 

@@ -172,7 +172,7 @@ def test_several_targets_and_features_are_columns_of_the_inputs(tmp_path: Path) 
     rows = [f"{step / 10},{step},{2 * step},{-step}" for step in range(40)]
     (tmp_path / "several.csv").write_text("\n".join(["t,a,b,c", *rows]))
 
-    data = series(str(tmp_path / "several.csv"), target=["c", "a"], horizon=2)
+    data = series(str(tmp_path / "several.csv"), target="c, a", horizon=2)
 
     assert data.columns == ("c", "a", "b")
     assert data.input_shape == (WINDOW, 3)
