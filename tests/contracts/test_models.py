@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -10,6 +11,7 @@ from drawn import drawn_folders, drawn_npz
 from recorded import measured_csv, recorded_npz
 
 from hpo.space import Float
+from models.autoencoder import Autoencoder
 from models.classic import AlexNet, LeNet5, ZFNet
 from models.cnn import CNN
 from models.data import Digits, Images, Sequences, Series
@@ -50,6 +52,7 @@ MODELS: list[tuple[ModelClass, DataFactory]] = [
     (CNN, Digits),
     (CNN, partial(Images, source=drawn_folders(), flip="horizontal", mix_up=0.4)),
     (LeNet5, Digits),
+    (Autoencoder, Digits),
     (SmallAlexNet, Digits),
     (SmallZFNet, partial(Images, source=drawn_npz())),
     (Recurrent, partial(Sequences, path=recorded_npz("class"))),
@@ -61,7 +64,7 @@ MODELS: list[tuple[ModelClass, DataFactory]] = [
 def named(value: Any) -> str:
     """A model or its data in the test's name: `Table-iris` for partial(Table, source="iris")."""
     if isinstance(value, partial):
-        return "-".join([value.func.__name__, *(str(given) for given in value.keywords.values())])
+        return "-".join([value.func.__name__, *(Path(str(given)).name for given in value.keywords.values())])
     return str(value.__name__)
 
 
