@@ -68,7 +68,7 @@ class Optimized(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         if self._train_losses:
-            losses = torch.stack([loss for loss, _ in self._train_losses])
+            losses = torch.stack([loss for loss, _ in self._train_losses]).float()  # half precision stops growing
             targets = losses.new_tensor([count for _, count in self._train_losses])
             sums = self.trainer.strategy.reduce(torch.stack([losses @ targets, targets.sum()]), reduce_op="sum")
             self.log("train_loss", sums[0] / sums[1], sync_dist=True)
