@@ -176,7 +176,8 @@ def _date_numbers(dates: pd.Series, first: pd.Timestamp, *, with_time: bool) -> 
     if with_time:
         hour = 2 * np.pi * (dates.dt.hour + dates.dt.minute / 60) / 24
         found |= {"hour sine": np.sin(hour), "hour cosine": np.cos(hour)}
-    return {name: values.to_numpy(dtype=np.float64) for name, values in found.items()}
+    # rounded, or a cosine that is always 0 would look as if it varied
+    return {name: values.to_numpy(dtype=np.float64).round(9) for name, values in found.items()}
 
 
 def _scaler(name: str, rows: int) -> Any:
