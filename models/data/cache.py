@@ -58,8 +58,12 @@ def cached(key: Mapping[str, Any], make: Callable[[], Kept]) -> Kept:
 
 def identity(path: Path) -> list[Any]:
     """Of a file, without reading it: another one if it is replaced or written to, whatever its time is set to."""
-    found = path.stat()
-    return [str(path.resolve()), found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+    return of_stat(str(path.resolve()), path.stat())
+
+
+def of_stat(name: str, found: os.stat_result) -> list[Any]:
+    """The identity of a file of this name that was found so."""
+    return [name, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
 def cache_folder() -> Path:

@@ -18,7 +18,7 @@ from hpo.space import Choice, Float, Int
 from models.data.augmentation import Augmentation, FlipName
 from models.data.base import DataModule, Part, PartName, Samples
 from models.data.batches import Batch, Batches, Inputs
-from models.data.decoding import decoded, decoded_test, find_source
+from models.data.decoding import Found, decoded, decoded_test, find_source
 from models.data.image_sources import Form, Layout, Source, check_choices
 from models.data.splits import Ints, Rows, check_fractions, stratified_choice, stratified_split, time_split
 
@@ -97,19 +97,18 @@ class Images(DataModule):
             self._augmentation = Augmentation(flip, shift, rotate, crop, erase, mix_up)
             self._form = Form(size=size, fit=fit, colour=colour, layout=layout, corrupt=corrupt)
         self.save_hyperparameters()
+        self._found: Found | None = None
 
     def prepare_data(self) -> None:
         """Decode what trials need, so that each rank finds it done."""
-        with _told_by_images():
-            decoded(self._source(), self._form)
+        self._find()
 
     def read(self) -> Samples:
         """Pixels (images, channels, height, width), class numbers, and which images come as the validation part.
 
         A test part that comes separately is not among them.
         """
-        with _told_by_images():
-            found = decoded(self._source(), self._form)
+        found = self._find()
         for warning in found.warnings:
             warnings.warn(f"Images: {warning}", stacklevel=2)
         self.class_names = found.names
@@ -140,6 +139,12 @@ class Images(DataModule):
         augmentation = self._augmentation if training else Augmentation()
         batches.change = partial(_presented, scale=scale, augmentation=augmentation, classes=len(self.class_names))
         return batches
+
+    def _find(self) -> Found:
+        if self._found is None:
+            with _told_by_images():
+                self._found = decoded(self._source(), self._form)
+        return self._found
 
     def _source(self) -> Source:
         return find_source(Path(self.hparams["source"]).expanduser())
