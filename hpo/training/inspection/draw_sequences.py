@@ -14,6 +14,7 @@ from hpo.training.inspection.samples import Array, Samples
 from hpo.training.inspection.style import COLOURS, PART_COLOURS, draw_histogram, draw_targets, shortened
 
 EXAMPLES = 9
+MOST_DEVIATIONS = 2.5
 LINES = 4  # features that can be told apart as lines; more are shown as a map
 
 
@@ -25,7 +26,7 @@ def draw_sequences(figure: Figure, layout: Layout, parts: Sequence[Samples]) -> 
     lengths = layout.length_of(train)
     assert lengths is not None
     grid = figure.add_gridspec(3, 4, width_ratios=[1, 1, 1, 1.15])
-    limits = _color_limits(layout, train)
+    mean, deviation = _usual(layout, train)
     image = None
     first = 3 if layout.spans else 0  # the series takes the first row
     for place, row in enumerate(rows[: EXAMPLES - first], first):
@@ -33,7 +34,13 @@ def draw_sequences(figure: Figure, layout: Layout, parts: Sequence[Samples]) -> 
         sequence = train.inputs[layout.main][row, : int(lengths[row])]
         if sequence.shape[1] > LINES:
             image = axes.imshow(
-                sequence.T, aspect="auto", cmap="cividis", interpolation="nearest", vmin=limits[0], vmax=limits[1]
+                ((sequence - mean) / deviation).T,
+                aspect="auto",
+                cmap="cividis",
+                interpolation="nearest",
+                vmin=-MOST_DEVIATIONS,
+                vmax=MOST_DEVIATIONS,
+                extent=(0.5, len(sequence) + 0.5, sequence.shape[1] + 0.5, 0.5),
             )
             axes.set_yticks([])
             if place % 3 == 0:
@@ -51,7 +58,7 @@ def draw_sequences(figure: Figure, layout: Layout, parts: Sequence[Samples]) -> 
         if place >= min(first + len(rows), EXAMPLES) - 3:
             axes.set_xlabel("step")
     if image is not None:
-        figure.colorbar(image, ax=figure.axes, location="left", shrink=0.5, label="value", pad=0.02)
+        figure.colorbar(image, ax=figure.axes, location="left", shrink=0.5, label="deviations from the feature's mean")
     if layout.spans:
         _draw_series(figure.add_subplot(grid[0, :3]), layout)
     _draw_beside(figure.add_subplot(grid[0, 3]), layout, parts)
@@ -59,6 +66,8 @@ def draw_sequences(figure: Figure, layout: Layout, parts: Sequence[Samples]) -> 
     if train.inputs[layout.main].shape[2] <= LINES:
         _key(figure.axes[0], layout)
     said = "examples of each class, in train" if has_classes else "sequences of train"
+    if layout.is_per_step and layout.has_classes:
+        said += ", the class of each step below it"
     if layout.spans:
         said = "a series, and windows of it with what is to be forecast"
     return said + (f" ({EXAMPLES} of {len(layout.classes)} classes)" if has_classes and len(rows) > EXAMPLES else "")
@@ -93,15 +102,14 @@ def _draw_target(axes: Axes, layout: Layout, train: Samples, row: int, steps: in
 
 
 def _draw_labels(axes: Axes, layout: Layout, train: Samples, row: int, steps: int) -> None:
-    """The class of each step, a square below it, in the colours of the panel of classes."""
+    """The class of each step, a mark below it, in the colours of the panel of classes."""
     if not (layout.is_per_step and layout.has_classes) or train.targets is None:
         return
     labels = train.targets[row].reshape(train.targets.shape[1], -1)[:steps, 0]
     known = labels >= 0
     colours = [COLOURS[int(label) % len(COLOURS)] for label in labels[known]]
     places = np.arange(1, steps + 1)[known]
-    below = axes.get_xaxis_transform()
-    axes.scatter(places, np.full(len(places), 0.02), s=14, c=colours, marker="s", transform=below)
+    axes.bar(places, 0.04, width=1.0, color=colours, transform=axes.get_xaxis_transform())
 
 
 def _draw_series(axes: Axes, layout: Layout) -> None:
@@ -137,9 +145,11 @@ def _draw_beside(axes: Axes, layout: Layout, parts: Sequence[Samples]) -> None:
     axes.legend(frameon=False)
 
 
-def _color_limits(layout: Layout, train: Samples) -> tuple[float, float]:
-    """The range of nearly all values, so that one that is far out does not hide the others."""
-    values: Array = layout.steps(train)
-    finite = values[np.isfinite(values)]
-    low, high = np.percentile(finite, [1, 99]) if len(finite) else (0.0, 1.0)
-    return float(low), float(high)
+def _usual(layout: Layout, train: Samples) -> tuple[Array, Array]:
+    """Mean and standard deviation of each feature, so that one of large values does not hide the others."""
+    steps: Array = layout.steps(train).astype(np.float64)
+    steps[~np.isfinite(steps)] = np.nan
+    known = np.maximum(np.isfinite(steps).sum(axis=0), 1)
+    mean = np.nansum(steps, axis=0) / known
+    deviation = np.sqrt(np.nansum((steps - mean) ** 2, axis=0) / known)
+    return mean, np.where(deviation > 0, deviation, 1.0)

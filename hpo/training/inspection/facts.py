@@ -24,7 +24,7 @@ def part_facts(layout: Layout, samples: Samples) -> dict[str, Any]:
         "samples": samples.total,
         "looked_at": samples.seen,
         "batches": samples.batches,
-        "inputs": [_shape(name, array) for name, array in samples.inputs.items()],
+        "inputs": [_shape(layout.input_name(name), array) for name, array in samples.inputs.items()],
         "targets": None if targets is None else _shape("targets", targets),
         "missing": sum(_not_finite(array) for array in samples.inputs.values()),
     }

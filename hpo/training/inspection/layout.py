@@ -50,6 +50,10 @@ class Layout:
     def has_classes(self) -> bool:
         return self.task in ("binary", "multiclass")
 
+    def input_name(self, name: str) -> str:
+        """What an input is, where that is known."""
+        return {self.categories: "categories", self.lengths: "lengths"}.get(name, name)
+
     def columns(self, samples: Samples) -> Array:
         """A table's numbers, its categories behind them: (samples, columns)."""
         main = _two_dimensional(samples.inputs[self.main])
