@@ -52,10 +52,13 @@ def _train(job: Message, link: Link) -> None:
     # Lightning calls these again; the model's shape was needed before.
     data.prepare_data = _once(data.prepare_data)
     data.setup = _once(data.setup)
-    if job["rank"] == 0:
-        data.prepare_data()
-    ranks.wait()
-    data.setup(stage="fit")  # by keyword, as Lightning does, so that its call is the same one
+    with warnings.catch_warnings(record=True) as warned:
+        if job["rank"] == 0:
+            data.prepare_data()
+        ranks.wait()
+        data.setup(stage="fit")  # by keyword, as Lightning does, so that its call is the same one
+    for warning in warned:
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     model_class = load_class(job["model"]["class"], project)
     model_arguments = job["model"]["arguments"] | given_by_data(model_class, job["model"]["arguments"], data)
     # The data module may draw random numbers in its set-up; the weights should not depend on how many.
@@ -84,6 +87,7 @@ def _train(job: Message, link: Link) -> None:
                 "model": plain(complete_arguments(model_class, model_arguments) | _filled_in(model, model_arguments)),
                 "data": plain(complete_arguments(type(data), job["data"]["arguments"])),
                 "parameters": sum(p.numel() for p in model.parameters()),
+                "warnings": [str(warning.message) for warning in warned if warning.category is UserWarning],
             }
         )
     trainer.fit(model, datamodule=data)
