@@ -2,8 +2,8 @@
 
     python benchmarks/quality.py [STUDY ...] [--seeds 0 1 2]
 
-Prints a table for benchmarks/README.md. Each study runs with its own budget; the figures are those of its objective on
-the validation part. For the series, the best model is tested once on the years that no trial has seen, and compared with
+Prints a table for benchmarks/README.md. Each study runs with its own budget; its objective on
+the validation part is told. For the series, the best model is tested once on the years that no trial has seen, and compared with
 the forecast that next week will be like this week.
 """
 
