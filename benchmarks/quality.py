@@ -2,9 +2,9 @@
 
     python benchmarks/quality.py [STUDY ...] [--seeds 0 1 2]
 
-Prints a table for benchmarks/README.md. Each study runs with its own budget; its objective on
-the validation part is told. For the series, the best model is tested once on the years that no trial has seen, and compared with
-the forecast that next week will be like this week.
+Prints a table for benchmarks/README.md. Each study runs with its own budget; its objective on the validation part is
+told. For the series, the best model is tested once on the years that no trial has seen, and compared with the forecast
+that next week will be like this week.
 """
 
 from __future__ import annotations
