@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from hpo.runningtrial import trial_jobs
 from hpo.spec import StudySpec
 from hpo.studyfile import Source
 from hpo.weights import Weights
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,8 @@ def try_one_batch(
             message = process.channel.receive()
             if message["kind"] == "started":
                 parameters = message["parameters"]
+                for warning in message["warnings"]:  # of what the data module left out, for instance
+                    log.warning("%s", warning)
             elif message["kind"] == "failed":
                 reason = message["reason"]
                 if message["cause"] == "error: SpecError":

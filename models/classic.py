@@ -56,7 +56,7 @@ class LeNet5(Supervised):
         self,
         input_shape: tuple[int, ...],
         outputs: int,
-        width: Annotated[int, Int(1, 8, log=True)] = 1,
+        width: Annotated[int, Int(1, 4)] = 1,
         activation: Activation = "tanh",
         pooling: Annotated[Literal["subsampling", "average", "max"], Choice()] = "subsampling",
         connections: Annotated[Literal["table", "full"], Choice()] = "table",

@@ -64,7 +64,13 @@ def initialize(module: nn.Module, name: str, std: float = 0.02) -> None:
         raise ValueError(f"initializer: '{name}' should be one of {', '.join([*INITIALIZERS, 'normal'])}")
     draw = partial(nn.init.normal_, std=std) if name == "normal" else INITIALIZERS[name]
     for layer in module.modules():
-        if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d):
+        if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d):
+            # Its weights are (inputs, outputs, ...), and torch's formulas take the second for the inputs.
+            drawn = draw(layer.weight.detach().transpose(0, 1).contiguous())
+            layer.weight.data.copy_(drawn.transpose(0, 1))
+        elif isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
             draw(layer.weight)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+        else:
+            continue
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)

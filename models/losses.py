@@ -18,17 +18,17 @@ LOSSES_OF_TASK: dict[str, tuple[str, ...]] = {
 }
 
 
-def resolve_loss(name: str, task: str) -> str:
+def resolve_loss(name: str, task: str, *, who: str) -> str:
     """The loss that the name means for a task; `auto` is the task's first.
 
     Raises:
-        ValueError: an unknown task, or a loss that is not one for it.
+        ValueError: an unknown task, or a loss that is not one for it; in words, beginning with `who`.
     """
     if task not in LOSSES_OF_TASK:
-        raise ValueError(f"task: '{task}' should be {', '.join(LOSSES_OF_TASK)}")
+        raise ValueError(f"{who}: task '{task}' should be {', '.join(LOSSES_OF_TASK)}")
     allowed = LOSSES_OF_TASK[task]
     if name != "auto" and name not in allowed:
-        raise ValueError(f"loss: '{name}' is not for a {task} task: it should be {' or '.join(allowed)}, or auto")
+        raise ValueError(f"{who}: loss '{name}' is not for a {task} task: it should be {' or '.join(allowed)}, or auto")
     return allowed[0] if name == "auto" else name
 
 
@@ -39,30 +39,36 @@ def loss_of(
     *,
     label_smoothing: float = 0.0,
     class_weights: Tensor | None = None,
-    reduction: str = "mean",
 ) -> Tensor:
-    """The loss over samples.
+    """The mean loss over samples, weighted by their classes where there are weights; 0 where there are no samples.
 
     Args:
         outputs: logits (samples, classes), of a binary task (samples,), or values (samples, values).
-        targets: class numbers (samples,), or values (samples, values).
+        targets: class numbers (samples,), or values (samples, values); also probabilities of the classes
+            (samples, classes), of a binary task (samples,), in floating point, as mixed samples have them.
+        label_smoothing: of the probability, shared by all classes; Szegedy et al. 2016, arXiv 1512.00567.
         class_weights: (classes,), also of the two classes of a binary task.
     """
+    if not len(targets):
+        return outputs.sum()  # still has a gradient, which other ranks wait for
     match name:
         case "cross_entropy":
-            return functional.cross_entropy(
-                outputs, targets, class_weights, label_smoothing=label_smoothing, reduction=reduction
-            )
-        case "binary_cross_entropy":
+            return functional.cross_entropy(outputs, targets, class_weights, label_smoothing=label_smoothing)
+        case "binary_cross_entropy" if class_weights is None:
             wanted = targets.to(outputs.dtype) * (1 - label_smoothing) + label_smoothing / 2
-            weights = None if class_weights is None else class_weights[targets]
-            return functional.binary_cross_entropy_with_logits(outputs, wanted, weights, reduction=reduction)
+            return functional.binary_cross_entropy_with_logits(outputs, wanted)
+        case "binary_cross_entropy":
+            # As of two classes of which the first has the logit 0, so that weights mean the same for any number.
+            logits = torch.stack([torch.zeros_like(outputs), outputs], dim=1)
+            if targets.is_floating_point():
+                targets = torch.stack([1 - targets, targets], dim=1).to(outputs.dtype)
+            return functional.cross_entropy(logits, targets, class_weights, label_smoothing=label_smoothing)
         case "mse":
-            return functional.mse_loss(outputs, targets, reduction=reduction)
+            return functional.mse_loss(outputs, targets)
         case "mae":
-            return functional.l1_loss(outputs, targets, reduction=reduction)
+            return functional.l1_loss(outputs, targets)
         case "huber":
-            return functional.huber_loss(outputs, targets, reduction=reduction)
+            return functional.huber_loss(outputs, targets)
     raise ValueError(f"loss: '{name}' is not known")
 
 

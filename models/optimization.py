@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -11,10 +12,10 @@ from torch.optim.lr_scheduler import (
     CosineAnnealingLR,
     LinearLR,
     LRScheduler,
+    MultiStepLR,
     OneCycleLR,
     ReduceLROnPlateau,
     SequentialLR,
-    StepLR,
 )
 
 from hpo.space import Choice, Float, When
@@ -30,10 +31,11 @@ Warmup = Annotated[float, Float(0.0, 0.2), When(schedule=("constant", "cosine", 
 # Other devices, such as TPUs, have no fused step.
 DEVICES_WITH_FUSED_STEP = frozenset({"cpu", "cuda", "mps", "xpu"})
 
-STEPS_OF_LR = 3  # a step schedule lowers the learning rate this often,
-STEP_FACTOR = 0.1  # each time by this
-PLATEAU_FACTOR = 0.5  # a plateau schedule lowers it by this
-PLATEAU_PATIENCE = 2  # after so many epochs without a better validation loss
+LEVELS_OF_STEP = 4  # a step schedule has so many learning rates, each for as many steps,
+STEP_FACTOR = 0.1  # and each is this times the one before
+PLATEAU_FACTOR = 0.5  # a plateau schedule lowers the learning rate by this
+PLATEAU_PATIENCE = 2  # after more than so many epochs in a row without a better validation loss
+LOWEST_OF_WARMUP = 0.01  # of the learning rate, where it starts to rise
 
 
 def make_optimizer(
@@ -45,18 +47,21 @@ def make_optimizer(
     weight_decay: float,
     momentum: float = 0.0,
     nesterov: bool = False,
+    may_fuse: bool = True,
 ) -> Optimizer:
     """The optimizer, with the fastest step that torch has for it on this type of device.
 
     Args:
         momentum: of sgd and rmsprop; nesterov: of sgd, where momentum is not 0.
+        may_fuse: a fused step is allowed; it undoes the scaling of gradients itself, so they cannot be clipped before.
 
     Raises:
         ValueError: an unknown name.
     """
-    fused: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay, "fused": device in DEVICES_WITH_FUSED_STEP}
-    # Torch has no fused step for these; foreach is next best, also on a CPU, where it is not the default.
+    # Next best where there is no fused step is foreach, also on a CPU, where it is not the default.
     foreach: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay, "foreach": True}
+    is_fused = may_fuse and device in DEVICES_WITH_FUSED_STEP
+    fused = {"lr": lr, "weight_decay": weight_decay, "fused": True} if is_fused else foreach
     match name:
         case "adam":
             return optim.Adam(parameters, **fused)
@@ -78,9 +83,17 @@ def make_optimizer(
 def make_schedule(name: str, optimizer: Optimizer, *, steps: int, warmup: float = 0.0) -> Mapping[str, Any] | None:
     """What Lightning takes as `lr_scheduler`; None for a constant learning rate without warm-up.
 
+        constant   stays as it is
+        cosine     falls to 0 along half a cosine; Loshchilov and Hutter 2017, arXiv 1608.03983, without restarts
+        step       is divided by 10 after each quarter of the steps
+        one_cycle  rises from 4 % for 30 % of the steps, then falls to almost 0; Smith and Topin 2017, arXiv 1708.07120.
+                   The momentum stays as it was searched
+        plateau    is halved after three epochs in a row without a better `val_loss`
+
     Args:
         steps: optimizer steps of the whole training.
-        warmup: fraction of the steps in which the learning rate rises linearly from a hundredth.
+        warmup: fraction of the steps in which the learning rate first rises linearly; one_cycle has its own rise, and
+            plateau has none.
 
     Raises:
         ValueError: an unknown name.
@@ -94,16 +107,18 @@ def make_schedule(name: str, optimizer: Optimizer, *, steps: int, warmup: float 
         case "cosine":
             then = CosineAnnealingLR(optimizer, T_max=after)
         case "step":
-            then = StepLR(optimizer, step_size=max(1, after // (STEPS_OF_LR + 1)), gamma=STEP_FACTOR)
+            milestones = [math.ceil(after * level / LEVELS_OF_STEP) for level in range(1, LEVELS_OF_STEP)]
+            then = MultiStepLR(optimizer, milestones, gamma=STEP_FACTOR)
         case "one_cycle":
             rates = [group["lr"] for group in optimizer.param_groups]
-            return {"scheduler": OneCycleLR(optimizer, max_lr=rates, total_steps=max(2, steps)), "interval": "step"}
+            cycle = OneCycleLR(optimizer, max_lr=rates, total_steps=max(2, steps), cycle_momentum=False)
+            return {"scheduler": cycle, "interval": "step"}
         case "plateau":
             lowered = ReduceLROnPlateau(optimizer, factor=PLATEAU_FACTOR, patience=PLATEAU_PATIENCE)
             return {"scheduler": lowered, "monitor": "val_loss"}
         case _:
             raise ValueError(f"schedule: '{name}' should be constant, cosine, one_cycle, step or plateau")
     if before:
-        rise = LinearLR(optimizer, start_factor=0.01, total_iters=before)
+        rise = LinearLR(optimizer, start_factor=LOWEST_OF_WARMUP, total_iters=before)
         then = rise if then is None else SequentialLR(optimizer, [rise, then], milestones=[before])
     return None if then is None else {"scheduler": then, "interval": "step"}

@@ -30,7 +30,7 @@ LAYERS = (
     ("settings", "limits", "tally", "queue", "writes", "studies", "history", "stalling", "outbox", "steering"),
     ("records", "results", "processes", "checks"),
     ("weights",),
-    ("runningtrial", "studyrun", "preflight", "worker", "doctor"),
+    ("runningtrial", "studyrun", "preflight", "inspection", "worker", "doctor"),
     ("dashboard", "cli"),
     ("__init__", "__main__"),
 )

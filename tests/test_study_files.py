@@ -2,25 +2,63 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from hpo.preflight import define, slots_for, try_one_batch
+from hpo.processes import ForkServer
+from hpo.records import TrialRecord
 from hpo.results import Study
-from hpo.store import Store
+from hpo.store import Store, child_environment
+from hpo.studies import create_or_continue
 from hpo.studyfile import read_study
+from hpo.weights import find_weights
+from hpo.worker import Worker
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "studies").glob("**/*.yaml"))
+LESS = {"fashion-mnist-cnn": ["data.train_samples=500"]}  # of what would take a minute an epoch
+FILE_OF = {read_study(file)[0].study: file for file in FILES}
+
+
+@pytest.fixture(scope="module")
+def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], list[TrialRecord]]]:
+    """Trains two trials of one epoch, as `hpo run` does, after the study whose weights they start from.
+
+    All studies share a store and the server that has imported torch, which takes seconds.
+    """
+    server = ForkServer.start(child_environment(None))
+    folder = tmp_path_factory.mktemp("studies")
+
+    @cache
+    def train_once(file: Path) -> list[TrialRecord]:
+        for earlier in re.findall(r"trial:([\w-]+)/", file.read_text(encoding="utf-8")):
+            train_once(FILE_OF[earlier])
+        name = read_study(file)[0].study
+        spec, source = read_study(file, changes=["epochs=1", "budget.trials=2", *LESS.get(name, [])])
+        definition, study_server = define(spec, source, server=server, project=ROOT)
+        assert study_server is not server, "importing its modules starts threads, so that trials cannot share them"
+        slots = slots_for(spec, source)
+        with Store.create(f"sqlite:///{folder}/hpo.db") as store:
+            weights = find_weights(store, definition, source)
+            try_one_batch(definition, source, server=study_server, project=ROOT, slot=slots[0], weights=weights)
+            study, _ = create_or_continue(store, definition)
+            worker = Worker(store, server=study_server, slots=slots, project=ROOT, artifacts=folder)
+            worker.adopt(study, server=study_server, definition=definition)
+            worker.run_until_done()
+            return Study(store, study.name).trials()
+
+    yield train_once
+    server.stop()
 
 
 def test_there_are_study_files_and_each_has_a_name_of_its_own() -> None:
-    names = [read_study(file)[0].study for file in FILES]
-
-    assert names
-    assert len(set(names)) == len(names)
+    assert FILES
+    assert len(FILE_OF) == len(FILES)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -29,14 +67,8 @@ def test_the_first_words_say_how_to_run_it(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_two_trials_of_one_epoch_train(file: Path, tmp_path: Path) -> None:
-    places = ["--project", str(ROOT), "--store", "hpo.db", "--artifacts", "art"]
-    command = [sys.executable, "-m", "hpo", "run", str(file), "--set", "epochs=1", "--trials", "2", *places]
+def test_two_trials_of_one_epoch_train(file: Path, train: Callable[[Path], list[TrialRecord]]) -> None:
+    records = train(file)
 
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
-
-    assert done.returncode == 0, done.stdout + done.stderr
-    with Store.open(str(tmp_path / "hpo.db")) as store:
-        records = Study(store, read_study(file)[0].study).trials()
     assert [record.state for record in records] == ["complete", "complete"], [record.error for record in records]
     assert [record.epochs for record in records] == [1, 1]

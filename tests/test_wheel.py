@@ -84,7 +84,7 @@ def test_every_module_of_the_checkout_is_in_the_wheel(wheel: Path) -> None:
     ours = {str(path.relative_to(ROOT)) for path in (ROOT / "hpo").rglob("*.py")}
     templates = {
         f"hpo/templates/{path.relative_to(ROOT)}"
-        for folder, pattern in (("models", "*.py"), ("studies", "*.yaml"))
+        for folder, pattern in (("models", "*.py"), ("studies", "*.*"))
         for path in (ROOT / folder).rglob(pattern)
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from hpo.cli import database, look, maintain, plan, steer, train
+from hpo.cli import data, database, look, maintain, plan, steer, train
 
 app = typer.Typer(
     name="hpo",
@@ -20,6 +20,7 @@ BEGIN, WORK, STEER, LOOK, KEEP = "Begin", "Search", "Steer", "Look", "Serve and 
 app.command(rich_help_panel=BEGIN)(plan.init)
 app.command(rich_help_panel=BEGIN)(plan.check)
 app.command(rich_help_panel=BEGIN)(plan.space)
+app.add_typer(data.data, name="data", rich_help_panel=BEGIN)
 app.command(rich_help_panel=WORK)(train.run)
 app.command(rich_help_panel=WORK)(train.submit)
 app.command(rich_help_panel=WORK)(train.worker)

@@ -81,6 +81,11 @@ def become_child(link: Channel) -> None:
         if child is not None:
             become_child(child)
         return
+    if job["kind"] == "data":
+        from hpo.training.inspection import run_inspection
+
+        run_inspection(job, link)
+        return
     from hpo.training.trial import run_job
 
     run_job(job, link)

@@ -29,12 +29,12 @@ from hpo.training.resume import epochs_in, readable
 def run_job(job: Message, channel: Channel) -> None:
     """Train as the job says; every outcome, also a failure, is a message to the worker."""
     started = time.perf_counter()
-    _redirect_output(job["log"])
+    redirect_output(job["log"])
     link = Link(channel, job["trial"])
     try:
         _train(job, link)
     except BaseException as error:  # whatever it was, the worker wants to know
-        told = {"cause": _cause_of(error), "error": _told(error), "reason": _reason(error, Path(job["project"]))}
+        told = {"cause": _cause_of(error), "error": _told(error), "reason": reason_of(error, Path(job["project"]))}
         link.tell({"kind": "failed", **told})
     else:
         link.tell({"kind": "done", "seconds": time.perf_counter() - started})
@@ -49,19 +49,22 @@ def _train(job: Message, link: Link) -> None:
     ranks = join_ranks(job)
     pl.seed_everything(job["seed"], workers=True, verbose=False)
     project = Path(job["project"])
-    data = _build(load_class(job["data"]["class"], project), job["data"]["arguments"])
+    data = build(load_class(job["data"]["class"], project), job["data"]["arguments"])
     # Lightning calls these again; the model's shape was needed before.
     data.prepare_data = _once(data.prepare_data)
     data.setup = _once(data.setup)
-    if job["rank"] == 0:
-        data.prepare_data()
-    ranks.wait()
-    data.setup(stage="fit")  # by keyword, as Lightning does, so that its call is the same one
+    with warnings.catch_warnings(record=True) as warned:
+        if job["rank"] == 0:
+            data.prepare_data()
+        ranks.wait()
+        data.setup(stage="fit")  # by keyword, as Lightning does, so that its call is the same one
+    for warning in warned:
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     model_class = load_class(job["model"]["class"], project)
     model_arguments = job["model"]["arguments"] | given_by_data(model_class, job["model"]["arguments"], data)
     # The data module may draw random numbers in its set-up; the weights should not depend on how many.
     pl.seed_everything(job["seed"], workers=True, verbose=False)
-    model = _build(model_class, model_arguments)
+    model = build(model_class, model_arguments)
     checkpoint = readable(job["resume"])
     from_epoch, curve = (0, []) if checkpoint is None else epochs_in(checkpoint)
     report = Report(link, job["metric"], Path(job["directory"]) if job["directory"] else None)
@@ -84,11 +87,12 @@ def _train(job: Message, link: Link) -> None:
         link.tell(
             {
                 "kind": "started",
-                "model": _plain(_complete(model_class, model_arguments) | _filled_in(model, model_arguments)),
-                "data": _plain(_complete(type(data), job["data"]["arguments"])),
+                "model": plain(complete_arguments(model_class, model_arguments) | _filled_in(model, model_arguments)),
+                "data": plain(complete_arguments(type(data), job["data"]["arguments"])),
                 "parameters": sum(p.numel() for p in model.parameters()),
                 "from_epoch": from_epoch,
                 "curve": curve,
+                "warnings": [str(warning.message) for warning in warned if warning.category is UserWarning],
             }
         )
     trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -119,7 +123,12 @@ def given_by_data(model_class: type[Any], arguments: Message, data: Any) -> dict
     return given
 
 
-def _build(cls: type[Any], arguments: Message) -> Any:
+def build(cls: type[Any], arguments: Message) -> Any:
+    """An instance of a study's class.
+
+    Raises:
+        LoadError: its constructor does not take these arguments.
+    """
     try:
         inspect.signature(cls).bind(**arguments)
     except TypeError as error:
@@ -127,7 +136,7 @@ def _build(cls: type[Any], arguments: Message) -> Any:
     return cls(**arguments)
 
 
-def _complete(cls: type[Any], arguments: Message) -> dict[str, Any]:
+def complete_arguments(cls: type[Any], arguments: Message) -> dict[str, Any]:
     """All arguments of the call, those left to their defaults included."""
     return {a.name: a.default for a in arguments_of(cls) if a.has_default} | arguments
 
@@ -138,7 +147,7 @@ def _filled_in(model: pl.LightningModule, arguments: Message) -> dict[str, Any]:
     return {name: value for name, value in model.hparams.items() if name in names and _is_plain(value)}
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
+def plain(values: dict[str, Any]) -> dict[str, Any]:
     """What JSON can hold; the rest is rebuilt from the class's own defaults."""
     return {name: value for name, value in values.items() if _is_plain(value)}
 
@@ -146,6 +155,8 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 def _is_plain(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(_is_plain(item) for item in value)
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
     return value is None or isinstance(value, bool | int | float | str)
 
 
@@ -165,7 +176,7 @@ def _told(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def _reason(error: BaseException, project: Path) -> str:
+def reason_of(error: BaseException, project: Path) -> str:
     """In short: what was raised, and the lines of the project's own code that led there."""
     if isinstance(error, HpoError):
         return str(error)
@@ -182,7 +193,7 @@ def _reason(error: BaseException, project: Path) -> str:
     return "".join(traceback.format_exception_only(error)).strip() + "".join(places)
 
 
-def _redirect_output(log: str | None) -> None:
+def redirect_output(log: str | None) -> None:
     """What user code prints goes to the trial's log, never into the worker's screen."""
     target = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(target, 1)

@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from models.data.digits import Digits as Digits
+    from models.data.images import Images as Images
+    from models.data.sequences import Sequences as Sequences
+    from models.data.series import Series as Series
+    from models.data.table import Table as Table
 
 MODULES = {
     "Digits": "models.data.digits",

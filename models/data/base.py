@@ -109,6 +109,20 @@ class DataModule(LightningDataModule):
         """A training batch as it is learned from: override it to augment."""
         return inputs, targets
 
+    def restore(self, name: PartName, values: Tensor) -> Tensor:
+        """A part's predictions or targets (samples, outputs), in the data's unit, as the values that they stand for.
+
+        A data module that changes its targets otherwise than by mean and scale, such as to differences, undoes it here.
+        """
+        return values
+
+    def describe(self) -> dict[str, Any]:
+        """What `hpo data describe` tells besides what the batches show; of the test part, how many samples it has.
+
+        By what it is called: numbers, words, or lists or mappings of these.
+        """
+        return {"samples of the test part": len(self.rows.test)}
+
     def setup(self, stage: str | None = None) -> None:
         if not self._is_prepared:
             self.prepare()

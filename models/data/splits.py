@@ -47,6 +47,20 @@ def stratified_split(labels: Ints, validation_fraction: float, test_fraction: fl
     return Rows(*(np.sort(np.concatenate(part)) for part in zip(*cuts, strict=True)))
 
 
+def stratified_choice(rows: Ints, labels: Ints, count: int, *, seed: int) -> Ints:
+    """So many of these rows, ascending, as many of each class as its share; a smaller choice is within a larger one.
+
+    Args:
+        labels: class numbers of all rows.
+    """
+    generator = np.random.default_rng([seed, 1])
+    place = np.empty(len(rows))  # in its class, from 0 to 1
+    for label in np.unique(labels[rows]):
+        members = np.flatnonzero(labels[rows] == label)
+        place[generator.permutation(members)] = (np.arange(len(members)) + 0.5) / len(members)
+    return np.sort(rows[np.argsort(place, kind="stable")[:count]])
+
+
 def grouped_split(groups: Ints, validation_fraction: float, test_fraction: float, *, seed: int) -> Rows:
     """A random split that keeps all samples of a group in one part; fractions are of the groups."""
     names, numbers = np.unique(groups, return_inverse=True)

@@ -20,7 +20,7 @@ def on_ranks(function: Callable[[], T], folder: Path, ranks: int = 2) -> list[T]
     """What the function returns on each rank. It must be importable, and its result picklable."""
     context = multiprocessing.get_context("forkserver")
     # One import of what takes seconds, for all ranks of all tests.
-    context.set_forkserver_preload(["torch", "pytorch_lightning", "optuna"])
+    context.set_forkserver_preload(["torch", "pytorch_lightning", "optuna", "models.data.table"])
     with ProcessPoolExecutor(ranks, mp_context=context) as processes:
         running = [processes.submit(_as_rank, function, rank, ranks, folder) for rank in range(ranks)]
         return [process.result(timeout=120) for process in running]

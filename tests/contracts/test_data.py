@@ -4,21 +4,41 @@ from __future__ import annotations
 
 import importlib.util
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from drawn import drawn_folders, drawn_npz
+from recorded import measured_csv, recorded_npz
 
-from models.data import Digits
+from models.data import Digits, Images, Sequences, Series, Table
 from models.data.batches import Batches
 from models.data.digits import fit_scaling, load_digits
 from models.data.splits import stratified_split
 
 from .data_contract import DataContract, DataFactory, ready, samples_of
 
+FLATS = str(Path(__file__).with_name("flats.csv"))  # rents made up, with missing values, dates, rare categories
+
 DATA_MODULES: dict[str, DataFactory] = {
     "Digits": Digits,
     "Digits of two classes": partial(Digits, only="38"),
+    "Images of three classes": partial(Images, source=drawn_npz()),
+    "Images of two classes": partial(Images, source=drawn_folders()),
+    "Table of numbers": partial(Table, source="wine"),
+    "Table of all kinds": partial(Table, source=FLATS, target="pets", ignore="number"),
+    "Table of all kinds and two values": partial(Table, source=FLATS, target="rent, rooms", most_correlation=0.95),
+    "Table of groups": partial(Table, source=FLATS, target="pets", group="landlord"),
+    "Table in time": partial(Table, source=FLATS, target="rent", time="number"),
+    "Sequences of two classes": partial(Sequences, path=recorded_npz("class")),
+    "Sequences with values": partial(Sequences, path=recorded_npz("values")),
+    "Sequences with a class a step": partial(Sequences, path=recorded_npz("step class"), labels="step"),
+    "Sequences with a value a step": partial(Sequences, path=recorded_npz("step value"), labels="step"),
+    "Series": partial(Series, path=measured_csv(), target="wind", features="", window=5),
+    "Series of several steps with gaps": partial(
+        Series, path=measured_csv(), target="load, wind", horizon=4, period=24, interpolation="linear"
+    ),
 }
 
 

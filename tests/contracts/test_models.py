@@ -3,24 +3,68 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import pytest
+from drawn import drawn_folders, drawn_npz
+from recorded import measured_csv, recorded_npz
 
-from models.data import Digits
+from hpo.space import Float
+from models.autoencoder import Autoencoder
+from models.classic import AlexNet, LeNet5, ZFNet
+from models.cnn import CNN
+from models.data import Digits, Images, Sequences, Series
 from models.dnn import DNN
+from models.recurrent import Recurrent
 
 from .model_contract import DataFactory, ModelClass, ModelContract
 
+
+class SmallAlexNet(AlexNet):
+    """AlexNet as narrow as its space allows, (batch, ...) as there: wider ones take long to learn by heart."""
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        outputs: int,
+        width: Annotated[float, Float(1 / 16, 1 / 8, log=True)] = 1 / 16,
+        **rest: Any,
+    ) -> None:
+        super().__init__(input_shape, outputs, width=width, **rest)
+
+
+class SmallZFNet(ZFNet):
+    """ZFNet, likewise, (batch, ...) as there."""
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        outputs: int,
+        width: Annotated[float, Float(1 / 16, 1 / 8, log=True)] = 1 / 16,
+        **rest: Any,
+    ) -> None:
+        super().__init__(input_shape, outputs, width=width, **rest)
+
+
 MODELS: list[tuple[ModelClass, DataFactory]] = [
     (DNN, Digits),
+    (CNN, Digits),
+    (CNN, partial(Images, source=drawn_folders(), flip="horizontal", mix_up=0.4)),
+    (LeNet5, Digits),
+    (Autoencoder, Digits),
+    (SmallAlexNet, Digits),
+    (SmallZFNet, partial(Images, source=drawn_npz())),
+    (Recurrent, partial(Sequences, path=recorded_npz("class"))),
+    (Recurrent, partial(Sequences, path=recorded_npz("step class"), labels="step")),
+    (Recurrent, partial(Series, path=measured_csv(), target="load, wind", horizon=2, interpolation="linear")),
 ]
 
 
 def named(value: Any) -> str:
     """A model or its data in the test's name: `Table-iris` for partial(Table, source="iris")."""
     if isinstance(value, partial):
-        return "-".join([value.func.__name__, *(str(given) for given in value.keywords.values())])
+        return "-".join([value.func.__name__, *(Path(str(given)).name for given in value.keywords.values())])
     return str(value.__name__)
 
 

@@ -1,0 +1,83 @@
+"""A picture of images: some of each class, beside how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from hpo.training.inspection.layout import Layout, images_of
+from hpo.training.inspection.samples import Array, Samples
+from hpo.training.inspection.style import MOST_CLASSES, draw_histogram, draw_targets, shortened
+
+ROWS = 9
+MOSAIC = (7.6, 6.8)  # inches
+MOST_PIXELS = 96  # of a side: more are not seen at this size
+
+
+def draw_images(figure: Figure, layout: Layout, parts: Sequence[Samples]) -> str:
+    """Fill the figure; what it shows, in words."""
+    train = parts[0]
+    images = images_of(train.inputs[layout.main])
+    groups = _groups(layout, train)
+    left, right = figure.subplots(1, 2, width_ratios=[2.6, 1])
+    rows_of_each = max(1, ROWS // len(groups))
+    rows = rows_of_each * len(groups)
+    side = max(images.shape[1:3])
+    across = max(1, int(MOSAIC[0] / MOSAIC[1] * rows * images.shape[1] / images.shape[2]))
+    step = -(-side // MOST_PIXELS)
+    tiles = [images[group[: rows_of_each * across], ::step, ::step] for _, group in groups]
+    mosaic = np.concatenate([_mosaic(tile, rows_of_each, across) for tile in tiles])
+    left.imshow(_shown(mosaic), cmap="gray", interpolation="nearest", aspect="equal")
+    height = len(mosaic) / len(groups)
+    if layout.has_classes:
+        names = [shortened(name, 14) for name, _ in groups]
+        left.set_yticks([height * (number + 0.5) for number in range(len(groups))], names)
+        left.set_ylabel("class")
+    else:
+        left.set_yticks([])
+    left.set_xticks([])
+    left.tick_params(length=0)
+    for spine in left.spines.values():
+        spine.set_visible(False)
+    if layout.task != "none" and not layout.is_reconstruction:
+        draw_targets(right, layout, parts)
+    else:
+        some = [samples.inputs[layout.main][:1000].reshape(-1) for samples in parts[:2]]
+        draw_histogram(right, some, [samples.part for samples in parts[:2]], ("#0072B2", "#E69F00"))
+        right.set_title("pixels")
+        right.set_xlabel("value")
+        right.set_ylabel("share of pixels")
+        right.legend(frameon=False)
+    said = "images of each class, in train" if layout.has_classes else "images of train"
+    left.set_title(f"examples of {images.shape[1]} x {images.shape[2]} pixels")
+    return said
+
+
+def _groups(layout: Layout, train: Samples) -> list[tuple[str, Array]]:
+    """Names of the classes that are shown, and their samples' numbers; one group of all where there are no classes."""
+    if not layout.has_classes or train.targets is None or train.targets[0].size != 1:
+        return [("", np.arange(train.seen))]
+    classes = train.targets.reshape(-1)
+    return [(name, np.flatnonzero(classes == n)) for n, name in enumerate(layout.classes[:MOST_CLASSES])]
+
+
+def _mosaic(images: Array, rows: int, across: int) -> Array:
+    """Images (some, height, width, channels) in a grid, NaN between them and where there is none."""
+    height, width, channels = images.shape[1:]
+    gap = max(1, height // 12)
+    grid = np.full((rows * (height + gap), across * (width + gap), channels), np.nan)
+    for number, image in enumerate(images[: rows * across]):
+        top, left = number // across * (height + gap), number % across * (width + gap)
+        grid[top : top + height, left : left + width] = image
+    return grid
+
+
+def _shown(mosaic: Array) -> Array:
+    """Values from 0 to 1, with white for what is not there: (height, width, 3 or 4)."""
+    low, high = np.nanmin(mosaic), np.nanmax(mosaic)
+    scaled = (mosaic - low) / (high - low if high > low else 1.0)
+    if scaled.shape[-1] not in (3, 4):
+        scaled = np.repeat(scaled[..., :1], 3, axis=-1)
+    return np.asarray(np.nan_to_num(scaled, nan=1.0))

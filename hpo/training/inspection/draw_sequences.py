@@ -1,0 +1,155 @@
+"""A picture of sequences: examples of each class, or what is forecast from what; their lengths; the targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from hpo.training.inspection.layout import Layout
+from hpo.training.inspection.samples import Array, Samples
+from hpo.training.inspection.style import COLOURS, PART_COLOURS, draw_histogram, draw_targets, shortened
+
+EXAMPLES = 9
+MOST_DEVIATIONS = 2.5
+LINES = 4  # features that can be told apart as lines; more are shown as a map
+
+
+def draw_sequences(figure: Figure, layout: Layout, parts: Sequence[Samples]) -> str:
+    """Fill the figure; what it shows, in words."""
+    train = parts[0]
+    has_classes = layout.has_classes and not layout.is_per_step and train.targets is not None
+    rows = _of_each_class(layout, train) if has_classes else _spread(train, 6 if layout.spans else EXAMPLES)
+    lengths = layout.length_of(train)
+    assert lengths is not None
+    grid = figure.add_gridspec(3, 4, width_ratios=[1, 1, 1, 1.15])
+    mean, deviation = _usual(layout, train)
+    image = None
+    first = 3 if layout.spans else 0  # the series takes the first row
+    for place, row in enumerate(rows[: EXAMPLES - first], first):
+        axes = figure.add_subplot(grid[place // 3, place % 3])
+        sequence = train.inputs[layout.main][row, : int(lengths[row])]
+        if sequence.shape[1] > LINES:
+            image = axes.imshow(
+                ((sequence - mean) / deviation).T,
+                aspect="auto",
+                cmap="cividis",
+                interpolation="nearest",
+                vmin=-MOST_DEVIATIONS,
+                vmax=MOST_DEVIATIONS,
+                extent=(0.5, len(sequence) + 0.5, sequence.shape[1] + 0.5, 0.5),
+            )
+            axes.set_yticks([])
+            if place % 3 == 0:
+                axes.set_ylabel(f"{sequence.shape[1]} features")
+        else:
+            for feature in range(sequence.shape[1]):
+                axes.plot(np.arange(1, len(sequence) + 1), sequence[:, feature], color=COLOURS[feature], linewidth=1.2)
+            _draw_target(axes, layout, train, row, len(sequence))
+            _draw_labels(axes, layout, train, row, len(sequence))
+            axes.yaxis.set_major_locator(MaxNLocator(4))
+            if place % 3 == 0:
+                axes.set_ylabel("value")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.set_title(_title(layout, train, row))
+        if place >= min(first + len(rows), EXAMPLES) - 3:
+            axes.set_xlabel("step")
+    if image is not None:
+        figure.colorbar(image, ax=figure.axes, location="left", shrink=0.5, label="deviations from the feature's mean")
+    if layout.spans:
+        _draw_series(figure.add_subplot(grid[0, :3]), layout)
+    _draw_beside(figure.add_subplot(grid[0, 3]), layout, parts)
+    draw_targets(figure.add_subplot(grid[1:, 3]), layout, parts, by_class=layout.is_per_step)
+    if train.inputs[layout.main].shape[2] <= LINES:
+        _key(figure.axes[0], layout)
+    said = "examples of each class, in train" if has_classes else "sequences of train"
+    if layout.is_per_step and layout.has_classes:
+        said += ", the class of each step below it"
+    if layout.spans:
+        said = "a series, and windows of it with what is to be forecast"
+    return said + (f" ({EXAMPLES} of {len(layout.classes)} classes)" if has_classes and len(rows) > EXAMPLES else "")
+
+
+def _of_each_class(layout: Layout, train: Samples) -> list[int]:
+    assert train.targets is not None
+    classes = train.targets.reshape(len(train.targets), -1)[:, 0]
+    found = [np.flatnonzero(classes == number) for number in range(len(layout.classes))]
+    each = max(1, EXAMPLES // max(1, len(layout.classes)))
+    return [int(row) for rows in found for row in rows[:each]]
+
+
+def _spread(train: Samples, some: int) -> list[int]:
+    """Samples from the first to the last: in a series, over all of its time."""
+    return [int(row) for row in np.unique(np.linspace(0, train.seen - 1, some).astype(int))]
+
+
+def _title(layout: Layout, train: Samples, row: int) -> str:
+    if layout.has_classes and not layout.is_per_step and train.targets is not None:
+        return f"class {shortened(layout.classes[int(train.targets.reshape(len(train.targets), -1)[row, 0])], 18)}"
+    return f"sample {row + 1:,}"
+
+
+def _draw_target(axes: Axes, layout: Layout, train: Samples, row: int, steps: int) -> None:
+    """The values to be said of a sequence, after its end, where a forecast's are."""
+    if layout.task != "regression" or layout.is_per_step or layout.is_reconstruction or train.targets is None:
+        return
+    values = train.targets[row].reshape(-1)
+    places = np.arange(steps + 1, steps + 1 + len(values))
+    axes.plot(places, values, "o-", color="black", markersize=3.5, linewidth=1.2)
+
+
+def _draw_labels(axes: Axes, layout: Layout, train: Samples, row: int, steps: int) -> None:
+    """The class of each step, a mark below it, in the colours of the panel of classes."""
+    if not (layout.is_per_step and layout.has_classes) or train.targets is None:
+        return
+    labels = train.targets[row].reshape(train.targets.shape[1], -1)[:steps, 0]
+    known = labels >= 0
+    colours = [COLOURS[int(label) % len(COLOURS)] for label in labels[known]]
+    places = np.arange(1, steps + 1)[known]
+    axes.bar(places, 0.04, width=1.0, color=colours, transform=axes.get_xaxis_transform())
+
+
+def _draw_series(axes: Axes, layout: Layout) -> None:
+    for span, colour in zip(layout.spans, PART_COLOURS, strict=False):
+        axes.plot(span.times, span.values, color=colour, linewidth=1, label=span.part)
+    axes.set_title(f"the series: {shortened(layout.outputs[0], 60)}")
+    axes.set_ylabel("value")
+    axes.legend(frameon=False, loc="best")
+
+
+def _key(axes: Axes, layout: Layout) -> None:
+    """What the lines are, once."""
+    lines = axes.get_lines()
+    names = [shortened(name, 16) for name in layout.features[:LINES]]
+    if len(lines) > len(names):
+        names.append("target")
+    axes.legend(lines, names, frameon=True, framealpha=0.7, edgecolor="none", loc="best", handlelength=1.2)
+
+
+def _draw_beside(axes: Axes, layout: Layout, parts: Sequence[Samples]) -> None:
+    """How long sequences are; where all are equally long, what values they have."""
+    labels = [samples.part for samples in parts[:2]]
+    lengths = [length for samples in parts[:2] if (length := layout.length_of(samples)) is not None]
+    if len({int(length) for array in lengths for length in (array.min(), array.max())}) > 1:
+        draw_histogram(axes, lengths, labels, PART_COLOURS)
+        axes.set_title("lengths")
+        axes.set_xlabel("steps")
+    else:
+        draw_histogram(axes, [layout.steps(samples).reshape(-1) for samples in parts[:2]], labels, PART_COLOURS)
+        axes.set_title(f"all values, {int(lengths[0][0])} steps each")
+        axes.set_xlabel("value")
+    axes.set_ylabel("share")
+    axes.legend(frameon=False)
+
+
+def _usual(layout: Layout, train: Samples) -> tuple[Array, Array]:
+    """Mean and standard deviation of each feature, so that one of large values does not hide the others."""
+    steps: Array = layout.steps(train).astype(np.float64)
+    steps[~np.isfinite(steps)] = np.nan
+    known = np.maximum(np.isfinite(steps).sum(axis=0), 1)
+    mean = np.nansum(steps, axis=0) / known
+    deviation = np.sqrt(np.nansum((steps - mean) ** 2, axis=0) / known)
+    return mean, np.where(deviation > 0, deviation, 1.0)

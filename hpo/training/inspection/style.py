@@ -1,0 +1,131 @@
+"""How the pictures look, and the panel of targets that all of them have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from hpo.training.inspection.layout import Layout
+from hpo.training.inspection.samples import Array, Samples
+
+# Okabe and Ito's colours, told apart by people with any kind of colour vision: jfly.uni-koeln.de/color
+BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+COLOURS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY)
+PART_COLOURS = (BLUE, ORANGE)  # train, validation
+
+INCHES, DOTS_PER_INCH = (12.0, 8.0), 100
+STYLE: dict[str, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.facecolor": "white",
+    "text.parse_math": False,  # a column may be called 'US$'
+}
+
+MOST_CLASSES = 12
+MOST_BINS = 30
+FEW_VALUES = 12
+
+
+def shortened(text: str, most: int = 22) -> str:
+    """A name that does not run into its neighbour."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def bins_of(values: Array) -> Array | None:
+    """Edges for a histogram: around each value where there are few and whole ones; None where nothing is finite."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return None
+    distinct = np.unique(finite)
+    if len(distinct) <= FEW_VALUES and np.all(distinct == np.round(distinct)) and np.ptp(distinct) <= 2 * FEW_VALUES:
+        return np.arange(distinct[0] - 0.5, distinct[-1] + 1, 1.0)
+    low, high = float(finite.min()), float(finite.max())
+    if not high - low > 1e-12 * max(abs(low), abs(high)):
+        return np.array([low - 0.5, low + 0.5])
+    steps = np.diff(distinct)
+    if len(distinct) <= 2 * MOST_BINS and np.allclose(steps / steps.min(), np.round(steps / steps.min()), atol=0.01):
+        # values on a grid, such as 0.1, 0.2: bins between its lines, or neighbours would be of different height
+        width = steps.min() * np.ceil((high - low) / steps.min() / MOST_BINS)
+        return np.arange(low - steps.min() / 2, high + width, width)
+    automatic = np.histogram_bin_edges(finite.astype(np.float64), bins="auto")
+    return np.linspace(low, high, max(6, min(MOST_BINS, len(automatic))))
+
+
+def draw_histogram(axes: Axes, values: Sequence[Array], labels: Sequence[str], colours: Sequence[str]) -> None:
+    """Several samples' distributions over each other, each as shares of its own."""
+    edges = bins_of(np.concatenate([array.reshape(-1) for array in values]))
+    if edges is None:
+        axes.text(0.5, 0.5, "nothing finite", ha="center", va="center", transform=axes.transAxes)
+        return
+    for array, label, colour in zip(values, labels, colours, strict=False):
+        finite = array[np.isfinite(array)]
+        if not len(finite):
+            continue
+        weights = np.full(len(finite), 1 / len(finite))
+        axes.hist(finite, edges.tolist(), weights=weights, color=colour, alpha=0.25)
+        axes.hist(finite, edges.tolist(), weights=weights, color=colour, histtype="step", linewidth=1.3, label=label)
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    is_counted = edges[1] - edges[0] == 1 and edges[0] % 1 == 0.5
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=is_counted))
+
+
+def draw_targets(axes: Axes, layout: Layout, parts: Sequence[Samples], *, by_class: bool = False) -> None:
+    """The class balance of each part, or the distribution of the target's values.
+
+    Args:
+        by_class: classes have the colours of COLOURS, for which this panel is the key.
+    """
+    known = [samples for samples in parts[:2] if samples.targets is not None]
+    if not known:
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "no targets", ha="center", va="center", transform=axes.transAxes)
+    elif layout.has_classes:
+        _draw_classes(axes, layout, known, by_class=by_class)
+    else:
+        values = [_first_value(samples) for samples in known]
+        draw_histogram(axes, values, [samples.part for samples in known], PART_COLOURS)
+        axes.set_title("target" if len(layout.outputs) < 2 else f"target: {layout.outputs[0]}")
+        axes.set_xlabel("value")
+        axes.set_ylabel("share of samples")
+        axes.legend(frameon=False)
+
+
+def _draw_classes(axes: Axes, layout: Layout, parts: Sequence[Samples], *, by_class: bool) -> None:
+    shown = min(len(layout.classes), MOST_CLASSES)
+    height = 0.8 / len(parts)
+    for number, samples in enumerate(parts):
+        counts = layout.class_counts(samples)[:shown]
+        places = np.arange(shown) + number * height
+        colours: Any = [COLOURS[n % len(COLOURS)] for n in range(shown)] if by_class else PART_COLOURS[number]
+        strength = 0.45 if by_class and number else 1.0
+        bars = axes.barh(places, counts, height, color=colours, label=samples.part, alpha=strength)
+        axes.bar_label(bars, [f" {count:,}" for count in counts], fontsize=7 if shown > 6 else 8)
+    axes.set_yticks(
+        np.arange(shown) + height * (len(parts) - 1) / 2, [shortened(n, 14) for n in layout.classes[:shown]]
+    )
+    axes.set_ylim(shown * 1.1 if not by_class else shown, -0.5)  # downwards, with room for the key
+    axes.margins(x=0.22)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    more = f" (first {shown} of {len(layout.classes)})" if shown < len(layout.classes) else ""
+    what = "labels" if layout.is_per_step else "samples"
+    axes.set_title(f"{what} of each class{more}")
+    if by_class:
+        axes.set_xlabel(" / ".join(samples.part for samples in parts) + (" (paler)" if len(parts) > 1 else ""))
+    else:
+        axes.set_xlabel(what)
+        axes.legend(frameon=False, loc="lower right", framealpha=0.6)
+
+
+def _first_value(samples: Samples) -> Array:
+    assert samples.targets is not None
+    return np.asarray(samples.targets.reshape(len(samples.targets), -1)[:, 0])

@@ -1,0 +1,127 @@
+"""Random changes of training images, on whole batches, on the device, drawn from torch's global generator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+FlipName = Literal["none", "horizontal", "vertical", "both"]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How strongly images are changed; 0 and none change nothing. Each image of a batch is changed differently.
+
+    Attributes:
+        flip: left and right (horizontal) or top and bottom (vertical) are exchanged in half of the images.
+        shift: by up to this fraction of the width and of the height, in any direction.
+        rotate: by up to so many degrees, in either direction.
+        crop: a part whose sides are 1 - crop to 1 of the image's, anywhere in it, enlarged to the whole.
+        erase: a rectangle of up to this fraction of the area is made black; Zhong et al. 2020, arXiv 1708.04896.
+        mix_up: the alpha of the Beta distribution by whose draws pairs of images, and their targets, are averaged;
+            Zhang et al. 2018, arXiv 1710.09412.
+
+    Raises:
+        ValueError: a strength that cannot be.
+    """
+
+    flip: FlipName = "none"
+    shift: float = 0.0
+    rotate: float = 0.0
+    crop: float = 0.0
+    erase: float = 0.0
+    mix_up: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.flip not in ("none", "horizontal", "vertical", "both"):
+            raise ValueError(f"flip: '{self.flip}' should be none, horizontal, vertical or both")
+        limits = {"shift": 1.0, "rotate": 180.0, "crop": 0.9, "erase": 1.0, "mix_up": 100.0}
+        for name, most in limits.items():
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"{name}: {getattr(self, name)} should be 0 to {most:g}")
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, field.name) != field.default for field in fields(self))
+
+    def __call__(self, images: Tensor, targets: Tensor, *, black: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+        """Changed images, and targets, which mix-up makes probabilities.
+
+        Args:
+            images: (batch, channels, height, width).
+            targets: class numbers (batch,).
+            black: (channels, 1, 1), what is seen where an image does not reach.
+            classes: targets become (batch, classes), of two classes (batch,).
+        """
+        if self.shift or self.rotate or self.crop:
+            images = _moved(images - black, self) + black
+        elif self.flip != "none":
+            images = _flipped(images, self.flip)
+        if self.erase:
+            images = torch.where(_rectangles(images, self.erase), black, images)
+        return _mixed(images, targets, self.mix_up, classes) if self.mix_up else (images, targets)
+
+
+def _moved(images: Tensor, strength: Augmentation) -> Tensor:
+    """One bilinear sampling for flips, shifts, rotations and crops, with zeros beyond the border."""
+    count, _, height, width = images.shape
+    scale = 1 - strength.crop * _uniform(count, images)
+    angle = torch.deg2rad(strength.rotate * _around_0(count, images))
+    cosine, sine = scale * angle.cos(), scale * angle.sin()
+    across, along = _signs(count, images, strength.flip)
+    # Coordinates are -1 to 1 from border to border: a cropped window keeps within them, a shift is twice its fraction.
+    x, y = ((1 - scale) * _around_0(count, images) + 2 * strength.shift * _around_0(count, images) for _ in range(2))
+    rows = (cosine * across, -sine * along * height / width, x, sine * across * width / height, cosine * along, y)
+    grid = functional.affine_grid(torch.stack(rows, 1).reshape(count, 2, 3), list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, align_corners=False)
+
+
+def _flipped(images: Tensor, flip: FlipName) -> Tensor:
+    across, along = (sign.reshape(-1, 1, 1, 1) < 0 for sign in _signs(len(images), images, flip))
+    if flip in ("horizontal", "both"):
+        images = torch.where(across, images.flip(3), images)
+    if flip in ("vertical", "both"):
+        images = torch.where(along, images.flip(2), images)
+    return images
+
+
+def _signs(count: int, images: Tensor, flip: FlipName) -> tuple[Tensor, Tensor]:
+    """1, or -1 for half of the images, in the horizontal and in the vertical direction."""
+    ones = images.new_ones(count)
+    across = _around_0(count, images).sign() if flip in ("horizontal", "both") else ones
+    along = _around_0(count, images).sign() if flip in ("vertical", "both") else ones
+    return across, along
+
+
+def _rectangles(images: Tensor, most: float) -> Tensor:
+    """Whether a pixel is in its image's rectangle, (batch, 1, height, width); sides have a ratio of 0.3 to 3.3."""
+    count, _, height, width = images.shape
+    area = most * _uniform(count, images)
+    ratio = torch.exp(_around_0(count, images) * 1.2)
+    inside = []
+    for pixels, side in ((height, (area * ratio).sqrt()), (width, (area / ratio).sqrt())):
+        length = (side.clamp(max=1) * pixels).unsqueeze(1)
+        start = (pixels - length) * _uniform(count, images).unsqueeze(1)
+        centres = torch.arange(pixels, device=images.device) + 0.5
+        inside.append((centres >= start) & (centres < start + length))
+    return (inside[0].unsqueeze(2) & inside[1].unsqueeze(1)).unsqueeze(1)
+
+
+def _mixed(images: Tensor, targets: Tensor, alpha: float, classes: int) -> tuple[Tensor, Tensor]:
+    """Each image with another one, in one proportion for the batch, as the paper's authors do it."""
+    concentration = images.new_tensor(alpha)
+    share = torch.distributions.Beta(concentration, concentration).sample()
+    other = torch.randperm(len(images), device=images.device)
+    wanted = targets.to(images.dtype) if classes == 2 else functional.one_hot(targets, classes).to(images.dtype)
+    return torch.lerp(images[other], images, share), torch.lerp(wanted[other], wanted, share)
+
+
+def _uniform(count: int, like: Tensor) -> Tensor:
+    return torch.rand(count, device=like.device, dtype=like.dtype)
+
+
+def _around_0(count: int, like: Tensor) -> Tensor:
+    return 2 * _uniform(count, like) - 1

@@ -1,0 +1,196 @@
+"""From typed columns to what a network learns from: fitted on training rows, applied to any."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.impute import SimpleImputer
+from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, RobustScaler, StandardScaler
+
+from models.data.kinds import columns_of
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+UNKNOWN = 0  # the number of a category that training does not know
+NO_VALUE = "(missing)"  # a category of its own
+OFTEN = 2  # a category that occurs less often is unknown too, so that what stands for the unknown learns something
+MOST_QUANTILES = 1000
+LARGEST = float(np.finfo(np.float32).max)
+
+
+class Columns:
+    """What `fit` learned of each column, and `numbers` and `categories`, which apply it.
+
+    A number is filled in where it is missing, and scaled. A date becomes six numbers: year, month, weekday (Monday is
+    0), sine and cosine of the day of the year, days since the first date of training; with times, also sine and cosine
+    of the hour. A category becomes a class number from 1, or, one_hot, a number 1 in one of so many columns; all of
+    them 0 and class number 0 mean a category that occurs less than twice in training. A missing category is a category.
+
+    Args:
+        missing: what fills in a number: the mean or the median of training; "indicator" takes the median, and adds a
+            column that is 1 where it did.
+        categories: "embedding" leaves them as class numbers, "one_hot" makes them numbers.
+        drop_constant: leave out columns that have one value only.
+        most_correlation: leave out a number whose correlation with an earlier one is above this in size.
+    """
+
+    def __init__(
+        self,
+        *,
+        missing: str = "median",
+        scaling: str = "standard",
+        categories: str = "embedding",
+        drop_constant: bool = True,
+        most_correlation: float = 1.0,
+    ) -> None:
+        self._missing = missing
+        self._scaling = scaling
+        self._is_one_hot = categories == "one_hot"
+        self._drop_constant = drop_constant
+        self._most_correlation = most_correlation
+
+    def fit(self, train: pd.DataFrame, used: Sequence[str]) -> Columns:
+        """Learn from these rows, in which each of the used columns has a value somewhere."""
+        self._numeric, self._dates, texts = columns_of(train[list(used)])
+        self._first = {name: train[name].min() for name in self._dates}
+        self._with_time = {name for name in self._dates if _has_times(train[name].dropna())}
+        self._known = {name: _frequent(train[name]) for name in texts}
+        raw, names = self._raw(train)
+        self._imputer = SimpleImputer(
+            strategy="mean" if self._missing == "mean" else "median", keep_empty_features=True
+        )
+        filled = self._imputer.fit_transform(raw) if names else raw
+        self._kept = self._informative(filled)
+        self._scaler = _scaler(self._scaling, len(train)) if len(self._kept) else None
+        if self._scaler is not None:
+            self._scaler.fit(filled[:, self._kept])
+        self._incomplete = [
+            name for name in (*self._numeric, *self._dates) if self._missing == "indicator" and train[name].hasnans
+        ]
+        one_hot = [f"{name} is {value}" for name, values in self._known.items() for value in values if self._is_one_hot]
+        self.names = (*(names[i] for i in self._kept), *(f"no {name}" for name in self._incomplete), *one_hot)
+        return self
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """Of each column of categories, the unknown included."""
+        return () if self._is_one_hot else tuple(len(values) + 1 for values in self._known.values())
+
+    def numbers(self, frame: pd.DataFrame) -> Floats:
+        """(rows, names)"""
+        raw, names = self._raw(frame)
+        filled = (self._imputer.transform(raw) if names else raw)[:, self._kept]
+        scaled = filled if self._scaler is None else self._scaler.transform(filled)
+        parts = [scaled, *(frame[name].isna().to_numpy()[:, None] for name in self._incomplete)]
+        if self._is_one_hot:
+            codes = self._codes(frame)
+            parts += [codes[:, [i]] == np.arange(1, len(known) + 1) for i, known in enumerate(self._known.values())]
+        return np.hstack(parts, dtype=np.float64).clip(-LARGEST, LARGEST).astype(np.float32)
+
+    def categories(self, frame: pd.DataFrame) -> Ints:
+        """(rows, cardinalities)"""
+        return self._codes(frame) if not self._is_one_hot else np.zeros((len(frame), 0), dtype=np.int64)
+
+    def _raw(self, frame: pd.DataFrame) -> tuple[NDArray[np.float64], list[str]]:
+        """Numbers and dates as numbers (rows, names), with NaN where they are missing."""
+        parts = [frame[self._numeric].to_numpy(dtype=np.float64)]
+        names = list(self._numeric)
+        for name in self._dates:
+            found = _date_numbers(frame[name], self._first[name], with_time=name in self._with_time)
+            parts.append(np.column_stack(list(found.values())))
+            names += [f"{name} {part}" for part in found]
+        return np.hstack(parts), names
+
+    def _codes(self, frame: pd.DataFrame) -> Ints:
+        codes = [
+            pd.Index(known, dtype=object).get_indexer(frame[name].fillna(NO_VALUE)).astype(np.int64) + 1
+            for name, known in self._known.items()
+        ]
+        return np.column_stack(codes) if codes else np.zeros((len(frame), 0), dtype=np.int64)
+
+    def _informative(self, filled: NDArray[np.float64]) -> Ints:
+        """The columns that are not constant, and not nearly the same as an earlier one."""
+        kept = np.arange(filled.shape[1])
+        if self._drop_constant:
+            kept = kept[np.ptp(filled, axis=0) > 0]
+        if self._most_correlation >= 1 or len(kept) < 2:
+            return kept
+        with np.errstate(invalid="ignore"):  # a constant column correlates with nothing
+            likeness = np.nan_to_num(np.abs(np.corrcoef(filled[:, kept], rowvar=False)))
+        chosen: list[int] = []
+        for column in range(len(kept)):
+            if not (likeness[column, chosen] > self._most_correlation).any():
+                chosen.append(column)
+        return kept[chosen]
+
+
+def usable(train: pd.DataFrame, *, drop_constant: bool, most_categories: int) -> list[str]:
+    """The columns that training can learn from; warns of those that it cannot."""
+    numeric, dates, texts = columns_of(train)
+    values = train[numeric].to_numpy()
+    extremes = zip(numeric, np.fmin.reduce(values), np.fmax.reduce(values), strict=True)
+    different = {name: 0 if np.isnan(low) else 1 + int(low < high) for name, low, high in extremes}  # 2: or more
+    different |= {name: train[name].nunique() for name in (*dates, *texts)}
+    is_incomplete = train.isna().any()
+    used = []
+    for name in train.columns:
+        if different[name] == 0:
+            warnings.warn(f"Table: column '{name}' is left out: it has no value in the training part", stacklevel=2)
+        elif name in texts and different[name] > most_categories:
+            warnings.warn(
+                f"Table: column '{name}' is left out: it has {different[name]} different texts in {len(train)} rows, "
+                f"as names have. To learn from it, {{most_categories: {different[name]}}}",
+                stacklevel=2,
+            )
+        elif different[name] > 1 or is_incomplete[name] or not drop_constant:
+            used.append(str(name))
+    return used
+
+
+def _has_times(dates: pd.Series) -> bool:
+    return bool((dates != dates.dt.normalize()).any())
+
+
+def _frequent(values: pd.Series) -> list[str]:
+    counts = values.fillna(NO_VALUE).value_counts()
+    return sorted(counts[counts >= OFTEN].index)
+
+
+def _date_numbers(dates: pd.Series, first: pd.Timestamp, *, with_time: bool) -> dict[str, Any]:
+    since = dates - first
+    angle = 2 * np.pi * (dates.dt.day_of_year - 1) / 365.25
+    found = {
+        "year": dates.dt.year,
+        "month": dates.dt.month,
+        "weekday": dates.dt.day_of_week,
+        "season sine": np.sin(angle),
+        "season cosine": np.cos(angle),
+        "days": since.dt.total_seconds() / 86_400,
+    }
+    if with_time:
+        hour = 2 * np.pi * (dates.dt.hour + dates.dt.minute / 60) / 24
+        found |= {"hour sine": np.sin(hour), "hour cosine": np.cos(hour)}
+    # rounded, or a cosine that is always 0 would look as if it varied
+    return {name: values.to_numpy(dtype=np.float64).round(9) for name, values in found.items()}
+
+
+def _scaler(name: str, rows: int) -> Any:
+    match name:
+        case "standard":
+            return StandardScaler()
+        case "robust":
+            return RobustScaler()
+        case "min_max":
+            return MinMaxScaler()
+        case "quantile":
+            # to a normal distribution; random_state chooses among rows where there are very many
+            return QuantileTransformer(
+                n_quantiles=min(MOST_QUANTILES, rows), output_distribution="normal", random_state=0
+            )
+    return None

@@ -1,0 +1,131 @@
+"""Finding images, decoding them once, and numbering their classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.data.cache import Kept, cached
+from models.data.image_folder import FolderSource
+from models.data.image_sources import ArraySource, Decoded, Form, IdxSource, PartName, Source, recoloured
+
+Ints = NDArray[np.int64]
+
+
+class Found(NamedTuple):
+    """pixels: (images, channels, height, width), bytes or float32; classes: (images,), numbers from 0.
+
+    names: of the classes. is_validation: (images,), of those that come as the validation part.
+    warnings: in words, beginning with the file or folder.
+    """
+
+    pixels: NDArray[Any]
+    classes: Ints
+    names: tuple[str, ...]
+    is_validation: NDArray[np.bool_]
+    warnings: tuple[str, ...]
+
+
+def find_source(path: Path) -> Source:
+    """What is at the path.
+
+    Raises:
+        ValueError: nothing is, or nothing that images could be read from.
+    """
+    if not path.exists():
+        raise ValueError(f"{path}: there is no such file or folder")
+    if path.is_dir():
+        return IdxSource(path) if IdxSource.is_at(path) else FolderSource(path)
+    if path.suffix == ".npz":
+        return ArraySource(path)
+    raise ValueError(f"{path}: should be an .npz file, or a folder with a folder of images for each class or IDX files")
+
+
+def decoded(source: Source, form: Form) -> Found:
+    """All images but those of a test part that comes separately.
+
+    Raises:
+        ValueError: they cannot be read, or not together, in words that begin with the file.
+    """
+    parts: list[PartName] = [part for part in source.parts if part != "test"]
+    arrays, note = _cached(source, parts, form)
+    return Found(
+        arrays["pixels"],
+        arrays["classes"],
+        tuple(str(label) for label in note["labels"]),
+        arrays["is_validation"],
+        tuple(note["warnings"]),
+    )
+
+
+def decoded_test(source: Source, form: Form, names: Sequence[str], shape: tuple[int, ...]) -> Found:
+    """The images of a test part that comes separately, with the classes that are known.
+
+    Args:
+        shape: (channels, height, width) of the images that were learned from.
+
+    Raises:
+        ValueError: they are of another shape, or of unknown classes.
+    """
+    arrays, note = _cached(source, ["test"], form)
+    own = [str(label) for label in note["labels"]]
+    unknown = sorted(set(own) - set(names))
+    if unknown:
+        raise ValueError(f"the test part has images of class '{unknown[0]}', of which there are none to train on")
+    numbers = np.array([names.index(name) for name in own])
+    pixels = _of_shape(arrays["pixels"], shape, "test")
+    return Found(pixels, numbers[arrays["classes"]], tuple(names), arrays["is_validation"], tuple(note["warnings"]))
+
+
+def _cached(source: Source, parts: list[PartName], form: Form) -> Kept:
+    key = {"what": "images 1", "form": asdict(form), "parts": {part: source.identity(part) for part in parts}}
+    return cached(key, lambda: _decode(source, parts, form))
+
+
+def _decode(source: Source, parts: list[PartName], form: Form) -> Kept:
+    several = [source.decode(part, form) for part in parts]
+    shape = several[0].pixels.shape[1:]
+    pixels = [_of_shape(one.pixels, shape, part) for one, part in zip(several, parts, strict=True)]
+    labels, classes = _numbered(np.concatenate([one.labels for one in several]))
+    lengths = [len(one.labels) for one in several]
+    arrays = {
+        "pixels": pixels[0] if len(pixels) == 1 else np.concatenate(pixels),
+        "classes": classes,
+        "is_validation": np.repeat([part == "validation" for part in parts], lengths),
+    }
+    return Kept(arrays, {"labels": labels, "warnings": _warnings(several, labels)})
+
+
+def _of_shape(pixels: NDArray[Any], shape: tuple[int, ...], part: PartName) -> NDArray[Any]:
+    """Grey images may join coloured ones."""
+    if pixels.shape[1] == 1 and shape[0] == 3:
+        pixels = recoloured(pixels, "colour", where=part)
+    if pixels.shape[1:] != shape:
+        own, wanted = (" x ".join(str(size) for size in sizes) for sizes in (pixels.shape[1:], shape))
+        raise ValueError(
+            f"the {part} part has images of {own} (channels, height, width), the train part of {wanted}: say what to "
+            "bring them to, by size and colour"
+        )
+    return pixels
+
+
+def _numbered(labels: NDArray[Any]) -> tuple[list[Any], Ints]:
+    """The labels that occur, in order, and the number of each image's; texts that are all numbers in their order."""
+    values, numbers = np.unique(labels, return_inverse=True)
+    if values.dtype.kind == "U" and all(text.isdecimal() for text in values):
+        order = np.argsort([int(text) for text in values], kind="stable")
+        return values[order].tolist(), np.argsort(order)[numbers].astype(np.int64)
+    return values.tolist(), numbers.astype(np.int64)
+
+
+def _warnings(several: list[Decoded], labels: list[Any]) -> list[str]:
+    told = [one.warning for one in several if one.warning]
+    if isinstance(labels[0], int) and labels != list(range(len(labels))):
+        words = f"{labels[0]} to {labels[-1]}" if labels[-1] - labels[0] == len(labels) - 1 else f"{labels}"
+        told.append(f"the {len(labels)} labels are {words}: as class numbers they start at 0 and leave out none")
+    return told

@@ -1,0 +1,153 @@
+"""Images in a folder with a folder for each class, or with such folders for train, validation and test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from models.data.cache import of_stat
+from models.data.image_sources import Decoded, Form, PartName
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+PART_NAMES: dict[PartName, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val"),
+    "test": ("test",),
+}
+NAMED = 5  # broken files that an error names
+
+
+class FolderSource:
+    """PNG and JPEG files below a folder for each class, whose name is the label."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        given = {part: _first_folder(folder, names) for part, names in PART_NAMES.items()}
+        has_parts = given["train"] is not None
+        self._roots: dict[PartName, Path] = (
+            {part: root for part, root in given.items() if root is not None} if has_parts else {"train": folder}
+        )
+        self.parts: tuple[PartName, ...] = tuple(self._roots)
+
+    def identity(self, part: PartName) -> list[Any]:
+        root = self._roots[part]
+        # Ten thousand files in 0.1 s, where pathlib takes one.
+        return [str(root.resolve()), *([label, *of_stat(entry.path, entry.stat())] for label, entry in _listed(root))]
+
+    def decode(self, part: PartName, form: Form) -> Decoded:
+        files, root = self._files(part), self._roots[part]
+        images, labels, broken = [], [], {}
+        for label, path in files:
+            try:
+                images.append(_read(path, form))
+                labels.append(label)
+            except Exception as error:  # decoders raise whatever their formats make of broken data
+                problem = "is no PNG or JPEG image" if isinstance(error, UnidentifiedImageError) else str(error)
+                broken[str(path.relative_to(root))] = problem
+        kept = [path for _, path in files if str(path.relative_to(root)) not in broken]
+        warning = _judge(broken, len(files), form, root)
+        _check_sizes(images, kept, root)
+        if len({image.shape[0] for image in images}) > 1:
+            images = [image if len(image) == 3 else image.repeat(3, axis=0) for image in images]
+        return Decoded(np.stack(images), np.array(labels), warning)
+
+    def _files(self, part: PartName) -> list[tuple[str, Path]]:
+        """(label, file), in the order of the names."""
+        root = self._roots[part]
+        found = [(label, Path(entry.path)) for label, entry in _listed(root)]
+        if not found:
+            hint = ""
+            if any(path.suffix.lower() in SUFFIXES for path in root.iterdir()):
+                hint = ": the images in it are of no class; each class needs a folder of its own"
+            raise ValueError(f"{root}: has no folders with PNG or JPEG images{hint}")
+        labels = {label for label, _ in found}
+        empty = [folder.name for folder in _entries(root) if folder.is_dir() and folder.name not in labels]
+        if empty:
+            raise ValueError(f"{root}: the folder '{empty[0]}' has no PNG or JPEG images")
+        return found
+
+
+def _read(path: Path, form: Form) -> NDArray[np.uint8]:
+    """(channels, height, width), 1 channel of grey or 3 of colour."""
+    with Image.open(path, formats=("PNG", "JPEG")) as opened:
+        # A camera writes how it was held beside the pixels.
+        image = _in_bytes(ImageOps.exif_transpose(opened))
+    if form.colour != "auto":
+        image = image.convert("L" if form.colour == "grey" else "RGB")
+    if form.size:
+        size = (form.size, form.size)
+        image = ImageOps.fit(image, size) if form.fit == "crop" else image.resize(size, Image.Resampling.BICUBIC)
+    pixels = np.asarray(image)
+    return pixels[np.newaxis] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _in_bytes(image: Image.Image) -> Image.Image:
+    """Grey (L) or colour (RGB) with a byte a channel; what is transparent lies on white."""
+    if image.mode.startswith("I"):  # 16 bits
+        return Image.fromarray(np.round(np.asarray(image, dtype=np.float64) / 257).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        is_grey = image.mode in ("L", "LA")
+        over = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("L" if is_grey else "RGB")
+    if image.mode == "P":
+        pixels = np.asarray(image.convert("RGB"))
+        is_grey = bool((pixels == pixels[:, :, :1]).all())
+        return image.convert("L" if is_grey else "RGB")
+    if image.mode == "1":
+        return image.convert("L")
+    return image if image.mode in ("L", "RGB") else image.convert("RGB")
+
+
+def _judge(broken: dict[str, str], files: int, form: Form, root: Path) -> str:
+    """A warning about files that cannot be read; empty without any.
+
+    Raises:
+        ValueError: they are not to be skipped, or nothing is left.
+    """
+    if not broken:
+        return ""
+    named = [f"{name} ({problem})" for name, problem in list(broken.items())[:NAMED]]
+    words = f"{len(broken):,} of {files:,} images cannot be read: {', '.join(named)}{', ...' * (len(broken) > NAMED)}"
+    if form.corrupt == "refuse":
+        raise ValueError(f"{root}: {words}; mend or delete them, or leave them out with corrupt: skip")
+    if len(broken) == files:
+        raise ValueError(f"{root}: {words}; nothing is left")
+    return f"{root}: {words}; they are left out"
+
+
+def _check_sizes(images: list[NDArray[np.uint8]], paths: list[Path], root: Path) -> None:
+    for image, path in zip(images, paths, strict=True):
+        if image.shape[1:] != images[0].shape[1:]:
+            first, other = (f"{i.shape[2]} x {i.shape[1]}" for i in (images[0], image))
+            raise ValueError(
+                f"{root}: images differ in size: {paths[0].relative_to(root)} has {first} pixels, "
+                f"{path.relative_to(root)} has {other}: say what to resize them to, as in size: {min(image.shape[1:])}"
+            )
+
+
+def _first_folder(folder: Path, names: tuple[str, ...]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_dir()), None)
+
+
+def _listed(root: Path) -> list[tuple[str, os.DirEntry[str]]]:
+    """(label, image file) below each class's folder, in the order of the names."""
+    return [(folder.name, file) for folder in _entries(root) if folder.is_dir() for file in _pictures(folder.path)]
+
+
+def _pictures(folder: str) -> Iterator[os.DirEntry[str]]:
+    for entry in _entries(folder):
+        if entry.is_dir():
+            yield from _pictures(entry.path)
+        elif entry.name.lower().endswith(SUFFIXES):
+            yield entry
+
+
+def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)

@@ -1,0 +1,251 @@
+"""Images from a folder, an .npz or IDX files, decoded once for all trials, augmented in training."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hpo.space import Choice, Float, Int
+from models.data.augmentation import Augmentation, FlipName
+from models.data.base import DataModule, Part, PartName, Samples
+from models.data.batches import Batch, Batches, Inputs
+from models.data.decoding import Found, decoded, decoded_test, find_source
+from models.data.image_sources import Form, Layout, Source, check_choices
+from models.data.splits import Ints, Rows, check_fractions, stratified_choice, stratified_split, time_split
+
+CHOICES = {"scaling": ("unit", "standard", "none"), "split": ("stratified", "order")}
+
+Strength = Annotated[float, Float(0.0, 0.4, step=0.1)]
+
+
+class Images(DataModule):
+    """Images of two or more classes, all of one size.
+
+    Batches are images (batch, channels, height, width), float32, and class numbers (batch,), int64; with mix-up,
+    training has probabilities (batch, classes) instead, float32, and (batch,) of two classes. Classes are numbered
+    from 0 in the order of their labels. What is read is kept as bytes where it is bytes, in a file that all trials
+    share (models.data.cache), and becomes numbers a batch at a time.
+
+    `source` is one of
+        a folder with a folder of PNG and JPEG files for each class;
+        a folder with such folders in `train` and, each where there is one, `validation` and `test`;
+        an .npz with x (images, height, width), with channels before or after that, and y (images,); or with x_train
+        and y_train and, each where there is one, the same of validation and test;
+        a folder with IDX files as MNIST has them: train-images-idx3-ubyte, train-labels-idx1-ubyte, and the same of
+        t10k, which is the test part; with or without .gz.
+    A test part that comes separately is read by a test only.
+
+    Args:
+        scaling: unit is from black at 0 to white at 1; of images that are no bytes, from the smallest to the largest
+            value of the training part. standard subtracts each channel's mean over the training part and divides by
+            its standard deviation. none leaves the values as they are.
+        flip, shift, rotate, crop, erase, mix_up: models.data.augmentation says what each means; 0 is off.
+        size: pixels in each direction to resize images to; 0 leaves them as they are.
+        fit: squeeze resizes the whole image, crop the largest square in its middle.
+        colour: grey has one channel, colour three; auto is as the images are.
+        layout: where the channels are in an .npz; auto takes the first or the last dimension, if it is at most 4.
+        split: stratified is random, by `split_seed`, with the same fractions of each class; order keeps the images'
+            order: the first to train, then those to validate, the last to test.
+        validation_fraction, test_fraction: of the images; not used for a part that comes separately.
+        train_samples: at most so many to train, the first ones in order or a stratified choice; 0 takes all.
+        validation_samples: the same, of an ordered split the last ones.
+        corrupt: files that cannot be read are an error (refuse), or left out with a warning (skip).
+
+    Raises:
+        ValueError: what is found at the source cannot be learned from, in words.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        batch_size: Annotated[int, Int(16, 512, log=True)] = 64,
+        scaling: Annotated[Literal["unit", "standard", "none"], Choice()] = "unit",
+        flip: Annotated[FlipName, Choice()] = "none",
+        shift: Annotated[float, Float(0.0, 0.2, step=0.05)] = 0.0,
+        rotate: Annotated[float, Float(0.0, 30.0, step=5.0)] = 0.0,
+        crop: Strength = 0.0,
+        erase: Strength = 0.0,
+        mix_up: Strength = 0.0,
+        size: int = 0,
+        fit: Literal["squeeze", "crop"] = "squeeze",
+        colour: Literal["auto", "grey", "colour"] = "auto",
+        layout: Layout = "auto",
+        split: Literal["stratified", "order"] = "stratified",
+        validation_fraction: float = 0.2,
+        test_fraction: float = 0.15,
+        train_samples: int = 0,
+        validation_samples: int = 0,
+        split_seed: int = 0,
+        corrupt: Literal["refuse", "skip"] = "refuse",
+    ) -> None:
+        super().__init__()
+        check_fractions(validation_fraction, test_fraction, who="Images")
+        for name, count in (("train_samples", train_samples), ("validation_samples", validation_samples)):
+            if count < 0:
+                raise ValueError(f"Images: {name}: {count} should be how many, or 0 for all")
+        check_choices({"scaling": scaling, "split": split}, CHOICES, who="Images")
+        with _told_by_images():
+            self._augmentation = Augmentation(flip, shift, rotate, crop, erase, mix_up)
+            self._form = Form(size=size, fit=fit, colour=colour, layout=layout, corrupt=corrupt)
+        self.save_hyperparameters()
+        self._found: Found | None = None
+
+    def prepare_data(self) -> None:
+        """Decode what trials need, so that each rank finds it done."""
+        self._find()
+
+    def read(self) -> Samples:
+        """Pixels (images, channels, height, width), class numbers, and which images come as the validation part.
+
+        A test part that comes separately is not among them.
+        """
+        found = self._find()
+        for warning in found.warnings:
+            warnings.warn(f"Images: {warning}", stacklevel=2)
+        self.class_names = found.names
+        return Samples(found.pixels, found.classes, found.is_validation)
+
+    def prepare(self) -> None:
+        self._pixels, self._classes, is_validation = self.read()
+        self.input_shape = self._pixels.shape[1:]
+        self.outputs = 1 if len(self.class_names) == 2 else len(self.class_names)
+        self.task = "binary" if self.outputs == 1 else "multiclass"
+        self._check_classes(np.arange(len(self._classes)), least=2, problem="where it takes two")
+        self.rows = self._split(is_validation)
+        self._check_classes(self.rows.train, least=1, problem=f"to train on, by split: {self.hparams['split']}")
+        self.class_counts = tuple(self._counts(self.rows.train).tolist())
+        self._scale = _fitted(self._pixels, self.rows.train, self.hparams["scaling"])
+
+    def part(self, name: PartName) -> Part:
+        if name == "test" and "test" in self._source().parts:
+            with _told_by_images():
+                test = decoded_test(self._source(), self._form, self.class_names, self.input_shape)
+            return Part(torch.from_numpy(test.pixels), torch.from_numpy(test.classes))
+        rows = getattr(self.rows, name)
+        return Part(torch.from_numpy(_taken(self._pixels, rows)), torch.from_numpy(_taken(self._classes, rows)))
+
+    def _batches(self, name: PartName, batch_size: int, *, training: bool = False) -> Batches:
+        batches = super()._batches(name, batch_size, training=training)
+        scale = self._scale.to(batches.targets.device)
+        augmentation = self._augmentation if training else Augmentation()
+        batches.change = partial(_presented, scale=scale, augmentation=augmentation, classes=len(self.class_names))
+        return batches
+
+    def _find(self) -> Found:
+        if self._found is None:
+            with _told_by_images():
+                self._found = decoded(self._source(), self._form)
+        return self._found
+
+    def _source(self) -> Source:
+        return find_source(Path(self.hparams["source"]).expanduser())
+
+    def _split(self, is_validation: NDArray[np.bool_]) -> Rows:
+        given = self.hparams
+        free, own = np.flatnonzero(~is_validation), np.flatnonzero(is_validation)
+        validation = 0.0 if len(own) else given["validation_fraction"]
+        test = 0.0 if "test" in self._source().parts else given["test_fraction"]
+        if given["split"] == "order":
+            cut = time_split(len(free), validation, test)
+        else:
+            cut = stratified_split(self._classes[free], validation, test, seed=given["split_seed"])
+        return Rows(
+            self._limited(free[cut.train], "train_samples"),
+            self._limited(own if len(own) else free[cut.validation], "validation_samples"),
+            free[cut.test],
+        )
+
+    def _limited(self, rows: Ints, name: str) -> Ints:
+        most = self.hparams[name]
+        if most == 0:
+            return rows
+        if most > len(rows):
+            raise ValueError(f"Images: {name}: {most:,} are asked for, {len(rows):,} are there")
+        if self.hparams["split"] == "order":
+            return rows[:most] if name == "train_samples" else rows[-most:]
+        return stratified_choice(rows, self._classes, most, seed=self.hparams["split_seed"])
+
+    def _counts(self, rows: Ints) -> Ints:
+        return np.bincount(self._classes[rows], minlength=len(self.class_names))
+
+    def _check_classes(self, rows: Ints, *, least: int, problem: str) -> None:
+        for name, count in zip(self.class_names, self._counts(rows), strict=True):
+            if count < least:
+                images = "one image" if count else "no image"
+                raise ValueError(f"Images: {self.hparams['source']}: class '{name}' has {images} {problem}")
+        if len(self.class_names) < 2:
+            raise ValueError(f"Images: {self.hparams['source']}: all images are of class '{self.class_names[0]}'")
+
+
+class _Scale(NamedTuple):
+    """pixels * factor + offset is what a model gets; black is what black becomes. Each is (channels, 1, 1)."""
+
+    factor: Tensor
+    offset: Tensor
+    black: Tensor
+
+    def to(self, device: torch.device) -> _Scale:
+        return _Scale(*(value.to(device) for value in self))
+
+
+def _presented(inputs: Inputs, targets: Tensor, *, scale: _Scale, augmentation: Augmentation, classes: int) -> Batch:
+    assert isinstance(inputs, Tensor)
+    images = inputs.to(torch.float32) * scale.factor + scale.offset
+    return augmentation(images, targets, black=scale.black, classes=classes) if augmentation else (images, targets)
+
+
+def _fitted(pixels: NDArray[Any], rows: Ints, scaling: str) -> _Scale:
+    """Learned from these rows."""
+    channels = pixels.shape[1]
+    ones = torch.ones(channels, 1, 1)
+    low, high = 0.0, 255.0
+    if pixels.dtype != np.uint8:
+        low, high = float(pixels[rows].min()), float(pixels[rows].max())
+    match scaling:
+        case "standard":
+            mean, deviation = _moments(pixels, rows)
+            factor = 1 / torch.where(deviation > 0, deviation, 1.0)
+            offset = -mean * factor
+        case "unit":
+            factor = ones / ((high - low) or 1.0)
+            offset = -low * factor
+        case _:
+            factor, offset = ones, 0 * ones
+    return _Scale(factor, offset, low * factor + offset)
+
+
+def _moments(pixels: NDArray[Any], rows: Ints) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (channels, 1, 1), in double precision and a few images at a time."""
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    for start in range(0, len(rows), 256):
+        some = torch.from_numpy(_taken(pixels, rows[start : start + 256])).double()
+        count += some.numel() // some.shape[1]
+        total = total + some.sum((0, 2, 3))
+        squares = squares + some.square().sum((0, 2, 3))
+    mean = total / count
+    deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
+    return mean.float().reshape(-1, 1, 1), deviation.float().reshape(-1, 1, 1)
+
+
+def _taken(array: NDArray[Any], rows: Ints) -> NDArray[Any]:
+    """The rows, without a copy where they follow each other."""
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
+        return array[rows[0] : rows[-1] + 1]
+    return array[rows]
+
+
+@contextlib.contextmanager
+def _told_by_images() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"Images: {error}") from error

@@ -1,0 +1,141 @@
+"""What the columns of a table are: numbers, dates or categories, each in one form."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_float_dtype, is_numeric_dtype
+
+# A column of text of which at least so much could be numbers is one of numbers, with mistakes in it.
+MOSTLY = 0.5
+# Orders that are tried, all for the whole column, after the one of ISO 8601.
+DATE_FORMATS = ("%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y")
+_LOOKS_LIKE_DATE = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}([T ].*)?|\d{1,2}[./]\d{1,2}[./]\d{4}"
+_DECIMAL_COMMA = r"[-+]?\d+,\d+"
+
+
+def typed(table: pd.DataFrame, *, categorical: Collection[str] = ()) -> pd.DataFrame:
+    """The same table with float64, datetime64[us] or string columns; NaN, NaT or NaN where there is no value.
+
+    Yes and no become 1 and 0. Infinite numbers count as missing, with a warning. Times lose their zone, in UTC.
+
+    Args:
+        categorical: columns of categories whatever they look like.
+
+    Raises:
+        ValueError: text among numbers, or dates that can be read in two ways.
+    """
+    plain = [name for name, dtype in table.dtypes.items() if is_numeric_dtype(dtype) and name not in categorical]
+    # also of booleans; through an array, so that pandas has one block of numbers and not one a column
+    numbers = _finite(pd.DataFrame(table[plain].to_numpy("float64", na_value=np.nan), table.index, plain))
+    others = {
+        name: as_text(table[name]) if name in categorical else _typed(table[name])
+        for name in table.columns
+        if name not in plain
+    }
+    return pd.concat([numbers, pd.DataFrame(others)], axis=1)[list(table.columns)] if others else numbers
+
+
+def columns_of(frame: pd.DataFrame) -> tuple[list[str], list[str], list[str]]:
+    """The names of a typed frame's columns: numbers, dates, categories."""
+    found: tuple[list[str], list[str], list[str]] = ([], [], [])
+    for name, dtype in frame.dtypes.items():
+        found[0 if is_float_dtype(dtype) else 1 if is_datetime64_any_dtype(dtype) else 2].append(str(name))
+    return found
+
+
+def is_date(values: pd.Series) -> bool:
+    return is_datetime64_any_dtype(values.dtype)
+
+
+def is_number(values: pd.Series) -> bool:
+    return is_float_dtype(values.dtype)
+
+
+def as_text(values: pd.Series) -> pd.Series:
+    """Strings, whole numbers without a point."""
+    known = values.dropna()
+    if is_numeric_dtype(known) and not is_bool_dtype(known):
+        known = known.map(lambda value: f"{value:.15g}")
+    return known.astype(str).str.strip().reindex(values.index).astype(object)
+
+
+def _typed(values: pd.Series) -> pd.Series:
+    if is_date(values):
+        return _in_utc(values)
+    known = as_text(values).dropna()
+    if not len(known):
+        return pd.Series(np.nan, index=values.index, dtype="float64", name=values.name)
+    if set(known) <= {"True", "False"}:  # pandas leaves them as objects where others are missing
+        return (known == "True").astype("float64").reindex(values.index)
+    numbers = pd.to_numeric(known, errors="coerce")
+    if numbers.notna().all():
+        return _finite(numbers.astype("float64").reindex(values.index).to_frame()).iloc[:, 0]
+    if numbers.notna().mean() >= MOSTLY:
+        raise ValueError(_text_among_numbers(str(values.name), known[numbers.isna()]))
+    if known.str.fullmatch(_DECIMAL_COMMA).all():
+        raise ValueError(
+            f"Table: column '{values.name}' has decimal commas, such as '{known.iloc[0]}': give {{decimal: \",\"}}"
+        )
+    if known.str.fullmatch(_LOOKS_LIKE_DATE).mean() >= MOSTLY:
+        return _dates(known).reindex(values.index)
+    return known.reindex(values.index).astype(object)
+
+
+def _finite(numbers: pd.DataFrame) -> pd.DataFrame:
+    infinite = np.isinf(numbers.to_numpy())
+    for name, count in zip(numbers.columns, infinite.sum(axis=0).tolist(), strict=True):
+        if count:
+            warnings.warn(
+                f"Table: column '{name}' has {_times(count, 'infinite value')}: taken as missing", stacklevel=2
+            )
+    return numbers.mask(infinite) if infinite.any() else numbers
+
+
+def _text_among_numbers(name: str, wrong: pd.Series) -> str:
+    row, value = wrong.index[0], wrong.iloc[0]
+    others = f", and {_times(len(wrong) - 1, 'more value')} like it" if len(wrong) > 1 else ""
+    return (
+        f"Table: column '{name}' holds numbers, but '{value}' in row {row + 1}{others}. Correct it; or name what means "
+        f'that a value is missing, {{missing_values: "?,{value}"}}; or say that the column holds categories, '
+        f"{{categorical: {name}}}"
+    )
+
+
+def _dates(known: pd.Series) -> pd.Series:
+    """Dates in the one order of day, month and year in which all of them can be read."""
+    try:
+        return _in_utc(pd.to_datetime(known, format="ISO8601", utc=True))
+    except ValueError:
+        pass
+    readings = [pd.to_datetime(known, format=order, errors="coerce") for order in DATE_FORMATS]
+    whole = [reading for reading in readings if reading.notna().all()]
+    if len(whole) == 1 or (whole and whole[0].equals(whole[1])):
+        return _in_utc(whole[0])
+    if whole:
+        raise ValueError(
+            f"Table: column '{known.name}': '{known.iloc[0]}' may have the day or the month first, and so may all "
+            "others. Write them like 2025-12-31, or leave the column out, {ignore: " + str(known.name) + "}"
+        )
+    best = max(readings, key=lambda reading: int(reading.notna().sum()))
+    wrong = known[best.isna()]
+    iso = pd.to_datetime(known, format="ISO8601", errors="coerce", utc=True)
+    if iso.notna().sum() >= best.notna().sum():
+        wrong = known[iso.isna()]
+    raise ValueError(
+        f"Table: column '{known.name}' holds dates, but '{wrong.iloc[0]}' in row {wrong.index[0] + 1} is none"
+        + (f", nor are {_times(len(wrong) - 1, 'other value')}" if len(wrong) > 1 else "")
+    )
+
+
+def _in_utc(values: pd.Series) -> pd.Series:
+    if values.dt.tz is not None:
+        values = values.dt.tz_convert("UTC").dt.tz_localize(None)
+    return values.astype("datetime64[us]")
+
+
+def _times(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")

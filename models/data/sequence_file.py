@@ -1,0 +1,193 @@
+"""Reading files of sequences: padded arrays (.npz), or a table with a row a step (.csv, .tsv)."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from models.data.timed_file import check_ascending, check_columns, check_file, names_of, numbers, read_columns, times
+
+Ints = NDArray[np.int64]
+Labels = Literal["sequence", "step"]
+
+PARTS = ("train", "test")
+SPLIT = "split"  # the array or column that says which part a sequence belongs to
+
+
+class Recorded(NamedTuple):
+    """Sequences as they are in a file.
+
+    Attributes:
+        x: (samples, time, features) float32; what stands beyond a length is padding.
+        lengths: (samples,)
+        labels: of each sequence (samples, ...), or of each step (samples, time, ...): numbers or texts.
+        is_test: (samples,), None where the file leaves it open.
+    """
+
+    x: NDArray[np.float32]
+    lengths: Ints
+    labels: NDArray[Any]
+    is_test: NDArray[np.bool_] | None
+
+
+def read_npz(path: str, labels: Labels) -> Recorded:
+    """Arrays `x` (samples, time, features) or (samples, time), `y`, and if they are there `length` and `split`.
+
+    Raises:
+        ValueError: one is missing, or they do not fit each other.
+    """
+    who = f"Sequences: {path}"
+    found = check_file(path, who="Sequences")
+    try:
+        with np.load(found, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (zipfile.BadZipFile, OSError, EOFError, AttributeError) as error:
+        raise ValueError(f"{who}: it cannot be read as .npz: {error}") from error
+    except ValueError as error:  # an array of objects
+        raise ValueError(
+            f"{who}: it holds Python objects, such as sequences of different lengths in one array: pad them with "
+            f"zeros to (samples, time, features) and give their lengths as `length` ({error})"
+        ) from error
+    for name in ("x", "y"):
+        if name not in arrays:
+            raise ValueError(f"{who}: there is no array '{name}'; it holds {', '.join(arrays) or 'nothing'}")
+    x = arrays["x"]
+    if x.ndim not in (2, 3) or not np.issubdtype(x.dtype, np.number) or not x.size:
+        raise ValueError(f"{who}: x should be numbers (samples, time, features), not {x.dtype} {x.shape}")
+    x = (x if x.ndim == 3 else x[:, :, None]).astype(np.float32)
+    for name in ("y", "length", SPLIT):
+        if name in arrays and (not arrays[name].ndim or len(arrays[name]) != len(x)):
+            entries = len(arrays[name]) if arrays[name].ndim else "no"
+            raise ValueError(f"{who}: x has {len(x)} sequences, {name} has {entries} entries")
+    lengths = _checked_lengths(arrays.get("length"), *x.shape[:2], who=who)
+    _check_finite(x, lengths, who=who)
+    _check_shape(arrays["y"], labels, x.shape[1], who=who)
+    split = arrays.get(SPLIT)
+    return Recorded(x, lengths, arrays["y"], None if split is None else _is_test(split.astype(str), who=who))
+
+
+def read_long(path: str, labels: Labels, *, id: str, time: str, label: str | Sequence[str]) -> Recorded:
+    """A table with a row a step: whose it is (id), when, features, and the label; perhaps a column `split`.
+
+    Raises:
+        ValueError: a column is missing, a cell is no number, times do not ascend, or labels within a sequence differ.
+    """
+    who = f"Sequences: {path}"
+    frame = read_columns(path, who="Sequences")
+    wanted = names_of(label)
+    check_columns(frame, [id, time, *wanted], who=who)
+    for name in (id, *wanted):
+        _check_complete(frame[name], who=who)
+    features = [str(name) for name in frame.columns if name not in (id, time, SPLIT, *wanted)]
+    if not features:
+        raise ValueError(f"{who}: there are no features: no columns besides {', '.join([id, time, *wanted])}")
+    codes, names = pd.factorize(frame[id])
+    order = np.argsort(codes, kind="stable").astype(np.int64)
+    codes = codes[order]
+    moments = times(frame[time], who=who)[order]
+    wrong = np.flatnonzero((codes[1:] == codes[:-1]) & (moments[1:] <= moments[:-1]))
+    if len(wrong):
+        pair = slice(wrong[0], wrong[0] + 2)
+        check_ascending(moments[pair], time, who=f"{who}: sequence '{names[codes[wrong[0]]]}'", rows=order[pair])
+    lengths = np.bincount(codes).astype(np.int64)
+    places = codes, np.arange(len(codes)) - np.repeat(lengths.cumsum() - lengths, lengths)
+    shape = len(lengths), int(lengths.max())
+    x = np.zeros((*shape, len(features)), dtype=np.float32)
+    for column, name in enumerate(features):
+        values = numbers(frame[name], who=who)
+        _check_complete(frame[name], who=who)
+        x[(*places, column)] = values[order]
+    columns = [_label_column(frame[name], labels, order, codes, names, places, shape, who=who) for name in wanted]
+    y = columns[0] if len(columns) == 1 else np.stack(columns, axis=-1)
+    is_test = None
+    if SPLIT in frame.columns:
+        is_test = _is_test(_of_sequences(frame[SPLIT].astype(str), order, codes, names, who=who).astype(str), who=who)
+    return Recorded(x, lengths, y, is_test)
+
+
+def _label_column(
+    column: pd.Series[Any],
+    labels: Labels,
+    order: Ints,
+    codes: Ints,
+    names: Any,
+    places: tuple[Ints, Ints],
+    shape: tuple[int, int],
+    *,
+    who: str,
+) -> NDArray[Any]:
+    if labels == "sequence":
+        return _of_sequences(column, order, codes, names, who=who)
+    values = column.to_numpy()
+    y = np.full(shape, values[0], dtype=values.dtype)
+    y[places] = values[order]
+    return y
+
+
+def _of_sequences(column: pd.Series[Any], order: Ints, codes: Ints, names: Any, *, who: str) -> NDArray[Any]:
+    """What all rows of a sequence say (samples,)."""
+    values = column.to_numpy()[order]
+    firsts = np.searchsorted(codes, np.arange(len(names)))
+    wrong = np.flatnonzero(values != values[firsts][codes])
+    if len(wrong):
+        first, other = values[firsts][codes[wrong[0]]], values[wrong[0]]
+        advice = "" if column.name == SPLIT else "; a label a step needs labels: step"
+        raise ValueError(
+            f"{who}: column '{column.name}', row {order[wrong[0]] + 1}: sequence '{names[codes[wrong[0]]]}' has "
+            f"'{first}' and here '{other}'{advice}"
+        )
+    found: NDArray[Any] = values[firsts]
+    return found
+
+
+def _check_complete(column: pd.Series[Any], *, who: str) -> None:
+    missing = column.isna().to_numpy()
+    if missing.any():
+        more = f", and {missing.sum() - 1} more like that" if missing.sum() > 1 else ""
+        raise ValueError(f"{who}: column '{column.name}', row {int(missing.argmax()) + 1}: the cell is empty{more}")
+
+
+def _checked_lengths(lengths: NDArray[Any] | None, samples: int, time: int, *, who: str) -> Ints:
+    if lengths is None:
+        return np.full(samples, time, dtype=np.int64)
+    if lengths.ndim != 1 or not (np.issubdtype(lengths.dtype, np.number) and (lengths == lengths.round()).all()):
+        raise ValueError(f"{who}: length should be whole numbers ({samples},), not {lengths.dtype} {lengths.shape}")
+    wrong = np.flatnonzero((lengths < 1) | (lengths > time))
+    if len(wrong):
+        more = f", and {len(wrong) - 1} more like that" if len(wrong) > 1 else ""
+        raise ValueError(
+            f"{who}: the length of sequence {wrong[0]} is {lengths[wrong[0]]}: it should be 1 to {time}{more}"
+        )
+    return lengths.astype(np.int64)
+
+
+def _check_finite(x: NDArray[np.float32], lengths: Ints, *, who: str) -> None:
+    wrong = ~np.isfinite(x) & (np.arange(x.shape[1]) < lengths[:, None])[:, :, None]
+    if wrong.any():
+        sample, step, feature = np.argwhere(wrong)[0]
+        raise ValueError(
+            f"{who}: x has {wrong.sum()} values that are missing or infinite, the first in sequence {sample}, step "
+            f"{step}, feature {feature}: leave such sequences out or fill the gaps"
+        )
+
+
+def _check_shape(y: NDArray[Any], labels: Labels, time: int, *, who: str) -> None:
+    if labels == "step" and (y.ndim not in (2, 3) or y.shape[1] != time):
+        raise ValueError(f"{who}: labels: step needs y (samples, {time}) or (samples, {time}, values), not {y.shape}")
+    if labels == "sequence" and (y.ndim > 2 or (y.ndim == 2 and not np.issubdtype(y.dtype, np.floating))):
+        raise ValueError(f"{who}: y has the shape {y.shape}: one label a sequence is (samples,); or use labels: step")
+
+
+def _is_test(split: NDArray[Any], *, who: str) -> NDArray[np.bool_]:
+    unknown = sorted(set(split.tolist()) - set(PARTS))
+    if unknown:
+        raise ValueError(f"{who}: split holds '{unknown[0]}': it should be train or test")
+    is_test: NDArray[np.bool_] = split == "test"
+    if is_test.all():
+        raise ValueError(f"{who}: split leaves nothing to train on: all {len(split)} sequences are test")
+    return is_test

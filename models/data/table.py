@@ -1,0 +1,252 @@
+"""Tables: a row a sample, its columns numbers, dates or categories, and one or several of them the target."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import warnings
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from hpo.space import Choice, Int
+from models.data.base import DataModule, Part, PartName, Samples
+from models.data.columns import Columns, usable
+from models.data.kinds import is_date, is_number, typed
+from models.data.sources import BUNDLED, TARGET, read_source
+from models.data.splits import Rows, check_fractions, grouped_split, random_split, stratified_split, time_split
+from models.data.targets import read_target
+
+Scaling = Annotated[Literal["standard", "robust", "min_max", "quantile", "none"], Choice()]
+Missing = Annotated[Literal["median", "mean", "drop", "indicator"], Choice()]
+Categories = Annotated[Literal["embedding", "one_hot"], Choice()]
+
+Ints = NDArray[np.int64]
+
+
+class Table(DataModule):
+    """A CSV, TSV or Parquet file, or one of scikit-learn's: breast_cancer, wine, iris, diabetes.
+
+    Batches are numbers (batch, in_features), or, where there are categories and they are to be embedded, a pair of
+    numbers and class numbers (batch, columns); and class numbers (batch,), or standardised values (batch, values).
+    models.data.columns:Columns says what becomes of a column. Texts in more than `most_categories` different ones,
+    columns without a name, and such without a value are left out, with a warning; so are rows without a target.
+
+    The split is stratified by class, random for a regression, and depends on `split_seed` and the fractions only, so
+    that every trial sees the same one; with `group`, all rows of a group are in one part, and with `time`, the latest
+    rows are the test part and those before them validate. Everything is fitted on the training rows alone.
+
+    `missing: drop` leaves incomplete rows out of the training part only. Validation and test rows are the same whatever
+    is searched, or their scores could not be compared; there, numbers are filled in with the training part's median.
+    Where it would leave less than half of the training rows, or none of a class, nothing is dropped, with a warning.
+
+    Args:
+        source: a path, or the name of a bundled set.
+        target: the column to predict; several, comma separated, for a regression of several values.
+        task: auto takes numbers for values and all else for classes, also whole numbers if 20 or fewer are different.
+        categorical: columns, comma separated, whose numbers are names of categories.
+        ignore: columns, comma separated, that are not learned from.
+        group: a column; it is not learned from.
+        time: a column of dates or numbers.
+        missing_values: what, besides an empty field or NA, means that there is no value; comma separated.
+
+    Raises:
+        ValueError: what is wrong with the file, in words, with column and row; rows are counted from 1 below the names.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        target: str = "",
+        task: Literal["auto", "binary", "multiclass", "regression"] = "auto",
+        batch_size: Annotated[int, Int(16, 512, log=True)] = 64,
+        scaling: Scaling = "standard",
+        missing: Missing = "median",
+        categories: Categories = "embedding",
+        categorical: str = "",
+        ignore: str = "",
+        drop_constant: bool = True,
+        most_correlation: float = 1.0,
+        most_categories: int = 100,
+        group: str = "",
+        time: str = "",
+        validation_fraction: float = 0.2,
+        test_fraction: float = 0.15,
+        split_seed: int = 0,
+        separator: str = "",
+        decimal: str = ".",
+        encoding: str = "utf-8",
+        missing_values: str = "?",
+    ) -> None:
+        super().__init__()
+        check_fractions(validation_fraction, test_fraction, who="Table")
+        if group and time:
+            raise ValueError(f"Table: rows are split by group '{group}' or by time '{time}', not by both")
+        self.save_hyperparameters()
+
+    def read(self) -> Samples:
+        given = self.hparams
+        reading = {name: given[name] for name in ("separator", "decimal", "encoding", "missing_values")}
+        table = _with_names(read_source(given["source"], **reading))
+        targets = self._columns(table, "target") or ([TARGET] if given["source"] in BUNDLED else [])
+        if not targets:
+            raise ValueError(f"Table: target should name the column to predict: {_listed(table)}")
+        by_hand, ignored = self._columns(table, "categorical"), self._columns(table, "ignore")
+        keys = [*self._columns(table, "group"), *self._columns(table, "time")]
+        left_out = {*targets, *ignored, *self._columns(table, "group")}
+        features = table[[name for name in table.columns if name not in left_out]]
+        if not len(features.columns):
+            raise ValueError(f"Table: {given['source']} has no column to learn from besides the target")
+        found = read_target(table[targets], given["task"])
+        self.task, self.class_names = found.task, found.class_names
+        inputs = typed(features, categorical=by_hand).iloc[found.rows].reset_index(drop=True)
+        key = table[keys[0]].iloc[found.rows].reset_index(drop=True) if keys else None
+        return Samples(inputs, found.values, key)
+
+    def prepare(self) -> None:
+        given = self.hparams
+        self._inputs, values, key = self.read()
+        self.rows = self._split(values, key)
+        train = self._inputs.iloc[self.rows.train]
+        used = usable(train, drop_constant=given["drop_constant"], most_categories=given["most_categories"])
+        names = ("missing", "scaling", "categories", "drop_constant", "most_correlation")
+        self._columns_fitted = Columns(**{name: given[name] for name in names})
+        self._learned = self._complete_rows(train[used], values) if given["missing"] == "drop" else self.rows.train
+        columns = self._columns_fitted.fit(self._inputs.iloc[self._learned], used)
+        self.feature_names = columns.names
+        self.input_shape = (len(columns.names),)
+        self.cardinalities = columns.cardinalities
+        if not columns.names and not columns.cardinalities:
+            raise ValueError(f"Table: no column is left to learn from of {_listed(self._inputs)}")
+        if self.task == "regression":
+            self._standardise(values)
+        else:
+            self._count_classes(values)
+
+    def part(self, name: PartName) -> Part:
+        rows = self._learned if name == "train" else getattr(self.rows, name)
+        frame = self._inputs.iloc[rows]
+        numbers = torch.from_numpy(self._columns_fitted.numbers(frame))
+        targets = torch.from_numpy(self._targets[rows])
+        if not self.cardinalities:
+            return Part(numbers, targets)
+        return Part((numbers, torch.from_numpy(self._columns_fitted.categories(frame))), targets)
+
+    def _columns(self, table: pd.DataFrame, argument: str) -> list[str]:
+        """The columns that an argument names: one, or several with commas between them."""
+        given = str(self.hparams[argument]).strip()
+        if not given or given in table.columns:
+            return [given] if given else []
+        names = [name.strip() for name in given.split(",")]
+        for name in names:
+            if name not in table.columns:
+                close = difflib.get_close_matches(name, [str(column) for column in table.columns], n=1)
+                meant = f"; did you mean '{close[0]}'?" if close else "."
+                wrong = f"Table: {self.hparams['source']} has no column '{name}' ({argument}){meant}"
+                raise ValueError(f"{wrong} It has {_listed(table)}")
+        return names
+
+    def _split(self, values: NDArray[Any], key: pd.Series | None) -> Rows:
+        given = self.hparams
+        fractions, seed = (given["validation_fraction"], given["test_fraction"]), given["split_seed"]
+        if given["group"]:
+            rows = grouped_split(_groups(key), *fractions, seed=seed)
+        elif given["time"]:
+            order = _order(key)
+            rows = Rows(*(np.sort(order[part]) for part in time_split(len(order), *fractions)))
+        elif self.task == "regression":
+            rows = random_split(len(values), *fractions, seed=seed)
+        else:
+            rows = stratified_split(values, *fractions, seed=seed)
+        things = f"{len(set(key))} groups" if given["group"] and key is not None else f"{len(values)} rows"
+        for name, wanted in zip(Rows._fields, (1.0, *fractions), strict=True):
+            if wanted > 0 and not len(getattr(rows, name)):
+                raise ValueError(
+                    f"Table: {things} are too few: validation_fraction {fractions[0]} and test_fraction {fractions[1]} "
+                    f"leave nothing for the {name} part"
+                )
+        return rows
+
+    def _complete_rows(self, train: pd.DataFrame, values: NDArray[Any]) -> Ints:
+        complete = self.rows.train[~train.isna().any(axis=1).to_numpy()]
+        reason = ""
+        if len(complete) < len(train) / 2:
+            reason = f"only {len(complete)} of {len(train)} training rows have no missing value"
+        elif self.task != "regression" and set(values[complete]) < set(values[self.rows.train]):
+            lost = set(values[self.rows.train]) - set(values[complete])
+            reason = f"class '{self.class_names[min(lost)]}' has no training row without a missing value"
+        if not reason:
+            return complete
+        warnings.warn(f"Table: missing: drop does nothing: {reason}; numbers get the median instead", stacklevel=2)
+        return self.rows.train
+
+    def _standardise(self, values: NDArray[np.float64]) -> None:
+        """By the training rows, also those that missing: drop leaves out: losses are then in one unit in all trials."""
+        mean, scale = values[self.rows.train].mean(axis=0), values[self.rows.train].std(axis=0)
+        scale[scale == 0] = 1
+        self.outputs = values.shape[1]
+        self.target_mean, self.target_scale = tuple(mean.tolist()), tuple(scale.tolist())
+        self._targets: NDArray[Any] = ((values - mean) / scale).astype(np.float32)
+
+    def _count_classes(self, values: Ints) -> None:
+        counts = np.bincount(values[self._learned], minlength=len(self.class_names))
+        self.outputs = 1 if self.task == "binary" else len(self.class_names)
+        self.class_counts = tuple(counts.tolist())
+        self._targets = values
+        absent = [name for name, count in zip(self.class_names, counts, strict=True) if not count]
+        if absent:
+            warnings.warn(f"Table: classes without a training row: {', '.join(absent)}", stacklevel=2)
+
+
+def _with_names(table: pd.DataFrame) -> pd.DataFrame:
+    """Without the columns that have no name, such as the row numbers that pandas writes."""
+    table = table.set_axis([str(name).strip() for name in table.columns], axis=1)
+    nameless = [name for name in table.columns if not name or name.startswith("Unnamed: ")]
+    if nameless:
+        columns = "1 column has" if len(nameless) == 1 else f"{len(nameless)} columns have"
+        warnings.warn(f"Table: {columns} no name: left out", stacklevel=2)
+    return table.drop(columns=nameless)
+
+
+def _groups(key: pd.Series | None) -> Ints:
+    assert key is not None
+    _check_complete(key, "group")
+    return np.asarray(pd.factorize(key, sort=True)[0], dtype=np.int64)
+
+
+def _order(key: pd.Series | None) -> Ints:
+    """Row numbers from the earliest to the latest."""
+    assert key is not None
+    _check_complete(key, "time")
+    times = typed(key.to_frame()).iloc[:, 0]
+    if not is_date(times) and not is_number(times):
+        raise ValueError(f"Table: time column '{key.name}' holds neither dates nor numbers: '{key.iloc[0]}'")
+    return np.argsort(times.to_numpy(), kind="stable")
+
+
+def _check_complete(key: pd.Series, what: str) -> None:
+    if key.hasnans:
+        row = int(np.flatnonzero(key.isna())[0]) + 1
+        raise ValueError(f"Table: {what} column '{key.name}' has {key.isna().sum()} missing values, first in row {row}")
+
+
+def _listed(table: pd.DataFrame | Sequence[str]) -> str:
+    names = [str(name) for name in table]
+    return ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+
+
+def _warm_up() -> None:
+    """What pandas and scikit-learn do at their first use only, such as looking for plug-ins on the disk.
+
+    A study's trials are forked from a process that has imported this, and start so much sooner.
+    """
+    frame = typed(pd.read_csv(io.StringIO("x,day\n1,2025-01-01\n2,2025-01-01\n")))
+    used = usable(frame, drop_constant=True, most_categories=1)
+    Columns().fit(frame, used).numbers(frame)
+
+
+_warm_up()

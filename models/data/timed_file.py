@@ -1,0 +1,131 @@
+"""Columns of a text file as numbers and times, or what is wrong with them and where.
+
+Rows are counted from 1, below the header.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Moments = NDArray[Any]  # dates, datetime64[ns], or numbers
+
+
+def check_file(path: str, *, who: str) -> Path:
+    """The path of a file that is there.
+
+    Raises:
+        ValueError: it is not; relative paths start from the current folder, in a study from the project folder.
+    """
+    found = Path(path)
+    if not found.is_file():
+        what = "this is no file" if found.exists() else "there is no such file"
+        place = "" if found.is_absolute() else f", seen from {Path.cwd()}"
+        raise ValueError(f"{who}: {path}: {what}{place}")
+    return found
+
+
+def read_columns(path: str, *, who: str) -> pd.DataFrame:
+    """The file's columns, separated by commas, in a .tsv file by tabs.
+
+    Raises:
+        ValueError: it cannot be read, or has no rows.
+    """
+    found = check_file(path, who=who)
+    try:
+        frame = pd.read_csv(found, sep="\t" if found.suffix == ".tsv" else ",", low_memory=False)
+    except pd.errors.EmptyDataError:
+        raise ValueError(f"{who}: {path}: the file is empty") from None
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise ValueError(f"{who}: {path}: it cannot be read as columns: {str(error).strip()}") from error
+    if not len(frame):
+        raise ValueError(f"{who}: {path}: there are no rows below the header {', '.join(frame.columns)}")
+    return frame
+
+
+def names_of(written: str | Sequence[str]) -> list[str]:
+    """Names that are a list, or comma separated."""
+    names = written.split(",") if isinstance(written, str) else written
+    return [name.strip() for name in names if name.strip()]
+
+
+def check_columns(frame: pd.DataFrame, names: Sequence[str], *, who: str) -> None:
+    """Refuse names of columns that are not there.
+
+    Raises:
+        ValueError: with the columns that are.
+    """
+    missing = [name for name in names if name not in frame.columns]
+    if missing:
+        raise ValueError(f"{who}: there is no column '{missing[0]}'; the columns are {', '.join(frame.columns)}")
+
+
+def numbers(column: pd.Series[Any], *, who: str) -> Floats:
+    """The column's values, NaN where a cell is empty.
+
+    Raises:
+        ValueError: a cell holds text, or a number that is not finite.
+    """
+    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, copy=True)
+    wrong = np.flatnonzero((np.isnan(values) & column.notna().to_numpy()) | np.isinf(values))
+    if len(wrong):
+        more = f", and {len(wrong) - 1} more like that" if len(wrong) > 1 else ""
+        cell = column.iloc[wrong[0]]
+        raise ValueError(f"{who}: column '{column.name}', row {wrong[0] + 1}: '{cell}' is not a number{more}")
+    return values
+
+
+def times(column: pd.Series[Any], *, who: str) -> Moments:
+    """Points in time, dates or numbers, not yet in any order.
+
+    Raises:
+        ValueError: a cell is empty, or neither a date nor a number.
+    """
+    if column.isna().any():
+        raise ValueError(f"{who}: column '{column.name}', row {int(column.isna().argmax()) + 1}: the time is missing")
+    if pd.api.types.is_numeric_dtype(column):
+        return numbers(column, who=who)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it has to guess: what it cannot guess is told below
+        found = pd.to_datetime(column, errors="coerce", utc=True).dt.tz_localize(None)
+    if found.isna().any():
+        row = int(found.isna().argmax())
+        raise ValueError(
+            f"{who}: column '{column.name}', row {row + 1}: '{column.iloc[row]}' is not a time, or not written like "
+            "the others; write all of them like 2001-12-29 or 2001-12-29 14:00"
+        )
+    return found.to_numpy(dtype="datetime64[ns]")
+
+
+def check_ascending(moments: Moments, name: str, *, who: str, rows: NDArray[np.int64] | None = None) -> None:
+    """Refuse times of which one is not after the one before.
+
+    Args:
+        rows: the moments' row numbers from 0, where they are not all rows of the file.
+
+    Raises:
+        ValueError: with the rows and their times.
+    """
+    wrong = np.flatnonzero(moments[1:] <= moments[:-1])
+    if not len(wrong):
+        return
+    first = int(wrong[0])
+    earlier, later = (first, first + 1) if rows is None else (int(rows[first]), int(rows[first + 1]))
+    where = f"{who}: column '{name}', row {later + 1}: {said(moments[first + 1])}"
+    if moments[first + 1] == moments[first]:
+        raise ValueError(f"{where} is the time of row {earlier + 1} as well: leave one row a time")
+    raise ValueError(f"{where} is before row {earlier + 1}, {said(moments[first])}: sort the rows by '{name}'")
+
+
+def said(moment: Any) -> str:
+    """A point in time as people write it."""
+    if isinstance(moment, np.datetime64):
+        return str(pd.Timestamp(moment)).removesuffix(" 00:00:00")
+    return f"{float(moment):g}"

@@ -1,0 +1,159 @@
+"""`hpo data describe` as people use it: our data, anybody's data, and data that cannot be read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from projects.launch import PROJECT, Hpo
+
+from hpo.channel import Message
+from hpo.errors import HpoError
+from hpo.inspection import inspect_data as describe
+from hpo.inspection import picture_file
+from hpo.preflight import define
+from hpo.processes import ForkServer
+from hpo.store import child_environment
+from hpo.studyfile import read_study
+from hpo.training.inspection import inspect_data
+
+
+@pytest.fixture
+def hpo(tmp_path: Path) -> Hpo:
+    url = f"sqlite:///{tmp_path}/hpo.db"
+    return Hpo(tmp_path, url, environment={"HPO_STORE": url})
+
+
+def described(data: str, picture: Path, **arguments: Any) -> Message:
+    """What the process that looks at the data answers."""
+    job = {"class": data, "arguments": arguments, "project": str(PROJECT), "seed": 0, "title": data}
+    answer = inspect_data({**job, "picture": str(picture)})
+    json.dumps(answer, allow_nan=False)  # it goes through a socket
+    return answer
+
+
+def is_a_picture(path: Path) -> bool:
+    with Image.open(path) as image:
+        return image.size == (1200, 800) and len(set(image.convert("L").tobytes())) > 10
+
+
+def test_a_person_is_told_what_is_wrong_with_a_table(hpo: Hpo) -> None:
+    study = hpo.study("leaky", data="projects.lookat:Leaky")
+
+    code, said = hpo.run("data", "describe", study)
+
+    assert code == 0, said
+    assert said.startswith("projects.lookat:Leaky (rows=300, scaling=thousandfold)")
+    assert "looked at with scaling=none, in the data's own unit" in said
+    assert "a table; one of two classes to tell (binary); the test part was not touched" in said
+    for fact in ("train", "validation", "5 float32", "US$ [income]", "200", "100", "missing values: age 3"):
+        assert fact in said
+    for warning in (
+        "a leak? column 'twin' is the same as the target",
+        "10 of 100 samples (10.0%) of validation are also in train",
+        "column 'stuck' has one value in all of train",
+        "1 missing (NaN) value in the inputs, column 'noise'",
+        "times as frequent as '1'",
+        "2 rows are without a value",
+    ):
+        assert warning in said
+    assert "reading" not in said.split()
+    assert said.endswith("picture: leaky-data.png\n")
+    assert is_a_picture(hpo.folder / "leaky-data.png")
+    assert not (hpo.folder / "hpo.db").exists()
+
+
+def test_as_json_it_is_one_document(hpo: Hpo) -> None:
+    study = hpo.study("json", data="models.data:Digits")
+
+    code, said = hpo.run("data", "describe", study, "--json", "--out", "digits.png", "--set", "space.batch_size=32")
+
+    assert code == 0, said
+    told = json.loads(said)
+    assert told["data"]["class"] == "models.data:Digits"
+    assert told["data"]["arguments"]["batch_size"] == 32
+    assert (told["holds"], told["task"]) == ("images", "multiclass")
+    assert [(part["part"], part["samples"]) for part in told["parts"]] == [("train", 1169), ("validation", 359)]
+    assert told["parts"][0]["classes"]["0"] == 115
+    assert told["features"][0] | {"mean": 0, "std": 0} == {
+        "name": "grey", "missing": 0, "min": 0, "max": 16, "mean": 0, "std": 0, "distinct": 17
+    }  # fmt: skip
+    assert told["facts"] == {"samples of the test part": 269}
+    assert told["warnings"] == []
+    assert told["picture"] == str(hpo.folder / "digits.png")
+    assert is_a_picture(hpo.folder / "digits.png")
+
+
+def test_sequences_of_any_loader_are_told_with_their_lengths(tmp_path: Path) -> None:
+    told = described("projects.lookat:Waves", tmp_path / "waves.png")
+
+    assert told["holds"] == "sequences"
+    assert [shape["name"] for shape in told["parts"][0]["inputs"]] == ["wave", "lengths"]
+    assert told["parts"][0]["lengths"] == {"shortest": 10, "median": 13.0, "longest": 16}
+    assert told["parts"][1]["classes"] == {"0": 10, "1": 10, "2": 10}
+    assert told["warnings"] == []
+    assert is_a_picture(tmp_path / "waves.png")
+
+
+@pytest.mark.parametrize("module", ["Leaky", "Patches", "Nameless"])
+def test_each_kind_of_data_has_its_picture(module: str, tmp_path: Path) -> None:
+    described(f"projects.lookat:{module}", tmp_path / "picture.png")
+
+    assert is_a_picture(tmp_path / "picture.png")
+
+
+def test_what_the_data_module_tells_is_passed_on(tmp_path: Path) -> None:
+    told = described("projects.lookat:Leaky", tmp_path / "picture.png", rows=90)
+
+    assert told["facts"] == {"missing values": {"age": 3}, "odd": [1.5, None]}
+    assert told["changed"] == {"scaling": "none"}
+    assert told["remarks"] == ["2 rows are without a value"]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ForkServer]:
+    server = ForkServer.start(child_environment(None))
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        ("Bare", "RuntimeError: the cupboard is bare\n  "),
+        ("Leaving", "SystemExit: nothing here\n  "),
+        ("Quitting", "the process that read the data ended without a word (signal 9)"),
+        ("Wordy", "the train part's batches hold no tensor: a batch is a list of 2 str"),
+    ],
+)
+def test_data_that_cannot_be_read_says_why_and_where(hpo: Hpo, server: ForkServer, module: str, reason: str) -> None:
+    spec, source = read_study(hpo.study("broken", data=f"projects.lookat:{module}"))
+    definition, study_server = define(spec, source, server=server, project=PROJECT)
+
+    with pytest.raises(HpoError) as caught:
+        describe(definition, source, server=study_server, project=PROJECT, picture=hpo.folder / "picture.png")
+
+    study_server.stop()
+    said = str(caught.value)
+    assert said.startswith(f"{hpo.folder}/broken.yaml:1: data: {reason}")
+    assert caught.value.exit_code == 2
+    assert said.count(f"{PROJECT}/projects/lookat.py, line ") == (module in ("Bare", "Leaving"))
+
+
+@pytest.mark.parametrize(
+    ("out", "reason"),
+    [
+        ("data.txt", "ends in one of .png, .svg, .pdf"),
+        ("no/data.png", "there is no folder"),
+        ("art.png", "is a folder"),
+    ],
+)
+def test_a_picture_that_cannot_be_written_is_refused_at_once(tmp_path: Path, out: str, reason: str) -> None:
+    (tmp_path / "art.png").mkdir()
+
+    with pytest.raises(HpoError, match=f"--out .*{out}: .*{reason}"):
+        picture_file(tmp_path / out, "study")

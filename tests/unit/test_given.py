@@ -1,0 +1,111 @@
+"""Arguments that the data module gives: marked, sent as plain data, filled in by a trial, overruled by a study."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from pytorch_lightning import LightningDataModule, LightningModule
+
+from hpo.definition import Definition, resolve
+from hpo.errors import LoadError, SpecError
+from hpo.space import Argument, Given, Int, SearchSpace, arguments_of
+from hpo.studyfile import read_study
+from hpo.training.describe import describe
+from hpo.training.trial import given_by_data
+
+
+class Net(LightningModule):
+    """`features` is needed, `task` and `counts` are taken where they are there, `bias` never."""
+
+    def __init__(
+        self,
+        features: int,
+        width: Annotated[int, Int(1, 8)] = 2,
+        task: Annotated[str, Given()] = "multiclass",
+        counts: Annotated[tuple[int, ...], Given()] = (),
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+
+
+class Rows(LightningDataModule):
+    features = 4
+    task = "binary"
+    bias = False
+
+    def __init__(self, batch_size: Annotated[int, Int(1, 64)] = 8) -> None:
+        super().__init__()
+
+
+MINIMAL = f"""\
+model: {{class: "{__name__}:Net"}}
+data: {{class: "{__name__}:Rows"}}
+objective: {{metric: val_loss, direction: minimize}}
+"""
+
+
+def defined(tmp_path: Path, more: str = "", model: str = "") -> Definition:
+    file = tmp_path / "study.yaml"
+    file.write_text((MINIMAL + more).replace(':Net"', f':Net"{model}'))
+    labels = {"model": f"{__name__}:Net", "data": f"{__name__}:Rows"}
+    answer = describe({"classes": labels, "project": str(Path(__file__).parent)})
+    spec, source = read_study(file)
+    return resolve(spec, json.loads(json.dumps(answer))["classes"], source)
+
+
+def filled_in(definition: Definition) -> dict[str, Any]:
+    arguments = definition.arguments("model", definition.space.defaults())
+    return arguments | given_by_data(Net, arguments, Rows())
+
+
+def test_the_mark_is_read_and_is_no_range() -> None:
+    assert {argument.name: argument.is_given for argument in arguments_of(Net)} == {
+        "features": False,
+        "width": False,
+        "task": True,
+        "counts": True,
+        "bias": False,
+    }
+    assert list(SearchSpace.of(Net)) == ["width"]
+
+
+def test_the_mark_survives_json() -> None:
+    for argument in arguments_of(Net):
+        plain = json.loads(json.dumps(asdict(argument)))
+        assert plain["is_given"] is argument.is_given
+        assert Argument(**{**plain, "choices": tuple(plain["choices"])}).is_given is argument.is_given
+
+
+def test_a_mark_without_brackets_is_refused() -> None:
+    def net(task: Annotated[str, Given] = "binary") -> None: ...
+
+    with pytest.raises(SpecError, match=r"'task': write Given\(...\), not Given"):
+        SearchSpace.of(net)
+
+
+def test_a_trial_takes_from_the_data_what_is_needed_or_marked_and_there(tmp_path: Path) -> None:
+    assert filled_in(defined(tmp_path)) == {"width": 2, "features": 4, "task": "binary"}
+
+
+def test_a_study_file_has_the_last_word(tmp_path: Path) -> None:
+    said = defined(tmp_path, model=", task: regression, features: 7, counts: [1, 2]")
+    assert filled_in(said) == {"width": 2, "features": 7, "task": "regression", "counts": [1, 2]}
+
+
+def test_a_study_file_may_search_what_would_be_given(tmp_path: Path) -> None:
+    searched = defined(tmp_path, "space: {task: [binary, multiclass]}\n")
+    assert {"task", "width"} <= set(searched.space)
+    arguments = searched.arguments("model", {"task": "multiclass", "width": 3})
+    assert arguments | given_by_data(Net, arguments, Rows()) == {"width": 3, "features": 4, "task": "multiclass"}
+
+
+def test_what_is_needed_and_nowhere_is_an_error_that_says_how_to_give_it() -> None:
+    class Bare(LightningDataModule):
+        pass
+
+    with pytest.raises(LoadError, match=r"Net needs 'features': .* \(model: \{class: ..., features: ...\}\), and Bare"):
+        given_by_data(Net, {}, Bare())
