@@ -37,6 +37,8 @@ class StoredStudy:
 def create_or_continue(store: Store, definition: Definition) -> tuple[StoredStudy, str]:
     """Create the study, or go on with it: a larger number of trials extends it, a smaller one changes nothing.
 
+    What `hpo set` changed stays, as long as the file says the same as before.
+
     Returns:
         The study, and one line that says what became of it.
 
@@ -157,14 +159,21 @@ def _continue(connection: Connection, study: StoredStudy, definition: Definition
     before, now = study.definition.spec, definition.spec
     if now != before:  # in what may change: limits, retries, ...
         changed["spec"] = definition.to_json()
-    if now.budget.limits != before.budget.limits:  # otherwise those of `hpo set` stay
-        changed["limits"] = json.dumps(now.budget.limits)
+    # A limit that is as it was in the file stays as `hpo set` left it.
+    news = {key: limit for key, limit in now.budget.limits.items() if limit != before.budget.limits[key]}
+    if news:
+        limits = connection.scalar(select(hpo_studies.c.limits).where(mine))
+        changed["limits"] = json.dumps(json.loads(limits or "{}") | news)
     if now.priority != before.priority:
         changed["priority"] = now.priority
     connection.execute(update(hpo_studies).where(mine).values(**changed))
     ended = counts_of(connection, study.study_id).ended
-    if target > study.trials_target:
+    if target > study.trials_target and target != before.budget.trials:
         connection.execute(update(hpo_studies).where(mine).values(trials_target=target))
         return f"study {study.name} extended from {study.trials_target} to {target} trials, {ended} of them ended"
-    kept = "" if target == study.trials_target else f" (it was asked for {study.trials_target}; {target} is fewer)"
+    kept = ""
+    if target < study.trials_target:
+        kept = f" (it was asked for {study.trials_target}; {target} is fewer)"
+    elif target > study.trials_target:
+        kept = f" ('hpo set' made them {study.trials_target}, the file's {target} did not change)"
     return f"study {study.name} continued: {ended} of {study.trials_target} trials ended{kept}"

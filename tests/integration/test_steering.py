@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-from projects.launch import PROJECT, Hpo, wait_for
-from projects.service import running, submit
+from projects.launch import Hpo, wait_for
+from projects.service import running, say, submit
 from projects.synthetic import Claimant, create_study
 from sqlalchemy import select, update
 from stores import hand_back
 
 from hpo import queue, steering, tally
-from hpo.__main__ import main
 from hpo.errors import StoreError
 from hpo.processes import ForkServer
 from hpo.queue import Claim
@@ -36,18 +32,10 @@ WISHES = ("pause", "resume", "stop", "kill")
 
 
 class Steered(Hpo):
-    """The command line in this process, which is faster: these verbs only write into the store."""
+    """The command line, and how far the trials of its worker are."""
 
     def say(self, *arguments: object) -> tuple[int, str]:
-        """`hpo ARGUMENTS`: (exit code, output)."""
-        said = io.StringIO()
-        before, sys.argv = sys.argv, ["hpo", *map(str, arguments), "--store", self.url, "--project", str(PROJECT)]
-        try:
-            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), pytest.raises(SystemExit) as end:
-                main()
-        finally:
-            sys.argv = before
-        return int(end.value.code or 0), said.getvalue()
+        return say(self, *arguments)
 
     def facts(self, study: str) -> list[tuple[int, str, int]]:
         return [(record.number, record.state, record.attempts) for record in self.trials(study)]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
+from hpo.__main__ import main
 from hpo.preflight import define
 from hpo.processes import ForkServer
 from hpo.store import Store
@@ -26,6 +29,21 @@ def submit(hpo: Hpo, file: Path, server: ForkServer) -> StoredStudy:
     if study_server is not server:
         study_server.stop()
     return study
+
+
+def say(hpo: Hpo, *arguments: object) -> tuple[int, str]:
+    """`hpo ARGUMENTS`, a verb that needs no torch, in this process: (exit code, output)."""
+    said = io.StringIO()
+    before, sys.argv = sys.argv, ["hpo", *map(str, arguments), "--store", hpo.url, "--project", str(PROJECT)]
+    code = 0
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            main()
+    except SystemExit as end:
+        code = int(end.code or 0)
+    finally:
+        sys.argv = before
+    return code, said.getvalue()
 
 
 @contextlib.contextmanager

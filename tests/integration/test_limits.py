@@ -1,0 +1,323 @@
+"""What a study may spend: hours, device-hours, a target, patience and trials, whichever comes first."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from projects.launch import Hpo, wait_for
+from projects.service import say
+from projects.synthetic import SPACE, Claimant, create_study, make_spec
+from sqlalchemy import func, select, update
+from stores import hand_back
+
+from hpo import steering, tally
+from hpo.definition import Definition
+from hpo.queue import Claim
+from hpo.results import Study
+from hpo.store import Store
+from hpo.store.clock import db_now
+from hpo.store.tables import hpo_attempts, hpo_studies, trials
+from hpo.studies import StoredStudy, create_or_continue
+
+HOUR = 3600.0
+
+# Claims until the study is stopped, and says what it claimed; an odd number of trials is always unfinished.
+CLAIMER = """
+import sys, time
+from hpo import queue, tally, writes
+from hpo.store import Store
+
+url, study_id = sys.argv[1], int(sys.argv[2])
+with Store.open(url) as store:
+    me = queue.register_worker(store, host="here", pid=1, slots=1)
+    sys.stdin.readline()
+    while tally.progress(store, study_id).state == "running":
+        claim = queue.claim(store, study_id, worker_id=me, slot=0, device="cpu")
+        if claim is None:
+            time.sleep(0.02)
+            continue
+        with store.write() as connection:
+            writes.begin(connection, claim, params={}, config={"params": {}})
+            assert writes.finish(connection, claim, state="COMPLETE", value=float(claim.number), seconds=0.1)
+        print(claim.number)
+"""
+
+
+def begin(worker: Claimant) -> Claim:
+    claim = worker.claim()
+    assert claim is not None
+    if claim.params is None:
+        worker.begin(claim)
+    return claim
+
+
+def end(worker: Claimant, value: float | None, *, state: str = "COMPLETE") -> None:
+    assert worker.finish(begin(worker), value, state=state)
+
+
+def limit_of(store: Store, study: StoredStudy) -> str | None:
+    return tally.progress(store, study.study_id).limit
+
+
+def set_attempts(store: Store, **values: Any) -> None:
+    with store.write() as connection:
+        connection.execute(update(hpo_attempts).values(**values))
+
+
+# ---- what a claim refuses
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_no_trial_is_claimed_when_the_target_is_reached_exactly(store: Store, direction: str) -> None:
+    objective = {"metric": "val_accuracy", "direction": direction}
+    study = create_study(store, objective=objective, budget={"trials": 9, "target": 0.75})
+    worker, other = Claimant(store, study), Claimant(store, study)
+    short = 0.75 - 1e-9 if direction == "maximize" else 0.75 + 1e-9
+
+    end(worker, short)
+    end(worker, 0.9 if direction == "maximize" else 0.1, state="PRUNED")  # a target is reached by a complete trial
+    running = begin(other)
+    assert worker.finish(begin(worker), 0.75)
+
+    assert limit_of(store, study) == "the target 0.75 is reached: 0.75"
+    assert (worker.claim(), other.claim()) == (None, None)
+    assert other.finish(running, 0.5)
+
+
+def test_no_trial_is_claimed_when_the_hours_are_over(store: Store) -> None:
+    study = create_study(store, budget={"trials": 9, "hours": 2})
+    worker, other = Claimant(store, study), Claimant(store, study)
+    end(worker, 0.5)
+
+    started(store, hours_ago=2, but_seconds=60)
+    end(other, 0.5)
+    started(store, hours_ago=2)
+
+    assert limit_of(store, study) == "its 2 hours are spent"
+    assert (worker.claim(), other.claim()) == (None, None)
+
+
+def started(store: Store, *, hours_ago: float, but_seconds: float = 0.0) -> None:
+    with store.write() as connection:
+        connection.execute(update(hpo_studies).values(started=db_now() - hours_ago * HOUR + but_seconds))
+
+
+def test_hours_count_from_the_first_claim_and_not_from_the_submission(store: Store) -> None:
+    study = create_study(store, budget={"trials": 9, "hours": 1})
+    with store.write() as connection:
+        connection.execute(update(hpo_studies).values(created=db_now() - 9 * HOUR))
+
+    assert limit_of(store, study) is None
+    end(Claimant(store, study), 0.5)
+    assert limit_of(store, study) is None
+
+
+def test_device_hours_count_every_device_of_every_attempt_whatever_its_end(store: Store) -> None:
+    study = create_study(store, budget={"trials": 9, "gpu_hours": 4})
+    worker = Claimant(store, study)
+    claim = begin(worker)
+    hand_back(store, claim)
+    claim = begin(worker)
+    assert worker.finish(claim, None, state="FAIL", kind="crash")
+    end(worker, 0.5)
+
+    set_attempts(store, devices=2, seconds=(2 * HOUR - 0.5) / 3)  # three attempts: a second short of four hours
+    before = limit_of(store, study)
+    still = begin(worker)
+    assert worker.finish(still, 0.5)
+    set_attempts(store, devices=2, seconds=HOUR / 2)  # four attempts: exactly
+
+    assert before is None
+    assert limit_of(store, study) == "its 4 device-hours are spent"
+    assert worker.claim() is None
+
+
+def test_device_hours_count_what_runs_now(store: Store) -> None:
+    study = create_study(store, budget={"trials": 9, "gpu_hours": 1})
+    worker = Claimant(store, study)
+    running = begin(worker)
+
+    set_attempts(store, started=db_now() - HOUR)
+
+    assert limit_of(store, study) == "its 1 device-hours are spent"
+    assert worker.claim() is None
+    assert worker.finish(running, 0.5)
+
+
+def test_patience_counts_the_trials_that_ended_since_the_best(store: Store) -> None:
+    study = create_study(store, budget={"trials": 20, "patience": 3})
+    worker, other = Claimant(store, study), Claimant(store, study)
+    for value in (0.5, 0.4, 0.4, 0.6):  # two without a better one, and then one
+        end(worker, value)
+    end(other, 0.6)  # as good is not better
+    end(other, None, state="FAIL")
+    running, also = begin(worker), begin(other)
+    before = limit_of(store, study)
+    assert worker.finish(running, 0.7, state="PRUNED")
+
+    assert before is None
+    assert limit_of(store, study) == "3 trials ended without a better one"
+    assert (worker.claim(), other.claim()) == (None, None)
+    assert other.finish(also, 0.65)  # a better one that was under way: there is patience again
+    assert limit_of(store, study) is None
+    assert worker.claim() is not None
+
+
+def test_the_first_limit_that_is_reached_counts(store: Store) -> None:
+    study = create_study(store, budget={"trials": 3, "target": 0.9, "patience": 1, "hours": 5, "gpu_hours": 5})
+    worker = Claimant(store, study)
+    end(worker, 0.5)
+    end(worker, 0.4)
+
+    assert limit_of(store, study) == "1 trials ended without a better one"
+    assert worker.claim() is None
+    steering.set_limits(store, "synthetic", ["patience=2"])
+    end(worker, 0.95)  # the last trial, and the target
+    assert worker.claim() is None
+    steering.set_limits(store, "synthetic", ["target=none", "patience=none"])
+    assert worker.claim() is None  # the trials are used up
+    steering.set_limits(store, "synthetic", ["trials=+1"])
+    assert begin(worker).number == 3
+
+
+def test_a_trial_that_was_handed_back_is_not_claimed_beyond_a_limit(store: Store) -> None:
+    study = create_study(store, budget={"trials": 9, "target": 0.9})
+    worker = Claimant(store, study)
+    held = begin(worker)
+    worker.report(held, 1, 0.5)
+    good = begin(worker)
+    hand_back(store, held)
+    assert worker.finish(good, 0.9)
+
+    assert worker.claim() is None
+    steering.set_limits(store, "synthetic", ["target=0.95"])
+    assert begin(worker).number == held.number
+
+
+# ---- several claim at once
+
+
+def claimers(store: Store, study: StoredStudy) -> list[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", CLAIMER, store.url.reveal(), str(study.study_id)]
+    started = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    return started
+
+
+def stop(store: Store, processes: list[subprocess.Popen[str]]) -> list[int]:
+    """The numbers that were claimed."""
+    steering.steer_study(store, "synthetic", "stop")
+    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4
+    return sorted(int(line) for output in outputs for line in output.splitlines())
+
+
+def test_four_processes_stay_within_a_budget_that_grows_meanwhile(store: Store) -> None:
+    study = create_study(store, budget={"trials": 20})
+
+    def has(count: int) -> bool:
+        with store.read() as connection:
+            found = connection.scalar(select(func.count()).where(trials.c.state == "COMPLETE"))
+        return bool(found == count)
+
+    processes = claimers(store, study)
+    wait_for(lambda: has(20))
+    steering.set_limits(store, "synthetic", ["trials=+15"])
+    wait_for(lambda: has(35))
+    steering.set_limits(store, "synthetic", ["trials=30"])  # fewer than there are: no more come
+    claimed = stop(store, processes)
+
+    assert claimed == list(range(35))
+    assert Study(store, "synthetic").status().budget["trials"] == {"target": 30.0, "spent": 35.0}
+
+
+def test_four_processes_claim_nothing_after_the_target(store: Store) -> None:
+    study = create_study(store, budget={"trials": 1000, "target": 20})
+
+    processes = claimers(store, study)
+    wait_for(lambda: limit_of(store, study) is not None)
+    claimed = stop(store, processes)
+
+    assert claimed == list(range(len(claimed)))
+    assert 21 <= len(claimed) <= 21 + 3  # what the three others had begun when trial 20 ended
+
+
+# ---- the file, and what was set since
+
+
+def submit(store: Store, **budget: Any) -> None:
+    spec = make_spec(budget={"trials": 10, **budget})
+    create_or_continue(store, Definition(spec, SPACE, {"model": {}, "data": {}}))
+
+
+def limits(store: Store) -> dict[str, float]:
+    """As they are in force."""
+    return {name: limit["target"] for name, limit in Study(store, "synthetic").status().budget.items()}
+
+
+def test_the_same_file_again_does_not_undo_what_was_set(store: Store) -> None:
+    submit(store, hours=2, target=0.9)
+    steering.set_limits(store, "synthetic", ["trials=+5", "hours=3", "target=none", "patience=7", "priority=4"])
+
+    submit(store, hours=2, target=0.9)
+
+    assert limits(store) == {"trials": 15, "hours": 3, "patience": 7}
+    with store.read() as connection:
+        assert connection.scalar(select(hpo_studies.c.priority)) == 4
+
+
+def test_a_limit_that_changed_in_the_file_counts(store: Store) -> None:
+    submit(store, hours=2, target=0.9)
+    steering.set_limits(store, "synthetic", ["hours=3", "patience=7"])
+
+    submit(store, hours=4, target=0.9, trials=12)
+
+    assert limits(store) == {"trials": 12, "hours": 4, "target": 0.9, "patience": 7}
+
+
+def test_a_number_of_trials_that_was_set_counts_until_the_file_asks_for_another(store: Store) -> None:
+    submit(store)
+    steering.set_limits(store, "synthetic", ["trials=4"])
+
+    submit(store)
+    same = limits(store)["trials"]
+    submit(store, trials=12)
+
+    assert (same, limits(store)["trials"]) == (4, 12)
+
+
+# ---- one study that is really trained
+
+
+def test_a_run_ends_at_its_target_and_goes_on_when_that_is_raised(tmp_path: Path) -> None:
+    hpo = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
+    budget = {"trials": 6, "target": 1e9, "gpu_hours": 5}
+    file = hpo.study("aimed", budget=budget, model={"class": "projects.nets:Line", "seconds": 0.1})
+
+    code, output = hpo.run("run", file, "--slots", 2)
+    first = hpo.counts("aimed")
+    _, said = say(hpo, "status", "aimed")
+    status = json.loads(say(hpo, "status", "aimed", "--json")[1])
+    say(hpo, "set", "aimed", "target=-1")
+    again, more = hpo.run("run", file, "--slots", 2)  # the file's own target is what it was
+
+    assert code == 0, output
+    assert set(first) <= {"complete", "pruned", "failed"}
+    assert 1 <= sum(first.values()) <= 2  # one, and what trained beside it
+    assert "aimed: done (the target 1e+09 is reached: " in said
+    assert status["state"] == "done"
+    assert status["budget"]["trials"] == {"target": 6, "spent": sum(first.values())}
+    assert status["budget"]["target"] == {"target": 1e9, "spent": status["best"]["value"]}
+    assert status["budget"]["gpu_hours"]["target"] == 5
+    assert 0 <= status["budget"]["gpu_hours"]["spent"] < 1
+    assert again == 0, more
+    assert sum(hpo.counts("aimed").values()) == 6
+    assert set(hpo.counts("aimed")) <= {"complete", "pruned"}
