@@ -26,6 +26,7 @@ from hpo.errors import HpoError, RunError, SpecError, StoreError
 from hpo.outbox import Outbox
 from hpo.processes import ForkedProcess, ForkServer, study_job
 from hpo.runningtrial import RunningTrial
+from hpo.sharing import Shares
 from hpo.store import Store
 from hpo.studies import StoredStudy, load, load_open
 from hpo.studyfile import Source
@@ -72,6 +73,7 @@ class Worker:
         self._artifacts = artifacts
         self._on_frame = on_frame
         self._refused: set[int] = set()
+        self._shares = Shares()
         self._has_looked = False  # for studies, since the server is ready
         self._selector = selectors.DefaultSelector()
         self._drained_at: float | None = None  # monotonic
@@ -231,15 +233,20 @@ class Worker:
         for slot in self.slots:
             if not self.outbox.is_up or slot.number in self.trials:
                 continue
-            for run in sorted(self.runs.values(), key=_share):
+            for run in sorted(self.runs.values(), key=self._turn):
                 if not run.may_claim:
                     continue
                 trial = self.outbox.attempt(partial(run.start_next, slot))
                 if trial is not None:
                     self.trials[slot.number] = trial
+                    self._shares.begin(run.study.study_id, priority=run.progress.priority)
                     for process in trial.processes:
                         self._selector.register(process.channel, selectors.EVENT_READ)
                     break
+
+    def _turn(self, run: StudyRun) -> tuple[float, float]:
+        """Whose turn it is comes first; when workers begin together, the study that fewer of them train."""
+        return self._shares.turn(run.study.study_id), run.progress.counts.running / run.progress.priority
 
     def _wait(self, seconds: float) -> None:
         self._selector.select(max(0.0, seconds))
@@ -305,7 +312,9 @@ class Worker:
             if process.channel.fileno() in self._selector.get_map():
                 self._selector.unregister(process.channel)
             process.channel.close()
-        self.runs[trial.claim.study_id].end(trial)
+        run = self.runs[trial.claim.study_id]
+        self._shares.end(run.study.study_id, priority=run.progress.priority, seconds=trial.seconds)
+        run.end(trial)
 
     def _abandon(self, trial: RunningTrial) -> None:
         for process in trial.processes:
@@ -378,11 +387,6 @@ class Worker:
             len(self.trials),
             "; Ctrl-C again ends them at once" if number == signal.SIGINT else "",
         )
-
-
-def _share(run: StudyRun) -> float:
-    """How much of its share a study has: what trains now, everywhere, over its priority."""
-    return run.progress.counts.running / run.progress.priority
 
 
 def _cause_of_exit(status: int) -> str:
