@@ -82,6 +82,11 @@ class Columns:
         """Of each column of categories, the unknown included."""
         return () if self._is_one_hot else tuple(len(values) + 1 for values in self._known.values())
 
+    @property
+    def category_names(self) -> tuple[str, ...]:
+        """Of the same columns."""
+        return () if self._is_one_hot else tuple(self._known)
+
     def numbers(self, frame: pd.DataFrame) -> Floats:
         """(rows, names)"""
         raw, names = self._raw(frame)
