@@ -139,8 +139,10 @@ class Table(DataModule):
     def describe(self) -> dict[str, Any]:
         seen = self._inputs.iloc[np.concatenate([self.rows.train, self.rows.validation])]
         kinds = dict(zip(("numbers", "dates", "categories"), map(len, columns_of(seen)), strict=True))
-        missing = {str(name): int(count) for name, count in seen.isna().sum().items() if count}
-        return super().describe() | {"columns of the file": kinds, "missing in train and validation": missing}
+        told: dict[str, Any] = {"columns of the file": kinds}
+        told["missing in train and validation"] = {str(name): int(n) for name, n in seen.isna().sum().items() if n}
+        told["with one value only"] = [str(name) for name, n in seen.nunique(dropna=False).items() if n == 1]
+        return super().describe() | told
 
     def _columns(self, table: pd.DataFrame, argument: str) -> list[str]:
         """The columns that an argument names: one, or several with commas between them."""
