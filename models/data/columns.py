@@ -114,7 +114,7 @@ class Columns:
 
     def _codes(self, frame: pd.DataFrame) -> Ints:
         codes = [
-            pd.Index(known, dtype=object).get_indexer(frame[name].fillna(NO_VALUE)).astype(np.int64) + 1
+            pd.Index(known, dtype=object).get_indexer(pd.Index(frame[name].fillna(NO_VALUE))).astype(np.int64) + 1
             for name, known in self._known.items()
         ]
         return np.column_stack(codes) if codes else np.zeros((len(frame), 0), dtype=np.int64)
