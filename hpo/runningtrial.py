@@ -113,6 +113,7 @@ def trial_jobs(
         "ranks": slot.ranks,
         "rendezvous": str(directory / "rendezvous") if directory else None,
         "directory": str(directory) if directory else None,
+        "root": str(directory) if directory else None,
         "log": str(directory / "log.txt") if directory else None,
         "batches": batches,
     }
