@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -117,7 +118,9 @@ def try_one_batch(
     }
     one_rank = dataclasses.replace(slot, ranks=1, devices=slot.devices[:1])
     [job] = trial_jobs(definition, config, trial=0, slot=one_rank, project=project, directory=None, batches=1)
-    process = server.fork(job)
+    # For what the model's own callbacks write.
+    folder = tempfile.TemporaryDirectory(prefix="hpo-", ignore_cleanup_errors=True)
+    process = server.fork({**job, "root": folder.name})
     parameters = 0
     try:
         while True:
@@ -141,3 +144,4 @@ def try_one_batch(
     finally:
         process.kill()
         process.channel.close()
+        folder.cleanup()

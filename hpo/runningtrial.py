@@ -149,6 +149,7 @@ def trial_jobs(
         "ranks": slot.ranks,
         "rendezvous": str(directory / f"rendezvous-{attempt}") if directory else None,
         "directory": str(directory) if directory else None,
+        "root": str(directory) if directory else None,
         "log": str(directory / "log.txt") if directory else None,
         "resume": [str(directory / name) for name in RESUME_CHECKPOINTS] if directory and attempt > 1 else [],
         "batches": batches,

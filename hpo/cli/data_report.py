@@ -31,7 +31,7 @@ def show_data(document: Mapping[str, Any]) -> None:
     """Print the facts, the warnings last, where they are seen."""
     out = console()
     given = document["data"]
-    _print(out, f"{given['class']} ({params_in_words(given['arguments'])})")
+    _print(out, f"{given['class']} ({params_in_words(_worth_saying(given['arguments']))})")
     for name, value in given["changed"].items():
         _print(out, f"  looked at with {name}={value}, in the data's own unit")
     _print(out, f"{HOLDS[document['holds']]}; {TASKS[document['task']]}; the test part was not touched")
@@ -51,6 +51,11 @@ def show_data(document: Mapping[str, Any]) -> None:
             out, "nothing suspicious: no leak, no duplicates across parts, no constant column, no gap in the classes"
         )
     _print(out, f"picture: {_near(document['picture'])}")
+
+
+def _worth_saying(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Without those that are left empty."""
+    return {name: value for name, value in arguments.items() if value not in ("", None)}
 
 
 def _parts(parts: Sequence[Mapping[str, Any]]) -> Table:
@@ -122,7 +127,14 @@ def _print_features(out: Console, document: Mapping[str, Any]) -> None:
 
 
 def _numbers(feature: Mapping[str, Any]) -> list[str]:
-    return [number(feature.get(name)) for name in ("missing", "min", "max", "mean", "std", "distinct")]
+    return [_figure(feature.get(name)) for name in ("missing", "min", "max", "mean", "std", "distinct")]
+
+
+def _figure(value: Any) -> str:
+    """Four significant digits; all of those before the point, where they are not too many to read."""
+    if isinstance(value, float | int) and not isinstance(value, bool) and 1e4 <= abs(value) < 1e9:
+        return f"{value:,.0f}"
+    return number(value)
 
 
 def _together(features: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def _train(job: Message, link: Link) -> None:
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=True,
-        default_root_dir=job["directory"],
+        default_root_dir=job["root"],
     )
     if job["rank"] == 0:
         link.tell(

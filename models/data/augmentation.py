@@ -91,8 +91,8 @@ def _flipped(images: Tensor, flip: FlipName) -> Tensor:
 def _signs(count: int, images: Tensor, flip: FlipName) -> tuple[Tensor, Tensor]:
     """1, or -1 for half of the images, in the horizontal and in the vertical direction."""
     ones = images.new_ones(count)
-    across = _around_0(count, images).sign() if flip in ("horizontal", "both") else ones
-    along = _around_0(count, images).sign() if flip in ("vertical", "both") else ones
+    across = torch.where(_uniform(count, images) < 0.5, ones, -ones) if flip in ("horizontal", "both") else ones
+    along = torch.where(_uniform(count, images) < 0.5, ones, -ones) if flip in ("vertical", "both") else ones
     return across, along
 
 

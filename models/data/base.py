@@ -121,7 +121,8 @@ class DataModule(LightningDataModule):
 
         By what it is called: numbers, words, or lists or mappings of these.
         """
-        return {"samples of the test part": len(self.rows.test)}
+        # Those of a test part that is a file of its own are not counted before a test.
+        return {"samples of the test part": len(self.rows.test)} if len(self.rows.test) else {}
 
     def setup(self, stage: str | None = None) -> None:
         if not self._is_prepared:

@@ -82,6 +82,11 @@ class Columns:
         """Of each column of categories, the unknown included."""
         return () if self._is_one_hot else tuple(len(values) + 1 for values in self._known.values())
 
+    @property
+    def category_names(self) -> tuple[str, ...]:
+        """Of the same columns."""
+        return () if self._is_one_hot else tuple(self._known)
+
     def numbers(self, frame: pd.DataFrame) -> Floats:
         """(rows, names)"""
         raw, names = self._raw(frame)
@@ -109,7 +114,7 @@ class Columns:
 
     def _codes(self, frame: pd.DataFrame) -> Ints:
         codes = [
-            pd.Index(known, dtype=object).get_indexer(frame[name].fillna(NO_VALUE)).astype(np.int64) + 1
+            pd.Index(known, dtype=object).get_indexer(pd.Index(frame[name].fillna(NO_VALUE))).astype(np.int64) + 1
             for name, known in self._known.items()
         ]
         return np.column_stack(codes) if codes else np.zeros((len(frame), 0), dtype=np.int64)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.data.cache import Kept, cached
 from models.data.image_folder import FolderSource
-from models.data.image_sources import ArraySource, Decoded, Form, IdxSource, PartName, Source, recoloured
+from models.data.image_sources import ArraySource, Form, IdxSource, PartName, Source, recoloured
 
 Ints = NDArray[np.int64]
 
@@ -59,7 +59,7 @@ def decoded(source: Source, form: Form) -> Found:
         arrays["classes"],
         tuple(str(label) for label in note["labels"]),
         arrays["is_validation"],
-        tuple(note["warnings"]),
+        (*note["left_out"], *_about_labels(note["labels"])),
     )
 
 
@@ -79,11 +79,11 @@ def decoded_test(source: Source, form: Form, names: Sequence[str], shape: tuple[
         raise ValueError(f"the test part has images of class '{unknown[0]}', of which there are none to train on")
     numbers = np.array([names.index(name) for name in own])
     pixels = _of_shape(arrays["pixels"], shape, "test")
-    return Found(pixels, numbers[arrays["classes"]], tuple(names), arrays["is_validation"], tuple(note["warnings"]))
+    return Found(pixels, numbers[arrays["classes"]], tuple(names), arrays["is_validation"], tuple(note["left_out"]))
 
 
 def _cached(source: Source, parts: list[PartName], form: Form) -> Kept:
-    key = {"what": "images 1", "form": asdict(form), "parts": {part: source.identity(part) for part in parts}}
+    key = {"what": "images 2", "form": asdict(form), "parts": {part: source.identity(part) for part in parts}}
     return cached(key, lambda: _decode(source, parts, form))
 
 
@@ -98,7 +98,7 @@ def _decode(source: Source, parts: list[PartName], form: Form) -> Kept:
         "classes": classes,
         "is_validation": np.repeat([part == "validation" for part in parts], lengths),
     }
-    return Kept(arrays, {"labels": labels, "warnings": _warnings(several, labels)})
+    return Kept(arrays, {"labels": labels, "left_out": [one.warning for one in several if one.warning]})
 
 
 def _of_shape(pixels: NDArray[Any], shape: tuple[int, ...], part: PartName) -> NDArray[Any]:
@@ -123,9 +123,8 @@ def _numbered(labels: NDArray[Any]) -> tuple[list[Any], Ints]:
     return values.tolist(), numbers.astype(np.int64)
 
 
-def _warnings(several: list[Decoded], labels: list[Any]) -> list[str]:
-    told = [one.warning for one in several if one.warning]
-    if isinstance(labels[0], int) and labels != list(range(len(labels))):
-        words = f"{labels[0]} to {labels[-1]}" if labels[-1] - labels[0] == len(labels) - 1 else f"{labels}"
-        told.append(f"the {len(labels)} labels are {words}: as class numbers they start at 0 and leave out none")
-    return told
+def _about_labels(labels: list[Any]) -> list[str]:
+    if not isinstance(labels[0], int) or labels == list(range(len(labels))):
+        return []
+    words = f"{labels[0]} to {labels[-1]}" if labels[-1] - labels[0] == len(labels) - 1 else f"{labels}"
+    return [f"the {len(labels)} labels are {words}: as class numbers they start at 0 and leave out none"]

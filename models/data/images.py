@@ -109,8 +109,7 @@ class Images(DataModule):
         A test part that comes separately is not among them.
         """
         found = self._find()
-        for warning in found.warnings:
-            warnings.warn(f"Images: {warning}", stacklevel=2)
+        _warn(found)
         self.class_names = found.names
         return Samples(found.pixels, found.classes, found.is_validation)
 
@@ -129,6 +128,7 @@ class Images(DataModule):
         if name == "test" and "test" in self._source().parts:
             with _told_by_images():
                 test = decoded_test(self._source(), self._form, self.class_names, self.input_shape)
+            _warn(test)
             return Part(torch.from_numpy(test.pixels), torch.from_numpy(test.classes))
         rows = getattr(self.rows, name)
         return Part(torch.from_numpy(_taken(self._pixels, rows)), torch.from_numpy(_taken(self._classes, rows)))
@@ -241,6 +241,11 @@ def _taken(array: NDArray[Any], rows: Ints) -> NDArray[Any]:
     if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
         return array[rows[0] : rows[-1] + 1]
     return array[rows]
+
+
+def _warn(found: Found) -> None:
+    for warning in found.warnings:
+        warnings.warn(f"Images: {warning}", stacklevel=3)
 
 
 @contextlib.contextmanager

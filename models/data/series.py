@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -122,6 +122,12 @@ class Series(DataModule):
         last = self._fill.at(ends[:, None], ends)[:, :, : len(self.targets)]
         return float(np.sqrt(np.mean(np.square(self._levels(ends) - last))))
 
+    def describe(self) -> dict[str, Any]:
+        known = self._values[: self.rows.validation[-1] + 1]
+        gaps = {name: int(count) for name, count in zip(self.columns, np.isnan(known).sum(axis=0), strict=True)}
+        span = f"{said(self.times[0])} to {said(self.times[len(known) - 1])}"
+        return super().describe() | {"train and validation": span, "missing in train and validation": gaps}
+
     def _ends(self, name: PartName) -> Ints:
         """The last input's row of each window whose targets are measured and in this part (windows,)."""
         rows: Ints = getattr(self.rows, name)
@@ -185,7 +191,8 @@ class Series(DataModule):
             lag = f", differences over {self._lag}" if self._lag else ""
             raise ValueError(
                 f"{self._who}: a window of {self.hparams['window']} steps{lag} and a horizon of {self.horizon} take "
-                f"{needed} steps; the training part has {len(rows.train)} of {len(self._values)}"
+                f"{needed} steps; the training part has {len(rows.train)} of {len(self._values)}, so window should be "
+                f"at most {max(0, len(rows.train) - needed + self.hparams['window'])}"
             )
         for name in ("validation", "test"):
             steps = len(getattr(rows, name))

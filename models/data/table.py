@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hpo.space import Choice, Int
 from models.data.base import DataModule, Part, PartName, Samples
 from models.data.columns import Columns, usable
-from models.data.kinds import is_date, is_number, typed
+from models.data.kinds import columns_of, is_date, is_number, typed
 from models.data.sources import BUNDLED, TARGET, read_source
 from models.data.splits import Rows, check_fractions, grouped_split, random_split, stratified_split, time_split
 from models.data.targets import read_target
@@ -114,10 +114,10 @@ class Table(DataModule):
         train = self._inputs.iloc[self.rows.train]
         used = usable(train, drop_constant=given["drop_constant"], most_categories=given["most_categories"])
         names = ("missing", "scaling", "categories", "drop_constant", "most_correlation")
-        self._columns_fitted = Columns(**{name: given[name] for name in names})
+        self._fitted = Columns(**{name: given[name] for name in names})
         self._learned = self._complete_rows(train[used], values) if given["missing"] == "drop" else self.rows.train
-        columns = self._columns_fitted.fit(self._inputs.iloc[self._learned], used)
-        self.feature_names = columns.names
+        columns = self._fitted.fit(self._inputs.iloc[self._learned], used)
+        self.feature_names, self.category_names = columns.names, columns.category_names
         self.input_shape = (len(columns.names),)
         self.cardinalities = columns.cardinalities
         if not columns.names and not columns.cardinalities:
@@ -130,11 +130,19 @@ class Table(DataModule):
     def part(self, name: PartName) -> Part:
         rows = self._learned if name == "train" else getattr(self.rows, name)
         frame = self._inputs.iloc[rows]
-        numbers = torch.from_numpy(self._columns_fitted.numbers(frame))
+        numbers = torch.from_numpy(self._fitted.numbers(frame))
         targets = torch.from_numpy(self._targets[rows])
         if not self.cardinalities:
             return Part(numbers, targets)
-        return Part((numbers, torch.from_numpy(self._columns_fitted.categories(frame))), targets)
+        return Part((numbers, torch.from_numpy(self._fitted.categories(frame))), targets)
+
+    def describe(self) -> dict[str, Any]:
+        seen = self._inputs.iloc[np.concatenate([self.rows.train, self.rows.validation])]
+        kinds = dict(zip(("numbers", "dates", "categories"), map(len, columns_of(seen)), strict=True))
+        told: dict[str, Any] = {"columns of the file": kinds}
+        told["missing in train and validation"] = {str(name): int(n) for name, n in seen.isna().sum().items() if n}
+        told["with one value only"] = [str(name) for name, n in seen.nunique(dropna=False).items() if n == 1]
+        return super().describe() | told
 
     def _columns(self, table: pd.DataFrame, argument: str) -> list[str]:
         """The columns that an argument names: one, or several with commas between them."""
@@ -229,9 +237,10 @@ def _order(key: pd.Series | None) -> Ints:
 
 
 def _check_complete(key: pd.Series, what: str) -> None:
-    if key.hasnans:
-        row = int(np.flatnonzero(key.isna())[0]) + 1
-        raise ValueError(f"Table: {what} column '{key.name}' has {key.isna().sum()} missing values, first in row {row}")
+    missing = np.flatnonzero(key.isna())
+    if len(missing):
+        values = "1 missing value" if len(missing) == 1 else f"{len(missing)} missing values"
+        raise ValueError(f"Table: {what} column '{key.name}' has {values}, first in row {missing[0] + 1}")
 
 
 def _listed(table: pd.DataFrame | Sequence[str]) -> str:

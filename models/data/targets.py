@@ -52,8 +52,8 @@ def read_target(columns: pd.DataFrame, task: str) -> Target:
         raise ValueError(f"Table: no row has a value of the target {named}")
     if not has_target.all():
         missing = int((~has_target).sum())
-        rows = "row has" if missing == 1 else "rows have"
-        warnings.warn(f"Table: {missing} of {len(clean)} {rows} no target, {named}: left out", stacklevel=2)
+        have = "has" if missing == 1 else "have"
+        warnings.warn(f"Table: {missing} of {len(clean)} rows {have} no target, {named}: left out", stacklevel=2)
     clean, rows_kept = clean[has_target], np.flatnonzero(has_target)
     if found == "regression":
         return Target("regression", _values(clean), (), rows_kept)
@@ -106,7 +106,7 @@ def _classes(labels: pd.Series, task: str) -> tuple[NDArray[np.int64], tuple[str
     rare = np.flatnonzero(counts == 1)
     if len(rare):
         row = int(labels.index[np.flatnonzero(numbers == rare[0])[0]]) + 1
-        others = f", and {len(rare) - 1} more classes have" if len(rare) > 1 else ", has"
+        others = f", and {len(rare) - 1} more class{'es' * (len(rare) > 2)} have" if len(rare) > 1 else ", has"
         advice = "Leave such rows out or join the classes with others"
         if pd.api.types.is_numeric_dtype(labels):
             advice += "; or is it a regression, {task: regression}?"

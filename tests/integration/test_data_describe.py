@@ -106,6 +106,32 @@ def test_each_kind_of_data_has_its_picture(module: str, tmp_path: Path) -> None:
     assert is_a_picture(tmp_path / "picture.png")
 
 
+def test_a_file_s_gaps_and_categories_are_told_before_they_are_filled_in(tmp_path: Path) -> None:
+    rows = [f"{n % 9 or ''},{'red' if n % 2 else 'blue'},here,{n % 7}.5" for n in range(120)]
+    (tmp_path / "table.csv").write_text("\n".join(["size,colour,place,price", *rows]))
+
+    told = described("models.data:Table", tmp_path / "table.png", source=f"{tmp_path}/table.csv", target="price")
+
+    assert [feature["name"] for feature in told["features"]] == ["size", "colour"]
+    assert told["facts"]["columns of the file"] == {"numbers": 1, "dates": 0, "categories": 2}
+    assert 5 < told["facts"]["missing in train and validation"]["size"] < 14
+    assert told["facts"]["with one value only"] == ["place"]
+    price = told["parts"][0]["values"][0]
+    assert (price["min"], price["max"], price["distinct"]) == (pytest.approx(0.5), pytest.approx(6.5), 7)
+    assert is_a_picture(tmp_path / "table.png")
+
+
+def test_a_series_is_told_and_drawn_over_its_time(tmp_path: Path) -> None:
+    path = PROJECT.parent.parent / "studies" / "data" / "co2_weekly.csv"
+
+    told = described("models.data:Series", tmp_path / "co2.png", path=str(path), interpolation="linear", horizon=2)
+
+    assert told["facts"]["train and validation"] == "1958-03-29 to 1995-06-03"
+    assert told["facts"]["missing in train and validation"] == {"co2_ppmv": 59}
+    assert [value["name"] for value in told["parts"][0]["values"]] == ["co2_ppmv, 1 ahead", "co2_ppmv, 2 ahead"]
+    assert is_a_picture(tmp_path / "co2.png")
+
+
 def test_what_the_data_module_tells_is_passed_on(tmp_path: Path) -> None:
     told = described("projects.lookat:Leaky", tmp_path / "picture.png", rows=90)
 

@@ -159,7 +159,7 @@ class Module(SimpleNamespace):
 class Endless(IterableDataset[Any]):
     def __iter__(self) -> Any:
         while True:
-            yield torch.zeros(3), torch.tensor(1.0)
+            yield torch.zeros(100, 3), torch.ones(100)
 
 
 def only(loader: Any) -> Samples:
@@ -200,7 +200,7 @@ def test_batches_that_are_padded_to_lengths_of_their_own_are_joined() -> None:
 
 
 def test_an_endless_loader_is_left_in_time() -> None:
-    part = only(DataLoader(Endless(), 100))
+    part = only(DataLoader(Endless(), batch_size=None))
 
     assert 100 <= part.seen <= 100_000
     assert (part.total, part.is_whole) == (None, False)
@@ -373,7 +373,7 @@ def test_rounded_values_fill_their_bins_evenly() -> None:
 
     assert edges is not None
     counts = np.histogram(values, edges)[0]
-    assert set(counts[:-1]) <= {44, 45, 46}
+    assert np.ptp(counts[:-1]) < 0.1 * counts[:-1].mean()
 
 
 def test_values_that_are_all_the_same_or_missing_have_bins_too() -> None:

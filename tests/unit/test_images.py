@@ -359,6 +359,19 @@ def test_broken_files_may_be_skipped_with_a_warning_in_every_trial(tmp_path: Pat
     assert sum(len(rows) for rows in data.rows) == 11
 
 
+def test_broken_files_of_a_test_part_are_counted_in_a_test(tmp_path: Path) -> None:
+    images, labels = drawn(30)
+    for name, rows in (("train", slice(0, 20)), ("test", slice(20, 30))):
+        write_folders(tmp_path / name, images[rows], labels[rows])
+    (tmp_path / "test" / "bar" / "broken.png").write_bytes(b"no picture")
+    data = ready(tmp_path, corrupt="skip")
+
+    with pytest.warns(UserWarning, match="1 of 11 images cannot be read"):
+        data.setup("test")
+
+    assert len(all_of(data.test_dataloader())[1]) == 10
+
+
 def test_nothing_but_broken_files_is_an_error(tmp_path: Path) -> None:
     for shape in SHAPES:
         (tmp_path / shape).mkdir()

@@ -105,6 +105,18 @@ def test_steps_beyond_a_length_are_neither_learned_nor_scored() -> None:
     torch.testing.assert_close(loss, nn.functional.cross_entropy(logits, targets[targets != -100]))
 
 
+def test_values_beyond_a_length_are_neither_learned_nor_scored() -> None:
+    model = recurrent(per_step=True, task="regression")
+    targets = torch.randn(len(LENGTHS), TIME, OUTPUTS)
+    targets[torch.arange(TIME) >= LENGTHS[:, None]] = torch.nan
+
+    loss = model.training_step(((padded(5.0), LENGTHS), targets), 0)
+
+    values = torch.cat(each_alone(model, padded(5.0)))
+    known = targets[~targets.isnan()].reshape(-1, OUTPUTS)
+    torch.testing.assert_close(loss, nn.functional.mse_loss(values, known))
+
+
 @pytest.mark.parametrize("time", [1, TIME])
 def test_a_recurrent_decoder_gives_one_step_after_another(time: int) -> None:
     x = torch.randn(3, time, FEATURES)

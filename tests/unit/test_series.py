@@ -222,7 +222,11 @@ def days(count: int, **changes: str) -> list[str]:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"window": 30}, "a window of 30 steps and a horizon of 2 take 32 steps; the training part has 30 of 50"),
+        (
+            {"window": 30},
+            "a window of 30 steps and a horizon of 2 take 32 steps; the training part has 30 of 50, so window should "
+            "be at most 28",
+        ),
         ({"differencing": "seasonal", "period": 25}, "a window of 4 steps, differences over 25 and a horizon of 2"),
         ({"horizon": 11}, "a horizon of 11 is longer than the validation part, 10 steps"),
         ({"horizon": 0}, "horizon 0 should be 1 or more"),

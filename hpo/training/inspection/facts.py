@@ -115,8 +115,9 @@ def _target_in_words(layout: Layout, samples: Samples, row: int) -> str:
 
 
 def short(value: Any) -> str:
-    """Four significant digits."""
-    return f"{float(value):.4g}"
+    """Four significant digits; all of those before the point, where they are not too many to read."""
+    number = float(value)
+    return f"{number:,.0f}" if 1e4 <= abs(number) < 1e9 else f"{number:.4g}"
 
 
 def _shape(name: str, array: Array) -> dict[str, Any]:

@@ -150,6 +150,9 @@ def layout_of(data: Any, parts: Sequence[Samples]) -> Layout:
     else:
         more = train.inputs[categories].shape[1] if categories else 0
         features = _names(data, ("feature_names", "channel_names", "columns"), columns + more, "feature")
+        named = _told(data, ("category_names",))
+        if len(named) == more > 0:
+            features = features[:columns] + named
     is_per_step = (
         kind == "sequences"
         and targets is not None

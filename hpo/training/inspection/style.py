@@ -52,13 +52,13 @@ def bins_of(values: Array) -> Array | None:
     low, high = float(finite.min()), float(finite.max())
     if not high - low > 1e-12 * max(abs(low), abs(high)):
         return np.array([low - 0.5, low + 0.5])
+    automatic = len(np.histogram_bin_edges(finite.astype(np.float64), bins="auto"))
     steps = np.diff(distinct)
     if len(distinct) <= 2 * MOST_BINS and np.allclose(steps / steps.min(), np.round(steps / steps.min()), atol=0.01):
         # values on a grid, such as 0.1, 0.2: bins between its lines, or neighbours would be of different height
-        width = steps.min() * np.ceil((high - low) / steps.min() / MOST_BINS)
+        width = steps.min() * np.ceil((high - low) / steps.min() / max(6, min(MOST_BINS, automatic - 1)))
         return np.arange(low - steps.min() / 2, high + width, width)
-    automatic = np.histogram_bin_edges(finite.astype(np.float64), bins="auto")
-    return np.linspace(low, high, max(6, min(MOST_BINS, len(automatic))))
+    return np.linspace(low, high, max(6, min(MOST_BINS, automatic)))
 
 
 def draw_histogram(axes: Axes, values: Sequence[Array], labels: Sequence[str], colours: Sequence[str]) -> None:
