@@ -73,6 +73,7 @@ class Batches:
 
 
 def to_device(inputs: Inputs, device: torch.device) -> Inputs:
+    """The inputs, each where the model is."""
     return inputs.to(device) if isinstance(inputs, Tensor) else tuple(part.to(device) for part in inputs)
 
 
