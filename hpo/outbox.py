@@ -32,6 +32,9 @@ FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 15.0
 TELL_EVERY_SECONDS = 60.0
 
+# Of a row that cannot be written; drivers raise their own where a text or a number has no place in a database.
+_REFUSALS = (SQLAlchemyError, ValueError, OverflowError)
+
 
 @dataclass(frozen=True)
 class _Write:
@@ -120,9 +123,9 @@ class Outbox:
         try:
             with self._store.write() as connection:
                 verdicts = [write.run(connection) for write in batch]
-        except SQLAlchemyError as error:
-            if is_outage(error) or len(batch) == 1:
-                if not is_outage(error):  # the row itself cannot be written: waiting does not help
+        except _REFUSALS as error:
+            if _is_outage(error) or len(batch) == 1:
+                if not _is_outage(error):  # the row itself cannot be written: waiting does not help
                     self._done(1)
                     log.exception("a report could not be written and is lost")
                     batch[0].then(False)
@@ -140,8 +143,8 @@ class Outbox:
             try:
                 with self._store.write() as connection:
                     is_ours = write.run(connection)
-            except SQLAlchemyError as error:
-                if is_outage(error):
+            except _REFUSALS as error:
+                if _is_outage(error):
                     raise
                 log.exception("a report could not be written and is lost")
                 is_ours = False
@@ -169,3 +172,7 @@ class Outbox:
         if now - self._told_at >= TELL_EVERY_SECONDS:
             self._told_at = now
             log.warning("%s: training goes on, %d reports wait, no new trials are claimed", reason, len(self._waiting))
+
+
+def _is_outage(error: Exception) -> bool:
+    return isinstance(error, SQLAlchemyError) and is_outage(error)

@@ -422,7 +422,7 @@ class StudyRun:
         metric = self.definition.spec.goal.metric
         if trial.state == "FAIL":
             last_line = (trial.error or "").strip().splitlines()[-1:]
-            log.warning("trial %d failed: %s: %s", trial.number, trial.cause, " ".join(last_line))
+            log.warning("trial %d failed: %s: %s", trial.number, trial.cause, " ".join(last_line)[-500:])
         elif trial.state == "PRUNED":
             because = f" ({trial.cause})" if trial.cause else ""
             log.info("trial %d pruned at epoch %d: %s %.4g%s", trial.number, trial.epoch, metric, trial.value, because)

@@ -31,6 +31,7 @@ from hpo.store import Store
 from hpo.studies import StoredStudy, load, load_open
 from hpo.studyfile import Source
 from hpo.studyrun import StudyRun
+from hpo.writes import shortened
 
 log = logging.getLogger(__name__)
 
@@ -302,7 +303,7 @@ class Worker:
                     process.channel.send(run.on_epoch(trial, message))
             case "failed":
                 kind = "oom" if message["cause"] == "out of memory" else "error"
-                trial.fail(kind, message["cause"], message["error"])
+                trial.fail(kind, shortened(message["cause"]) or kind, shortened(message["error"]) or "")
             case "warning":
                 log.warning("trial %d: %s", trial.number, message["text"])
 

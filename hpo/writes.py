@@ -128,7 +128,7 @@ def finish(
         seconds: that this attempt took.
         attributes: shown in optuna-dashboard beside the trial.
     """
-    error = shortened(error)
+    cause, error = shortened(cause), shortened(error)
     if not _end_attempt(connection, claim, kind=kind, cause=cause or state.lower(), error=error, seconds=seconds):
         return False
     if value is not None:
@@ -171,10 +171,11 @@ def end_attempt(
 def _end_attempt(
     connection: Connection, claim: Claim, *, kind: str, cause: str, error: str | None, seconds: float
 ) -> bool:
+    words = {"cause": shortened(cause), "error": shortened(error)}
     result = connection.execute(
         update(hpo_attempts)
         .where(_held(claim))
-        .values(ended=db_now(), lease_until=db_now(), kind=kind, cause=cause, error=shortened(error), seconds=seconds)
+        .values(ended=db_now(), lease_until=db_now(), kind=kind, seconds=seconds, **words)
     )
     return result.rowcount == 1
 
@@ -191,10 +192,12 @@ def drop_checkpoints(connection: Connection, trial_ids: Sequence[int]) -> bool:
 
 
 def shortened(error: str | None) -> str | None:
-    """The end of a long error."""
-    if error is None or len(error) <= MAX_ERROR_CHARACTERS:
-        return error
-    return f"[{len(error) - MAX_ERROR_CHARACTERS} characters left out]\n{error[-MAX_ERROR_CHARACTERS:]}"
+    """The end of a long error, as every database takes it: zero bytes and halves of characters are spelled out."""
+    if error is None:
+        return None
+    left_out = max(0, len(error) - MAX_ERROR_CHARACTERS)
+    kept = error[left_out:].replace("\0", "\\x00").encode(errors="backslashreplace").decode()
+    return f"[{left_out} characters left out]\n{kept}" if left_out else kept
 
 
 def put(

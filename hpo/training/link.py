@@ -16,11 +16,12 @@ class Link:
     def __init__(self, channel: Channel, trial: int) -> None:
         self._channel = channel
         self._trial = trial
+        self._sending = threading.Lock()  # a long message goes in pieces, and another thread may speak as well
         self._replies: queue.SimpleQueue[Message] = queue.SimpleQueue()
         threading.Thread(target=self._listen, name="worker link", daemon=True).start()
 
     def tell(self, message: Message) -> None:
-        with contextlib.suppress(ChannelClosedError):  # the listening thread ends the process
+        with self._sending, contextlib.suppress(ChannelClosedError):  # the listening thread ends the process
             self._channel.send({"trial": self._trial, **message})
 
     def ask(self, message: Message) -> Message:

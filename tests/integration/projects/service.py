@@ -57,7 +57,8 @@ def running(hpo: Hpo, *arguments: object) -> Iterator[subprocess.Popen[str]]:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         try:
-            process.communicate(timeout=60)
+            output = process.communicate(timeout=60)[0]
+            print(output)  # shown when the test fails
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
