@@ -141,6 +141,7 @@ class Worker:
                     self._fill_slots()
                     is_over = self._has_looked and all(run.is_over for run in self.runs.values()) and not is_service
                     if not self.trials and self.outbox.is_empty and (self.is_draining or is_over):
+                        self._on_frame()  # the last one shows the end
                         return
                     self._wait(self._next_event() - time.monotonic())
                     self._on_frame()

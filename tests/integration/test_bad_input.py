@@ -426,8 +426,8 @@ def test_a_store_of_another_schema_is_left_as_it_is(
         (("run", "line.yaml", "--set", "epochs=0"), "error: --set epochs=0: epochs: should be greater than or equal"),
         (("run", "line.yaml", "--name", "a/b"), "error: --name: study: "),
         (
-            ("submit", "line.yaml", "--set", "budget.hours=2"),
-            "error: --set budget.hours=2: budget.hours: is understood",
+            ("submit", "line.yaml", "--set", "resources.trials_per_device=2"),
+            "error: --set resources.trials_per_device=2: resources.trials_per_device: other than 1 is not available",
         ),
         (("run", "line.yaml", "--project", "nowhere"), "error: --project {here}/nowhere: there is no such folder"),
         (

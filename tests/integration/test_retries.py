@@ -221,7 +221,7 @@ def hpo(tmp_path: Path) -> Hpo:
 
 def test_the_trials_of_a_worker_that_is_asked_to_end_go_on_with_another(hpo: Hpo, server: ForkServer) -> None:
     model = {"class": "projects.nets:Line", "seconds": 0.3}
-    submit(hpo, hpo.study("moved", model=model, epochs=30, budget={"trials": 2}), server)
+    submit(hpo, hpo.study("moved", model=model, epochs=20, budget={"trials": 2}), server)
     with running(hpo, "worker", "moved", "--slots", 2) as first:
         wait_for(lambda: [record.epochs > 0 for record in hpo.trials("moved")] == [True, True])
         first.send_signal(signal.SIGTERM)
@@ -236,6 +236,6 @@ def test_the_trials_of_a_worker_that_is_asked_to_end_go_on_with_another(hpo: Hpo
     for before, after in zip(between, records, strict=True):
         assert (after.params, after.config["seed"]) == (before.params, before.config["seed"])
         assert after.curve[: before.epochs] == before.curve
-        assert [epoch for epoch, _ in after.curve] == list(range(1, 31))
+        assert [epoch for epoch, _ in after.curve] == list(range(1, 21))
         assert attempts_of(hpo, "moved", after.number)[1].from_epoch == before.epochs
         assert after.worker != before.worker

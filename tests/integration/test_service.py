@@ -87,12 +87,15 @@ def service(tmp_path_factory: pytest.TempPathFactory, server: ForkServer) -> Ser
                 theirs.enqueue_trial(point)
             numbers = [trial.number for trial in theirs.get_trials() if "fixed_params" in trial.system_attrs]
         say(hpo, "set", "asked", f"trials={max(numbers) + 2}")
-        for name in ("odd", "asked"):
-            wait_for(lambda name=name: json.loads(say(hpo, "status", name, "--json")[1])["state"] == "done", seconds=90)
+        wait_for(lambda: is_done(hpo, "odd") and is_done(hpo, "asked"), seconds=90)
         waited = process.poll() is None
         process.send_signal(signal.SIGTERM)
         code, output = finish(process)
     return Service(hpo, code, output, waited)
+
+
+def is_done(hpo: Hpo, study: str) -> bool:
+    return bool(json.loads(say(hpo, "status", study, "--json")[1])["state"] == "done")
 
 
 def test_a_worker_without_names_waits_for_more_until_it_is_asked_to_end(service: Service) -> None:
