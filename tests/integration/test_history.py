@@ -161,7 +161,7 @@ PRUNERS = [
     ("asha", 3),
     ({"name": "asha", "eta": 2, "min_epochs": 1}, 1),
     ("median", 1),
-    ({"name": "median", "n_warmup_steps": 3}, 3),
+    ({"name": "median", "n_warmup_steps": 3}, 4),
     ({"name": "percentile", "percentile": 25.0}, 1),
     ({"name": "hyperband", "min_epochs": 1, "eta": 9}, None),  # by bracket, which depends on the trial's number
     ({"name": "threshold", "lower": 0.05}, 1),
