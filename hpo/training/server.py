@@ -127,7 +127,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = Channel(socket.socket(fileno=int(sys.argv[1])))
     try:
-        import hpo.training.preload  # noqa: F401  # imported for what it brings into memory
+        import hpo.training.preload  # imported for what they bring into memory
+        import hpo.training.trial  # noqa: F401
     except BaseException:
         _tell(control, {"failed": traceback.format_exc()})
         raise

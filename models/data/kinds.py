@@ -48,10 +48,12 @@ def columns_of(frame: pd.DataFrame) -> tuple[list[str], list[str], list[str]]:
 
 
 def is_date(values: pd.Series) -> bool:
+    """Whether a column that has been read holds dates."""
     return is_datetime64_any_dtype(values.dtype)
 
 
 def is_number(values: pd.Series) -> bool:
+    """Whether a column that has been read holds numbers."""
     return is_float_dtype(values.dtype)
 
 

@@ -18,7 +18,7 @@ from models.data import Digits, Images, Sequences, Series
 from models.dnn import DNN
 from models.recurrent import Recurrent
 
-from .model_contract import DataFactory, ModelClass, ModelContract
+from .model_contract import DataFactory, ModelClass, ModelContract, build, cpu_trainer
 
 
 class SmallAlexNet(AlexNet):
@@ -50,7 +50,7 @@ class SmallZFNet(ZFNet):
 MODELS: list[tuple[ModelClass, DataFactory]] = [
     (DNN, Digits),
     (CNN, Digits),
-    (CNN, partial(Images, source=drawn_folders(), flip="horizontal", mix_up=0.4)),
+    (CNN, partial(Images, source=drawn_folders(), flip="horizontal")),
     (LeNet5, Digits),
     (Autoencoder, Digits),
     (SmallAlexNet, Digits),
@@ -71,3 +71,14 @@ def named(value: Any) -> str:
 @pytest.mark.parametrize(("model_class", "data_factory"), MODELS, ids=named)
 class TestModels(ModelContract):
     pass
+
+
+def test_a_network_learns_from_mixed_images_and_their_shared_targets() -> None:
+    data = partial(Images, source=drawn_folders(), mix_up=0.4)
+    model = build(CNN, data)
+    trainer = cpu_trainer(max_epochs=4)
+
+    trainer.fit(model, datamodule=data())
+
+    assert trainer.callback_metrics["train_loss"].isfinite()
+    assert trainer.callback_metrics["val_loss"] < 0.69  # that of a coin

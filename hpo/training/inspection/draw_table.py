@@ -38,7 +38,9 @@ def draw_table(figure: Figure, layout: Layout, parts: Sequence[Samples]) -> str:
             axes.set_ylabel("share of class" if by_class else "share of part")
     for axes in panels[len(order) + 1 :]:
         axes.set_axis_off()
-    if len(order) == columns.shape[1]:
+    if train.targets is None and len(order) < columns.shape[1]:
+        said = f"the first {len(order)} of {columns.shape[1]} columns"
+    elif len(order) == columns.shape[1]:
         said = f"all {len(order)} columns" if len(order) > 1 else "the only column"
     else:
         said = f"the {len(order)} of {columns.shape[1]} columns that tell most of the target"

@@ -207,12 +207,12 @@ def _are_categories(array: Array) -> bool:
 
 
 def _task(data: Any, parts: Sequence[Samples]) -> Task:
-    told = getattr(data, "task", None)
-    if told in ("binary", "multiclass", "regression"):
-        return told  # type: ignore[no-any-return]
     seen = [part.targets for part in parts if part.targets is not None]
     if not seen:
         return "none"
+    told = getattr(data, "task", None)
+    if told in ("binary", "multiclass", "regression"):
+        return told  # type: ignore[no-any-return]
     is_whole = all(np.issubdtype(targets.dtype, np.integer) or targets.dtype == bool for targets in seen)
     values = {float(value) for targets in seen for value in np.unique(targets)[:3]}
     if values <= {0.0, 1.0} and (is_whole or seen[0].reshape(len(seen[0]), -1).shape[1] == 1):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from hpo.training.inspection.layout import Layout
@@ -88,7 +89,8 @@ def draw_targets(axes: Axes, layout: Layout, parts: Sequence[Samples], *, by_cla
     known = [samples for samples in parts[:2] if samples.targets is not None]
     if not known:
         axes.set_axis_off()
-        axes.text(0.5, 0.5, "no targets", ha="center", va="center", transform=axes.transAxes)
+        key = [Patch(color=colour, alpha=0.4) for colour in PART_COLOURS]
+        axes.legend(key, [samples.part for samples in parts[:2]], title="no targets", frameon=False, loc="center")
     elif layout.has_classes:
         _draw_classes(axes, layout, known, by_class=by_class)
     else:
