@@ -31,7 +31,11 @@ LAYERS = (
     ("steering", "sharing"),
     ("records", "results", "processes", "checks"),
     ("weights",),
-    ("runningtrial", "studyrun", "preflight", "inspection", "worker", "doctor"),
+    ("runningtrial", "workplace", "doctor"),
+    ("trialstart", "trialreport", "trialend", "judging", "preflight", "inspection"),
+    ("studyrun", "interrupts"),
+    ("hearing", "adoption"),
+    ("worker",),
     ("dashboard", "cli"),
     ("__init__", "__main__"),
 )

@@ -1,0 +1,30 @@
+"""What a worker has at hand to train the trials of one study: the store and the way to it, a server, a folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpo.history import History
+from hpo.outbox import Outbox
+from hpo.processes import ForkServer
+from hpo.store import Store
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """One study's, on one worker.
+
+    Attributes:
+        server: has imported the study's classes; forks its trials.
+        directory: of the study's checkpoints and logs, a folder a trial.
+        worker_id: the worker's number in the store.
+    """
+
+    store: Store
+    outbox: Outbox
+    history: History
+    server: ForkServer
+    project: Path
+    directory: Path
+    worker_id: int
