@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hpo.channel import Message
@@ -52,6 +52,10 @@ class Definition:
         return Definition(
             StudySpec.model_validate(plain["spec"]), SearchSpace.from_json(json.loads(space)), plain["fixed"]
         )
+
+    def renewed(self, text: str) -> Definition:
+        """The same search, with what else the stored study says by now: its budget, retries, ..."""
+        return replace(self, spec=StudySpec.model_validate(json.loads(text)["spec"]))
 
     def differences(self, stored: Definition) -> list[str]:
         """In words, how this search differs from the stored one: empty when it is the same study."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from hpo import queue, tally
 from hpo.algorithms import make_pruner, sampler_factory
 from hpo.channel import Message
+from hpo.definition import Definition
 from hpo.devices import Slot
 from hpo.errors import SpecError
 from hpo.history import History
@@ -48,12 +50,12 @@ class StudyRun:
         worker_id: int,
     ) -> None:
         self.study = study
-        self.definition = study.definition
         self.progress = tally.Progress(study.state, None, tally.Counts(study.trials_target, 0, 0, 0, 0, 0))
         self.best: tuple[int, float] | None = None
         self.stop_reason: str | None = None
         self._obstacle: str | None = None  # why this worker cannot train the study's trials
         self._is_exhausted = False  # the last claim found nothing; asked again at the next look into the store
+        self._known_spec: str | None = None  # as the store had it at the last look
         self._store = store
         spec = self.definition.spec
         self._maximize = spec.goal.direction == "maximize"
@@ -77,6 +79,10 @@ class StudyRun:
         )
 
     @property
+    def definition(self) -> Definition:
+        return self.study.definition
+
+    @property
     def counts(self) -> tally.Counts:
         return self.progress.counts
 
@@ -84,6 +90,7 @@ class StudyRun:
         """Look into the store: what is wished of the study, and how far all workers together are."""
         self._is_exhausted = False
         self.progress = tally.progress(self._store, self.study.study_id)
+        self._take_changes(self.progress.spec)
         is_to_end = self.progress.limit is not None or self.progress.state in ("stopped", "killed")
         if is_to_end and self.counts.running:
             with self._store.write() as connection:
@@ -92,6 +99,16 @@ class StudyRun:
         self.stop_reason = stopped or self._obstacle
         self.best = tally.best(self._store, self.study.study_id, maximize=self._maximize)
         self._history.sync()  # a pruner compares with what the other workers' trials reached since the last claim
+
+    def _take_changes(self, spec: str | None) -> None:
+        """What is submitted again searches the same, but may have another budget, other retries, or keep more."""
+        if spec is None or spec == self._known_spec:
+            return
+        self._known_spec = spec
+        try:
+            self.study = replace(self.study, definition=self.definition.renewed(spec))
+        except ValueError as error:  # of a newer release: what trains goes on as before
+            log.warning("study %s was changed to something that is not understood here: %s", self.study.name, error)
 
     @property
     def is_over(self) -> bool:

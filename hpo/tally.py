@@ -68,6 +68,7 @@ class Progress:
         limits: what it may spend besides trials; None where there is no limit.
         spent: None where there is no limit.
         limit: the one that is reached, in words.
+        spec: what it searches and how, as JSON; submitting it again changes what may change.
     """
 
     state: str
@@ -77,6 +78,7 @@ class Progress:
     limits: Mapping[str, float | None] = field(default_factory=dict)
     spent: Spent | None = None
     limit: str | None = None
+    spec: str | None = None
 
     @property
     def is_over(self) -> bool:
@@ -95,6 +97,7 @@ def progress(store: Store, study_id: int) -> Progress:
                 hpo_studies.c.trials_target,
                 hpo_studies.c.limits,
                 hpo_studies.c.priority,
+                hpo_studies.c.spec,
                 study_directions.c.direction,
             )
             .select_from(studies.outerjoin(hpo_studies))
@@ -111,7 +114,7 @@ def progress(store: Store, study_id: int) -> Progress:
             spent = spent_of(connection, study_id, maximize=maximize)
             limit = reached(limits, spent, maximize=maximize)
     priority = 1.0 if row.priority is None else row.priority
-    return Progress(row.state or "running", row.state_reason, counts, priority, limits, spent, limit)
+    return Progress(row.state or "running", row.state_reason, counts, priority, limits, spent, limit, row.spec)
 
 
 def counts_of(connection: Connection, study_id: int, *, target: int | None = None) -> Counts:

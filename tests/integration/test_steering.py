@@ -173,6 +173,39 @@ def test_a_study_that_has_all_its_trials_is_given_more(hpo: Steered, server: For
 
 
 @pytest.mark.parametrize(
+    ("model", "again", "end"),
+    [
+        (
+            {"class": "projects.mishaps:Unlucky", "folder": "FOLDER"},
+            {"budget": {"stall_minutes": 0.02}, "retries": {"stalled": 0}},
+            ("failed", "stalled", 1),
+        ),
+        (SLOW, {"budget": {"trial_minutes": 0.01}}, ("pruned", "over time: 0.01 minutes", 1)),
+    ],
+    ids=["stall_minutes and retries", "trial_minutes"],
+)
+def test_a_study_that_is_submitted_again_is_held_to_its_new_bounds(
+    hpo: Steered, server: ForkServer, tmp_path: Path, model: dict[str, str], again: dict[str, Any], end: object
+) -> None:
+    """By the workers that train it meanwhile, from their next look on."""
+    name = f"again {model['class'].partition(':')[2]}"
+    keys = {"model": {**model, "folder": str(tmp_path)} if "folder" in model else model, "epochs": 1000}
+    keys |= {"space": {"does": ["hang"], "lr": 0.01}} if "folder" in model else {}
+    budget = {"trials": 1}
+    submit(hpo, hpo.study(name, **keys, budget=budget), server)
+    wait_for(
+        lambda: hpo.counts(name) == {"running": 1} and (hpo.is_training(name, 1)() or list(tmp_path.iterdir())),
+        seconds=90,
+    )
+
+    submit(hpo, hpo.study(name, **keys, **{**again, "budget": budget | again["budget"]}), server)
+    wait_for(hpo.rests(name))
+
+    [record] = hpo.trials(name)
+    assert (record.state, record.cause, record.attempts) == end
+
+
+@pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (("pause", "steerd"), "the store has no study 'steerd', did you mean 'steered'?"),
