@@ -14,6 +14,7 @@ from hpo.channel import Message
 from hpo.definition import Definition
 from hpo.devices import Slot
 from hpo.errors import SpecError
+from hpo.failures import Failures
 from hpo.history import History
 from hpo.outbox import Outbox
 from hpo.processes import ForkServer
@@ -72,6 +73,7 @@ class StudyRun:
             store=store,
             outbox=outbox,
             history=self._history,
+            failures=Failures(store),
             server=server,
             project=project,
             directory=artifacts / f"{study.name}-{datetime.fromtimestamp(study.created, UTC):%Y%m%d-%H%M%S}",

@@ -13,12 +13,10 @@ from sqlalchemy import Connection
 from hpo import tally, writes
 from hpo.runningtrial import BEST_CHECKPOINT, RESUME_CHECKPOINTS, RunningTrial
 from hpo.spec import StudySpec
-from hpo.studies import StoredStudy, set_state
+from hpo.studies import StoredStudy
 from hpo.workplace import Workplace
 
 log = logging.getLogger(__name__)
-
-FAILURES_THAT_STOP = 5
 
 
 def end_trial(place: Workplace, study: StoredStudy, trial: RunningTrial, *, then: Callable[[], None]) -> None:
@@ -120,7 +118,7 @@ def _on_finished(
     if trial.state == "COMPLETE":
         _keep_best(place, study)
     elif trial.state == "FAIL":
-        _stop_after_failures(place, study, trial.kind)
+        place.failures.add(study, trial.kind)
     then()
 
 
@@ -128,18 +126,6 @@ def _drop(place: Workplace, trial: RunningTrial) -> None:
     """Another worker has the trial now: forget our result."""
     place.history.release(trial.claim.trial_id, trial.number)
     log.warning("trial %d was taken over by another worker; this worker's result is dropped", trial.number)
-
-
-def _stop_after_failures(place: Workplace, study: StoredStudy, kind: str) -> None:
-    if kind == "killed":  # somebody wished it
-        return
-    causes = tally.recent_causes(place.store, study.study_id, FAILURES_THAT_STOP)
-    kinds = {cause for cause, _ in causes}
-    if len(causes) < FAILURES_THAT_STOP or len(kinds) != 1 or None in kinds:
-        return
-    last_error = (causes[0][1] or "").strip()
-    reason = f"{FAILURES_THAT_STOP} trials in a row failed with the same cause: {causes[0][0]}\n{last_error}"
-    set_state(place.store, study.study_id, "stopped", reason)
 
 
 def _keep_best(place: Workplace, study: StoredStudy) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpo.failures import Failures
 from hpo.history import History
 from hpo.outbox import Outbox
 from hpo.processes import ForkServer
@@ -24,6 +25,7 @@ class Workplace:
     store: Store
     outbox: Outbox
     history: History
+    failures: Failures
     server: ForkServer
     project: Path
     directory: Path

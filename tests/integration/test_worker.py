@@ -180,6 +180,23 @@ def test_five_failures_of_one_cause_end_the_study_and_say_why(hpo: Hpo) -> None:
     assert 5 <= hpo.counts("doomed")["failed"] <= 6  # the other slot's trial may end as well
 
 
+@pytest.mark.parametrize("diverged", ["worst", "ignore"])
+def test_a_study_whose_trials_all_diverge_goes_on_and_is_warned_of(hpo: Hpo, server: ForkServer, diverged: str) -> None:
+    """Its code works; other parameters may as well."""
+    objective = {"metric": "val_loss", "direction": "minimize", "diverged": diverged}
+    space = {"does": "nan", **LR}
+    file = hpo.study("adrift", model="projects.nets:Sometimes", space=space, objective=objective, budget={"trials": 8})
+    submit(hpo, file, server)
+
+    code, output = finish(hpo.start("worker", "--until-idle", "--slots", 2))
+
+    assert code == 0, output
+    assert hpo.counts("adrift") == {"failed": 8}
+    assert {record.cause for record in hpo.trials("adrift")} == {"diverged"}
+    warning = "study adrift: no trial has completed, and the last 5 diverged: val_loss was not a finite number"
+    assert output.count(warning) == 1
+
+
 # ---- what is decided after an epoch
 
 

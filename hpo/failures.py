@@ -1,0 +1,49 @@
+"""What failures in a row say of a study: five with the same cause stop it, unless the trials only diverged."""
+
+from __future__ import annotations
+
+import logging
+
+from hpo import tally
+from hpo.history import DIVERGED
+from hpo.store import Store
+from hpo.studies import StoredStudy, set_state
+
+log = logging.getLogger(__name__)
+
+FAILURES_THAT_STOP = 5
+
+
+class Failures:
+    """One study's failures, as one worker sees them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._has_warned = False
+
+    def add(self, study: StoredStudy, kind: str) -> None:
+        """A trial has failed for good: stop the study when it was one too many."""
+        if kind == "killed":  # somebody wished it
+            return
+        causes = tally.recent_causes(self._store, study.study_id, FAILURES_THAT_STOP)
+        if len(causes) < FAILURES_THAT_STOP or len({cause for cause, _ in causes}) != 1 or causes[0][0] is None:
+            return
+        cause, error = causes[0]
+        if cause == DIVERGED:
+            # The code works: it is these parameters that do not, and to find others is what a search is for.
+            self._warn_of_divergence(study)
+            return
+        reason = f"{FAILURES_THAT_STOP} trials in a row failed with the same cause: {cause}\n{(error or '').strip()}"
+        set_state(self._store, study.study_id, "stopped", reason)
+
+    def _warn_of_divergence(self, study: StoredStudy) -> None:
+        counts = tally.progress(self._store, study.study_id).counts
+        if self._has_warned or counts.complete or counts.pruned:
+            return
+        self._has_warned = True
+        log.warning(
+            "study %s: no trial has completed, and the last %d diverged: %s was not a finite number. Its space may "
+            "reach too far (learning rates?), or its data holds values that are not finite. It goes on searching; "
+            "'hpo stop %s' ends it",
+            study.name, FAILURES_THAT_STOP, study.definition.spec.goal.metric, study.name,
+        )  # fmt: skip
