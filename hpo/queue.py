@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, exists, func, insert, select, text, update
@@ -18,7 +17,7 @@ from sqlalchemy import Connection, Row, Select, exists, func, insert, select, te
 from hpo.limits import reached, spent_of
 from hpo.spec import Retries
 from hpo.store import Store
-from hpo.store.clock import db_now
+from hpo.store.clock import db_now, db_utc
 from hpo.store.tables import (
     hpo_attempts,
     hpo_studies,
@@ -149,7 +148,7 @@ def claim(store: Store, study_id: int, *, worker_id: int, slot: int, device: str
         if trial is None:
             number = counted.claimed + counted.waiting
             inserted = connection.execute(
-                insert(trials).values(study_id=study_id, number=number, state="RUNNING", datetime_start=utc())
+                insert(trials).values(study_id=study_id, number=number, state="RUNNING", datetime_start=db_utc())
             )
             trial_id, params = int(inserted.inserted_primary_key[0]), None  # type: ignore[index]
         else:
@@ -213,18 +212,15 @@ def end_trial(connection: Connection, trial_id: int, state: str, *, cause: str |
     )
     if changed.rowcount == 0:  # it was lost before its parameters were sampled
         connection.execute(insert(hpo_trials).values(trial_id=trial_id, cause=cause))
-    connection.execute(update(trials).where(trials.c.trial_id == trial_id).values(state=state, datetime_complete=utc()))
+    connection.execute(
+        update(trials).where(trials.c.trial_id == trial_id).values(state=state, datetime_complete=db_utc())
+    )
 
 
 def seconds_of_attempts(trial_id: int) -> Any:
     """Seconds of all ended attempts of the trial, as an expression."""
     total = select(func.sum(hpo_attempts.c.seconds)).where(hpo_attempts.c.trial_id == trial_id)
     return total.scalar_subquery()
-
-
-def utc() -> datetime:
-    """Now, as Optuna stores it: naive, in UTC."""
-    return datetime.now(UTC).replace(tzinfo=None)
 
 
 def _is_expired() -> tuple[Any, ...]:
@@ -270,7 +266,7 @@ def _waiting(connection: Connection, study_id: int) -> Row[Any, Any, Any] | None
     ).first()
     if row is not None:
         connection.execute(
-            update(trials).where(trials.c.trial_id == row.trial_id).values(state="RUNNING", datetime_start=utc())
+            update(trials).where(trials.c.trial_id == row.trial_id).values(state="RUNNING", datetime_start=db_utc())
         )
     return row
 

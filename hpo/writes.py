@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import Connection, and_, exists, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from hpo.queue import Claim, attempts_of_kind, end_unheld, seconds_of_attempts, utc
-from hpo.store.clock import db_now
+from hpo.queue import Claim, attempts_of_kind, end_unheld, seconds_of_attempts
+from hpo.store.clock import db_now, db_utc
 from hpo.store.tables import (
     hpo_attempts,
     hpo_epochs,
@@ -153,7 +153,7 @@ def finish(
         ]
         connection.execute(insert(trial_user_attributes), rows)
     connection.execute(
-        update(trials).where(trials.c.trial_id == claim.trial_id).values(state=state, datetime_complete=utc())
+        update(trials).where(trials.c.trial_id == claim.trial_id).values(state=state, datetime_complete=db_utc())
     )
     return True
 

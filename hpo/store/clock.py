@@ -1,14 +1,15 @@
-"""The database's clock: the only one that all workers share, so leases and beats are measured by it."""
+"""The database's clock: the only one that all workers share, so leases, beats and ends are measured by it."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Double
+from sqlalchemy import DateTime, Double
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 
-__all__ = ["db_now"]
+__all__ = ["db_now", "db_utc"]
 
 
 class db_now(FunctionElement[float]):  # noqa: N801 (it is used as a function of SQL, like sqlalchemy.func.now)
@@ -31,3 +32,20 @@ def _sqlite(element: db_now, compiler: Any, **options: Any) -> str:
 @compiles(db_now, "postgresql")
 def _postgresql(element: db_now, compiler: Any, **options: Any) -> str:
     return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)"
+
+
+class db_utc(FunctionElement[datetime]):  # noqa: N801
+    """The same moment as Optuna's tables keep it: a naive date and time in UTC."""
+
+    inherit_cache = True
+    type = DateTime()
+
+
+@compiles(db_utc, "sqlite")
+def _sqlite_utc(element: db_utc, compiler: Any, **options: Any) -> str:
+    return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"  # %f: seconds with three digits behind the point
+
+
+@compiles(db_utc, "postgresql")
+def _postgresql_utc(element: db_utc, compiler: Any, **options: Any) -> str:
+    return "CAST(clock_timestamp() AT TIME ZONE 'UTC' AS TIMESTAMP WITHOUT TIME ZONE)"

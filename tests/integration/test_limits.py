@@ -48,6 +48,29 @@ with Store.open(url) as store:
 """
 
 
+# The same with the clock of its machine set back, and with a fixed number of ends.
+BEHIND = """
+import datetime, sys
+
+class Behind(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return super().now(tz) - datetime.timedelta(hours=3)
+
+datetime.datetime = Behind
+from hpo import queue, writes
+from hpo.store import Store
+
+with Store.open(sys.argv[1]) as store:
+    me = queue.register_worker(store, host="behind", pid=1, slots=1)
+    for _ in range(int(sys.argv[3])):
+        claim = queue.claim(store, int(sys.argv[2]), worker_id=me, slot=0, device="cpu")
+        with store.write() as connection:
+            writes.begin(connection, claim, params={}, config={"params": {}})
+            assert writes.finish(connection, claim, state="COMPLETE", value=0.1, seconds=0.1)
+"""
+
+
 def begin(worker: Claimant) -> Claim:
     claim = worker.claim()
     assert claim is not None
@@ -166,6 +189,22 @@ def test_patience_counts_the_trials_that_ended_since_the_best(store: Store) -> N
     assert other.finish(also, 0.65)  # a better one that was under way: there is patience again
     assert limit_of(store, study) is None
     assert worker.claim() is not None
+
+
+def test_patience_counts_by_the_order_of_ends_whatever_the_clocks_of_the_machines(store: Store) -> None:
+    study = create_study(store, budget={"trials": 20, "patience": 3})
+    end(Claimant(store, study), 0.5)
+
+    def end_elsewhere(count: int) -> None:
+        command = [sys.executable, "-c", BEHIND, store.url.reveal(), str(study.study_id), str(count)]
+        subprocess.run(command, check=True)
+
+    end_elsewhere(2)
+    before = limit_of(store, study)
+    end_elsewhere(1)
+
+    assert before is None
+    assert limit_of(store, study) == "3 trials ended without a better one"
 
 
 def test_the_first_limit_that_is_reached_counts(store: Store) -> None:
