@@ -38,7 +38,7 @@ def take_start(place: Workplace, spec: StudySpec, trial: RunningTrial, message: 
             _record(place, trial, told)
     if message["from_epoch"] == 0:
         (trial.directory / BEST_CHECKPOINT).unlink(missing_ok=True)
-    _take_up(place, spec, trial, message["from_epoch"])
+    take_up(place, spec, trial, until=message["from_epoch"])
     config, from_epoch = dict(trial.config), message["from_epoch"]
     place.outbox.put(
         lambda connection: writes.describe(connection, trial.claim, config=config, from_epoch=from_epoch),
@@ -78,6 +78,20 @@ def take_epoch(
     return GO_ON | {"save": is_best}
 
 
+def take_up(place: Workplace, spec: StudySpec, trial: RunningTrial, *, until: int | None = None) -> None:
+    """Stand where the attempts before have come to.
+
+    Args:
+        until: the epoch that this attempt goes on from; None while that is not known, and all of it stands.
+    """
+    curve = place.history.curve(trial.number)
+    known = sorted(epoch for epoch in curve if until is None or epoch <= until)
+    trial.value = trial.best_value = trial.best_epoch = None
+    for epoch in known:
+        _note(trial, epoch, curve[epoch], maximize=_is_to_grow(spec))
+    trial.epoch = until if until is not None else max(known, default=0)
+
+
 def _record(place: Workplace, trial: RunningTrial, message: Message) -> bool:
     """Write down an epoch's metrics; whether the pruner finds the trial hopeless."""
     epoch, value = message["epoch"], message["value"]
@@ -99,14 +113,6 @@ def _record(place: Workplace, trial: RunningTrial, message: Message) -> bool:
 
 def _on_written(trial: RunningTrial, is_ours: bool) -> None:
     trial.is_dropped = trial.is_dropped or not is_ours
-
-
-def _take_up(place: Workplace, spec: StudySpec, trial: RunningTrial, from_epoch: int) -> None:
-    """What the attempts before have reached, up to the epoch that this one goes on from."""
-    curve = place.history.curve(trial.number)
-    for epoch in sorted(epoch for epoch in curve if epoch <= from_epoch):
-        _note(trial, epoch, curve[epoch], maximize=_is_to_grow(spec))
-    trial.epoch = from_epoch
 
 
 def _note(trial: RunningTrial, epoch: int, value: float, *, maximize: bool) -> bool:

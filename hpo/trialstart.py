@@ -17,6 +17,7 @@ from hpo.grid import grid_points
 from hpo.queue import Claim
 from hpo.runningtrial import RunningTrial, trial_jobs
 from hpo.trialend import hand_back
+from hpo.trialreport import take_up
 from hpo.weights import Weights
 from hpo.workplace import Workplace
 
@@ -51,6 +52,8 @@ def start_trial(
         directory=place.directory / f"{claim.number:05d}",
         claimed_at=claimed_at,
     )
+    # Its time may be over before it has begun: then it ends with what the attempts before have reached.
+    take_up(place, definition.spec, trial)
     try:
         trial.directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -101,6 +101,8 @@ def outcome(tmp_path_factory: pytest.TempPathFactory, server: ForkServer) -> Out
     unlucky("forgiven", "raise", times=1, at=CRASHES_IN, retries={"error": 1})
     lasting = {"model": "projects.nets:Line", "space": {"seconds": [0.3, 600.0], "lr": 0.01}, "sampler": "grid"}
     submit(hpo, hpo.study("long", **lasting, epochs=1000, budget={"trials": 2, "trial_minutes": 0.1}), server)
+    relapsing = {"class": "projects.mishaps:Relapsing", "folder": str(folder)}
+    submit(hpo, hpo.study("relapsed", model=relapsing, epochs=9, budget={"trials": 1, "trial_minutes": 0.25}), server)
     code, output = finish(hpo.start("worker", "--until-idle", "--slots", 4), timeout=150)
     return Outcome(hpo, code, output)
 
@@ -198,6 +200,18 @@ def test_a_trial_over_its_time_without_an_epoch_fails(outcome: Outcome) -> None:
 
     assert (record.state, record.cause, record.value) == ("failed", "over time: 0.1 minutes", None)
     assert (record.epochs, record.attempts) == (0, 1)
+
+
+def test_a_trial_over_its_time_before_its_next_attempt_begins_ends_with_what_the_last_one_reached(
+    outcome: Outcome,
+) -> None:
+    [record] = outcome.hpo.trials("relapsed")
+    kinds = [(attempt.kind, attempt.from_epoch) for attempt in attempts_of(outcome.hpo, "relapsed", 0)]
+
+    assert kinds == [("crash", 0), ("overtime", None)]
+    assert (record.state, record.cause) == ("pruned", "over time: 0.25 minutes")
+    assert record.epochs == 3
+    assert record.value == record.curve[-1][1]["val_loss"]
 
 
 def test_hpo_trials_shows_how_each_attempt_ended(outcome: Outcome) -> None:

@@ -68,6 +68,26 @@ class Unlucky(Line):
         return True
 
 
+class Relapsing(Line):
+    """Is killed in the fourth epoch of its first attempt; every later attempt hangs before it begins.
+
+    Args:
+        folder: where the first attempt leaves a mark.
+    """
+
+    def __init__(self, folder: str, lr: Annotated[float, Float(1e-3, 1e-1, log=True)] = 1e-2) -> None:
+        super().__init__(lr=lr)
+        self.save_hyperparameters()
+        self._mark = Path(folder) / "begun"
+        if self._mark.exists():
+            time.sleep(600)
+
+    def on_train_epoch_start(self) -> None:
+        if self.current_epoch == 3:
+            self._mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Odd(Line):
     """Logs values, and raises errors, that are hard to keep."""
 
