@@ -28,7 +28,7 @@ from hpo.store.tables import (
     trial_intermediate_values,
     trials,
 )
-from hpo.tally import counts_of
+from hpo.tally import Counts, counts_of
 
 # A worker that was killed is noticed within three beats: its leases end, and every worker looks once a second.
 BEAT_SECONDS = 5.0
@@ -140,6 +140,8 @@ def claim(store: Store, study_id: int, *, worker_id: int, slot: int, device: str
         counted = counts_of(connection, study_id, target=study.trials_target)
         wanted = unheld(study_id).where(hpo_trials.c.wish.is_(None)).limit(1)
         trial = connection.execute(wanted).first() if counted.running else None
+        if trial is not None and counted.claimed > counted.target and _is_enough(connection, study_id, counted):
+            return None  # the target was lowered: those that train now are all that is still wanted
         attempts, seconds = (0, 0.0) if trial is None else _attempts(connection, trial.trial_id)
         if trial is None:
             if counted.claimed >= counted.target:
@@ -175,6 +177,7 @@ def end_unheld(connection: Connection, study_id: int, *, limit: str | None = Non
     """End the running trials that nobody trains, and that nobody will, because they or their study are to end.
 
     A trial that is killed has failed; one that is stopped is pruned at what it reached, or failed without an epoch.
+    A study is to end also when it has all its trials: its target was lowered after these had begun.
 
     Args:
         limit: of the study, that is reached.
@@ -187,7 +190,12 @@ def end_unheld(connection: Connection, study_id: int, *, limit: str | None = Non
         # Whoever wishes something of this trial at this moment comes before or after us, not between.
         connection.execute(select(hpo_trials.c.wish).where(hpo_trials.c.trial_id == only).with_for_update())
         found = found.where(trials.c.trial_id == only)
-    for row in connection.execute(found).all():
+    rows = connection.execute(found).all()
+    if rows and limit is None:
+        counted = counts_of(connection, study_id)
+        if counted.ended >= counted.target:
+            limit = f"the study has the {counted.target} trials that it was asked for"
+    for row in rows:
         curve = exists().where(trial_intermediate_values.c.trial_id == row.trial_id)
         if row.wish == "kill" or study.state == "killed":
             end_trial(connection, row.trial_id, "FAIL", cause="killed: by request")
@@ -241,6 +249,12 @@ def _is_spent(connection: Connection, study_id: int, study: Any) -> bool:
         return False
     maximize = str(study.direction) == "MAXIMIZE"
     return reached(limits, spent_of(connection, study_id, maximize=maximize), maximize=maximize) is not None
+
+
+def _is_enough(connection: Connection, study_id: int, counted: Counts) -> bool:
+    """Whether the trials that have ended, and those that train, are as many as are asked for."""
+    waiting = connection.scalar(select(func.count()).select_from(unheld(study_id).subquery())) or 0
+    return counted.claimed - waiting >= counted.target
 
 
 def unheld(study_id: int) -> Select[Any]:

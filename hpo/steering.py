@@ -82,6 +82,7 @@ def set_limits(store: Store, name: str, changes: Sequence[str]) -> str:
         StoreError: there is no such study, or another program made it.
     """
     study_id, _ = find(store, name)
+    reap(store)
     with store.write() as connection:
         row = _own(connection, study_id, name)
         limits: dict[str, Any] = json.loads(row.limits)
@@ -102,6 +103,7 @@ def set_limits(store: Store, name: str, changes: Sequence[str]) -> str:
         connection.execute(
             update(hpo_studies).where(hpo_studies.c.study_id == study_id).values(**values, limits=json.dumps(limits))
         )
+        end_unheld(connection, study_id)  # with fewer trials, perhaps nobody is to go on with them
     told = {"trials": values["trials_target"], **limits, "priority": values["priority"]}
     return f"study {name}: " + ", ".join(f"{key} {value:g}" for key, value in told.items() if value is not None)
 

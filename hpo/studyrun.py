@@ -93,7 +93,8 @@ class StudyRun:
         self._is_exhausted = False
         self.progress = tally.progress(self._store, self.study.study_id)
         self._take_changes(self.progress.spec)
-        is_to_end = self.progress.limit is not None or self.progress.state in ("stopped", "killed")
+        has_all = self.counts.ended >= self.counts.target
+        is_to_end = has_all or self.progress.limit is not None or self.progress.state in ("stopped", "killed")
         if is_to_end and self.counts.running:
             with self._store.write() as connection:
                 queue.end_unheld(connection, self.study.study_id, limit=self.progress.limit)

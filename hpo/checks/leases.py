@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from hpo.checks.finding import Finding, Scene, listed
 from hpo.queue import LEASE_SECONDS, LOST
 from hpo.store import Store
-from hpo.store.clock import db_now
+from hpo.store.clock import db_now, db_utc
 from hpo.store.tables import hpo_attempts, hpo_studies, hpo_trials, hpo_workers, studies, trials
 
 ENDED = "ended: its study was {state}, and nobody trained it"
@@ -238,8 +238,6 @@ def _end(store: Store, study: str, trial_ids: list[int]) -> str | None:
         if fresh:
             connection.execute(insert(hpo_trials), fresh)
         connection.execute(
-            update(trials)
-            .where(trials.c.trial_id.in_(ended))
-            .values(state="FAIL", datetime_complete=datetime.now(UTC).replace(tzinfo=None))
+            update(trials).where(trials.c.trial_id.in_(ended)).values(state="FAIL", datetime_complete=db_utc())
         )
     return f"{study}: ended {len(ended)} trials that nobody trained" if ended else None

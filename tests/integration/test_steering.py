@@ -449,6 +449,49 @@ def test_each_wish_twice_in_a_row_is_as_good_as_once(store: Store, study: Stored
     assert begin_one(worker).number == 1
 
 
+def test_trials_that_were_handed_back_end_when_fewer_are_asked_for(store: Store) -> None:
+    study = create_study(store, budget={"trials": 6})
+    worker = Claimant(store, study)
+    trained, other, *handed_back = [begin_one(worker) for _ in range(5)]
+    worker.report(handed_back[0], 1, 0.25)
+    for claim in handed_back:
+        hand_back(store, claim)
+
+    steering.set_limits(store, "synthetic", ["trials=2"])
+    still, refused = states(store), worker.claim()
+    assert worker.finish(trained, 0.5)
+    hand_back(store, other)  # it is one of two, so that somebody goes on with it
+    again = begin_one(worker)
+    assert worker.claim() is None
+    assert worker.finish(again, 0.75)
+    steering.set_limits(store, "synthetic", ["trials=2"])
+
+    assert [state for state, _ in still] == ["running", "running", "paused", "paused", "paused"]
+    assert refused is None
+    cause = "stopped: the study has the 2 trials that it was asked for"
+    assert sorted(states(store)[2:], key=str) == [("failed", cause), ("failed", cause), ("pruned", cause)]
+    assert (again.number, again.attempt) == (1, 2)
+    status = Study(store, "synthetic").status()
+    assert (status.state, status.counts["paused"], status.counts["waiting"]) == ("done", 0, 0)
+
+
+def test_a_worker_ends_what_was_handed_back_when_fewer_are_asked_for(hpo: Steered, server: ForkServer) -> None:
+    submit(hpo, hpo.study("fewer", model=SLOW, epochs=12, budget={"trials": 3}), server)
+    wait_for(lambda: hpo.is_training("fewer", 2)(), seconds=90)
+    hpo.say("pause", "fewer", 0)
+    wait_for(lambda: hpo.trials("fewer")[0].state == "paused")
+
+    code, said = hpo.say("set", "fewer", "trials=1")
+    wait_for(lambda: "paused" not in hpo.counts("fewer") and "running" not in hpo.counts("fewer"), seconds=90)
+
+    assert (code, said) == (0, "study fewer: trials 1, priority 1\n")
+    records = hpo.trials("fewer")
+    assert (records[0].state, records[0].cause) == (
+        "pruned", "stopped: the study has the 1 trials that it was asked for"
+    )  # fmt: skip
+    assert {record.state for record in records[1:]} == {"complete"}  # who trained is not disturbed
+
+
 def test_limits_are_set_and_added_to_and_taken_away(store: Store) -> None:
     create_study(store, budget={"trials": 10, "hours": 2})
 
