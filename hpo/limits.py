@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, and_, case, func, or_, select
 
@@ -18,13 +18,16 @@ class Spent:
     """What a study has spent.
 
     Attributes:
-        hours: since its first claim.
+        hours: since its first claim; those at its end, when it is over.
+        hours_at_end: from its first claim until the last attempt ended; below 0 when it was extended since, and has
+            not trained yet.
         gpu_hours: of all devices in all attempts, those included that run now.
         best: value of the best complete trial.
         since_best: trials that have ended since the best one did.
     """
 
     hours: float
+    hours_at_end: float
     gpu_hours: float
     best: float | None
     since_best: int
@@ -32,20 +35,23 @@ class Spent:
 
 def spent_of(connection: Connection, study_id: int, *, maximize: bool) -> Spent:
     """What the study has spent, within a transaction of the caller."""
-    started = connection.scalar(select(db_now() - hpo_studies.c.started).where(hpo_studies.c.study_id == study_id))
-    seconds = connection.scalar(
+    wall = connection.execute(
+        select(hpo_studies.c.started, db_now().label("now")).where(hpo_studies.c.study_id == study_id)
+    ).first()
+    attempted = connection.execute(
         select(
+            func.max(hpo_attempts.c.ended).label("ended"),
             func.sum(
                 hpo_attempts.c.devices
                 * case(
                     (hpo_attempts.c.ended.is_(None), db_now() - hpo_attempts.c.started),
                     else_=func.coalesce(hpo_attempts.c.seconds, hpo_attempts.c.ended - hpo_attempts.c.started),
                 )
-            )
+            ).label("seconds"),
         )
         .join(trials, trials.c.trial_id == hpo_attempts.c.trial_id)
         .where(trials.c.study_id == study_id)
-    )
+    ).one()
     order = trial_values.c.value.desc() if maximize else trial_values.c.value.asc()
     best = connection.execute(
         select(trial_values.c.value, trials.c.datetime_complete, trials.c.number)
@@ -64,12 +70,37 @@ def spent_of(connection: Connection, study_id: int, *, maximize: bool) -> Spent:
             trials.c.study_id == study_id, trials.c.state.in_(("COMPLETE", "PRUNED", "FAIL")), is_later
         )
         since = connection.scalar(counted) or 0
+    if wall is None or wall.started is None:
+        since_start = until_end = 0.0
+    else:
+        since_start, until_end = wall.now - wall.started, (attempted.ended or wall.started) - wall.started
     return Spent(
-        (started or 0.0) / SECONDS_OF_HOUR,
-        (seconds or 0.0) / SECONDS_OF_HOUR,
+        since_start / SECONDS_OF_HOUR,
+        until_end / SECONDS_OF_HOUR,
+        (attempted.seconds or 0.0) / SECONDS_OF_HOUR,
         None if best is None else best.value,
         since,
     )
+
+
+def settled(
+    spent: Spent, limits: Mapping[str, float | None], *, maximize: bool, is_complete: bool, is_running: bool
+) -> tuple[Spent, str | None]:
+    """What is spent when the hours stop with the study, and the limit that it has reached, in words.
+
+    Args:
+        is_complete: all its trials have ended, or no more is wished.
+        is_running: some of its trials have not ended.
+    """
+    limit = reached(limits, spent, maximize=maximize)
+    if is_running:
+        return spent, limit
+    at_end = replace(spent, hours=spent.hours_at_end)
+    if is_complete or reached({**limits, "hours": None}, spent, maximize=maximize) is not None:
+        return at_end, reached(limits, at_end, maximize=maximize)
+    if limit is not None:  # its hours: they were over later than its last trial when nobody was there to train
+        return replace(spent, hours=max(limits["hours"] or 0.0, spent.hours_at_end)), limit
+    return spent, None
 
 
 def reached(limits: Mapping[str, float | None], spent: Spent, *, maximize: bool) -> str | None:

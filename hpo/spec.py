@@ -70,7 +70,7 @@ class Budget(Section):
     """What the study may spend; the first limit that is reached ends it.
 
     Attributes:
-        hours: from the first claim on, by the clock on the wall.
+        hours: from the first claim on, by the clock on the wall, while the study is not over.
         gpu_hours: of all devices and all attempts together; of cores where there is no GPU.
         trial_minutes: of a trial with all its attempts; then it ends with what it has reached.
         target: a value of the objective that is good enough.

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from hpo.errors import SpecError, StoreError, nearest
+from hpo.hours import kept_hours
 from hpo.queue import end_trial, end_unheld, reap
 from hpo.store import Store
 from hpo.store.tables import hpo_studies, hpo_trials, studies, trials
@@ -39,10 +40,11 @@ def steer_study(store: Store, name: str, wish: str) -> str:
     reap(store)  # perhaps no worker is left that would
     with store.write() as connection:
         _own(connection, study_id, name)
-        connection.execute(
-            update(hpo_studies).where(hpo_studies.c.study_id == study_id).values(state=state, state_reason=reason)
-        )
-        end_unheld(connection, study_id)
+        with kept_hours(connection, study_id):
+            connection.execute(
+                update(hpo_studies).where(hpo_studies.c.study_id == study_id).values(state=state, state_reason=reason)
+            )
+            end_unheld(connection, study_id)
     return f"study {name} {SAID[state]}"
 
 
@@ -100,10 +102,13 @@ def set_limits(store: Store, name: str, changes: Sequence[str]) -> str:
             else:
                 known = ["trials", *LIMITS, "priority"]
                 raise SpecError(f"'{key}' cannot be set{nearest(key, known) or '.'} What can: {', '.join(known)}")
-        connection.execute(
-            update(hpo_studies).where(hpo_studies.c.study_id == study_id).values(**values, limits=json.dumps(limits))
-        )
-        end_unheld(connection, study_id)  # with fewer trials, perhaps nobody is to go on with them
+        with kept_hours(connection, study_id):
+            connection.execute(
+                update(hpo_studies)
+                .where(hpo_studies.c.study_id == study_id)
+                .values(**values, limits=json.dumps(limits))
+            )
+            end_unheld(connection, study_id)  # with fewer trials, perhaps nobody is to go on with them
     told = {"trials": values["trials_target"], **limits, "priority": values["priority"]}
     return f"study {name}: " + ", ".join(f"{key} {value:g}" for key, value in told.items() if value is not None)
 

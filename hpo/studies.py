@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from hpo.definition import Definition
 from hpo.errors import StoreError
+from hpo.hours import kept_hours
 from hpo.store import Store
 from hpo.store.clock import db_now
 from hpo.store.tables import hpo_studies, studies, study_directions, study_system_attributes
@@ -60,7 +61,8 @@ def create_or_continue(store: Store, definition: Definition) -> tuple[StoredStud
                         f"study '{name}' is in the store already, and searches something else:{lines}\n"
                         "Continue it with the file as it was, or begin another study with --name"
                     )
-                said = _continue(connection, study, definition)
+                with kept_hours(connection, study.study_id):
+                    said = _continue(connection, study, definition)
     except IntegrityError:  # another process created it between our look and our insert
         return create_or_continue(store, definition)
     return load(store, name), said

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from sqlalchemy import Connection, case, func, select
 
 from hpo.errors import StoreError, nearest
-from hpo.limits import Spent, reached, spent_of
+from hpo.limits import Spent, settled, spent_of
 from hpo.store import Store
 from hpo.store.tables import hpo_studies, hpo_trials, studies, study_directions, trial_values, trials
 
@@ -90,29 +91,41 @@ class Progress:
 def progress(store: Store, study_id: int) -> Progress:
     """How far a study is; one that was deleted is stopped."""
     with store.read() as connection:
-        row = connection.execute(
-            select(
-                hpo_studies.c.state,
-                hpo_studies.c.state_reason,
-                hpo_studies.c.trials_target,
-                hpo_studies.c.limits,
-                hpo_studies.c.priority,
-                hpo_studies.c.spec,
-                study_directions.c.direction,
-            )
-            .select_from(studies.outerjoin(hpo_studies))
-            .join(study_directions, study_directions.c.study_id == studies.c.study_id)
-            .where(studies.c.study_id == study_id)
-        ).first()
-        if row is None:
-            return Progress("stopped", "the study was deleted", Counts(0, 0, 0, 0, 0, 0))
-        counts = counts_of(connection, study_id, target=row.trials_target or 0)
-        limits = json.loads(row.limits or "{}")
-        spent = limit = None
-        if any(item is not None for item in limits.values()):
-            maximize = str(row.direction) == "MAXIMIZE"
-            spent = spent_of(connection, study_id, maximize=maximize)
-            limit = reached(limits, spent, maximize=maximize)
+        return progress_of(connection, study_id)
+
+
+def progress_of(connection: Connection, study_id: int, *, hours: float | Literal["measured"] | None = None) -> Progress:
+    """How far a study is, within a transaction of the caller.
+
+    Args:
+        hours: tell what is spent also without a limit, and take this for its hours, unless they are to be measured.
+    """
+    row = connection.execute(
+        select(
+            hpo_studies.c.state,
+            hpo_studies.c.state_reason,
+            hpo_studies.c.trials_target,
+            hpo_studies.c.limits,
+            hpo_studies.c.priority,
+            hpo_studies.c.spec,
+            study_directions.c.direction,
+        )
+        .select_from(studies.outerjoin(hpo_studies))
+        .join(study_directions, study_directions.c.study_id == studies.c.study_id)
+        .where(studies.c.study_id == study_id)
+    ).first()
+    if row is None:
+        return Progress("stopped", "the study was deleted", Counts(0, 0, 0, 0, 0, 0))
+    counts = counts_of(connection, study_id, target=row.trials_target or 0)
+    limits = json.loads(row.limits or "{}")
+    spent = limit = None
+    if hours is not None or any(item is not None for item in limits.values()):
+        maximize = str(row.direction) == "MAXIMIZE"
+        spent = spent_of(connection, study_id, maximize=maximize)
+        if isinstance(hours, float):
+            spent = replace(spent, hours=hours, hours_at_end=hours)
+        is_complete = counts.ended >= counts.target or row.state in ("stopped", "killed")
+        spent, limit = settled(spent, limits, maximize=maximize, is_complete=is_complete, is_running=counts.running > 0)
     priority = 1.0 if row.priority is None else row.priority
     return Progress(row.state or "running", row.state_reason, counts, priority, limits, spent, limit, row.spec)
 

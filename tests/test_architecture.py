@@ -27,7 +27,7 @@ LAYERS = (
     ("training",),
     ("spec", "studyfile", "devices", "algorithms", "definition", "grid"),
     ("store",),
-    ("settings", "limits", "tally", "queue", "writes", "studies", "history", "stalling", "outbox"),
+    ("settings", "limits", "tally", "hours", "queue", "writes", "studies", "history", "stalling", "outbox"),
     ("steering", "sharing"),
     ("records", "results", "processes", "checks"),
     ("weights",),

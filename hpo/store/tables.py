@@ -160,7 +160,7 @@ hpo_studies = Table(
     Column("state_reason", Text),
     Column("trials_target", Integer, nullable=False),
     Column("limits", Text, nullable=False, server_default="{}"),  # JSON: what it may spend besides trials
-    Column("started", Double),  # first claim
+    Column("started", Double),  # first claim; later by the time in which the study was over
     Column("priority", Double, nullable=False, server_default="1"),
     Column("created", Double, nullable=False),
 )

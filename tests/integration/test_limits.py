@@ -238,6 +238,106 @@ def test_a_trial_that_was_handed_back_is_not_claimed_beyond_a_limit(store: Store
     assert begin(worker).number == held.number
 
 
+# ---- hours of a study that is over
+
+
+def let_pass(store: Store, hours: float) -> None:
+    """As if all that has happened had happened so long ago."""
+    with store.write() as connection:
+        connection.execute(update(hpo_studies).values(started=hpo_studies.c.started - hours * HOUR))
+        moved = {column.name: column - hours * HOUR for column in (hpo_attempts.c.started, hpo_attempts.c.ended)}
+        connection.execute(update(hpo_attempts).values(**moved))
+
+
+def hours_of(store: Store) -> float:
+    """As `hpo status` shows them."""
+    return Study(store, "synthetic").status().budget["hours"]["spent"]
+
+
+def train_for(store: Store, worker: Claimant, hours: float) -> None:
+    """A trial that takes so long."""
+    claim = begin(worker)
+    let_pass(store, hours)
+    assert worker.finish(claim, 0.5)
+
+
+def ended_a_day_ago(store: Store, **budget: Any) -> Claimant:
+    """A study of one trial that took two hours."""
+    worker = Claimant(store, create_study(store, budget={"trials": 1, "hours": 5, **budget}))
+    train_for(store, worker, 2)
+    let_pass(store, 24)
+    return worker
+
+
+def test_hours_stop_with_the_study(store: Store) -> None:
+    worker = ended_a_day_ago(store)
+    status = Study(store, "synthetic").status()
+
+    assert (status.state, status.reason) == ("done", None)
+    assert hours_of(store) == pytest.approx(2, abs=0.1)
+    assert worker.claim() is None
+
+
+@pytest.mark.parametrize("by", ["set", "file"])
+def test_hours_go_on_where_they_stopped_when_the_study_is_extended(store: Store, by: str) -> None:
+    worker = ended_a_day_ago(store)
+    if by == "set":
+        steering.set_limits(store, "synthetic", ["trials=+2"])
+    else:
+        create_study(store, budget={"trials": 3, "hours": 5})
+
+    first = hours_of(store)
+    train_for(store, worker, 1)
+    second = hours_of(store)
+    let_pass(store, 1)  # nobody works on it, but somebody could
+    idle = hours_of(store)
+    train_for(store, worker, 1)
+    let_pass(store, 24)
+
+    assert (first, second, idle) == (pytest.approx(2, abs=0.1), pytest.approx(3, abs=0.1), pytest.approx(4, abs=0.1))
+    assert hours_of(store) == pytest.approx(5, abs=0.1)
+
+
+def test_hours_that_are_spent_can_be_added_to_a_day_later(store: Store) -> None:
+    worker = ended_a_day_ago(store, trials=9)
+    status = Study(store, "synthetic").status()
+    spent = hours_of(store)
+    steering.set_limits(store, "synthetic", ["hours=+2"])
+    train_for(store, worker, 1)
+    after = hours_of(store)
+    let_pass(store, 1.5)
+
+    assert (status.state, status.reason) == ("done", "its 5 hours are spent")  # three of them nobody used
+    assert (spent, after) == (5, pytest.approx(6, abs=0.1))
+    assert worker.claim() is None
+
+
+def test_a_study_that_is_stopped_spends_no_hours_until_it_goes_on(store: Store) -> None:
+    worker = Claimant(store, create_study(store, budget={"trials": 9, "hours": 5}))
+    train_for(store, worker, 2)
+    let_pass(store, 1)
+
+    steering.steer_study(store, "synthetic", "stop")
+    let_pass(store, 24)
+    stopped = hours_of(store)
+    steering.steer_study(store, "synthetic", "resume")
+
+    assert stopped == pytest.approx(3, abs=0.1)
+    assert hours_of(store) == pytest.approx(3, abs=0.1)
+    train_for(store, worker, 1)
+    assert hours_of(store) == pytest.approx(4, abs=0.1)
+
+
+def test_what_changes_nothing_of_a_study_that_is_over_moves_no_hours(store: Store) -> None:
+    ended_a_day_ago(store)
+
+    for change in ("priority=3", "trials=1", "hours=9", "hours=1", "patience=4", "hours=none", "trials=+1", "trials=1"):
+        steering.set_limits(store, "synthetic", [change])
+    steering.set_limits(store, "synthetic", ["hours=5"])
+
+    assert hours_of(store) == pytest.approx(2, abs=0.1)
+
+
 # ---- several claim at once
 
 
