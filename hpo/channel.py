@@ -17,6 +17,9 @@ Message = dict[str, Any]
 
 # One request of the kernel; a longer line simply takes several.
 CHUNK_BYTES = 1 << 16
+# A traceback may have megabytes; what is longer is no message, and would fill the memory.
+LONGEST_LINE_BYTES = 1 << 26
+SHOWN_BYTES = 100
 DESCRIPTOR_SPACE = socket.CMSG_SPACE(16 * array.array("i").itemsize)
 
 
@@ -24,10 +27,19 @@ class ChannelClosedError(Exception):
     """The other end is gone."""
 
 
+class GarbledError(ChannelClosedError):
+    """The other end sent what is no message; says what. Nothing more is read."""
+
+
 class Channel:
-    """One end of a connected pair: `send` writes a message, `receive` or `receive_ready` read them in order."""
+    """One end of a connected pair: `send` writes a message, `receive` or `receive_ready` read them in order.
+
+    Attributes:
+        garbled: what came instead of a message, in words; None while all is well.
+    """
 
     def __init__(self, end: socket.socket) -> None:
+        self.garbled: str | None = None
         self._socket = end
         self._buffer = bytearray()
         self._messages: deque[Message] = deque()
@@ -62,13 +74,14 @@ class Channel:
 
         Raises:
             ChannelClosedError: the other end is gone and has said all that it had to say.
+            GarbledError: the next is no message.
         """
         while not self._messages:
             self._read(0)
         return self._messages.popleft()
 
     def receive_ready(self) -> tuple[list[Message], bool]:
-        """Whatever has arrived, without waiting, and whether the other end is still there."""
+        """Whatever has arrived, without waiting, and whether the other end is still there to be listened to."""
         is_open = True
         try:
             while True:
@@ -91,6 +104,8 @@ class Channel:
             os.close(self._descriptors.popleft())
 
     def _read(self, flags: int) -> None:
+        if self.garbled is not None:
+            raise GarbledError(self.garbled)
         try:
             # socket.recv_fds forgets the flags in Python 3.11
             data, ancillary, _, _ = self._socket.recvmsg(CHUNK_BYTES, DESCRIPTOR_SPACE, flags)
@@ -106,7 +121,27 @@ class Channel:
         if not data:
             raise ChannelClosedError
         self._buffer += data
-        *lines, rest = self._buffer.split(b"\n")
-        if lines:
+        if b"\n" in data:
+            *lines, rest = self._buffer.split(b"\n")
             self._buffer = bytearray(rest)
-            self._messages.extend(json.loads(line) for line in lines)
+            for line in lines:
+                message = _message(line)
+                if message is None:
+                    self._refuse("a line that is no message", line)
+                    return
+                self._messages.append(message)
+        if len(self._buffer) > LONGEST_LINE_BYTES:
+            self._refuse(f"a line of more than {LONGEST_LINE_BYTES >> 20} MiB", self._buffer)
+
+    def _refuse(self, what: str, line: bytearray) -> None:
+        more = "..." if len(line) > SHOWN_BYTES else ""
+        self.garbled = f"{what}: {bytes(line[:SHOWN_BYTES])!r}{more}"
+        self._buffer = bytearray()
+
+
+def _message(line: bytearray) -> Message | None:
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return message if isinstance(message, dict) else None

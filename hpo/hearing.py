@@ -1,4 +1,4 @@
-"""What a trial's processes say, or fail to say: each message is passed on, and a death without a word is a crash."""
+"""What a trial's processes say, or fail to say: each message is passed on, a death without a word is a crash."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import signal
 import time
 
 from hpo.channel import Channel, ChannelClosedError, Message
+from hpo.messages import problem_of
 from hpo.processes import ForkedProcess
 from hpo.runningtrial import RunningTrial
 from hpo.studyrun import StudyRun
 from hpo.writes import shortened
+
+UNREADABLE = "error: an unreadable report"
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +28,16 @@ def hear(trial: RunningTrial, run: StudyRun) -> list[Channel]:
     at_end = []
     for process in trial.processes:
         messages, is_open = process.channel.receive_ready()
+        problem = process.channel.garbled
         for message in messages:
+            if wrong := problem_of(message):
+                problem = wrong
+                break
             _take(message, trial, process, run)
+        if problem is not None and process not in trial.done:
+            trial.done.append(process)
+            error = f"the trial process told {problem}\nSomething in it writes into its connection to the worker."
+            trial.fail("error", UNREADABLE, shortened(error) or "")
         if not is_open:
             at_end.append(process.channel)
         if process.status is not None and not trial.is_killed and process not in trial.done:

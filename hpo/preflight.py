@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from hpo.algorithms import derive_seed, make_pruner, sampler_factory
-from hpo.channel import ChannelClosedError
+from hpo.channel import ChannelClosedError, GarbledError
 from hpo.definition import Definition, resolve
 from hpo.devices import Slot, slots_of
 from hpo.errors import HpoError, LoadError, SpecError
 from hpo.grid import check_grid
+from hpo.messages import problem_of
 from hpo.processes import ForkServer, study_job
 from hpo.runningtrial import trial_jobs
 from hpo.spec import StudySpec
@@ -125,6 +126,8 @@ def try_one_batch(
     try:
         while True:
             message = process.channel.receive()
+            if problem := problem_of(message):
+                raise source.error([(("model",), f"one batch failed: its process told {problem}")])
             if message["kind"] == "started":
                 parameters = message["parameters"]
                 for warning in message["warnings"]:  # of what the data module left out, for instance
@@ -138,6 +141,8 @@ def try_one_batch(
                 raise source.error([(("data",), f"{spec.data.label} gave no batches to train on")])
             elif message["kind"] == "epoch":
                 return Probe(tuple(sorted(message["metrics"])), parameters, time.monotonic() - started)
+    except GarbledError as error:
+        raise source.error([(("model",), f"one batch failed: its process told {error}")]) from error
     except ChannelClosedError as error:
         end = server.end_of(process)
         raise source.error([(("model",), f"the process that tried one batch ended without a word{end}")]) from error

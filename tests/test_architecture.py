@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = (
     ("errors", "environment"),
     ("space", "channel", "loading"),
+    ("messages",),
     ("training",),
     ("spec", "studyfile", "devices", "algorithms", "definition", "grid"),
     ("store",),

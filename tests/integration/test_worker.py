@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 from projects.launch import PROJECT, Hpo, descendants, finish, left_of, trial_processes, wait_for, watch
+from projects.service import say
 from stores import hand_back, write
 
 from hpo import queue, writes
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from conftest import PostgresServer
 
 BRIEF = {"class": "projects.nets:Line", "seconds": 0.3}  # an epoch
+SAYS = {"says": ["garbage", "no message", "nothing", "odd epoch", "endless line"], "lr": 0.01}
 LR = {"lr": {"low": 1e-3, "high": 1e-1, "log": True}}
 
 
@@ -80,6 +82,10 @@ def outcome(tmp_path_factory: pytest.TempPathFactory, server: ForkServer) -> Out
         "mishaps", model="projects.nets:Sometimes", sampler="grid", budget={"trials": 7}, keep={"checkpoints": 1}
     )
     submit(hpo, mishaps, server)
+    babbling = hpo.study(
+        "babbling", model="projects.mishaps:Babbling", sampler="grid", space=SAYS, budget={"trials": 5}
+    )
+    submit(hpo, babbling, server)
     submit(hpo, hpo.study("threaded", model="projects.threaded:Threaded", budget={"trials": 2}), server)
     for name in ("twin-a", "twin-b"):
         submit(hpo, hpo.study(name, budget={"trials": 4}, seed=5), server)
@@ -114,6 +120,25 @@ def test_a_failed_trial_has_its_cause_in_the_store(outcome: Outcome, does: str, 
     assert said in (record.error or "")
     assert record.epochs == 1
     assert record.seconds is not None
+
+
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [
+        ("garbage", "the trial process told a line that is no message: b'\\x00\\xff what a mess'"),
+        ("no message", "the trial process told a line that is no message: b'[1, 2, 3]'"),
+        ("odd epoch", "the trial process told a message 'epoch' whose 'epoch' cannot be 'two'"),
+        ("endless line", "the trial process told a line of more than 64 MiB: b'xxx"),
+    ],
+)
+def test_a_trial_that_writes_into_its_connection_fails_alone(outcome: Outcome, says: str, told: str) -> None:
+    record = next(record for record in outcome.hpo.trials("babbling") if record.params["says"] == says)
+
+    assert (record.state, record.cause, record.attempts) == ("failed", "error: an unreadable report", 1)
+    assert (record.error or "").startswith(told)
+    assert "writes into its connection to the worker" in (record.error or "")
+    assert record.epochs == 1
+    assert outcome.hpo.counts("babbling") == {"failed": 4, "complete": 1}
 
 
 def test_what_a_killed_trial_had_started_ends_with_it(outcome: Outcome) -> None:
@@ -195,6 +220,31 @@ def test_a_study_whose_trials_all_diverge_goes_on_and_is_warned_of(hpo: Hpo, ser
     assert {record.cause for record in hpo.trials("adrift")} == {"diverged"}
     warning = "study adrift: no trial has completed, and the last 5 diverged: val_loss was not a finite number"
     assert output.count(warning) == 1
+
+
+def test_a_worker_leaves_studies_that_are_over_and_takes_them_up_again(hpo: Hpo, server: ForkServer) -> None:
+    """With their processes: a service would have hundreds of them after some weeks."""
+
+    def rests() -> bool:
+        """Only the server is left that every study is served by."""
+        return len(descendants(process)) == 1
+
+    submit(hpo, hpo.study("first", budget={"trials": 1}), server)
+    submit(hpo, hpo.study("aimed", budget={"trials": 9, "target": 1e9}), server)
+    process = hpo.start("worker", "--slots", 1)
+    wait_for(lambda: (hpo.counts("first"), hpo.counts("aimed")) == ({"complete": 1}, {"complete": 1}), seconds=120)
+    wait_for(rests, seconds=60)
+
+    say(hpo, "set", "first", "trials=+1")
+    wait_for(lambda: hpo.counts("first") == {"complete": 2}, seconds=60)
+    wait_for(rests, seconds=60)
+    process.send_signal(signal.SIGTERM)
+    code, output = finish(process)
+
+    assert code == 0, output
+    assert output.count("study first: working on it") == 2
+    assert output.count("study aimed: working on it") == 1
+    assert hpo.counts("aimed") == {"complete": 1}
 
 
 # ---- what is decided after an epoch

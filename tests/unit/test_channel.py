@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.channel import CHUNK_BYTES, Channel, ChannelClosedError, Message
+from hpo.channel import CHUNK_BYTES, LONGEST_LINE_BYTES, Channel, ChannelClosedError, GarbledError, Message
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -53,6 +53,45 @@ def test_a_message_of_any_length_arrives_whole(ends: tuple[Channel, Channel]) ->
     sender.join()
 
     assert received == long
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (b"no json", "a line that is no message: b'no json'"),
+        (b"[1, 2]", "a line that is no message: b'[1, 2]'"),
+        (b'{"half": ', "a line that is no message: "),
+        (b"\xff\xfe\x00", "a line that is no message: "),
+        (b"[" * 100_000, "a line that is no message: b'[[["),
+        (b"9" * 5000, "a line that is no message: b'999"),
+    ],
+)
+def test_what_is_no_message_ends_the_reading_and_is_told(ends: tuple[Channel, Channel], line: bytes, told: str) -> None:
+    ours, other = ends
+    other.send({"before": 1})
+    sender = threading.Thread(target=lambda: other._socket.sendall(line + b'\n{"after": 1}\n'))
+
+    sender.start()
+    received = ours.receive()
+    with pytest.raises(GarbledError) as caught:
+        ours.receive()
+    sender.join()
+
+    assert received == {"before": 1}
+    assert str(caught.value).startswith(told)
+    assert len(str(caught.value)) < 500
+    assert ours.receive_ready() == ([], False)
+    assert ours.garbled == str(caught.value)
+
+
+def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(ends: tuple[Channel, Channel]) -> None:
+    ours, other = ends
+    sender = threading.Thread(target=lambda: other._socket.sendall(b"x" * (LONGEST_LINE_BYTES + 1)))
+
+    sender.start()
+    with pytest.raises(GarbledError, match="a line of more than 64 MiB: b'xxx"):
+        ours.receive()
+    sender.join()
 
 
 def test_reading_what_is_ready_waits_for_nothing(ends: tuple[Channel, Channel]) -> None:

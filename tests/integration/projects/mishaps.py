@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -86,6 +87,33 @@ class Relapsing(Line):
         if self.current_epoch == 3:
             self._mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Babbling(Line):
+    """Says something else than it should to its worker, in the second epoch."""
+
+    def __init__(
+        self,
+        says: Annotated[Literal["nothing", "garbage", "no message", "odd epoch", "endless line"], Choice()] = "nothing",
+        lr: Annotated[float, Float(1e-3, 1e-1, log=True)] = 1e-2,
+    ) -> None:
+        super().__init__(lr=lr)
+        self.says = says
+
+    def on_train_epoch_start(self) -> None:
+        if self.current_epoch == 0 or self.says == "nothing":
+            return
+        said = {
+            "garbage": b"\x00\xff what a mess\n",
+            "no message": b"[1, 2, 3]\n",
+            "odd epoch": b'{"kind":"epoch","epoch":"two","value":0.1,"metrics":{},"seconds":1.0}\n',
+            "endless line": b"x" * (70 << 20),
+        }
+        for descriptor in list(Path("/proc/self/fd").iterdir()):
+            with contextlib.suppress(OSError):
+                if descriptor.readlink().name.startswith("socket:"):
+                    with open(int(descriptor.name), "wb", closefd=False) as channel:
+                        channel.write(said[self.says])
 
 
 class Odd(Line):
