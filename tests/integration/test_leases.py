@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -158,33 +157,34 @@ def hpo(tmp_path: Path) -> Hpo:
     return Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
 
 
+@pytest.mark.timeout(900)  # it trains for a minute and starts three workers, on a machine that may have more to do
 def test_a_killed_worker_is_noticed_while_all_others_are_busy_and_a_stopped_one_drops_its_result(hpo: Hpo) -> None:
     """Optuna looks for stale trials only when a worker asks for its next one, and a worker that comes back dies."""
-    slow = {"class": "projects.nets:Line", "seconds": 1.0}
-    file = hpo.study("long", model=slow, epochs=12, budget={"trials": 4})
+    # Three times as long as a lease: the busy worker is still in its trial when those of the others run out.
+    epochs = 40
+    slow = {"class": "projects.nets:Line", "seconds": 3 * queue.LEASE_SECONDS / epochs}
+    file = hpo.study("long", model=slow, epochs=epochs, budget={"trials": 3})
     assert hpo.run("submit", file)[0] == 0
     killed, stopped, busy = (hpo.start("worker", "long", "--until-idle", "--slots", 1) for _ in range(3))
-    wait_for(lambda: sum(record.epochs > 0 for record in hpo.trials("long")) == 3, seconds=90)
+    wait_for(lambda: sum(record.epochs > 0 for record in hpo.trials("long")) == 3, seconds=180)
     owner = {record.worker: record.number for record in hpo.trials("long")}
     number_of = {process: next(n for worker, n in owner.items() if str(worker).endswith(f":{process.pid}"))
                  for process in (killed, stopped, busy)}  # fmt: skip
 
     os.kill(stopped.pid, signal.SIGSTOP)
     killed.kill()
-    since = time.monotonic()
     lost = (number_of[killed], number_of[stopped])
-    wait_for(lambda: all(queue.LOST in hpo.trials("long")[number].causes for number in lost), seconds=60)
-    noticed = time.monotonic() - since
+    wait_for(lambda: all(queue.LOST in hpo.trials("long")[number].causes for number in lost), seconds=120)
     busy_record = hpo.trials("long")[number_of[busy]]
     os.kill(stopped.pid, signal.SIGCONT)
-    ends = [finish(process, timeout=240) for process in (stopped, busy)]
+    ends = [finish(process, timeout=400) for process in (stopped, busy)]
     finish(killed)
 
-    assert busy_record.state == "running"  # it was in its trial when it noticed
-    assert noticed < 3 * queue.BEAT_SECONDS + 10  # three beats, and what a busy machine takes to look
+    # It was in its trial when it noticed, and nobody else was there to notice. How soon is benchmarks' business.
+    assert (busy_record.state, busy_record.attempts) == ("running", 1)
     assert [code for code, _ in ends] == [0, 0], ends
     assert "taken over by another worker; this worker's result is dropped" in ends[0][1]
-    assert hpo.counts("long") == {"complete": 4}
-    assert json.loads(hpo.run("status", "long", "--json")[1])["budget"]["trials"] == {"target": 4.0, "spent": 4.0}
+    assert hpo.counts("long") == {"complete": 3}
+    assert json.loads(hpo.run("status", "long", "--json")[1])["budget"]["trials"] == {"target": 3.0, "spent": 3.0}
     for record in hpo.trials("long"):
-        assert [epoch for epoch, _ in record.curve] == list(range(1, 13))
+        assert [epoch for epoch, _ in record.curve] == list(range(1, epochs + 1))
