@@ -6,7 +6,7 @@ A study that is adopted has a server of its own, which has imported its classes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from hpo.definition import Definition, resolve
@@ -15,9 +15,10 @@ from hpo.errors import HpoError, SpecError, StoreError
 from hpo.outbox import Outbox
 from hpo.processes import ForkServer, study_job
 from hpo.store import Store
-from hpo.studies import StoredStudy, load, load_open
+from hpo.studies import Bounds, StoredStudy, bounds_of_running, load
 from hpo.studyfile import Source
 from hpo.studyrun import StudyRun
+from hpo.tally import find, progress
 
 log = logging.getLogger(__name__)
 
@@ -54,26 +55,59 @@ class Adoption:
         self._artifacts = artifacts
         self._worker_id = worker_id
         self._refused: set[int] = set()
+        self._over: dict[int, Bounds] = {}  # with these bounds it has nothing left to do
 
-    def look(self, names: Sequence[str]) -> bool:
-        """Adopt the named studies, or whatever study is open; whether that could be done already.
+    def look_for(self, names: Sequence[str]) -> bool:
+        """Adopt the named studies; whether that could be done already.
 
         Raises:
-            HpoError: a named study cannot be worked on.
+            HpoError: one of them cannot be worked on.
+        """
+        if self.servers[0].ready:
+            for name in names:
+                if find(self._store, name)[0] not in self.runs:
+                    self._take_on(load(self._store, name))
+        return self.servers[0].ready
+
+    def look(self) -> bool:
+        """Adopt whatever study is open; whether that could be done already.
+
+        One statement tells of all studies, and those that are known to be over cost no other: a service that runs for
+        weeks sees hundreds of them.
         """
         if not self.servers[0].ready:
             return False
-        for study in [load(self._store, name) for name in names] if names else load_open(self._store):
-            if study.study_id in self.runs or study.study_id in self._refused:
+        running = bounds_of_running(self._store)
+        self._over = {study_id: bounds for study_id, bounds in self._over.items() if running.get(study_id) == bounds}
+        for study_id, bounds in running.items():
+            if study_id in self.runs or study_id in self._refused or study_id in self._over:
+                continue
+            if progress(self._store, study_id).is_over:
+                self._over[study_id] = bounds
                 continue
             try:
-                self._take_on(study)
-            except HpoError as error:
-                self._refused.add(study.study_id)
-                log.warning("study %s is not for this worker: %s", study.name, error)
-                if names:
-                    raise
+                self._take_on(load(self._store, bounds.name))
+            except (HpoError, ValueError) as error:  # a ValueError: a newer release wrote what is not understood here
+                self._refused.add(study_id)
+                log.warning("study %s is not for this worker: %s", bounds.name, error)
         return True
+
+    def give_up(self, busy: Collection[int]) -> list[ForkServer]:
+        """Leave the studies that are over; the servers that nobody needs any more. `look` adopts what goes on.
+
+        Args:
+            busy: studies whose trials this worker still trains.
+        """
+        for study_id, run in list(self.runs.items()):
+            if run.is_over and study_id not in busy:
+                del self.runs[study_id]
+                if run.is_hindered:
+                    self._refused.add(study_id)
+                log.info("study %s: over for this worker", run.study.name)
+        needed = [self.servers[0], *(run.server for run in self.runs.values())]
+        left = [server for server in self.servers if server not in needed]
+        self.servers = [server for server in self.servers if server in needed]
+        return left
 
     def adopt(self, study: StoredStudy, *, server: ForkServer, definition: Definition) -> StudyRun:
         """Work on a study.
@@ -108,8 +142,13 @@ class Adoption:
         spec = study.definition.spec
         job = study_job(self._project, {"model": spec.model.label, "data": spec.data.label})
         server, classes = self.servers[0].serve_study(job)
-        definition = resolve(spec, classes, Source.of_stored(study.name))
-        self.adopt(study, server=server, definition=definition)
+        try:
+            definition = resolve(spec, classes, Source.of_stored(study.name))
+            self.adopt(study, server=server, definition=definition)
+        except HpoError:
+            if server not in self.servers:
+                server.stop()
+            raise
         log.info("study %s: working on it, %d trials asked for", study.name, study.trials_target)
 
     def _check_slots(self, study: StoredStudy) -> None:

@@ -50,5 +50,9 @@ class Shares:
         account.seconds += seconds
         account.ended += 1
 
+    def forget(self, study: int) -> None:
+        """The study is over; should it go on one day, it begins like a new one."""
+        self._accounts.pop(study, None)
+
     def _account(self, study: int) -> _Account:
         return self._accounts.setdefault(study, _Account())

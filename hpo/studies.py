@@ -87,13 +87,32 @@ def exists(store: Store, name: str) -> bool:
         return connection.execute(select(studies.c.study_id).where(studies.c.study_name == name)).first() is not None
 
 
-def load_open(store: Store) -> list[StoredStudy]:
-    """The studies that are to run and may still have something to do, the oldest first."""
+@dataclass(frozen=True)
+class Bounds:
+    """A study that is to run, by its name, and all that must change for one that is over to go on."""
+
+    name: str
+    trials_target: int
+    limits: str  # JSON
+    started: float | None
+
+
+def bounds_of_running(store: Store) -> dict[int, Bounds]:
+    """The studies that are to run, by the store's id, the oldest first; also those that have nothing left to do."""
     with store.read() as connection:
-        rows = connection.execute(_query().where(hpo_studies.c.state == "running").order_by(studies.c.study_id)).all()
-        found = [_stored(row, row.study_name) for row in rows]
-        counted = [counts_of(connection, study.study_id) for study in found]
-    return [study for study, counts in zip(found, counted, strict=True) if counts.ended < counts.target]
+        rows = connection.execute(
+            select(
+                studies.c.study_id,
+                studies.c.study_name,
+                hpo_studies.c.trials_target,
+                hpo_studies.c.limits,
+                hpo_studies.c.started,
+            )
+            .join(hpo_studies, hpo_studies.c.study_id == studies.c.study_id)
+            .where(hpo_studies.c.state == "running")
+            .order_by(studies.c.study_id)
+        ).all()
+    return {row.study_id: Bounds(row.study_name, row.trials_target, row.limits, row.started) for row in rows}
 
 
 def set_state(store: Store, study_id: int, state: str, reason: str | None = None) -> None:

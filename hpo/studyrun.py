@@ -119,6 +119,16 @@ class StudyRun:
         return self.progress.is_over or self._obstacle is not None
 
     @property
+    def is_hindered(self) -> bool:
+        """This worker cannot train the study's trials."""
+        return self._obstacle is not None
+
+    @property
+    def server(self) -> ForkServer:
+        """Forks its trials."""
+        return self._place.server
+
+    @property
     def may_claim(self) -> bool:
         return not (self.is_over or self._is_exhausted or self.progress.state != "running" or self.progress.limit)
 

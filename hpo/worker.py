@@ -163,10 +163,23 @@ class Worker:
 
     def _adopt(self, names: Sequence[str]) -> None:
         """Work on the named studies, or on whatever is open."""
-        if not self.is_draining and self._studies.look(names):
-            self._has_looked = True
-            for server in self._studies.servers:
-                self._watch(server.control)
+        if self.is_draining:
+            return
+        if names:  # they are few, and whoever names them wants them watched
+            self._has_looked |= self._studies.look_for(names)
+        else:
+            self._leave_what_is_over()
+            self._has_looked |= self._studies.look()
+        for server in self._studies.servers:
+            self._watch(server.control)
+
+    def _leave_what_is_over(self) -> None:
+        before = set(self.runs)
+        for server in self._studies.give_up({trial.claim.study_id for trial in self.trials.values()}):
+            self._ignore(server.control)
+            server.stop()
+        for study_id in before - set(self.runs):
+            self._shares.forget(study_id)
 
     def _next_event(self) -> float:
         moments = [self._next_beat, self._next_poll, time.monotonic() + FRAME_SECONDS]
