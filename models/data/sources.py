@@ -118,7 +118,7 @@ def _read_bundled(name: str) -> pd.DataFrame:
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     if importlib.util.find_spec("pyarrow") is None and importlib.util.find_spec("fastparquet") is None:
-        raise ValueError(f"Table: {path}: reading Parquet takes pyarrow, which is not installed: pip install pyarrow")
+        raise ValueError(f"Table: {path}: reading Parquet takes fastparquet or pyarrow: pip install fastparquet")
     try:
         return pd.read_parquet(path)
     except Exception as error:

@@ -82,6 +82,18 @@ def test_every_window_and_differencing_is_scored_on_the_same_points_in_time(tmp_
             assert data.naive_rmse() == pytest.approx(series(path).naive_rmse())
 
 
+def test_a_window_longer_than_the_series_is_cut_to_what_fits_and_says_so(tmp_path: Path) -> None:
+    path = written(tmp_path, walk(50))
+
+    with pytest.warns(UserWarning, match=r"window of 128 .* the 30 steps .*: windows of 27 are used"):
+        data = series(path, window=128, differencing="first")
+
+    inputs = inputs_of(data, "train")
+    assert data.input_shape == (27, 1)
+    assert inputs.shape == (1, 27, 1)
+    assert torch.isfinite(inputs).all()
+
+
 def test_training_windows_begin_a_stride_apart(tmp_path: Path) -> None:
     data = series(written(tmp_path, range(50)), stride=5)
 
@@ -223,11 +235,10 @@ def days(count: int, **changes: str) -> list[str]:
     ("arguments", "said"),
     [
         (
-            {"window": 30},
-            "a window of 30 steps and a horizon of 2 take 32 steps; the training part has 30 of 50, so window should "
-            "be at most 28",
+            {"differencing": "seasonal", "period": 28},
+            "the training part has 30 of 50 steps: too few for a window of 1 step, differences over 28 and a horizon "
+            "of 2",
         ),
-        ({"differencing": "seasonal", "period": 25}, "a window of 4 steps, differences over 25 and a horizon of 2"),
         ({"horizon": 11}, "a horizon of 11 is longer than the validation part, 10 steps"),
         ({"horizon": 0}, "horizon 0 should be 1 or more"),
         ({"target": "z"}, "there is no column 'z'; the columns are date, y"),

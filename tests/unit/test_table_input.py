@@ -9,7 +9,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+import torch
 
 from models.data.table import Table
 
@@ -151,9 +153,43 @@ def test_other_forms_of_text_are_read(text: str | bytes, arguments: dict[str, st
     assert table(text, name, **arguments).feature_names == ("x",)
 
 
-def test_parquet_without_pyarrow_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_gives_the_batches_that_the_same_table_in_text_gives() -> None:
+    frame = pd.DataFrame(
+        {
+            "x": [None if row == 3 else row / 7 for row in range(60)],
+            "whole": range(60),
+            "name": [None if row == 5 else "abc"[row % 3] for row in range(60)],
+            "kind": pd.Categorical(["uv"[row // 2 % 2] for row in range(60)]),
+            "flag": [row % 5 == 0 for row in range(60)],
+            "day": pd.date_range("2026-01-01", periods=60),
+            "y": ["yes" if row % 4 else "no" for row in range(60)],
+        }
+    )
+    frame.to_parquet("t.parquet")
+    frame.to_csv("t.csv", index=False)
+
+    parquet, text = Table("t.parquet", target="y"), Table("t.csv", target="y")
+    parquet.setup(None)
+    text.setup(None)
+
+    assert parquet.feature_names == text.feature_names
+    assert parquet.category_names == text.category_names == ("name", "kind")
+    for (numbers, codes), (same_numbers, same_codes) in zip(
+        *([part.inputs for part in (data.part("train"), data.part("test"))] for data in (parquet, text)), strict=True
+    ):
+        assert torch.equal(numbers, same_numbers)
+        assert torch.equal(codes, same_codes)
+    assert torch.equal(parquet.part("train").targets, text.part("train").targets)
+
+
+def test_a_file_that_is_no_parquet_is_refused_with_its_name() -> None:
+    with pytest.raises(ValueError, match=r"t.parquet cannot be read as Parquet: "):
+        table(b"PAR1", "t.parquet")
+
+
+def test_parquet_without_a_reader_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="pip install pyarrow"):
+    with pytest.raises(ValueError, match="pip install fastparquet"):
         table(b"PAR1", "t.parquet")
 
 
