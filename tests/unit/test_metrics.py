@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from typing import Any
 
@@ -182,14 +181,3 @@ def test_predictions_without_targets_are_none() -> None:
     assert predictions.gather() is None
     predictions.add(torch.ones(0, 3), torch.ones(0, dtype=torch.int64))
     assert predictions.gather() is None
-
-
-def test_all_scores_of_359_samples_take_less_than_a_millisecond() -> None:
-    outputs, targets = predicted_classes(10)
-    chances, fastest = likely(outputs), float("inf")
-    for _ in range(100):
-        begin = time.thread_time()
-        scores_of(outputs, targets)
-        auroc(chances, targets)
-        fastest = min(fastest, time.thread_time() - begin)
-    assert fastest < 1e-3
