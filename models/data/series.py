@@ -47,6 +47,7 @@ class Series(DataModule):
         stride: training windows begin so many steps apart.
         interpolation: of gaps: linear, previous value, or none, which refuses them.
         every: puts irregular times on a grid, such as 7D, 1h, MS; the steps' means are taken.
+        separator, decimal, encoding: of the file; by default a comma, or in .tsv a tab; a point; and utf-8.
 
     Raises:
         ValueError: in words, of what the file or these arguments get wrong.
@@ -68,6 +69,9 @@ class Series(DataModule):
         scaling: Scaling = "standard",
         interpolation: Interpolation = "none",
         every: str = "",
+        separator: str = "",
+        decimal: str = ".",
+        encoding: str = "utf-8",
         batch_size: Annotated[int, Int(16, 512, log=True)] = 64,
         validation_fraction: float = 0.15,
         test_fraction: float = 0.15,
@@ -85,7 +89,7 @@ class Series(DataModule):
         self.window = window
 
     def read(self) -> Samples:
-        names = ("time", "target", "features", "every")
+        names = ("time", "target", "features", "every", "separator", "decimal", "encoding")
         self._file = read_series(self.hparams["path"], **{name: self.hparams[name] for name in names})
         return Samples(self._file.values, keys=self._file.times)
 

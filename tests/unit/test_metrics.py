@@ -165,9 +165,15 @@ def test_a_single_sample_has_no_r2() -> None:
     assert regression_scores(np.ones((1, 2)), np.zeros((1, 2))) == {"mae": 1.0, "mse": 1.0, "rmse": 1.0}
 
 
-def test_a_diverged_regression_has_no_finite_score() -> None:
-    scores = regression_scores(np.array([[np.nan], [1.0]]), np.array([[0.0], [1.0]]))
-    assert all(np.isnan(value) for value in scores.values())
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_diverged_regression_has_no_finite_score(wrong: float) -> None:
+    scores = regression_scores(np.array([[wrong], [1.0]]), np.array([[0.0], [1.0]]))
+    assert not any(np.isfinite(value) for value in scores.values())
+
+
+def test_targets_that_are_no_numbers_have_no_r2() -> None:
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(regression_scores(np.ones((3, 1)), np.array([[0.0], [1.0], [np.nan]]))["r2"])
 
 
 def test_a_diverged_classifier_still_has_scores() -> None:

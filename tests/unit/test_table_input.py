@@ -67,6 +67,10 @@ def test_what_is_right_says_nothing() -> None:
         (numbered(y=[2.5] * 40), r"the target 'y' is 2.5 in every row"),
         (numbered(y=[""] * 40), r"no row has a value of the target 'y'"),
         (numbered(x=[*range(38), "abc", "de"]), r"'x' holds numbers, but 'abc' in row 39, and 1 more value like it"),
+        (
+            numbered(y=[*range(100, 138), "n.k.", "n.k."]),
+            r"the target 'y' holds numbers, but 'n.k.' in row 39, and 1 more",
+        ),
         (numbered(d=["2025-01-01"] * 39 + ["soon"]), r"column 'd' holds dates, but 'soon' in row 40 is none"),
         (numbered(d=["01/02/2025", "03/04/2025"] * 20), r"'01/02/2025' may have the day or the month first"),
         (numbered(x=['"1,5"', '"2,5"'] * 20), r'\'x\' has decimal commas, such as \'1,5\': give \{decimal: ","\}'),
@@ -241,3 +245,26 @@ def test_what_stands_for_no_value_can_be_named() -> None:
     with pytest.raises(ValueError, match=r"'n/k' in row 2.*missing_values: \"\?,n/k\""):
         table(text)
     assert table(text, missing_values="?,n/k").feature_names == ("x",)
+
+
+def test_text_among_numbers_may_be_classes_where_that_is_said() -> None:
+    data = table(numbered(y=["7", "8", "9", "x"] * 10), task="multiclass")
+    assert data.class_names == ("7", "8", "9", "x")
+
+
+@pytest.mark.parametrize("content", [b"zz", gzip.compress(GOOD.encode() * 50)[:-20]])
+def test_a_damaged_archive_is_named(content: bytes) -> None:
+    with pytest.raises(ValueError, match=r"^Table: t.csv.gz: it is damaged, or not compressed by gzip"):
+        table(content, "t.csv.gz")
+
+
+def test_a_suffix_may_be_in_capitals() -> None:
+    assert table(GOOD, "T.CSV").feature_names == ("x",)
+
+
+def test_numbers_that_single_precision_cannot_hold_are_missing() -> None:
+    with pytest.warns(UserWarning, match="'x' has 2 infinite values: taken as missing"):
+        data = table(numbered(x=["1e160", "1e308", *range(38)]))
+    inputs = data.part("train").inputs
+    assert isinstance(inputs, torch.Tensor)
+    assert torch.isfinite(inputs).all()
