@@ -27,8 +27,10 @@ GOALS = {
     "diabetes_dnn": ("validation R2", 0.45),
     "japanese_vowels_lstm": ("validation accuracy", 0.97),
     "co2_forecast_gru": ("test RMSE over that of the last value", 0.9),
-    "fashion_mnist_cnn": ("validation accuracy", 0.89),
+    "fashion_mnist_cnn": ("validation accuracy, after 8 of its 24 trials", 0.89),
 }
+# Where a part of the budget is enough to reach it.
+LESS = {"fashion_mnist_cnn": ["--trials", "8"]}
 
 
 def main() -> None:
@@ -52,7 +54,7 @@ def search(study: str, seed: int) -> tuple[float, float]:
         places = ["--project", str(ROOT), "--store", f"sqlite:///{folder}/hpo.db", "--artifacts", f"{folder}/art"]
         file = ROOT / "studies" / f"{study}.yaml"
         started = time.perf_counter()
-        hpo("run", str(file), "--set", f"seed={seed}", *places)
+        hpo("run", str(file), "--set", f"seed={seed}", *LESS.get(study, []), *places)
         seconds = time.perf_counter() - started
         name = json.loads(hpo("ls", *places[:4], "--json"))[0]["study"]
         [best] = json.loads(hpo("best", name, "-k", "1", *places[:4], "--json"))

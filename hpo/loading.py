@@ -27,6 +27,7 @@ def load_class(label: str, project: Path) -> type[Any]:
         importlib.invalidate_caches()  # 3 ms, which each trial would pay
     try:
         module = importlib.import_module(module_name)
+        found = getattr(module, class_name, None)  # which may import more, where a package exports it lazily
     except ModuleNotFoundError as error:
         if error.name is None or not (module_name == error.name or module_name.startswith(error.name + ".")):
             raise LoadError(f"{label}: importing {module_name} failed: {error}{_innermost(error)}") from error
@@ -37,7 +38,6 @@ def load_class(label: str, project: Path) -> type[Any]:
     except (Exception, SystemExit) as error:
         name = type(error).__name__
         raise LoadError(f"{label}: importing {module_name} failed: {name}: {error}{_innermost(error)}") from error
-    found = getattr(module, class_name, None)
     if not isinstance(found, type):
         classes = [name for name, value in vars(module).items() if _is_own_class(value, module_name)]
         raise LoadError(

@@ -136,10 +136,12 @@ def try_one_batch(
                 reason = message["reason"]
                 if message["cause"] == "error: SpecError":
                     raise source.error([(("objective",), reason)])
-                raise source.error([(("model",), f"one batch failed: {reason}")])
+                raise source.error([((message["owner"],), f"one batch failed: {reason}")])
             elif message["kind"] == "done":
                 raise source.error([(("data",), f"{spec.data.label} gave no batches to train on")])
             elif message["kind"] == "epoch":
+                if message["value"] is None:
+                    log.warning("%s was not a finite number after one batch with the defaults", spec.goal.metric)
                 return Probe(tuple(sorted(message["metrics"])), parameters, time.monotonic() - started)
     except GarbledError as error:
         raise source.error([(("model",), f"one batch failed: its process told {error}")]) from error

@@ -45,11 +45,11 @@ class Autoencoder(Optimized):
 
     Args:
         clusters: of k-means; 0 is the number of the data's classes, or 8 where it has none.
-        class_counts, task: as the data module has them.
+        class_counts, cardinalities, task: as the data module has them.
         optimization: of models.optimized.Optimized.
 
     Raises:
-        ValueError: a convolutional one is asked for samples of more than three dimensions.
+        ValueError: a convolutional one is asked for samples of more than three dimensions, or there are no numbers.
     """
 
     def __init__(
@@ -68,10 +68,16 @@ class Autoencoder(Optimized):
         clusters: int = 0,
         task: Annotated[str, Given()] = "multiclass",
         class_counts: Annotated[tuple[int, ...], Given()] = (),
+        cardinalities: Annotated[tuple[int, ...], Given()] = (),
         **optimization: Any,
     ) -> None:
         super().__init__(**optimization)
         self.save_hyperparameters()
+        if cardinalities:
+            raise ValueError(
+                f"Autoencoder: reconstructs numbers, and {len(cardinalities)} columns of the data are categories: make "
+                "them numbers, as a table does with categories: one_hot"
+            )
 
         hidden = _Hidden(ACTIVATIONS[activation], dropout=dropout, batch_norm=batch_norm)
         if kind == "dense":

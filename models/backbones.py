@@ -113,8 +113,11 @@ def read(weights: str) -> dict[str, Any]:
         content = torch.load(weights, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"Transfer: weights '{weights}': there is no such file{_hint(weights)}") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise ValueError(f"Transfer: weights '{weights}' cannot be read as a checkpoint: {error}") from error
+    except Exception as error:  # the unpickler raises whatever it makes of what is no checkpoint
+        problem = str(error)
+        if isinstance(error, pickle.UnpicklingError):  # whose own words advise to trust the file
+            problem = "it is none, or it holds more than weights and plain values, and could run code"
+        raise ValueError(f"Transfer: weights '{weights}' cannot be read as a checkpoint: {problem}") from error
     if not isinstance(content, Mapping):
         raise ValueError(f"Transfer: weights '{weights}' hold a {type(content).__name__}, not weights by name")
     return dict(content)

@@ -102,6 +102,7 @@ def regression_scores(outputs: Floats, targets: Floats) -> dict[str, float]:
     scores = {"mae": float(np.abs(outputs - targets).mean()), "mse": mse, "rmse": mse**0.5}
     if len(targets) > 1:
         left, total = squares.sum(0), ((targets - targets.mean(0)) ** 2).sum(0)
-        of_constant = np.where(left > 0, 0.0, 1.0)
-        scores["r2"] = float(np.where(total > 0, 1 - left / np.where(total > 0, total, 1), of_constant).mean())
+        of_constant = np.where(left == 0, 1.0, 0.0)
+        r2 = np.where(total == 0, of_constant, 1 - left / np.where(total == 0, 1, total))
+        scores["r2"] = float(r2.mean())
     return scores

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import logging
@@ -10,6 +11,7 @@ import sys
 import time
 import traceback
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ def run_job(job: Message, channel: Channel) -> None:
         _train(job, link)
     except BaseException as error:  # whatever it was, the worker wants to know
         told = {"cause": _cause_of(error), "error": _told(error), "reason": reason_of(error, Path(job["project"]))}
-        link.tell({"kind": "failed", **told})
+        link.tell({"kind": "failed", "owner": getattr(error, "owner", "model"), **told})
     else:
         link.tell({"kind": "done", "seconds": time.perf_counter() - started})
     sys.stdout.flush()
@@ -49,11 +51,11 @@ def _train(job: Message, link: Link) -> None:
     ranks = join_ranks(job)
     pl.seed_everything(job["seed"], workers=True, verbose=False)
     project = Path(job["project"])
-    data = build(load_class(job["data"]["class"], project), job["data"]["arguments"])
-    # Lightning calls these again; the model's shape was needed before.
-    data.prepare_data = _once(data.prepare_data)
-    data.setup = _once(data.setup)
-    with warnings.catch_warnings(record=True) as warned:
+    with _blamed_on("data"), warnings.catch_warnings(record=True) as warned:
+        data = build(load_class(job["data"]["class"], project), job["data"]["arguments"])
+        # Lightning calls these again; the model's shape was needed before.
+        data.prepare_data = _once(data.prepare_data)
+        data.setup = _once(data.setup)
         if job["rank"] == 0:
             data.prepare_data()
         ranks.wait()
@@ -160,6 +162,16 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
+@contextlib.contextmanager
+def _blamed_on(owner: str) -> Iterator[None]:
+    """What goes wrong here is told of this part of the study file."""
+    try:
+        yield
+    except BaseException as error:
+        error.owner = owner  # type: ignore[attr-defined]
+        raise
+
+
 def _once(method: Any) -> Any:
     return functools.cache(method)
 
@@ -177,7 +189,10 @@ def _told(error: BaseException) -> str:
 
 
 def reason_of(error: BaseException, project: Path) -> str:
-    """In short: what was raised, and the lines of the project's own code that led there."""
+    """In short: what was raised, and the lines of the project's own code that led there.
+
+    Of a ValueError that is raised on purpose, the last of them: its text says the rest.
+    """
     if isinstance(error, HpoError):
         return str(error)
     frames = traceback.extract_tb(error.__traceback__)
@@ -189,6 +204,8 @@ def reason_of(error: BaseException, project: Path) -> str:
         and not path.is_relative_to(engine)
         and "site-packages" not in path.parts
     ]
+    if own and isinstance(error, ValueError) and (own[-1].line or "").startswith("raise "):
+        own = own[-1:]
     places = [f"\n  {frame.filename}, line {frame.lineno}: {frame.line}" for frame in own or frames[-1:]]
     return "".join(traceback.format_exception_only(error)).strip() + "".join(places)
 

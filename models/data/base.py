@@ -144,7 +144,9 @@ class DataModule(LightningDataModule):
     def _batches(self, name: PartName, batch_size: int, *, training: bool = False) -> Batches:
         part = self._parts[name]
         if not len(part.targets):
-            raise ValueError(f"{type(self).__name__}: there is no {name} part: {name}_fraction is 0")
+            fraction = self.hparams.get(f"{name}_fraction", 0)
+            reason = f"a fraction of {fraction} of so few samples is none" if fraction else f"{name}_fraction is 0"
+            raise ValueError(f"{type(self).__name__}: there is no {name} part: {reason}")
         # On the device from the start, so that no step waits for a transfer.
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         change = self.change if training and type(self).change is not DataModule.change else None

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, RobustScaler, StandardScaler
 
-from models.data.kinds import columns_of
+from models.data.kinds import LARGEST, columns_of
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -21,7 +21,6 @@ UNKNOWN = 0  # the number of a category that training does not know
 NO_VALUE = "(missing)"  # a category of its own
 OFTEN = 2  # a category that occurs less often is unknown too, so that what stands for the unknown learns something
 MOST_QUANTILES = 1000
-LARGEST = float(np.finfo(np.float32).max)
 
 
 class Columns:

@@ -38,7 +38,7 @@ class FolderSource:
     def identity(self, part: PartName) -> list[Any]:
         root = self._roots[part]
         # Ten thousand files in 0.1 s, where pathlib takes one.
-        return [str(root.resolve()), *([label, *of_stat(entry.path, entry.stat())] for label, entry in _listed(root))]
+        return [str(root.resolve()), *([label, *_identity(entry)] for label, entry in _listed(root))]
 
     def decode(self, part: PartName, form: Form) -> Decoded:
         files, root = self._files(part), self._roots[part]
@@ -52,6 +52,8 @@ class FolderSource:
                 broken[str(path.relative_to(root))] = problem
         kept = [path for _, path in files if str(path.relative_to(root)) not in broken]
         warning = _judge(broken, len(files), form, root)
+        for label in sorted({label for label, _ in files} - set(labels)):
+            raise ValueError(f"{root}: {warning.removeprefix(f'{root}: ')}, and nothing is left of class '{label}'")
         _check_sizes(images, kept, root)
         if len({image.shape[0] for image in images}) > 1:
             images = [image if len(image) == 3 else image.repeat(3, axis=0) for image in images]
@@ -67,7 +69,7 @@ class FolderSource:
                 hint = ": the images in it are of no class; each class needs a folder of its own"
             raise ValueError(f"{root}: has no folders with PNG or JPEG images{hint}")
         labels = {label for label, _ in found}
-        empty = [folder.name for folder in _entries(root) if folder.is_dir() and folder.name not in labels]
+        empty = [folder.name for folder in _entries(root) if _is_folder(folder) and folder.name not in labels]
         if empty:
             raise ValueError(f"{root}: the folder '{empty[0]}' has no PNG or JPEG images")
         return found
@@ -137,15 +139,31 @@ def _first_folder(folder: Path, names: tuple[str, ...]) -> Path | None:
 
 def _listed(root: Path) -> list[tuple[str, os.DirEntry[str]]]:
     """(label, image file) below each class's folder, in the order of the names."""
-    return [(folder.name, file) for folder in _entries(root) if folder.is_dir() for file in _pictures(folder.path)]
+    return [(folder.name, file) for folder in _entries(root) if _is_folder(folder) for file in _pictures(folder.path)]
 
 
-def _pictures(folder: str) -> Iterator[os.DirEntry[str]]:
+def _pictures(folder: str, above: tuple[str, ...] = ()) -> Iterator[os.DirEntry[str]]:
+    here = (*above, os.path.realpath(folder))
     for entry in _entries(folder):
-        if entry.is_dir():
-            yield from _pictures(entry.path)
+        if _is_folder(entry):
+            if os.path.realpath(entry.path) not in here:  # a link back up has no images of its own
+                yield from _pictures(entry.path, here)
         elif entry.name.lower().endswith(SUFFIXES):
             yield entry
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _identity(entry: os.DirEntry[str]) -> list[Any]:
+    try:
+        return of_stat(entry.path, entry.stat())
+    except OSError as error:  # a link to nothing, which counts as an image that cannot be read
+        return [entry.path, error.strerror]
 
 
 def _entries(folder: str | Path) -> list[os.DirEntry[str]]:

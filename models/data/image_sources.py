@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 import torch
@@ -237,6 +237,8 @@ def _arrays(path: Path) -> Iterator[Any]:
     Raises:
         ValueError: the file, or an array in it, cannot be read.
     """
+    if not is_zipfile(path):
+        raise ValueError(f"{path}: is no .npz archive")
     try:
         # np.load leaves a file of its own open where it is no archive.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

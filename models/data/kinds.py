@@ -13,6 +13,9 @@ from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_float_dt
 MOSTLY = 0.5
 # Orders that are tried, all for the whole column, after the one of ISO 8601.
 DATE_FORMATS = ("%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y")
+TIME_FORMATS = ("", " %H:%M", " %H:%M:%S")
+# Larger ones single precision, which networks compute in, takes for infinite.
+LARGEST = float(np.finfo(np.float32).max)
 _LOOKS_LIKE_DATE = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}([T ].*)?|\d{1,2}[./]\d{1,2}[./]\d{4}"
 _DECIMAL_COMMA = r"[-+]?\d+,\d+"
 
@@ -20,7 +23,8 @@ _DECIMAL_COMMA = r"[-+]?\d+,\d+"
 def typed(table: pd.DataFrame, *, categorical: Collection[str] = ()) -> pd.DataFrame:
     """The same table with float64, datetime64[us] or string columns; NaN, NaT or NaN where there is no value.
 
-    Yes and no become 1 and 0. Infinite numbers count as missing, with a warning. Times lose their zone, in UTC.
+    Yes and no become 1 and 0. Infinite numbers, and those beyond 3.4e38, count as missing, with a warning. Times lose
+    their zone, in UTC.
 
     Args:
         categorical: columns of categories whatever they look like.
@@ -77,18 +81,25 @@ def _typed(values: pd.Series) -> pd.Series:
     if numbers.notna().all():
         return _finite(numbers.astype("float64").reindex(values.index).to_frame()).iloc[:, 0]
     if numbers.notna().mean() >= MOSTLY:
-        raise ValueError(_text_among_numbers(str(values.name), known[numbers.isna()]))
+        wrong = known[numbers.isna()]
+        raise ValueError(
+            text_among_numbers(
+                wrong, "column", f"or say that the column holds categories, {{categorical: {values.name}}}"
+            )
+        )
     if known.str.fullmatch(_DECIMAL_COMMA).all():
         raise ValueError(
             f"Table: column '{values.name}' has decimal commas, such as '{known.iloc[0]}': give {{decimal: \",\"}}"
         )
     if known.str.fullmatch(_LOOKS_LIKE_DATE).mean() >= MOSTLY:
-        return _dates(known).reindex(values.index)
+        return dates(known, who="Table", advice=f"or leave the column out, {{ignore: {values.name}}}").reindex(
+            values.index
+        )
     return known.reindex(values.index).astype(object)
 
 
 def _finite(numbers: pd.DataFrame) -> pd.DataFrame:
-    infinite = np.isinf(numbers.to_numpy())
+    infinite = np.abs(numbers.to_numpy()) > LARGEST
     for name, count in zip(numbers.columns, infinite.sum(axis=0).tolist(), strict=True):
         if count:
             warnings.warn(
@@ -97,30 +108,36 @@ def _finite(numbers: pd.DataFrame) -> pd.DataFrame:
     return numbers.mask(infinite) if infinite.any() else numbers
 
 
-def _text_among_numbers(name: str, wrong: pd.Series) -> str:
+def text_among_numbers(wrong: pd.Series, what: str, advice: str) -> str:
+    """That a column holds numbers but for these cells, and what can be done."""
     row, value = wrong.index[0], wrong.iloc[0]
     others = f", and {_times(len(wrong) - 1, 'more value')} like it" if len(wrong) > 1 else ""
     return (
-        f"Table: column '{name}' holds numbers, but '{value}' in row {row + 1}{others}. Correct it; or name what means "
-        f'that a value is missing, {{missing_values: "?,{value}"}}; or say that the column holds categories, '
-        f"{{categorical: {name}}}"
+        f"Table: {what} '{wrong.name}' holds numbers, but '{value}' in row {row + 1}{others}. Correct it; or name what "
+        f'means that a value is missing, {{missing_values: "?,{value}"}}; {advice}'
     )
 
 
-def _dates(known: pd.Series) -> pd.Series:
-    """Dates in the one order of day, month and year in which all of them can be read."""
+def dates(known: pd.Series, *, who: str, advice: str = "") -> pd.Series:
+    """Texts as dates, in the one order of day, month and year in which all of them can be read.
+
+    Raises:
+        ValueError: in words that begin with `who`: one is no date, or they can be read in two ways.
+    """
     try:
         return _in_utc(pd.to_datetime(known, format="ISO8601", utc=True))
     except ValueError:
         pass
-    readings = [pd.to_datetime(known, format=order, errors="coerce") for order in DATE_FORMATS]
+    readings = [
+        pd.to_datetime(known, format=order + time, errors="coerce") for order in DATE_FORMATS for time in TIME_FORMATS
+    ]
     whole = [reading for reading in readings if reading.notna().all()]
     if len(whole) == 1 or (whole and whole[0].equals(whole[1])):
         return _in_utc(whole[0])
     if whole:
         raise ValueError(
-            f"Table: column '{known.name}': '{known.iloc[0]}' may have the day or the month first, and so may all "
-            "others. Write them like 2025-12-31, or leave the column out, {ignore: " + str(known.name) + "}"
+            f"{who}: column '{known.name}': '{known.iloc[0]}' may have the day or the month first, and so may all "
+            f"others. Write them like 2025-12-31{advice and ', '}{advice}"
         )
     best = max(readings, key=lambda reading: int(reading.notna().sum()))
     wrong = known[best.isna()]
@@ -128,8 +145,8 @@ def _dates(known: pd.Series) -> pd.Series:
     if iso.notna().sum() >= best.notna().sum():
         wrong = known[iso.isna()]
     raise ValueError(
-        f"Table: column '{known.name}' holds dates, but '{wrong.iloc[0]}' in row {wrong.index[0] + 1} is none"
-        + (f", nor are {_times(len(wrong) - 1, 'other value')}" if len(wrong) > 1 else "")
+        f"{who}: column '{known.name}' holds dates, but '{wrong.iloc[0]}' in row {wrong.index[0] + 1} is none"
+        + (f", and {_times(len(wrong) - 1, 'more value')} like it" if len(wrong) > 1 else "")
     )
 
 

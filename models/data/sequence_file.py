@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from models.data.text_file import SUFFIXES
 from models.data.timed_file import check_ascending, check_columns, check_file, names_of, numbers, read_columns, times
 
 Ints = NDArray[np.int64]
@@ -27,22 +28,29 @@ class Recorded(NamedTuple):
         lengths: (samples,)
         labels: of each sequence (samples, ...), or of each step (samples, time, ...): numbers or texts.
         is_test: (samples,), None where the file leaves it open.
+        groups: (samples,) numbers of those that belong together; None where nothing is said of it.
     """
 
     x: NDArray[np.float32]
     lengths: Ints
     labels: NDArray[Any]
     is_test: NDArray[np.bool_] | None
+    groups: Ints | None = None
 
 
-def read_npz(path: str, labels: Labels) -> Recorded:
+def read_npz(path: str, labels: Labels, *, group: str = "") -> Recorded:
     """Arrays `x` (samples, time, features) or (samples, time), `y`, and if they are there `length` and `split`.
+
+    Args:
+        group: the array of what sequences belong to; empty: there is none.
 
     Raises:
         ValueError: one is missing, or they do not fit each other.
     """
     who = f"Sequences: {path}"
     found = check_file(path, who="Sequences")
+    if not zipfile.is_zipfile(found):
+        raise ValueError(f"{who}: it is no .npz archive; files of text should end in {', '.join(SUFFIXES)}")
     try:
         with np.load(found, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -53,14 +61,14 @@ def read_npz(path: str, labels: Labels) -> Recorded:
             f"{who}: it holds Python objects, such as sequences of different lengths in one array: pad them with "
             f"zeros to (samples, time, features) and give their lengths as `length` ({error})"
         ) from error
-    for name in ("x", "y"):
+    for name in ("x", "y", *([group] if group else [])):
         if name not in arrays:
             raise ValueError(f"{who}: there is no array '{name}'; it holds {', '.join(arrays) or 'nothing'}")
     x = arrays["x"]
-    if x.ndim not in (2, 3) or not np.issubdtype(x.dtype, np.number) or not x.size:
+    if x.ndim not in (2, 3) or x.dtype.kind not in "biuf" or not x.size:
         raise ValueError(f"{who}: x should be numbers (samples, time, features), not {x.dtype} {x.shape}")
     x = (x if x.ndim == 3 else x[:, :, None]).astype(np.float32)
-    for name in ("y", "length", SPLIT):
+    for name in ("y", "length", SPLIT, group):
         if name in arrays and (not arrays[name].ndim or len(arrays[name]) != len(x)):
             entries = len(arrays[name]) if arrays[name].ndim else "no"
             raise ValueError(f"{who}: x has {len(x)} sequences, {name} has {entries} entries")
@@ -68,22 +76,29 @@ def read_npz(path: str, labels: Labels) -> Recorded:
     _check_finite(x, lengths, who=who)
     _check_shape(arrays["y"], labels, x.shape[1], who=who)
     split = arrays.get(SPLIT)
-    return Recorded(x, lengths, arrays["y"], None if split is None else _is_test(split.astype(str), who=who))
+    is_test = None if split is None else _is_test(split.astype(str), who=who)
+    return Recorded(x, lengths, arrays["y"], is_test, _numbered(arrays[group]) if group else None)
 
 
-def read_long(path: str, labels: Labels, *, id: str, time: str, label: str | Sequence[str]) -> Recorded:
+def read_long(
+    path: str, labels: Labels, *, id: str, time: str, label: str | Sequence[str], group: str = "", **reading: str
+) -> Recorded:
     """A table with a row a step: whose it is (id), when, features, and the label; perhaps a column `split`.
+
+    Args:
+        group: the column of what sequences belong to; empty: there is none.
+        reading: separator, decimal and encoding.
 
     Raises:
         ValueError: a column is missing, a cell is no number, times do not ascend, or labels within a sequence differ.
     """
     who = f"Sequences: {path}"
-    frame = read_columns(path, who="Sequences")
-    wanted = names_of(label)
-    check_columns(frame, [id, time, *wanted], who=who)
-    for name in (id, *wanted):
+    frame = read_columns(path, who="Sequences", **reading)
+    wanted, grouping = names_of(label), [group] if group else []
+    check_columns(frame, [id, time, *wanted, *grouping], who=who)
+    for name in (id, *wanted, *grouping):
         _check_complete(frame[name], who=who)
-    features = [str(name) for name in frame.columns if name not in (id, time, SPLIT, *wanted)]
+    features = [str(name) for name in frame.columns if name not in (id, time, SPLIT, *wanted, *grouping)]
     if not features:
         raise ValueError(f"{who}: there are no features: no columns besides {', '.join([id, time, *wanted])}")
     codes, names = pd.factorize(frame[id])
@@ -107,7 +122,8 @@ def read_long(path: str, labels: Labels, *, id: str, time: str, label: str | Seq
     is_test = None
     if SPLIT in frame.columns:
         is_test = _is_test(_of_sequences(frame[SPLIT].astype(str), order, codes, names, who=who).astype(str), who=who)
-    return Recorded(x, lengths, y, is_test)
+    groups = _numbered(_of_sequences(frame[group], order, codes, names, who=who)) if group else None
+    return Recorded(x, lengths, y, is_test, groups)
 
 
 def _label_column(
@@ -122,27 +138,32 @@ def _label_column(
     who: str,
 ) -> NDArray[Any]:
     if labels == "sequence":
-        return _of_sequences(column, order, codes, names, who=who)
+        return _of_sequences(column, order, codes, names, who=who, advice="; a label a step needs labels: step")
     values = column.to_numpy()
     y = np.full(shape, values[0], dtype=values.dtype)
     y[places] = values[order]
     return y
 
 
-def _of_sequences(column: pd.Series[Any], order: Ints, codes: Ints, names: Any, *, who: str) -> NDArray[Any]:
+def _of_sequences(
+    column: pd.Series[Any], order: Ints, codes: Ints, names: Any, *, who: str, advice: str = ""
+) -> NDArray[Any]:
     """What all rows of a sequence say (samples,)."""
     values = column.to_numpy()[order]
     firsts = np.searchsorted(codes, np.arange(len(names)))
     wrong = np.flatnonzero(values != values[firsts][codes])
     if len(wrong):
         first, other = values[firsts][codes[wrong[0]]], values[wrong[0]]
-        advice = "" if column.name == SPLIT else "; a label a step needs labels: step"
         raise ValueError(
             f"{who}: column '{column.name}', row {order[wrong[0]] + 1}: sequence '{names[codes[wrong[0]]]}' has "
             f"'{first}' and here '{other}'{advice}"
         )
     found: NDArray[Any] = values[firsts]
     return found
+
+
+def _numbered(groups: NDArray[Any]) -> Ints:
+    return np.unique(groups.astype(str), return_inverse=True)[1].astype(np.int64)
 
 
 def _check_complete(column: pd.Series[Any], *, who: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -15,7 +16,8 @@ from models.data.base import DataModule, Part, PartName, Samples, Task
 from models.data.batches import Batch, Inputs
 from models.data.sequence_augmentation import with_noise, with_warped_time
 from models.data.sequence_file import Labels, Recorded, read_long, read_npz
-from models.data.splits import Ints, Rows, check_fractions, random_split, stratified_split
+from models.data.splits import Ints, Rows, check_fractions, grouped_split, random_split, stratified_split
+from models.data.text_file import SUFFIXES, suffix_of
 
 Scaling = Annotated[Literal["none", "standard", "min_max"], Choice()]
 Floats = NDArray[np.float32]
@@ -33,13 +35,16 @@ class Sequences(DataModule):
     A .npz file holds `x` (samples, time, features), `y`, and if need be `length` (samples,) and `split` (samples,),
     'train' or 'test'. A .csv or .tsv file has a row a step, with columns `id`, `time`, `label`, perhaps `split`; all
     others are features. Where the file has a split, its test part is the test part and `test_fraction` means nothing.
-    The rest is divided by `split_seed`, of classes stratified.
+    The rest is divided by `split_seed`, of classes stratified, or by groups.
 
     Args:
         path: a relative one starts from the current folder, in a study from the project.
         task: auto takes real numbers for a regression, and whole numbers and texts for classes.
         labels: one a sequence, or one a step.
         id, time, label: the columns' names; of a regression, label may be several, comma separated.
+        group: the column, or the array, that says which sequences belong together, such as those of one person: they
+            come into one part. It is not learned from.
+        separator, decimal, encoding: of a text; by default a comma, or in .tsv a tab; a point; and utf-8.
         truncate: only so many first steps of each sequence are used; 0 uses all.
         scaling: of each feature, over the steps of the training sequences: to mean 0 and deviation 1 (standard),
             or to 0 and 1 as least and greatest (min_max).
@@ -58,6 +63,10 @@ class Sequences(DataModule):
         id: str = "id",
         time: str = "time",
         label: str = "label",
+        group: str = "",
+        separator: str = "",
+        decimal: str = ".",
+        encoding: str = "utf-8",
         batch_size: Annotated[int, Int(8, 256, log=True)] = 32,
         scaling: Scaling = "standard",
         truncate: int = 0,
@@ -78,21 +87,22 @@ class Sequences(DataModule):
 
     def read(self) -> Samples:
         given = self.hparams
-        if given["path"].endswith((".csv", ".tsv")):
-            columns = {name: given[name] for name in ("id", "time", "label")}
-            recorded = read_long(given["path"], given["labels"], **columns)
+        if suffix_of(Path(given["path"])) in SUFFIXES:
+            names = ("id", "time", "label", "group", "separator", "decimal", "encoding")
+            recorded = read_long(given["path"], given["labels"], **{name: given[name] for name in names})
         else:
-            recorded = read_npz(given["path"], given["labels"])
-        return Samples((recorded.x, recorded.lengths), self._numbered(recorded), recorded.is_test)
+            recorded = read_npz(given["path"], given["labels"], group=given["group"])
+        keys = (recorded.is_test, recorded.groups)
+        return Samples((recorded.x, recorded.lengths), self._numbered(recorded), keys)
 
     def prepare(self) -> None:
         given = self.hparams
-        (x, lengths), targets, is_test = self.read()
+        (x, lengths), targets, (is_test, groups) = self.read()
         time = min(given["truncate"] or x.shape[1], x.shape[1])
         self._x, self._lengths = x[:, :time], np.minimum(lengths, time)
         self._targets = targets[:, :time] if self.per_step else targets
         self.input_shape = self._x.shape[1:]
-        self.rows = self._split(targets, is_test)
+        self.rows = self._split(targets, is_test, groups)
         train = self.rows.train
         is_there = np.arange(time) < self._lengths[train][:, None]
         self._shift, self._scale, self._deviation = _fit(self._x[train][is_there], given["scaling"])
@@ -128,11 +138,13 @@ class Sequences(DataModule):
             x = with_noise(x, lengths, deviations)
         return (x, lengths), targets
 
-    def _split(self, targets: NDArray[Any], is_test: NDArray[np.bool_] | None) -> Rows:
+    def _split(self, targets: NDArray[Any], is_test: NDArray[np.bool_] | None, groups: Ints | None) -> Rows:
         given = self.hparams
         fractions = given["validation_fraction"], given["test_fraction"] if is_test is None else 0.0
         rest = np.arange(len(targets)) if is_test is None else np.flatnonzero(~is_test)
-        if self.task == "regression" or self.per_step:
+        if groups is not None:
+            train, validation, test = grouped_split(groups[rest], *fractions, seed=given["split_seed"])
+        elif self.task == "regression" or self.per_step:
             train, validation, test = random_split(len(rest), *fractions, seed=given["split_seed"])
         else:
             self._check_examples(targets[rest])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -30,6 +31,9 @@ class Series(DataModule):
     A window knows nothing that comes after it: where a gap reaches its end, the last measured value stands in.
     Targets that were not measured are neither learned nor scored.
 
+    A window that is longer than the training part has room for is cut to the longest that fits, with a warning: so a
+    range suits short series too.
+
     Differencing: inputs are the values (none), less the values before (first), or less those one `period` before
     (seasonal; without a period it is as first). Targets are the values, less the last known one, or less the known
     one at the same point of the season: so errors are in the unit of the file and comparable, whatever is chosen,
@@ -43,6 +47,7 @@ class Series(DataModule):
         stride: training windows begin so many steps apart.
         interpolation: of gaps: linear, previous value, or none, which refuses them.
         every: puts irregular times on a grid, such as 7D, 1h, MS; the steps' means are taken.
+        separator, decimal, encoding: of the file; by default a comma, or in .tsv a tab; a point; and utf-8.
 
     Raises:
         ValueError: in words, of what the file or these arguments get wrong.
@@ -64,6 +69,9 @@ class Series(DataModule):
         scaling: Scaling = "standard",
         interpolation: Interpolation = "none",
         every: str = "",
+        separator: str = "",
+        decimal: str = ".",
+        encoding: str = "utf-8",
         batch_size: Annotated[int, Int(16, 512, log=True)] = 64,
         validation_fraction: float = 0.15,
         test_fraction: float = 0.15,
@@ -78,9 +86,10 @@ class Series(DataModule):
         self.save_hyperparameters()
         self.horizon = horizon
         self._lag = {"none": 0, "first": 1, "seasonal": period or 1}[differencing]
+        self.window = window
 
     def read(self) -> Samples:
-        names = ("time", "target", "features", "every")
+        names = ("time", "target", "features", "every", "separator", "decimal", "encoding")
         self._file = read_series(self.hparams["path"], **{name: self.hparams[name] for name in names})
         return Samples(self._file.values, keys=self._file.times)
 
@@ -90,10 +99,10 @@ class Series(DataModule):
         self.targets, self.columns = self._file.targets, self._file.columns
         self._check_gaps()
         self.rows = time_split(len(self._values), given["validation_fraction"], given["test_fraction"])
-        self._check_length(self.rows)
+        self.window = self._fitting_window(self.rows)
         self._fill = _Fill(self._values, given["interpolation"])
         self.outputs = self.horizon * len(self.targets)
-        self.input_shape = (given["window"], len(self.columns))
+        self.input_shape = (self.window, len(self.columns))
         self._shift, self._scale = _fit(self._differences(self._train_rows(), self.rows.train[-1:]), given["scaling"])
         targets = self._targets("train")
         self._mean, deviation = targets.mean(axis=0), targets.std(axis=0)
@@ -102,7 +111,7 @@ class Series(DataModule):
 
     def part(self, name: PartName) -> Part:
         ends = self._ends(name)
-        steps = ends[:, None] + np.arange(1 - self.hparams["window"], 1)
+        steps = ends[:, None] + np.arange(1 - self.window, 1)
         inputs = (self._differences(steps, ends) - self._shift) / self._scale
         targets = (self._targets(name) - self._mean) / self._deviation
         return Part(torch.from_numpy(inputs.astype(np.float32)), torch.from_numpy(targets.astype(np.float32)))
@@ -133,7 +142,7 @@ class Series(DataModule):
         rows: Ints = getattr(self.rows, name)
         if not len(rows):
             return rows
-        least = self.hparams["window"] - 1 + self._lag
+        least = self.window - 1 + self._lag
         ends = np.arange(max(rows[0] - 1, least), rows[-1] - self.horizon + 1)
         ends = ends[:: self.hparams["stride"]] if name == "train" else ends
         known: Ints = ends[~np.isnan(self._levels(ends)).any(axis=(1, 2))]
@@ -185,14 +194,21 @@ class Series(DataModule):
             f"{said(self.times[row])}: choose interpolation 'linear' or 'previous'"
         )
 
-    def _check_length(self, rows: Rows) -> None:
-        needed = self.hparams["window"] + self._lag + self.horizon
-        if needed > len(rows.train):
-            lag = f", differences over {self._lag}" if self._lag else ""
+    def _fitting_window(self, rows: Rows) -> int:
+        """The window, cut to what the training part has room for."""
+        window: int = self.hparams["window"]
+        lag = f", differences over {self._lag}" if self._lag else ""
+        longest = len(rows.train) - self._lag - self.horizon
+        if longest < 1:
             raise ValueError(
-                f"{self._who}: a window of {self.hparams['window']} steps{lag} and a horizon of {self.horizon} take "
-                f"{needed} steps; the training part has {len(rows.train)} of {len(self._values)}, so window should be "
-                f"at most {max(0, len(rows.train) - needed + self.hparams['window'])}"
+                f"{self._who}: the training part has {len(rows.train)} of {len(self._values)} steps: too few for a "
+                f"window of 1 step{lag} and a horizon of {self.horizon}"
+            )
+        if window > longest:
+            warnings.warn(
+                f"{self._who}: a window of {window} steps{lag} and a horizon of {self.horizon} do not fit into the "
+                f"{len(rows.train)} steps of the training part: windows of {longest} are used",
+                stacklevel=2,
             )
         for name in ("validation", "test"):
             steps = len(getattr(rows, name))
@@ -200,6 +216,7 @@ class Series(DataModule):
                 raise ValueError(
                     f"{self._who}: a horizon of {self.horizon} is longer than the {name} part, {steps} steps"
                 )
+        return min(window, longest)
 
 
 class _Fill:

@@ -22,6 +22,7 @@ from models.data.timed_file import (
 )
 
 SHOWN_COLUMNS = 8
+MOST_STEPS = 50_000_000  # on a grid: beyond it, the step is a mistake
 
 
 class Measured(NamedTuple):
@@ -34,18 +35,19 @@ class Measured(NamedTuple):
 
 
 def read_series(
-    path: str, *, time: str, target: str | Sequence[str], features: str | Sequence[str], every: str
+    path: str, *, time: str, target: str | Sequence[str], features: str | Sequence[str], every: str, **reading: str
 ) -> Measured:
     """The columns of a file that has a row for each point in time.
 
     Args:
         time, target, features, every: as in Series.
+        reading: separator, decimal and encoding.
 
     Raises:
         ValueError: a column is missing or holds text, or the times are not ascending or not regular.
     """
     who = f"Series: {path}"
-    frame = read_columns(path, who="Series")
+    frame = read_columns(path, who="Series", **reading)
     time = time or str(frame.columns[0])
     check_columns(frame, [time], who=who)
     targets, columns = _columns(frame, time, target, features, who=who)
@@ -59,6 +61,8 @@ def read_series(
     for name, column in zip(columns, values.T, strict=True):
         if np.isnan(column).all():
             raise ValueError(f"{who}: column '{name}' is empty")
+        if name in targets and np.nanmin(column) == np.nanmax(column):
+            raise ValueError(f"{who}: column '{name}' is {np.nanmin(column):g} at all times: nothing is to forecast")
     # Before a column's first measurement there is nothing to fill a gap with.
     firsts = (~np.isnan(values)).argmax(axis=0)
     first = int(firsts.max())
@@ -125,14 +129,29 @@ def _resampled(values: Floats, moments: Moments, every: str, *, who: str) -> tup
     """The mean of what falls into each step, from the step's beginning up to the next one's; NaN where nothing does."""
     try:
         if np.issubdtype(moments.dtype, np.datetime64):
-            frame = pd.DataFrame(values, index=pd.DatetimeIndex(moments)).resample(every, origin="start").mean()
-            return frame.to_numpy(copy=True), frame.index.to_numpy(dtype="datetime64[ns]")
+            _check_steps((moments[-1] - moments[0]) / _duration(every), every, who=who)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # that months begin where they begin
+                frame = pd.DataFrame(values, index=pd.DatetimeIndex(moments)).resample(every, origin="start").mean()
+            return frame.to_numpy(copy=True), frame.index.to_numpy(dtype="datetime64[us]")
         step = float(every)
         if step <= 0:
             raise ValueError("it is not above 0")
     except ValueError as error:
         example = "7D, 1h, 15min or MS (months)" if np.issubdtype(moments.dtype, np.datetime64) else "1 or 0.5"
         raise ValueError(f"{who}: every '{every}' should be a step of time such as {example}: {error}") from error
+    _check_steps(float(moments[-1] - moments[0]) / step, every, who=who)
     bins = np.floor((moments - moments[0]).astype(np.float64) / step + 1e-9).astype(np.int64)
     means = pd.DataFrame(values).groupby(bins).mean().reindex(np.arange(bins[-1] + 1))
     return means.to_numpy(copy=True), moments[0] + np.arange(bins[-1] + 1) * step
+
+
+def _duration(every: str) -> np.timedelta64:
+    """Of the shortest step that is meant, such as 28 days for a month."""
+    first = pd.Timestamp("2026-02-01")
+    return (first + pd.tseries.frequencies.to_offset(every) - first).to_timedelta64()
+
+
+def _check_steps(steps: float, every: str, *, who: str) -> None:
+    if steps > MOST_STEPS:
+        raise ValueError(f"{who}: every '{every}' makes {steps:.2g} steps of this file's times: take a longer one")

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
 import difflib
-import gzip
 import importlib.util
-import io
-import json
-import re
-import warnings
-from collections import Counter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
-SUFFIXES = {".csv": ",", ".tsv": "\t", ".tab": "\t"}  # and what separates their columns
+from models.data.text_file import SUFFIXES, listed, read_text, suffix_of
+
 PARQUET = (".parquet", ".pq")
 TARGET = "target"  # the target column of a bundled set
 
@@ -73,7 +66,7 @@ def read_source(
     if source in BUNDLED:
         return _read_bundled(source)
     path = Path(source)
-    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    suffix = suffix_of(path)
     if not path.is_file():
         kind = "is a folder" if path.is_dir() else "is no file"
         hint = difflib.get_close_matches(source, BUNDLED, n=1)
@@ -85,13 +78,14 @@ def read_source(
     if suffix in PARQUET:
         table = _read_parquet(path)
     elif suffix in SUFFIXES:
-        table = _read_text(
-            path, separator or SUFFIXES[suffix], decimal, encoding, missing_values, given=bool(separator)
+        missing = [value.strip() for value in missing_values.split(",")]
+        table = read_text(
+            path, who="Table", separator=separator, decimal=decimal, encoding=encoding, missing_values=missing
         )
     else:
         raise ValueError(f"Table: {path}: it should end in {', '.join((*SUFFIXES, *PARQUET))}, of text also with .gz")
     if not len(table):
-        raise ValueError(f"Table: {path} has column names, {_listed(list(table.columns))}, but no rows")
+        raise ValueError(f"Table: {path} has column names, {listed(table.columns)}, but no rows")
     return table
 
 
@@ -118,107 +112,8 @@ def _read_bundled(name: str) -> pd.DataFrame:
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     if importlib.util.find_spec("pyarrow") is None and importlib.util.find_spec("fastparquet") is None:
-        raise ValueError(f"Table: {path}: reading Parquet takes pyarrow, which is not installed: pip install pyarrow")
+        raise ValueError(f"Table: {path}: reading Parquet takes fastparquet or pyarrow: pip install fastparquet")
     try:
         return pd.read_parquet(path)
     except Exception as error:
         raise ValueError(f"Table: {path} cannot be read as Parquet: {error}") from error
-
-
-def _read_text(
-    path: Path, separator: str, decimal: str, encoding: str, missing_values: str, *, given: bool
-) -> pd.DataFrame:
-    _check_encoding(path, encoding)
-    _check_header(path, separator, encoding, given=given)
-    try:
-        with warnings.catch_warnings():
-            # pandas would go on with rows that it had cut
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(
-                path,
-                sep=separator,
-                decimal=decimal,
-                encoding=encoding,
-                index_col=False,
-                skipinitialspace=True,
-                low_memory=False,
-                na_values=[value.strip() for value in missing_values.split(",")],
-            )
-    except pd.errors.ParserWarning as error:
-        raise ValueError(f"Table: {path}: the rows have more fields than there are column names") from error
-    except pd.errors.ParserError as error:
-        found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
-        told = f"line {found[2]} has {found[3]} fields instead of {found[1]}" if found else str(error)
-        raise ValueError(f"Table: {path}: {told}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"Table: {path}: {_wrong_encoding(path, encoding)}") from error
-
-
-def _check_encoding(path: Path, encoding: str) -> None:
-    try:
-        codecs.lookup(encoding)
-    except LookupError as error:
-        raise ValueError(f"Table: encoding '{encoding}' is not known: it should be utf-8, latin-1, ...") from error
-
-
-def _check_header(path: Path, separator: str, encoding: str, *, given: bool) -> None:
-    """Refuse what pandas would read without a word, and wrongly."""
-    names = _header(path, separator, encoding)
-    if not any(name.strip() for name in names):
-        raise ValueError(f"Table: {path} is empty: its first line should hold the column names")
-    if len(names) == 1:
-        other = max(",;\t|", key=names[0].count)
-        if names[0].count(other):
-            said = f"separator is '{separator}'" if given else f"columns are separated by {_said(separator)} here"
-            raise ValueError(
-                f"Table: {path} has one column only, '{names[0]}': {said}, but it seems to be {_said(other)}; "
-                f"give {{separator: {json.dumps(other)}}}"
-            )
-    twice = [name for name, count in Counter(name for name in names if name.strip()).items() if count > 1]
-    if twice:
-        raise ValueError(f"Table: {path} has several columns named {_listed(twice)}: each needs a name of its own")
-    if all(_is_number(name) for name in names):
-        raise ValueError(
-            f"Table: {path}: its first line should hold the column names, but holds numbers: {_listed(names)}"
-        )
-
-
-def _header(path: Path, separator: str, encoding: str) -> list[str]:
-    opened: Any = gzip.open if path.suffix == ".gz" else io.open
-    try:
-        with opened(path, "rt", encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="") as file:
-            return next(csv.reader(file, delimiter=separator, skipinitialspace=True), [])
-    except UnicodeError as error:
-        raise ValueError(f"Table: {path}: {_wrong_encoding(path, encoding)}") from error
-    except (csv.Error, TypeError) as error:
-        raise ValueError(f"Table: {path}: its first line cannot be read: {error}") from error
-
-
-def _wrong_encoding(path: Path, encoding: str) -> str:
-    opened: Any = gzip.open if path.suffix == ".gz" else io.open
-    with opened(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
-            if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-                return f"it is not in {encoding}; it seems to be utf-16: give {{encoding: utf-16}}"
-            try:
-                line.decode(encoding)
-            except UnicodeDecodeError as error:
-                byte = line[error.start]
-                return f"line {number} is not in {encoding} (byte 0x{byte:02x}); perhaps {{encoding: latin-1}}"
-    return f"it is not in {encoding}; perhaps {{encoding: latin-1}}"
-
-
-def _said(separator: str) -> str:
-    return {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}.get(separator, f"'{separator}'")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(str(name) for name in names[:12]) + (", ..." if len(names) > 12 else "")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 import warnings
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -17,9 +15,9 @@ from hpo.space import Choice, Int
 from models.data.base import DataModule, Part, PartName, Samples
 from models.data.columns import Columns, usable
 from models.data.kinds import columns_of, is_date, is_number, typed
-from models.data.sources import BUNDLED, TARGET, read_source
 from models.data.splits import Rows, check_fractions, grouped_split, random_split, stratified_split, time_split
-from models.data.targets import read_target
+from models.data.table_file import read_table
+from models.data.text_file import listed
 
 Scaling = Annotated[Literal["standard", "robust", "min_max", "quantile", "none"], Choice()]
 Missing = Annotated[Literal["median", "mean", "drop", "indicator"], Choice()]
@@ -89,23 +87,9 @@ class Table(DataModule):
         self.save_hyperparameters()
 
     def read(self) -> Samples:
-        given = self.hparams
-        reading = {name: given[name] for name in ("separator", "decimal", "encoding", "missing_values")}
-        table = _with_names(read_source(given["source"], **reading))
-        targets = self._columns(table, "target") or ([TARGET] if given["source"] in BUNDLED else [])
-        if not targets:
-            raise ValueError(f"Table: target should name the column to predict: {_listed(table)}")
-        by_hand, ignored = self._columns(table, "categorical"), self._columns(table, "ignore")
-        keys = [*self._columns(table, "group"), *self._columns(table, "time")]
-        left_out = {*targets, *ignored, *self._columns(table, "group")}
-        features = table[[name for name in table.columns if name not in left_out]]
-        if not len(features.columns):
-            raise ValueError(f"Table: {given['source']} has no column to learn from besides the target")
-        found = read_target(table[targets], given["task"])
+        found = read_table(self.hparams["source"], dict(self.hparams))
         self.task, self.class_names = found.task, found.class_names
-        inputs = typed(features, categorical=by_hand).iloc[found.rows].reset_index(drop=True)
-        key = table[keys[0]].iloc[found.rows].reset_index(drop=True) if keys else None
-        return Samples(inputs, found.values, key)
+        return Samples(found.inputs, found.values, found.key)
 
     def prepare(self) -> None:
         given = self.hparams
@@ -121,7 +105,7 @@ class Table(DataModule):
         self.input_shape = (len(columns.names),)
         self.cardinalities = columns.cardinalities
         if not columns.names and not columns.cardinalities:
-            raise ValueError(f"Table: no column is left to learn from of {_listed(self._inputs)}")
+            raise ValueError(f"Table: no column is left to learn from of {listed(self._inputs)}")
         if self.task == "regression":
             self._standardise(values)
         else:
@@ -143,20 +127,6 @@ class Table(DataModule):
         told["missing in train and validation"] = {str(name): int(n) for name, n in seen.isna().sum().items() if n}
         told["with one value only"] = [str(name) for name, n in seen.nunique(dropna=False).items() if n == 1]
         return super().describe() | told
-
-    def _columns(self, table: pd.DataFrame, argument: str) -> list[str]:
-        """The columns that an argument names: one, or several with commas between them."""
-        given = str(self.hparams[argument]).strip()
-        if not given or given in table.columns:
-            return [given] if given else []
-        names = [name.strip() for name in given.split(",")]
-        for name in names:
-            if name not in table.columns:
-                close = difflib.get_close_matches(name, [str(column) for column in table.columns], n=1)
-                meant = f"; did you mean '{close[0]}'?" if close else "."
-                wrong = f"Table: {self.hparams['source']} has no column '{name}' ({argument}){meant}"
-                raise ValueError(f"{wrong} It has {_listed(table)}")
-        return names
 
     def _split(self, values: NDArray[Any], key: pd.Series | None) -> Rows:
         given = self.hparams
@@ -210,16 +180,6 @@ class Table(DataModule):
             warnings.warn(f"Table: classes without a training row: {', '.join(absent)}", stacklevel=2)
 
 
-def _with_names(table: pd.DataFrame) -> pd.DataFrame:
-    """Without the columns that have no name, such as the row numbers that pandas writes."""
-    table = table.set_axis([str(name).strip() for name in table.columns], axis=1)
-    nameless = [name for name in table.columns if not name or name.startswith("Unnamed: ")]
-    if nameless:
-        columns = "1 column has" if len(nameless) == 1 else f"{len(nameless)} columns have"
-        warnings.warn(f"Table: {columns} no name: left out", stacklevel=2)
-    return table.drop(columns=nameless)
-
-
 def _groups(key: pd.Series | None) -> Ints:
     assert key is not None
     _check_complete(key, "group")
@@ -230,10 +190,9 @@ def _order(key: pd.Series | None) -> Ints:
     """Row numbers from the earliest to the latest."""
     assert key is not None
     _check_complete(key, "time")
-    times = typed(key.to_frame()).iloc[:, 0]
-    if not is_date(times) and not is_number(times):
+    if not is_date(key) and not is_number(key):
         raise ValueError(f"Table: time column '{key.name}' holds neither dates nor numbers: '{key.iloc[0]}'")
-    return np.argsort(times.to_numpy(), kind="stable")
+    return np.argsort(key.to_numpy(), kind="stable")
 
 
 def _check_complete(key: pd.Series, what: str) -> None:
@@ -241,11 +200,6 @@ def _check_complete(key: pd.Series, what: str) -> None:
     if len(missing):
         values = "1 missing value" if len(missing) == 1 else f"{len(missing)} missing values"
         raise ValueError(f"Table: {what} column '{key.name}' has {values}, first in row {missing[0] + 1}")
-
-
-def _listed(table: pd.DataFrame | Sequence[str]) -> str:
-    names = [str(name) for name in table]
-    return ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
 
 
 def _warm_up() -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from models.data.base import Task
-from models.data.kinds import as_text, is_date, is_number, typed
+from models.data.kinds import MOSTLY, as_text, is_date, is_number, text_among_numbers, typed
 
 # Whole numbers are classes where there are at most so many different ones, else values.
 MOST_NUMBERED_CLASSES = 20
@@ -43,6 +44,8 @@ def read_target(columns: pd.DataFrame, task: str) -> Target:
     if task not in TASKS:
         raise ValueError(f"Table: task '{task}' should be {', '.join(TASKS)}")
     named = _named(columns)
+    if task == "auto" and len(columns.columns) == 1:
+        _check_not_numbers_with_mistakes(columns.iloc[:, 0])
     found = _detected(columns) if task == "auto" else task
     if found != "regression" and len(columns.columns) > 1:
         raise ValueError(f"Table: several targets, {named}, can be predicted as numbers only, not as a {found} task")
@@ -70,12 +73,22 @@ def _detected(columns: pd.DataFrame) -> str:
         return "regression"
     values = columns.iloc[:, 0].dropna()
     different = values.nunique()
-    if pd.api.types.is_bool_dtype(values) or different == 2:
+    if is_bool_dtype(values) or different == 2:
         return "binary"
-    if not pd.api.types.is_numeric_dtype(values):
+    if not is_numeric_dtype(values):
         return "multiclass"
     is_whole = bool((values == values.round()).all())
     return "multiclass" if is_whole and different <= MOST_NUMBERED_CLASSES else "regression"
+
+
+def _check_not_numbers_with_mistakes(values: pd.Series) -> None:
+    known = as_text(values).dropna()
+    if is_numeric_dtype(values) or known.nunique() == 2:
+        return
+    is_number_too = pd.to_numeric(known, errors="coerce").notna()
+    if MOSTLY <= is_number_too.mean() < 1:
+        advice = "or say that these are classes, {task: multiclass}"
+        raise ValueError(text_among_numbers(known[~is_number_too], "the target", advice))
 
 
 def _finite_labels(columns: pd.DataFrame) -> pd.DataFrame:
@@ -102,13 +115,19 @@ def _classes(labels: pd.Series, task: str) -> tuple[NDArray[np.int64], tuple[str
     if task == "binary" and len(names) > 2:
         shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
         raise ValueError(f"Table: the target '{labels.name}' has {len(names)} classes, {shown}, but a binary task two")
+    if is_numeric_dtype(found) and not is_bool_dtype(found) and found.tolist() != list(range(len(found))):
+        shown = ", ".join(names[:3]) + (f" ... {names[-1]}" if len(names) > 3 else "")
+        warnings.warn(
+            f"Table: labels of the target '{labels.name}' are {shown}: classes are numbered from 0 in this order",
+            stacklevel=2,
+        )
     counts = np.bincount(numbers)
     rare = np.flatnonzero(counts == 1)
     if len(rare):
         row = int(labels.index[np.flatnonzero(numbers == rare[0])[0]]) + 1
         others = f", and {len(rare) - 1} more class{'es' * (len(rare) > 2)} have" if len(rare) > 1 else ", has"
         advice = "Leave such rows out or join the classes with others"
-        if pd.api.types.is_numeric_dtype(labels):
+        if is_numeric_dtype(labels):
             advice += "; or is it a regression, {task: regression}?"
         raise ValueError(
             f"Table: class '{names[rare[0]]}' of the target '{labels.name}', in row {row}{others} one example only, "

@@ -5,7 +5,6 @@ Rows are counted from 1, below the header.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from models.data.kinds import LARGEST, MOSTLY, dates
+from models.data.text_file import read_text
+
 Floats = NDArray[np.float64]
-Moments = NDArray[Any]  # dates, datetime64[ns], or numbers
+Moments = NDArray[Any]  # dates, datetime64[us], or numbers
 
 
 def check_file(path: str, *, who: str) -> Path:
@@ -32,19 +34,16 @@ def check_file(path: str, *, who: str) -> Path:
     return found
 
 
-def read_columns(path: str, *, who: str) -> pd.DataFrame:
-    """The file's columns, separated by commas, in a .tsv file by tabs.
+def read_columns(path: str, *, who: str, **reading: str) -> pd.DataFrame:
+    """The file's columns.
+
+    Args:
+        reading: separator, decimal and encoding, as models.data.text_file:read_text takes them.
 
     Raises:
         ValueError: it cannot be read, or has no rows.
     """
-    found = check_file(path, who=who)
-    try:
-        frame = pd.read_csv(found, sep="\t" if found.suffix == ".tsv" else ",", low_memory=False)
-    except pd.errors.EmptyDataError:
-        raise ValueError(f"{who}: {path}: the file is empty") from None
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise ValueError(f"{who}: {path}: it cannot be read as columns: {str(error).strip()}") from error
+    frame = read_text(check_file(path, who=who), who=who, **reading)
     if not len(frame):
         raise ValueError(f"{who}: {path}: there are no rows below the header {', '.join(frame.columns)}")
     return frame
@@ -74,11 +73,13 @@ def numbers(column: pd.Series[Any], *, who: str) -> Floats:
         ValueError: a cell holds text, or a number that is not finite.
     """
     values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, copy=True)
-    wrong = np.flatnonzero((np.isnan(values) & column.notna().to_numpy()) | np.isinf(values))
+    huge = np.abs(values) > LARGEST
+    wrong = np.flatnonzero((np.isnan(values) & column.notna().to_numpy()) | huge)
     if len(wrong):
         more = f", and {len(wrong) - 1} more like that" if len(wrong) > 1 else ""
+        problem = "is too large" if huge[wrong[0]] else "is not a number"
         cell = column.iloc[wrong[0]]
-        raise ValueError(f"{who}: column '{column.name}', row {wrong[0] + 1}: '{cell}' is not a number{more}")
+        raise ValueError(f"{who}: column '{column.name}', row {wrong[0] + 1}: '{cell}' {problem}{more}")
     return values
 
 
@@ -92,16 +93,9 @@ def times(column: pd.Series[Any], *, who: str) -> Moments:
         raise ValueError(f"{who}: column '{column.name}', row {int(column.isna().argmax()) + 1}: the time is missing")
     if pd.api.types.is_numeric_dtype(column):
         return numbers(column, who=who)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that it has to guess: what it cannot guess is told below
-        found = pd.to_datetime(column, errors="coerce", utc=True).dt.tz_localize(None)
-    if found.isna().any():
-        row = int(found.isna().argmax())
-        raise ValueError(
-            f"{who}: column '{column.name}', row {row + 1}: '{column.iloc[row]}' is not a time, or not written like "
-            "the others; write all of them like 2001-12-29 or 2001-12-29 14:00"
-        )
-    return found.to_numpy(dtype="datetime64[ns]")
+    if pd.to_numeric(column, errors="coerce").notna().mean() >= MOSTLY:
+        return numbers(column, who=who)  # which says what is none of them
+    return dates(column.astype(str).str.strip(), who=who).to_numpy(dtype="datetime64[us]")
 
 
 def check_ascending(moments: Moments, name: str, *, who: str, rows: NDArray[np.int64] | None = None) -> None:

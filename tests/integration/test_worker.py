@@ -185,6 +185,13 @@ def test_a_module_that_raises_at_import_is_refused_with_the_place(hpo: Hpo, serv
         define(*read_study(file), server=server, project=PROJECT)
 
 
+def test_a_package_that_fails_where_it_exports_lazily_is_refused_with_the_place(hpo: Hpo, server: ForkServer) -> None:
+    file = hpo.study("lazily", model="projects.lazily:Net")
+
+    with pytest.raises(LoadError, match=r"importing projects.lazily failed: No module named 'not_there'.*line 10"):
+        define(*read_study(file), server=server, project=PROJECT)
+
+
 def test_a_model_that_logs_nothing_is_refused_before_the_first_trial(hpo: Hpo, server: ForkServer) -> None:
     spec, source = read_study(hpo.study("silent", model="projects.nets:Silent"))
     definition, study_server = define(spec, source, server=server, project=PROJECT)

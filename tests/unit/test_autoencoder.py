@@ -84,6 +84,11 @@ def test_samples_of_four_dimensions_have_no_convolution_here() -> None:
         Autoencoder(input_shape=(2, 3, 4, 5), kind="convolutional")
 
 
+def test_categories_are_not_left_out_in_silence() -> None:
+    with pytest.raises(ValueError, match=r"2 columns of the data are categories: .* one_hot"):
+        Autoencoder(input_shape=(3,), cardinalities=(4, 5))
+
+
 def test_of_several_inputs_the_first_is_rebuilt() -> None:
     model = Autoencoder(input_shape=(5,))
     x, lengths = torch.rand(4, 5), torch.ones(4)

@@ -372,6 +372,34 @@ def test_broken_files_of_a_test_part_are_counted_in_a_test(tmp_path: Path) -> No
     assert len(all_of(data.test_dataloader())[1]) == 10
 
 
+def test_links_to_nothing_and_to_themselves_are_broken_files(tmp_path: Path) -> None:
+    write_folders(tmp_path, *drawn(12))
+    (tmp_path / "bar" / "gone.png").symlink_to("nowhere.png")
+    (tmp_path / "bar" / "self.png").symlink_to("self.png")
+    (tmp_path / "bar" / "up").symlink_to(tmp_path / "bar", target_is_directory=True)
+
+    assert "2 of 14 images cannot be read: bar/gone.png (" in problem(tmp_path)
+    with pytest.warns(UserWarning, match="2 of 14 images cannot be read"):
+        data = ready(tmp_path, corrupt="skip")
+    assert sum(len(rows) for rows in data.rows) == 12
+
+
+def test_a_class_of_nothing_but_broken_files_is_not_left_out(tmp_path: Path) -> None:
+    write_folders(tmp_path, *drawn(12))
+    (tmp_path / "zebra").mkdir()
+    (tmp_path / "zebra" / "x.png").write_bytes(b"no picture")
+
+    assert problem(tmp_path, corrupt="skip").endswith("and nothing is left of class 'zebra'")
+
+
+def test_a_part_without_a_sample_says_why(tmp_path: Path) -> None:
+    write_folders(tmp_path, *drawn(2 * len(SHAPES)))
+    data = ready(tmp_path)
+
+    with pytest.raises(ValueError, match=r"there is no validation part: a fraction of 0.2 of so few samples is none"):
+        data.val_dataloader()
+
+
 def test_nothing_but_broken_files_is_an_error(tmp_path: Path) -> None:
     for shape in SHAPES:
         (tmp_path / shape).mkdir()
@@ -472,7 +500,7 @@ def test_a_layout_that_is_said_is_taken(tmp_path: Path) -> None:
 def test_a_file_that_is_no_npz_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(b"PK\x03\x04 no archive")
 
-    assert "x.npz: is no .npz file that can be read" in problem(tmp_path / "x.npz")
+    assert "x.npz: is no .npz archive" in problem(tmp_path / "x.npz")
 
 
 @pytest.mark.parametrize(

@@ -321,7 +321,7 @@ def test_arguments_that_do_not_fit_the_labels_are_refused(tmp_path: Path, argume
         ("x,0,1,a\nx,1,2,", "column 'label', row 2: the cell is empty"),
         ("x,0,1,a\ny,0,1,b\nx,0,2,a", "sequence 'x': column 'time', row 3: 0 is the time of row 1 as well"),
         ("x,5,1,a\ny,0,1,b\nx,2,2,a", "sequence 'x': column 'time', row 3: 2 is before row 1, 5: sort the rows"),
-        ("x,0,1,a\nx,soon,2,a", "column 'time', row [12]: '.*' is not a time"),
+        ("x,0,1,a\nx,soon,2,a", "column 'time', row 2: 'soon' is not a number"),
         ("x,0,1,a\ny,0,1,b\nx,1,2,b", "column 'label', row 3: sequence 'x' has 'a' and here 'b'; a label a step needs"),
     ],
 )
@@ -352,3 +352,36 @@ def test_a_file_that_is_missing_or_no_archive_is_refused(tmp_path: Path) -> None
 def test_strengths_that_cannot_be_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"^Sequences: truncate .* should be 0 or more"):
         Sequences("some.npz", **arguments)
+
+
+@pytest.mark.parametrize("kind", ["array", "column"])
+def test_sequences_of_a_group_come_into_one_part(tmp_path: Path, kind: str) -> None:
+    people = np.array([f"p{sample // 4}" for sample in range(SAMPLES)])
+    if kind == "array":
+        path = written(tmp_path, person=people)
+    else:
+        rows = [f"{s},{t},{person},{s * t},{s % 2}" for s, person in enumerate(people) for t in range(2)]
+        path = table(tmp_path, "\n".join(["id,time,person,v,label", *rows]))
+
+    data = sequences(path, group="person")
+
+    parts = [set(people[rows]) for rows in data.rows]
+    assert all(parts)
+    assert not parts[0] & parts[1]
+    assert not parts[0] & parts[2]
+    assert not parts[1] & parts[2]
+    assert data.input_shape[-1] == (FEATURES if kind == "array" else 1)
+
+
+def test_a_group_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there is no array 'person'; it holds x, y, length"):
+        sequences(written(tmp_path), group="person")
+
+
+def test_what_is_no_archive_and_what_is_no_number_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "some.npz").write_text("x,y")
+    with pytest.raises(ValueError, match=r"some.npz: it is no .npz archive; files of text should end in .csv"):
+        sequences(str(tmp_path / "some.npz"))
+    with pytest.raises(ValueError, match=r"x should be numbers .*, not complex128"):
+        sequences(written(tmp_path, x=np.ones((SAMPLES, TIME), dtype=complex)))
+    assert sequences(written(tmp_path, x=np.ones((SAMPLES, TIME)) > 0)).input_shape == (TIME, 1)

@@ -82,6 +82,18 @@ def test_every_window_and_differencing_is_scored_on_the_same_points_in_time(tmp_
             assert data.naive_rmse() == pytest.approx(series(path).naive_rmse())
 
 
+def test_a_window_longer_than_the_series_is_cut_to_what_fits_and_says_so(tmp_path: Path) -> None:
+    path = written(tmp_path, walk(50))
+
+    with pytest.warns(UserWarning, match=r"window of 128 .* the 30 steps .*: windows of 27 are used"):
+        data = series(path, window=128, differencing="first")
+
+    inputs = inputs_of(data, "train")
+    assert data.input_shape == (27, 1)
+    assert inputs.shape == (1, 27, 1)
+    assert torch.isfinite(inputs).all()
+
+
 def test_training_windows_begin_a_stride_apart(tmp_path: Path) -> None:
     data = series(written(tmp_path, range(50)), stride=5)
 
@@ -138,7 +150,7 @@ def test_scaling_is_fitted_on_the_training_span(tmp_path: Path, scaling: str) ->
 
 def test_a_constant_column_stays_finite(tmp_path: Path) -> None:
     for scaling in ("standard", "min_max"):
-        data = series(written(tmp_path, [3.0] * 50), scaling=scaling, differencing="first")
+        data = series(written(tmp_path, [3.0] * 49 + [4.0]), scaling=scaling, differencing="first")
         assert inputs_of(data, "train").isfinite().all()
         assert data.part("train").targets.isfinite().all()
 
@@ -223,11 +235,10 @@ def days(count: int, **changes: str) -> list[str]:
     ("arguments", "said"),
     [
         (
-            {"window": 30},
-            "a window of 30 steps and a horizon of 2 take 32 steps; the training part has 30 of 50, so window should "
-            "be at most 28",
+            {"differencing": "seasonal", "period": 28},
+            "the training part has 30 of 50 steps: too few for a window of 1 step, differences over 28 and a horizon "
+            "of 2",
         ),
-        ({"differencing": "seasonal", "period": 25}, "a window of 4 steps, differences over 25 and a horizon of 2"),
         ({"horizon": 11}, "a horizon of 11 is longer than the validation part, 10 steps"),
         ({"horizon": 0}, "horizon 0 should be 1 or more"),
         ({"target": "z"}, "there is no column 'z'; the columns are date, y"),
@@ -247,7 +258,7 @@ def test_arguments_that_do_not_fit_are_refused(tmp_path: Path, arguments: dict[s
     [
         (days(50, row7="2001-01-09"), "column 'date', row 8: 2001-01-08 is before row 7, 2001-01-09: sort the rows"),
         (days(50, row7="2001-01-06"), "column 'date', row 7: 2001-01-06 is the time of row 6 as well"),
-        (days(50, row7="soon"), "column 'date', row 7: 'soon' is not a time"),
+        (days(50, row7="soon"), "column 'date' holds dates, but 'soon' in row 7 is none"),
         (days(50, row7=""), "column 'date', row 7: the time is missing"),
         (days(50, row50="2001-03-01"), "mostly 1 days, but 11 days from row 49 to row 50 .*`every: 1D`"),
     ],
@@ -260,17 +271,20 @@ def test_times_out_of_order_are_refused_with_their_rows(tmp_path: Path, times: l
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "the file is empty"),
+        ("date,y\n2001-01-01,1\n2001-01-02,1", "column 'y' is 1 at all times: nothing is to forecast"),
+        ("date,y\n1,2001-01-01,1\n2,2001-01-02,2", "the rows have more fields than there are column names"),
+        ("date,y\n01/02/2001,1\n01/03/2001,2", "'01/02/2001' may have the day or the month first.* Write them like"),
+        ("date,y\n2001-01-01,1\n2001-01-02,1e300", "column 'y', row 2: '1e[+]300' is too large"),
         ("date,y\n", "there are no rows below the header date, y"),
         (
             "date,y\n2001-01-01,1\n2001-01-02,n.a.\n2001-01-03,x",
             "column 'y', row 2: 'n.a.' is not a number, and 1 more like that",
         ),
-        ("date,y\n2001-01-01,1\n2001-01-02,inf", "column 'y', row 2: 'inf' is not a number"),
+        ("date,y\n2001-01-01,1\n2001-01-02,inf", "column 'y', row 2: 'inf' is too large"),
         ("date,y\n2001-01-01,\n2001-01-02,", "column 'y' is empty"),
         ("date\n2001-01-01\n2001-01-02", "target should name the column to forecast, of which there is none"),
         ("date,a,b\n2001-01-01,1,2\n2001-01-02,1,2", "target should name the column to forecast, of a, b"),
-        ("date,y\n2001-01-01,1\n2001-01-02,1,2,3", "it cannot be read as columns"),
+        ("date,y\n2001-01-01,1\n2001-01-02,1,2,3", "line 3 has 4 fields instead of 2"),
     ],
 )
 def test_a_file_that_is_no_series_is_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -288,3 +302,46 @@ def test_a_missing_file_is_named_with_the_folder_it_was_looked_for_in() -> None:
 def test_gaps_are_refused_unless_it_is_said_how_to_fill_them() -> None:
     with pytest.raises(ValueError, match="59 values are missing, the first in column 'co2_ppmv' at 1958-05-10: choose"):
         series(str(ROOT / "studies" / "data" / "co2_weekly.csv"))
+
+
+def test_what_is_wrong_with_the_text_is_told_before_its_columns(tmp_path: Path) -> None:
+    path = tmp_path / "series.csv"
+    path.write_text("")
+    with pytest.raises(ValueError, match=r"^Series: .*series.csv is empty: its first line should hold the column"):
+        series(str(path))
+    path.write_text("date;y\n2001-01-01;1\n2001-01-02;2")
+    with pytest.raises(ValueError, match=r"one column only.* seems to be a semicolon; give \{separator: "):
+        series(str(path))
+
+
+def test_columns_may_be_separated_and_written_otherwise(tmp_path: Path) -> None:
+    plain = series(written(tmp_path, walk(50)))
+    path = tmp_path / "other.txt"
+    lines = (tmp_path / "series.csv").read_text().replace("date,y", "date,größe").splitlines()
+    path.write_text("\n".join(line.replace(",", ";").replace(".", ",") for line in lines), encoding="latin-1")
+
+    data = series(str(path), separator=";", decimal=",", encoding="latin-1")
+
+    assert data.columns == ("größe",)
+    assert torch.equal(inputs_of(data, "train"), inputs_of(plain, "train"))
+
+
+def test_days_come_first_where_dots_stand_between(tmp_path: Path) -> None:
+    """And so a year of months is no year of days."""
+    months = [f"01.{month:02}.{year}" for year in range(2000, 2010) for month in range(1, 13)]
+
+    data = series(written(tmp_path, walk(120), times=months), every="MS")
+
+    assert str(data.times[1]).startswith("2000-02-01")
+    assert len(data.times) == 120
+
+
+def test_years_that_nanoseconds_cannot_count_to_are_times_too(tmp_path: Path) -> None:
+    years = [f"{year}-01-01" for year in range(1000, 1050)]
+    assert str(series(written(tmp_path, walk(50), times=years), every="365D").times[0]).startswith("1000-01-01")
+
+
+@pytest.mark.parametrize(("times", "every"), [(range(0, 5_000_000_000, 100_000_000), "1e-3"), (None, "1us")])
+def test_a_grid_of_far_too_many_steps_is_refused(tmp_path: Path, times: range | None, every: str) -> None:
+    with pytest.raises(ValueError, match=f"every '{every}' makes .* steps"):
+        series(written(tmp_path, walk(50), times=times), every=every)

@@ -55,11 +55,8 @@ def test_the_bundled_tables_are_those_of_scikit_learn(name: str) -> None:
     ("values", "task", "outputs", "names"),
     [
         ([0, 1], "binary", 1, ("0", "1")),
-        ([-1, 1], "binary", 1, ("-1", "1")),
-        ([1.0, 2.0], "binary", 1, ("1", "2")),
         (["yes", "no"], "binary", 1, ("no", "yes")),
         (["True", "False"], "binary", 1, ("False", "True")),
-        ([3, 5, 10], "multiclass", 3, ("3", "5", "10")),
         (["low", "high", "middle"], "multiclass", 3, ("high", "low", "middle")),
         ([0.5, 1.5, 2.25], "regression", 1, ()),
         (range(25), "regression", 1, ()),
@@ -71,6 +68,25 @@ def test_the_task_is_found_out(values: Any, task: str, outputs: int, names: tupl
     assert (data.task, data.outputs, data.class_names) == (task, outputs, names)
     if task != "regression":
         assert sum(data.class_counts) == len(data.rows.train)
+
+
+@pytest.mark.parametrize(
+    ("values", "task", "names", "said"),
+    [
+        ([-1, 1], "binary", ("-1", "1"), "-1, 1"),
+        ([1.0, 2.0], "binary", ("1", "2"), "1, 2"),
+        ([3, 5, 10], "multiclass", ("3", "5", "10"), "3, 5, 10"),
+        (range(1, 9), "multiclass", tuple("12345678"), "1, 2, 3 ... 8"),
+    ],
+)
+def test_labels_that_do_not_start_at_0_are_numbered_and_told(
+    values: Any, task: str, names: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    targets = [list(values)[row % len(values)] for row in range(100)]
+    with pytest.warns(UserWarning, match=f"labels of the target 'y' are {said}: classes are numbered from 0"):
+        data = ready(source=write(tmp_path / "t.csv", x=range(100), y=targets), target="y")
+    assert (data.task, data.class_names) == (task, names)
+    assert data.part("train").targets.min() == 0
 
 
 def test_the_task_can_be_given(tmp_path: Path) -> None:

@@ -131,7 +131,9 @@ def test_a_near_duplicate_of_an_earlier_column_is_left_out() -> None:
 
 def test_nothing_becomes_infinite() -> None:
     columns = fitted({"x": [0.0, 1e-30]}, scaling="min_max")
-    assert np.isfinite(numbers(columns, {"x": [1e300]})["x"]).all()
+    assert np.isfinite(numbers(columns, {"x": [1e38]})["x"]).all()
+    with pytest.warns(UserWarning, match="'x' has 1 infinite value: taken as missing"):
+        assert np.isfinite(numbers(columns, {"x": [1e300]})["x"]).all()
 
 
 def test_a_column_without_a_value_is_left_out_with_a_warning() -> None:

@@ -9,7 +9,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+import torch
 
 from models.data.table import Table
 
@@ -65,6 +67,10 @@ def test_what_is_right_says_nothing() -> None:
         (numbered(y=[2.5] * 40), r"the target 'y' is 2.5 in every row"),
         (numbered(y=[""] * 40), r"no row has a value of the target 'y'"),
         (numbered(x=[*range(38), "abc", "de"]), r"'x' holds numbers, but 'abc' in row 39, and 1 more value like it"),
+        (
+            numbered(y=[*range(100, 138), "n.k.", "n.k."]),
+            r"the target 'y' holds numbers, but 'n.k.' in row 39, and 1 more",
+        ),
         (numbered(d=["2025-01-01"] * 39 + ["soon"]), r"column 'd' holds dates, but 'soon' in row 40 is none"),
         (numbered(d=["01/02/2025", "03/04/2025"] * 20), r"'01/02/2025' may have the day or the month first"),
         (numbered(x=['"1,5"', '"2,5"'] * 20), r'\'x\' has decimal commas, such as \'1,5\': give \{decimal: ","\}'),
@@ -151,9 +157,43 @@ def test_other_forms_of_text_are_read(text: str | bytes, arguments: dict[str, st
     assert table(text, name, **arguments).feature_names == ("x",)
 
 
-def test_parquet_without_pyarrow_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_gives_the_batches_that_the_same_table_in_text_gives() -> None:
+    frame = pd.DataFrame(
+        {
+            "x": [None if row == 3 else row / 7 for row in range(60)],
+            "whole": range(60),
+            "name": [None if row == 5 else "abc"[row % 3] for row in range(60)],
+            "kind": pd.Categorical(["uv"[row // 2 % 2] for row in range(60)]),
+            "flag": [row % 5 == 0 for row in range(60)],
+            "day": pd.date_range("2026-01-01", periods=60),
+            "y": ["yes" if row % 4 else "no" for row in range(60)],
+        }
+    )
+    frame.to_parquet("t.parquet")
+    frame.to_csv("t.csv", index=False)
+
+    parquet, text = Table("t.parquet", target="y"), Table("t.csv", target="y")
+    parquet.setup(None)
+    text.setup(None)
+
+    assert parquet.feature_names == text.feature_names
+    assert parquet.category_names == text.category_names == ("name", "kind")
+    for (numbers, codes), (same_numbers, same_codes) in zip(
+        *([part.inputs for part in (data.part("train"), data.part("test"))] for data in (parquet, text)), strict=True
+    ):
+        assert torch.equal(numbers, same_numbers)
+        assert torch.equal(codes, same_codes)
+    assert torch.equal(parquet.part("train").targets, text.part("train").targets)
+
+
+def test_a_file_that_is_no_parquet_is_refused_with_its_name() -> None:
+    with pytest.raises(ValueError, match=r"t.parquet cannot be read as Parquet: "):
+        table(b"PAR1", "t.parquet")
+
+
+def test_parquet_without_a_reader_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="pip install pyarrow"):
+    with pytest.raises(ValueError, match="pip install fastparquet"):
         table(b"PAR1", "t.parquet")
 
 
@@ -205,3 +245,26 @@ def test_what_stands_for_no_value_can_be_named() -> None:
     with pytest.raises(ValueError, match=r"'n/k' in row 2.*missing_values: \"\?,n/k\""):
         table(text)
     assert table(text, missing_values="?,n/k").feature_names == ("x",)
+
+
+def test_text_among_numbers_may_be_classes_where_that_is_said() -> None:
+    data = table(numbered(y=["7", "8", "9", "x"] * 10), task="multiclass")
+    assert data.class_names == ("7", "8", "9", "x")
+
+
+@pytest.mark.parametrize("content", [b"zz", gzip.compress(GOOD.encode() * 50)[:-20]])
+def test_a_damaged_archive_is_named(content: bytes) -> None:
+    with pytest.raises(ValueError, match=r"^Table: t.csv.gz: it is damaged, or not compressed by gzip"):
+        table(content, "t.csv.gz")
+
+
+def test_a_suffix_may_be_in_capitals() -> None:
+    assert table(GOOD, "T.CSV").feature_names == ("x",)
+
+
+def test_numbers_that_single_precision_cannot_hold_are_missing() -> None:
+    with pytest.warns(UserWarning, match="'x' has 2 infinite values: taken as missing"):
+        data = table(numbered(x=["1e160", "1e308", *range(38)]))
+    inputs = data.part("train").inputs
+    assert isinstance(inputs, torch.Tensor)
+    assert torch.isfinite(inputs).all()

@@ -1,0 +1,144 @@
+"""Reading columns of text, and what people's files have wrong: separators, encodings, rows that are too long."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import json
+import re
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+SUFFIXES = {".csv": ",", ".tsv": "\t", ".tab": "\t"}  # and what separates their columns
+
+
+def suffix_of(path: Path) -> str:
+    """In small letters, of what is compressed."""
+    return (Path(path.stem).suffix if path.suffix == ".gz" else path.suffix).lower()
+
+
+def read_text(
+    path: Path,
+    *,
+    who: str,
+    separator: str = "",
+    decimal: str = ".",
+    encoding: str = "utf-8",
+    missing_values: Sequence[str] = (),
+) -> pd.DataFrame:
+    """The table as pandas reads it: numbers where a column has nothing else, else strings.
+
+    Args:
+        who: begins each error.
+        separator: of the columns; empty: by the file's suffix, else a comma.
+        missing_values: what stands for no value besides what pandas knows, such as an empty field.
+
+    Raises:
+        ValueError: what pandas could not read, or would read wrongly without a word.
+    """
+    given, separator = bool(separator), separator or SUFFIXES.get(suffix_of(path), ",")
+    where = f"{who}: {path}"
+    _check_encoding(encoding, who)
+    try:
+        _check_header(path, separator, encoding, where, given=given)
+        with warnings.catch_warnings():
+            # pandas would go on with rows that it had cut
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(
+                path,
+                sep=separator,
+                decimal=decimal,
+                encoding=encoding,
+                index_col=False,
+                skipinitialspace=True,
+                low_memory=False,
+                na_values=list(missing_values),
+            )
+    except pd.errors.ParserWarning as error:
+        raise ValueError(f"{where}: the rows have more fields than there are column names") from error
+    except pd.errors.ParserError as error:
+        found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
+        told = f"line {found[2]} has {found[3]} fields instead of {found[1]}" if found else str(error)
+        raise ValueError(f"{where}: {told}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where}: {_wrong_encoding(path, encoding)}") from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{where}: it is damaged, or not compressed by gzip: {error}") from error
+
+
+def _check_encoding(encoding: str, who: str) -> None:
+    try:
+        codecs.lookup(encoding)
+    except LookupError as error:
+        raise ValueError(f"{who}: encoding '{encoding}' is not known: it should be utf-8, latin-1, ...") from error
+
+
+def _check_header(path: Path, separator: str, encoding: str, where: str, *, given: bool) -> None:
+    """Refuse what pandas would read without a word, and wrongly."""
+    names = _header(path, separator, encoding, where)
+    if not any(name.strip() for name in names):
+        raise ValueError(f"{where} is empty: its first line should hold the column names")
+    if len(names) == 1:
+        other = max(",;\t|", key=names[0].count)
+        if names[0].count(other):
+            said = f"separator is '{separator}'" if given else f"columns are separated by {_said(separator)} here"
+            raise ValueError(
+                f"{where} has one column only, '{names[0]}': {said}, but it seems to be {_said(other)}; "
+                f"give {{separator: {json.dumps(other)}}}"
+            )
+    twice = [name for name, count in Counter(name for name in names if name.strip()).items() if count > 1]
+    if twice:
+        raise ValueError(f"{where} has several columns named {listed(twice)}: each needs a name of its own")
+    if all(_is_number(name) for name in names):
+        raise ValueError(f"{where}: its first line should hold the column names, but holds numbers: {listed(names)}")
+
+
+def _header(path: Path, separator: str, encoding: str, where: str) -> list[str]:
+    opened: Any = gzip.open if path.suffix == ".gz" else io.open
+    try:
+        with opened(path, "rt", encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="") as file:
+            return next(csv.reader(file, delimiter=separator, skipinitialspace=True), [])
+    except UnicodeError as error:
+        raise ValueError(f"{where}: {_wrong_encoding(path, encoding)}") from error
+    except (csv.Error, TypeError) as error:
+        raise ValueError(f"{where}: its first line cannot be read: {error}") from error
+
+
+def _wrong_encoding(path: Path, encoding: str) -> str:
+    opened: Any = gzip.open if path.suffix == ".gz" else io.open
+    with opened(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                return f"it is not in {encoding}; it seems to be utf-16: give {{encoding: utf-16}}"
+            try:
+                line.decode(encoding)
+            except UnicodeDecodeError as error:
+                byte = line[error.start]
+                return f"line {number} is not in {encoding} (byte 0x{byte:02x}); perhaps {{encoding: latin-1}}"
+    return f"it is not in {encoding}; perhaps {{encoding: latin-1}}"
+
+
+def _said(separator: str) -> str:
+    return {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}.get(separator, f"'{separator}'")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def listed(names: Iterable[object]) -> str:
+    """The first of them, with commas."""
+    words = [str(name) for name in names]
+    return ", ".join(words[:12]) + (", ..." if len(words) > 12 else "")
