@@ -76,7 +76,11 @@ def test_every_study_ends_with_its_trials_and_a_trained_one(seed: int, trials: i
     draw = random.Random(seed)
     final = [draw.random() for _ in range(trials)]
     rungs = Rungs(eta=eta, min_epochs=1, maximize=True)
-    epochs, waiting, running, done, started = dict.fromkeys(range(trials), 0), {}, [], set(), 0
+    epochs = dict.fromkeys(range(trials), 0)
+    waiting: dict[int, int] = {}
+    running: list[int] = []
+    done: set[int] = set()
+    started = 0
     while True:
         while len(running) < slots:
             if ready := rungs.promotable(waiting):
