@@ -1,4 +1,7 @@
-"""Running `hpo` as people do, in processes of its own, and looking at these and at the store."""
+"""Running `hpo` as people do, in processes of its own, and looking at these and at the store.
+
+The limits of time here only end what hangs: on a busy machine, to import torch alone may take a minute.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +92,7 @@ class Hpo:
         return ["--project", str(PROJECT), *(["--store", self.url] if "HPO_STORE" not in self._environment else [])]
 
 
-def finish(process: subprocess.Popen[str], *, timeout: float = 60) -> tuple[int, str]:
+def finish(process: subprocess.Popen[str], *, timeout: float = 180) -> tuple[int, str]:
     """Wait for the end: (exit code, output). Whatever the process leaves behind when it fails is ended."""
     try:
         output = process.communicate(timeout=timeout)[0]
@@ -101,7 +104,7 @@ def finish(process: subprocess.Popen[str], *, timeout: float = 60) -> tuple[int,
     return process.returncode, output
 
 
-def wait_for(fact: Callable[[], Any], *, seconds: float = 40) -> Any:
+def wait_for(fact: Callable[[], Any], *, seconds: float = 90) -> Any:
     """The fact, as soon as it is true; not yet, while there is no store or no process."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -118,7 +121,7 @@ def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return []
 
 
-def watch(process: subprocess.Popen[str], *, seconds: float = 60) -> list[psutil.Process]:
+def watch(process: subprocess.Popen[str], *, seconds: float = 180) -> list[psutil.Process]:
     """Wait for its end; every process below it that was ever seen."""
     seen: dict[int, psutil.Process] = {}
     end = time.monotonic() + seconds
