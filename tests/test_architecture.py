@@ -25,7 +25,7 @@ LAYERS = (
     ("errors", "environment"),
     ("space", "channel", "loading"),
     ("training",),
-    ("spec", "studyfile", "devices", "algorithms", "definition", "grid"),
+    ("spec", "studyfile", "devices", "tpe", "algorithms", "definition", "grid"),
     ("store",),
     ("settings", "limits", "tally", "queue", "writes", "studies", "history", "stalling", "outbox"),
     ("steering", "sharing"),
