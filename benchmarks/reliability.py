@@ -12,10 +12,13 @@ from __future__ import annotations
 import argparse
 import sys
 
-from experiments import kills, store_cost
+from experiments import kills, outage, reclaim, slots, store_cost
 
 EXPERIMENTS = {
     "kills": kills,
+    "reclaim": reclaim,
+    "outage": outage,
+    "slots": slots,
     "store": store_cost,
 }
 

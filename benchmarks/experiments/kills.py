@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import random
+import statistics
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -63,23 +65,34 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def measure(options: argparse.Namespace) -> Table:
     header = (
-        "store", "round", "s", "killed workers, trials", "complete", "other ends", "left running", "retries",
+        "store", "rounds", "s a round", "killed workers, trials", "complete", "other ends", "left running", "retries",
         "trained twice at once", "from scratch despite a checkpoint", "epochs missing in the store",
         "epochs trained again",
     )  # fmt: skip
     rows = []
     for kind in options.stores:
+        rounds = []
         for number in range(options.rounds):
             with tempfile.TemporaryDirectory(prefix="hpo-kills-") as folder, new_store(kind, Path(folder)) as url:
-                found = play(Path(folder), url, kills=options.kills, draw=random.Random(options.seed + number))
-            cells = (
-                kind, str(number), f"{found.seconds:.0f}", f"{found.killed_workers}, {found.killed_trials}",
-                str(found.complete), str(found.other_ends), str(found.running), str(found.retries),
-                str(found.twice_at_once), str(found.from_scratch), str(found.untold), str(found.again),
-            )  # fmt: skip
-            rows.append(Row(cells, found.broken))
-            print(f"  {kind} {number}: {found}", flush=True)
+                rounds.append(play(Path(folder), url, kills=options.kills, draw=random.Random(options.seed + number)))
+            print(f"{kind}, round {number}: {rounds[-1]}", file=sys.stderr, flush=True)
+        rows.append(_row(kind, rounds))
     return Table(header, rows)
+
+
+def _row(kind: str, rounds: list[Outcome]) -> Row:
+    def total(name: str) -> int:
+        return sum(getattr(found, name) for found in rounds)
+
+    cells = (
+        kind, str(len(rounds)), f"{statistics.median(found.seconds for found in rounds):.0f}",
+        f"{total('killed_workers')}, {total('killed_trials')}", f"{total('complete')} of {TRIALS * len(rounds)}",
+        *(str(total(name)) for name in (
+            "other_ends", "running", "retries", "twice_at_once", "from_scratch", "untold", "again",
+        )),
+    )  # fmt: skip
+    broken = (f"round {number}: {words}" for number, found in enumerate(rounds) for words in found.broken)
+    return Row(cells, tuple(broken))
 
 
 def play(folder: Path, url: str, *, kills: int, draw: random.Random) -> Outcome:

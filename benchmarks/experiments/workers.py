@@ -54,9 +54,7 @@ class Workers:
         file = folder / "study.yaml"
         with file.open("w", encoding="utf-8") as opened:
             YAML(typ="safe").dump(plain | keys, opened)
-        done = subprocess.run(
-            self._command("submit", str(file)), env=self._environment, capture_output=True, text=True
-        )
+        done = subprocess.run(self._command("submit", str(file)), env=self._environment, capture_output=True, text=True)
         if done.returncode:
             sys.exit(done.stdout + done.stderr)
         self.diary.write_text("")  # a batch was tried
@@ -65,11 +63,16 @@ class Workers:
         """One worker more."""
         command = self._command("worker", STUDY, "--until-idle", "--slots", str(self.slots))
         with (self.folder / f"worker-{len(self.processes)}.log").open("wb") as log:
+            url = {"HPO_STORE": self.url_of(len(self.processes))}
             process = subprocess.Popen(
-                command, env=self._environment, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT
+                command, env=self._environment | url, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT
             )
         self.processes.append(process)
         return process
+
+    def url_of(self, worker: int) -> str:
+        """The store as this worker opens it: PostgreSQL is told whose connections these are."""
+        return self.url if self.url.startswith("sqlite") else f"{self.url}&application_name=worker-{worker}"
 
     @property
     def alive(self) -> list[subprocess.Popen[bytes]]:
@@ -140,7 +143,7 @@ class Training:
     ended: float  # its last word
     had_checkpoint: bool = False
     from_epoch: int = 0
-    epochs: list[int] = field(default_factory=list)  # that it trained to their end, from 0
+    epochs: dict[int, float] = field(default_factory=dict)  # that it trained, from 0, and when they ended
 
 
 def trainings(diary: Path) -> list[Training]:
@@ -157,7 +160,7 @@ def trainings(diary: Path) -> list[Training]:
             case "from":
                 training.from_epoch = line["epoch"]
             case "epoch":
-                training.epochs.append(line["epoch"])
+                training.epochs[line["epoch"]] = line["at"]
     return sorted(found.values(), key=lambda training: training.began)
 
 
