@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from experiments import kills, outage, reclaim, slots, store_cost
+from experiments import fleet, kills, outage, reclaim, slots, store_cost
 
 EXPERIMENTS = {
     "kills": kills,
@@ -20,6 +20,7 @@ EXPERIMENTS = {
     "outage": outage,
     "slots": slots,
     "store": store_cost,
+    "fleet": fleet,
 }
 
 
