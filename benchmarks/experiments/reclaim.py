@@ -63,8 +63,8 @@ def _play(folder: Path, url: str, *, is_busy: bool, rounds: int, seed: int) -> l
             for _ in range(WORKERS):
                 workers.start()
             for _ in range(rounds):
-                holders = wait_for(lambda: _holders(store, workers, busy), seconds=120)
-                wait_for(lambda: len(workers.trial_processes()) == busy, seconds=120)
+                holders = wait_for(lambda: _holders(store, workers, busy), seconds=240)
+                wait_for(lambda: len(workers.trial_processes()) == busy, seconds=240)
                 time.sleep(draw.uniform(0, BEAT_SECONDS))  # the last beat was some time ago
                 victim, attempt = draw.choice(holders)
                 victim.kill()
@@ -90,14 +90,9 @@ def _holders(store: Store, workers: Workers, busy: int) -> list[tuple[subprocess
         ).all()
     held = {row.pid: row.attempt_id for row in rows}
     found = [(process, held[process.pid]) for process in workers.alive if process.pid in held]
-    # All are there and have beaten, the free one too.
-    return found if len(found) == busy and len(workers.alive) == WORKERS and _registered(store, workers) else []
-
-
-def _registered(store: Store, workers: Workers) -> bool:
-    with store.read() as connection:
-        pids = set(connection.scalars(select(hpo_workers.c.pid)))
-    return all(process.pid in pids for process in workers.alive)
+    # All are there and can train, the free one too.
+    are_ready = len(workers.alive) == WORKERS and all("working on it" in workers.log(one) for one in workers.alive)
+    return found if len(found) == busy and are_ready else []
 
 
 def _is_back(store: Store, attempt: int, *, claimed: bool) -> bool:
