@@ -36,9 +36,9 @@ class Table:
         return "\n".join(lines)
 
 
-def promise(what: str, measured: float, most: float, *, unit: str = "", digits: int = 0) -> Row:
+def promise(what: str, measured: float, most: float, *, unit: str = "", digits: int = 0, note: str = "") -> Row:
     """A figure that may not be larger than promised."""
-    cells = (what, f"{measured:.{digits}f}{unit}", f"at most {most:g}{unit}")
+    cells = (what, f"{measured:.{digits}f}{unit}{note}", f"at most {most:g}{unit}")
     return Row(cells, () if measured <= most else (f"{measured:.{digits}f} is more than {most:g}",))
 
 
