@@ -19,7 +19,7 @@ import psycopg
 
 from experiments.databases import KINDS, new_store
 from experiments.table import Row, Table, exactly, figure, promise
-from experiments.workers import Workers, trained_twice_at_once, trainings
+from experiments.workers import Workers, most_at_once, trained_twice_at_once, trainings
 
 WORKERS, SLOTS = 16, 4
 TRIALS, EPOCHS, EPOCH_SECONDS = 160, 5, 3.0
@@ -45,13 +45,12 @@ def _play(kind: str, folder: Path, url: str) -> list[Row]:
         folder, url, slots=SLOTS, seconds=EPOCH_SECONDS, epochs=EPOCHS, budget={"trials": TRIALS}, retries={"crash": 0}
     )
     connections: Counter[str] = Counter()  # the most of each worker
-    most_busy, most_memory, next_weighing = 0, 0.0, 0.0
+    most_memory = next_weighing = 0.0
 
     def look() -> None:
-        nonlocal most_busy, most_memory, next_weighing
+        nonlocal most_memory, next_weighing
         if time.monotonic() > next_weighing:  # it takes seconds
             next_weighing = time.monotonic() + 20.0
-            most_busy = max(most_busy, len(workers.trial_processes()))
             most_memory = max(most_memory, _memory(workers))
         if kind == "postgresql":
             for name, count in _connections(url).items():
@@ -67,13 +66,13 @@ def _play(kind: str, folder: Path, url: str) -> list[Row]:
         codes = [process.poll() for process in workers.processes]
     finally:
         workers.close()
-    records, logs = workers.trials(), workers.logs()
+    records, logs, found = workers.trials(), workers.logs(), trainings(workers.diary)
     rows = [
         exactly(f"{kind}: workers that ended well", sum(code == 0 for code in codes), WORKERS),
         exactly(f"{kind}: trials complete", sum(record.state == "complete" for record in records), TRIALS),
         exactly(f"{kind}: of them at the first attempt", sum(record.attempts == 1 for record in records), TRIALS),
-        exactly(f"{kind}: trained twice at once", trained_twice_at_once(trainings(workers.diary)), 0),
-        figure(f"{kind}: slots that trained at once, at most", str(most_busy)),
+        exactly(f"{kind}: trained twice at once", trained_twice_at_once(found), 0),
+        figure(f"{kind}: trials that were trained at one moment, at most", str(most_at_once(found))),
         figure(f"{kind}: memory of all processes, at most", f"{most_memory / GIB:.1f} GiB"),
     ]
     if kind == "sqlite":

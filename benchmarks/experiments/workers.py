@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import subprocess
@@ -11,7 +12,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -169,4 +169,10 @@ def trained_twice_at_once(found: list[Training]) -> int:
     by_trial: dict[str, list[Training]] = defaultdict(list)
     for training in found:
         by_trial[training.trial].append(training)
-    return sum(later.began < earlier.ended for of in by_trial.values() for earlier, later in pairwise(of))
+    return sum(later.began < earlier.ended for of in by_trial.values() for earlier, later in itertools.pairwise(of))
+
+
+def most_at_once(found: list[Training]) -> int:
+    """How many trained at one moment, at most."""
+    moments = sorted([(one.began, 1) for one in found] + [(one.ended, -1) for one in found])
+    return max(itertools.accumulate(step for _, step in moments), default=0)
