@@ -22,6 +22,7 @@ from hpo.errors import HpoError, LoadError, SpecError, nearest
 from hpo.loading import load_class
 from hpo.space import SearchSpace
 from hpo.spec import AlgorithmSpec, StudySpec
+from hpo.tpe import TPE, Memory
 
 # Our names for options, and Optuna's; an epoch is a resource there.
 HALVING = {"eta": "reduction_factor", "min_epochs": "min_resource", "max_epochs": "max_resource"}
@@ -105,9 +106,12 @@ def sampler_factory(spec: StudySpec, space: SearchSpace, project: Path) -> Sampl
         distributions = _distributions(space)
         _make(cls, options | {"seed": seed}, "sampler")
         return lambda number: _quietly(lambda: _SobolPoint(number, distributions, seed=seed, **options))
-    if chosen.name == "tpe" and any(parameter.when for parameter in space.values()):
-        # Samples jointly inside conditional branches; otherwise a conditional parameter is sampled on its own.
-        options = {"multivariate": True, "group": True} | options
+    if chosen.name == "tpe":
+        if any(parameter.when for parameter in space.values()):
+            # Samples jointly inside conditional branches; otherwise a conditional parameter is sampled on its own.
+            options = {"multivariate": True, "group": True} | options
+        _make(cls, options | {"seed": seed}, "sampler")  # complains in the name of Optuna's class
+        cls, options = TPE, options | {"memory": Memory()}
     _make(cls, options | {"seed": seed}, "sampler")
     return lambda number: _make(cls, options | {"seed": derive_seed(seed, number, "sampler")}, "sampler")
 

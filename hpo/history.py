@@ -16,8 +16,8 @@ from typing import Any, Literal
 import optuna
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.storages import InMemoryStorage
-from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy import or_, select
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Table, or_, select
 
 from hpo.algorithms import SamplerFactory
 from hpo.space import SearchSpace
@@ -78,7 +78,7 @@ class History:
             if number in self._ours:
                 continue
             if number >= self._known:
-                self._memory.create_new_trial(self._study._study_id, template_trial=frozen)
+                self._add(frozen)
                 self._known = number + 1
             else:
                 self._update(number, frozen)
@@ -169,6 +169,12 @@ class History:
         frozen.intermediate_values = {}
         return TrialState.PRUNED, None
 
+    def _add(self, frozen: FrozenTrial) -> None:
+        """Put a trial that nobody else holds into memory: as a template it would be copied, to the last number."""
+        frozen._trial_id = self._memory.create_new_trial(self._study._study_id)
+        self._memory._set_trial(frozen._trial_id, frozen)
+        self._memory._update_cache(frozen._trial_id, self._study._study_id)
+
     def _update(self, number: int, frozen: FrozenTrial) -> None:
         """Bring a trial that we knew unfinished up to date."""
         known = self._memory.get_trial(number)
@@ -201,36 +207,49 @@ class History:
             ).all()
             if not rows:
                 return []
-            params, values, curves, attributes = (
-                _by_trial(connection.execute(select(table).where(table.c.trial_id.in_(chosen))))
-                for table in (trial_params, trial_values, trial_intermediate_values, trial_system_attributes)
+
+            def part(table: Table, *, is_needed: bool = True) -> dict[int, list[Any]]:
+                return _by_trial(
+                    connection.execute(select(table).where(table.c.trial_id.in_(chosen))) if is_needed else ()
+                )
+
+            # Mostly these are trials that others train, of which only the curve is new.
+            parts = (
+                part(trial_params, is_needed=not all(self._has_params(row.number) for row in rows)),
+                part(trial_values, is_needed=any(TrialState[row.state].is_finished() for row in rows)),
+                part(trial_intermediate_values),
+                part(trial_system_attributes),
             )
         found = []
         for row in rows:
-            frozen = _frozen(row, *(part[row.trial_id] for part in (params, values, curves, attributes)))
+            frozen = _frozen(row, *(part[row.trial_id] for part in parts))
             if row.cause == DIVERGED and frozen.state == TrialState.FAIL:
                 frozen.state, value = self._as_learned(frozen)
                 frozen.values = None if value is None else [value]
             found.append((row.trial_id, frozen))
         return found
 
+    def _has_params(self, number: int) -> bool:
+        return number < self._known and bool(self._memory.get_trial(number).params)
+
 
 def _frozen(row: Any, params: list[Any], values: list[Any], curve: list[Any], attributes: list[Any]) -> FrozenTrial:
     distributions = {p.param_name: _distribution(p.distribution_json) for p in params}
-    trial = create_trial(
-        state=TrialState.RUNNING,
+    # Not create_trial: its checks take as long as all the rest.
+    return FrozenTrial(
+        number=row.number,
+        trial_id=row.number,
+        state=TrialState[row.state],
+        value=None,
+        values=[_number(v.value, v.value_type) for v in sorted(values, key=lambda v: v.objective)] or None,
+        datetime_start=row.datetime_start,
+        datetime_complete=row.datetime_complete,
         params={p.param_name: distributions[p.param_name].to_external_repr(p.param_value) for p in params},
         distributions=distributions,
+        user_attrs={},
         system_attrs={a.key: json.loads(a.value_json) for a in attributes},
         intermediate_values={c.step: _number(c.intermediate_value, c.intermediate_value_type) for c in curve},
     )
-    trial.number = row.number
-    trial.state = TrialState[row.state]
-    if values:
-        trial.values = [_number(v.value, v.value_type) for v in sorted(values, key=lambda v: v.objective)]
-    trial.datetime_start = row.datetime_start
-    trial.datetime_complete = row.datetime_complete
-    return trial
 
 
 @functools.lru_cache(maxsize=4096)

@@ -26,7 +26,7 @@ LAYERS = (
     ("space", "channel", "loading"),
     ("messages",),
     ("training",),
-    ("spec", "studyfile", "devices", "algorithms", "definition", "grid"),
+    ("spec", "studyfile", "devices", "tpe", "algorithms", "definition", "grid"),
     ("store",),
     ("settings", "limits", "tally", "hours", "queue", "writes", "studies", "history", "stalling", "outbox"),
     ("steering", "sharing"),
