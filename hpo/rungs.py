@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
+HELD = "held"  # how an attempt ends that waits at a rung, and what stands in the store as wished of its trial
+
 
 class Rungs:
     """What the trials of one study reached at each rung.

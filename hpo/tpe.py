@@ -28,7 +28,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.common = IntersectionSearchSpace(include_pruned=True)  # looks at each ended trial once
-        self._ranks: dict[int, tuple[float, ...]] = {}  # of the ended trials, by number
+        self._ranks: dict[tuple[int, int], tuple[float, ...]] = {}  # of the ended trials, by number and epochs
 
     def choose(self, trials: list[FrozenTrial], direction: StudyDirection) -> list[FrozenTrial]:
         """The trials that are looked at, in their order."""
@@ -44,11 +44,12 @@ class Memory:
 
     def _rank(self, trial: FrozenTrial, sign: float) -> tuple[float, ...]:
         """The smaller, the better in TPE's eyes: complete, then pruned by how far they came, then not allowed."""
-        rank = self._ranks.get(trial.number)
+        key = trial.number, len(trial.intermediate_values)  # one that waits at a rung may go on
+        rank = self._ranks.get(key)
         if rank is None:
             if not trial.state.is_finished():
                 return (3.0,)
-            rank = self._ranks[trial.number] = _rank(trial, sign)
+            rank = self._ranks[key] = _rank(trial, sign)
         return rank
 
 

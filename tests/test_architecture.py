@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 # everything in it. `training` stands low because it imports little; nobody imports it but those of TRAINING_USERS.
 LAYERS = (
     ("errors", "environment"),
-    ("space", "channel", "loading"),
+    ("space", "channel", "loading", "rungs"),
     ("messages",),
     ("training",),
     ("spec", "studyfile", "devices", "tpe", "algorithms", "definition", "grid"),
