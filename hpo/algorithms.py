@@ -20,8 +20,10 @@ from optuna.exceptions import ExperimentalWarning
 
 from hpo.errors import HpoError, LoadError, SpecError, nearest
 from hpo.loading import load_class
+from hpo.rungs import Rungs
 from hpo.space import SearchSpace
 from hpo.spec import AlgorithmSpec, StudySpec
+from hpo.tpe import TPE, Memory
 
 # Our names for options, and Optuna's; an epoch is a resource there.
 HALVING = {"eta": "reduction_factor", "min_epochs": "min_resource", "max_epochs": "max_resource"}
@@ -105,19 +107,49 @@ def sampler_factory(spec: StudySpec, space: SearchSpace, project: Path) -> Sampl
         distributions = _distributions(space)
         _make(cls, options | {"seed": seed}, "sampler")
         return lambda number: _quietly(lambda: _SobolPoint(number, distributions, seed=seed, **options))
-    if chosen.name == "tpe" and any(parameter.when for parameter in space.values()):
-        # Samples jointly inside conditional branches; otherwise a conditional parameter is sampled on its own.
-        options = {"multivariate": True, "group": True} | options
+    if chosen.name == "tpe":
+        if any(parameter.when for parameter in space.values()):
+            # Samples jointly inside conditional branches; otherwise a conditional parameter is sampled on its own.
+            options = {"multivariate": True, "group": True} | options
+        _make(cls, options | {"seed": seed}, "sampler")  # complains in the name of Optuna's class
+        cls, options = TPE, options | {"memory": Memory()}
     _make(cls, options | {"seed": seed}, "sampler")
     return lambda number: _make(cls, options | {"seed": derive_seed(seed, number, "sampler")}, "sampler")
 
 
+def make_rungs(spec: StudySpec) -> Rungs | None:
+    """The rungs of a study whose pruner pauses and promotes; None where it stops for good.
+
+    Raises:
+        SpecError: an unknown mode or option, or a value that cannot be.
+    """
+    mode = spec.pruner.options.get("mode", "stop")
+    if spec.pruner.name != "asha" or mode == "stop":
+        return None
+    if mode != "promote":
+        raise SpecError(f"pruner: asha: mode '{mode}' should be stop or promote")
+    options = {"eta": ASHA["reduction_factor"], "min_epochs": ASHA["min_resource"], **spec.pruner.options}
+    del options["mode"]
+    unknown = sorted(options.keys() - {"eta", "min_epochs"})
+    if unknown:
+        raise SpecError(f"pruner: asha that promotes has no option '{unknown[0]}'. It has mode, eta, min_epochs")
+    for name, least in (("eta", 2), ("min_epochs", 1)):
+        if type(options[name]) is not int or options[name] < least:
+            raise SpecError(f"pruner: asha: {name} {options[name]!r} should be a whole number, {least} or more")
+    return Rungs(**options, maximize=spec.goal.direction == "maximize")
+
+
 def make_pruner(spec: StudySpec, project: Path) -> optuna.pruners.BasePruner:
-    """The study's pruner.
+    """The study's pruner; one that ends nothing where rungs decide.
 
     Raises:
         SpecError: an unknown name or option, or a value that the pruner refuses.
     """
+    if make_rungs(spec) is not None:
+        return optuna.pruners.NopPruner()
+    if spec.pruner.name == "asha" and "mode" in spec.pruner.options:
+        options = {name: value for name, value in spec.pruner.options.items() if name != "mode"}
+        spec = spec.model_copy(update={"pruner": spec.pruner.model_copy(update={"options": options})})
     cls, options = _resolve(spec.pruner, PRUNERS, "pruner", project)
     if cls is optuna.pruners.HyperbandPruner:
         # 'auto' would be estimated by each worker on its own.

@@ -16,10 +16,11 @@ from typing import Any, Literal
 import optuna
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.storages import InMemoryStorage
-from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy import or_, select
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Table, and_, or_, select
 
 from hpo.algorithms import SamplerFactory
+from hpo.rungs import HELD, Rungs
 from hpo.space import SearchSpace
 from hpo.store import Store
 from hpo.store.tables import (
@@ -48,6 +49,9 @@ class History:
         diverged: what the sampler is told of a trial whose objective became NaN or infinite, which is FAIL in the
             store, and which Optuna's samplers would ignore: `worst`, as bad as the worst of the pruned ones;
             `infeasible`, not allowed; `ignore`, nothing.
+        rungs: where trials wait, if the study promotes them; then the pruner ends nothing.
+
+    A trial that waits at a rung is RUNNING in the store and PRUNED in memory: samplers learn from what it reached.
     """
 
     def __init__(
@@ -60,7 +64,9 @@ class History:
         samplers: SamplerFactory,
         pruner: optuna.pruners.BasePruner,
         diverged: Literal["worst", "infeasible", "ignore"] = "worst",
+        rungs: Rungs | None = None,
     ) -> None:
+        self.rungs = rungs
         self._diverged = diverged
         self._store = store
         self._study_id = study_id
@@ -69,23 +75,28 @@ class History:
         self._study = optuna.create_study(storage=self._memory, study_name=name, direction=direction, pruner=pruner)
         self._known = 0  # trials are numbered without gaps, so this is also the next number
         self._others: dict[int, int] = {}  # unfinished trials of other workers: store's id -> number
+        self._held: set[int] = set()  # those of them that wait at a rung, of which there is no news
         self._ours: set[int] = set()  # numbers of the trials that this worker trains: memory is ahead of the store
 
     def sync(self) -> None:
         """Bring in what other workers have done."""
-        for trial_id, frozen in self._changed():
+        changed, held = self._changed()
+        for trial_id, frozen in changed:
             number = frozen.number
             if number in self._ours:
                 continue
             if number >= self._known:
-                self._memory.create_new_trial(self._study._study_id, template_trial=frozen)
+                self._add(frozen)
                 self._known = number + 1
             else:
                 self._update(number, frozen)
-            if frozen.state.is_finished():
+            if self.rungs is not None:
+                self.rungs.take(number, frozen.intermediate_values)
+            if frozen.state.is_finished() and trial_id not in held:
                 self._others.pop(trial_id, None)
             else:
                 self._others[trial_id] = number
+        self._held = (self._held - {trial_id for trial_id, _ in changed}) | held
 
     def adopt(self, number: int, *, is_new: bool = False) -> None:
         """From now on this worker trains the trial.
@@ -100,13 +111,36 @@ class History:
             self.sync()
         self._ours.add(number)
         self._others = {trial_id: other for trial_id, other in self._others.items() if other != number}
+        self._reopen(number)
         if self._memory.get_trial(number).state == TrialState.WAITING:
             self._memory.set_trial_state_values(number, TrialState.RUNNING)
 
-    def release(self, trial_id: int, number: int) -> None:
-        """The trial is no longer ours and not ended: another attempt will go on with it."""
+    def release(self, trial_id: int, number: int, *, is_held: bool = False) -> None:
+        """The trial is no longer ours and not ended: another attempt will go on with it.
+
+        Args:
+            is_held: it waits at a rung.
+        """
         self._ours.discard(number)
         self._others[trial_id] = number
+        if is_held:
+            self._held.add(trial_id)
+            self._memory.set_trial_state_values(number, TrialState.PRUNED, [_last(self.curve(number))])
+
+    def promotable(self, *, is_last: bool = False) -> list[int]:
+        """The numbers of the trials that may go on from their rung, the first one first.
+
+        Args:
+            is_last: no trial trains, and none will be new.
+        """
+        if self.rungs is None:
+            return []
+        held = {
+            number: max(trial.intermediate_values)
+            for trial_id, number in self._others.items()
+            if trial_id in self._held and (trial := self._memory._get_trial(number)).intermediate_values
+        }
+        return self.rungs.promotable(held, is_last=is_last)
 
     def suggest(self, number: int, space: SearchSpace, *, point: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Sample the trial's active parameters.
@@ -136,6 +170,9 @@ class History:
         """Take in the objective after an epoch; whether to prune, and what the pruner wrote down for others to see."""
         before = self._memory.get_trial(number).system_attrs
         self._memory.set_trial_intermediate_value(number, epoch, value)
+        if self.rungs is not None:
+            self.rungs.take(number, self.curve(number))
+            return not self.rungs.goes_on(number, epoch), {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             is_hopeless = bool(self._study.pruner.prune(self._study, self._memory.get_trial(number)))
@@ -169,8 +206,15 @@ class History:
         frozen.intermediate_values = {}
         return TrialState.PRUNED, None
 
+    def _add(self, frozen: FrozenTrial) -> None:
+        """Put a trial that nobody else holds into memory: as a template it would be copied, to the last number."""
+        frozen._trial_id = self._memory.create_new_trial(self._study._study_id)
+        self._memory._set_trial(frozen._trial_id, frozen)
+        self._memory._update_cache(frozen._trial_id, self._study._study_id)
+
     def _update(self, number: int, frozen: FrozenTrial) -> None:
         """Bring a trial that we knew unfinished up to date."""
+        self._reopen(number)
         known = self._memory.get_trial(number)
         if known.state == TrialState.WAITING and frozen.state != TrialState.WAITING:
             self._memory.set_trial_state_values(number, TrialState.RUNNING)
@@ -188,49 +232,84 @@ class History:
                 own.intermediate_values = dict(frozen.intermediate_values)
             self._memory.set_trial_state_values(number, frozen.state, frozen.values)
 
-    def _changed(self) -> list[tuple[int, FrozenTrial]]:
-        """(store's id, trial) of the trials that are new or were unfinished, by number."""
-        is_wanted = or_(trials.c.number >= self._known, trials.c.trial_id.in_(list(self._others)))
-        chosen = select(trials.c.trial_id).where(trials.c.study_id == self._study_id, is_wanted)
+    def _reopen(self, number: int) -> None:
+        """A trial that waited at a rung may have gone on."""
+        own = self._memory._get_trial(number)
+        if own.state.is_finished():
+            own.state, own.values = TrialState.RUNNING, None
+
+    def _changed(self) -> tuple[list[tuple[int, FrozenTrial]], set[int]]:
+        """(store's id, trial) of the trials that are new or were unfinished, by number; ids of those held at a rung."""
+        has_news = or_(trials.c.state != "RUNNING", hpo_trials.c.wish.is_distinct_from(HELD))
+        is_wanted = or_(
+            trials.c.number >= self._known,
+            trials.c.trial_id.in_(self._others.keys() - self._held),
+            and_(trials.c.trial_id.in_(self._held), has_news),
+        )
+        chosen = (
+            select(trials.c.trial_id)
+            .outerjoin(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
+            .where(trials.c.study_id == self._study_id, is_wanted)
+        )
         with self._store.read() as connection:
             rows = connection.execute(
-                select(trials, hpo_trials.c.cause)
+                select(trials, hpo_trials.c.cause, hpo_trials.c.wish)
                 .outerjoin(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
                 .where(trials.c.study_id == self._study_id, is_wanted)
                 .order_by(trials.c.number)
             ).all()
             if not rows:
-                return []
-            params, values, curves, attributes = (
-                _by_trial(connection.execute(select(table).where(table.c.trial_id.in_(chosen))))
-                for table in (trial_params, trial_values, trial_intermediate_values, trial_system_attributes)
+                return [], set()
+
+            def part(table: Table, *, is_needed: bool = True) -> dict[int, list[Any]]:
+                return _by_trial(
+                    connection.execute(select(table).where(table.c.trial_id.in_(chosen))) if is_needed else ()
+                )
+
+            # Mostly these are trials that others train, of which only the curve is new.
+            parts = (
+                part(trial_params, is_needed=not all(self._has_params(row.number) for row in rows)),
+                part(trial_values, is_needed=any(TrialState[row.state].is_finished() for row in rows)),
+                part(trial_intermediate_values),
+                part(trial_system_attributes),
             )
-        found = []
+        found, held = [], set()
         for row in rows:
-            frozen = _frozen(row, *(part[row.trial_id] for part in (params, values, curves, attributes)))
+            frozen = _frozen(row, *(part[row.trial_id] for part in parts))
             if row.cause == DIVERGED and frozen.state == TrialState.FAIL:
                 frozen.state, value = self._as_learned(frozen)
                 frozen.values = None if value is None else [value]
+            if row.wish == HELD and frozen.state == TrialState.RUNNING and frozen.intermediate_values:
+                frozen.state, frozen.values = TrialState.PRUNED, [_last(frozen.intermediate_values)]
+                held.add(row.trial_id)
             found.append((row.trial_id, frozen))
-        return found
+        return found, held
+
+    def _has_params(self, number: int) -> bool:
+        return number < self._known and bool(self._memory.get_trial(number).params)
+
+
+def _last(curve: Mapping[int, float]) -> float:
+    return curve[max(curve)]
 
 
 def _frozen(row: Any, params: list[Any], values: list[Any], curve: list[Any], attributes: list[Any]) -> FrozenTrial:
     distributions = {p.param_name: _distribution(p.distribution_json) for p in params}
-    trial = create_trial(
-        state=TrialState.RUNNING,
+    # Not create_trial: its checks take as long as all the rest.
+    return FrozenTrial(
+        number=row.number,
+        trial_id=row.number,
+        state=TrialState[row.state],
+        value=None,
+        values=[_number(v.value, v.value_type) for v in sorted(values, key=lambda v: v.objective)] or None,
+        datetime_start=row.datetime_start,
+        datetime_complete=row.datetime_complete,
         params={p.param_name: distributions[p.param_name].to_external_repr(p.param_value) for p in params},
         distributions=distributions,
+        user_attrs={},
         system_attrs={a.key: json.loads(a.value_json) for a in attributes},
         intermediate_values={c.step: _number(c.intermediate_value, c.intermediate_value_type) for c in curve},
     )
-    trial.number = row.number
-    trial.state = TrialState[row.state]
-    if values:
-        trial.values = [_number(v.value, v.value_type) for v in sorted(values, key=lambda v: v.objective)]
-    trial.datetime_start = row.datetime_start
-    trial.datetime_complete = row.datetime_complete
-    return trial
 
 
 @functools.lru_cache(maxsize=4096)

@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, exists, func, insert, select, text, update
+from sqlalchemy import Connection, Row, Select, case, exists, func, insert, literal, select, text, update
 
 from hpo.limits import reached, spent_of
+from hpo.rungs import HELD
 from hpo.spec import Retries
 from hpo.store import Store
 from hpo.store.clock import db_now, db_utc
@@ -26,6 +27,7 @@ from hpo.store.tables import (
     studies,
     study_directions,
     trial_intermediate_values,
+    trial_values,
     trials,
 )
 from hpo.tally import Counts, counts_of
@@ -48,6 +50,7 @@ class Claim:
     params: Mapping[str, Any] | None  # of an earlier attempt; None when they are still to be sampled
     seconds_before: float = 0.0  # of the attempts before
     is_new: bool = False  # numbered by this claim
+    is_promoted: bool = False  # it waited at a rung
 
 
 def register_worker(store: Store, *, host: str, pid: int, slots: int) -> int:
@@ -115,10 +118,23 @@ def reap(store: Store) -> list[int]:
     return [row.number for row in found]
 
 
-def claim(store: Store, study_id: int, *, worker_id: int, slot: int, device: str, devices: int = 1) -> Claim | None:
-    """Take a trial: one whose attempt ended without its end, else one that is waiting, else a new one.
+def claim(
+    store: Store,
+    study_id: int,
+    *,
+    worker_id: int,
+    slot: int,
+    device: str,
+    devices: int = 1,
+    promotable: Sequence[int] = (),
+) -> Claim | None:
+    """Take a trial: one whose attempt ended without its end, else one that may go on from its rung, else one that is
+    waiting, else a new one.
 
     None when there is nothing to take: all are taken, a limit is reached, or the study is not to run.
+
+    Args:
+        promotable: the numbers of those that may go on from their rung, the first one first.
     """
     with store.write() as connection:
         # Optuna's own scripts lock the study's row when they number a trial.
@@ -140,8 +156,12 @@ def claim(store: Store, study_id: int, *, worker_id: int, slot: int, device: str
         counted = counts_of(connection, study_id, target=study.trials_target)
         wanted = unheld(study_id).where(hpo_trials.c.wish.is_(None)).limit(1)
         trial = connection.execute(wanted).first() if counted.running else None
-        if trial is not None and counted.claimed > counted.target and _is_enough(connection, study_id, counted):
+        if counted.claimed > counted.target and _is_enough(connection, study_id, counted):
             return None  # the target was lowered: those that train now are all that is still wanted
+        is_promoted = False
+        if trial is None and promotable:
+            trial = _promoted(connection, study_id, promotable)
+            is_promoted = trial is not None
         attempts, seconds = (0, 0.0) if trial is None else _attempts(connection, trial.trial_id)
         if trial is None:
             if counted.claimed >= counted.target:
@@ -170,7 +190,71 @@ def claim(store: Store, study_id: int, *, worker_id: int, slot: int, device: str
         if study.started is None:
             connection.execute(update(hpo_studies).where(hpo_studies.c.study_id == study_id).values(started=db_now()))
         attempt_id = int(inserted.inserted_primary_key[0])  # type: ignore[index]
-    return Claim(study_id, trial_id, number, attempt_id, attempts + 1, params, seconds, is_new=trial is None)
+    is_new = trial is None
+    return Claim(
+        study_id, trial_id, number, attempt_id, attempts + 1, params, seconds, is_new=is_new, is_promoted=is_promoted
+    )
+
+
+def standstill(store: Store, study_id: int) -> int | None:
+    """The newest attempt of a study whose trials have all begun and of which none trains; None while it is not so."""
+    with store.read() as connection:
+        return _standstill(connection, study_id)
+
+
+def end_held(store: Store, study_id: int, *, since: int) -> list[int]:
+    """Prune the trials that wait at rungs, none of which may go on any more; their numbers.
+
+    Args:
+        since: what `standstill` said before that was found out: when a trial has been taken up since, nothing is done.
+    """
+    with store.write() as connection:
+        connection.execute(select(hpo_studies.c.study_id).where(hpo_studies.c.study_id == study_id).with_for_update())
+        if _standstill(connection, study_id) != since:
+            return []
+        held = connection.execute(unheld(study_id).where(hpo_trials.c.wish == HELD)).all()
+        for row in held:
+            connection.execute(update(hpo_trials).where(hpo_trials.c.trial_id == row.trial_id).values(wish=None))
+            end_trial(connection, row.trial_id, "PRUNED", cause=None)
+            connection.execute(
+                insert(trial_values).from_select(
+                    ["trial_id", "objective", "value", "value_type"],
+                    select(
+                        trial_intermediate_values.c.trial_id,
+                        literal(0),
+                        trial_intermediate_values.c.intermediate_value,
+                        literal("FINITE", trial_values.c.value_type.type),
+                    )
+                    .where(trial_intermediate_values.c.trial_id == row.trial_id)
+                    .order_by(trial_intermediate_values.c.step.desc())
+                    .limit(1),
+                )
+            )
+    return [row.number for row in held]
+
+
+def _standstill(connection: Connection, study_id: int) -> int | None:
+    counted = counts_of(connection, study_id)
+    if counted.waiting or counted.claimed < counted.target:
+        return None
+    newest, trained = connection.execute(
+        select(
+            func.max(hpo_attempts.c.attempt_id),
+            func.sum(case((hpo_attempts.c.ended.is_(None), 1), else_=0)),
+        )
+        .join(trials, trials.c.trial_id == hpo_attempts.c.trial_id)
+        .where(trials.c.study_id == study_id)
+    ).one()
+    return None if trained else newest
+
+
+def _promoted(connection: Connection, study_id: int, promotable: Sequence[int]) -> Row[Any, Any, Any, Any] | None:
+    """The first of these that waits at its rung; it does no longer."""
+    held = connection.execute(unheld(study_id).where(hpo_trials.c.wish == HELD, trials.c.number.in_(promotable))).all()
+    chosen = min(held, key=lambda row: promotable.index(row.number), default=None)
+    if chosen is not None:
+        connection.execute(update(hpo_trials).where(hpo_trials.c.trial_id == chosen.trial_id).values(wish=None))
+    return chosen
 
 
 def end_unheld(connection: Connection, study_id: int, *, limit: str | None = None, only: int | None = None) -> None:

@@ -32,7 +32,8 @@ class RunningTrial:
     Attributes:
         state: what it will end as, as far as is known.
         kind: how its attempt ends, for retries: done, crash, oom, stalled, error, overtime, diverged, killed.
-        back: the kind of end with which it is handed back, to be gone on with: preempted or paused.
+        back: the kind of end with which it is handed back, to be gone on with: preempted, paused or held.
+        granted: epochs that it may train without being held at a rung: those of the rung from which it was promoted.
         wish: what is to become of it after this epoch, or at once; and why.
     """
 
@@ -54,6 +55,7 @@ class RunningTrial:
     cause: str | None = None
     error: str | None = None
     back: str | None = None
+    granted: int = 0
     wish: Wish | None = None
     wish_cause: str | None = None
     is_dropped: bool = False  # another worker has taken it over

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from hpo import queue, tally
-from hpo.algorithms import make_pruner, sampler_factory
+from hpo.algorithms import make_pruner, make_rungs, sampler_factory
 from hpo.channel import Message
 from hpo.definition import Definition
 from hpo.devices import Slot
@@ -18,7 +19,7 @@ from hpo.failures import Failures
 from hpo.history import History
 from hpo.outbox import Outbox
 from hpo.processes import ForkServer
-from hpo.runningtrial import RunningTrial
+from hpo.runningtrial import BEST_CHECKPOINT, RESUME_CHECKPOINTS, RunningTrial
 from hpo.store import Store
 from hpo.studies import StoredStudy
 from hpo.trialend import end_trial
@@ -68,6 +69,7 @@ class StudyRun:
             samplers=sampler_factory(spec, self.definition.space, project),
             pruner=make_pruner(spec, project),
             diverged=spec.goal.diverged,
+            rungs=make_rungs(spec),
         )
         self._place = Workplace(
             store=store,
@@ -141,18 +143,40 @@ class StudyRun:
             log.warning("study %s cannot go on here: %s", self.study.name, error)
             self._obstacle = self.stop_reason = str(error)
             return None
-        claim = queue.claim(
+        claim = self._claim(slot, self._history.promotable()) or self._claim_last(slot)
+        if claim is None:
+            self._is_exhausted = True
+            return None
+        return start_trial(self._place, self.definition, claim, slot=slot, weights=weights, claimed_at=claimed_at)
+
+    def _claim(self, slot: Slot, promotable: Sequence[int]) -> queue.Claim | None:
+        return queue.claim(
             self._store,
             self.study.study_id,
             worker_id=self._place.worker_id,
             slot=slot.number,
             device=slot.device,
             devices=slot.ranks,
+            promotable=promotable,
         )
-        if claim is None:
-            self._is_exhausted = True
+
+    def _claim_last(self, slot: Slot) -> queue.Claim | None:
+        """When all trials have begun and none trains: the best of a rung, or the end of those that wait."""
+        if self._history.rungs is None:
             return None
-        return start_trial(self._place, self.definition, claim, slot=slot, weights=weights, claimed_at=claimed_at)
+        newest = queue.standstill(self._store, self.study.study_id)
+        if newest is None:
+            return None
+        self._history.sync()
+        if promotable := self._history.promotable(is_last=True):
+            return self._claim(slot, promotable)
+        ended = queue.end_held(self._store, self.study.study_id, since=newest)
+        if ended:
+            log.info("%d trials that waited at a rung are pruned: no more of them goes on", len(ended))
+        for number in ended:
+            for name in (*RESUME_CHECKPOINTS, BEST_CHECKPOINT):
+                (self._place.directory / f"{number:05d}" / name).unlink(missing_ok=True)
+        return None
 
     def on_started(self, trial: RunningTrial, message: Message) -> None:
         """The trial's model is built."""

@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection
 
 from hpo import tally, writes
+from hpo.rungs import HELD
 from hpo.runningtrial import BEST_CHECKPOINT, RESUME_CHECKPOINTS, RunningTrial
 from hpo.spec import StudySpec
 from hpo.studies import StoredStudy
@@ -90,8 +91,11 @@ def _on_handed_back(place: Workplace, trial: RunningTrial, kind: str, is_ours: b
     if not is_ours:
         _drop(place, trial)
         return
-    place.history.release(trial.claim.trial_id, trial.number)
-    log.info("trial %d handed back after epoch %d (%s)", trial.number, trial.epoch, kind)
+    place.history.release(trial.claim.trial_id, trial.number, is_held=kind == HELD)
+    if kind == HELD:
+        log.info("trial %d waits at epoch %d: %.4g", trial.number, trial.epoch, trial.value)
+    else:
+        log.info("trial %d handed back after epoch %d (%s)", trial.number, trial.epoch, kind)
 
 
 def _on_finished(

@@ -11,6 +11,7 @@ from hpo.channel import Message
 from hpo.definition import OWNERS
 from hpo.history import DIVERGED
 from hpo.limits import is_reached
+from hpo.rungs import HELD
 from hpo.runningtrial import BEST_CHECKPOINT, RunningTrial
 from hpo.spec import StudySpec
 from hpo.stalling import has_stalled
@@ -69,9 +70,13 @@ def take_epoch(
     is_good_enough = target is not None and is_reached(target, value, maximize=_is_to_grow(spec))
     if trial.epoch >= trial.epochs or is_good_enough or _has_stalled(place, spec, trial):
         return GO_ON | {"stop": True, "save": is_best}
-    if is_hopeless or trial.wish == "stop":
-        trial.state, trial.cause = "PRUNED", None if is_hopeless else trial.wish_cause
+    is_held = is_hopeless and place.history.rungs is not None
+    if (is_hopeless and not is_held) or trial.wish == "stop":
+        trial.state, trial.cause = "PRUNED", None if is_hopeless and not is_held else trial.wish_cause
         return GO_ON | {"stop": True}
+    if is_held and trial.epoch > trial.granted:
+        trial.back = HELD
+        return {"stop": True, "save": is_best, "checkpoint": True}
     if trial.wish == "pause":
         trial.back = trial.wish_cause or "paused"
         return {"stop": True, "save": is_best, "checkpoint": True}

@@ -52,6 +52,8 @@ def start_trial(
         directory=place.directory / f"{claim.number:05d}",
         claimed_at=claimed_at,
     )
+    if claim.is_promoted:
+        trial.granted = max(place.history.curve(claim.number), default=0)
     # Its time may be over before it has begun: then it ends with what the attempts before have reached.
     take_up(place, definition.spec, trial)
     try:

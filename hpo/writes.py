@@ -13,6 +13,7 @@ from sqlalchemy import Connection, and_, exists, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from hpo.queue import Claim, attempts_of_kind, end_unheld, seconds_of_attempts
+from hpo.rungs import HELD
 from hpo.store.clock import db_now, db_utc
 from hpo.store.tables import (
     hpo_attempts,
@@ -164,6 +165,9 @@ def end_attempt(
     """End the attempt, not the trial: the next claim goes on with it, unless somebody wished it to end meanwhile."""
     is_ours = _end_attempt(connection, claim, kind=kind, cause=cause, error=error, seconds=seconds)
     if is_ours:
+        if kind == HELD:
+            mine = (hpo_trials.c.trial_id == claim.trial_id) & hpo_trials.c.wish.is_(None)
+            connection.execute(update(hpo_trials).where(mine).values(wish=HELD))
         end_unheld(connection, claim.study_id, only=claim.trial_id)
     return is_ours
 

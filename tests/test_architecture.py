@@ -23,10 +23,10 @@ ROOT = Path(__file__).parent.parent
 # everything in it. `training` stands low because it imports little; nobody imports it but those of TRAINING_USERS.
 LAYERS = (
     ("errors", "environment"),
-    ("space", "channel", "loading"),
+    ("space", "channel", "loading", "rungs"),
     ("messages",),
     ("training",),
-    ("spec", "studyfile", "devices", "algorithms", "definition", "grid"),
+    ("spec", "studyfile", "devices", "tpe", "algorithms", "definition", "grid"),
     ("store",),
     ("settings", "limits", "tally", "hours", "queue", "writes", "studies", "history", "stalling", "outbox"),
     ("steering", "sharing"),

@@ -166,7 +166,9 @@ def connect_arguments(url: StoreUrl) -> dict[str, Any]:
         "tcp_user_timeout": 60_000,
     }
     arguments = {name: value for name, value in defaults.items() if name not in query}
-    return arguments | {"options": f"{options} -c timezone=UTC".strip()}
+    # Prepared statements belong to a connection of the server, which a pooler such as PgBouncer gives to another client
+    # after each transaction; without them, ours take as long.
+    return arguments | {"options": f"{options} -c timezone=UTC".strip(), "prepare_threshold": None}
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -177,12 +177,10 @@ def schema_lock(engine: Engine | None, url: StoreUrl) -> Iterator[None]:
     """Keep every other process from creating, migrating or restoring this store; SQLite needs no engine for it."""
     if not url.is_sqlite:
         assert engine is not None
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql("SELECT pg_advisory_lock(%s)", (_LOCK_KEY,))
-            try:
-                yield
-            finally:
-                connection.exec_driver_sql("SELECT pg_advisory_unlock(%s)", (_LOCK_KEY,))
+        # a transaction's lock: between two transactions, a pooler may give us another connection of the server
+        with engine.begin() as connection:
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
+            yield
         return
     # the folder's own descriptor: a lock file would stay behind, and the store itself may not exist yet
     try:

@@ -21,6 +21,7 @@ from hpo.errors import StoreError
 from hpo.store import Store, StoreUrl
 from hpo.store.clock import db_now
 from hpo.store.engine import open_engine
+from hpo.store.schema import schema_lock
 from hpo.store.tables import studies
 
 WRONG = "wr0ng{word"
@@ -79,6 +80,31 @@ def test_postgresql_sessions_live_in_utc(postgres_url: str, monkeypatch: pytest.
         assert connection.exec_driver_sql("SHOW timezone").scalar() == "UTC"
         assert connection.exec_driver_sql("SHOW work_mem").scalar() == "5MB"
         assert connection.exec_driver_sql("SHOW application_name").scalar() == "hpo"
+
+
+def test_nothing_is_prepared_on_a_postgresql_session_that_a_pooler_may_give_to_others(postgres_url: str) -> None:
+    """Behind PgBouncer in transaction mode: DuplicatePreparedStatement."""
+    with Store.create(postgres_url) as store:
+        for first in range(0, 20, 2):
+            with store.write() as connection:
+                rows = [{"study_name": f"study {number}"} for number in (first, first + 1)]
+                connection.execute(insert(studies), rows)
+                connection.execute(select(studies.c.study_name))
+                prepared = connection.exec_driver_sql("SELECT count(*) FROM pg_prepared_statements").scalar()
+
+            assert prepared == 0
+
+
+def test_the_lock_on_a_schema_ends_with_a_transaction_so_that_a_pooler_cannot_lose_it(postgres_url: str) -> None:
+    url = StoreUrl.parse(postgres_url)
+    holder = (
+        "SELECT state FROM pg_stat_activity JOIN pg_locks USING (pid) "
+        "WHERE locktype = 'advisory' AND datname = current_database()"
+    )
+    with Store.create(postgres_url) as store, schema_lock(store.engine, url), store.read() as connection:
+        states = connection.exec_driver_sql(holder).scalars().all()
+
+    assert states == ["idle in transaction"]
 
 
 def test_the_databases_clock_counts_seconds_since_1970(store: Store) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from hpo import queue, writes
-from hpo.algorithms import make_pruner, sampler_factory
+from hpo.algorithms import make_pruner, make_rungs, sampler_factory
 from hpo.definition import Definition
 from hpo.history import History
 from hpo.space import Choice, Float, Int, Parameter, SearchSpace
@@ -63,6 +63,7 @@ def open_history(store: Store, study: StoredStudy) -> History:
         direction=spec.goal.direction,
         samplers=sampler_factory(spec, study.definition.space, Path()),
         pruner=make_pruner(spec, Path()),
+        rungs=make_rungs(spec),
     )
 
 
@@ -76,8 +77,15 @@ class Claimant:
         self.history = open_history(store, study)
         self.worker_id = queue.register_worker(store, host="here", pid=1, slots=1)
 
-    def claim(self) -> queue.Claim | None:
-        claimed = queue.claim(self.store, self.study.study_id, worker_id=self.worker_id, slot=0, device="cpu")
+    def claim(self, *, is_last: bool = False) -> queue.Claim | None:
+        claimed = queue.claim(
+            self.store,
+            self.study.study_id,
+            worker_id=self.worker_id,
+            slot=0,
+            device="cpu",
+            promotable=self.history.promotable(is_last=is_last),
+        )
         if claimed is not None:
             self.history.adopt(claimed.number, is_new=claimed.is_new)
         return claimed
@@ -103,6 +111,12 @@ class Claimant:
                 system_attributes=attributes,
             )
         return is_hopeless, is_ours
+
+    def hold(self, claim: queue.Claim) -> None:
+        """The trial waits at its rung."""
+        with self.store.write() as connection:
+            writes.end_attempt(connection, claim, kind="held", cause="held: at a rung", seconds=1.0)
+        self.history.release(claim.trial_id, claim.number, is_held=True)
 
     def finish(self, claim: queue.Claim, value: float | None, *, state: str = "COMPLETE", **more: Any) -> bool:
         with self.store.write() as connection:

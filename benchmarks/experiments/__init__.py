@@ -1,0 +1,1 @@
+"""The experiments of `benchmarks/reliability.py`: real workers, real databases, real signals."""

@@ -1,0 +1,178 @@
+"""Real workers: `hpo worker` in processes of their own, the study that they work on, and what its trials wrote down."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from ruamel.yaml import YAML
+
+from hpo.errors import StoreError
+from hpo.records import TrialRecord
+from hpo.results import Study
+from hpo.store import Store
+
+PROJECT = Path(__file__).parent / "project"
+STUDY = "slow"
+POLL_SECONDS = 0.2
+
+
+class Workers:
+    """Workers of one study, each a process with its own session, and the diary of its trials.
+
+    Args:
+        folder: for the study file, the artifacts, the diary and the workers' logs.
+        keys: of the study file.
+    """
+
+    def __init__(self, folder: Path, url: str, *, slots: int, seconds: float, **keys: Any) -> None:
+        self.folder = folder
+        self.url = url
+        self.slots = slots
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.diary = folder / "diary.jsonl"
+        plain: dict[str, Any] = {
+            "study": STUDY,
+            "model": {"class": "slow:Slow", "diary": str(self.diary), "seconds": seconds},
+            "data": "slow:Points",
+            "objective": {"metric": "val_loss", "direction": "minimize"},
+            "sampler": "random",
+            "pruner": "none",
+            "resources": {"accelerator": "cpu"},
+        }
+        file = folder / "study.yaml"
+        with file.open("w", encoding="utf-8") as opened:
+            YAML(typ="safe").dump(plain | keys, opened)
+        done = subprocess.run(self._command("submit", str(file)), env=self._environment, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(done.stdout + done.stderr)
+        self.diary.write_text("")  # a batch was tried
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """One worker more."""
+        command = self._command("worker", STUDY, "--until-idle", "--slots", str(self.slots))
+        with (self.folder / f"worker-{len(self.processes)}.log").open("wb") as log:
+            url = {"HPO_STORE": self.url_of(len(self.processes))}
+            process = subprocess.Popen(
+                command, env=self._environment | url, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT
+            )
+        self.processes.append(process)
+        return process
+
+    def url_of(self, worker: int) -> str:
+        """The store as this worker opens it: PostgreSQL is told whose connections these are."""
+        return self.url if self.url.startswith("sqlite") else f"{self.url}&application_name=worker-{worker}"
+
+    @property
+    def alive(self) -> list[subprocess.Popen[bytes]]:
+        return [process for process in self.processes if process.poll() is None]
+
+    def log(self, process: subprocess.Popen[bytes]) -> str:
+        return (self.folder / f"worker-{self.processes.index(process)}.log").read_text(errors="replace")
+
+    def logs(self) -> str:
+        return "".join(self.log(process) for process in self.processes)
+
+    def trial_processes(self) -> list[psutil.Process]:
+        """Those that train: they write into a trial's log, which spare ones do not yet."""
+        found = []
+        for worker in self.alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for below in psutil.Process(worker.pid).children(recursive=True):
+                    with contextlib.suppress(OSError):
+                        if Path(f"/proc/{below.pid}/fd/1").readlink().name == "log.txt":
+                            found.append(below)
+        return found
+
+    def trials(self) -> list[TrialRecord]:
+        with Store.open(self.url) as store:
+            return Study(store, STUDY).trials()
+
+    def wait(self, *, seconds: float) -> bool:
+        """Wait for the end of all workers; whether it came in time."""
+        return bool(wait_for(lambda: not self.alive, seconds=seconds))
+
+    def close(self) -> None:
+        """End what still runs."""
+        for worker in self.alive:
+            below = psutil.Process(worker.pid).children(recursive=True)
+            worker.kill()
+            worker.wait()
+            for process in below:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "HPO_STORE": self.url, "HPO_ARTIFACTS": str(self.folder / "artifacts")}
+
+    def _command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "hpo", *arguments, "--project", str(PROJECT)]
+
+
+def wait_for(fact: Callable[[], Any], *, seconds: float) -> Any:
+    """The fact, as soon as it is true; its last value when it does not become so in time."""
+    end = time.monotonic() + seconds
+    while True:
+        found = None
+        with contextlib.suppress(psutil.NoSuchProcess, StoreError):
+            found = fact()
+        if found or time.monotonic() > end:
+            return found
+        time.sleep(POLL_SECONDS)
+
+
+@dataclass
+class Training:
+    """One process that trained a trial, as it wrote down itself: an attempt."""
+
+    trial: str  # its folder's name, which is its number
+    pid: int
+    began: float  # monotonic seconds, of all processes of the machine
+    ended: float  # its last word
+    had_checkpoint: bool = False
+    from_epoch: int = 0
+    epochs: dict[int, float] = field(default_factory=dict)  # that it trained, from 0, and when they ended
+
+
+def trainings(diary: Path) -> list[Training]:
+    """All attempts, in the order of their beginnings."""
+    found: dict[tuple[str, int], Training] = {}
+    for text in diary.read_text(encoding="utf-8").splitlines():
+        line = json.loads(text)
+        key = (line["trial"], line["pid"])
+        training = found.setdefault(key, Training(*key, began=line["at"], ended=line["at"]))
+        training.ended = line["at"]
+        match line["what"]:
+            case "start":
+                training.had_checkpoint = line["checkpoint"]
+            case "from":
+                training.from_epoch = line["epoch"]
+            case "epoch":
+                training.epochs[line["epoch"]] = line["at"]
+    return sorted(found.values(), key=lambda training: training.began)
+
+
+def trained_twice_at_once(found: list[Training]) -> int:
+    """Pairs of attempts of one trial, the later of which began before the earlier had said its last word."""
+    by_trial: dict[str, list[Training]] = defaultdict(list)
+    for training in found:
+        by_trial[training.trial].append(training)
+    return sum(later.began < earlier.ended for of in by_trial.values() for earlier, later in itertools.pairwise(of))
+
+
+def most_at_once(found: list[Training]) -> int:
+    """How many trained at one moment, at most."""
+    moments = sorted([(one.began, 1) for one in found] + [(one.ended, -1) for one in found])
+    return max(itertools.accumulate(step for _, step in moments), default=0)

@@ -1,0 +1,276 @@
+"""What pruning saves and what it costs: recorded learning curves, replayed under every pruner.
+
+    python benchmarks/pruning.py [--curves FILE] [--subsets 16] [--slots 1 2 8]
+    python benchmarks/pruning.py --record FILE [--trials 200]
+
+The first replays benchmarks/curves.csv.gz and prints a table for benchmarks/README.md; it takes a minute and trains
+nothing. A subset is 40 of a model's configurations in a random order; slots train one epoch of a trial each at a time.
+    epochs saved   all epochs of the 40, over those that were trained
+    regret         percentage points by which the best trial that came to its last epoch is worse than the best one
+    lost           in how many subsets the best of the 40 did not come to its last epoch
+The second trains random configurations to their last epoch, with `hpo run`, and writes what they reached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import optuna
+
+from hpo import open_study
+from hpo.algorithms import make_pruner
+from hpo.rungs import Rungs
+from hpo.spec import StudySpec
+
+ROOT = Path(__file__).resolve().parents[1]
+CURVES = Path(__file__).with_name("curves.csv.gz")
+EPOCHS = 27
+SUBSET = 40
+
+Curve = list[float]
+
+FASHION = """
+data:
+  class: models.data:Images
+  source: /usr/share/datasets/fashion-mnist
+  split: order
+  train_samples: {samples}
+  validation_samples: 2000
+objective: {{metric: val_accuracy, direction: maximize}}
+epochs: 27
+sampler: random
+pruner: none
+"""
+SHARED = """
+  lr: {low: 1.0e-5, high: 1.0e-1, log: true}
+  optimizer: [adam, rmsprop, adagrad, sgd]
+  batch_size: {low: 32, high: 256}
+  dropout: {low: 0.0, high: 0.5}
+  activation: [relu, tanh, elu, leaky_relu]
+  initializer: [glorot_uniform, he_normal, orthogonal]
+  batch_norm: false
+  momentum: 0.9
+  nesterov: false
+  weight_decay: 1.0e-6
+  schedule: constant
+  warmup: 0.0
+  scaling: standard
+  flip: none
+  shift: 0.0
+  rotate: 0.0
+  crop: 0.0
+  erase: 0.0
+  mix_up: 0.0
+"""
+MODELS = {
+    "dnn": (
+        "model: models.dnn:DNN" + FASHION.format(samples=10000),
+        "space:\n  depth: {low: 1, high: 3}\n  width: {low: 16, high: 256}\n  taper: 1.0\n  residual: false" + SHARED,
+    ),
+    # A fifth of the images, so that recording ends within an hour.
+    "cnn": (
+        "model: models.cnn:CNN" + FASHION.format(samples=2000),
+        "space:\n  depth: [1, 2]\n  convolutions: 1\n  width: {low: 8, high: 32}\n  growth: 1.0\n  kernel: 3\n"
+        "  stride: 1\n  pooling: max\n  activation_place: before_pooling\n  head: {low: 32, high: 128}" + SHARED,
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--curves", type=Path, default=CURVES)
+    parser.add_argument("--subsets", type=int, default=16)
+    parser.add_argument("--slots", type=int, nargs="+", default=[1, 2, 8])
+    parser.add_argument("--record", type=Path)
+    parser.add_argument("--trials", type=int, default=200)
+    chosen = parser.parse_args()
+    if chosen.record:
+        record(chosen.record, trials=chosen.trials)
+    else:
+        replay_all(read(chosen.curves), subsets=chosen.subsets, slots=chosen.slots)
+
+
+# ---- policies
+
+
+class Policy(Protocol):
+    """Decides after each epoch, and which waiting trial goes on when a slot is free."""
+
+    def goes_on(self, number: int, curve: Curve) -> bool: ...
+
+    def promotable(self, waiting: Mapping[int, int], *, is_last: bool) -> list[int]: ...
+
+
+class Stopping:
+    """One of Optuna's pruners, as a study file names it: what it ends does not come back."""
+
+    def __init__(self, pruner: dict[str, Any] | str) -> None:
+        spec = StudySpec.model_validate(
+            {
+                "study": "replay",
+                "model": "none:None",
+                "data": "none:None",
+                "objective": {"metric": "accuracy", "direction": "maximize"},
+                "epochs": EPOCHS,
+                "pruner": pruner,
+            }
+        )
+        self._study = optuna.create_study(direction="maximize", pruner=make_pruner(spec, ROOT))
+        self._trials: dict[int, optuna.Trial] = {}
+
+    def goes_on(self, number: int, curve: Curve) -> bool:
+        if number not in self._trials:
+            self._trials[number] = self._study.ask()
+        trial = self._trials[number]
+        trial.report(curve[-1], len(curve))
+        if len(curve) == EPOCHS:
+            self._study.tell(trial, max(curve))
+            return True
+        is_hopeless = bool(trial.should_prune())
+        if is_hopeless:
+            self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        return not is_hopeless
+
+    def promotable(self, waiting: Mapping[int, int], *, is_last: bool) -> list[int]:
+        return []
+
+
+class Promoting:
+    """Successive halving that pauses and promotes."""
+
+    def __init__(self, *, eta: int, min_epochs: int) -> None:
+        self._rungs = Rungs(eta=eta, min_epochs=min_epochs, maximize=True)
+
+    def goes_on(self, number: int, curve: Curve) -> bool:
+        self._rungs.take(number, dict(enumerate(curve, start=1)))
+        return self._rungs.goes_on(number, len(curve))
+
+    def promotable(self, waiting: Mapping[int, int], *, is_last: bool) -> list[int]:
+        return self._rungs.promotable(waiting, is_last=is_last)
+
+
+HALVINGS = [(3, 3), (3, 1), (2, 3), (2, 1)]  # eta, min_epochs
+
+
+def policies() -> Iterator[tuple[str, Callable[[], Policy]]]:
+    """(as a study file names it, what makes one)"""
+    for name in ("none", "median", "hyperband"):
+        yield name, partial(Stopping, name)
+    yield "{name: median, n_warmup_steps: 3}", partial(Stopping, {"name": "median", "n_warmup_steps": 3})
+    for eta, epochs in HALVINGS:
+        options = {"eta": eta, "min_epochs": epochs}
+        yield f"{{name: asha, eta: {eta}, min_epochs: {epochs}}}", partial(Stopping, {"name": "asha", **options})
+        yield f"{{name: asha, mode: promote, eta: {eta}, min_epochs: {epochs}}}", partial(Promoting, **options)
+
+
+# ---- replay
+
+
+@dataclass
+class Outcome:
+    """Of one subset under one policy: see the top of the file."""
+
+    saved: float
+    regret: float
+    is_lost: bool
+
+
+def replay(curves: Sequence[Curve], policy: Policy, *, slots: int) -> Outcome:
+    """Train 40 trials by their recorded curves; every slot trains one epoch, then the next slot does."""
+    waiting: dict[int, int] = {}
+    reached: dict[int, int] = defaultdict(int)
+    running: list[int] = []
+    fresh = iter(range(len(curves)))
+    done: list[int] = []
+    trained = 0
+    while True:
+        while len(running) < slots:
+            ready = policy.promotable(waiting, is_last=False)
+            number = ready[0] if ready else next(fresh, None)
+            if number is None and not running:
+                ready = policy.promotable(waiting, is_last=True)
+                number = ready[0] if ready else None
+            if number is None:
+                break
+            waiting.pop(number, None)
+            running.append(number)
+        if not running:
+            break
+        for number in list(running):
+            reached[number] += 1
+            trained += 1
+            goes_on = policy.goes_on(number, curves[number][: reached[number]])
+            if reached[number] == EPOCHS:
+                done.append(number)
+            elif not goes_on:
+                waiting[number] = reached[number]
+            if reached[number] == EPOCHS or not goes_on:
+                running.remove(number)
+    values = [max(curve) for curve in curves]
+    best = max(values)
+    found = max((values[number] for number in done), default=0.0)
+    return Outcome(len(curves) * EPOCHS / trained, 100 * (best - found), found < best)
+
+
+def replay_all(recorded: Mapping[str, Sequence[Curve]], *, subsets: int, slots: Sequence[int]) -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    for model, curves in recorded.items():
+        print(f"\n{len(curves)} configurations of a {model.upper()}, {subsets} subsets of {SUBSET}:\n")
+        heads = [f"{count} slot{'s' * (count > 1)}: saved, regret mean / worst, lost" for count in slots]
+        print("| pruner | " + " | ".join(heads) + " |\n|---|" + "---|" * len(slots))
+        drawn = [random.Random(seed).sample(list(curves), SUBSET) for seed in range(subsets)]
+        for name, make in policies():
+            cells = [cell([replay(subset, make(), slots=count) for subset in drawn]) for count in slots]
+            print(f"| `{name}` | " + " | ".join(cells) + " |", flush=True)
+
+
+def cell(outcomes: Sequence[Outcome]) -> str:
+    regrets = [outcome.regret for outcome in outcomes]
+    saved = statistics.median(outcome.saved for outcome in outcomes)
+    lost = sum(outcome.is_lost for outcome in outcomes)
+    return f"{saved:.1f}x, {statistics.mean(regrets):.2f} / {max(regrets):.2f}, {lost} of {len(outcomes)}"
+
+
+# ---- recording
+
+
+def record(path: Path, *, trials: int) -> None:
+    """Train, and write a row an epoch: model, trial, epoch, accuracy."""
+    with tempfile.TemporaryDirectory() as folder, gzip.open(path, "wt", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["model", "trial", "epoch", "accuracy"])
+        for model, parts in MODELS.items():
+            study = Path(folder, f"{model}.yaml")
+            study.write_text(f"study: {model}\n{''.join(parts)}budget: {{trials: {trials}}}\n")
+            store = f"sqlite:///{folder}/hpo.db"
+            places = ["--project", str(ROOT), "--store", store, "--artifacts", f"{folder}/artifacts"]
+            subprocess.run([sys.executable, "-m", "hpo", "run", str(study), *places], cwd=ROOT, check=True)
+            for trial in open_study(model, store=store).trials():
+                for epoch, metrics in trial.curve if trial.state == "complete" else ():
+                    rows.writerow([model, trial.number, epoch, round(metrics["val_accuracy"], 4)])
+
+
+def read(path: Path) -> dict[str, list[Curve]]:
+    """The curves by model; those of a trial that diverged before its last epoch are left out."""
+    found: dict[str, dict[str, Curve]] = defaultdict(lambda: defaultdict(list))
+    with gzip.open(path, "rt", newline="") as file:
+        for row in csv.DictReader(file):
+            found[row["model"]][row["trial"]].append(float(row["accuracy"]))
+    return {model: [c for c in curves.values() if len(c) == EPOCHS] for model, curves in found.items()}
+
+
+if __name__ == "__main__":
+    main()

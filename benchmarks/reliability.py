@@ -1,0 +1,46 @@
+"""What happens to a search when things go wrong or become many.
+
+    python benchmarks/reliability.py kills [--rounds 10] [--stores sqlite postgresql] [--seed 0]
+    python benchmarks/reliability.py store | reclaim | outage | slots | fleet      (each has its options: --help)
+
+Real workers, real databases and real signals; it needs the development extras, which bring a PostgreSQL. Prints tables
+for benchmarks/README.md. A row that breaks its promise is marked, and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from experiments import fleet, kills, outage, reclaim, slots, store_cost
+
+EXPERIMENTS = {
+    "kills": kills,
+    "reclaim": reclaim,
+    "outage": outage,
+    "slots": slots,
+    "store": store_cost,
+    "fleet": fleet,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    chosen = parser.add_subparsers(dest="experiment", required=True)
+    for name, module in EXPERIMENTS.items():
+        description = (module.__doc__ or "").strip()
+        one = chosen.add_parser(
+            name,
+            help=description.splitlines()[0],
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_options(one)
+    options = parser.parse_args()
+    table = EXPERIMENTS[options.experiment].measure(options)
+    print(table)
+    sys.exit(0 if table.is_kept else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Successive halving that pauses and promotes: who goes on at a rung, who waits there, and who may go on later.
+
+Asynchronous successive halving as in Li et al. 2020, arXiv 1810.05934: rungs are at min_epochs, eta times that, eta
+squared times that, ... A trial goes on beyond a rung while it is among the best 1/eta of all that have come to it; the
+others wait there, and any of them goes on as soon as later, worse trials have moved it into the best 1/eta.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+HELD = "held"  # how an attempt ends that waits at a rung, and what stands in the store as wished of its trial
+
+
+class Rungs:
+    """What the trials of one study reached at each rung.
+
+    Args:
+        eta: of so many trials that come to a rung, one goes on; 2 or more.
+        min_epochs: where the first rung is.
+        maximize: whether larger values are better.
+    """
+
+    def __init__(self, *, eta: int, min_epochs: int, maximize: bool) -> None:
+        self._eta = eta
+        self._min_epochs = min_epochs
+        self._sign = 1.0 if maximize else -1.0
+        self._values: dict[int, dict[int, float]] = defaultdict(dict)  # by rung, by trial; larger is better
+
+    def take(self, number: int, curve: Mapping[int, float]) -> None:
+        """Note what a trial has reached; what was noted of a rung before stands.
+
+        Args:
+            curve: its objective after each epoch.
+        """
+        if not curve:
+            return
+        last, rung = max(curve), self._min_epochs
+        while rung <= last:
+            if number not in self._values[rung]:
+                # A trial is as good as its best epoch, which is what it is worth in the end.
+                self._values[rung][number] = max(self._sign * value for epoch, value in curve.items() if epoch <= rung)
+            rung *= self._eta
+
+    def goes_on(self, number: int, epoch: int) -> bool:
+        """Whether a trial goes on after this epoch: it is at no rung, or among the best of those that came to it."""
+        values = self._values.get(epoch)
+        if values is None or number not in values:
+            return True
+        better = sum(value > values[number] for value in values.values())
+        return better < len(values) // self._eta
+
+    def promotable(self, waiting: Mapping[int, int], *, is_last: bool = False) -> list[int]:
+        """Which of the waiting trials may go on, those at the highest rung first, the best of each rung first.
+
+        Args:
+            waiting: the epoch at whose end each waits, by the trial's number.
+            is_last: no trial trains, and none will be new: the best at each rung then goes on, however few came to it,
+                so that a study does not end without a trained model.
+        """
+        found = []
+        for rung in sorted(set(waiting.values()), reverse=True):
+            values = self._values[rung]
+            ranked = sorted(values, key=lambda number: (-values[number], number))
+            count = max(len(ranked) // self._eta, int(is_last))
+            found += [number for number in ranked[:count] if waiting.get(number) == rung]
+        return found

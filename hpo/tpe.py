@@ -1,0 +1,112 @@
+"""Optuna's TPE for studies of any size: a proposal costs the same after a hundred thousand trials as after two.
+
+Optuna looks at each trial of the study for each proposal, with half a second of work after ten thousand. Of more than
+MOST trials it is shown a part: the best ones, which make up the good side of TPE's comparison as always, the newest
+ones, and others spread evenly over the rest of the study for its other side, where more of them would not tell more. Up
+to MOST trials the proposals are Optuna's to the last bit.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from typing import Any, cast
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.search_space import IntersectionSearchSpace
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+MOST = 2_000
+BEST = 100  # TPE's good side has 25
+NEWEST = 400  # those that run are among them
+
+
+class Memory:
+    """What one worker knows of the ended trials of one study, kept from one trial's sampler to the next's."""
+
+    def __init__(self) -> None:
+        self.common = IntersectionSearchSpace(include_pruned=True)  # looks at each ended trial once
+        self._ranks: dict[tuple[int, int], tuple[float, ...]] = {}  # of the ended trials, by number and epochs
+
+    def choose(self, trials: list[FrozenTrial], direction: StudyDirection) -> list[FrozenTrial]:
+        """The trials that are looked at, in their order."""
+        if len(trials) <= MOST:
+            return trials
+        sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
+        older, newest = trials[:-NEWEST], trials[-NEWEST:]
+        ranked = [(self._rank(trial, sign), place) for place, trial in enumerate(older)]
+        spread = MOST - NEWEST - BEST
+        places = {place for _, place in heapq.nsmallest(BEST, ranked)}
+        places |= {len(older) * part // spread for part in range(spread)}
+        return [*(older[place] for place in sorted(places)), *newest]
+
+    def _rank(self, trial: FrozenTrial, sign: float) -> tuple[float, ...]:
+        """The smaller, the better in TPE's eyes: complete, then pruned by how far they came, then not allowed."""
+        key = trial.number, len(trial.intermediate_values)  # one that waits at a rung may go on
+        rank = self._ranks.get(key)
+        if rank is None:
+            if not trial.state.is_finished():
+                return (3.0,)
+            rank = self._ranks[key] = _rank(trial, sign)
+        return rank
+
+
+class TPE(optuna.samplers.TPESampler):
+    """Proposes what Optuna's own class would, of the trials that it is shown."""
+
+    def __init__(self, memory: Memory, **options: Any) -> None:
+        super().__init__(**options)
+        self._memory = memory
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        if self._group or not self._is_multivariate(study):
+            return super().infer_relative_search_space(_shown(study, self._memory), trial)
+        found = self._memory.common.calculate(study)
+        return {name: distribution for name, distribution in found.items() if not distribution.single()}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return super().sample_relative(_shown(study, self._memory), trial, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return super().sample_independent(_shown(study, self._memory), trial, param_name, param_distribution)
+
+
+class _Shown:
+    """A study of which a sampler sees some trials."""
+
+    def __init__(self, study: optuna.Study, memory: Memory) -> None:
+        self._study = study
+        self._memory = memory
+        self._chosen: dict[tuple[TrialState, ...], list[FrozenTrial]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def _get_trials(self, deepcopy: bool, states: Iterable[TrialState], use_cache: bool = False) -> list[FrozenTrial]:
+        # What Optuna's TPE calls; one that called another method would be shown all trials, and be slower for it.
+        key = tuple(states)
+        if key not in self._chosen:
+            trials = self._study._get_trials(deepcopy=deepcopy, states=key, use_cache=use_cache)
+            self._chosen[key] = self._memory.choose(trials, self._study.direction)
+        return self._chosen[key]
+
+
+def _shown(study: optuna.Study, memory: Memory) -> optuna.Study:
+    return cast(optuna.Study, _Shown(study, memory))
+
+
+def _rank(trial: FrozenTrial, sign: float) -> tuple[float, ...]:
+    if any(broken > 0 for broken in trial.constraints.values()):
+        return (2.0,)
+    if trial.state == TrialState.COMPLETE:
+        return (0.0, sign * cast(float, trial.value))
+    if not trial.intermediate_values:
+        return (1.0, 1.0)
+    step, value = max(trial.intermediate_values.items())
+    return (1.0, -step, sign * value)

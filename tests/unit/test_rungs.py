@@ -1,0 +1,115 @@
+"""Who goes on at a rung and who waits, by counting."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpo.rungs import Rungs
+
+EPOCHS = 27
+
+
+def at_first_rung(values: list[float], *, maximize: bool = True) -> Rungs:
+    """Trials 0, 1, ... that have come to epoch 3 with these values."""
+    rungs = Rungs(eta=3, min_epochs=3, maximize=maximize)
+    for number, value in enumerate(values):
+        rungs.take(number, {1: value, 2: value, 3: value})
+    return rungs
+
+
+@pytest.mark.parametrize(("maximize", "expected"), [(True, [5]), (False, [0])])
+def test_the_best_third_goes_on(maximize: bool, expected: list[int]) -> None:
+    rungs = at_first_rung([0.1, 0.2, 0.3, 0.4, 0.5], maximize=maximize)
+    rungs.take(5, {3: 0.6})
+    going = [number for number in range(6) if rungs.goes_on(number, 3)]
+    assert len(going) == 2
+    assert expected[0] in going
+
+
+def test_the_first_two_wait_for_a_third() -> None:
+    rungs = at_first_rung([0.5])
+    assert not rungs.goes_on(0, 3)
+    rungs.take(1, {3: 0.4})
+    assert rungs.promotable({0: 3, 1: 3}) == []
+    rungs.take(2, {3: 0.3})
+    assert rungs.promotable({0: 3, 1: 3, 2: 3}) == [0]
+
+
+def test_between_rungs_every_trial_goes_on() -> None:
+    rungs = at_first_rung([0.9, 0.9, 0.9, 0.1])
+    assert rungs.goes_on(3, 2)
+    assert rungs.goes_on(3, 4)
+    assert not rungs.goes_on(3, 3)
+
+
+def test_a_trial_counts_with_its_best_epoch_up_to_the_rung() -> None:
+    rungs = Rungs(eta=2, min_epochs=2, maximize=True)
+    rungs.take(0, {1: 0.9, 2: 0.1})
+    rungs.take(1, {1: 0.5, 2: 0.6, 3: 1.0})
+    assert rungs.goes_on(0, 2)
+    assert not rungs.goes_on(1, 2)
+
+
+def test_the_highest_rung_comes_first_and_the_best_of_each() -> None:
+    rungs = Rungs(eta=2, min_epochs=1, maximize=True)
+    for number, value in enumerate([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]):
+        rungs.take(number, {1: value})
+    for number in (7, 6):
+        rungs.take(number, {1: 0.0, 2: number / 10})
+    assert rungs.promotable({7: 2, 6: 2, **dict.fromkeys(range(6), 1)}) == [7, 5, 4]
+
+
+def test_at_the_end_the_best_of_a_rung_goes_on_however_few_there_are() -> None:
+    rungs = at_first_rung([0.2, 0.5])
+    assert rungs.promotable({0: 3, 1: 3}) == []
+    assert rungs.promotable({0: 3, 1: 3}, is_last=True) == [1]
+
+
+@given(seed=st.integers(0, 10_000), trials=st.integers(1, 40), slots=st.integers(1, 8), eta=st.integers(2, 4))
+@settings(max_examples=60, deadline=None)
+def test_every_study_ends_with_its_trials_and_a_trained_one(seed: int, trials: int, slots: int, eta: int) -> None:
+    """Simulated: slots take what is promotable, else a new trial, until nothing is left to do."""
+    draw = random.Random(seed)
+    final = [draw.random() for _ in range(trials)]
+    rungs = Rungs(eta=eta, min_epochs=1, maximize=True)
+    epochs = dict.fromkeys(range(trials), 0)
+    waiting: dict[int, int] = {}
+    running: list[int] = []
+    done: set[int] = set()
+    started = 0
+    while True:
+        while len(running) < slots:
+            if ready := rungs.promotable(waiting):
+                waiting.pop(ready[0])
+                running.append(ready[0])
+            elif started < trials:
+                running.append(started)
+                started += 1
+            else:
+                break
+        if not running:
+            ready = rungs.promotable(waiting, is_last=True)
+            if not ready:
+                break
+            waiting.pop(ready[0])
+            running.append(ready[0])
+        number = running.pop(draw.randrange(len(running)))
+        while True:
+            epochs[number] += 1
+            rungs.take(number, {epochs[number]: final[number] * epochs[number] / EPOCHS})
+            if epochs[number] == EPOCHS:
+                done.add(number)
+                break
+            if not rungs.goes_on(number, epochs[number]):
+                waiting[number] = epochs[number]
+                break
+    assert started == trials
+    assert done
+    assert done | set(waiting) == set(range(trials))
+    assert final.index(max(final)) in done
+    if trials >= eta**3:
+        assert sum(epochs.values()) < 0.8 * trials * EPOCHS
