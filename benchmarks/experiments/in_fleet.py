@@ -37,10 +37,11 @@ class Part:
 
 
 def main(url: str, artifacts: Path, count: int, seconds: float, epoch_seconds: float, look_seconds: float) -> None:
-    part, stores = Part(), [Store.open(url) for _ in range(count)]
-    study = load(stores[0], "simulated")
+    part = Part()
+    with Store.open(url) as store:
+        study = load(store, "simulated")
     with ThreadPoolExecutor(OPENING_AT_ONCE) as pool:
-        workers = list(pool.map(lambda store: SimulatedWorker(store, study, artifacts), stores))
+        workers = list(pool.map(lambda _: SimulatedWorker(Store.open(url), study, artifacts), range(count)))
     print("ready", flush=True)
     sys.stdin.readline()
     started, used = time.monotonic(), time.process_time()
