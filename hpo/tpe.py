@@ -1,4 +1,4 @@
-"""Optuna's TPE for studies of any size: a proposal costs the same after a hundred thousand trials as after two.
+"""Optuna's TPE for studies of any size: a proposal after many thousands of trials costs little more than after one.
 
 Optuna looks at each trial of the study for each proposal, with half a second of work after ten thousand. Of more than
 MOST trials it is shown a part: the best ones, which make up the good side of TPE's comparison as always, the newest
@@ -18,9 +18,9 @@ from optuna.search_space import IntersectionSearchSpace
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-MOST = 2_000
-BEST = 100  # TPE's good side has 25
-NEWEST = 400  # those that run are among them
+MOST = 1_000
+BEST = 50  # TPE's good side has 25
+NEWEST = 200  # those that run are among them
 
 
 class Memory:

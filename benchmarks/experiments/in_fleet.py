@@ -37,10 +37,11 @@ class Part:
 
 
 def main(url: str, artifacts: Path, count: int, seconds: float, epoch_seconds: float, look_seconds: float) -> None:
-    part, stores = Part(), [Store.open(url) for _ in range(count)]
-    study = load(stores[0], "simulated")
+    part = Part()
+    with Store.open(url) as store:
+        study = load(store, "simulated")
     with ThreadPoolExecutor(OPENING_AT_ONCE) as pool:
-        workers = list(pool.map(lambda store: SimulatedWorker(store, study, artifacts), stores))
+        workers = list(pool.map(lambda _: SimulatedWorker(Store.open(url), study, artifacts), range(count)))
     print("ready", flush=True)
     sys.stdin.readline()
     started, used = time.monotonic(), time.process_time()
@@ -83,33 +84,33 @@ def live(
             time.sleep(min(due, end) - now)
             continue
         is_counted = now >= first
-        try:
-            if worker.outbox.due is not None and now >= worker.outbox.due:
-                worker.outbox.flush()
-            elif now >= next_beat:
+        try:  # in a turn, all that is due, as a worker's loop does
+            if now >= next_beat:
                 next_beat = now + queue.BEAT_SECONDS
                 worker.outbox.attempt(lambda held=trial: worker.beat(*[held] if held else []))  # type: ignore[misc]
-            elif now >= next_look:
-                next_look = now + look_seconds
+            if now >= next_look:
+                next_look, before = now + look_seconds, time.monotonic()
                 worker.outbox.attempt(lambda held=trial: look(worker, held))  # type: ignore[misc]
                 if is_counted:
-                    part.looks.append(time.monotonic() - now)
-            elif trial is None:
-                next_epoch = now + epoch_seconds
+                    part.looks.append(time.monotonic() - before)
+            if worker.outbox.due is not None and now >= worker.outbox.due:
+                worker.outbox.flush()
+            if now >= next_epoch and trial is None:
+                before = time.monotonic()
                 trial, epoch = worker.claim(), 0
+                next_epoch = time.monotonic() + epoch_seconds
                 if trial is not None:
                     worker.started(trial)
                 if is_counted:
-                    part.claims.append(time.monotonic() - now)
-            else:
+                    part.claims.append(time.monotonic() - before)
+            elif now >= next_epoch and trial is not None:
                 epoch += 1
+                next_epoch += epoch_seconds
                 if trial.is_dropped or worker.epoch(trial, epoch):
                     worker.end(trial)
                     with part.lock:
                         part.finished += is_counted and not trial.is_dropped
                     trial, next_epoch = None, now  # the next one at once
-                else:
-                    next_epoch += epoch_seconds
         except (SQLAlchemyError, StoreError) as error:
             with part.lock:
                 part.errors[type(error).__name__] += 1
