@@ -54,6 +54,7 @@ class Outbox:
         self._store = store
         self._on_return = on_return
         self._waiting: deque[_Write] = deque()
+        self._verdicts: deque[tuple[Callable[[bool], None], bool]] = deque()  # of what is committed, not told yet
         self._due: float | None = None  # monotonic; None while nothing waits
         self._next_try = 0.0
         self._pause = FIRST_PAUSE_SECONDS
@@ -83,7 +84,7 @@ class Outbox:
 
     @property
     def is_empty(self) -> bool:
-        return not self._waiting
+        return not self._waiting and not self._verdicts
 
     @property
     def knows_leases(self) -> bool:
@@ -92,7 +93,7 @@ class Outbox:
 
     def flush(self) -> bool:
         """Write what waits. False when the store is away: it waits on."""
-        if not self._waiting:
+        if self.is_empty:
             return True
         return self.attempt(lambda: True) is not None
 
@@ -117,6 +118,7 @@ class Outbox:
         return result
 
     def _write_all(self) -> None:
+        self._tell()
         batch = list(self._waiting)
         if not batch:
             return
@@ -134,8 +136,14 @@ class Outbox:
             self._write_one_by_one(batch)
             return
         self._done(len(batch))
-        for write, is_ours in zip(batch, verdicts, strict=True):
-            write.then(is_ours)
+        self._verdicts.extend((write.then, is_ours) for write, is_ours in zip(batch, verdicts, strict=True))
+        self._tell()
+
+    def _tell(self) -> None:
+        """Whoever is told may want the store, and find it away: the others are told when it is back."""
+        while self._verdicts:
+            then, is_ours = self._verdicts.popleft()
+            then(is_ours)
 
     def _write_one_by_one(self, batch: list[_Write]) -> None:
         """After one of several writes was refused: the others are written all the same."""

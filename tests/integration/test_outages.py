@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from projects.launch import Hpo, finish, wait_for
 from projects.synthetic import Claimant, create_study
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 
 from hpo import outbox as outbox_module
 from hpo import writes
@@ -133,6 +133,39 @@ def test_a_report_that_can_never_be_written_holds_up_no_other(store: Store) -> N
     assert told == [False, True]
     assert outbox.is_empty
     assert Study(store, "synthetic").trials()[0].epochs == 1
+
+
+def test_who_is_told_of_a_write_and_finds_the_store_away_keeps_no_other_from_being_told(store: Store) -> None:
+    worker = Claimant(store, create_study(store))
+    claims = [worker.claim() for _ in range(3)]
+    for claim in claims:
+        assert claim is not None
+        worker.begin(claim)
+    outbox = Outbox(store)
+    told: list[int] = []
+
+    def then(number: int) -> None:
+        told.append(number)
+        if number == 0:  # what it does next fails as it does without a server
+            with create_engine("postgresql+psycopg://nobody@/none?host=/nowhere").connect():
+                raise AssertionError
+
+    for claim in claims:
+        assert claim is not None
+        outbox.put(
+            lambda connection, claim=claim: writes.report(  # type: ignore[misc]
+                connection, claim, epoch=1, value=0.5, metrics={}, seconds=1.0, system_attributes={}
+            ),
+            then=lambda _, number=claim.number: then(number),  # type: ignore[misc]
+        )
+    was_written = outbox.flush()
+    first, is_waiting = list(told), not outbox.is_empty
+    while not outbox.flush():
+        time.sleep(0.05)
+
+    assert (was_written, first, is_waiting) == (False, [0], True)
+    assert told == [0, 1, 2]
+    assert [record.epochs for record in Study(store, "synthetic").trials()] == [1, 1, 1]
 
 
 def test_a_worker_that_was_away_lets_the_others_renew_before_it_ends_their_leases(store: Store) -> None:
