@@ -222,14 +222,11 @@ class History:
             if name not in known.params:
                 distribution = frozen.distributions[name]
                 self._memory.set_trial_param(number, name, distribution.to_internal_repr(value), distribution)
-        for epoch, value in frozen.intermediate_values.items():
-            self._memory.set_trial_intermediate_value(number, epoch, value)
+        # Also less than was known: what an attempt reported that had lost its lease was not written.
+        self._memory._get_trial(number).intermediate_values = dict(frozen.intermediate_values)
         for key, item in frozen.system_attrs.items():
             self._memory.set_trial_system_attr(number, key, item)
         if frozen.state.is_finished():
-            own = self._memory._get_trial(number)
-            if _CONSTRAINT in frozen.system_attrs or not frozen.intermediate_values:
-                own.intermediate_values = dict(frozen.intermediate_values)
             self._memory.set_trial_state_values(number, frozen.state, frozen.values)
 
     def _reopen(self, number: int) -> None:

@@ -30,7 +30,7 @@ from hpo.store.tables import (
     trial_values,
     trials,
 )
-from hpo.tally import Counts, counts_of
+from hpo.tally import Counts, counts_of, lock
 
 # A worker that was killed is noticed within three beats: its leases end, and every worker looks once a second.
 BEAT_SECONDS = 5.0
@@ -209,7 +209,7 @@ def end_held(store: Store, study_id: int, *, since: int) -> list[int]:
         since: what `standstill` said before that was found out: when a trial has been taken up since, nothing is done.
     """
     with store.write() as connection:
-        connection.execute(select(hpo_studies.c.study_id).where(hpo_studies.c.study_id == study_id).with_for_update())
+        lock(connection, study_id)
         if _standstill(connection, study_id) != since:
             return []
         held = connection.execute(unheld(study_id).where(hpo_trials.c.wish == HELD)).all()

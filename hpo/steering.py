@@ -13,8 +13,8 @@ from hpo.errors import SpecError, StoreError, nearest
 from hpo.hours import kept_hours
 from hpo.queue import end_trial, end_unheld, reap
 from hpo.store import Store
-from hpo.store.tables import hpo_studies, hpo_trials, studies, trials
-from hpo.tally import find
+from hpo.store.tables import hpo_studies, hpo_trials, trials
+from hpo.tally import find, lock
 
 STATES = {"pause": "paused", "resume": "running", "stop": "stopped", "kill": "killed"}
 SAID = {
@@ -136,9 +136,8 @@ def _number(change: str, text: str, before: float | None, *, whole: bool = False
 
 
 def _own(connection: Connection, study_id: int, name: str) -> Any:
-    row = connection.execute(
-        select(hpo_studies).join(studies).where(hpo_studies.c.study_id == study_id).with_for_update(of=hpo_studies)
-    ).first()
+    lock(connection, study_id)
+    row = connection.execute(select(hpo_studies).where(hpo_studies.c.study_id == study_id)).first()
     if row is None:
         raise StoreError(f"study '{name}' was made by another program, which alone can steer it")
     return row

@@ -142,6 +142,15 @@ def counts_of(connection: Connection, study_id: int, *, target: int | None = Non
     return Counts(target or 0, *(by_state.get(state, 0) for state in states))
 
 
+def lock(connection: Connection, study_id: int) -> None:
+    """Keep others from claiming of a study, or changing it, until the transaction ends.
+
+    The rows are Optuna's and ours, always in this order, or two transactions could wait for each other.
+    """
+    for column in (studies.c.study_id, hpo_studies.c.study_id):
+        connection.execute(select(column).where(column == study_id).with_for_update())
+
+
 def best(store: Store, study_id: int, *, maximize: bool) -> tuple[int, float] | None:
     """(number, value) of the best completed trial."""
     order = trial_values.c.value.desc() if maximize else trial_values.c.value.asc()

@@ -15,6 +15,7 @@ import pytest
 from optuna.trial import TrialState
 from projects.proposals import propose
 from projects.synthetic import GRID, SPACE, Claimant, create_study, make_spec
+from sqlalchemy import update
 from stores import hand_back
 
 from hpo import queue
@@ -22,6 +23,7 @@ from hpo.algorithms import make_pruner
 from hpo.grid import grid_points
 from hpo.space import Float, Parameter, SearchSpace
 from hpo.store import Store
+from hpo.store.tables import hpo_attempts
 
 SAMPLERS = ["tpe", "random", "grid", "qmc", "gp", "nsga2"]
 
@@ -34,6 +36,26 @@ def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 
 # ---- what two workers see of each other
+
+
+def test_a_worker_that_takes_its_own_lost_trial_up_again_forgets_what_it_could_not_write(store: Store) -> None:
+    """Or the epochs that its checkpoint tells of would be taken for known, and be missing in the store for ever."""
+    study = create_study(store)
+    worker = Claimant(store, study)
+    claim = worker.claim()
+    assert claim is not None
+    worker.begin(claim)
+    worker.report(claim, 1, 0.5)
+    worker.history.report(claim.number, 2, 0.6)  # known here, and on its way to the store when the lease ran out
+    with store.write() as connection:
+        connection.execute(update(hpo_attempts).values(ended=1.0, lease_until=1.0, kind="crash", cause=queue.LOST))
+    worker.history.release(claim.trial_id, claim.number)
+
+    again = worker.claim()
+
+    assert again is not None
+    assert (again.number, again.attempt) == (claim.number, 2)
+    assert worker.history.curve(claim.number) == {1: 0.5}
 
 
 def test_a_worker_sees_what_the_other_samples_reports_and_ends(store: Store) -> None:
