@@ -184,6 +184,7 @@ class StudyRun:
     def on_started(self, trial: RunningTrial, message: Message) -> None:
         """The model is built: note what it was built with, also what was left to its defaults."""
         trial.parameters = message["parameters"]
+        trial.config["executor"] = message["executor"]
         weights = trial.config.get("weights", {})
         for owner in OWNERS:
             said = trial.config[owner]

@@ -74,4 +74,4 @@ def test_both_executors_leave_the_same(
     left = [fit(executor, make, limit_train_batches=5, **of_trainer) for executor in (LEAN, LIGHTNING)]
 
     assert_same(*left)
-    assert left[0].loops["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]["total"]["ready"] > 6
+    assert left[0].loops["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]["total"]["ready"] >= 3

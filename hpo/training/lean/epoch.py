@@ -17,6 +17,7 @@ from pytorch_lightning.utilities.types import LRSchedulerConfig
 
 from hpo.training.lean.batches import batches_of, transfer_to_device
 from hpo.training.lean.hooks import hook_of, module_overrides
+from hpo.training.lean.results import LeanResults
 from hpo.training.lean.step import step_of
 from hpo.training.lean.support import obstacle_in
 from hpo.training.lean.validation import LeanValidationLoop
@@ -36,6 +37,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
         before = trainer.fit_loop.epoch_loop
         super().__init__(trainer, min_steps=before.min_steps, max_steps=before.max_steps)
         self.val_loop = LeanValidationLoop(trainer)
+        self._results = LeanResults(training=True)
         self._on_obstacle = on_obstacle
 
     def run(self, data_fetcher: _DataFetcher) -> None:

@@ -14,6 +14,7 @@ from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signatu
 
 from hpo.training.lean.batches import remaining, transfer_to_device
 from hpo.training.lean.hooks import hook_of
+from hpo.training.lean.results import LeanResults
 from hpo.training.lean.support import obstacle_in
 
 
@@ -22,6 +23,7 @@ class LeanValidationLoop(_EvaluationLoop):
 
     def __init__(self, trainer: pl.Trainer) -> None:
         super().__init__(trainer, TrainerFn.FITTING, RunningStage.VALIDATING, verbose=False, inference_mode=False)
+        self._results = LeanResults(training=False)
         self._is_verified = False
 
     def run(self) -> Any:
