@@ -32,7 +32,8 @@ class LeanResults(_ResultCollection):
         metric: _ResultMetric = self[f"{fx}.{name}.{self.dataloader_idx}" if is_of_loader else f"{fx}.{name}"]
         if isinstance(value, Tensor) and not how["enable_graph"]:
             value = value.detach()
-        if _device_of(metric) != value.device:
+        # A Metric takes on the default type of the moment when it is moved, though it be to where it is.
+        if not metric.is_tensor or _device_of(metric) != value.device:
             metric.to(value.device)
         metric.forward(value, self._extract_batch_size(metric, batch_size, metric.meta))
         metric.has_reset = False
