@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 WAYS = ("raw", "lean", "Trainer", "tutorial")
@@ -133,7 +134,7 @@ def measure(shape: str, batch: int, rounds: int) -> None:
             return loss
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
-            return torch.optim.Adam(self.parameters(), lr=1e-3, **({} if self.is_tutorial else {"fused": True}))
+            return torch.optim.Adam(self.parameters(), lr=1e-3, fused=None if self.is_tutorial else True)
 
     class Clock(pl.Callback):
         """Seconds of the process from the second epoch on."""
@@ -163,8 +164,8 @@ def measure(shape: str, batch: int, rounds: int) -> None:
 
     def by_trainer(way: str) -> float:
         clock, model = Clock(), Module(is_tutorial=way == "tutorial")
-        common = {"accelerator": "cpu", "max_epochs": EPOCHS, "callbacks": [clock], "enable_progress_bar": False}
-        trimmed = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+        common: dict[str, Any] = {"accelerator": "cpu", "max_epochs": EPOCHS, "callbacks": [clock], "enable_progress_bar": False}
+        trimmed: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
         trainer = pl.Trainer(**common, **({} if way == "tutorial" else trimmed))
         if way == "lean":
             use(choose_executor("lean", model), trainer, print)

@@ -70,7 +70,6 @@ def _train(job: Message, link: Link) -> None:
     from_epoch, curve = (0, []) if checkpoint is None else epochs_in(checkpoint)
     report = Report(link, job["metric"], Path(job["directory"]) if job["directory"] else None)
     executor = choose_executor(job["executor"], model, ranks=ranks.count)
-    sys.stdout.write(f"executor: {executor}\n")
     trainer = pl.Trainer(
         **trainer_devices(job, ranks),
         max_epochs=job["epochs"],
@@ -88,6 +87,7 @@ def _train(job: Message, link: Link) -> None:
     )
     use(executor, trainer, lambda text: link.tell({"kind": "warning", "text": text}))
     if job["rank"] == 0:
+        sys.stdout.write(f"executor: {executor}\n")
         link.tell(
             {
                 "kind": "started",
