@@ -164,7 +164,12 @@ def measure(shape: str, batch: int, rounds: int) -> None:
 
     def by_trainer(way: str) -> float:
         clock, model = Clock(), Module(is_tutorial=way == "tutorial")
-        common: dict[str, Any] = {"accelerator": "cpu", "max_epochs": EPOCHS, "callbacks": [clock], "enable_progress_bar": False}
+        common: dict[str, Any] = {
+            "accelerator": "cpu",
+            "max_epochs": EPOCHS,
+            "callbacks": [clock],
+            "enable_progress_bar": False,
+        }
         trimmed: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
         trainer = pl.Trainer(**common, **({} if way == "tutorial" else trimmed))
         if way == "lean":
