@@ -2,6 +2,7 @@
 
     HpoError
     ├── SpecError      a study file, an option or a search space says something that cannot be
+    │   └── ExecutorError   a study demands an executor that cannot train its model
     ├── LoadError      a model or data module cannot be imported or is of the wrong kind
     ├── StoreError     the store is absent, unreachable, of another schema, or contradicts the request
     └── RunError       the run itself failed, although what was asked for was right
@@ -23,6 +24,10 @@ class HpoError(Exception):
 
 class SpecError(HpoError):
     """A study file, an option or a search space says something that cannot be."""
+
+
+class ExecutorError(SpecError):
+    """A study demands an executor that cannot train its model."""
 
 
 class LoadError(HpoError):

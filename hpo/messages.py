@@ -65,6 +65,7 @@ _FIELDS: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
         "data": _is_mapping,
         "parameters": _is_count,
         "from_epoch": _is_epoch,
+        "executor": _is_text,
         "curve": _is_curve,
     },
     "training": {},

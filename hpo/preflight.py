@@ -134,6 +134,8 @@ def try_one_batch(
                     log.warning("%s", warning)
             elif message["kind"] == "failed":
                 reason = message["reason"]
+                if message["cause"] == "error: ExecutorError":
+                    raise source.error([(("executor",), reason)])
                 if message["cause"] == "error: SpecError":
                     raise source.error([(("objective",), reason)])
                 raise source.error([((message["owner"],), f"one batch failed: {reason}")])

@@ -145,6 +145,7 @@ def trial_jobs(
         "seed": config["seed"],
         "precision": spec.resources.precision,
         "strategy": spec.resources.strategy,
+        "executor": spec.executor,
         "accelerator": slot.accelerator,
         "devices": slot.devices,
         "threads": slot.threads,

@@ -146,6 +146,7 @@ class StudySpec(Section):
     early_stopping: EarlyStopping | None = None
     budget: Budget = Budget()
     resources: Resources = Resources()
+    executor: Literal["auto", "lean", "lightning"] = "auto"
     retries: Retries = Retries()
     priority: PositiveFloat = 1.0
     keep: Keep = Keep()
@@ -191,6 +192,13 @@ class StudySpec(Section):
     @property
     def max_epochs(self) -> int:
         return self.epochs.high if isinstance(self.epochs, EpochRange) else self.epochs
+
+
+def contradictions(spec: StudySpec) -> list[tuple[tuple[str, ...], str]]:
+    """Keys that are right each for itself, and cannot be together: where, and why."""
+    if spec.executor == "lean" and spec.resources.devices_per_trial > 1:
+        return [(("executor",), "lean trains on one device: with several devices_per_trial, write auto or lightning")]
+    return []
 
 
 def pending(spec: StudySpec) -> list[tuple[tuple[str, ...], str]]:

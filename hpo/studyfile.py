@@ -15,7 +15,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from hpo.errors import HpoError, SpecError, nearest
-from hpo.spec import StudySpec, pending
+from hpo.spec import StudySpec, contradictions, pending
 
 KeyPath = tuple[str | int, ...]
 
@@ -102,7 +102,7 @@ def read_study(path: Path, *, changes: Sequence[str] = (), name: str | None = No
         spec = StudySpec.model_validate(_plain(tree))
     except ValidationError as error:
         raise source.error(_problems(error)) from None
-    if refused := pending(spec):
+    if refused := pending(spec) + contradictions(spec):
         raise source.error(refused)
     return spec, source
 

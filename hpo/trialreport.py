@@ -25,6 +25,7 @@ GO_ON: Message = {"stop": False, "save": False, "checkpoint": False}
 def take_start(place: Workplace, spec: StudySpec, trial: RunningTrial, message: Message) -> None:
     """The model is built: note what it was built with, also what was left to its defaults."""
     trial.parameters = message["parameters"]
+    trial.config["executor"] = message["executor"]
     weights = trial.config.get("weights", {})
     for owner in OWNERS:
         said = trial.config[owner]

@@ -36,6 +36,8 @@ class Optimized(LightningModule):
         ValueError: a number that cannot be.
     """
 
+    starts_late = False  # some parameters begin to learn later than others
+
     def __init__(
         self,
         *,
@@ -77,7 +79,8 @@ class Optimized(LightningModule):
         given = self.hparams
         chosen = {name: given[name] for name in ("lr", "weight_decay", "momentum", "nesterov")}
         is_mixed = self._trainer is not None and "mixed" in str(self.trainer.precision)
-        may_fuse = not (is_mixed and given["gradient_clip"])
+        is_late = self.starts_late and given["optimizer"] == "sgd"  # whose fused step begins all momenta at once
+        may_fuse = not (is_mixed and given["gradient_clip"]) and not is_late
         device = self.device.type
         optimizer = make_optimizer(given["optimizer"], self.trained(), device=device, may_fuse=may_fuse, **chosen)
         if given["schedule"] == "constant" and given["warmup"] == 0:

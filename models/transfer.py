@@ -115,6 +115,10 @@ class Transfer(Supervised):
                 for parameter in block.parameters:
                     parameter.grad = None
 
+    @property
+    def starts_late(self) -> bool:  # type: ignore[override]
+        return bool(self.hparams["freeze"] == "epochs")
+
     def trained(self) -> list[dict[str, Any]]:
         """The new layer, and what learns of the backbone now or later, more slowly."""
         new = list(self.net.get_submodule(self._head).parameters())

@@ -23,6 +23,7 @@ from hpo.errors import HpoError, LoadError
 from hpo.loading import load_class
 from hpo.space import arguments_of
 from hpo.training.devices import join_ranks, prepare_device, trainer_devices
+from hpo.training.executor import choose_executor, use
 from hpo.training.link import Link
 from hpo.training.report import Report
 from hpo.training.resume import epochs_in, readable
@@ -70,6 +71,7 @@ def _train(job: Message, link: Link) -> None:
     checkpoint = readable(job["resume"])
     from_epoch, curve = (0, []) if checkpoint is None else epochs_in(checkpoint)
     report = Report(link, job["metric"], Path(job["directory"]) if job["directory"] else None)
+    executor = choose_executor(job["executor"], model, ranks=ranks.count)
     trainer = pl.Trainer(
         **trainer_devices(job, ranks),
         max_epochs=job["epochs"],
@@ -85,13 +87,16 @@ def _train(job: Message, link: Link) -> None:
         use_distributed_sampler=True,
         default_root_dir=job["root"],
     )
+    use(executor, trainer, lambda text: link.tell({"kind": "warning", "text": text}))
     if job["rank"] == 0:
+        sys.stdout.write(f"executor: {executor}\n")
         link.tell(
             {
                 "kind": "started",
                 "model": plain(complete_arguments(model_class, model_arguments) | _filled_in(model, model_arguments)),
                 "data": plain(complete_arguments(type(data), job["data"]["arguments"])),
                 "parameters": sum(p.numel() for p in model.parameters()),
+                "executor": str(executor),
                 "from_epoch": from_epoch,
                 "curve": curve,
                 "warnings": [str(warning.message) for warning in warned if warning.category is UserWarning],

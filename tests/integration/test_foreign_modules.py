@@ -10,6 +10,7 @@ import pytest
 import torch
 from projects.launch import Hpo
 
+from hpo.errors import SpecError
 from hpo.preflight import define, slots_for, try_one_batch
 from hpo.processes import ForkServer
 from hpo.records import TrialRecord
@@ -87,6 +88,7 @@ def test_a_module_that_overrides_hooks_freely_is_searched(searched: Searched) ->
         metrics = trial.curve[-1][1]
         assert {"train_loss_step", "train_loss_epoch", "train_acc", "val_loss_epoch", "val_acc"} <= metrics.keys()
         assert metrics["epochs_counted"] == 2
+        assert trial.config["executor"] == "lean"
         assert trial.config["model"]["hidden"] == trial.params["hidden"]
         assert trial.config["data"] == {
             "class": "unruly:RingsData",
@@ -108,6 +110,13 @@ def test_several_optimizers_by_hand_are_searched(searched: Searched) -> None:
     assert [trial.state for trial in trials] == ["complete"] * 3, [trial.error for trial in trials]
     assert all(trial.curve[-1][1]["val_loss"] < 1 for trial in trials)
     assert {"loss_step", "loss_epoch", "val_loss"} <= trials[0].curve[0][1].keys()
+    because = "TwoPlayers optimises by hand (automatic_optimization is False)"
+    assert {trial.config["executor"] for trial in trials} == {f"lightning, because {because}"}
+
+
+def test_a_demanded_executor_that_cannot_be_is_refused_before_the_first_trial(searched: Searched) -> None:
+    with pytest.raises(SpecError, match=r"early.yaml:\d+: executor: lean is not possible, because TwoPlayers optim"):
+        searched("early", model="unruly:TwoPlayers", space={"lr": [0.01, 0.1]}, executor="lean")
 
 
 def test_a_callback_of_its_own_may_end_a_trial(searched: Searched) -> None:

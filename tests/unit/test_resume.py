@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 
 from hpo.channel import Channel, ChannelClosedError
+from hpo.training.executor import Wish, choose_executor, use
 from hpo.training.link import Link
 from hpo.training.report import Report
 from hpo.training.resume import LAST, PREVIOUS, epochs_in, readable
@@ -72,7 +74,9 @@ class Noisy(pl.LightningModule):
         return adam
 
 
-def train(folder: Path, schedule: str, *, end_at: int = EPOCHS, checkpoint: str | None = None) -> dict[int, float]:
+def train(
+    folder: Path, schedule: str, executor: Wish = "lightning", *, end_at: int = EPOCHS, checkpoint: str | None = None
+) -> dict[int, float]:
     """val_loss by epoch, and the weights at the end in `folder`."""
     torch.manual_seed(0)
     x = torch.randn(64, 4)
@@ -88,6 +92,7 @@ def train(folder: Path, schedule: str, *, end_at: int = EPOCHS, checkpoint: str 
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
+    use(choose_executor(executor, model), trainer, pytest.fail)
     shuffled, ordered = DataLoader(points, 16, shuffle=True), DataLoader(points, 64)
     trainer.fit(model, shuffled, ordered, ckpt_path=checkpoint, weights_only=True)
     torch.save(model.state_dict(), folder / f"weights-{checkpoint is None}-{end_at}.pt")
@@ -96,16 +101,20 @@ def train(folder: Path, schedule: str, *, end_at: int = EPOCHS, checkpoint: str 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
 @pytest.mark.parametrize("schedule", ["none", "epoch", "step", "plateau"])
-def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path, schedule: str) -> None:
+@pytest.mark.parametrize("executors", [*itertools.product(["lightning", "lean"], repeat=2)], ids="-then-".join)
+def test_an_interrupted_training_ends_with_the_same_weights(
+    tmp_path: Path, schedule: str, executors: tuple[Wish, Wish]
+) -> None:
+    before, after = executors
     whole = train(tmp_path, schedule)
     (tmp_path / LAST).unlink()
-    first = train(tmp_path, schedule, end_at=3)
+    first = train(tmp_path, schedule, before, end_at=3)
     checkpoint = readable([str(tmp_path / LAST), str(tmp_path / PREVIOUS)])
     assert checkpoint is not None
     epochs, told = epochs_in(checkpoint)
     assert (epochs, {epoch["epoch"]: epoch["value"] for epoch in told}) == (3, first)
 
-    rest = train(tmp_path, schedule, checkpoint=checkpoint)
+    rest = train(tmp_path, schedule, after, checkpoint=checkpoint)
 
     assert first | rest == whole
     assert list(rest) == [4, 5, 6]

@@ -196,6 +196,13 @@ def test_thawing_begins_at_the_epoch_with_the_last_block(pretrained: str) -> Non
     ]
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "rmsprop"])
+def test_layers_that_thaw_begin_with_a_momentum_of_their_own(pretrained: str, optimizer: Any) -> None:
+    given = {"freeze": "epochs", "frozen_epochs": 1, "optimizer": optimizer, "momentum": 0.9}
+    epochs = fitted(Transfer(outputs=3, weights=pretrained, **given), epochs=3)
+    assert "hidden.2" in blocks_in(epochs[-1])
+
+
 def test_thawing_may_be_at_once(pretrained: str) -> None:
     model = Transfer(outputs=3, weights=pretrained, freeze="epochs", frozen_epochs=1, gradually=False)
 

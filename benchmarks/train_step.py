@@ -1,0 +1,191 @@
+"""How many samples a second one thread trains: by a raw loop, the lean executor, and Lightning's Trainer.
+
+    python benchmarks/train_step.py [--rounds 5] [--only dnn]
+
+Four ways to train the same network of Fashion-MNIST's shapes with Adam, in turns in one process of one thread:
+
+    raw       a PyTorch loop over sliced batches, Adam fused
+    lean      the same network as a LightningModule, over the same batches, Adam fused: what `executor: lean` does
+    Trainer   the same, with everything optional off: what `executor: lightning` does
+    tutorial  as tutorials show it: a DataLoader over a TensorDataset, Adam as it is, self.log in every step, and the
+              Trainer's own logger and checkpoints, but no progress bar
+
+Prints a table for benchmarks/README.md: medians of the rounds, then their spread. Seconds are those of the process, so
+that other work on the machine disturbs little; the first epoch of each training is not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+WAYS = ("raw", "lean", "Trainer", "tutorial")
+SAMPLES = {"dnn": 12_800, "cnn": 3_200, "lstm": 6_400, "tabular": 25_600}
+LABELS = {
+    "dnn": "DNN 784-256-128-10",
+    "cnn": "CNN conv16-pool-conv32-pool-fc64",
+    "lstm": "LSTM 28 x 28, hidden 64",
+    "tabular": "tabular DNN 28-16-16-10",
+}
+BATCHES = (64, 512)
+EPOCHS = 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", choices=SAMPLES)
+    parser.add_argument("--measure", nargs=2, metavar=("SHAPE", "BATCH"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        shape, batch = options.measure
+        measure(shape, int(batch), options.rounds)
+        return
+    print("| network | batch | raw | lean | Trainer | tutorial | lean / raw | lean / Trainer | lean / tutorial |")
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    for shape in [options.only] if options.only else SAMPLES:
+        for batch in BATCHES:
+            print(row(shape, batch, options.rounds), flush=True)
+
+
+def row(shape: str, batch: int, rounds: int) -> str:
+    """A line of the table, from a process of its own."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, __file__, "--measure", shape, str(batch), "--rounds", str(rounds)]
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            command, check=True, capture_output=True, text=True, cwd=folder, env=environment, timeout=3600
+        )
+    rates: dict[str, list[float]] = {way: [] for way in WAYS}
+    for line in done.stdout.splitlines():
+        word, _, rate = line.partition(" ")
+        if word in rates:
+            rates[word].append(float(rate))
+    cells = [f"{statistics.median(r) / 1000:.1f}k ({min(r) / 1000:.1f}-{max(r) / 1000:.1f})" for r in rates.values()]
+    ratios = []
+    for other in ("raw", "Trainer", "tutorial"):
+        of_rounds = [mine / theirs for mine, theirs in zip(rates["lean"], rates[other], strict=True)]
+        ratios.append(f"{statistics.median(of_rounds):.2f} ({min(of_rounds):.2f}-{max(of_rounds):.2f})")
+    return f"| {LABELS[shape]} | {batch} | " + " | ".join(cells + ratios) + " |"
+
+
+def measure(shape: str, batch: int, rounds: int) -> None:
+    """Print the rate of each way, in turns."""
+    import logging
+    import time
+    import warnings
+
+    import pytorch_lightning as pl
+    import torch
+    from torch import Tensor, nn
+    from torch.utils.data import DataLoader, TensorDataset
+
+    import hpo.training.preload  # noqa: F401 # a trial has it as well
+    from hpo.training.executor import choose_executor, use
+    from models.data.batches import Batches
+
+    warnings.simplefilter("ignore")
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    samples = SAMPLES[shape]
+    size = {"dnn": (784,), "cnn": (1, 28, 28), "lstm": (28, 28), "tabular": (28,)}[shape]
+    x, y = torch.randn(samples, *size), torch.randint(0, 10, (samples,))
+
+    class LSTM(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm, self.head = nn.LSTM(28, 64, batch_first=True), nn.Linear(64, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.head(self.lstm(x)[0][:, -1])
+            return logits
+
+    def network() -> nn.Module:
+        match shape:
+            case "cnn":
+                blocks = [nn.Conv2d(1, 16, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3), nn.ReLU()]
+                head = [nn.MaxPool2d(2), nn.Flatten(), nn.Linear(800, 64), nn.ReLU(), nn.Linear(64, 10)]
+                return nn.Sequential(*blocks, *head)
+            case "lstm":
+                return LSTM()
+        first, *widths = (784, 256, 128) if shape == "dnn" else (28, 16, 16)
+        layers: list[nn.Module] = []
+        for width in widths:
+            layers += [nn.Linear(first, width), nn.ReLU()]
+            first = width
+        return nn.Sequential(*layers, nn.Linear(first, 10))
+
+    class Module(pl.LightningModule):
+        def __init__(self, *, is_tutorial: bool) -> None:
+            super().__init__()
+            self.net, self.is_tutorial = network(), is_tutorial
+
+        def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+            x, y = batch
+            loss = nn.functional.cross_entropy(self.net(x), y)
+            if self.is_tutorial:
+                self.log("train_loss", loss)
+            return loss
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.Adam(self.parameters(), lr=1e-3, fused=None if self.is_tutorial else True)
+
+    class Clock(pl.Callback):
+        """Seconds of the process from the second epoch on."""
+
+        began = ended = 0.0
+
+        def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            if trainer.current_epoch == 1:
+                self.began = time.process_time()
+
+        def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            self.ended = time.process_time()
+
+    def by_hand() -> float:
+        net = network()
+        optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
+        began = 0.0
+        for epoch in range(EPOCHS):
+            if epoch == 1:
+                began = time.process_time()
+            for inputs, targets in Batches(x, y, batch, training=True):
+                loss = nn.functional.cross_entropy(net(inputs), targets)
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+        return time.process_time() - began
+
+    def by_trainer(way: str) -> float:
+        clock, model = Clock(), Module(is_tutorial=way == "tutorial")
+        common: dict[str, Any] = {
+            "accelerator": "cpu",
+            "max_epochs": EPOCHS,
+            "callbacks": [clock],
+            "enable_progress_bar": False,
+        }
+        trimmed: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+        trainer = pl.Trainer(**common, **({} if way == "tutorial" else trimmed))
+        if way == "lean":
+            use(choose_executor("lean", model), trainer, print)
+        if way == "tutorial":
+            trainer.fit(model, DataLoader(TensorDataset(x, y), batch, shuffle=True))
+        else:
+            trainer.fit(model, Batches(x, y, batch, training=True))
+        return clock.ended - clock.began
+
+    for turn in range(rounds):
+        for way in WAYS:
+            torch.manual_seed(turn)
+            seconds = by_hand() if way == "raw" else by_trainer(way)
+            print(way, samples * (EPOCHS - 1) / seconds, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Which loop trains a trial: the lean one wherever it gives the same result, Lightning's own for everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import pytorch_lightning as pl
+
+from hpo.errors import ExecutorError
+from hpo.training.lean.epoch import LeanEpochLoop
+from hpo.training.lean.support import obstacle
+
+Wish = Literal["auto", "lean", "lightning"]
+
+
+@dataclass(frozen=True)
+class Executor:
+    """What trains a trial.
+
+    Attributes:
+        reason: why it is not the lean one, in words that follow 'because'; empty where it is.
+        is_demanded: it is this one or none.
+    """
+
+    name: Literal["lean", "lightning"]
+    reason: str = ""
+    is_demanded: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name}, because {self.reason}" if self.reason else self.name
+
+
+def choose_executor(wish: Wish, model: pl.LightningModule, *, ranks: int = 1) -> Executor:
+    """The executor for a module.
+
+    Raises:
+        ExecutorError: the lean one is demanded, and cannot be.
+    """
+    if wish == "lightning":
+        return Executor("lightning", "the study asks for it", is_demanded=True)
+    reason = obstacle(model, ranks=ranks)
+    if reason is None:
+        return Executor("lean", is_demanded=wish == "lean")
+    if wish == "lean":
+        raise refusal(reason)
+    return Executor("lightning", reason)
+
+
+def use(executor: Executor, trainer: pl.Trainer, tell: Callable[[str], None]) -> None:
+    """Have the Trainer train as the executor does.
+
+    Args:
+        tell: takes the news that a lean training goes on in Lightning's own loop: something that its module did when
+            it was set up, or while it trained.
+    """
+    if executor.name == "lightning":
+        return
+    told: set[str] = set()
+
+    def on_obstacle(reason: str) -> None:
+        if executor.is_demanded:
+            raise refusal(reason)
+        if reason not in told:
+            told.add(reason)
+            tell(f"it is trained by Lightning's own loop, because {reason}")
+
+    trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, on_obstacle)
+
+
+def refusal(reason: str) -> ExecutorError:
+    """The error for a study that demands the lean executor."""
+    return ExecutorError(f"lean is not possible, because {reason}: write auto, or leave the key out")

@@ -1,0 +1,140 @@
+"""Lightning's training epoch with a plain loop over its batches.
+
+What happens once an epoch, and what a checkpoint holds of it, is Lightning's own: only what happens in every batch is
+done here, in the same order, and not at all where nobody has anything to do. Counters are kept as Lightning keeps them,
+so that a module, a callback or a checkpoint finds in them what it expects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.loops.fetchers import _DataFetcher
+from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+from pytorch_lightning.utilities.types import LRSchedulerConfig
+
+from hpo.training.lean.batches import batches_of, transfer_to_device
+from hpo.training.lean.hooks import hook_of, module_overrides
+from hpo.training.lean.results import LeanResults
+from hpo.training.lean.step import step_of
+from hpo.training.lean.support import obstacle_in
+from hpo.training.lean.validation import LeanValidationLoop
+
+# Lightning's words.
+NO_BATCH = "train_dataloader yielded None. If this was on purpose, ignore this warning..."
+
+
+class LeanEpochLoop(_TrainingEpochLoop):
+    """Takes the place of `trainer.fit_loop.epoch_loop`.
+
+    Args:
+        on_obstacle: is told why an epoch is trained by Lightning's own loop after all.
+    """
+
+    def __init__(self, trainer: pl.Trainer, on_obstacle: Callable[[str], None]) -> None:
+        before = trainer.fit_loop.epoch_loop
+        super().__init__(trainer, min_steps=before.min_steps, max_steps=before.max_steps)
+        self.val_loop = LeanValidationLoop(trainer)
+        self._results = LeanResults(training=True)
+        self._on_obstacle = on_obstacle
+
+    def run(self, data_fetcher: _DataFetcher) -> None:
+        if (reason := obstacle_in(self.trainer)) is not None:
+            self._on_obstacle(reason)
+        if self.restarting or reason is not None:  # a checkpoint from the middle of an epoch is not ours
+            super().run(data_fetcher)
+            return
+        self.reset()
+        self.on_run_start(data_fetcher)
+        try:
+            self._train(data_fetcher)
+        except StopIteration:  # as Lightning understands it: enough of this epoch
+            pass
+        finally:
+            self.on_iteration_done()
+
+    def _train(self, fetcher: _DataFetcher) -> None:
+        trainer, connector, results = self.trainer, self.trainer._logger_connector, self._results
+        batch_start, batch_end = hook_of(trainer, "on_train_batch_start"), hook_of(trainer, "on_train_batch_end")
+        step = step_of(self, needs_output=batch_end is not None)
+        transfer = transfer_to_device(trainer)
+        schedules = _schedules_to_step(trainer)
+        is_eventful = self._may_do_more_than_train(schedules)
+        progress, signals, batches = self.batch_progress, trainer._signal_connector, trainer.num_training_batches
+        is_closed = True  # what the last batch logged was handed on
+        if self.done:
+            return
+        for batch, is_last in batches_of(fetcher):
+            progress.is_last_batch = is_last
+            if transfer is not None:
+                batch = transfer(batch, 0)
+            batch_idx = progress.current.ready
+            progress.increment_ready()
+            connector._first_loop_iter = connector._first_loop_iter is None
+            results.batch, results.batch_size, results.dataloader_idx = batch, None, None
+            is_last = is_last or progress.current.ready == batches
+            is_stepping = is_last or progress.current.ready % trainer.accumulate_grad_batches == 0
+            output: Any = None
+            if batch is None:
+                self._warning_cache.warn(NO_BATCH)
+            elif batch_start is not None and batch_start(batch, batch_idx) == -1:
+                self._skip_rest_of_epoch()
+            else:
+                progress.increment_started()
+                output = step(batch, batch_idx, is_stepping)
+            progress.increment_processed()
+            if is_stepping and schedules:
+                self._step_schedules(schedules, batch_idx + 1)
+            if is_last:
+                self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
+            if batch_end is not None:
+                batch_end(output, batch, batch_idx)
+            # Lightning does it after every batch, and whoever asks for a metric has it done as well.
+            is_closed = is_last or is_eventful or trainer.should_stop or batch_start is not None
+            if is_closed:
+                connector.on_batch_end()
+            progress.increment_completed()
+            if is_last or is_eventful or trainer.should_stop or signals.received_sigterm:
+                self.on_advance_end(fetcher)  # validates, where it is time to
+                if self.done:
+                    break
+            elif is_stepping:
+                self._batches_that_stepped += 1
+        if not is_closed:
+            connector.on_batch_end()
+
+    def _may_do_more_than_train(self, schedules: list[LRSchedulerConfig]) -> bool:
+        """Whether Lightning has to be asked after every batch what there is to do."""
+        trainer = self.trainer
+        is_validated_at_the_end = trainer.val_check_batch in (trainer.num_training_batches, float("inf"))
+        plateaus = [config for config in trainer.lr_scheduler_configs if config.reduce_on_plateau]
+        return (
+            (self._should_check_val_epoch() and not is_validated_at_the_end)
+            or trainer._val_check_time_interval is not None
+            or self.max_steps != -1
+            or any(config.interval == "step" for config in plateaus)
+        )
+
+    def _skip_rest_of_epoch(self) -> None:
+        self.batch_progress.increment_by(0, is_last_batch=True)
+        self.batch_progress.increment_processed()
+        self.update_lr_schedulers("step", update_plateau_schedulers=False)
+        self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
+        raise StopIteration
+
+    def _step_schedules(self, schedules: list[LRSchedulerConfig], batch: int) -> None:
+        if module_overrides(self.trainer, "lr_scheduler_step"):
+            self.update_lr_schedulers("step", update_plateau_schedulers=False)
+            return
+        for config in schedules:
+            if batch % config.frequency == 0:
+                self.scheduler_progress.increment_ready()
+                config.scheduler.step()  # type: ignore[call-arg]
+                self.scheduler_progress.increment_completed()
+
+
+def _schedules_to_step(trainer: pl.Trainer) -> list[LRSchedulerConfig]:
+    """Those that step with the optimizer."""
+    return [c for c in trainer.lr_scheduler_configs if c.interval == "step" and not c.reduce_on_plateau]

@@ -1,0 +1,150 @@
+"""One step of automatic optimisation, in Lightning's order, with nothing around it that this module does not use."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from pytorch_lightning.loops.optimization.automatic import Closure, ClosureResult
+from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+from pytorch_lightning.plugins.precision import DoublePrecision, HalfPrecision, MixedPrecision, Precision
+from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
+from torch import Tensor
+from torch.optim import LBFGS, Optimizer
+from torch.optim.optimizer import _global_optimizer_pre_hooks
+
+from hpo.training.lean.hooks import hook_of, module_overrides
+
+# Takes the batch, its number and whether the optimizer steps after it; gives what `on_train_batch_end` gets.
+Step = Callable[[Any, int, bool], Any]
+
+# A module that overrides one of these has the step done by Lightning, around this module's own.
+HOOKS_AROUND_THE_STEP = ("optimizer_step", "optimizer_zero_grad", "backward")
+
+SKIPPED = "`training_step` returned `None`. If this was on purpose, ignore this warning..."  # Lightning's words
+
+
+def step_of(loop: _TrainingEpochLoop, *, needs_output: bool) -> Step:
+    """The step for the loop's module.
+
+    Args:
+        needs_output: somebody looks at what the step gives.
+    """
+    return _plain_step(loop, needs_output=needs_output) if _is_plain(loop) else _lightning_step(loop)
+
+
+def _is_plain(loop: _TrainingEpochLoop) -> bool:
+    """Whether forward, backward and the optimizer's step follow each other without anything in between."""
+    trainer = loop.trainer
+    precision = trainer.precision_plugin
+    is_scaled = isinstance(precision, MixedPrecision) and precision.scaler is not None
+    return (
+        type(precision) in (Precision, DoublePrecision, HalfPrecision, MixedPrecision)
+        and not is_scaled
+        and not module_overrides(trainer, *HOOKS_AROUND_THE_STEP)
+        and not loop.automatic_optimization._skip_backward
+        and _is_simple(trainer.optimizers[0])
+    )
+
+
+def _is_simple(optimizer: Any) -> bool:
+    """Whether its step may come after the backward pass, instead of calling it.
+
+    Torch's own call the closure first and once, all but LBFGS; a hook before the step would come before the closure.
+    """
+    return (
+        isinstance(optimizer, Optimizer)
+        and type(optimizer).__module__.startswith("torch.optim.")
+        and not isinstance(optimizer, LBFGS)
+        and not optimizer._optimizer_step_pre_hooks
+        and not _global_optimizer_pre_hooks
+    )
+
+
+def _lightning_step(loop: _TrainingEpochLoop) -> Step:
+    optimizer, run = loop.trainer.optimizers[0], loop.automatic_optimization.run
+
+    def step(batch: Any, batch_idx: int, is_stepping: bool) -> Any:
+        return run(optimizer, batch_idx, loop._build_kwargs(OrderedDict(), batch, batch_idx))
+
+    return step
+
+
+def _plain_step(loop: _TrainingEpochLoop, *, needs_output: bool) -> Step:
+    trainer, model = loop.trainer, loop.trainer.lightning_module
+    optimizer, precision = trainer.optimizers[0], trainer.precision_plugin
+    context = None if type(precision) is Precision else precision.train_step_context
+    training_step = model.training_step
+    takes_index = is_param_in_hook_signature(training_step, "batch_idx", min_args=2)
+    zero_grad = _zero_grad_of(optimizer)
+    before_zero_grad = hook_of(trainer, "on_before_zero_grad")
+    before_backward, after_backward = hook_of(trainer, "on_before_backward"), hook_of(trainer, "on_after_backward")
+    before_step, clip = hook_of(trainer, "on_before_optimizer_step"), hook_of(trainer, "configure_gradient_clipping")
+    progress = loop.automatic_optimization.optim_progress.optimizer
+    state = vars(model)
+
+    def step(batch: Any, batch_idx: int, is_stepping: bool) -> Any:
+        accumulated = trainer.accumulate_grad_batches
+        arguments = (batch, batch_idx) if takes_index else (batch,)
+        if is_stepping:
+            progress.step.increment_ready()
+        state["_current_fx_name"] = "training_step"
+        if context is None:
+            output = training_step(*arguments)
+        else:
+            with context():
+                output = training_step(*arguments)
+        state["_current_fx_name"] = None
+        extra: dict[str, Any] = {}
+        if isinstance(output, Tensor):
+            loss: Tensor | None = output if accumulated == 1 else output / accumulated
+        else:
+            result = ClosureResult.from_training_step_output(output, accumulated)
+            loss, extra = result.closure_loss, result.extra
+        if batch_idx % accumulated == 0:
+            if before_zero_grad is not None:
+                before_zero_grad(optimizer)
+            zero_grad()
+            progress.zero_grad.increment_ready()
+            progress.zero_grad.increment_started()
+            progress.zero_grad.increment_completed()
+        if loss is None:
+            Closure.warning_cache.warn(SKIPPED)
+        else:
+            if before_backward is not None:
+                before_backward(loss)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if after_backward is not None:
+                after_backward()
+        if is_stepping:
+            if before_step is not None:
+                before_step(optimizer)
+            if clip is not None:
+                clip(
+                    optimizer,
+                    gradient_clip_val=trainer.gradient_clip_val,
+                    gradient_clip_algorithm=trainer.gradient_clip_algorithm,
+                )
+            elif trainer.gradient_clip_val:
+                model.configure_gradient_clipping(optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm)
+            optimizer.step()
+            progress.step.increment_completed()
+        if not needs_output or loss is None:
+            return {}
+        return {"loss": loss.detach().clone(), **extra}
+
+    return step
+
+
+def _zero_grad_of(optimizer: Optimizer) -> Callable[[], None]:
+    """The optimizer's own, without torch's look at every gradient before it is dropped."""
+    if type(optimizer).zero_grad is not Optimizer.zero_grad:
+        return optimizer.zero_grad
+
+    def drop() -> None:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    return drop
