@@ -217,10 +217,13 @@ def _from_package(package: str, name: str, arguments: Mapping[str, Any], *, pret
             f"pip install {package}"
         ) from error
     net: nn.Module
-    if package == "torchvision":
-        net = library.get_model(name, weights="DEFAULT" if pretrained else None, **arguments)
-    else:
-        net = library.create_model(name, pretrained=pretrained, **arguments)
+    try:
+        if package == "torchvision":
+            net = library.get_model(name, weights="DEFAULT" if pretrained else None, **arguments)
+        else:
+            net = library.create_model(name, pretrained=pretrained, **arguments)
+    except (ValueError, RuntimeError, TypeError, KeyError) as error:  # an unknown name or argument
+        raise ValueError(f"Transfer: backbone '{package}/{name}' cannot be built: {error}") from error
     return net
 
 

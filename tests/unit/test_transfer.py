@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -151,6 +153,62 @@ def test_it_can_start_from_another_transfer(pretrained: str, tmp_path: Path) -> 
 def test_a_package_that_is_not_installed_is_named(package: str) -> None:
     with pytest.raises(ValueError, match=f"needs the package {package}, which is not installed: pip install {package}"):
         Transfer(outputs=3, backbone=f"{package}/resnet18", weights="pretrained")
+
+
+# What the two packages' documentation promises of their functions, in the place of packages of many megabytes.
+PACKAGED = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, number):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, padding=1)
+        self.fc = nn.Linear(4, 1000)
+        nn.init.constant_(self.conv.weight, number)
+
+    def forward(self, x):
+        return self.fc(self.conv(x).mean((2, 3)))
+
+def get_model(name, **config):
+    if name != "tiny":
+        raise ValueError(f"Unknown model {name}")
+    return Net(0.5 if config["weights"] == "DEFAULT" else 0.25)
+
+def create_model(model_name, pretrained=False, **kwargs):
+    if model_name != "tiny":
+        raise RuntimeError(f"Unknown model ({model_name})")
+    return Net(0.5 if pretrained else 0.25)
+"""
+
+
+@pytest.fixture(params=["torchvision", "timm"])
+def package(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A package of networks that is installed."""
+    name: str = request.param
+    folder = tmp_path / name / ("models" if name == "torchvision" else "")
+    folder.mkdir(parents=True)
+    (tmp_path / name / "__init__.py").touch()
+    (folder / "__init__.py").write_text(PACKAGED)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield name
+    for loaded in [module for module in sys.modules if module.partition(".")[0] == name]:
+        del sys.modules[loaded]
+
+
+@pytest.mark.parametrize(("weights", "number"), [("", 0.25), ("pretrained", 0.5)])
+def test_a_network_of_an_installed_package_gets_a_head_of_its_own(package: str, weights: str, number: float) -> None:
+    model = Transfer(outputs=3, backbone=f"{package}/tiny", weights=weights, freeze="all")
+
+    learned = fitted(model)
+
+    assert model(torch.rand(2, 1, 8, 8)).shape == (2, 3)
+    assert model.state_dict()["net.conv.weight"].unique().tolist() == [number]
+    assert learned[0] == {"net.fc.1.weight", "net.fc.1.bias"}
+
+
+def test_a_network_that_an_installed_package_has_not_is_named(package: str) -> None:
+    with pytest.raises(ValueError, match=rf"^Transfer: backbone '{package}/huge' cannot be built: Unknown model"):
+        Transfer(outputs=3, backbone=f"{package}/huge")
 
 
 def test_without_weights_the_backbone_is_not_trained() -> None:
