@@ -9,7 +9,15 @@ import pytest
 from hpo.messages import problem_of
 
 EPOCH = {"kind": "epoch", "trial": 3, "epoch": 1, "value": 0.5, "metrics": {"loss": 0.5, "steps": 3}, "seconds": 1.5}
-STARTED = {"kind": "started", "model": {}, "data": {}, "parameters": 9, "from_epoch": 1, "curve": [EPOCH]}
+STARTED = {
+    "kind": "started",
+    "model": {},
+    "data": {},
+    "parameters": 9,
+    "from_epoch": 1,
+    "executor": "lean",
+    "curve": [EPOCH],
+}
 
 
 @pytest.mark.parametrize(
