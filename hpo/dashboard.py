@@ -183,13 +183,16 @@ def _port_of(server: Any) -> int:
 @contextmanager
 def _until_interrupted() -> Iterator[None]:
     """Let SIGTERM do what Ctrl-C does: end the block, without an error."""
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Also Ctrl-C: what a script started in the background would ignore it.
+    ends = (signal.SIGTERM, signal.SIGINT)
+    previous = [(end, signal.signal(end, signal.default_int_handler)) for end in ends]
     try:
         yield
     except KeyboardInterrupt:
         log.info("the dashboard was asked to end")
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for end, handler in previous:
+            signal.signal(end, handler)
 
 
 def _host_name(header: str) -> str:
