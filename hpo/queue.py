@@ -8,8 +8,6 @@ database's clock. Whoever looks into the store ends leases that have run out, so
 from __future__ import annotations
 
 import json
-import random
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,8 +35,6 @@ from hpo.tally import counts_of
 BEAT_SECONDS = 5.0
 LEASE_SECONDS = 12.0
 LOST = "lost: its worker stopped beating"
-# Between tries to claim while others do.
-_PAUSES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.5, 0.5, 0.5, 0.5)
 
 
 @dataclass(frozen=True)
@@ -125,80 +121,54 @@ def claim(store: Store, study_id: int, *, worker_id: int, slot: int, device: str
 
     None when there is nothing to take: all are taken, a limit is reached, or the study is not to run.
     """
-    for pause in _PAUSES:
-        with store.write() as connection:
-            study = _locked(connection, study_id, is_patient=False)
-            if study is not None:
-                return _claim(connection, study_id, study, worker_id, slot, device, devices)
-        # Others claim at this moment. Whoever waits in the database keeps a connection of a pooler's from those who
-        # have something to tell: a hundred waiting claims would make each other's workers miss their beats.
-        time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 (no secret)
     with store.write() as connection:
-        study = _locked(connection, study_id, is_patient=True)
-        return None if study is None else _claim(connection, study_id, study, worker_id, slot, device, devices)
-
-
-def _locked(connection: Connection, study_id: int, *, is_patient: bool) -> Row[Any, Any, Any, Any, Any] | None:
-    """The study, which nobody else claims from until we are done; none when others do, or when it is gone."""
-    # Optuna's own scripts lock the study's row when they number a trial.
-    return connection.execute(
-        select(
-            hpo_studies.c.state,
-            hpo_studies.c.trials_target,
-            hpo_studies.c.limits,
-            hpo_studies.c.started,
-            study_directions.c.direction,
-        )
-        .join(studies, studies.c.study_id == hpo_studies.c.study_id)
-        .join(study_directions, study_directions.c.study_id == studies.c.study_id)
-        .where(hpo_studies.c.study_id == study_id)
-        .with_for_update(of=(studies, hpo_studies), skip_locked=not is_patient)
-    ).first()
-
-
-def _claim(
-    connection: Connection,
-    study_id: int,
-    study: Row[Any, Any, Any, Any, Any],
-    worker_id: int,
-    slot: int,
-    device: str,
-    devices: int,
-) -> Claim | None:
-    """Take a trial of a study that is locked."""
-    if study.state != "running" or _is_spent(connection, study_id, study):
-        return None
-    counted = counts_of(connection, study_id, target=study.trials_target)
-    wanted = unheld(study_id).where(hpo_trials.c.wish.is_(None)).limit(1)
-    trial = connection.execute(wanted).first() if counted.running else None
-    attempts, seconds = (0, 0.0) if trial is None else _attempts(connection, trial.trial_id)
-    if trial is None:
-        if counted.claimed >= counted.target:
+        # Optuna's own scripts lock the study's row when they number a trial.
+        study = connection.execute(
+            select(
+                hpo_studies.c.state,
+                hpo_studies.c.trials_target,
+                hpo_studies.c.limits,
+                hpo_studies.c.started,
+                study_directions.c.direction,
+            )
+            .join(studies, studies.c.study_id == hpo_studies.c.study_id)
+            .join(study_directions, study_directions.c.study_id == studies.c.study_id)
+            .where(hpo_studies.c.study_id == study_id)
+            .with_for_update(of=(studies, hpo_studies))
+        ).first()
+        if study is None or study.state != "running" or _is_spent(connection, study_id, study):
             return None
-        trial = _waiting(connection, study_id) if counted.waiting else None
-    if trial is None:
-        number = counted.claimed + counted.waiting
+        counted = counts_of(connection, study_id, target=study.trials_target)
+        wanted = unheld(study_id).where(hpo_trials.c.wish.is_(None)).limit(1)
+        trial = connection.execute(wanted).first() if counted.running else None
+        attempts, seconds = (0, 0.0) if trial is None else _attempts(connection, trial.trial_id)
+        if trial is None:
+            if counted.claimed >= counted.target:
+                return None
+            trial = _waiting(connection, study_id) if counted.waiting else None
+        if trial is None:
+            number = counted.claimed + counted.waiting
+            inserted = connection.execute(
+                insert(trials).values(study_id=study_id, number=number, state="RUNNING", datetime_start=utc())
+            )
+            trial_id, params = int(inserted.inserted_primary_key[0]), None  # type: ignore[index]
+        else:
+            trial_id, number, params = trial.trial_id, trial.number, _params(trial.config)
         inserted = connection.execute(
-            insert(trials).values(study_id=study_id, number=number, state="RUNNING", datetime_start=utc())
+            insert(hpo_attempts).values(
+                trial_id=trial_id,
+                number=attempts + 1,
+                worker_id=worker_id,
+                slot=slot,
+                device=device,
+                devices=devices,
+                started=db_now(),
+                lease_until=db_now() + LEASE_SECONDS,
+            )
         )
-        trial_id, params = int(inserted.inserted_primary_key[0]), None  # type: ignore[index]
-    else:
-        trial_id, number, params = trial.trial_id, trial.number, _params(trial.config)
-    inserted = connection.execute(
-        insert(hpo_attempts).values(
-            trial_id=trial_id,
-            number=attempts + 1,
-            worker_id=worker_id,
-            slot=slot,
-            device=device,
-            devices=devices,
-            started=db_now(),
-            lease_until=db_now() + LEASE_SECONDS,
-        )
-    )
-    if study.started is None:
-        connection.execute(update(hpo_studies).where(hpo_studies.c.study_id == study_id).values(started=db_now()))
-    attempt_id = int(inserted.inserted_primary_key[0])  # type: ignore[index]
+        if study.started is None:
+            connection.execute(update(hpo_studies).where(hpo_studies.c.study_id == study_id).values(started=db_now()))
+        attempt_id = int(inserted.inserted_primary_key[0])  # type: ignore[index]
     return Claim(study_id, trial_id, number, attempt_id, attempts + 1, params, seconds, is_new=trial is None)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -274,28 +273,3 @@ def test_a_record_tells_the_whole_trial(store: Store, study: StoredStudy) -> Non
     assert record.config["model"] == {"class": "nets:Line", "width": 3}
     assert record.worker == "here:1"
     assert json.loads(spec or "")["spec"]["objective"]["metric"] == "val_accuracy"
-
-
-def test_a_claim_that_others_are_ahead_of_waits_without_a_connection_of_the_server(postgres_url: str) -> None:
-    """Behind a pooler, claims that wait in the database leave none to those who have something to tell."""
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    claims: list[queue.Claim | None] = []
-    with Store.create(postgres_url) as store, Store.open(postgres_url) as other:
-        study = create_study(store)
-        worker = queue.register_worker(other, host="here", pid=1, slots=1)
-        claimant = threading.Thread(
-            target=lambda: claims.append(queue.claim(other, study.study_id, worker_id=worker, slot=0, device="cpu"))
-        )
-        with store.write() as connection:
-            connection.execute(select(hpo_studies).where(hpo_studies.c.study_id == study.study_id).with_for_update())
-            claimant.start()
-            looks = []
-            for _ in range(10):
-                time.sleep(0.05)
-                looks.append(connection.exec_driver_sql(waiting).scalar())
-            before = list(claims)
-        claimant.join(timeout=30)
-
-    assert looks == [0] * 10
-    assert before == []
-    assert [claim.number for claim in claims if claim is not None] == [0]
