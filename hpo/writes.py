@@ -45,13 +45,23 @@ def begin(
         params: by name, the value and the distribution as Optuna stores them.
         config: the whole configuration, pinned and inactive parameters too; at least `params`, by name.
     """
+    row = {"config": json.dumps(config), "seed": seed}
+    chosen = select(
+        literal(claim.trial_id), *(literal(value, hpo_trials.c[name].type) for name, value in row.items())
+    ).where(exists().where(_held(claim)))
+    if put(connection, hpo_trials, {"trial_id": claim.trial_id}, row, chosen=chosen) == 0:
+        return False
     if params:
         rows = [
             {"trial_id": claim.trial_id, "param_name": name, "param_value": value, "distribution_json": distribution}
             for name, (value, distribution) in params.items()
         ]
-        connection.execute(insert(trial_params), rows)
-    put(connection, hpo_trials, {"trial_id": claim.trial_id}, {"config": json.dumps(config), "seed": seed})
+        # A worker that was away for long between its claim and this may have written its own at the last moment.
+        statement = _insert_of(connection)(trial_params)
+        changes = {name: statement.excluded[name] for name in ("param_value", "distribution_json")}
+        connection.execute(
+            statement.on_conflict_do_update(index_elements=["trial_id", "param_name"], set_=changes), rows
+        )
     return True
 
 
@@ -212,7 +222,7 @@ def put(
     Args:
         chosen: a select of the columns of `key` and `values`, which may give no row: then nothing is written.
     """
-    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    make = _insert_of(connection)
     names = [*key, *values]
     statement = make(table).values(**key, **values) if chosen is None else make(table).from_select(names, chosen)
     changes = {name: statement.excluded[name] for name in values}
@@ -221,6 +231,11 @@ def put(
         execution_options={"preserve_rowcount": True},
     )
     return int(result.rowcount)
+
+
+def _insert_of(connection: Connection) -> Any:
+    """The database's own insert, which can update the row that is there."""
+    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
 
 
 def _held(claim: Claim) -> Any:

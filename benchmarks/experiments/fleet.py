@@ -2,7 +2,7 @@
 
 Each one claims, samples at random, reports ten epochs, finishes, beats every 5 s and looks into the store every second
 with the worker's real code, on a connection of its own; only the training is left out: an epoch is a pause. All are
-threads of a few processes, and share this machine's cores with the database, so the step at which it stops scaling says
+threads of eight processes, and share this machine's cores with the database, so the step at which it stops scaling says
 how far a database of that many cores goes that also has to carry its clients. The processor time of PostgreSQL, of
 PgBouncer and of the simulated workers is told apart.
 """
@@ -26,7 +26,7 @@ from experiments.simulated import EPOCHS, create_study
 from experiments.table import Row, Table
 from hpo.store import Store
 
-PROCESSES = 2
+PROCESSES = 8  # so that a thread seldom waits for the others of its process while it holds a lock of the database
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

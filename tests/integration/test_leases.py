@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from projects.launch import Hpo, finish, wait_for
@@ -18,6 +19,7 @@ from stores import write
 from hpo import queue, writes
 from hpo.results import Study
 from hpo.store import Store
+from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts
 
 ELSEWHERE = """
@@ -128,6 +130,31 @@ def test_a_lease_that_ran_out_is_ended_by_whoever_looks_first_and_counted_once(s
     assert (first, again) == ([0], [])
     [record] = Study(store, "synthetic").trials()
     assert (record.state, record.attempts, record.cause) == ("failed", 2, queue.LOST)
+
+
+def test_a_worker_that_was_away_between_its_claim_and_its_sampling_neither_dies_nor_writes(store: Store) -> None:
+    study = create_study(store, budget={"trials": 1})
+    slow, quick = Claimant(store, study), Claimant(store, study)
+    late = slow.claim()
+    assert late is not None
+    expire(store, late)
+    reaped(store)
+    claim = quick.claim()
+    assert claim is not None
+    params = quick.begin(claim, point={"optimizer": "sgd", "depth": 4})
+
+    point = slow.history.suggest(late.number, slow.space, point={"optimizer": "sgd", "depth": 1})
+    is_ours = write(store, writes.begin, late, params=slow.history.params_to_store(0), config={"params": point})
+
+    assert (claim.attempt, claim.params, is_ours) == (2, None, False)
+    assert Study(store, "synthetic").trials()[0].params == params
+    assert optuna_params(store) == params
+
+
+def optuna_params(store: Store) -> dict[str, Any]:
+    """Of the first trial, as an Optuna script reads them."""
+    with optuna_storage(store.url) as storage:
+        return dict(storage.get_all_trials(1)[0].params)
 
 
 def test_a_retry_keeps_the_rungs_that_its_trial_has_passed(store: Store) -> None:
