@@ -43,7 +43,11 @@ def start_trial(
     if claim.params is None:
         stored = place.history.params_to_store(claim.number)
         with place.store.write() as connection:
-            writes.begin(connection, claim, params=stored, config=config, seed=config["seed"])
+            is_ours = writes.begin(connection, claim, params=stored, config=config, seed=config["seed"])
+        if not is_ours:  # this worker was away for longer than a lease
+            place.history.release(claim.trial_id, claim.number)
+            log.warning("trial %d was taken over by another worker before it began", claim.number)
+            return None
     trial = RunningTrial(
         claim=claim,
         slot=slot,
