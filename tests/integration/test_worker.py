@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import subprocess
 import sys
@@ -199,6 +200,19 @@ def test_a_model_that_logs_nothing_is_refused_before_the_first_trial(hpo: Hpo, s
     with pytest.raises(SpecError, match="the model never logs 'val_loss'"):
         try_one_batch(definition, source, server=study_server, project=PROJECT, slot=Slot(0, (), 1, 1))
     study_server.stop()
+
+
+def test_an_objective_that_is_no_number_is_warned_of_before_the_first_trial(
+    hpo: Hpo, server: ForkServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec, source = read_study(hpo.study("lost", model="projects.nets:Lost"))
+    definition, study_server = define(spec, source, server=server, project=PROJECT)
+
+    with caplog.at_level(logging.WARNING):
+        try_one_batch(definition, source, server=study_server, project=PROJECT, slot=Slot(0, (), 1, 1))
+    study_server.stop()
+
+    assert "val_loss was not a finite number after one batch with the defaults" in caplog.messages
 
 
 def test_five_failures_of_one_cause_end_the_study_and_say_why(hpo: Hpo) -> None:

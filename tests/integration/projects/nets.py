@@ -72,6 +72,13 @@ class Silent(Line):
         self._loss(batch)
 
 
+class Lost(Line):
+    """Logs a loss that is no number."""
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.log("val_loss", torch.tensor(float("nan")))
+
+
 class Sometimes(Line):
     """Fine for an epoch, and then, by the parameter, not at all."""
 
