@@ -11,13 +11,14 @@ import json
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Table, and_, or_, select
+from sqlalchemy import Connection, Table, and_, func, or_, select
 
 from hpo.algorithms import SamplerFactory
 from hpo.rungs import HELD, Rungs
@@ -36,6 +37,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 DIVERGED = "diverged"  # the cause of a trial whose objective became NaN or infinite
 _CONSTRAINT = "constraints:diverged"  # as optuna.trial.Trial.set_constraint writes it; above 0 is not allowed
+_IDS_AT_ONCE = 1_000
 
 _INFINITE = {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("nan")}
 
@@ -78,9 +80,14 @@ class History:
         self._held: set[int] = set()  # those of them that wait at a rung, of which there is no news
         self._ours: set[int] = set()  # numbers of the trials that this worker trains: memory is ahead of the store
 
-    def sync(self) -> None:
-        """Bring in what other workers have done."""
-        changed, held = self._changed()
+    def sync(self, connection: Connection | None = None) -> None:
+        """Bring in what other workers have done.
+
+        Args:
+            connection: read within this transaction of the caller.
+        """
+        with self._store.read() if connection is None else nullcontext(connection) as reader:
+            changed, held = self._changed(reader)
         for trial_id, frozen in changed:
             number = frozen.number
             if number in self._ours:
@@ -215,7 +222,7 @@ class History:
     def _update(self, number: int, frozen: FrozenTrial) -> None:
         """Bring a trial that we knew unfinished up to date."""
         self._reopen(number)
-        known = self._memory.get_trial(number)
+        known = self._memory._get_trial(number)  # not a copy: they are many
         if known.state == TrialState.WAITING and frozen.state != TrialState.WAITING:
             self._memory.set_trial_state_values(number, TrialState.RUNNING)
         for name, value in frozen.params.items():
@@ -235,7 +242,7 @@ class History:
         if own.state.is_finished():
             own.state, own.values = TrialState.RUNNING, None
 
-    def _changed(self) -> tuple[list[tuple[int, FrozenTrial]], set[int]]:
+    def _changed(self, connection: Connection) -> tuple[list[tuple[int, FrozenTrial]], set[int]]:
         """(store's id, trial) of the trials that are new or were unfinished, by number; ids of those held at a rung."""
         has_news = or_(trials.c.state != "RUNNING", hpo_trials.c.wish.is_distinct_from(HELD))
         is_wanted = or_(
@@ -243,33 +250,32 @@ class History:
             trials.c.trial_id.in_(self._others.keys() - self._held),
             and_(trials.c.trial_id.in_(self._held), has_news),
         )
-        chosen = (
+        wanted = (
             select(trials.c.trial_id)
             .outerjoin(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
             .where(trials.c.study_id == self._study_id, is_wanted)
         )
-        with self._store.read() as connection:
-            rows = connection.execute(
-                select(trials, hpo_trials.c.cause, hpo_trials.c.wish)
-                .outerjoin(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
-                .where(trials.c.study_id == self._study_id, is_wanted)
-                .order_by(trials.c.number)
-            ).all()
-            if not rows:
-                return [], set()
+        reached = select(func.max(trial_intermediate_values.c.step)).where(
+            trial_intermediate_values.c.trial_id == trials.c.trial_id
+        )
+        told = (trials, hpo_trials.c.cause, hpo_trials.c.wish, reached.scalar_subquery().label("reached"))
+        rows = connection.execute(wanted.with_only_columns(*told).order_by(trials.c.number)).all()
+        rows = [row for row in rows if not self._is_known(row)]
+        if not rows:
+            return [], set()
+        # The ids themselves, which are cheaper to find, as long as a database takes so many.
+        chosen: Any = wanted if len(rows) > _IDS_AT_ONCE else [row.trial_id for row in rows]
 
-            def part(table: Table, *, is_needed: bool = True) -> dict[int, list[Any]]:
-                return _by_trial(
-                    connection.execute(select(table).where(table.c.trial_id.in_(chosen))) if is_needed else ()
-                )
+        def part(table: Table, *, is_needed: bool = True) -> dict[int, list[Any]]:
+            return _by_trial(connection.execute(select(table).where(table.c.trial_id.in_(chosen))) if is_needed else ())
 
-            # Mostly these are trials that others train, of which only the curve is new.
-            parts = (
-                part(trial_params, is_needed=not all(self._has_params(row.number) for row in rows)),
-                part(trial_values, is_needed=any(TrialState[row.state].is_finished() for row in rows)),
-                part(trial_intermediate_values),
-                part(trial_system_attributes),
-            )
+        # Mostly these are trials that others train, of which only the curve is new.
+        parts = (
+            part(trial_params, is_needed=not all(self._has_params(row.number) for row in rows)),
+            part(trial_values, is_needed=any(TrialState[row.state].is_finished() for row in rows)),
+            part(trial_intermediate_values),
+            part(trial_system_attributes),
+        )
         found, held = [], set()
         for row in rows:
             frozen = _frozen(row, *(part[row.trial_id] for part in parts))
@@ -283,7 +289,14 @@ class History:
         return found, held
 
     def _has_params(self, number: int) -> bool:
-        return number < self._known and bool(self._memory.get_trial(number).params)
+        return number < self._known and bool(self._memory._get_trial(number).params)
+
+    def _is_known(self, row: Any) -> bool:
+        """Whether somebody trains the trial, as we know, and has reported no further epoch: most are, at most looks."""
+        if row.state != "RUNNING" or row.wish == HELD or not self._has_params(row.number):
+            return False
+        known = self._memory._get_trial(row.number)
+        return known.state == TrialState.RUNNING and row.reached == max(known.intermediate_values, default=None)
 
 
 def _last(curve: Mapping[int, float]) -> float:

@@ -90,14 +90,14 @@ def reap(store: Store) -> list[int]:
     database nothing is ended until all workers had the time to come back and renew.
     """
     with store.read() as connection:
-        if connection.scalar(select(func.count()).where(*_is_expired())) == 0 or _is_just_up(connection):
+        if connection.scalar(select(func.count()).where(*is_expired())) == 0 or _is_just_up(connection):
             return []
     with store.write() as connection:
         found = connection.execute(
             select(hpo_attempts.c.attempt_id, trials.c.trial_id, trials.c.number, trials.c.study_id, hpo_studies.c.spec)
             .join(trials, trials.c.trial_id == hpo_attempts.c.trial_id)
             .join(hpo_studies, hpo_studies.c.study_id == trials.c.study_id)
-            .where(*_is_expired())
+            .where(*is_expired())
             .with_for_update(of=hpo_attempts, skip_locked=True)
         ).all()
         for row in found:
@@ -315,7 +315,8 @@ def seconds_of_attempts(trial_id: int) -> Any:
     return total.scalar_subquery()
 
 
-def _is_expired() -> tuple[Any, ...]:
+def is_expired() -> tuple[Any, ...]:
+    """Conditions of an attempt whose worker was not heard of for too long."""
     return hpo_attempts.c.ended.is_(None), hpo_attempts.c.lease_until < db_now()
 
 

@@ -9,6 +9,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from hpo import queue, tally
 from hpo.algorithms import make_pruner, make_rungs, sampler_factory
 from hpo.channel import Message
@@ -92,9 +94,24 @@ class StudyRun:
 
     def refresh(self) -> None:
         """Look into the store: what is wished of the study, and how far all workers together are."""
+        with self._store.read() as connection:
+            self.see(connection)
+        self.settle()
+
+    def see(self, connection: Connection) -> None:
+        """The reading half of `refresh`, within a transaction of the caller."""
         self._is_exhausted = False
-        self.progress = tally.progress(self._store, self.study.study_id)
+        completed = self.counts.complete
+        self.progress = tally.progress_of(connection, self.study.study_id)
         self._take_changes(self.progress.spec)
+        if self.counts.complete != completed:
+            self.best = tally.best_of(connection, self.study.study_id, maximize=self._maximize)
+        self._history.sync(
+            connection
+        )  # a pruner compares with what the other workers' trials reached since the last claim
+
+    def settle(self) -> None:
+        """The writing half of `refresh`: end what nobody trains and nobody will."""
         has_all = self.counts.ended >= self.counts.target
         is_to_end = has_all or self.progress.limit is not None or self.progress.state in ("stopped", "killed")
         if is_to_end and self.counts.running:
@@ -102,8 +119,6 @@ class StudyRun:
                 queue.end_unheld(connection, self.study.study_id, limit=self.progress.limit)
         stopped = self.progress.reason if self.progress.state in ("stopped", "killed") else None
         self.stop_reason = stopped or self._obstacle
-        self.best = tally.best(self._store, self.study.study_id, maximize=self._maximize)
-        self._history.sync()  # a pruner compares with what the other workers' trials reached since the last claim
 
     def _take_changes(self, spec: str | None) -> None:
         """What is submitted again searches the same, but may have another budget, other retries, or keep more."""

@@ -151,18 +151,17 @@ def lock(connection: Connection, study_id: int) -> None:
         connection.execute(select(column).where(column == study_id).with_for_update())
 
 
-def best(store: Store, study_id: int, *, maximize: bool) -> tuple[int, float] | None:
-    """(number, value) of the best completed trial."""
+def best_of(connection: Connection, study_id: int, *, maximize: bool) -> tuple[int, float] | None:
+    """(number, value) of the best completed trial, within a transaction of the caller."""
     order = trial_values.c.value.desc() if maximize else trial_values.c.value.asc()
-    with store.read() as connection:
-        row = connection.execute(
-            select(trials.c.number, trial_values.c.value)
-            .join(trial_values, trial_values.c.trial_id == trials.c.trial_id)
-            .where(trials.c.study_id == study_id, trials.c.state == "COMPLETE")
-            .where(trial_values.c.value_type == "FINITE")
-            .order_by(order, trials.c.number)
-            .limit(1)
-        ).first()
+    row = connection.execute(
+        select(trials.c.number, trial_values.c.value)
+        .join(trial_values, trial_values.c.trial_id == trials.c.trial_id)
+        .where(trials.c.study_id == study_id, trials.c.state == "COMPLETE")
+        .where(trial_values.c.value_type == "FINITE")
+        .order_by(order, trials.c.number)
+        .limit(1)
+    ).first()
     return None if row is None else (row[0], row[1])
 
 
@@ -184,17 +183,16 @@ def best_with_checkpoints(store: Store, study_id: int, *, maximize: bool) -> lis
         return [(row[0], row[1], row[2]) for row in rows]
 
 
-def wishes(store: Store, trial_ids: Sequence[int]) -> dict[int, str]:
+def wishes(connection: Connection, trial_ids: Sequence[int]) -> dict[int, str]:
     """By trial_id, what is wished of single trials: pause, stop or kill."""
     if not trial_ids:
         return {}
-    with store.read() as connection:
-        rows = connection.execute(
-            select(hpo_trials.c.trial_id, hpo_trials.c.wish).where(
-                hpo_trials.c.trial_id.in_(trial_ids), hpo_trials.c.wish.is_not(None)
-            )
+    rows = connection.execute(
+        select(hpo_trials.c.trial_id, hpo_trials.c.wish).where(
+            hpo_trials.c.trial_id.in_(trial_ids), hpo_trials.c.wish.is_not(None)
         )
-        return {row.trial_id: row.wish for row in rows}
+    )
+    return {row.trial_id: row.wish for row in rows}
 
 
 def recent_causes(store: Store, study_id: int, number: int) -> list[tuple[str | None, str | None]]:

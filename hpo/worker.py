@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from hpo import queue, tally
+from hpo import queue
 from hpo.adoption import Adoption
 from hpo.channel import Channel
 from hpo.definition import Definition
@@ -24,6 +24,7 @@ from hpo.errors import RunError
 from hpo.hearing import hear
 from hpo.interrupts import Interrupts
 from hpo.judging import judge, take_wish
+from hpo.looking import LOOK_SECONDS, look
 from hpo.outbox import Outbox
 from hpo.processes import ForkServer
 from hpo.runningtrial import RunningTrial
@@ -34,7 +35,6 @@ from hpo.studyrun import StudyRun
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 1.0
 FRAME_SECONDS = 0.25
 
 
@@ -140,26 +140,25 @@ class Worker:
             self._next_beat = now + queue.BEAT_SECONDS
             self.outbox.attempt(self._beat)
         if now >= self._next_poll:
-            self._next_poll = now + POLL_SECONDS
-            self.outbox.attempt(self._look)
+            pause = self.outbox.attempt(self._look)
+            self._next_poll = now + (LOOK_SECONDS if pause is None else pause)
         if self.outbox.due is not None and now >= self.outbox.due:
             self.outbox.flush()
 
     def _beat(self) -> None:
         queue.beat(self._store, self._worker_id, [trial.claim.attempt_id for trial in self.trials.values()])
 
-    def _look(self) -> None:
-        """What is wished, how far everybody is, and which leases have run out."""
-        if self.outbox.knows_leases:
+    def _look(self) -> float:
+        """What is wished, how far everybody is, and which leases have run out; seconds until the next look."""
+        self._look_for_studies()
+        seen = look(self._store, self.runs.values(), [trial.claim.trial_id for trial in self.trials.values()])
+        if seen.has_lost and self.outbox.knows_leases:
             for number in queue.reap(self._store):
                 log.warning("trial %d lost its worker", number)
-        self._look_for_studies()
-        for run in self.runs.values():
-            run.refresh()
-        wishes = tally.wishes(self._store, [trial.claim.trial_id for trial in self.trials.values()])
         for trial in self.trials.values():
             run = self.runs[trial.claim.study_id]
-            take_wish(trial, wishes.get(trial.claim.trial_id), run.progress, is_draining=self.is_draining)
+            take_wish(trial, seen.wishes.get(trial.claim.trial_id), run.progress, is_draining=self.is_draining)
+        return seen.pause
 
     def _adopt(self, names: Sequence[str]) -> None:
         """Work on the named studies, or on whatever is open."""

@@ -16,8 +16,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from sqlalchemy.exc import SQLAlchemyError
 
 from experiments.simulated import EPOCHS, SimulatedWorker
-from hpo import queue, tally
+from hpo import queue
 from hpo.errors import StoreError
+from hpo.looking import look
 from hpo.runningtrial import RunningTrial
 from hpo.store import Store
 from hpo.studies import load
@@ -89,8 +90,9 @@ def live(
                 next_beat = now + queue.BEAT_SECONDS
                 worker.outbox.attempt(lambda held=trial: worker.beat(*[held] if held else []))  # type: ignore[misc]
             if now >= next_look:
-                next_look, before = now + look_seconds, time.monotonic()
-                worker.outbox.attempt(lambda held=trial: look(worker, held))  # type: ignore[misc]
+                before = time.monotonic()
+                pause = worker.outbox.attempt(lambda held=trial: look_around(worker, held))  # type: ignore[misc]
+                next_look = now + max(look_seconds, pause or 0.0)
                 if is_counted:
                     part.looks.append(time.monotonic() - before)
             if worker.outbox.due is not None and now >= worker.outbox.due:
@@ -119,12 +121,12 @@ def live(
             part.errors["store away at the end"] += 1
 
 
-def look(worker: SimulatedWorker, trial: RunningTrial | None) -> None:
-    """What a worker does every second."""
-    if worker.outbox.knows_leases:
+def look_around(worker: SimulatedWorker, trial: RunningTrial | None) -> float:
+    """What a worker does every second or so; seconds until the next time."""
+    seen = look(worker.store, [worker.run], [trial.claim.trial_id] if trial else [])
+    if seen.has_lost and worker.outbox.knows_leases:
         queue.reap(worker.store)
-    worker.run.refresh()
-    tally.wishes(worker.store, [trial.claim.trial_id] if trial else [])
+    return seen.pause
 
 
 if __name__ == "__main__":

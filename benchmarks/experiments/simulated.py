@@ -106,7 +106,7 @@ class SimulatedWorker:
     def started(self, trial: RunningTrial) -> None:
         """The process has built its model."""
         told = {owner: dict(trial.config[owner]) for owner in ("model", "data")}
-        self.run.on_started(trial, {**told, "parameters": 1000, "from_epoch": 0, "curve": []})
+        self.run.on_started(trial, {**told, "executor": "lean", "parameters": 1000, "from_epoch": 0, "curve": []})
 
     def epoch(self, trial: RunningTrial, epoch: int) -> bool:
         """The process tells an epoch; whether it is to stop."""

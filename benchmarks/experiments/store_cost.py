@@ -28,7 +28,7 @@ from sqlalchemy import Engine, event
 from experiments.databases import KINDS, new_store
 from experiments.simulated import ACTIVATIONS, EPOCHS, OPTIMIZERS, SimulatedWorker, create_study, fill, score
 from experiments.table import Row, Table, figure, promise
-from hpo import queue, tally
+from hpo.looking import look
 from hpo.store import Store
 
 MIB = 2**20
@@ -125,9 +125,7 @@ def _our_traffic(url: str, artifacts: Path, *, trials: int) -> tuple[list[Traffi
             if epochs == EPOCHS:
                 found.append(traffic - before)
         before = traffic.copy()
-        queue.reap(store)
-        worker.run.refresh()
-        tally.wishes(store, [0])
+        look(store, [worker.run], [0])
         return found, traffic - before
 
 
@@ -240,9 +238,7 @@ def work_in_large_study(url: str, artifacts: Path, timed: int) -> dict[str, Any]
             worker.end(trial)
             worker.outbox.flush()
             before = time.perf_counter()
-            queue.reap(store)
-            worker.run.refresh()
-            tally.wishes(store, [0])
+            look(store, [worker.run], [0])
             found["look"].append(time.perf_counter() - before)
     assert "torch" not in sys.modules
     found["memory"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -427,7 +427,8 @@ def test_a_trial_that_was_killed_before_its_worker_saw_it_ends_is_what_it_was(st
     claim = begin_one(worker)
 
     steering.steer_trial(store, "synthetic", 0, "kill")
-    assert tally.wishes(store, [claim.trial_id]) == {claim.trial_id: "kill"}
+    with store.read() as connection:
+        assert tally.wishes(connection, [claim.trial_id]) == {claim.trial_id: "kill"}
     assert worker.finish(claim, 0.75)
 
     assert states(store) == [("complete", None)]
