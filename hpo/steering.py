@@ -101,7 +101,8 @@ def set_limits(store: Store, name: str, changes: Sequence[str]) -> str:
                 limits[key] = None if text == "none" else _limit(change, key, text, limits.get(key))
             else:
                 known = ["trials", *LIMITS, "priority"]
-                raise SpecError(f"'{key}' cannot be set{nearest(key, known) or '.'} What can: {', '.join(known)}")
+                listed = f"{nearest(key, known) or '.'} What can: {', '.join(known)}"
+                raise SpecError(f"'{key}' cannot be set{listed}. Change the rest in the file, and submit it again")
         with kept_hours(connection, study_id):
             connection.execute(
                 update(hpo_studies)

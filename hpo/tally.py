@@ -14,6 +14,8 @@ from hpo.limits import Spent, settled, spent_of
 from hpo.store import Store
 from hpo.store.tables import hpo_studies, hpo_trials, studies, study_directions, trial_values, trials
 
+STATES = ("WAITING", "RUNNING", "COMPLETE", "PRUNED", "FAIL")  # Optuna's
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -25,6 +27,10 @@ class Counts:
     complete: int
     pruned: int
     failed: int
+
+    @staticmethod
+    def of_states(numbers: Mapping[str | None, int], *, target: int) -> Counts:
+        return Counts(target, *(numbers.get(state, 0) for state in STATES))
 
     @property
     def claimed(self) -> int:
@@ -100,7 +106,13 @@ def progress_of(connection: Connection, study_id: int, *, hours: float | Literal
     Args:
         hours: tell what is spent also without a limit, and take this for its hours, unless they are to be measured.
     """
-    row = connection.execute(
+    by_state = (
+        select(trials.c.study_id, trials.c.state.label("of"), func.count().label("number"))
+        .where(trials.c.study_id == study_id)
+        .group_by(trials.c.study_id, trials.c.state)
+        .subquery()
+    )
+    rows = connection.execute(  # one for each state that its trials are in: every worker asks this every second
         select(
             hpo_studies.c.state,
             hpo_studies.c.state_reason,
@@ -109,14 +121,17 @@ def progress_of(connection: Connection, study_id: int, *, hours: float | Literal
             hpo_studies.c.priority,
             hpo_studies.c.spec,
             study_directions.c.direction,
+            by_state.c.of,
+            by_state.c.number,
         )
-        .select_from(studies.outerjoin(hpo_studies))
+        .select_from(studies.outerjoin(hpo_studies).outerjoin(by_state, by_state.c.study_id == studies.c.study_id))
         .join(study_directions, study_directions.c.study_id == studies.c.study_id)
         .where(studies.c.study_id == study_id)
-    ).first()
-    if row is None:
+    ).all()
+    if not rows:
         return Progress("stopped", "the study was deleted", Counts(0, 0, 0, 0, 0, 0))
-    counts = counts_of(connection, study_id, target=row.trials_target or 0)
+    row = rows[0]
+    counts = Counts.of_states({one.of: one.number for one in rows}, target=row.trials_target or 0)
     limits = json.loads(row.limits or "{}")
     spent = limit = None
     if hours is not None or any(item is not None for item in limits.values()):
@@ -135,11 +150,10 @@ def counts_of(connection: Connection, study_id: int, *, target: int | None = Non
     rows = connection.execute(
         select(trials.c.state, func.count()).where(trials.c.study_id == study_id).group_by(trials.c.state)
     )
-    by_state: dict[str, int] = {state: number for state, number in rows}
+    numbers: dict[str | None, int] = {state: number for state, number in rows}
     if target is None:
         target = connection.scalar(select(hpo_studies.c.trials_target).where(hpo_studies.c.study_id == study_id))
-    states = ("WAITING", "RUNNING", "COMPLETE", "PRUNED", "FAIL")
-    return Counts(target or 0, *(by_state.get(state, 0) for state in states))
+    return Counts.of_states(numbers, target=target or 0)
 
 
 def lock(connection: Connection, study_id: int) -> None:

@@ -36,7 +36,7 @@ LAYERS = (
     ("workplace",),
     ("trialstart", "trialreport", "trialend", "judging", "preflight", "inspection"),
     ("studyrun", "interrupts"),
-    ("hearing", "adoption"),
+    ("hearing", "looking", "adoption"),
     ("worker",),
     ("dashboard", "cli"),
     ("__init__", "__main__"),

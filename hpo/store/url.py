@@ -83,12 +83,13 @@ class StoreUrl:
             return str(self.path)
         hosts = self._url.query.get("host", self._url.host or os.environ.get("PGHOST", "the local socket"))
         host = hosts if isinstance(hosts, str) else ", ".join(hosts)
-        port = self._url.port or os.environ.get("PGPORT", "5432")
+        ports = self._url.query.get("port", str(self._url.port or os.environ.get("PGPORT", "5432")))
+        port = ports if isinstance(ports, str) else ", ".join(ports)
         return f"database '{self._url.database}' on {host}, port {port}"
 
     def __str__(self) -> str:
-        hosts = {key: value for key, value in self._url.query.items() if key == "host"}
-        shown = self._url.set(drivername=self._url.drivername.partition("+")[0], query=hosts)
+        where = {key: value for key, value in self._url.query.items() if key in ("host", "port")}
+        shown = self._url.set(drivername=self._url.drivername.partition("+")[0], query=where)
         return shown.render_as_string(hide_password=True)
 
     def __repr__(self) -> str:

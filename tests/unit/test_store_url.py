@@ -43,6 +43,13 @@ def test_a_postgresql_url_means_psycopg_3(scheme: str) -> None:
     assert url.place == "database 'runs' on db.example, port 6543"
 
 
+def test_a_message_names_the_port_also_where_it_is_an_option(tmp_path: Path) -> None:
+    url = StoreUrl.parse("postgresql://me@/runs?host=/run/pool&port=6432&connect_timeout=3")
+
+    assert str(url) == "postgresql://me@/runs?host=%2Frun%2Fpool&port=6432"
+    assert url.place == "database 'runs' on /run/pool, port 6432"
+
+
 @pytest.mark.parametrize("password", ["p{w}%", "a@b", "a/b:c?d#e", "{SCHEMA_VERSION}"])
 def test_any_password_can_be_written_with_percent_escapes(password: str) -> None:
     escaped = "".join(f"%{ord(character):02X}" for character in password)

@@ -1,0 +1,35 @@
+"""The experiments of benchmarks/reliability.py that no other test runs in small, as somebody would start them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+RELIABILITY = Path(__file__).parents[2] / "benchmarks" / "reliability.py"
+
+
+def experiment(*arguments: str) -> list[list[str]]:
+    """The cells of the table's rows."""
+    done = subprocess.run([sys.executable, str(RELIABILITY), *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_workers_share_the_connections_of_a_pooler_in_transaction_mode() -> None:
+    sizes = ("--workers", "12", "--connections", "3", "--seconds", "6", "--epoch-seconds", "0.5")
+
+    [[workers, trials, _, _, _, errors, lost, connections, _]] = experiment("fleet", *sizes)
+
+    assert (workers, errors, lost) == ("12", "0", "0")
+    assert int(trials) > 0
+    assert int(connections) <= 4  # and one that may have looked after the database
+
+
+def test_a_trial_costs_its_store_no_more_than_is_promised() -> None:
+    rows = experiment("store", "--trials", "3", "--sizes", "40", "--timed", "2")
+
+    counted = [int(row[1]) for row in rows if "most statements" in row[0]]
+    assert len(counted) == 2
+    assert max(counted) <= 40

@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+import pytest
+
+from hpo.looking import LONGEST_LOOK_SECONDS, Seen
+from hpo.queue import BEAT_SECONDS, LEASE_SECONDS
+
+
+@pytest.mark.parametrize(("workers", "seconds"), [(0, 1.0), (1, 1.0), (50, 1.0), (100, 2.0), (1000, 2.5)])
+def test_the_more_workers_look_the_less_often_each_of_them_does(workers: int, seconds: float) -> None:
+    assert Seen({}, has_lost=False, workers=workers).pause == seconds
+
+
+def test_a_lost_trial_is_seen_within_three_beats_by_the_largest_fleet() -> None:
+    assert LEASE_SECONDS + LONGEST_LOOK_SECONDS < 3 * BEAT_SECONDS
