@@ -1,0 +1,81 @@
+"""The search as Optuna's example for PyTorch Lightning does it. Arguments: protocol, seed, trials of this process."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
+
+import optuna
+import pytorch_lightning as pl
+from optuna_integration import PyTorchLightningPruningCallback
+
+from experiments.contest.nets import ACTIVATIONS, INITIALIZERS, OPTIMIZERS, FashionNet, TabularNet
+from experiments.contest.rivals_data import Arrays, arrays, loaders
+
+EPOCHS = {"fashion": 6, "tabular": 20}
+
+
+def suggest(trial: optuna.Trial, protocol: str) -> dict[str, Any]:
+    params: dict[str, Any] = {
+        "dropout": trial.suggest_float("dropout", 0.0, 0.5),
+        "activation": trial.suggest_categorical("activation", list(ACTIVATIONS)),
+        "initializer": trial.suggest_categorical("initializer", list(INITIALIZERS)),
+        "optimizer": trial.suggest_categorical("optimizer", list(OPTIMIZERS)),
+    }
+    if protocol == "tabular":
+        return params | {
+            "lr": trial.suggest_float("lr", 1e-4, 1e-1, log=True),
+            "layers": trial.suggest_int("layers", 1, 3),
+            "units": trial.suggest_int("units", 8, 64, log=True),
+            "normalization": trial.suggest_categorical("normalization", ["none", "batch", "layer"]),
+        }
+    params["lr"] = trial.suggest_float("lr", 1e-5, 1e-1, log=True)
+    params["arch"] = trial.suggest_categorical("arch", ["mlp", "cnn"])
+    if params["arch"] == "mlp":
+        params["layers"] = trial.suggest_int("layers", 1, 3)
+        for layer in range(1, params["layers"] + 1):
+            params[f"units_{layer}"] = trial.suggest_int(f"units_{layer}", 16, 256, log=True)
+    else:
+        params["blocks"] = trial.suggest_categorical("blocks", [1, 2])
+        for block in range(1, params["blocks"] + 1):
+            params[f"channels_{block}"] = trial.suggest_categorical(f"channels_{block}", [8, 16, 32])
+        params["head"] = trial.suggest_categorical("head", [32, 64, 128])
+    return params
+
+
+def main(protocol: str, seed: int, trials: int) -> None:
+    data: Arrays = arrays(protocol)
+
+    def objective(trial: optuna.Trial) -> float:
+        model = (TabularNet if protocol == "tabular" else FashionNet)(**suggest(trial, protocol))
+        sizes = [16, 32, 64, 128] if protocol == "tabular" else [32, 64, 128, 256]
+        batch_size = trial.suggest_categorical("batch_size", sizes)
+        trainer = pl.Trainer(
+            max_epochs=EPOCHS[protocol],
+            accelerator="cpu",
+            devices=1,
+            logger=True,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[PyTorchLightningPruningCallback(trial, monitor="val_accuracy")],
+        )
+        trainer.logger.log_hyperparams(trial.params)  # type: ignore[union-attr]
+        trainer.fit(model, *loaders(data, batch_size))
+        return float(trainer.callback_metrics["val_accuracy"])
+
+    study = optuna.create_study(
+        storage="sqlite:///optuna.db",
+        study_name="contest",
+        load_if_exists=True,
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=seed),
+        pruner=optuna.pruners.MedianPruner(),
+    )
+    study.optimize(objective, n_trials=trials)
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,65 @@
+"""The search as Ray Tune's tutorial for PyTorch Lightning does it. Arguments: protocol, seed, trials, reuse or new."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import ray
+from ray import tune
+from ray.tune.integration.pytorch_lightning import TuneReportCheckpointCallback
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from experiments.contest.nets import FashionNet, TabularNet
+from experiments.contest.optuna_way import EPOCHS, suggest
+from experiments.contest.rivals_data import Arrays, arrays, loaders
+
+
+def train(config: dict[str, Any], data: Arrays, protocol: str) -> None:
+    params = dict(config)
+    batch_size = params.pop("batch_size")
+    model = (TabularNet if protocol == "tabular" else FashionNet)(**params)
+    trainer = pl.Trainer(
+        max_epochs=EPOCHS[protocol],
+        accelerator="cpu",
+        devices=1,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[
+            TuneReportCheckpointCallback({"val_accuracy": "val_accuracy"}, on="validation_end", save_checkpoints=False)
+        ],
+    )
+    trainer.fit(model, *loaders(data, batch_size))
+
+
+def main(protocol: str, seed: int, trials: int, *, reuse: bool) -> None:
+    def space(trial: Any) -> None:
+        suggest(trial, protocol)
+        trial.suggest_categorical("batch_size", [16, 32, 64, 128] if protocol == "tabular" else [32, 64, 128, 256])
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    trainable = tune.with_parameters(train, data=arrays(protocol), protocol=protocol)
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, {"cpu": 1}),
+        tune_config=tune.TuneConfig(
+            metric="val_accuracy",
+            mode="max",
+            search_alg=OptunaSearch(space, metric="val_accuracy", mode="max", seed=seed),
+            scheduler=ASHAScheduler(max_t=EPOCHS[protocol], grace_period=1, reduction_factor=2),
+            num_samples=trials,
+            max_concurrent_trials=2,
+            reuse_actors=reuse,
+        ),
+        run_config=tune.RunConfig(storage_path=str(Path.cwd() / "ray"), verbose=0),
+    )
+    tuner.fit()
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), reuse=sys.argv[4] == "reuse")

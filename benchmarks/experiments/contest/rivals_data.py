@@ -1,0 +1,34 @@
+"""The data of `benchmarks/search.py` as tensors, for the tools that load them through PyTorch's DataLoader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+
+Arrays = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def arrays(protocol: str) -> Arrays:
+    """(training inputs, training classes, validation inputs, validation classes), the same as our data modules give."""
+    from models.data import Images, Table
+
+    if protocol == "tabular":
+        data = Table(source="breast_cancer")
+    else:
+        data = Images(  # type: ignore[assignment]
+            source=str(FASHION), split="order", train_samples=10_000, validation_samples=2_000, flip="none"
+        )
+    data.prepare_data()
+    data.setup("fit")
+    parts = (data.train_dataloader(), data.val_dataloader())
+    return cast(Arrays, tuple(tensor for part in parts for tensor in (part.inputs, part.targets)))
+
+
+def loaders(of: Arrays, batch_size: int) -> tuple[DataLoader[tuple[Tensor, ...]], DataLoader[tuple[Tensor, ...]]]:
+    train, validation = TensorDataset(*of[:2]), TensorDataset(*of[2:])
+    return DataLoader(train, batch_size, shuffle=True), DataLoader(validation, batch_size)

@@ -1,0 +1,206 @@
+"""The same search by each tool, one after the other: what it costs, and what it finds.
+
+    python benchmarks/search.py [fashion | tabular] [--seeds 0 1 2 3 4] [--only hpo optuna-2]
+
+    fashion   24 trials of at most 6 epochs: a perceptron or a small CNN on 10,000 images of Fashion-MNIST
+    tabular   200 trials of at most 20 epochs: a perceptron on the 569 rows of scikit-learn's breast cancer
+
+The networks, the data, the ranges, the number of trials and of epochs are the same for all:
+
+    optuna-1    Optuna's example for PyTorch Lightning: TPE, MedianPruner, its Lightning callback, SQLite; one process
+    optuna-2    the same as two processes of one thread each, and half of the trials each
+    ray         Ray Tune's tutorial for PyTorch Lightning: OptunaSearch, ASHA, a core a trial, two at once
+    ray-reuse   the same with reuse_actors
+    hpo         `hpo run` with the study file benchmarks/experiments/contest/*.yaml: TPE, ASHA, two slots
+
+Needs `pip install '.[contest]'`. Prints a table for benchmarks/README.md: a row a run, and the medians. Memory is the
+proportional set size of all processes together: pages that several share count once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+CONTEST = Path(__file__).with_name("experiments") / "contest"
+WAYS = ("optuna-1", "optuna-2", "ray", "ray-reuse", "hpo")
+TRIALS = {"fashion": 24, "tabular": 200}
+EPOCHS = {"fashion": 6, "tabular": 20}
+REACHED = {"fashion": (0.84, 0.86), "tabular": (0.95, 0.97)}
+PINNED = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Result:
+    """Of one search.
+
+    Attributes:
+        seconds: from the start of its processes to the end of the last one.
+        processor: seconds, of all processes.
+        epochs: trained, of all trials.
+        best: accuracy on the validation part after any epoch.
+        until: seconds until each of REACHED; None where it was not.
+        first: seconds until the first training step.
+        memory: bytes, at most.
+    """
+
+    seconds: float
+    processor: float
+    epochs: int
+    best: float
+    until: tuple[float | None, ...]
+    first: float
+    memory: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("protocol", nargs="?", choices=TRIALS, default="fashion")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
+    parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS))
+    options = parser.parse_args()
+    low, high = REACHED[options.protocol]
+    limit = TRIALS[options.protocol] * EPOCHS[options.protocol]
+    print(
+        f"| | seed | wall s | CPU s | epochs of {limit} | best accuracy | s until {low} / {high} | first step after s "
+        "| peak memory GiB |\n|---|---|---|---|---|---|---|---|---|"
+    )
+    found: dict[str, list[Result]] = {way: [] for way in options.only}
+    for seed in options.seeds:
+        for way in options.only:  # in turns, so that a slow hour is slow for all
+            found[way].append(search(way, options.protocol, seed))
+            print(f"| {way} | {seed} | {row(found[way][-1])} |", flush=True)
+    for way, results in found.items():
+        print(f"| **{way}** | median | {row(median(results))} |")
+    if "hpo" in found:
+        print()
+        ours = found["hpo"]
+        for way in options.only:
+            ratios = [theirs.seconds / mine.seconds for theirs, mine in zip(found[way], ours, strict=True)]
+            mean = statistics.mean(result.best for result in found[way])
+            spread = f"{statistics.median(ratios):.1f} ({min(ratios):.1f}-{max(ratios):.1f})"
+            print(f"{way}: {spread} times the wall time of hpo, mean best accuracy {mean:.4f}")
+
+
+def search(way: str, protocol: str, seed: int) -> Result:
+    """Search once, in a folder of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="hpo-contest-"))
+    try:
+        paths = [str(ROOT), str(CONTEST.parents[1]), os.environ.get("PYTHONPATH", "")]
+        environment = os.environ | {"CONTEST_EVENTS": str(folder / "events"), "PYTHONPATH": os.pathsep.join(paths)}
+        if way == "optuna-2":
+            environment |= PINNED
+        started, before = time.time(), time.perf_counter()
+        with (folder / "log").open("w") as log:
+            processes = [
+                subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
+                for command in commands(way, protocol, seed)
+            ]
+            processor, memory = watch(processes)
+        seconds = time.perf_counter() - before
+        if any(process.returncode for process in processes):
+            sys.exit(f"{way} failed:\n{(folder / 'log').read_text()[-4000:]}")
+        events = [json.loads(line) for line in (folder / "events").read_text().splitlines()]
+        epochs = [(event["at"] - started, event["accuracy"]) for event in events if event["event"] == "epoch"]
+        until = tuple(
+            min((at for at, accuracy in epochs if accuracy >= wanted), default=None) for wanted in REACHED[protocol]
+        )
+        first = min(event["at"] for event in events) - started
+        return Result(seconds, processor, len(epochs), max(value for _, value in epochs), until, first, memory)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def commands(way: str, protocol: str, seed: int) -> list[list[str]]:
+    """What a way runs at once."""
+    trials = TRIALS[protocol]
+    name, _, variant = way.partition("-")
+    if name == "optuna":
+        count = int(variant)
+        script = [sys.executable, str(CONTEST / "optuna_way.py"), protocol]
+        return [[*script, str(seed + 1000 * part), str(trials // count)] for part in range(count)]
+    if name == "ray":
+        return [[sys.executable, str(CONTEST / "ray_way.py"), protocol, str(seed), str(trials), variant or "new"]]
+    study = [str(CONTEST / f"{protocol}.yaml"), "--set", f"seed={seed}"]
+    places = ["--project", str(ROOT), "--store", "hpo.db", "--artifacts", "hpo-artifacts"]  # in this search's folder
+    return [[sys.executable, "-m", "hpo", "run", *study, *places]]
+
+
+def watch(processes: Sequence[subprocess.Popen[bytes]]) -> tuple[float, int]:
+    """Wait for the end of all; (processor seconds, most memory) of them and all that they started."""
+    roots = [psutil.Process(process.pid) for process in processes]
+    seconds: dict[psutil.Process, float] = {}
+    memory = 0
+    while any([process.poll() is None for process in processes]):
+        total = 0
+        for member in _family(roots):
+            try:
+                spent = member.cpu_times()
+                seconds[member] = spent.user + spent.system
+                total += _own_memory(member.pid)
+            except (psutil.Error, OSError):  # it has ended meanwhile
+                continue
+        memory = max(memory, total)
+        time.sleep(0.2)
+    return sum(seconds.values()), memory
+
+
+def _family(roots: Sequence[psutil.Process]) -> list[psutil.Process]:
+    found = []
+    for root in roots:
+        try:
+            found += [root, *root.children(recursive=True)]
+        except psutil.Error:
+            continue
+    return found
+
+
+def _own_memory(pid: int) -> int:
+    """Bytes: its own pages, and its part of those that it shares."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return 1024 * int(line.split()[1])
+    return 0
+
+
+def median(results: Sequence[Result]) -> Result:
+    """The medians of each; of `until`, None where half of the searches did not come so far."""
+    until = []
+    for moments in zip(*(result.until for result in results), strict=True):
+        middle = statistics.median_high([float("inf") if moment is None else moment for moment in moments])
+        until.append(None if middle == float("inf") else middle)
+    return Result(
+        statistics.median(result.seconds for result in results),
+        statistics.median(result.processor for result in results),
+        statistics.median_high([result.epochs for result in results]),
+        statistics.median(result.best for result in results),
+        tuple(until),
+        statistics.median(result.first for result in results),
+        statistics.median_high([result.memory for result in results]),
+    )
+
+
+def row(result: Result) -> str:
+    until = " / ".join("never" if moment is None else f"{moment:.0f}" for moment in result.until)
+    return (
+        f"{result.seconds:.0f} | {result.processor:.0f} | {result.epochs} | {result.best:.4f} | {until} "
+        f"| {result.first:.1f} | {result.memory / GIB:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
