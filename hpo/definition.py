@@ -16,7 +16,7 @@ from hpo.studyfile import KeyPath, Source
 OWNERS = ("model", "data")
 
 # What may differ between two runs of a study without making it another search.
-_FREE_KEYS = ("study", "space", "budget", "keep", "model", "data", "retries", "priority", "executor")
+_FREE_KEYS = ("study", "space", "budget", "keep", "model", "data", "retries", "priority", "executor", "reuse_processes")
 _FREE_RESOURCES = ("slots", "trials_per_device")
 
 

@@ -55,6 +55,8 @@ def hear(trial: RunningTrial, run: StudyRun) -> list[Channel]:
 def _take(message: Message, trial: RunningTrial, process: ForkedProcess, run: StudyRun) -> None:
     if message["kind"] in ("done", "failed"):
         trial.done.append(process)
+    if message["kind"] == "done" and message["takes_another"]:
+        run.server.release(process)
     if trial.is_ending:
         return
     trial.progress_at = time.monotonic()

@@ -73,7 +73,7 @@ _FIELDS: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
     "epoch": _EPOCH,
     "warning": {"text": _is_text},
     "failed": {"cause": _is_text, "error": _is_text},
-    "done": {},
+    "done": {"takes_another": lambda value: isinstance(value, bool)},
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import signal
@@ -18,15 +19,19 @@ from hpo.channel import Channel, ChannelClosedError, Message
 from hpo.errors import HpoError, LoadError, RunError, SpecError
 
 SECONDS_FOR_AN_END = 2.0  # between a process's last word and the news of its end
+LONGEST_IDLE_SECONDS = 5.0  # for which a process that could do another job keeps its memory
 
 
 @dataclass
 class ForkedProcess:
-    """A process that a fork server started for us: its channel, and its end when the server reports it."""
+    """A job's process that a fork server started for us: its channel, and its end when the server reports it."""
 
     channel: Channel
     pid: int | None = None
     status: int | None = None  # exit code, or minus the signal's number; None while it runs
+    place: str = ""  # what it computes on, and for which study; empty for what is used once
+    is_released: bool = False  # it has done its job well, and waits for another under a new name
+    idle_since: float = 0.0  # monotonic
 
     def kill(self) -> None:
         """End it and whatever it has started; harmless when it is gone."""
@@ -46,6 +51,7 @@ class ForkServer:
     _unconfirmed: deque[ForkedProcess] = field(default_factory=deque)
     _running: dict[int, ForkedProcess] = field(default_factory=dict)
     _spares: deque[ForkedProcess] = field(default_factory=deque)  # forked, and waiting for a job
+    _idle: list[ForkedProcess] = field(default_factory=list)  # that have done a job, and wait for another like it
 
     @staticmethod
     def start(environment: Mapping[str, str]) -> ForkServer:
@@ -62,7 +68,7 @@ class ForkServer:
         return ForkServer(control, process)
 
     def fork(self, job: Message, *, with_spare: bool = False) -> ForkedProcess:
-        """A process with this job.
+        """A process with this job: one that has done another like it, or a new one.
 
         Args:
             with_spare: fork one more, which waits for the next job, so that the next trial need not wait for it.
@@ -70,18 +76,45 @@ class ForkServer:
         Raises:
             RunError: the server is gone.
         """
+        place = _place(job)
         try:
-            process = self._spares.popleft() if self._spares else self._request()
-            try:
-                process.channel.send(job)
-            except ChannelClosedError:  # a spare that somebody killed
+            process = self._give_to_waiting(job, place)
+            if process is None:
                 process = self._request()
                 process.channel.send(job)
+            process.place = place
             if with_spare and not self._spares:
                 self._spares.append(self._request())
         except ChannelClosedError as error:
             raise RunError("the process that starts trials has ended; its last words are above") from error
         return process
+
+    def _give_to_waiting(self, job: Message, place: str) -> ForkedProcess | None:
+        """The process that has the job now; None where none waits for it."""
+        like = [process for process in self._idle if process.place == place != ""]
+        while like or self._spares:
+            process = like.pop() if like else self._spares.popleft()
+            if process in self._idle:
+                self._idle.remove(process)
+            try:
+                process.channel.send(job)
+            except ChannelClosedError:  # somebody has killed it
+                process.channel.close()
+                continue
+            if process.status is None:
+                return process
+        return None
+
+    def release(self, process: ForkedProcess) -> None:
+        """The process has done its job, and says that it can do another: for whoever had it, it has ended."""
+        self.poll()  # its number may just have come
+        if process.pid not in self._running or process.is_released:
+            process.channel.close()  # then it ends, which we are told
+            return
+        again = ForkedProcess(process.channel, process.pid, place=process.place, idle_since=time.monotonic())
+        self._running[process.pid] = again
+        self._idle.append(again)
+        process.status, process.is_released = 0, True
 
     def _request(self) -> ForkedProcess:
         channel, theirs = Channel.pair()
@@ -90,6 +123,13 @@ class ForkServer:
         process = ForkedProcess(channel)
         self._unconfirmed.append(process)
         return process
+
+    def dismiss(self, *, idle_seconds: float = 0.0) -> None:
+        """End the processes that have waited for another job for so long."""
+        for process in list(self._idle):
+            if time.monotonic() >= process.idle_since + idle_seconds:
+                self._idle.remove(process)
+                process.channel.close()
 
     def serve_study(self, job: Message) -> tuple[ForkServer, Message]:
         """A server below this one that has imported the study's modules, and what it says of their classes.
@@ -130,6 +170,7 @@ class ForkServer:
                 self.ready = True
             elif "failed" in message:
                 raise RunError(f"torch and Lightning cannot be imported:\n{message['failed']}")
+        self.dismiss(idle_seconds=LONGEST_IDLE_SECONDS)
         if not is_open:
             for process in [*self._running.values(), *self._unconfirmed]:
                 process.kill()
@@ -160,6 +201,13 @@ class ForkServer:
             except subprocess.TimeoutExpired:
                 self.owner.kill()
                 self.owner.wait()
+
+
+def _place(job: Message) -> str:
+    """What only the jobs of processes have in common that may follow each other in one; empty for all others."""
+    if job["kind"] != "trial" or not job["is_reusable"]:
+        return ""
+    return json.dumps([job[key] for key in ("project", "study", "accelerator", "devices", "threads")])
 
 
 def study_job(project: Path, classes: Mapping[str, str]) -> Message:

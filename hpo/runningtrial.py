@@ -156,6 +156,7 @@ def trial_jobs(
         "log": str(directory / "log.txt") if directory else None,
         "resume": [str(directory / name) for name in RESUME_CHECKPOINTS] if directory and attempt > 1 else [],
         "batches": batches,
+        "is_reusable": spec.reuse_processes and slot.ranks == 1,
     }
     for owner in OWNERS:
         arguments = {name: value for name, value in config[owner].items() if name != "class"}

@@ -147,6 +147,7 @@ class StudySpec(Section):
     budget: Budget = Budget()
     resources: Resources = Resources()
     executor: Literal["auto", "lean", "lightning"] = "auto"
+    reuse_processes: bool = True
     retries: Retries = Retries()
     priority: PositiveFloat = 1.0
     keep: Keep = Keep()

@@ -209,11 +209,18 @@ class Worker:
                     continue
                 trial = self.outbox.attempt(partial(run.start_next, slot))
                 if trial is not None:
+                    self._dismiss_others(run)
                     self.trials[slot.number] = trial
                     self._shares.begin(run.study.study_id, priority=run.progress.priority)
                     for process in trial.processes:
                         self._watch(process.channel)
                     break
+
+    def _dismiss_others(self, run: StudyRun) -> None:
+        """Other studies' processes that wait for a job would keep memory that this one's trials may need."""
+        for server in self._studies.servers:
+            if server is not run.server:
+                server.dismiss()
 
     def _turn(self, run: StudyRun) -> tuple[float, float]:
         """Whose turn it is comes first; when workers begin together, the study that fewer of them train."""
@@ -249,7 +256,8 @@ class Worker:
         del self.trials[trial.slot.number]
         for process in trial.processes:
             self._ignore(process.channel)
-            process.channel.close()
+            if not process.is_released:
+                process.channel.close()
         run = self.runs[trial.claim.study_id]
         self._shares.end(run.study.study_id, priority=run.progress.priority, seconds=trial.seconds)
         run.end(trial)

@@ -5,11 +5,12 @@ Each returns whether the lease is still ours. When it is not, another worker has
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, insert, literal, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, exists, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from hpo.queue import Claim, attempts_of_kind, end_unheld, seconds_of_attempts
@@ -46,10 +47,7 @@ def begin(
         config: the whole configuration, pinned and inactive parameters too; at least `params`, by name.
     """
     row = {"config": json.dumps(config), "seed": seed}
-    chosen = select(
-        literal(claim.trial_id), *(literal(value, hpo_trials.c[name].type) for name, value in row.items())
-    ).where(exists().where(_held(claim)))
-    if put(connection, hpo_trials, {"trial_id": claim.trial_id}, row, chosen=chosen) == 0:
+    if put(connection, hpo_trials, {"trial_id": claim.trial_id}, row, while_held=claim) == 0:
         return False
     if params:
         rows = [
@@ -57,11 +55,8 @@ def begin(
             for name, (value, distribution) in params.items()
         ]
         # A worker that was away for long between its claim and this may have written its own at the last moment.
-        statement = _insert_of(connection)(trial_params)
-        changes = {name: statement.excluded[name] for name in ("param_value", "distribution_json")}
-        connection.execute(
-            statement.on_conflict_do_update(index_elements=["trial_id", "param_name"], set_=changes), rows
-        )
+        key, values = ("trial_id", "param_name"), ("param_value", "distribution_json")
+        connection.execute(_upsert(connection.dialect.name, trial_params, key, values), rows)
     return True
 
 
@@ -99,11 +94,7 @@ def report(
         system_attributes: what the pruner wrote down with its decision.
     """
     row = {"attempt": claim.attempt, "metrics": json.dumps(dict(metrics)), "seconds": seconds}
-    # In one statement with the question whether the lease is ours: a round trip less.
-    chosen = select(literal(claim.trial_id), literal(epoch), *(literal(value) for value in row.values())).where(
-        exists().where(_held(claim))
-    )
-    if put(connection, hpo_epochs, {"trial_id": claim.trial_id, "epoch": epoch}, row, chosen=chosen) == 0:
+    if put(connection, hpo_epochs, {"trial_id": claim.trial_id, "epoch": epoch}, row, while_held=claim) == 0:
         return False
     put(
         connection,
@@ -145,19 +136,11 @@ def finish(
     if value is not None:
         row = {"trial_id": claim.trial_id, "objective": 0, "value": value, "value_type": "FINITE"}
         connection.execute(insert(trial_values), row)
-    put(
-        connection,
-        hpo_trials,
-        {"trial_id": claim.trial_id},
-        {
-            "best_epoch": best_epoch,
-            "checkpoint": checkpoint,
-            "cause": cause,
-            "error": error,
-            "wish": None,
-            "seconds": seconds_of_attempts(claim.trial_id),
-        },
-    )
+    told = {"best_epoch": best_epoch, "checkpoint": checkpoint, "cause": cause, "error": error, "wish": None}
+    told["seconds"] = seconds_of_attempts(claim.trial_id)
+    mine = hpo_trials.c.trial_id == claim.trial_id
+    if connection.execute(update(hpo_trials).where(mine).values(told)).rowcount == 0:  # it failed before it began
+        connection.execute(insert(hpo_trials).values(trial_id=claim.trial_id, **told))
     if attributes:
         rows = [
             {"trial_id": claim.trial_id, "key": key, "value_json": json.dumps(item)} for key, item in attributes.items()
@@ -215,27 +198,47 @@ def shortened(error: str | None) -> str | None:
 
 
 def put(
-    connection: Connection, table: Any, key: Mapping[str, Any], values: Mapping[str, Any], *, chosen: Any = None
+    connection: Connection,
+    table: Table,
+    key: Mapping[str, Any],
+    values: Mapping[str, Any],
+    *,
+    while_held: Claim | None = None,
 ) -> int:
     """Insert a row, or update the one that is there; how many rows were written.
 
     Args:
-        chosen: a select of the columns of `key` and `values`, which may give no row: then nothing is written.
+        while_held: write only while this lease is ours: a round trip less than to ask before.
     """
-    make = _insert_of(connection)
-    names = [*key, *values]
-    statement = make(table).values(**key, **values) if chosen is None else make(table).from_select(names, chosen)
-    changes = {name: statement.excluded[name] for name in values}
-    result = connection.execute(
-        statement.on_conflict_do_update(index_elements=[*key], set_=changes),
-        execution_options={"preserve_rowcount": True},
-    )
+    statement = _upsert(connection.dialect.name, table, (*key,), (*values,), is_conditional=while_held is not None)
+    row = {**key, **values}
+    if while_held is not None:
+        row = {f"new_{name}": value for name, value in row.items()} | {"held": while_held.attempt_id}
+    result = connection.execute(statement, row, execution_options={"preserve_rowcount": True})
     return int(result.rowcount)
 
 
-def _insert_of(connection: Connection) -> Any:
-    """The database's own insert, which can update the row that is there."""
-    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+@functools.cache
+def _upsert(
+    dialect: str, table: Table, key: tuple[str, ...], values: tuple[str, ...], *, is_conditional: bool = False
+) -> Any:
+    """The statement of `put`. It is built once: that takes longer than to run it, and every epoch of a trial needs two.
+
+    Args:
+        is_conditional: its values are called `new_...`, and it writes nothing when the attempt `held` has ended.
+    """
+    # The database's own insert, which can update the row that is there.
+    statement = (postgresql if dialect == "postgresql" else sqlite).insert(table)
+    if is_conditional:
+        names = [*key, *values]
+        is_ours = and_(hpo_attempts.c.attempt_id == bindparam("held"), hpo_attempts.c.ended.is_(None))
+        row = select(*(bindparam(f"new_{name}", type_=table.c[name].type) for name in names)).where(
+            exists().where(is_ours)
+        )
+        statement = statement.from_select(names, row)
+    return statement.on_conflict_do_update(
+        index_elements=[*key], set_={name: statement.excluded[name] for name in values}
+    )
 
 
 def _held(claim: Claim) -> Any:

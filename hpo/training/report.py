@@ -34,6 +34,8 @@ class Report(Checkpoint):
         self._started = time.perf_counter()
         self._curve: list[Message] = []  # the last epochs, as they were told
         self._random_state: dict[str, Any] | None = None  # to go on with
+        self._pulse_thread: threading.Thread | None = None
+        self._is_over = threading.Event()
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Before Lightning makes the first iterator over the data, which may draw the order of the samples.
@@ -45,7 +47,8 @@ class Report(Checkpoint):
             self._make_up_for_plateaus(trainer)
         self._link.tell({"kind": "training"})
         if trainer.is_global_zero:
-            threading.Thread(target=self._pulse, args=(trainer,), name="pulse", daemon=True).start()
+            self._pulse_thread = threading.Thread(target=self._pulse, args=(trainer,), name="pulse", daemon=True)
+            self._pulse_thread.start()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         reply = {}
@@ -75,6 +78,11 @@ class Report(Checkpoint):
             self._link.tell({"kind": "warning", "text": f"its checkpoint could not be written: {error}"})
         trainer.should_stop = trainer.should_stop or reply["stop"]
 
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._is_over.set()
+        if self._pulse_thread is not None:
+            self._pulse_thread.join()
+
     def state_dict(self) -> dict[str, Any]:
         return {"random": random_state(), "curve": self._curve}
 
@@ -96,8 +104,7 @@ class Report(Checkpoint):
     def _pulse(self, trainer: pl.Trainer) -> None:
         """Tell the worker that there are steps, as long as there are: a trial that hangs is silent."""
         before = None
-        while True:
-            time.sleep(PULSE_SECONDS)
+        while not self._is_over.wait(PULSE_SECONDS):
             loop = trainer.fit_loop.epoch_loop
             now = (loop.batch_progress.total.ready, loop.val_loop.batch_progress.total.ready)
             if now != before:

@@ -11,6 +11,7 @@ Nothing here may run a tensor operation or touch CUDA: neither survives a fork.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import selectors
 import signal
@@ -30,6 +31,9 @@ def serve(control: Channel) -> Channel | None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     previous_wakeup = signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
     children: set[int] = set()
+    # What stands now is never garbage: a collection in a child would only copy its pages.
+    gc.collect()
+    gc.freeze()
     with selectors.DefaultSelector() as selector:
         selector.register(control, selectors.EVENT_READ)
         selector.register(wake_read, selectors.EVENT_READ)
@@ -86,9 +90,9 @@ def become_child(link: Channel) -> None:
 
         run_inspection(job, link)
         return
-    from hpo.training.trial import run_job
+    from hpo.training.trial import run_jobs
 
-    run_job(job, link)
+    run_jobs(job, link)
 
 
 def _reap(children: set[int]) -> list[tuple[int, int]]:

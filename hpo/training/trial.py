@@ -27,20 +27,34 @@ from hpo.training.executor import choose_executor, use
 from hpo.training.link import Link
 from hpo.training.report import Report
 from hpo.training.resume import epochs_in, readable
+from hpo.training.reuse import Surroundings
 
 
-def run_job(job: Message, channel: Channel) -> None:
-    """Train as the job says; every outcome, also a failure, is a message to the worker."""
-    started = time.perf_counter()
-    redirect_output(job["log"])
-    link = Link(channel, job["trial"])
-    try:
-        _train(job, link)
-    except BaseException as error:  # whatever it was, the worker wants to know
-        told = {"cause": _cause_of(error), "error": _told(error), "reason": reason_of(error, Path(job["project"]))}
-        link.tell({"kind": "failed", "owner": getattr(error, "owner", "model"), **told})
-    else:
-        link.tell({"kind": "done", "seconds": time.perf_counter() - started})
+def run_jobs(job: Message, channel: Channel) -> None:
+    """Train as the job says, and as the next ones say, as long as the process is as good as new.
+
+    Every outcome, also a failure, is a message to the worker.
+    """
+    link = Link(channel)
+    surroundings: Surroundings | None = None
+    while True:
+        started = time.perf_counter()
+        link.trial = job["trial"]
+        redirect_output(job["log"])
+        try:
+            prepare_device(job)
+            surroundings = surroundings or Surroundings()
+            _train(job, link)
+        except BaseException as error:  # whatever it was, the worker wants to know
+            told = {"cause": _cause_of(error), "error": _told(error), "reason": reason_of(error, Path(job["project"]))}
+            link.tell({"kind": "failed", "owner": getattr(error, "owner", "model"), **told})
+            break
+        takes_another = job["is_reusable"] and surroundings.are_restored()
+        link.tell({"kind": "done", "seconds": time.perf_counter() - started, "takes_another": takes_another})
+        if not takes_another:
+            break
+        redirect_output(None)
+        job = link.next()
     sys.stdout.flush()
     sys.stderr.flush()
     # Without the interpreter's tear-down: nothing is left to save, and native libraries may hang in theirs.
@@ -48,7 +62,6 @@ def run_job(job: Message, channel: Channel) -> None:
 
 
 def _train(job: Message, link: Link) -> None:
-    prepare_device(job)
     ranks = join_ranks(job)
     pl.seed_everything(job["seed"], workers=True, verbose=False)
     project = Path(job["project"])
@@ -216,7 +229,9 @@ def reason_of(error: BaseException, project: Path) -> str:
 
 
 def redirect_output(log: str | None) -> None:
-    """What user code prints goes to the trial's log, never into the worker's screen."""
+    """What user code prints from now on goes to the trial's log, never into the worker's screen."""
+    sys.stdout.flush()
+    sys.stderr.flush()
     target = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(target, 1)
     os.dup2(target, 2)

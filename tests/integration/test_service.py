@@ -198,7 +198,8 @@ import socket, sys, threading
 from hpo.channel import Channel
 from hpo.training.link import Link
 
-link = Link(Channel(socket.socket(fileno=int(sys.argv[1]))), trial=7)
+link = Link(Channel(socket.socket(fileno=int(sys.argv[1]))))
+link.trial = 7
 threads = [threading.Thread(target=link.tell, args=({"text": letter * 1_000_000},)) for letter in "abcd"]
 for thread in threads:
     thread.start()

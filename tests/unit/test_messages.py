@@ -31,7 +31,7 @@ STARTED = {
         {"kind": "alive"},
         {"kind": "warning", "text": "look"},
         {"kind": "failed", "cause": "error: ValueError", "error": "..."},
-        {"kind": "done", "seconds": 1.0},
+        {"kind": "done", "seconds": 1.0, "takes_another": False},
     ],
 )
 def test_what_a_trial_tells_is_taken(message: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ class Worker:
     def __init__(self, end_at: int) -> None:
         self._end_at = end_at
         self._channel, theirs = Channel.pair()
-        self.link = Link(Channel(theirs), trial=0)
+        self.link = Link(Channel(theirs))
         self.values: dict[int, float] = {}
         threading.Thread(target=self._serve, daemon=True).start()
 

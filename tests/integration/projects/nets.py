@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
+import warnings
 from typing import Annotated, Literal
 
 import torch
@@ -108,3 +110,36 @@ class Sometimes(Line):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         is_lost = self.does == "nan" and self.current_epoch > 0
         self.log("val_loss", torch.tensor(float("nan")) if is_lost else self._loss(batch))
+
+
+class Leaver(Line):
+    """Learns, says in which process it does, and leaves something behind there, by the parameter."""
+
+    def __init__(
+        self,
+        leaves: Annotated[Literal["nothing", "variable", "thread", "child", "dtype", "filter"], Choice()] = "nothing",
+        lr: Annotated[float, Float(1e-3, 1e-1, log=True)] = 1e-2,
+    ) -> None:
+        super().__init__(lr=lr)
+        self.leaves = leaves
+        self.dropout = nn.Dropout(0.5)
+
+    def on_train_start(self) -> None:
+        print(f"process {os.getpid()}", flush=True)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, y = batch
+        return self._loss((self.dropout(x), y))
+
+    def on_train_end(self) -> None:
+        match self.leaves:
+            case "variable":
+                os.environ["LEFT"] = "1"
+            case "thread":
+                threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+            case "child":
+                subprocess.Popen(["sleep", "600"])
+            case "dtype":
+                torch.set_default_dtype(torch.float64)
+            case "filter":
+                warnings.simplefilter("ignore")

@@ -1,0 +1,103 @@
+"""Trials that follow each other in one process, as long as none of them can tell."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+from projects.launch import Hpo, finish, trial_processes, wait_for
+
+LEAVER = "projects.nets:Leaver"
+
+
+@pytest.fixture
+def hpo(tmp_path: Path) -> Hpo:
+    return Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
+
+
+def train(hpo: Hpo, name: str, **keys: object) -> str:
+    """On one slot, to the end; what it said."""
+    plain: dict[str, object] = {"model": LEAVER, "budget": {"trials": 4}, "space": {"leaves": "nothing"}}
+    study = hpo.study(name, **(plain | keys), resources={"accelerator": "cpu", "slots": 1})
+    code, output = hpo.run("run", study)
+    assert code == 0, output
+    return output
+
+
+def processes(hpo: Hpo, name: str) -> list[int]:
+    """Of each trial, in the order of their numbers."""
+    logs = sorted((hpo.folder / "art").glob(f"{name}-*/*/log.txt"))
+    return [int(re.findall(r"process (\d+)", log.read_text())[-1]) for log in logs]
+
+
+def curves(hpo: Hpo, name: str) -> list[list[float]]:
+    return [[metrics["val_loss"] for _, metrics in record.curve] for record in hpo.trials(name)]
+
+
+def test_trials_that_follow_each_other_in_a_process_reach_what_they_reach_in_one_of_their_own(hpo: Hpo) -> None:
+    train(hpo, "together")
+    train(hpo, "apart", reuse_processes=False)
+
+    assert len(set(processes(hpo, "together"))) == 1
+    assert len(set(processes(hpo, "apart"))) == 4
+    assert curves(hpo, "together") == curves(hpo, "apart")
+
+
+@pytest.mark.parametrize("leaves", ["variable", "thread", "child", "dtype", "filter"])
+def test_a_process_that_is_not_as_it_was_takes_no_other_trial(hpo: Hpo, leaves: str) -> None:
+    train(hpo, "leaver", space={"leaves": leaves}, budget={"trials": 3})
+
+    assert len(set(processes(hpo, "leaver"))) == 3
+
+
+def test_a_process_whose_trial_failed_takes_no_other(hpo: Hpo) -> None:
+    study = hpo.study(
+        "failing",
+        model="projects.nets:Sometimes",
+        space={"does": ["learn", "raise"], "lr": 0.01},
+        sampler="grid",
+        budget={"trials": 2},
+        resources={"accelerator": "cpu", "slots": 1},
+    )
+    code, output = hpo.run("run", study)
+
+    assert (code, hpo.counts("failing")) == (0, {"complete": 1, "failed": 1}), output
+
+
+def test_a_process_that_dies_between_two_trials_takes_none_with_it(hpo: Hpo) -> None:
+    study = hpo.study(
+        "waiting",
+        model=LEAVER,
+        space={"leaves": "nothing"},
+        budget={"trials": 1},
+        resources={"accelerator": "cpu", "slots": 1},
+    )
+    assert hpo.run("submit", study)[0] == 0
+    worker = hpo.start("worker", "waiting", "--slots", "1")
+    wait_for(lambda: hpo.counts("waiting") == {"complete": 1})
+    [first] = processes(hpo, "waiting")
+    assert not trial_processes(worker)  # it waits, and writes into no trial's log
+
+    os.kill(first, signal.SIGKILL)
+    assert hpo.run("set", "waiting", "trials=3")[0] == 0
+    wait_for(lambda: hpo.counts("waiting") == {"complete": 3})
+    worker.send_signal(signal.SIGTERM)
+    finish(worker)
+
+    assert first not in processes(hpo, "waiting")[1:]
+    assert [record.attempts for record in hpo.trials("waiting")] == [1, 1, 1]
+
+
+def test_a_process_that_waits_in_vain_for_another_trial_ends(hpo: Hpo) -> None:
+    assert hpo.run("submit", hpo.study("over", model=LEAVER, space={"leaves": "nothing"}, budget={"trials": 1}))[0] == 0
+    worker = hpo.start("worker", "over", "--slots", "1")
+    wait_for(lambda: hpo.counts("over") == {"complete": 1})
+    [process] = processes(hpo, "over")
+
+    wait_for(lambda: not Path(f"/proc/{process}").exists(), seconds=30)
+    assert worker.poll() is None
+    worker.send_signal(signal.SIGTERM)
+    finish(worker)
