@@ -135,33 +135,35 @@ def wait_for(fact: Callable[[], Any], *, seconds: float) -> Any:
 
 @dataclass
 class Training:
-    """One process that trained a trial, as it wrote down itself: an attempt."""
+    """An attempt, as the process that trained it wrote it down."""
 
     trial: str  # its folder's name, which is its number
     pid: int
     began: float  # monotonic seconds, of all processes of the machine
     ended: float  # its last word
     had_checkpoint: bool = False
-    from_epoch: int = 0
+    from_epoch: int | None = None  # None: it was killed before it came so far
     epochs: dict[int, float] = field(default_factory=dict)  # that it trained, from 0, and when they ended
 
 
 def trainings(diary: Path) -> list[Training]:
     """All attempts, in the order of their beginnings."""
-    found: dict[tuple[str, int], Training] = {}
+    found: list[Training] = []
+    latest: dict[tuple[str, int], Training] = {}  # a process trains several trials, and may be given one back
     for text in diary.read_text(encoding="utf-8").splitlines():
         line = json.loads(text)
         key = (line["trial"], line["pid"])
-        training = found.setdefault(key, Training(*key, began=line["at"], ended=line["at"]))
+        if line["what"] == "start":
+            latest[key] = Training(*key, began=line["at"], ended=line["at"], had_checkpoint=line["checkpoint"])
+            found.append(latest[key])
+        training = latest[key]
         training.ended = line["at"]
         match line["what"]:
-            case "start":
-                training.had_checkpoint = line["checkpoint"]
             case "from":
                 training.from_epoch = line["epoch"]
             case "epoch":
                 training.epochs[line["epoch"]] = line["at"]
-    return sorted(found.values(), key=lambda training: training.began)
+    return sorted(found, key=lambda training: training.began)
 
 
 def trained_twice_at_once(found: list[Training]) -> int:
