@@ -6,11 +6,12 @@ as well, so a shared base can hold the parameters that all models have.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from hpo.errors import SpecError
 from hpo.space.numeric import Float, Int
@@ -45,6 +46,11 @@ def arguments_of(target: Callable[..., Any], owner: Owner = "model") -> tuple[Ar
     Raises:
         SpecError: an annotation that carries a range cannot be read.
     """
+    return _arguments_of(cast(Hashable, target), owner)
+
+
+@functools.cache  # a process that trains many trials asks for the same classes, four times in each
+def _arguments_of(target: Any, owner: Owner) -> tuple[Argument, ...]:
     return tuple(_argument(declared, owner) for declared in _declared(target))
 
 

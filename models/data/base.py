@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -88,6 +90,7 @@ class DataModule(LightningDataModule):
         super().__init__()
         self._parts: dict[str, Part] = {}
         self._is_prepared = False
+        self._prepared: dict[str, Any] = {}  # the attributes that a set-up has set
 
     @property
     def in_features(self) -> int:
@@ -125,12 +128,39 @@ class DataModule(LightningDataModule):
         return {"samples of the test part": len(self.rows.test)} if len(self.rows.test) else {}
 
     def setup(self, stage: str | None = None) -> None:
+        before = dict(vars(self))
         if not self._is_prepared:
             self.prepare()
             self._is_prepared = True
         for name in PARTS_OF_STAGE[stage]:
             if name not in self._parts:
                 self._parts[name] = self.part(name)
+        self._prepared |= {name: value for name, value in vars(self).items() if before.get(name, self) is not value}
+
+    def take_over(self, other: LightningDataModule) -> bool:
+        """Take what another one has prepared for a fit, where it is what this one would prepare; whether it is.
+
+        Trials that follow each other in one process, and differ in other parameters, prepare their data once.
+        """
+        if type(other) is not type(self) or not other._is_prepared:
+            return False
+        mine = self._options()
+        if mine is None or mine != other._options():
+            return False
+        vars(self).update(other._prepared)
+        self._prepared = other._prepared
+        self._parts = {name: other._parts[name] for name in PARTS_OF_STAGE["fit"] if name in other._parts}
+        return True
+
+    def _options(self) -> list[tuple[str, Any, Any]] | None:
+        """All that the preparation may depend on: what the constructor was given, and the state of its files.
+
+        None where that is not known, because not every argument was saved among the hyperparameters.
+        """
+        names = inspect.signature(type(self)).parameters.keys() - {"batch_size"}
+        if not names <= self.hparams.keys():
+            return None
+        return [(name, self.hparams[name], _stamp(self.hparams[name])) for name in sorted(names)]
 
     def train_dataloader(self) -> Batches:
         return self._batches("train", self.hparams["batch_size"], training=True)
@@ -152,3 +182,14 @@ class DataModule(LightningDataModule):
         change = self.change if training and type(self).change is not DataModule.change else None
         inputs, targets = to_device(part.inputs, device), part.targets.to(device)
         return Batches(inputs, targets, batch_size, training=training, change=change)
+
+
+def _stamp(value: Any) -> tuple[int, int] | None:
+    """(when it was changed, its size), if this is the path of a file or a folder."""
+    if not isinstance(value, str | Path):
+        return None
+    try:
+        found = Path(value).expanduser().stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_mtime_ns, found.st_size

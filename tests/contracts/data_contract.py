@@ -187,6 +187,27 @@ class DataContract:
         assert first != second
         assert first != other
 
+    def test_what_another_one_of_the_same_options_has_prepared_is_taken_over(self, data_factory: DataFactory) -> None:
+        fresh, taker = data_factory(batch_size=16), data_factory(batch_size=16)
+        assert taker.take_over(ready(data_factory))
+        taker.read = None  # which is needed no more
+        assert told(_set_up(taker, "fit")) == told(_set_up(fresh, "fit"))
+        for name in ("train_dataloader", "val_dataloader"):
+            assert _epoch(getattr(taker, name)()) == _epoch(getattr(fresh, name)())
+        with pytest.raises(KeyError, match="test"):
+            taker.test_dataloader()
+        assert data_factory().take_over(taker)
+
+    def test_nothing_is_taken_over_from_one_of_other_options(self, data_factory: DataFactory) -> None:
+        default = ready(data_factory)
+        options = [
+            {name: value for name, value in p.items() if name != "batch_size"} for p in points_of(data_factory, 9)
+        ]
+        others = [point for point in options[1:] if point != options[0]]
+        assert others
+        assert not any(data_factory(**point).take_over(default) for point in others)
+        assert not data_factory().take_over(data_factory())
+
     def test_test_samples_are_never_touched_during_the_search(self, data_factory: DataFactory) -> None:
         for point in points_of(data_factory, 5):
             honest = _set_up(data_factory(**point), "fit")

@@ -8,12 +8,25 @@ from typing import Any
 
 import optuna
 import pytorch_lightning as pl
-from optuna_integration import PyTorchLightningPruningCallback
 
 from experiments.contest.nets import ACTIVATIONS, INITIALIZERS, OPTIMIZERS, FashionNet, TabularNet
 from experiments.contest.rivals_data import Arrays, arrays, loaders
 
 EPOCHS = {"fashion": 6, "tabular": 20}
+
+
+class Pruning(pl.Callback):
+    """What PyTorchLightningPruningCallback of optuna-integration does, which wants the package `lightning`."""
+
+    def __init__(self, trial: optuna.Trial) -> None:
+        self._trial = trial
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        self._trial.report(float(trainer.callback_metrics["val_accuracy"]), pl_module.current_epoch)
+        if self._trial.should_prune():
+            raise optuna.TrialPruned
 
 
 def suggest(trial: optuna.Trial, protocol: str) -> dict[str, Any]:
@@ -59,7 +72,7 @@ def main(protocol: str, seed: int, trials: int) -> None:
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            callbacks=[PyTorchLightningPruningCallback(trial, monitor="val_accuracy")],
+            callbacks=[Pruning(trial)],
         )
         trainer.logger.log_hyperparams(trial.params)  # type: ignore[union-attr]
         trainer.fit(model, *loaders(data, batch_size))
