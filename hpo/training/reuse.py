@@ -1,6 +1,7 @@
 """Whether a process that has trained a trial may train another: it must not be able to tell that it is not new.
 
-What a module leaves in its own global variables cannot be seen from here; `reuse_processes: false` is for those.
+What lies deeper than a project's global variables and class attributes, such as in an object that one of them holds,
+is not looked at; `reuse_processes: false` is for those.
 """
 
 from __future__ import annotations
@@ -22,55 +23,104 @@ import torch
 MOST_GROWTH_BYTES = 256 << 20
 # Lightning notes its seeds there, for processes that a trial starts.
 _OF_LIGHTNING = "PL_"
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Surroundings:
-    """What a trial finds in its process, taken before the first one."""
+    """What a trial finds in its process, taken before the first one.
 
-    def __init__(self) -> None:
+    Args:
+        project: the folder whose modules are watched.
+    """
+
+    def __init__(self, project: Path) -> None:
+        self._project = project.resolve()
         self._settings = _settings()
+        self._variables = _variables(self._project)
         self._threads = threading.active_count()
         self._bytes: tuple[int, int] | None = None
 
-    def are_restored(self) -> bool:
-        """Whether the next trial would find them as the first one did; drops what the last one has left to drop."""
+    def changed(self) -> str:
+        """What the next trial would find otherwise than the first one did, or ""; drops what is left to drop."""
         gc.collect()
         if _uses_gpu():
             torch.cuda.empty_cache()
         held = _held()
         self._bytes = self._bytes or held
-        return (
-            _settings() == self._settings
-            and threading.active_count() <= self._threads
-            and not multiprocessing.active_children()
-            and not psutil.Process().children()
-            and not _has_compiled()
-            and all(now - then < MOST_GROWTH_BYTES for now, then in zip(held, self._bytes, strict=True))
-        )
+        if threading.active_count() > self._threads:
+            return "a thread still runs"
+        if multiprocessing.active_children() or psutil.Process().children():
+            return "a child process still runs"
+        if _has_compiled():
+            return "torch.compile takes what it has compiled for new shapes"
+        if any(now - then >= MOST_GROWTH_BYTES for now, then in zip(held, self._bytes, strict=True)):
+            return "its memory grows"
+        now = _settings()
+        if differing := [name for name, value in self._settings.items() if now[name] != value]:
+            return f"{' and '.join(differing)} changed"
+        return self._changed_variable()
+
+    def _changed_variable(self) -> str:
+        now = _variables(self._project)
+        for module, before in self._variables.items():
+            after = now.get(module, {})
+            for name in before.keys() | after.keys():
+                (value, size), (other, other_size) = before.get(name, _ABSENT), after.get(name, _ABSENT)
+                if value is not other or size != other_size:
+                    return f"{module}.{name} changed"
+        self._variables = now | self._variables  # with modules that a trial was the first to import
+        return ""
 
 
-def _settings() -> list[Any]:
-    return [
-        {name: value for name, value in os.environ.items() if not name.startswith(_OF_LIGHTNING)},
-        Path.cwd(),
-        sys.path[:],
-        sys.getrecursionlimit(),
-        [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)],
-        warnings.filters[:],
-        torch.get_default_dtype(),
-        torch.get_default_device(),
-        torch.get_num_threads(),
-        torch.is_grad_enabled(),
-        torch.is_anomaly_enabled(),
-        torch.is_autocast_enabled("cpu"),
-        torch.is_autocast_enabled("cuda"),
-        torch.are_deterministic_algorithms_enabled(),
-        torch.get_float32_matmul_precision(),
-        torch.backends.cudnn.benchmark,
-        torch.backends.cudnn.deterministic,
-        torch.backends.cudnn.allow_tf32,
-        torch.backends.cuda.matmul.allow_tf32,
-    ]
+_Variables = dict[str, dict[str, tuple[object, int]]]
+_ABSENT = (object(), 0)
+
+
+def _variables(project: Path) -> _Variables:
+    """By module of the project and by name: each variable and class attribute, and how much a container holds."""
+    found: _Variables = {}
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None) or ""
+        if file.startswith(f"{project}{os.sep}") and "site-packages" not in file and not name.startswith("hpo."):
+            found[name] = _attributes(module)
+            for key, value in list(vars(module).items()):
+                if isinstance(value, type) and value.__module__ == name:
+                    found[name] |= {f"{key}.{attribute}": held for attribute, held in _attributes(value).items()}
+    return found
+
+
+def _attributes(owner: object) -> dict[str, tuple[object, int]]:
+    return {
+        name: (value, len(value) if isinstance(value, list | dict | set) else 0)
+        for name, value in list(vars(owner).items())
+        if not name.startswith("__")
+    }
+
+
+def _settings() -> dict[str, Any]:
+    """By what they are called."""
+    return {
+        "os.environ": {name: value for name, value in os.environ.items() if not name.startswith(_OF_LIGHTNING)},
+        "the working folder": Path.cwd(),
+        "sys.path": sys.path[:],
+        "the recursion limit": sys.getrecursionlimit(),
+        "a signal's handler": [signal.getsignal(number) for number in _SIGNALS],
+        "the warnings' filters": warnings.filters[:],
+        "torch's default dtype": torch.get_default_dtype(),
+        "torch's default device": torch.get_default_device(),
+        "torch's threads": torch.get_num_threads(),
+        "grad mode": torch.is_grad_enabled(),
+        "anomaly mode": torch.is_anomaly_enabled(),
+        "autocast": (torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")),
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "float32 matmul precision": torch.get_float32_matmul_precision(),
+        "cuDNN's settings": (
+            torch.backends.cudnn.benchmark,
+            torch.backends.cudnn.deterministic,
+            torch.backends.cudnn.allow_tf32,
+        ),
+        "TF32": torch.backends.cuda.matmul.allow_tf32,
+    }
 
 
 def _held() -> tuple[int, int]:

@@ -44,13 +44,16 @@ def run_jobs(job: Message, channel: Channel) -> None:
         redirect_output(job["log"])
         try:
             prepare_device(job)
-            surroundings = surroundings or Surroundings()
+            surroundings = surroundings or Surroundings(Path(job["project"]))
             data = _train(job, link, before=data)
         except BaseException as error:  # whatever it was, the worker wants to know
             told = {"cause": _cause_of(error), "error": _told(error), "reason": reason_of(error, Path(job["project"]))}
             link.tell({"kind": "failed", "owner": getattr(error, "owner", "model"), **told})
             break
-        takes_another = job["is_reusable"] and surroundings.are_restored()
+        changed = surroundings.changed() if job["is_reusable"] else ""
+        if changed:
+            sys.stdout.write(f"process: takes no other trial, since {changed}\n")
+        takes_another = job["is_reusable"] and not changed
         link.tell({"kind": "done", "seconds": time.perf_counter() - started, "takes_another": takes_another})
         if not takes_another:
             break

@@ -46,11 +46,25 @@ def test_trials_that_follow_each_other_in_a_process_reach_what_they_reach_in_one
     assert curves(hpo, "together") == curves(hpo, "apart")
 
 
-@pytest.mark.parametrize("leaves", ["variable", "thread", "child", "dtype", "filter"])
-def test_a_process_that_is_not_as_it_was_takes_no_other_trial(hpo: Hpo, leaves: str) -> None:
+@pytest.mark.parametrize(
+    ("leaves", "told"),
+    [
+        ("environment", "os.environ changed"),
+        ("thread", "a thread still runs"),
+        ("child", "a child process still runs"),
+        ("dtype", "torch's default dtype changed"),
+        ("filter", "the warnings' filters changed"),
+        ("global", "projects.nets.LEFT changed"),
+        ("list", "projects.nets.ALL_LEFT changed"),
+        ("attribute", "projects.nets.Leaver.left changed"),
+    ],
+)
+def test_a_process_that_is_not_as_it_was_takes_no_other_trial_and_says_why(hpo: Hpo, leaves: str, told: str) -> None:
     train(hpo, "leaver", space={"leaves": leaves}, budget={"trials": 3})
 
     assert len(set(processes(hpo, "leaver"))) == 3
+    for log in (hpo.folder / "art").glob("leaver-*/*/log.txt"):
+        assert f"takes no other trial, since {told}" in log.read_text()
 
 
 def test_a_process_whose_trial_failed_takes_no_other(hpo: Hpo) -> None:

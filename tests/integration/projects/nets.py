@@ -112,12 +112,19 @@ class Sometimes(Line):
         self.log("val_loss", torch.tensor(float("nan")) if is_lost else self._loss(batch))
 
 
+Leftover = Literal["nothing", "environment", "thread", "child", "dtype", "filter", "global", "list", "attribute"]
+LEFT = 0
+ALL_LEFT: list[int] = []
+
+
 class Leaver(Line):
     """Learns, says in which process it does, and leaves something behind there, by the parameter."""
 
+    left = 0
+
     def __init__(
         self,
-        leaves: Annotated[Literal["nothing", "variable", "thread", "child", "dtype", "filter"], Choice()] = "nothing",
+        leaves: Annotated[Leftover, Choice()] = "nothing",
         lr: Annotated[float, Float(1e-3, 1e-1, log=True)] = 1e-2,
     ) -> None:
         super().__init__(lr=lr)
@@ -133,7 +140,7 @@ class Leaver(Line):
 
     def on_train_end(self) -> None:
         match self.leaves:
-            case "variable":
+            case "environment":
                 os.environ["LEFT"] = "1"
             case "thread":
                 threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
@@ -143,3 +150,10 @@ class Leaver(Line):
                 torch.set_default_dtype(torch.float64)
             case "filter":
                 warnings.simplefilter("ignore")
+            case "global":
+                global LEFT
+                LEFT += 1
+            case "list":
+                ALL_LEFT.append(1)
+            case "attribute":
+                Leaver.left += 1
