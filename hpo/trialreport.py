@@ -19,7 +19,8 @@ from hpo.workplace import Workplace
 
 log = logging.getLogger(__name__)
 
-GO_ON: Message = {"stop": False, "save": False, "checkpoint": False}
+# Stop, take the weights as the best, write a checkpoint to go on from, and drop what was taken.
+GO_ON: Message = {"stop": False, "save": False, "checkpoint": False, "drop": False}
 
 
 def take_start(place: Workplace, spec: StudySpec, trial: RunningTrial, message: Message) -> None:
@@ -65,7 +66,7 @@ def take_epoch(
     if value is None:
         trial.state, trial.kind, trial.cause = "FAIL", DIVERGED, DIVERGED
         trial.error = f"{metric} was not a finite number after epoch {epoch}"
-        return GO_ON | {"stop": True}
+        return GO_ON | {"stop": True, "drop": True}
     is_best = _note(trial, epoch, value, maximize=_is_to_grow(spec))
     is_hopeless = _record(place, trial, message)
     is_good_enough = target is not None and is_reached(target, value, maximize=_is_to_grow(spec))
@@ -74,13 +75,13 @@ def take_epoch(
     is_held = is_hopeless and place.history.rungs is not None
     if (is_hopeless and not is_held) or trial.wish == "stop":
         trial.state, trial.cause = "PRUNED", None if is_hopeless and not is_held else trial.wish_cause
-        return GO_ON | {"stop": True}
+        return GO_ON | {"stop": True, "drop": True}
     if is_held and trial.epoch > trial.granted:
         trial.back = HELD
-        return {"stop": True, "save": is_best, "checkpoint": True}
+        return GO_ON | {"stop": True, "save": is_best, "checkpoint": True}
     if trial.wish == "pause":
         trial.back = trial.wish_cause or "paused"
-        return {"stop": True, "save": is_best, "checkpoint": True}
+        return GO_ON | {"stop": True, "save": is_best, "checkpoint": True}
     return GO_ON | {"save": is_best}
 
 

@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from hpo.channel import Message
 from hpo.errors import SpecError, nearest
+from hpo.training.best import Best
 from hpo.training.link import Link
 from hpo.training.resume import Saver, random_state, set_random_state
 
@@ -31,11 +32,13 @@ class Report(Checkpoint):
         self._metric = metric
         self._directory = directory
         self._saver = Saver(directory) if directory is not None else None
+        self._best = Best(directory / BEST_CHECKPOINT) if directory is not None else None
         self._started = time.perf_counter()
         self._curve: list[Message] = []  # the last epochs, as they were told
         self._random_state: dict[str, Any] | None = None  # to go on with
         self._pulse_thread: threading.Thread | None = None
         self._is_over = threading.Event()
+        self._is_worth_keeping = True
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Before Lightning makes the first iterator over the data, which may draw the order of the samples.
@@ -70,13 +73,21 @@ class Report(Checkpoint):
             reply["checkpoint"] = reply["checkpoint"] or is_due
         reply = trainer.strategy.broadcast(reply)
         try:
-            if reply["save"] and self._directory is not None:
-                self._save_best(trainer, self._directory / BEST_CHECKPOINT)
-            if reply["checkpoint"] and self._saver is not None:
-                self._saver.save(trainer)
+            if reply["save"] and self._best is not None:
+                self._best.take(trainer)
+            if reply["checkpoint"] and self._saver is not None and self._best is not None:
+                self._saver.save(trainer, self._best)
         except OSError as error:  # such as a full disk: the training is worth more than its checkpoint
-            self._link.tell({"kind": "warning", "text": f"its checkpoint could not be written: {error}"})
+            self._tell_unwritten(error)
+        self._is_worth_keeping = not reply["drop"]
         trainer.should_stop = trainer.should_stop or reply["stop"]
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        try:
+            if self._best is not None and self._is_worth_keeping:
+                self._best.write(trainer)
+        except OSError as error:
+            self._tell_unwritten(error)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._is_over.set()
@@ -111,12 +122,8 @@ class Report(Checkpoint):
                 self._link.tell({"kind": "alive"})
             before = now
 
-    def _save_best(self, trainer: pl.Trainer, path: Path) -> None:
-        """Weights and hyperparameters only; a reader never sees half a file."""
-        partial = path.with_suffix(".partial")
-        trainer.save_checkpoint(partial, weights_only=True)
-        if trainer.is_global_zero:
-            partial.replace(path)
+    def _tell_unwritten(self, error: OSError) -> None:
+        self._link.tell({"kind": "warning", "text": f"its checkpoint could not be written: {error}"})
 
 
 def _number(value: torch.Tensor) -> float | None:

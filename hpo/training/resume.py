@@ -19,6 +19,7 @@ import pytorch_lightning as pl
 import torch
 
 from hpo.channel import Message
+from hpo.training.best import Best
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
@@ -40,8 +41,10 @@ class Saver:
     def is_due(self) -> bool:
         return time.perf_counter() - self._saved_at > max(LEAST_SECONDS, LEAST_RATIO * self._seconds)
 
-    def save(self, trainer: pl.Trainer) -> None:
-        """Write the whole state; all ranks call this together.
+    def save(self, trainer: pl.Trainer, best: Best) -> None:
+        """Write the best weights, which whoever goes on from here does not meet again, and then the whole state.
+
+        All ranks call this together.
 
         Raises:
             OSError: the disk is full, or the folder may not be written; the older file is untouched.
@@ -49,6 +52,7 @@ class Saver:
         started = time.perf_counter()
         partial, last = self._directory / "last.partial", self._directory / LAST
         try:
+            best.write(trainer)
             trainer.save_checkpoint(partial)
             if trainer.is_global_zero and not partial.is_dir():
                 _to_disk(partial)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,27 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 
 from hpo.channel import Channel, ChannelClosedError
+from hpo.training.best import MOST_HELD_BYTES
 from hpo.training.executor import Wish, choose_executor, use
 from hpo.training.link import Link
-from hpo.training.report import Report
+from hpo.training.report import BEST_CHECKPOINT, Report
 from hpo.training.resume import LAST, PREVIOUS, epochs_in, readable
 
 EPOCHS = 6
 
 
 class Worker:
-    """The other end of a trial's channel: answers every epoch, and asks for a checkpoint and the end at one of them."""
+    """The other end of a trial's channel: answers every epoch, and asks for a checkpoint and the end at one of them.
 
-    def __init__(self, end_at: int) -> None:
+    Args:
+        best_at: the epochs at which the weights are to be taken as the best.
+        is_pruned: at the end nothing is asked for, and what was taken is to be dropped.
+    """
+
+    def __init__(self, end_at: int, best_at: Sequence[int] = (), *, is_pruned: bool = False) -> None:
         self._end_at = end_at
+        self._best_at = best_at
+        self._is_pruned = is_pruned
         self._channel, theirs = Channel.pair()
         self.link = Link(Channel(theirs))
         self.values: dict[int, float] = {}
@@ -41,8 +50,9 @@ class Worker:
                 return
             if message["kind"] == "epoch":
                 self.values[message["epoch"]] = message["value"]
-                is_end = message["epoch"] == self._end_at
-                self._channel.send({"stop": is_end, "save": False, "checkpoint": is_end})
+                is_end, is_pruned = message["epoch"] == self._end_at, self._is_pruned
+                answer = {"stop": is_end, "checkpoint": is_end and not is_pruned, "drop": is_end and is_pruned}
+                self._channel.send(answer | {"save": message["epoch"] in self._best_at})
 
 
 class Noisy(pl.LightningModule):
@@ -75,14 +85,21 @@ class Noisy(pl.LightningModule):
 
 
 def train(
-    folder: Path, schedule: str, executor: Wish = "lightning", *, end_at: int = EPOCHS, checkpoint: str | None = None
+    folder: Path,
+    schedule: str,
+    executor: Wish = "lightning",
+    *,
+    end_at: int = EPOCHS,
+    checkpoint: str | None = None,
+    best_at: Sequence[int] = (),
+    is_pruned: bool = False,
 ) -> dict[int, float]:
     """val_loss by epoch, and the weights at the end in `folder`."""
     torch.manual_seed(0)
     x = torch.randn(64, 4)
     points = TensorDataset(x, x.sum(1, keepdim=True))
     pl.seed_everything(1, verbose=False)
-    worker, model = Worker(end_at), Noisy(schedule)
+    worker, model = Worker(end_at, best_at, is_pruned=is_pruned), Noisy(schedule)
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=EPOCHS,
@@ -120,6 +137,44 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     assert list(rest) == [4, 5, 6]
     ends = [torch.load(tmp_path / f"weights-{is_whole}-6.pt", weights_only=True) for is_whole in (True, False)]
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+@pytest.mark.parametrize("most_held", [MOST_HELD_BYTES, 0], ids=["held", "too large to be held"])
+def test_the_weights_of_the_best_epoch_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_held: int
+) -> None:
+    monkeypatch.setattr("hpo.training.best.MOST_HELD_BYTES", most_held)
+    train(tmp_path, "none", end_at=4)
+    train(tmp_path, "none", best_at=(1, 4))
+
+    assert_best_is_of(4, tmp_path)
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+def test_the_best_weights_are_on_the_disk_before_a_checkpoint_after_them(tmp_path: Path) -> None:
+    train(tmp_path, "none", end_at=2)
+    train(tmp_path, "none", end_at=3, best_at=(2,))
+
+    assert_best_is_of(2, tmp_path)
+    train(tmp_path, "none", checkpoint=str(tmp_path / LAST))
+    assert_best_is_of(2, tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+def test_a_pruned_trial_writes_no_weights(tmp_path: Path) -> None:
+    train(tmp_path, "none", end_at=3, best_at=(1, 2, 3), is_pruned=True)
+
+    assert not list(tmp_path.glob("*.ckpt"))
+
+
+def assert_best_is_of(epoch: int, folder: Path) -> None:
+    """The weights of the best epoch are those with which a training ended there."""
+    best = torch.load(folder / BEST_CHECKPOINT, weights_only=True)["state_dict"]
+    then = torch.load(folder / f"weights-True-{epoch}.pt", weights_only=True)
+    assert best.keys() == then.keys()
+    assert all(torch.equal(best[name], then[name]) for name in best)
 
 
 def test_a_checkpoint_that_is_cut_off_gives_way_to_the_one_before_and_then_to_none(tmp_path: Path) -> None:

@@ -1,0 +1,57 @@
+"""The weights after a trial's best epoch, written when somebody may need them, not in each epoch that is the best."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+MOST_HELD_BYTES = 64 << 20
+
+
+class Best:
+    """Holds a copy of the best weights, as long as it is small, until it is written.
+
+    A trial that is pruned never needs them, and one that goes on from a checkpoint only those from before it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._held: dict[str, Any] | None = None
+
+    def take(self, trainer: pl.Trainer) -> None:
+        """Take the weights and hyperparameters as they are now, in the place of those before; all ranks call this.
+
+        Raises:
+            OSError: they were too large to be held, and cannot be written.
+        """
+        self._held = None
+        if trainer.world_size > 1 or _bytes_of(trainer.lightning_module) > MOST_HELD_BYTES:
+            partial = self._path.with_suffix(".partial")
+            trainer.save_checkpoint(partial, weights_only=True)
+            if trainer.is_global_zero:
+                partial.replace(self._path)
+            return
+        # What trainer.save_checkpoint would write.
+        self._held = copy.deepcopy(trainer._checkpoint_connector.dump_checkpoint(weights_only=True))
+
+    def write(self, trainer: pl.Trainer) -> None:
+        """Write what is held; a reader never sees half a file.
+
+        Raises:
+            OSError: the disk is full, or the folder may not be written; what is held stays.
+        """
+        if self._held is None:
+            return
+        partial = self._path.with_suffix(".partial")
+        trainer.strategy.save_checkpoint(self._held, partial)
+        partial.replace(self._path)
+        self._held = None
+
+
+def _bytes_of(module: torch.nn.Module) -> int:
+    tensors = [*module.parameters(), *module.buffers()]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
