@@ -13,6 +13,7 @@ from experiments.contest.nets import ACTIVATIONS, INITIALIZERS, OPTIMIZERS, Fash
 from experiments.contest.rivals_data import Arrays, arrays, loaders
 
 EPOCHS = {"fashion": 6, "tabular": 20}
+BATCH_SIZES = {"fashion": [32, 64, 128, 256], "tabular": [16, 32, 64, 128]}
 
 
 class Pruning(pl.Callback):
@@ -62,8 +63,7 @@ def main(protocol: str, seed: int, trials: int) -> None:
 
     def objective(trial: optuna.Trial) -> float:
         model = (TabularNet if protocol == "tabular" else FashionNet)(**suggest(trial, protocol))
-        sizes = [16, 32, 64, 128] if protocol == "tabular" else [32, 64, 128, 256]
-        batch_size = trial.suggest_categorical("batch_size", sizes)
+        batch_size = trial.suggest_categorical("batch_size", BATCH_SIZES[protocol])
         trainer = pl.Trainer(
             max_epochs=EPOCHS[protocol],
             accelerator="cpu",

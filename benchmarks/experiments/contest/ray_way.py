@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from experiments.contest.nets import FashionNet, TabularNet
-from experiments.contest.optuna_way import EPOCHS, suggest
+from experiments.contest.optuna_way import BATCH_SIZES, EPOCHS, suggest
 from experiments.contest.rivals_data import Arrays, arrays, loaders
 
 
@@ -36,11 +37,12 @@ def train(config: dict[str, Any], data: Arrays, protocol: str) -> None:
     trainer.fit(model, *loaders(data, batch_size))
 
 
-def main(protocol: str, seed: int, trials: int, *, reuse: bool) -> None:
-    def space(trial: Any) -> None:
-        suggest(trial, protocol)
-        trial.suggest_categorical("batch_size", [16, 32, 64, 128] if protocol == "tabular" else [32, 64, 128, 256])
+def space(trial: Any, protocol: str) -> None:
+    suggest(trial, protocol)
+    trial.suggest_categorical("batch_size", BATCH_SIZES[protocol])
 
+
+def main(protocol: str, seed: int, trials: int, *, reuse: bool) -> None:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     trainable = tune.with_parameters(train, data=arrays(protocol), protocol=protocol)
     tuner = tune.Tuner(
@@ -48,7 +50,7 @@ def main(protocol: str, seed: int, trials: int, *, reuse: bool) -> None:
         tune_config=tune.TuneConfig(
             metric="val_accuracy",
             mode="max",
-            search_alg=OptunaSearch(space, metric="val_accuracy", mode="max", seed=seed),
+            search_alg=OptunaSearch(partial(space, protocol=protocol), metric="val_accuracy", mode="max", seed=seed),
             scheduler=ASHAScheduler(max_t=EPOCHS[protocol], grace_period=1, reduction_factor=2),
             num_samples=trials,
             max_concurrent_trials=2,
