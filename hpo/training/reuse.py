@@ -14,6 +14,7 @@ import sys
 import threading
 import warnings
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import psutil
@@ -34,26 +35,35 @@ class Surroundings:
     """
 
     def __init__(self, project: Path) -> None:
-        self._project = project.resolve()
+        self._project = str(project.resolve()) + os.sep
         self._settings = _settings()
-        self._variables = _variables(self._project)
+        self._seen: set[str] = set()  # of all modules
+        self._variables: dict[str, _Variables] = {}  # of the project's
+        self._watch_new_modules()
         self._threads = threading.active_count()
-        self._bytes: tuple[int, int] | None = None
+        self._bytes: tuple[int, int] | None = None  # after the first trial
+        self._is_growing = False
 
-    def changed(self) -> str:
-        """What the next trial would find otherwise than the first one did, or ""; drops what is left to drop."""
+    def tidy(self) -> None:
+        """Drop what the last trial has left to drop, and see what stays."""
         gc.collect()
         if _uses_gpu():
             torch.cuda.empty_cache()
         held = _held()
-        self._bytes = self._bytes or held
+        if self._bytes is None:
+            self._bytes = held
+            gc.freeze()  # what stays after the first trial stays, and need not be looked at after each
+        self._is_growing = any(now - then >= MOST_GROWTH_BYTES for now, then in zip(held, self._bytes, strict=True))
+
+    def changed(self) -> str:
+        """What the next trial would find otherwise than the first one did, or ""."""
         if threading.active_count() > self._threads:
             return "a thread still runs"
-        if multiprocessing.active_children() or psutil.Process().children():
+        if _has_children():
             return "a child process still runs"
         if _has_compiled():
             return "torch.compile takes what it has compiled for new shapes"
-        if any(now - then >= MOST_GROWTH_BYTES for now, then in zip(held, self._bytes, strict=True)):
+        if self._is_growing:
             return "its memory grows"
         now = _settings()
         if differing := [name for name, value in self._settings.items() if now[name] != value]:
@@ -61,35 +71,38 @@ class Surroundings:
         return self._changed_variable()
 
     def _changed_variable(self) -> str:
-        now = _variables(self._project)
         for module, before in self._variables.items():
-            after = now.get(module, {})
+            after = _variables(sys.modules[module]) if module in sys.modules else {}
             for name in before.keys() | after.keys():
                 (value, size), (other, other_size) = before.get(name, _ABSENT), after.get(name, _ABSENT)
                 if value is not other or size != other_size:
                     return f"{module}.{name} changed"
-        self._variables = now | self._variables  # with modules that a trial was the first to import
+        self._watch_new_modules()
         return ""
 
+    def _watch_new_modules(self) -> None:
+        """Those that a trial was the first to import, too."""
+        for name in sys.modules.keys() - self._seen:
+            self._seen.add(name)
+            file = getattr(sys.modules[name], "__file__", None) or ""
+            if file.startswith(self._project) and "site-packages" not in file and not name.startswith("hpo."):
+                self._variables[name] = _variables(sys.modules[name])
 
-_Variables = dict[str, dict[str, tuple[object, int]]]
+
+_Variables = dict[str, tuple[object, int]]
 _ABSENT = (object(), 0)
 
 
-def _variables(project: Path) -> _Variables:
-    """By module of the project and by name: each variable and class attribute, and how much a container holds."""
-    found: _Variables = {}
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None) or ""
-        if file.startswith(f"{project}{os.sep}") and "site-packages" not in file and not name.startswith("hpo."):
-            found[name] = _attributes(module)
-            for key, value in list(vars(module).items()):
-                if isinstance(value, type) and value.__module__ == name:
-                    found[name] |= {f"{key}.{attribute}": held for attribute, held in _attributes(value).items()}
+def _variables(module: ModuleType) -> _Variables:
+    """By name: each variable of a module and attribute of its classes, and how much it holds, if it is a container."""
+    found = _attributes(module)
+    for key, value in list(vars(module).items()):
+        if isinstance(value, type) and value.__module__ == module.__name__:
+            found |= {f"{key}.{attribute}": held for attribute, held in _attributes(value).items()}
     return found
 
 
-def _attributes(owner: object) -> dict[str, tuple[object, int]]:
+def _attributes(owner: object) -> _Variables:
     return {
         name: (value, len(value) if isinstance(value, list | dict | set) else 0)
         for name, value in list(vars(owner).items())
@@ -121,6 +134,17 @@ def _settings() -> dict[str, Any]:
         ),
         "TF32": torch.backends.cuda.matmul.allow_tf32,
     }
+
+
+def _has_children() -> bool:
+    if not hasattr(os, "waitid"):  # on macOS; the other way reads all processes of the machine
+        return bool(psutil.Process().children())
+    multiprocessing.active_children()  # takes in those that have ended
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _held() -> tuple[int, int]:

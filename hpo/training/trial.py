@@ -58,6 +58,7 @@ def run_jobs(job: Message, channel: Channel) -> None:
         if not takes_another:
             break
         redirect_output(None)
+        surroundings.tidy()  # while the worker writes down the end, and samples the next trial
         job = link.next()
     sys.stdout.flush()
     sys.stderr.flush()

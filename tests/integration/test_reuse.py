@@ -67,6 +67,13 @@ def test_a_process_that_is_not_as_it_was_takes_no_other_trial_and_says_why(hpo: 
         assert f"takes no other trial, since {told}" in log.read_text()
 
 
+def test_a_process_whose_memory_grows_takes_no_other_trial_for_long(hpo: Hpo) -> None:
+    train(hpo, "leaver", space={"leaves": "memory"}, budget={"trials": 4})
+
+    first, _, third, fourth = processes(hpo, "leaver")
+    assert first == third != fourth
+
+
 def test_a_process_whose_trial_failed_takes_no_other(hpo: Hpo) -> None:
     study = hpo.study(
         "failing",

@@ -47,13 +47,13 @@ class Net(pl.LightningModule):
     """A classifier that is trained as a tutorial would.
 
     Args:
-        fused: one call for all of an optimizer's steps, where PyTorch has that on this device.
+        fused: one call for all of an optimizer's steps, or one for each operation, where PyTorch has no better.
     """
 
     def __init__(self, lr: float, optimizer: str, *, fused: bool) -> None:
         super().__init__()
         self._lr, self._optimizer = lr, optimizer
-        self._fused = fused and optimizer in HAVE_FUSED
+        self._options: dict[str, Any] = {("fused" if optimizer in HAVE_FUSED else "foreach"): True} if fused else {}
         self._right, self._seen = torch.zeros(()), 0
 
     def initialize(self, initializer: str) -> None:
@@ -83,8 +83,7 @@ class Net(pl.LightningModule):
             tell(event="epoch", accuracy=float(self._right) / self._seen)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        options: dict[str, Any] = {"fused": True} if self._fused else {}
-        return OPTIMIZERS[self._optimizer](self.parameters(), lr=self._lr, **options)  # type: ignore[call-arg]
+        return OPTIMIZERS[self._optimizer](self.parameters(), lr=self._lr, **self._options)  # type: ignore[call-arg]
 
 
 class FashionNet(Net):

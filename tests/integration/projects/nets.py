@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 import warnings
+from types import SimpleNamespace
 from typing import Annotated, Literal
 
 import torch
@@ -112,7 +113,9 @@ class Sometimes(Line):
         self.log("val_loss", torch.tensor(float("nan")) if is_lost else self._loss(batch))
 
 
-Leftover = Literal["nothing", "environment", "thread", "child", "dtype", "filter", "global", "list", "attribute"]
+Leftover = Literal[
+    "nothing", "environment", "thread", "child", "dtype", "filter", "global", "list", "attribute", "memory"
+]
 LEFT = 0
 ALL_LEFT: list[int] = []
 
@@ -121,6 +124,7 @@ class Leaver(Line):
     """Learns, says in which process it does, and leaves something behind there, by the parameter."""
 
     left = 0
+    hidden = SimpleNamespace(kept=[])
 
     def __init__(
         self,
@@ -157,3 +161,5 @@ class Leaver(Line):
                 ALL_LEFT.append(1)
             case "attribute":
                 Leaver.left += 1
+            case "memory":
+                self.hidden.kept.append(b"x" * (300 << 20))
