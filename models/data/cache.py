@@ -12,6 +12,7 @@ import logging
 import os
 import tempfile
 import time
+import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 MAGIC = b"hpo-cache-1\n"
 ALIGNMENT = 4096
+# A smaller file is read in the time that it takes to find what was kept of it.
+LEAST_BYTES_TO_KEEP = 200_000
 
 
 class Kept(NamedTuple):
@@ -54,6 +57,31 @@ def cached(key: Mapping[str, Any], make: Callable[[], Kept]) -> Kept:
     except OSError as error:
         log.warning("what was read cannot be kept in %s, so every trial reads it anew: %s", path.parent, error)
         return made
+
+
+def is_worth_keeping(path: Path) -> bool:
+    """Whether what stands in this file should be kept once it was read."""
+    return path.is_file() and path.stat().st_size >= LEAST_BYTES_TO_KEEP
+
+
+def read_once(what: str, path: Path, arguments: Mapping[str, Any], read: Callable[[], Kept]) -> Kept:
+    """What a file was read as, with the warnings of then.
+
+    Args:
+        what: the kind and the version of what is kept.
+        arguments: what it depends on besides the file.
+    """
+
+    def make() -> Kept:
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always", UserWarning)
+            made = read()
+        return made._replace(note=made.note | {"warnings": [str(warning.message) for warning in heard]})
+
+    kept = cached({"what": what, "file": identity(path), **arguments}, make)
+    for text in kept.note["warnings"]:
+        warnings.warn(text, stacklevel=2)
+    return kept
 
 
 def identity(path: Path) -> list[Any]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.data.text_file import SUFFIXES
+from models.data.cache import Kept, is_worth_keeping, read_once
+from models.data.text_file import SUFFIXES, suffix_of
 from models.data.timed_file import check_ascending, check_columns, check_file, names_of, numbers, read_columns, times
 
 Ints = NDArray[np.int64]
@@ -36,6 +38,49 @@ class Recorded(NamedTuple):
     labels: NDArray[Any]
     is_test: NDArray[np.bool_] | None
     groups: Ints | None = None
+
+
+def read_sequences(path: str, labels: Labels, *, group: str, **columns: str) -> Recorded:
+    """The sequences of a file; a large one is read once for all trials of a machine.
+
+    Args:
+        group: what sequences belong to: an array or a column; empty: there is none.
+        columns: of a table: id, time and label, and how it is read: separator, decimal and encoding.
+
+    Raises:
+        ValueError: what is wrong with the file, in words.
+    """
+
+    def read() -> Recorded:
+        if suffix_of(Path(path)) in SUFFIXES:
+            return read_long(path, labels, group=group, **columns)
+        return read_npz(path, labels, group=group)
+
+    if not is_worth_keeping(Path(path)):
+        return read()
+    key = {"labels": labels, "group": group, **columns}
+    return _unpacked(read_once("sequences 1", Path(path), key, lambda: _packed(read())))
+
+
+def _packed(found: Recorded) -> Kept:
+    arrays: dict[str, NDArray[Any]] = {"x": found.x, "lengths": found.lengths, "labels": found.labels}
+    note: dict[str, Any] = {}
+    if found.labels.dtype.kind not in "biuf":
+        codes, words = pd.factorize(found.labels.ravel())
+        arrays["labels"] = codes.reshape(found.labels.shape)
+        note["words"] = [str(word) for word in words]
+    if found.is_test is not None:
+        arrays["is_test"] = found.is_test
+    if found.groups is not None:
+        arrays["groups"] = found.groups
+    return Kept(arrays, note)
+
+
+def _unpacked(kept: Kept) -> Recorded:
+    arrays = kept.arrays
+    labels = arrays["labels"]
+    labels = np.array(kept.note["words"])[labels] if "words" in kept.note else labels
+    return Recorded(arrays["x"], arrays["lengths"], labels, arrays.get("is_test"), arrays.get("groups"))
 
 
 def read_npz(path: str, labels: Labels, *, group: str = "") -> Recorded:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -15,9 +14,8 @@ from hpo.space import Choice, Float, Int
 from models.data.base import DataModule, Part, PartName, Samples, Task
 from models.data.batches import Batch, Inputs
 from models.data.sequence_augmentation import with_noise, with_warped_time
-from models.data.sequence_file import Labels, Recorded, read_long, read_npz
+from models.data.sequence_file import Labels, Recorded, read_sequences
 from models.data.splits import Ints, Rows, check_fractions, grouped_split, random_split, stratified_split
-from models.data.text_file import SUFFIXES, suffix_of
 
 Scaling = Annotated[Literal["none", "standard", "min_max"], Choice()]
 Floats = NDArray[np.float32]
@@ -87,11 +85,8 @@ class Sequences(DataModule):
 
     def read(self) -> Samples:
         given = self.hparams
-        if suffix_of(Path(given["path"])) in SUFFIXES:
-            names = ("id", "time", "label", "group", "separator", "decimal", "encoding")
-            recorded = read_long(given["path"], given["labels"], **{name: given[name] for name in names})
-        else:
-            recorded = read_npz(given["path"], given["labels"], group=given["group"])
+        names = ("group", "id", "time", "label", "separator", "decimal", "encoding")
+        recorded = read_sequences(given["path"], given["labels"], **{name: given[name] for name in names})
         keys = (recorded.is_test, recorded.groups)
         return Samples((recorded.x, recorded.lengths), self._numbered(recorded), keys)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from models.data.cache import Kept, is_worth_keeping, read_once
 from models.data.timed_file import (
     Floats,
     Moments,
@@ -37,7 +39,7 @@ class Measured(NamedTuple):
 def read_series(
     path: str, *, time: str, target: str | Sequence[str], features: str | Sequence[str], every: str, **reading: str
 ) -> Measured:
-    """The columns of a file that has a row for each point in time.
+    """The columns of a file that has a row for each point in time; a large one is read once for all trials.
 
     Args:
         time, target, features, every: as in Series.
@@ -46,6 +48,28 @@ def read_series(
     Raises:
         ValueError: a column is missing or holds text, or the times are not ascending or not regular.
     """
+    chosen: dict[str, Any] = {"time": time, "target": target, "features": features, "every": every, **reading}
+    if not is_worth_keeping(Path(path)):
+        return _read(path, **chosen)
+    return _unpacked(read_once("series 1", Path(path), chosen, lambda: _packed(_read(path, **chosen))))
+
+
+def _packed(found: Measured) -> Kept:
+    are_dates = found.times.dtype.kind == "M"
+    moments = found.times.astype("datetime64[us]").view(np.int64) if are_dates else found.times
+    note = {"are_dates": are_dates, "targets": found.targets, "columns": found.columns}
+    return Kept({"values": found.values, "times": moments}, note)
+
+
+def _unpacked(kept: Kept) -> Measured:
+    moments, note = kept.arrays["times"], kept.note
+    moments = moments.view("datetime64[us]") if note["are_dates"] else moments
+    return Measured(kept.arrays["values"], moments, tuple(note["targets"]), tuple(note["columns"]))
+
+
+def _read(
+    path: str, *, time: str, target: str | Sequence[str], features: str | Sequence[str], every: str, **reading: str
+) -> Measured:
     who = f"Series: {path}"
     frame = read_columns(path, who="Series", **reading)
     time = time or str(frame.columns[0])

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.data.base import Task
-from models.data.cache import Kept, cached, identity
+from models.data.cache import Kept, is_worth_keeping, read_once
 from models.data.kinds import as_text, columns_of, typed
 from models.data.sources import BUNDLED, TARGET, read_source
 from models.data.targets import read_target
@@ -20,8 +20,6 @@ from models.data.text_file import listed
 
 READING = ("separator", "decimal", "encoding", "missing_values")
 CHOOSING = ("target", "task", "categorical", "ignore", "group", "time")
-# A smaller file is read in the time that it takes to find what was kept of it.
-LEAST_BYTES_TO_KEEP = 200_000
 
 
 class Contents(NamedTuple):
@@ -48,13 +46,10 @@ def read_table(source: str, arguments: dict[str, Any]) -> Contents:
         ValueError: what is wrong with the file, in words.
     """
     path = Path(source)
-    if source in BUNDLED or not path.is_file() or path.stat().st_size < LEAST_BYTES_TO_KEEP:
+    if source in BUNDLED or not is_worth_keeping(path):
         return _read(source, arguments)
-    key = {"what": "table 1", "file": identity(path), **{name: arguments[name] for name in (*READING, *CHOOSING)}}
-    kept = cached(key, lambda: _packed(source, arguments))
-    for text in kept.note["warnings"]:
-        warnings.warn(text, stacklevel=2)
-    return _unpacked(kept)
+    chosen = {name: arguments[name] for name in (*READING, *CHOOSING)}
+    return _unpacked(read_once("table 2", path, chosen, lambda: _packed(_read(source, arguments))))
 
 
 def _read(source: str, arguments: dict[str, Any]) -> Contents:
@@ -83,17 +78,13 @@ def _read(source: str, arguments: dict[str, Any]) -> Contents:
     )
 
 
-def _packed(source: str, arguments: dict[str, Any]) -> Kept:
-    with warnings.catch_warnings(record=True) as heard:
-        warnings.simplefilter("always", UserWarning)
-        found = _read(source, arguments)
+def _packed(found: Contents) -> Kept:
     arrays, note = _arrays_of(found.inputs, "inputs")
     arrays["values"] = found.values
     if found.key is not None:
         key_arrays, note["key"] = _arrays_of(found.key.to_frame(), "key")
         arrays |= key_arrays
-    told = [str(warning.message) for warning in heard]
-    return Kept(arrays, {"inputs": note, "task": found.task, "class_names": found.class_names, "warnings": told})
+    return Kept(arrays, {"inputs": note, "task": found.task, "class_names": found.class_names})
 
 
 def _unpacked(kept: Kept) -> Contents:

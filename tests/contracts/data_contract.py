@@ -198,6 +198,22 @@ class DataContract:
             taker.test_dataloader()
         assert data_factory().take_over(taker)
 
+    def test_what_is_kept_of_a_file_is_what_stands_in_it(
+        self, data_factory: DataFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        read = ready(data_factory)
+        monkeypatch.setattr("models.data.cache.LEAST_BYTES_TO_KEEP", 0)
+        kept = [ready(data_factory), ready(data_factory)]
+        # scikit-learn's data need not be kept
+        assert len(list(tmp_path.rglob("*.arrays"))) == (
+            "path" in read.hparams or "/" in read.hparams.get("source", "")
+        )
+        for other in kept:
+            assert told(other) == told(read)
+            for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
+                assert _epoch(getattr(other, name)()) == _epoch(getattr(read, name)())
+
     def test_nothing_is_taken_over_from_one_of_other_options(self, data_factory: DataFactory) -> None:
         default = ready(data_factory)
         options = [

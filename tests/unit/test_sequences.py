@@ -176,8 +176,13 @@ def test_texts_are_classes_in_the_order_of_the_alphabet(tmp_path: Path) -> None:
 # ---- tables
 
 
-def test_a_table_with_a_row_a_step_gives_what_the_arrays_give(tmp_path: Path) -> None:
+@pytest.mark.parametrize("least_bytes_to_keep", [10**9, 0], ids=["read", "kept"])
+def test_a_table_with_a_row_a_step_gives_what_the_arrays_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least_bytes_to_keep: int
+) -> None:
     """Also when the rows of several sequences come mixed, as a log writes them."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("models.data.cache.LEAST_BYTES_TO_KEEP", least_bytes_to_keep)
     given = arrays() | {"split": np.where(np.arange(SAMPLES) < 30, "train", "test")}
     rows = [
         f"s{sample},{step * 0.5},{given['split'][sample]},{given['x'][sample, step, 0]},class {given['y'][sample]},"

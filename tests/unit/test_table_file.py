@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import torch
 
+from models.data.cache import LEAST_BYTES_TO_KEEP
 from models.data.table import Table
-from models.data.table_file import LEAST_BYTES_TO_KEEP
 
 ROWS = 4000
 
