@@ -23,12 +23,15 @@ BEST = 50  # TPE's good side has 25
 NEWEST = 200  # those that run are among them
 
 
+_Rank = tuple[float, ...]
+
+
 class Memory:
     """What one worker knows of the ended trials of one study, kept from one trial's sampler to the next's."""
 
     def __init__(self) -> None:
         self.common = IntersectionSearchSpace(include_pruned=True)  # looks at each ended trial once
-        self._ranks: dict[tuple[int, int], tuple[float, ...]] = {}  # of the ended trials, by number and epochs
+        self._ranks: dict[int, tuple[FrozenTrial, int, _Rank]] = {}  # of ended trials, and their epochs then
 
     def choose(self, trials: list[FrozenTrial], direction: StudyDirection) -> list[FrozenTrial]:
         """The trials that are looked at, in their order."""
@@ -36,21 +39,20 @@ class Memory:
             return trials
         sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
         older, newest = trials[:-NEWEST], trials[-NEWEST:]
-        ranked = [(self._rank(trial, sign), place) for place, trial in enumerate(older)]
+        known = self._ranks
+        ranked = []
+        for place, trial in enumerate(older):  # without a call for each: they are many
+            entry = known.get(id(trial))
+            # One that waits at a rung may go on.
+            if entry is None or entry[1] != len(trial.intermediate_values):
+                if not trial.state.is_finished():
+                    continue
+                entry = known[id(trial)] = trial, len(trial.intermediate_values), _rank(trial, sign)
+            ranked.append((entry[2], place))
         spread = MOST - NEWEST - BEST
         places = {place for _, place in heapq.nsmallest(BEST, ranked)}
         places |= {len(older) * part // spread for part in range(spread)}
         return [*(older[place] for place in sorted(places)), *newest]
-
-    def _rank(self, trial: FrozenTrial, sign: float) -> tuple[float, ...]:
-        """The smaller, the better in TPE's eyes: complete, then pruned by how far they came, then not allowed."""
-        key = trial.number, len(trial.intermediate_values)  # one that waits at a rung may go on
-        rank = self._ranks.get(key)
-        if rank is None:
-            if not trial.state.is_finished():
-                return (3.0,)
-            rank = self._ranks[key] = _rank(trial, sign)
-        return rank
 
 
 class TPE(optuna.samplers.TPESampler):
@@ -62,27 +64,35 @@ class TPE(optuna.samplers.TPESampler):
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         if self._group or not self._is_multivariate(study):
-            return super().infer_relative_search_space(_shown(study, self._memory), trial)
+            return super().infer_relative_search_space(self._shown(study, counts_first=False), trial)
         found = self._memory.common.calculate(study)
         return {name: distribution for name, distribution in found.items() if not distribution.single()}
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return super().sample_relative(_shown(study, self._memory), trial, search_space)
+        return super().sample_relative(self._shown(study), trial, search_space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        return super().sample_independent(_shown(study, self._memory), trial, param_name, param_distribution)
+        return super().sample_independent(self._shown(study), trial, param_name, param_distribution)
+
+    def _shown(self, study: optuna.Study, *, counts_first: bool = True) -> optuna.Study:
+        return cast(optuna.Study, _Shown(study, self._memory, counts_first=counts_first))
 
 
 class _Shown:
-    """A study of which a sampler sees some trials."""
+    """A study of which a sampler sees some trials.
 
-    def __init__(self, study: optuna.Study, memory: Memory) -> None:
+    Args:
+        counts_first: what it asks for first is only counted.
+    """
+
+    def __init__(self, study: optuna.Study, memory: Memory, *, counts_first: bool) -> None:
         self._study = study
         self._memory = memory
+        self._is_counting = counts_first
         self._chosen: dict[tuple[TrialState, ...], list[FrozenTrial]] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -93,15 +103,15 @@ class _Shown:
         key = tuple(states)
         if key not in self._chosen:
             trials = self._study._get_trials(deepcopy=deepcopy, states=key, use_cache=use_cache)
+            if self._is_counting:
+                self._is_counting = False
+                return trials
             self._chosen[key] = self._memory.choose(trials, self._study.direction)
         return self._chosen[key]
 
 
-def _shown(study: optuna.Study, memory: Memory) -> optuna.Study:
-    return cast(optuna.Study, _Shown(study, memory))
-
-
-def _rank(trial: FrozenTrial, sign: float) -> tuple[float, ...]:
+def _rank(trial: FrozenTrial, sign: float) -> _Rank:
+    """The smaller, the better in TPE's eyes: complete, then pruned by how far they came, then not allowed."""
     if any(broken > 0 for broken in trial.constraints.values()):
         return (2.0,)
     if trial.state == TrialState.COMPLETE:
