@@ -18,7 +18,7 @@ from optuna.search_space import IntersectionSearchSpace
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-MOST = 1_000
+MOST = 500
 BEST = 50  # TPE's good side has 25
 NEWEST = 200  # those that run are among them
 
