@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -18,15 +19,23 @@ def arrays(protocol: str) -> Arrays:
     from models.data import Images, Table
 
     if protocol == "tabular":
-        data = Table(source="breast_cancer")
+        data = Table(source="breast_cancer", scaling="standard", missing="median", categories="one_hot")
     else:
         data = Images(  # type: ignore[assignment]
-            source=str(FASHION), split="order", train_samples=10_000, validation_samples=2_000, flip="none"
+            source=str(FASHION),
+            scaling="standard",
+            split="order",
+            train_samples=10_000,
+            validation_samples=2_000,
+            flip="none",
         )
     data.prepare_data()
     data.setup("fit")
-    parts = (data.train_dataloader(), data.val_dataloader())
-    return cast(Arrays, tuple(tensor for part in parts for tensor in (part.inputs, part.targets)))
+    train = data.train_dataloader()
+    # As they are evaluated: in their order, each one once, as numbers.
+    train.training = False
+    parts = [list(train), list(data.val_dataloader())]
+    return cast(Arrays, tuple(torch.cat(tensors) for part in parts for tensors in zip(*part, strict=True)))
 
 
 def loaders(of: Arrays, batch_size: int) -> tuple[DataLoader[tuple[Tensor, ...]], DataLoader[tuple[Tensor, ...]]]:
