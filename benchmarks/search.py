@@ -132,7 +132,7 @@ def commands(way: str, protocol: str, seed: int) -> list[list[str]]:
     if name == "optuna":
         count = int(variant)
         script = [sys.executable, str(CONTEST / "optuna_way.py"), protocol]
-        return [[*script, str(seed + 1000 * part), str(trials // count)] for part in range(count)]
+        return [[*script, str(seed + 1000 * part), str(trials // count), str(part)] for part in range(count)]
     if name == "ray":
         return [[sys.executable, str(CONTEST / "ray_way.py"), protocol, str(seed), str(trials), variant or "new"]]
     study = [str(CONTEST / f"{protocol}.yaml"), "--set", f"seed={seed}"]

@@ -1,9 +1,11 @@
-"""The search as Optuna's example for PyTorch Lightning does it. Arguments: protocol, seed, trials of this process."""
+"""The search as Optuna's example for PyTorch Lightning does it. Arguments: protocol, seed, trials, part."""
 
 from __future__ import annotations
 
 import sys
+import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -12,6 +14,7 @@ import pytorch_lightning as pl
 from experiments.contest.nets import ACTIVATIONS, INITIALIZERS, OPTIMIZERS, FashionNet, TabularNet
 from experiments.contest.rivals_data import Arrays, arrays, loaders
 
+CREATED = Path("created")
 EPOCHS = {"fashion": 6, "tabular": 20}
 BATCH_SIZES = {"fashion": [32, 64, 128, 256], "tabular": [16, 32, 64, 128]}
 
@@ -58,8 +61,14 @@ def suggest(trial: optuna.Trial, protocol: str) -> dict[str, Any]:
     return params
 
 
-def main(protocol: str, seed: int, trials: int) -> None:
+def main(protocol: str, seed: int, trials: int, part: int) -> None:
+    """
+    Args:
+        part: of several processes. Two that create the tables at once make one of them fail, so others wait for the first.
+    """
     data: Arrays = arrays(protocol)
+    while part and not CREATED.exists():
+        time.sleep(0.05)
 
     def objective(trial: optuna.Trial) -> float:
         model = (TabularNet if protocol == "tabular" else FashionNet)(**suggest(trial, protocol))
@@ -86,9 +95,10 @@ def main(protocol: str, seed: int, trials: int) -> None:
         sampler=optuna.samplers.TPESampler(seed=seed),
         pruner=optuna.pruners.MedianPruner(),
     )
+    CREATED.touch()
     study.optimize(objective, n_trials=trials)
 
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
