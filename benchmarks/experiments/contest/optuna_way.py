@@ -64,7 +64,7 @@ def suggest(trial: optuna.Trial, protocol: str) -> dict[str, Any]:
 def main(protocol: str, seed: int, trials: int, part: int) -> None:
     """
     Args:
-        part: of several processes. Two that create the tables at once make one of them fail, so others wait for the first.
+        part: of several processes. Of two that create the tables at once, one fails: the others wait for the first.
     """
     data: Arrays = arrays(protocol)
     while part and not CREATED.exists():
