@@ -37,7 +37,7 @@ def run_jobs(job: Message, channel: Channel) -> None:
     """
     link = Link(channel)
     surroundings: Surroundings | None = None
-    data: Any = None  # the data module of the trial before
+    kept: list[Any] = []  # the data module of the trial before
     while True:
         started = time.perf_counter()
         link.trial = job["trial"]
@@ -45,7 +45,7 @@ def run_jobs(job: Message, channel: Channel) -> None:
         try:
             prepare_device(job)
             surroundings = surroundings or Surroundings(Path(job["project"]))
-            data = _train(job, link, before=data)
+            _train(job, link, kept)
         except BaseException as error:  # whatever it was, the worker wants to know
             told = {"cause": _cause_of(error), "error": _told(error), "reason": reason_of(error, Path(job["project"]))}
             link.tell({"kind": "failed", "owner": getattr(error, "owner", "model"), **told})
@@ -66,21 +66,22 @@ def run_jobs(job: Message, channel: Channel) -> None:
     os._exit(0)
 
 
-def _train(job: Message, link: Link, *, before: Any) -> Any:
-    """Train; the data module.
+def _train(job: Message, link: Link, kept: list[Any]) -> None:
+    """Train.
 
     Args:
-        before: that of the process's last trial. One that has the method `take_over` may take from it what it has
-            prepared.
+        kept: the data module of the process's last trial, and then of this one. One that has the method `take_over` may
+            take from the last one what it has prepared.
     """
     ranks = join_ranks(job)
     pl.seed_everything(job["seed"], workers=True, verbose=False)
     project = Path(job["project"])
     with _blamed_on("data"), warnings.catch_warnings(record=True) as warned:
         data = build(load_class(job["data"]["class"], project), job["data"]["arguments"])
+        if kept and hasattr(data, "take_over"):
+            data.take_over(kept[0])
+        kept.clear()  # before there are two of them in memory
         # Lightning calls these again; the model's shape was needed before.
-        if before is not None and hasattr(data, "take_over"):
-            data.take_over(before)
         data.prepare_data = _once(data.prepare_data)
         data.setup = _once(data.setup)
         if job["rank"] == 0:
@@ -129,8 +130,10 @@ def _train(job: Message, link: Link, *, before: Any) -> Any:
             }
         )
     trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    data.trainer = None  # which holds the model
-    return data
+    # What holds the model, or the data in a circle, would keep both alive.
+    data.trainer = None
+    del data.prepare_data, data.setup
+    kept.append(data)
 
 
 def given_by_data(model_class: type[Any], arguments: Message, data: Any) -> dict[str, Any]:

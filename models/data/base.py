@@ -148,7 +148,7 @@ class DataModule(LightningDataModule):
         if mine is None or mine != other._options():
             return False
         vars(self).update(other._prepared)
-        self._prepared = other._prepared
+        self._prepared = dict(other._prepared)
         self._parts = {name: other._parts[name] for name in PARTS_OF_STAGE["fit"] if name in other._parts}
         return True
 
