@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Literal
 
+import torch
 from torch import Tensor, nn
 
 from hpo.space import Choice, Float, When
@@ -74,3 +75,5 @@ def initialize(module: nn.Module, name: str, std: float = 0.02) -> None:
             continue
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
+    # PyTorch's convolutions, pooling and norms of images are 1.3 to 2 times as fast so, also on a CPU.
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

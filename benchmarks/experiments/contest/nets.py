@@ -47,7 +47,8 @@ class Net(pl.LightningModule):
     """A classifier that is trained as a tutorial would.
 
     Args:
-        fused: one call for all of an optimizer's steps, or one for each operation, where PyTorch has no better.
+        fused: as this project's models: one call for all of an optimizer's steps, or one for each operation, where
+            PyTorch has no better, and images with their channels last.
     """
 
     def __init__(self, lr: float, optimizer: str, *, fused: bool) -> None:
@@ -125,6 +126,8 @@ class FashionNet(Net):
             width = head
         self.network = nn.Sequential(*parts, nn.Linear(width, 10))
         self.initialize(initializer)
+        if fused:
+            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.network(inputs)  # type: ignore[no-any-return]
