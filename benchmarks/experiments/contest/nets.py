@@ -127,7 +127,7 @@ class FashionNet(Net):
         self.network = nn.Sequential(*parts, nn.Linear(width, 10))
         self.initialize(initializer)
         if fused:
-            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.to(memory_format=torch.channels_last)
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.network(inputs)  # type: ignore[no-any-return]
