@@ -209,7 +209,8 @@ class Worker:
                     continue
                 trial = self.outbox.attempt(partial(run.start_next, slot))
                 if trial is not None:
-                    self._dismiss_others(run)
+                    if slot.accelerator != "cpu":
+                        self._dismiss_others(run)
                     self.trials[slot.number] = trial
                     self._shares.begin(run.study.study_id, priority=run.progress.priority)
                     for process in trial.processes:
@@ -217,7 +218,7 @@ class Worker:
                     break
 
     def _dismiss_others(self, run: StudyRun) -> None:
-        """Other studies' processes that wait for a job would keep memory that this one's trials may need."""
+        """Other studies' processes that wait for a job would keep memory of a GPU that this one's trials may need."""
         for server in self._studies.servers:
             if server is not run.server:
                 server.dismiss()
