@@ -158,6 +158,8 @@ class History:
         if point is not None and "fixed_params" not in self._memory.get_trial(number).system_attrs:
             self._memory.set_trial_system_attr(number, "fixed_params", dict(point))
         self._study.sampler = self._samplers(number)
+        # As Study.ask does it: samplers look at this list, which Optuna takes once a trial.
+        self._study._thread_local.cached_all_trials = None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return space.suggest(optuna.trial.Trial(self._study, number))
@@ -172,6 +174,14 @@ class History:
             )
             for name, value in frozen.params.items()
         }
+
+    def attributes_to_store(self, number: int) -> dict[str, Any]:
+        """What the sampler wrote down when it proposed, for all workers' samplers to see, such as a generation.
+
+        Without TPE's copy of what it proposed, since its parameters are stored at once.
+        """
+        attributes = self._memory.get_trial(number).system_attrs
+        return {key: item for key, item in attributes.items() if not key.startswith(("fixed_params", "tpe:"))}
 
     def report(self, number: int, epoch: int, value: float) -> tuple[bool, dict[str, Any]]:
         """Take in the objective after an epoch; whether to prune, and what the pruner wrote down for others to see."""
@@ -189,9 +199,6 @@ class History:
     def curve(self, number: int) -> dict[int, float]:
         """The objective after each epoch, by epoch."""
         return dict(self._memory.get_trial(number).intermediate_values)
-
-    def system_attributes(self, number: int) -> dict[str, Any]:
-        return dict(self._memory.get_trial(number).system_attrs)
 
     def end(self, number: int, state: TrialState, value: float | None, *, cause: str | None = None) -> None:
         """The trial is over."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import select
 import signal
@@ -17,6 +18,8 @@ from pathlib import Path
 
 from hpo.channel import Channel, ChannelClosedError, Message
 from hpo.errors import HpoError, LoadError, RunError, SpecError
+
+log = logging.getLogger(__name__)
 
 SECONDS_FOR_AN_END = 2.0  # between a process's last word and the news of its end
 LONGEST_IDLE_SECONDS = 5.0  # for which a process that could do another job keeps its memory
@@ -147,14 +150,21 @@ class ForkServer:
             child.channel.close()
             classes = " and ".join(job["classes"].values())
             raise LoadError(f"importing {classes} ended the process that tried{end}") from error
-        if "error" in answer or not answer["forks"]:
-            self.poll()
-            child.kill()
-            child.channel.close()
+        if "error" not in answer and not answer["threads"]:
+            return ForkServer(child.channel, child, ready=True), answer["classes"]
+        self.poll()
+        child.kill()
+        child.channel.close()
         if "error" in answer:
             kinds: dict[str, type[HpoError]] = {"LoadError": LoadError, "SpecError": SpecError}
             raise kinds.get(answer["kind"], SpecError)(answer["error"])
-        return (ForkServer(child.channel, child, ready=True) if answer["forks"] else self), answer["classes"]
+        log.info(
+            "each process of a trial imports %s anew, which takes longer: it starts threads, which do not survive a "
+            "fork (%s)",
+            " and ".join(job["classes"].values()),
+            ", ".join(answer["threads"]),
+        )
+        return self, answer["classes"]
 
     def poll(self) -> bool:
         """Take in what the server has said, without waiting. False when it is gone, and all its processes with it."""

@@ -42,8 +42,11 @@ def start_trial(
     config = _config(definition, params, number=claim.number, weights=weights)
     if claim.params is None:
         stored = place.history.params_to_store(claim.number)
+        attributes = place.history.attributes_to_store(claim.number)
         with place.store.write() as connection:
-            is_ours = writes.begin(connection, claim, params=stored, config=config, seed=config["seed"])
+            is_ours = writes.begin(
+                connection, claim, params=stored, config=config, seed=config["seed"], system_attributes=attributes
+            )
         if not is_ours:  # this worker was away for longer than a lease
             place.history.release(claim.trial_id, claim.number)
             log.warning("trial %d was taken over by another worker before it began", claim.number)

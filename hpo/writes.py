@@ -39,12 +39,14 @@ def begin(
     params: Mapping[str, tuple[float, str]],
     config: Mapping[str, Any],
     seed: int | None = None,
+    system_attributes: Mapping[str, Any] | None = None,
 ) -> bool:
     """Write down what the trial will train, before it does.
 
     Args:
         params: by name, the value and the distribution as Optuna stores them.
         config: the whole configuration, pinned and inactive parameters too; at least `params`, by name.
+        system_attributes: what the sampler wrote down with its proposal.
     """
     row = {"config": json.dumps(config), "seed": seed}
     if put(connection, hpo_trials, {"trial_id": claim.trial_id}, row, while_held=claim) == 0:
@@ -57,6 +59,7 @@ def begin(
         # A worker that was away for long between its claim and this may have written its own at the last moment.
         key, values = ("trial_id", "param_name"), ("param_value", "distribution_json")
         connection.execute(_upsert(connection.dialect.name, trial_params, key, values), rows)
+    _put_attributes(connection, claim, system_attributes or {})
     return True
 
 
@@ -102,10 +105,14 @@ def report(
         {"trial_id": claim.trial_id, "step": epoch},
         {"intermediate_value": value, "intermediate_value_type": "FINITE"},
     )
-    for key, attribute in system_attributes.items():
+    _put_attributes(connection, claim, system_attributes)
+    return True
+
+
+def _put_attributes(connection: Connection, claim: Claim, attributes: Mapping[str, Any]) -> None:
+    for key, attribute in attributes.items():
         where = {"trial_id": claim.trial_id, "key": key}
         put(connection, trial_system_attributes, where, {"value_json": json.dumps(attribute)})
-    return True
 
 
 def finish(

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 # Before anything native is loaded: libraries read these once. A trial that owns more cores raises its own number.
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
+# pandas imports pyarrow, where it is installed, whose allocator starts a thread: then nothing could be forked.
+os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
 
 
 @contextlib.contextmanager

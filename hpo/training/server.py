@@ -79,7 +79,7 @@ def become_child(link: Channel) -> None:
         answer = describe(job)
         # Threads do not survive a fork, and what they held locked stays locked: such modules are imported
         # by each trial's own process instead.
-        answer["forks"] = threading.active_count() == 1 and _thread_count() == 1
+        answer["threads"] = _other_threads()
         link.send(answer)
         child = serve(link)
         if child is not None:
@@ -121,10 +121,15 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def _thread_count() -> int:
-    """Threads of this process by the kernel's count: also those that a native library started."""
+def _other_threads() -> list[str]:
+    """What the threads of this process are called besides this one, those that a native library started included."""
+    names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
     tasks = Path("/proc/self/task")
-    return len(list(tasks.iterdir())) if tasks.is_dir() else 1
+    if tasks.is_dir():
+        native = [path for path in tasks.iterdir() if int(path.name) != threading.get_native_id()]
+        known = {str(thread.native_id) for thread in threading.enumerate()}
+        names += [(path / "comm").read_text().strip() for path in native if path.name not in known]
+    return sorted(names)
 
 
 def main() -> None:

@@ -44,8 +44,10 @@ def run_jobs(job: Message, channel: Channel) -> None:
         redirect_output(job["log"])
         try:
             prepare_device(job)
+            classes = _load(job)
+            # What importing them changes is the same for all that follow.
             surroundings = surroundings or Surroundings(Path(job["project"]))
-            _train(job, link, kept)
+            _train(job, link, classes, kept)
         except BaseException as error:  # whatever it was, the worker wants to know
             told = {"cause": _cause_of(error), "error": _told(error), "reason": reason_of(error, Path(job["project"]))}
             link.tell({"kind": "failed", "owner": getattr(error, "owner", "model"), **told})
@@ -66,18 +68,27 @@ def run_jobs(job: Message, channel: Channel) -> None:
     os._exit(0)
 
 
-def _train(job: Message, link: Link, kept: list[Any]) -> None:
+def _load(job: Message) -> tuple[type[Any], type[Any]]:
+    """The classes of the data and of the model."""
+    project = Path(job["project"])
+    with _blamed_on("data"):
+        data_class = load_class(job["data"]["class"], project)
+    return data_class, load_class(job["model"]["class"], project)
+
+
+def _train(job: Message, link: Link, classes: tuple[type[Any], type[Any]], kept: list[Any]) -> None:
     """Train.
 
     Args:
+        classes: of the data and of the model.
         kept: the data module of the process's last trial, and then of this one. One that has the method `take_over` may
             take from the last one what it has prepared.
     """
     ranks = join_ranks(job)
     pl.seed_everything(job["seed"], workers=True, verbose=False)
-    project = Path(job["project"])
+    data_class, model_class = classes
     with _blamed_on("data"), warnings.catch_warnings(record=True) as warned:
-        data = build(load_class(job["data"]["class"], project), job["data"]["arguments"])
+        data = build(data_class, job["data"]["arguments"])
         if kept and hasattr(data, "take_over"):
             data.take_over(kept[0])
         kept.clear()  # before there are two of them in memory
@@ -90,7 +101,6 @@ def _train(job: Message, link: Link, kept: list[Any]) -> None:
         data.setup(stage="fit")  # by keyword, as Lightning does, so that its call is the same one
     for warning in warned:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    model_class = load_class(job["model"]["class"], project)
     model_arguments = job["model"]["arguments"] | given_by_data(model_class, job["model"]["arguments"], data)
     # The data module may draw random numbers in its set-up; the weights should not depend on how many.
     pl.seed_everything(job["seed"], workers=True, verbose=False)
@@ -121,7 +131,7 @@ def _train(job: Message, link: Link, kept: list[Any]) -> None:
             {
                 "kind": "started",
                 "model": plain(complete_arguments(model_class, model_arguments) | _filled_in(model, model_arguments)),
-                "data": plain(complete_arguments(type(data), job["data"]["arguments"])),
+                "data": plain(complete_arguments(data_class, job["data"]["arguments"])),
                 "parameters": sum(p.numel() for p in model.parameters()),
                 "executor": str(executor),
                 "from_epoch": from_epoch,

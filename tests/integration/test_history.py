@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import subprocess
@@ -19,10 +20,11 @@ from sqlalchemy import update
 from stores import hand_back
 
 from hpo import queue
-from hpo.algorithms import make_pruner
+from hpo.algorithms import make_pruner, sampler_factory
 from hpo.grid import grid_points
 from hpo.space import Float, Parameter, SearchSpace
 from hpo.store import Store
+from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts
 
 SAMPLERS = ["tpe", "random", "grid", "qmc", "gp", "nsga2"]
@@ -230,6 +232,47 @@ def test_each_sampler_proposes_points_of_the_space(shared_store: Store, sampler:
     assert [space.problems(point) for point in points] == [[]] * 12
     assert {"momentum" in point for point in points} == {True, False}
     assert len({point["depth"] for point in points}) > 1
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "count", "workers"),
+    # A second worker's NSGA-II draws other numbers than the one that has chosen a generation's parents before.
+    [("tpe", {}, 40, 2), ("gp", {}, 14, 2), ("nsga2", {"population_size": 8}, 40, 1)],
+)
+def test_workers_propose_what_one_optuna_study_would_of_all_trials_so_far(
+    shared_store: Store, name: str, options: dict[str, object], count: int, workers: int
+) -> None:
+    study = create_study(shared_store, study=f"learning {name}", sampler={"name": name, **options})
+    claimants = [Claimant(shared_store, study) for _ in range(workers)]
+    plain = optuna.create_study(direction="maximize")
+    samplers = sampler_factory(study.definition.spec, SPACE, Path())
+
+    for number in range(count):
+        worker = claimants[number % workers]
+        claim = worker.claim()
+        assert claim is not None
+        plain.sampler = samplers(number)
+        asked = plain.ask()
+        ours, theirs = worker.begin(claim), SPACE.suggest(asked)
+        assert ours == theirs
+        value = -abs(math.log10(ours["lr"]) + 2) - 0.1 * abs(ours["depth"] - 3)
+        worker.finish(claim, value)
+        plain.tell(asked, value)
+
+
+def test_workers_fill_the_generations_of_a_population_together(shared_store: Store) -> None:
+    study = create_study(shared_store, study="generations", sampler={"name": "nsga2", "population_size": 4})
+    workers = [Claimant(shared_store, study), Claimant(shared_store, study)]
+
+    for number in range(12):
+        worker = workers[number % 2]
+        claim = worker.claim()
+        assert claim is not None
+        worker.finish(claim, worker.begin(claim)["lr"])
+
+    with optuna_storage(shared_store.url) as storage:
+        found = optuna.load_study(study_name="generations", storage=storage).get_trials(deepcopy=False)
+    assert [trial.system_attrs["NSGAIISampler:generation"] for trial in found] == [0] * 4 + [1] * 4 + [2] * 4
 
 
 def test_two_workers_take_every_point_of_a_grid_once(shared_store: Store) -> None:

@@ -67,6 +67,17 @@ def test_a_process_that_is_not_as_it_was_takes_no_other_trial_and_says_why(hpo: 
         assert f"takes no other trial, since {told}" in log.read_text()
 
 
+def test_trials_of_modules_that_cannot_be_forked_follow_each_other_too_and_it_is_said_that_they_cannot(
+    hpo: Hpo,
+) -> None:
+    output = train(hpo, "threaded", model="projects.threaded:Threaded")
+
+    assert len(set(processes(hpo, "threaded"))) == 1  # what importing them changed is no reason against it
+    assert re.search(r"imports projects.threaded:Threaded and \S+ anew, which takes longer: .* \(sentinel\)", output), (
+        output
+    )
+
+
 def test_a_process_whose_memory_grows_takes_no_other_trial_for_long(hpo: Hpo) -> None:
     train(hpo, "leaver", space={"leaves": "memory"}, budget={"trials": 4})
 

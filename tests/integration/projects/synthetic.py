@@ -94,7 +94,8 @@ class Claimant:
         params = self.history.suggest(claim.number, self.space, point=point)
         stored = self.history.params_to_store(claim.number)
         with self.store.write() as connection:
-            writes.begin(connection, claim, params=stored, config={"params": params})
+            attributes = self.history.attributes_to_store(claim.number)
+            writes.begin(connection, claim, params=stored, config={"params": params}, system_attributes=attributes)
         return params
 
     def report(self, claim: queue.Claim, epoch: int, value: float) -> tuple[bool, bool]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
-from projects.nets import Line
+from projects.nets import Leaver
 
 never = threading.Event()
-threading.Thread(target=never.wait, daemon=True).start()
+threading.Thread(target=never.wait, daemon=True, name="sentinel").start()
+os.environ["THREADED_IS_IMPORTED"] = "1"
 
 
-class Threaded(Line):
+class Threaded(Leaver):
     """As good as any other."""
