@@ -141,6 +141,7 @@ class StudySpec(Section):
     objective: Objective | list[Objective]
     space: dict[str, Any] = {}
     epochs: PositiveInt | EpochRange = 10
+    first_trial: Literal["defaults", "sampled"] = "defaults"
     sampler: AlgorithmSpec = AlgorithmSpec(name="tpe")
     pruner: AlgorithmSpec = AlgorithmSpec(name="asha")
     early_stopping: EarlyStopping | None = None

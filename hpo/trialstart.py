@@ -108,7 +108,8 @@ def _given_point(definition: Definition, number: int) -> Mapping[str, Any] | Non
     """The point that a trial takes without sampling: the grid's, or the defaults for the first trial."""
     if definition.spec.sampler.name == "grid":
         return next(itertools.islice(grid_points(definition.space), number, None), None)
-    return definition.space.defaults() if number == 0 else None
+    takes_defaults = number == 0 and definition.spec.first_trial == "defaults"
+    return definition.space.defaults() if takes_defaults else None
 
 
 def _config(definition: Definition, params: Mapping[str, Any], *, number: int, weights: Weights) -> dict[str, Any]:
