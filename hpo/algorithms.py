@@ -28,6 +28,7 @@ from hpo.tpe import TPE, Memory
 # Our names for options, and Optuna's; an epoch is a resource there.
 HALVING = {"eta": "reduction_factor", "min_epochs": "min_resource", "max_epochs": "max_resource"}
 ASHA = {"reduction_factor": 3, "min_resource": 3}
+ASHA_OPTIONS = ("mode", "eta", "min_epochs")
 
 # Optuna counts steps from 0, we count epochs from 1: with a warm-up of 3, the first epoch that is judged is the fourth.
 STEPS_FROM_ZERO = ("n_warmup_steps",)
@@ -123,16 +124,19 @@ def make_rungs(spec: StudySpec) -> Rungs | None:
     Raises:
         SpecError: an unknown mode or option, or a value that cannot be.
     """
-    mode = spec.pruner.options.get("mode", "stop")
+    mode = spec.pruner.options.get("mode", "promote")
     if spec.pruner.name != "asha" or mode == "stop":
         return None
     if mode != "promote":
         raise SpecError(f"pruner: asha: mode '{mode}' should be stop or promote")
     options = {"eta": ASHA["reduction_factor"], "min_epochs": ASHA["min_resource"], **spec.pruner.options}
-    del options["mode"]
-    unknown = sorted(options.keys() - {"eta", "min_epochs"})
-    if unknown:
-        raise SpecError(f"pruner: asha that promotes has no option '{unknown[0]}'. It has mode, eta, min_epochs")
+    options.pop("mode", None)
+    for name in sorted(options.keys() - {"eta", "min_epochs"}):
+        if name in inspect.signature(PRUNERS["asha"].cls).parameters:
+            raise SpecError(f"pruner: asha has the option '{name}' where it stops for good: write mode: stop, too")
+        raise SpecError(
+            f"pruner: asha has no option '{name}'{nearest(name, ASHA_OPTIONS) or '.'} It has {', '.join(ASHA_OPTIONS)}"
+        )
     for name, least in (("eta", 2), ("min_epochs", 1)):
         if type(options[name]) is not int or options[name] < least:
             raise SpecError(f"pruner: asha: {name} {options[name]!r} should be a whole number, {least} or more")
@@ -155,7 +159,8 @@ def make_pruner(spec: StudySpec, project: Path) -> optuna.pruners.BasePruner:
         # 'auto' would be estimated by each worker on its own.
         options = {"max_resource": spec.max_epochs} | options
     if cls is optuna.pruners.PatientPruner and isinstance(options["wrapped_pruner"], str):
-        inner = AlgorithmSpec(name=options["wrapped_pruner"])
+        halving = {"mode": "stop"} if options["wrapped_pruner"] == "asha" else {}
+        inner = AlgorithmSpec(name=options["wrapped_pruner"], options=halving)
         options["wrapped_pruner"] = make_pruner(spec.model_copy(update={"pruner": inner}), project)
     pruner: optuna.pruners.BasePruner = _make(cls, options, "pruner")
     return pruner

@@ -2,7 +2,9 @@
 
 Asynchronous successive halving as in Li et al. 2020, arXiv 1810.05934: rungs are at min_epochs, eta times that, eta
 squared times that, ... A trial goes on beyond a rung while it is among the best 1/eta of all that have come to it; the
-others wait there, and any of them goes on as soon as later, worse trials have moved it into the best 1/eta.
+others wait there, and any of them goes on as soon as later, worse trials have moved it into the best 1/eta. One that is
+more than PLACES_BEHIND places away from that ends at once: eta times as many trials would have to come, and all be worse,
+until it may go on, and what waits takes room on the disk.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
+PLACES_BEHIND = 16
 HELD = "held"  # how an attempt ends that waits at a rung, and what stands in the store as wished of its trial
 
 
@@ -45,11 +48,19 @@ class Rungs:
 
     def goes_on(self, number: int, epoch: int) -> bool:
         """Whether a trial goes on after this epoch: it is at no rung, or among the best of those that came to it."""
+        return self._places_behind(number, epoch) <= 0
+
+    def waits(self, number: int, epoch: int) -> bool:
+        """Whether a trial that does not go on after this epoch may do so later."""
+        return self._places_behind(number, epoch) <= PLACES_BEHIND
+
+    def _places_behind(self, number: int, epoch: int) -> int:
+        """How many places a trial is away from those that go on; 0 or less for one of them."""
         values = self._values.get(epoch)
         if values is None or number not in values:
-            return True
+            return 0
         better = sum(value > values[number] for value in values.values())
-        return better < len(values) // self._eta
+        return 1 + better - len(values) // self._eta
 
     def promotable(self, waiting: Mapping[int, int], *, is_last: bool = False) -> list[int]:
         """Which of the waiting trials may go on, those at the highest rung first, the best of each rung first.

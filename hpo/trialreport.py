@@ -72,11 +72,13 @@ def take_epoch(
     is_good_enough = target is not None and is_reached(target, value, maximize=_is_to_grow(spec))
     if trial.epoch >= trial.epochs or is_good_enough or _has_stalled(place, spec, trial):
         return GO_ON | {"stop": True, "save": is_best}
-    is_held = is_hopeless and place.history.rungs is not None
+    rungs = place.history.rungs
+    is_hopeless = is_hopeless and (rungs is None or trial.epoch > trial.granted)
+    is_held = is_hopeless and rungs is not None and rungs.waits(trial.number, trial.epoch)
     if (is_hopeless and not is_held) or trial.wish == "stop":
         trial.state, trial.cause = "PRUNED", None if is_hopeless and not is_held else trial.wish_cause
         return GO_ON | {"stop": True, "drop": True}
-    if is_held and trial.epoch > trial.granted:
+    if is_held:
         trial.back = HELD
         return GO_ON | {"stop": True, "save": is_best, "checkpoint": True}
     if trial.wish == "pause":

@@ -257,7 +257,7 @@ def test_what_one_batch_shows_is_told_before_the_first_trial(
         ("pruner: {name: ashaa}\n", "study.yaml:4: pruner: 'ashaa' is not known, did you mean 'asha'? Known: asha, "),
         ("sampler: {name: tpe, seeed: 3}\n", "study.yaml:4: sampler: tpe has no option 'seeed', did you mean 'seed'?"),
         ("pruner: {name: asha, etaa: 3}\n", "study.yaml:4: pruner: asha has no option 'etaa', did you mean 'eta'?"),
-        ("pruner: {name: asha, eta: 1}\n", "study.yaml:4: pruner: SuccessiveHalvingPruner(reduction_factor=1, min_res"),
+        ("pruner: {name: asha, eta: 1}\n", "study.yaml:4: pruner: asha: eta 1 should be a whole number, 2 or more"),
         ("sampler: {class: collections:Counter}\n", "study.yaml:4: sampler: collections:Counter is no optuna BaseSamp"),
         ("pruner: {class: nowhere:Pruner}\n", "study.yaml:4: pruner: nowhere:Pruner: there is no module 'nowhere'."),
         (

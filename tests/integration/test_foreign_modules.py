@@ -138,7 +138,7 @@ def test_hopeless_trials_are_pruned(searched: Searched) -> None:
         model="unruly:TwoPlayers",
         space={"lr": [0.05, 1e-6, 1e-7, 1e-8]},
         sampler="grid",
-        pruner={"name": "asha", "eta": 2, "min_epochs": 1},
+        pruner={"name": "asha", "mode": "stop", "eta": 2, "min_epochs": 1},
         epochs=4,
         budget={"trials": 4},
         resources={"accelerator": "cpu", "slots": 1},

@@ -140,7 +140,7 @@ def curves(count: int, epochs: int) -> list[list[float]]:
 
 def test_asha_over_two_workers_decides_as_one_optuna_study_does(store: Store) -> None:
     """Six trials train at a time; who reports next is drawn by lot."""
-    study = create_study(store, epochs=27, pruner={"name": "asha", "eta": 3, "min_epochs": 1})
+    study = create_study(store, epochs=27, pruner={"name": "asha", "mode": "stop", "eta": 3, "min_epochs": 1})
     workers = [Claimant(store, study), Claimant(store, study)]
     plain = optuna.create_study(
         direction="maximize", pruner=optuna.pruners.SuccessiveHalvingPruner(reduction_factor=3, min_resource=1)
@@ -183,8 +183,8 @@ RISING = [0.1 * epoch for epoch in range(1, 10)]
 SINKING = [0.04 - 0.002 * epoch for epoch in range(1, 10)]
 PRUNERS = [
     # pruner, epoch at which a low curve that sinks is ended after six that rise
-    ("asha", 3),
-    ({"name": "asha", "eta": 2, "min_epochs": 1}, 1),
+    ({"name": "asha", "mode": "stop"}, 3),
+    ({"name": "asha", "mode": "stop", "eta": 2, "min_epochs": 1}, 1),
     ("median", 1),
     ({"name": "median", "n_warmup_steps": 3}, 4),
     ({"name": "percentile", "percentile": 25.0}, 1),

@@ -159,7 +159,7 @@ def optuna_params(store: Store) -> dict[str, Any]:
 
 def test_a_retry_keeps_the_rungs_that_its_trial_has_passed(store: Store) -> None:
     """Optuna's retry is another trial that copies them, and skips the rungs."""
-    study = create_study(store, pruner="asha")
+    study = create_study(store, pruner={"name": "asha", "mode": "stop"})
     worker = Claimant(store, study)
     claim = worker.claim()
     assert claim is not None
@@ -173,7 +173,7 @@ def test_a_retry_keeps_the_rungs_that_its_trial_has_passed(store: Store) -> None
 
     assert again is not None
     assert (again.number, again.attempt) == (0, 2)
-    assert [key for key in worker.history.system_attributes(0) if key.startswith("completed_rung")] == [
+    assert [key for key in worker.history.attributes_to_store(0) if key.startswith("completed_rung")] == [
         "completed_rung_0"
     ]
     assert worker.history.curve(0) == {1: 0.5, 2: 0.5, 3: 0.5}

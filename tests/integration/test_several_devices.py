@@ -123,3 +123,24 @@ def running_trial(channel: Channel) -> RunningTrial:
 
 def test_no_process_is_left(outcome: Outcome) -> None:
     assert outcome.left == []
+
+
+def test_trials_of_several_devices_wait_at_rungs_and_go_on(tmp_path: Path) -> None:
+    hpo = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
+    file = hpo.study(
+        "pairs",
+        pruner={"name": "asha", "eta": 2, "min_epochs": 1},
+        epochs=4,
+        budget={"trials": 6},
+        resources={"devices_per_trial": 2, "accelerator": "cpu"},
+    )
+
+    code, output = hpo.run("run", file, "--slots", 1)
+
+    records = hpo.trials("pairs")
+    assert code == 0, output
+    assert hpo.counts("pairs").keys() == {"complete", "pruned"}
+    assert {record.epochs for record in records if record.state == "complete"} == {4}
+    assert any(record.state == "complete" and record.attempts > 1 for record in records)
+    for record in records:
+        assert [epoch for epoch, _ in record.curve] == list(range(1, record.epochs + 1))

@@ -306,7 +306,7 @@ class Judge:
 
 
 def test_a_pruner_knows_what_another_worker_reported_a_moment_ago(hpo: Hpo, server: ForkServer) -> None:
-    submit(hpo, hpo.study("judged", pruner="asha", epochs=9), server)
+    submit(hpo, hpo.study("judged", pruner={"name": "asha", "mode": "stop"}, epochs=9), server)
     with Store.open(hpo.url) as store:
         here, there = Judge(hpo, store, "judged", server), Judge(hpo, store, "judged", server)
         late, *early = here.claim(), there.claim(), there.claim(), there.claim()

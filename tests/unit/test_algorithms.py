@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 import pytest
 
-from hpo.algorithms import PRUNERS, SAMPLERS, derive_seed, make_pruner, sampler_factory
+from hpo.algorithms import PRUNERS, SAMPLERS, derive_seed, make_pruner, make_rungs, sampler_factory
 from hpo.errors import LoadError, SpecError
 from hpo.space import Choice, Float, Int, Parameter, SearchSpace
 from hpo.spec import StudySpec
@@ -40,10 +40,11 @@ def test_each_sampler_can_be_named(name: str) -> None:
 
 @pytest.mark.parametrize("name", PRUNERS)
 def test_each_pruner_can_be_named(name: str) -> None:
-    needed: dict[str, dict[str, float]] = {
+    needed: dict[str, dict[str, object]] = {
         "threshold": {"upper": 1.0},
         "patient": {"patience": 2},
         "percentile": {"percentile": 25.0},
+        "asha": {"mode": "stop"},
     }
 
     pruner = make_pruner(make_spec(pruner={"name": name, **needed.get(name, {})}), Path())
@@ -51,16 +52,17 @@ def test_each_pruner_can_be_named(name: str) -> None:
     assert isinstance(pruner, PRUNERS[name].cls)
 
 
-def test_the_defaults_are_tpe_and_asha_from_the_third_epoch() -> None:
-    pruner = make_pruner(make_spec(), Path())
+def test_the_defaults_are_tpe_and_asha_that_promotes_from_the_third_epoch_on() -> None:
+    rungs = make_rungs(make_spec())
 
     assert isinstance(sampler(0), optuna.samplers.TPESampler)
-    assert isinstance(pruner, optuna.pruners.SuccessiveHalvingPruner)
-    assert (pruner._min_resource, pruner._reduction_factor) == (3, 3)
+    assert isinstance(make_pruner(make_spec(), Path()), optuna.pruners.NopPruner)
+    assert rungs is not None
+    assert (rungs._min_epochs, rungs._eta) == (3, 3)
 
 
 def test_options_have_the_names_of_the_field() -> None:
-    asha = make_pruner(make_spec(pruner={"name": "asha", "eta": 4, "min_epochs": 2}), Path())
+    asha = make_pruner(make_spec(pruner={"name": "asha", "mode": "stop", "eta": 4, "min_epochs": 2}), Path())
     hyperband = make_pruner(make_spec(pruner={"name": "hyperband", "max_epochs": 27}), Path())
     patient = make_pruner(make_spec(pruner={"name": "patient", "patience": 2, "wrapped_pruner": "asha"}), Path())
 
@@ -109,7 +111,10 @@ def test_hyperband_knows_the_longest_training_from_the_study() -> None:
         ),
         ("pruner", {"name": "asha", "min_epoch": 3}, "asha has no option 'min_epoch', did you mean 'min_epochs'\\?"),
         ("pruner", {"name": "none", "eta": 3}, "none has no option 'eta'. It has none"),
-        ("pruner", {"name": "asha", "eta": 1}, "pruner: SuccessiveHalvingPruner\\(.*reduction_factor"),
+        ("pruner", {"name": "asha", "eta": 1}, "pruner: asha: eta 1 should be a whole number, 2 or more"),
+        ("pruner", {"name": "asha", "mode": "halt"}, "pruner: asha: mode 'halt' should be stop or promote"),
+        ("pruner", {"name": "asha", "bootstrap_count": 5}, "asha has the option 'bootstrap_count' where it stops for"),
+        ("pruner", {"name": "asha", "mode": "stop", "eta": 1}, "SuccessiveHalvingPruner\\(.*reduction_factor"),
         ("pruner", {"name": "median", "n_startup_trials": -1}, "pruner: MedianPruner\\(n_startup_trials=-1\\)"),
         ("pruner", "patient", "pruner: PatientPruner\\(.*patience"),
         ("pruner", "threshold", "pruner: ThresholdPruner\\(\\): Either lower or upper"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpo.rungs import Rungs
+from hpo.rungs import PLACES_BEHIND, Rungs
 
 EPOCHS = 27
 
@@ -52,6 +52,16 @@ def test_a_trial_counts_with_its_best_epoch_up_to_the_rung() -> None:
     rungs.take(1, {1: 0.5, 2: 0.6, 3: 1.0})
     assert rungs.goes_on(0, 2)
     assert not rungs.goes_on(1, 2)
+
+
+def test_a_trial_far_behind_those_that_go_on_does_not_wait() -> None:
+    places = [number / 100 for number in range(99)]
+    rungs = at_first_rung(places)
+    waiting = [number for number in range(99) if not rungs.goes_on(number, 3) and rungs.waits(number, 3)]
+
+    assert sum(rungs.goes_on(number, 3) for number in range(99)) == 33
+    assert waiting == list(range(66 - PLACES_BEHIND, 66))
+    assert rungs.waits(0, 2)  # between rungs nobody is judged
 
 
 def test_the_highest_rung_comes_first_and_the_best_of_each() -> None:
