@@ -3,8 +3,8 @@
 Asynchronous successive halving as in Li et al. 2020, arXiv 1810.05934: rungs are at min_epochs, eta times that, eta
 squared times that, ... A trial goes on beyond a rung while it is among the best 1/eta of all that have come to it; the
 others wait there, and any of them goes on as soon as later, worse trials have moved it into the best 1/eta. One that is
-more than PLACES_BEHIND places away from that ends at once: eta times as many trials would have to come, and all be worse,
-until it may go on, and what waits takes room on the disk.
+more than PLACES_BEHIND places away from that ends at once: eta times as many trials would have to come, all of them
+worse, until it may go on, and what waits takes room on the disk.
 """
 
 from __future__ import annotations
