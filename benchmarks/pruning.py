@@ -153,13 +153,17 @@ class Promoting:
 
     def __init__(self, *, eta: int, min_epochs: int) -> None:
         self._rungs = Rungs(eta=eta, min_epochs=min_epochs, maximize=True)
+        self._ended: set[int] = set()  # too far behind to wait
 
     def goes_on(self, number: int, curve: Curve) -> bool:
         self._rungs.take(number, dict(enumerate(curve, start=1)))
+        if not self._rungs.waits(number, len(curve)):
+            self._ended.add(number)
         return self._rungs.goes_on(number, len(curve))
 
     def promotable(self, waiting: Mapping[int, int], *, is_last: bool) -> list[int]:
-        return self._rungs.promotable(waiting, is_last=is_last)
+        really = {number: epoch for number, epoch in waiting.items() if number not in self._ended}
+        return self._rungs.promotable(really, is_last=is_last)
 
 
 HALVINGS = [(3, 3), (3, 1), (2, 3), (2, 1)]  # eta, min_epochs
@@ -172,8 +176,9 @@ def policies() -> Iterator[tuple[str, Callable[[], Policy]]]:
     yield "{name: median, n_warmup_steps: 3}", partial(Stopping, {"name": "median", "n_warmup_steps": 3})
     for eta, epochs in HALVINGS:
         options = {"eta": eta, "min_epochs": epochs}
-        yield f"{{name: asha, eta: {eta}, min_epochs: {epochs}}}", partial(Stopping, {"name": "asha", **options})
-        yield f"{{name: asha, mode: promote, eta: {eta}, min_epochs: {epochs}}}", partial(Promoting, **options)
+        stopping = {"name": "asha", "mode": "stop", **options}
+        yield f"{{name: asha, mode: stop, eta: {eta}, min_epochs: {epochs}}}", partial(Stopping, stopping)
+        yield f"{{name: asha, eta: {eta}, min_epochs: {epochs}}}", partial(Promoting, **options)
 
 
 # ---- replay

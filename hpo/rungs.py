@@ -9,6 +9,7 @@ worse, until it may go on, and what waits takes room on the disk.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Mapping
 
@@ -28,8 +29,9 @@ class Rungs:
     def __init__(self, *, eta: int, min_epochs: int, maximize: bool) -> None:
         self._eta = eta
         self._min_epochs = min_epochs
-        self._sign = 1.0 if maximize else -1.0
-        self._values: dict[int, dict[int, float]] = defaultdict(dict)  # by rung, by trial; larger is better
+        self._sign = -1.0 if maximize else 1.0
+        self._values: dict[int, dict[int, float]] = defaultdict(dict)  # by rung, by trial; smaller is better
+        self._ranked: dict[int, list[tuple[float, int]]] = defaultdict(list)  # by rung: (value, trial), in order
 
     def take(self, number: int, curve: Mapping[int, float]) -> None:
         """Note what a trial has reached; what was noted of a rung before stands.
@@ -43,7 +45,9 @@ class Rungs:
         while rung <= last:
             if number not in self._values[rung]:
                 # A trial is as good as its best epoch, which is what it is worth in the end.
-                self._values[rung][number] = max(self._sign * value for epoch, value in curve.items() if epoch <= rung)
+                value = min(self._sign * value for epoch, value in curve.items() if epoch <= rung)
+                self._values[rung][number] = value
+                insort(self._ranked[rung], (value, number))
             rung *= self._eta
 
     def goes_on(self, number: int, epoch: int) -> bool:
@@ -56,11 +60,11 @@ class Rungs:
 
     def _places_behind(self, number: int, epoch: int) -> int:
         """How many places a trial is away from those that go on; 0 or less for one of them."""
-        values = self._values.get(epoch)
-        if values is None or number not in values:
+        ranked = self._ranked.get(epoch, [])
+        if number not in self._values.get(epoch, {}):
             return 0
-        better = sum(value > values[number] for value in values.values())
-        return 1 + better - len(values) // self._eta
+        better = bisect_left(ranked, (self._values[epoch][number],))  # those that are as good are no better
+        return 1 + better - len(ranked) // self._eta
 
     def promotable(self, waiting: Mapping[int, int], *, is_last: bool = False) -> list[int]:
         """Which of the waiting trials may go on, those at the highest rung first, the best of each rung first.
@@ -70,10 +74,12 @@ class Rungs:
             is_last: no trial trains, and none will be new: the best at each rung then goes on, however few came to it,
                 so that a study does not end without a trained model.
         """
-        found = []
-        for rung in sorted(set(waiting.values()), reverse=True):
-            values = self._values[rung]
-            ranked = sorted(values, key=lambda number: (-values[number], number))
-            count = max(len(ranked) // self._eta, int(is_last))
-            found += [number for number in ranked[:count] if waiting.get(number) == rung]
-        return found
+        going: list[tuple[int, int, int]] = []  # (rung, place, trial)
+        for number, rung in waiting.items():
+            ranked, value = self._ranked[rung], self._values[rung].get(number)
+            if value is None:  # it waits where no rung is: the study had another pruner when it came there
+                continue
+            place = bisect_left(ranked, (value, number))
+            if place < max(len(ranked) // self._eta, int(is_last)):
+                going.append((-rung, place, number))
+        return [number for _, _, number in sorted(going)]
