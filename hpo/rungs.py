@@ -77,7 +77,7 @@ class Rungs:
         going: list[tuple[int, int, int]] = []  # (rung, place, trial)
         for number, rung in waiting.items():
             ranked, value = self._ranked[rung], self._values[rung].get(number)
-            if value is None:  # it waits where no rung is: the study had another pruner when it came there
+            if value is None:  # not at a rung, as far as its curve tells
                 continue
             place = bisect_left(ranked, (value, number))
             if place < max(len(ranked) // self._eta, int(is_last)):
