@@ -60,11 +60,11 @@ class Rungs:
 
     def _places_behind(self, number: int, epoch: int) -> int:
         """How many places a trial is away from those that go on; 0 or less for one of them."""
-        ranked = self._ranked.get(epoch, [])
-        if number not in self._values.get(epoch, {}):
+        ranked, value = self._ranked.get(epoch, []), self._values.get(epoch, {}).get(number)
+        if value is None:
             return 0
-        better = bisect_left(ranked, (self._values[epoch][number],))  # those that are as good are no better
-        return 1 + better - len(ranked) // self._eta
+        # Of those that are as good as each other the first come first: a metric of few values would let all go on.
+        return 1 + bisect_left(ranked, (value, number)) - len(ranked) // self._eta
 
     def promotable(self, waiting: Mapping[int, int], *, is_last: bool = False) -> list[int]:
         """Which of the waiting trials may go on, those at the highest rung first, the best of each rung first.

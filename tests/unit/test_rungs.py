@@ -54,6 +54,13 @@ def test_a_trial_counts_with_its_best_epoch_up_to_the_rung() -> None:
     assert not rungs.goes_on(1, 2)
 
 
+def test_of_trials_that_are_as_good_as_each_other_no_more_go_on() -> None:
+    rungs = at_first_rung([1.0] * 9)
+
+    assert [number for number in range(9) if rungs.goes_on(number, 3)] == [0, 1, 2]
+    assert rungs.promotable(dict.fromkeys(range(9), 3)) == [0, 1, 2]
+
+
 def test_a_trial_far_behind_those_that_go_on_does_not_wait() -> None:
     places = [number / 100 for number in range(99)]
     rungs = at_first_rung(places)
