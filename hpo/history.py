@@ -134,6 +134,11 @@ class History:
             self._held.add(trial_id)
             self._memory.set_trial_state_values(number, TrialState.PRUNED, [_last(self.curve(number))])
 
+    @property
+    def held(self) -> int:
+        """How many trials wait at a rung."""
+        return len(self._held & self._others.keys())
+
     def promotable(self, *, is_last: bool = False) -> list[int]:
         """The numbers of the trials that may go on from their rung, the first one first.
 

@@ -131,6 +131,11 @@ class StudyRun:
             log.warning("study %s was changed to something that is not understood here: %s", self.study.name, error)
 
     @property
+    def held(self) -> int:
+        """How many trials wait at a rung: they count as running, and nobody trains them."""
+        return self._history.held
+
+    @property
     def is_over(self) -> bool:
         """All that was asked for has ended, or no more is wished, or possible on this machine."""
         return self.progress.is_over or self._obstacle is not None

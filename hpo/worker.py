@@ -225,7 +225,8 @@ class Worker:
 
     def _turn(self, run: StudyRun) -> tuple[float, float]:
         """Whose turn it is comes first; when workers begin together, the study that fewer of them train."""
-        return self._shares.turn(run.study.study_id), run.progress.counts.running / run.progress.priority
+        trained = run.progress.counts.running - run.held
+        return self._shares.turn(run.study.study_id), trained / run.progress.priority
 
     def _wait(self, seconds: float) -> None:
         self._selector.select(max(0.0, seconds))

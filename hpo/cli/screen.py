@@ -112,6 +112,8 @@ class Screen:
         counts = run.counts
         grid = Table.grid(padding=(0, 2))
         told = f"{counts.complete} complete  {counts.pruned} pruned  {counts.failed} failed"
+        if run.held:
+            told += f"  {run.held} paused"
         bar = ProgressBar(total=counts.target, completed=counts.ended, width=30)
         grid.add_row(Text(run.study.name, style="bold"), bar, f"{counts.ended}/{counts.target} trials", told)
         ended = counts.ended - self._ended_before

@@ -174,15 +174,17 @@ def test_a_submitted_study_is_trained_by_a_worker_until_there_is_no_more(tmp_pat
 
 def test_a_terminal_shows_slots_trials_epochs_the_best_and_the_budget(tmp_path: Path) -> None:
     hpo = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
-    file = hpo.study("shown", epochs=3, space={"seconds": 0.25}, budget={"trials": 4})
+    pruner = {"name": "asha", "min_epochs": 1, "eta": 2}  # of two or three trials, one goes on at once
+    file = hpo.study("shown", epochs=3, space={"seconds": 0.25}, budget={"trials": 4}, pruner=pruner)
 
     code, screen = run_on_terminal(
         ["run", file.name, "--slots", "2", "--store", hpo.url, "--project", str(PROJECT)], cwd=tmp_path
     )
 
     assert code == 0, screen
-    for shown in ("slot", "trial", "epoch", "best val_loss: none yet", "0/4 trials", "4 complete  0 pruned  0 failed"):
+    for shown in ("slot", "trial", "epoch", "best val_loss: none yet", "0/4 trials", "0 pruned  0 failed"):
         assert shown in screen
+    assert re.search(r"\d complete  0 pruned  0 failed  [1-3] paused", screen)
     assert re.search(r"best val_loss: [\d.e-]+ by trial \d", screen)
     assert re.search(r"[01] cpu +[0-3] +[12]/3 ", screen)
     assert "4 of 4 trials ended" in screen
