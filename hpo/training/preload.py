@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
-import sys
-import types
 import warnings
-from collections.abc import Iterator
 
 # Before anything native is loaded: libraries read these once. A trial that owns more cores raises its own number.
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -16,33 +12,19 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 # pandas imports pyarrow, where it is installed, whose allocator starts a thread: then nothing could be forked.
 os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
 
-
-@contextlib.contextmanager
-def _without_scipy_signal() -> Iterator[None]:
-    """Keep torchmetrics from importing scipy.signal, a fifth of the start-up, for one audio metric's old alias.
-
-    The placeholder is gone afterwards: whoever needs scipy.signal imports the real one.
-    """
-    placeholder = types.ModuleType("scipy.signal")
-    placeholder.hamming = None  # type: ignore[attr-defined]
-    sys.modules["scipy.signal"] = placeholder
-    try:
-        yield
-    finally:
-        del sys.modules["scipy.signal"]
-
-
-with warnings.catch_warnings(), _without_scipy_signal():
-    warnings.simplefilter("ignore")
-    import torch
-    import torchmetrics  # noqa: F401
-
 import numpy.ma  # noqa: E402, F401  # numpy loads it at the first use of np.unique, which is in many data modules
-import pytorch_lightning  # noqa: E402
-import pytorch_lightning.callbacks  # noqa: E402
-import pytorch_lightning.strategies  # noqa: E402, F401
-from lightning_fabric.utilities import registry  # noqa: E402
-from pytorch_lightning.core import module  # noqa: E402
+import torch  # noqa: E402
+
+from hpo.training.late import imported_later  # noqa: E402
+
+with warnings.catch_warnings(), imported_later():
+    warnings.simplefilter("ignore")
+    import pytorch_lightning
+    import pytorch_lightning.callbacks
+    import pytorch_lightning.strategies  # noqa: F401
+    import torchmetrics  # noqa: F401
+    from lightning_fabric.utilities import registry
+    from pytorch_lightning.core import module
 
 torch.set_num_threads(1)
 
