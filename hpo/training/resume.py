@@ -11,6 +11,7 @@ import pickle
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,23 +66,32 @@ class Saver:
             self._seconds = self._saved_at - started
 
 
-def readable(paths: Sequence[str]) -> str | None:
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint to go on from.
+
+    Attributes:
+        epochs: how many its training has behind it.
+        curve: what the last of them told.
+    """
+
+    path: str
+    epochs: int
+    curve: list[Message]
+
+
+def readable(paths: Sequence[str]) -> Saved | None:
     """The first of the checkpoints that can be read; None when none can."""
     for path in paths:
         try:
             # weights_only: a checkpoint is data, and must not run code when it is read
-            torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            curves = [saved["curve"] for key, saved in state["callbacks"].items() if key.startswith("Report")]
+            epochs = int(state["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
         except _BROKEN:
             continue
-        return path
+        return Saved(path, epochs, curves[0] if curves else [])
     return None
-
-
-def epochs_in(path: str) -> tuple[int, list[Message]]:
-    """(how many epochs the checkpoint's training has behind it, what the last of them told)."""
-    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    curves = [saved["curve"] for key, saved in state["callbacks"].items() if key.startswith("Report")]
-    return int(state["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]), curves[0] if curves else []
 
 
 def random_state() -> Message:

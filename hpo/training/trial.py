@@ -26,7 +26,7 @@ from hpo.training.devices import join_ranks, prepare_device, trainer_devices
 from hpo.training.executor import choose_executor, use
 from hpo.training.link import Link
 from hpo.training.report import Report
-from hpo.training.resume import epochs_in, readable
+from hpo.training.resume import readable
 from hpo.training.reuse import Surroundings
 
 
@@ -105,8 +105,7 @@ def _train(job: Message, link: Link, classes: tuple[type[Any], type[Any]], kept:
     # The data module may draw random numbers in its set-up; the weights should not depend on how many.
     pl.seed_everything(job["seed"], workers=True, verbose=False)
     model = build(model_class, model_arguments)
-    checkpoint = readable(job["resume"])
-    from_epoch, curve = (0, []) if checkpoint is None else epochs_in(checkpoint)
+    saved = readable(job["resume"])
     report = Report(link, job["metric"], Path(job["directory"]) if job["directory"] else None)
     executor = choose_executor(job["executor"], model, ranks=ranks.count)
     trainer = pl.Trainer(
@@ -134,12 +133,12 @@ def _train(job: Message, link: Link, classes: tuple[type[Any], type[Any]], kept:
                 "data": plain(complete_arguments(data_class, job["data"]["arguments"])),
                 "parameters": sum(p.numel() for p in model.parameters()),
                 "executor": str(executor),
-                "from_epoch": from_epoch,
-                "curve": curve,
+                "from_epoch": saved.epochs if saved else 0,
+                "curve": saved.curve if saved else [],
                 "warnings": [str(warning.message) for warning in warned if warning.category is UserWarning],
             }
         )
-    trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    trainer.fit(model, datamodule=data, ckpt_path=saved.path if saved else None, weights_only=True)
     # What holds the model, or the data in a circle, would keep both alive.
     data.trainer = None
     del data.prepare_data, data.setup

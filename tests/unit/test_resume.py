@@ -20,7 +20,7 @@ from hpo.training.best import MOST_HELD_BYTES
 from hpo.training.executor import Wish, choose_executor, use
 from hpo.training.link import Link
 from hpo.training.report import BEST_CHECKPOINT, Report
-from hpo.training.resume import LAST, PREVIOUS, epochs_in, readable
+from hpo.training.resume import LAST, PREVIOUS, readable
 
 EPOCHS = 6
 
@@ -126,12 +126,11 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     whole = train(tmp_path, schedule)
     (tmp_path / LAST).unlink()
     first = train(tmp_path, schedule, before, end_at=3)
-    checkpoint = readable([str(tmp_path / LAST), str(tmp_path / PREVIOUS)])
-    assert checkpoint is not None
-    epochs, told = epochs_in(checkpoint)
-    assert (epochs, {epoch["epoch"]: epoch["value"] for epoch in told}) == (3, first)
+    saved = readable([str(tmp_path / LAST), str(tmp_path / PREVIOUS)])
+    assert saved is not None
+    assert (saved.epochs, {epoch["epoch"]: epoch["value"] for epoch in saved.curve}) == (3, first)
 
-    rest = train(tmp_path, schedule, after, checkpoint=checkpoint)
+    rest = train(tmp_path, schedule, after, checkpoint=saved.path)
 
     assert first | rest == whole
     assert list(rest) == [4, 5, 6]
@@ -180,7 +179,8 @@ def assert_best_is_of(epoch: int, folder: Path) -> None:
 def test_a_checkpoint_that_is_cut_off_gives_way_to_the_one_before_and_then_to_none(tmp_path: Path) -> None:
     last, previous = tmp_path / LAST, tmp_path / PREVIOUS
     for path in (last, previous):
-        torch.save({"weights": torch.arange(1000)}, path)
+        loops = {"fit_loop": {"epoch_progress": {"current": {"processed": 1}}}}
+        torch.save({"callbacks": {}, "loops": loops, "weights": torch.arange(1000)}, path)
     paths = [str(last), str(previous)]
 
     found = [readable(paths)]
@@ -192,7 +192,13 @@ def test_a_checkpoint_that_is_cut_off_gives_way_to_the_one_before_and_then_to_no
     previous.unlink()
     found.append(readable(paths))
 
-    assert found == [str(last), str(previous), None, None]
+    assert [saved and saved.path for saved in found] == [str(last), str(previous), None, None]
+
+
+def test_a_file_that_holds_no_training_gives_way_too(tmp_path: Path) -> None:
+    torch.save({"weights": torch.arange(3)}, tmp_path / LAST)
+
+    assert readable([str(tmp_path / LAST)]) is None
 
 
 def test_a_checkpoint_with_code_in_it_is_not_read(tmp_path: Path) -> None:
