@@ -15,9 +15,9 @@ from recorded import measured_csv, recorded_npz
 
 import models
 from models.autoencoder import Autoencoder
+from models.base import Supervised
 from models.classic import LeNet5
 from models.cnn import CNN
-from models.base import Supervised
 from models.data import Digits, Images, Sequences, Series, Table
 from models.data.batches import Batches
 from models.dnn import DNN
