@@ -424,7 +424,7 @@ class LogsWithWordsAndCollections(Small):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Any:
         self.scores.update(self.net(batch[0]), batch[1])
-        self.log_dict(self.scores)  # type: ignore[arg-type]
+        self.log_dict(self.scores)
 
 
 class ReducesItsOwnWay(Small):

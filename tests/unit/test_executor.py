@@ -62,7 +62,7 @@ class TwoByHand(ByHand):
     def training_step(self, batch: Tensor, batch_idx: int) -> Any:
         self.manual_backward(self.layer(batch).mean())
         for optimizer in self.optimizers():  # type: ignore[union-attr]
-            optimizer.step()  # type: ignore[union-attr]
+            optimizer.step()
 
 
 class OwnLoop(_TrainingEpochLoop):
