@@ -1,10 +1,11 @@
 """What pruning saves and what it costs: recorded learning curves, replayed under every pruner.
 
-    python benchmarks/pruning.py [--curves FILE] [--subsets 16] [--slots 1 2 8]
+    python benchmarks/pruning.py [--curves FILE] [--subsets 16] [--slots 1 2 8] [--write]
     python benchmarks/pruning.py --record FILE [--trials 200]
 
-The first replays benchmarks/curves.csv.gz and prints a table for benchmarks/README.md; it takes a minute and trains
-nothing. A subset is 40 of a model's configurations in a random order; slots train one epoch of a trial each at a time.
+The first replays benchmarks/curves.csv.gz and prints the tables of benchmarks/README.md, with --write into it; it
+takes a minute and trains nothing. A subset is 40 of a model's configurations in a random order; slots train one epoch
+of a trial each at a time.
     epochs saved   all epochs of the 40, over those that were trained
     regret         percentage points by which the best trial that came to its last epoch is worse than the best one
     lost           in how many subsets the best of the 40 did not come to its last epoch
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import optuna
+import readme
 
 from hpo import open_study
 from hpo.algorithms import make_pruner
@@ -96,11 +98,14 @@ def main() -> None:
     parser.add_argument("--slots", type=int, nargs="+", default=[1, 2, 8])
     parser.add_argument("--record", type=Path)
     parser.add_argument("--trials", type=int, default=200)
+    readme.add_options(parser)
     chosen = parser.parse_args()
     if chosen.record:
         record(chosen.record, trials=chosen.trials)
     else:
-        replay_all(read(chosen.curves), subsets=chosen.subsets, slots=chosen.slots)
+        told = readme.Told("pruning", chosen)
+        replay_all(read(chosen.curves), told, subsets=chosen.subsets, slots=chosen.slots)
+        told.write()
 
 
 # ---- policies
@@ -230,16 +235,18 @@ def replay(curves: Sequence[Curve], policy: Policy, *, slots: int) -> Outcome:
     return Outcome(len(curves) * EPOCHS / trained, 100 * (best - found), found < best)
 
 
-def replay_all(recorded: Mapping[str, Sequence[Curve]], *, subsets: int, slots: Sequence[int]) -> None:
+def replay_all(
+    recorded: Mapping[str, Sequence[Curve]], told: readme.Told, *, subsets: int, slots: Sequence[int]
+) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     for model, curves in recorded.items():
-        print(f"\n{len(curves)} configurations of a {model.upper()}, {subsets} subsets of {SUBSET}:\n")
+        told.line(f"\n{len(curves)} configurations of a {model.upper()}, {subsets} subsets of {SUBSET}:\n")
         heads = [f"{count} slot{'s' * (count > 1)}: saved, regret mean / worst, lost" for count in slots]
-        print("| pruner | " + " | ".join(heads) + " |\n|---|" + "---|" * len(slots))
+        told.line("| pruner | " + " | ".join(heads) + " |\n|---|" + "---|" * len(slots))
         drawn = [random.Random(seed).sample(list(curves), SUBSET) for seed in range(subsets)]
         for name, make in policies():
             cells = [cell([replay(subset, make(), slots=count) for subset in drawn]) for count in slots]
-            print(f"| `{name}` | " + " | ".join(cells) + " |", flush=True)
+            told.line(f"| `{name}` | " + " | ".join(cells) + " |")
 
 
 def cell(outcomes: Sequence[Outcome]) -> str:

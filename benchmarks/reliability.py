@@ -3,8 +3,8 @@
     python benchmarks/reliability.py kills [--rounds 10] [--stores sqlite postgresql] [--seed 0]
     python benchmarks/reliability.py store | reclaim | outage | slots | fleet      (each has its options: --help)
 
-Real workers, real databases and real signals; it needs the development extras, which bring a PostgreSQL. Prints tables
-for benchmarks/README.md. A row that breaks its promise is marked, and the exit code is 1.
+Real workers, real databases and real signals; it needs the development extras, which bring a PostgreSQL. Prints the
+tables of benchmarks/README.md, with --write into it. A row that breaks its promise is marked, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+import readme
 from experiments import fleet, kills, outage, reclaim, slots, store_cost
 
 EXPERIMENTS = {
@@ -36,9 +37,12 @@ def main() -> None:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_options(one)
+        readme.add_options(one)
     options = parser.parse_args()
+    told = readme.Told(options.experiment, options)
     table = EXPERIMENTS[options.experiment].measure(options)
-    print(table)
+    told.line(str(table))
+    told.write()
     sys.exit(0 if table.is_kept else 1)
 
 

@@ -1,6 +1,6 @@
 """The same search by each tool, one after the other: what it costs, and what it finds.
 
-    python benchmarks/search.py [fashion | tabular] [--seeds 0 1 2 3 4] [--only hpo optuna-2]
+    python benchmarks/search.py [fashion | tabular] [--seeds 0 1 2 3 4] [--only hpo optuna-2] [--write]
 
     fashion   24 trials of at most 6 epochs: a perceptron or a small CNN on 10,000 images of Fashion-MNIST
     tabular   200 trials of at most 20 epochs: a perceptron on the 569 rows of scikit-learn's breast cancer
@@ -13,8 +13,9 @@ The networks, the data, the ranges, the number of trials and of epochs are the s
     ray-reuse   the same with reuse_actors
     hpo         `hpo run` with the study file benchmarks/experiments/contest/*.yaml: TPE, ASHA, two slots
 
-Needs `pip install '.[contest]'`. Prints a table for benchmarks/README.md: a row a run, and the medians. Memory is the
-proportional set size of all processes together: pages that several share count once.
+Needs `pip install '.[contest]'`. Prints the table of benchmarks/README.md, with --write into it: a row a run, the
+medians, and the ratios of wall times. Memory is the proportional set size of all processes together: pages that
+several share count once.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import readme
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTEST = Path(__file__).with_name("experiments") / "contest"
@@ -72,10 +74,12 @@ def main() -> None:
     parser.add_argument("protocol", nargs="?", choices=TRIALS, default="fashion")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
     parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS))
+    readme.add_options(parser)
     options = parser.parse_args()
+    told = readme.Told(f"search-{options.protocol}", options)
     low, high = REACHED[options.protocol]
     limit = TRIALS[options.protocol] * EPOCHS[options.protocol]
-    print(
+    told.line(
         f"| | seed | wall s | CPU s | epochs of {limit} | best accuracy | s until {low} / {high} | first step after s "
         "| peak memory GiB |\n|---|---|---|---|---|---|---|---|---|"
     )
@@ -83,17 +87,18 @@ def main() -> None:
     for seed in options.seeds:
         for way in options.only:  # in turns, so that a slow hour is slow for all
             found[way].append(search(way, options.protocol, seed))
-            print(f"| {way} | {seed} | {row(found[way][-1])} |", flush=True)
+            told.line(f"| {way} | {seed} | {row(found[way][-1])} |")
     for way, results in found.items():
-        print(f"| **{way}** | median | {row(median(results))} |")
+        told.line(f"| **{way}** | median | {row(median(results))} |")
     if "hpo" in found:
-        print()
+        told.line()
         ours = found["hpo"]
         for way in options.only:
             ratios = [theirs.seconds / mine.seconds for theirs, mine in zip(found[way], ours, strict=True)]
             mean = statistics.mean(result.best for result in found[way])
             spread = f"{statistics.median(ratios):.1f} ({min(ratios):.1f}-{max(ratios):.1f})"
-            print(f"{way}: {spread} times the wall time of hpo, mean best accuracy {mean:.4f}")
+            told.line(f"- {way}: {spread} times the wall time of hpo, mean best accuracy {mean:.4f}")
+    told.write()
 
 
 def search(way: str, protocol: str, seed: int) -> Result:

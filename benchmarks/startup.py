@@ -1,8 +1,9 @@
 """How long a user waits: for an answer, for the first training step, and between two trials.
 
-    python benchmarks/startup.py [--runs 5]
+    python benchmarks/startup.py [--runs 5] [--write]
 
-Prints a table for benchmarks/README.md: medians, and the spread of the runs. Run it on an idle machine.
+Prints the table of benchmarks/README.md, with --write into it: medians, and the spread of the runs. Run it on an idle
+machine.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import readme
+
 ROOT = Path(__file__).resolve().parents[1]
 STUDY = ROOT / "studies" / "digits_dnn.yaml"
 FIRST_STEP = re.compile(r"trial (\d+) trains ([\d.]+) s after its claim")
@@ -27,7 +30,9 @@ FIRST_STEP = re.compile(r"trial (\d+) trains ([\d.]+) s after its claim")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5)
-    runs = parser.parse_args().runs
+    readme.add_options(parser)
+    options = parser.parse_args()
+    told, runs = readme.Told("startup", options), options.runs
     with tempfile.TemporaryDirectory() as folder:
         store = f"sqlite:///{folder}/thousand.db"
         fill(store, trials=1000)
@@ -45,9 +50,10 @@ def main() -> None:
         searches = [search(Path(folder) / f"run{number}") for number in range(runs)]
     rows.append(("`hpo run` to the first training step", [first for first, _ in searches]))
     rows.append(("claim to training step, from the second trial on", [gap for _, gaps in searches for gap in gaps]))
-    print("| | median s | least | most |\n|---|---|---|---|")
+    told.line("| | median s | least | most |\n|---|---|---|---|")
     for label, seconds in rows:
-        print(f"| {label} | {statistics.median(seconds):.3f} | {min(seconds):.3f} | {max(seconds):.3f} |")
+        told.line(f"| {label} | {statistics.median(seconds):.3f} | {min(seconds):.3f} | {max(seconds):.3f} |")
+    told.write()
 
 
 def repeat(runs: int, measure: Callable[[], float]) -> list[float]:

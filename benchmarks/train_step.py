@@ -1,6 +1,6 @@
 """How many samples a second one thread trains: by a raw loop, the lean executor, and Lightning's Trainer.
 
-    python benchmarks/train_step.py [--rounds 5] [--only dnn]
+    python benchmarks/train_step.py [--rounds 5] [--only dnn] [--write]
 
 Four ways to train the same network of Fashion-MNIST's shapes with Adam, in turns in one process of one thread:
 
@@ -10,8 +10,9 @@ Four ways to train the same network of Fashion-MNIST's shapes with Adam, in turn
     tutorial  as tutorials show it: a DataLoader over a TensorDataset, Adam as it is, self.log in every step, and the
               Trainer's own logger and checkpoints, but no progress bar
 
-Prints a table for benchmarks/README.md: medians of the rounds, then their spread. Seconds are those of the process, so
-that other work on the machine disturbs little; the first epoch of each training is not counted.
+Prints the table of benchmarks/README.md, with --write into it: medians of the rounds, then their spread. Seconds are
+those of the process, so that other work on the machine disturbs little; the first epoch of each training is not
+counted.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+import readme
 
 ROOT = Path(__file__).resolve().parents[1]
 WAYS = ("raw", "lean", "Trainer", "tutorial")
@@ -42,17 +45,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", choices=SAMPLES)
+    readme.add_options(parser)
     parser.add_argument("--measure", nargs=2, metavar=("SHAPE", "BATCH"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         shape, batch = options.measure
         measure(shape, int(batch), options.rounds)
         return
-    print("| network | batch | raw | lean | Trainer | tutorial | lean / raw | lean / Trainer | lean / tutorial |")
-    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    if options.only and options.write:
+        parser.error("--write takes the whole table: leave out --only")
+    told = readme.Told("train_step", options)
+    told.line("| network | batch | raw | lean | Trainer | tutorial | lean / raw | lean / Trainer | lean / tutorial |")
+    told.line("|---|---|---|---|---|---|---|---|---|")
     for shape in [options.only] if options.only else SAMPLES:
         for batch in BATCHES:
-            print(row(shape, batch, options.rounds), flush=True)
+            told.line(row(shape, batch, options.rounds))
+    told.write()
 
 
 def row(shape: str, batch: int, rounds: int) -> str:

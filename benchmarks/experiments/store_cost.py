@@ -4,7 +4,8 @@ A trial of eight parameters and ten epochs, by default sampled by TPE and judged
 epoch is written by itself, as when epochs last longer than the outbox waits. Optuna's ask, suggest, report,
 should_prune and tell do the same on the same kind of database in the same run. Counted are the statements that the
 databases get from SQLAlchemy, without the BEGIN and PRAGMA of each transaction, and the commits. Where times are told,
-the worker's own processor time stands in brackets: it hardly depends on what else the machine does.
+the worker's own processor time stands in brackets: it hardly depends on what else the machine does. Where several
+workers share a study, none of them waits for a training, so each does as much as twenty that train epochs of seconds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ from hpo.store import Store
 
 MIB = 2**20
 PROMISED_SIZE = 10_000  # finished trials, up to which the times are promised
+TIMINGS = ("claim", "decision", "write", "look")
 
 
 def measure(options: argparse.Namespace) -> Table:
@@ -40,7 +42,9 @@ def measure(options: argparse.Namespace) -> Table:
     for kind in options.stores:
         rows += _cost_of_trials(kind, trials=options.trials)
         for size in options.sizes:
-            rows += _large_study(kind, size, timed=options.timed if size <= PROMISED_SIZE else 3)
+            is_promised = size <= PROMISED_SIZE
+            counts = options.workers if is_promised else []
+            rows += _large_study(kind, size, timed=options.timed if is_promised else 3, counts=counts)
     return Table(("", "measured", "promised"), rows)
 
 
@@ -48,6 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stores", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--trials", type=int, default=20, help="whose statements are counted")
     parser.add_argument("--sizes", type=int, nargs="*", default=[10_000, 100_000], help="of the large studies")
+    parser.add_argument("--workers", type=int, nargs="*", default=[4, 16], help="that share a study of 10,000 at once")
     parser.add_argument("--timed", type=int, default=30, help="trials that are timed in a study of 10,000")
 
 
@@ -173,27 +178,67 @@ def _state(is_pruned: bool) -> Any:
 # ---- large studies
 
 
-def _large_study(kind: str, count: int, *, timed: int) -> list[Row]:
+def _large_study(kind: str, count: int, *, timed: int, counts: Sequence[int]) -> list[Row]:
+    label = f"{kind}, {count:,} finished trials"
     with tempfile.TemporaryDirectory() as folder, new_store(kind, Path(folder)) as url:
         with Store.create(url) as store:
             fill(store, create_study(store), count)
-        command = [sys.executable, str(Path(__file__).parent / "in_large_study.py"), url, folder, str(timed)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout.splitlines()[-1])
-    label = f"{kind}, {count:,} finished trials"
-    timings = ("claim", "claim_processor", "decision", "rung", "write", "look")
-    median = {name: 1000 * statistics.median(found[name]) for name in timings}
+        [alone] = _at_once(1, url, folder, timed=timed)
+        together = {workers: _at_once(workers, url, folder, timed=timed) for workers in counts}
+    rows = _rows_of_one(label, alone, is_promised=count <= PROMISED_SIZE)
+    for workers, several in together.items():
+        rows += _rows_of_several(f"{label}, {workers} workers at once", several)
+    return rows
+
+
+def _at_once(workers: int, url: str, folder: str, *, timed: int) -> list[dict[str, Any]]:
+    """What each of so many workers found, who all began when the last of them had opened the study."""
+    command = [sys.executable, str(Path(__file__).parent / "in_large_study.py"), url, folder, str(timed)]
+    members = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(workers)
+    ]
+    for member in members:
+        assert member.stdout is not None
+        assert member.stdout.readline() == "ready\n"
+    for member in members:
+        assert member.stdin is not None
+        member.stdin.write("go\n")
+        member.stdin.flush()
+    return [json.loads(member.communicate(timeout=1800)[0].splitlines()[-1]) for member in members]
+
+
+def _rows_of_several(label: str, several: Sequence[dict[str, Any]]) -> list[Row]:
+    all_of = {name: [value for found in several for value in found[name]] for name in ("claim_processor", *TIMINGS)}
+    median = {name: 1000 * statistics.median(values) for name, values in all_of.items()}
+    claims = f"{median['claim']:.0f} ms ({median['claim_processor']:.0f} ms)"
+    rest = f"{median['decision']:.2f} ms; {median['write']:.1f} ms; {median['look']:.1f} ms"
+    traffic = [pair for found in several for pair in found["traffic"]]
+    return [
+        figure(f"{label}: statements, commits of a trial, at most", _most(traffic)),
+        figure(f"{label}: claim and sampling; report and decision; writing it down; a look", f"{claims}; {rest}"),
+    ]
+
+
+def _most(traffic: Sequence[tuple[int, int]]) -> str:
+    return ", ".join(str(max(of)) for of in zip(*traffic, strict=True)) or "no trial came to its last epoch"
+
+
+def _rows_of_one(label: str, found: dict[str, Any], *, is_promised: bool) -> list[Row]:
+    median = {name: 1000 * statistics.median(found[name]) for name in ("claim_processor", "rung", *TIMINGS)}
     rung = median["rung"]
     processor = f" ({median['claim_processor']:.0f} ms)"
     opened = f"{found['first']:.1f} s ({found['first_processor']:.1f} s)"
-    if count > PROMISED_SIZE:
+    traffic = figure(f"{label}: statements, commits of a trial, at most", _most(found["traffic"]))
+    if not is_promised:
         return [
+            traffic,
             figure(f"{label}: opened, and the first trial claimed and sampled", opened),
             figure(f"{label}: claim and sampling, median", f"{median['claim']:.0f} ms{processor}"),
             figure(f"{label}: report and decision, median; at a rung", f"{median['decision']:.2f} ms; {rung:.1f} ms"),
             figure(f"{label}: the worker's memory at its peak", f"{found['memory'] / MIB:.0f} MiB"),
         ]
     return [
+        traffic,
         promise(f"{label}: report and decision, median", median["decision"], 5, unit=" ms", digits=2),
         figure(f"{label}: the same at a rung of ASHA", f"{rung:.1f} ms"),
         figure(f"{label}: writing it down, later", f"{median['write']:.1f} ms"),
@@ -204,16 +249,22 @@ def _large_study(kind: str, count: int, *, timed: int) -> list[Row]:
     ]
 
 
-def work_in_large_study(url: str, artifacts: Path, timed: int) -> dict[str, Any]:
-    """What a new worker needs for its first trials there, in seconds; in a process of its own, for its memory."""
+def work_in_large_study(url: str, artifacts: Path, timed: int, *, begin: Callable[[], None]) -> dict[str, Any]:
+    """What a new worker needs for its first trials there, in seconds; in a process of its own, for its memory.
+
+    Args:
+        begin: called when the study is open, before the first trial.
+    """
     from hpo.studies import load
 
     started = time.perf_counter()
-    found: dict[str, Any] = {"claim": [], "claim_processor": [], "decision": [], "rung": [], "write": [], "look": []}
-    with Store.open(url) as store:
+    found: dict[str, Any] = {name: [] for name in ("claim_processor", "rung", "traffic", *TIMINGS)}
+    with Store.open(url) as store, counted(store.engine) as traffic:
         worker = SimulatedWorker(store, load(store, "simulated"), artifacts)
         worker.run.refresh()
+        begin()
         for number in range(timed + 1):
+            sent = traffic.copy()
             before, processor = time.perf_counter(), time.process_time()
             trial = worker.claim()
             assert trial is not None
@@ -236,6 +287,8 @@ def work_in_large_study(url: str, artifacts: Path, timed: int) -> dict[str, Any]
                     break
             worker.end(trial)
             worker.outbox.flush()
+            if epoch == EPOCHS and trial.claim.attempt == 1:
+                found["traffic"].append(((traffic - sent).statements, (traffic - sent).commits))
             before = time.perf_counter()
             look(store, [worker.run], [0])
             found["look"].append(time.perf_counter() - before)

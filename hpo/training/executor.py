@@ -52,8 +52,8 @@ def use(executor: Executor, trainer: pl.Trainer, tell: Callable[[str], None]) ->
     """Have the Trainer train as the executor does.
 
     Args:
-        tell: takes the news that a lean training goes on in Lightning's own loop: something that its module did when
-            it was set up, or while it trained.
+        tell: takes the news that a lean training goes on in another loop: for something that its module did when it
+            was set up, or while it trained.
     """
     if executor.name == "lightning":
         return
@@ -64,9 +64,22 @@ def use(executor: Executor, trainer: pl.Trainer, tell: Callable[[str], None]) ->
             raise refusal(reason)
         if reason not in told:
             told.add(reason)
-            tell(f"it is trained by Lightning's own loop, because {reason}")
+            tell(f"the lean loop does not train it, because {reason}")
 
     trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, on_obstacle)
+    trainer.callbacks.insert(0, _Watch(on_obstacle))  # type: ignore[attr-defined]
+
+
+class _Watch(pl.Callback):
+    """Sees when a module has put a loop of its own in the place of ours."""
+
+    def __init__(self, on_obstacle: Callable[[str], None]) -> None:
+        self._on_obstacle = on_obstacle
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        loop = trainer.fit_loop.epoch_loop
+        if not isinstance(loop, LeanEpochLoop):
+            self._on_obstacle(f"{type(pl_module).__name__} has put a loop of its own there ({type(loop).__name__})")
 
 
 def refusal(reason: str) -> ExecutorError:

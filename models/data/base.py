@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
-from models.data.batches import Batch, Batches, Inputs, to_device
+from models.data.batches import Batch, Batches, Inputs, take, to_device
 from models.data.splits import Rows
 
 Task = Literal["binary", "multiclass", "regression"]
@@ -51,10 +51,12 @@ class Part(NamedTuple):
 
     inputs: a tensor (samples, ...) or several of them; targets: class numbers (samples, ...) int64, or values
     (samples, outputs) float32.
+    rows: where others are among the inputs, which of them are meant, (samples,) int64, in the order of the targets.
     """
 
     inputs: Inputs
     targets: Tensor
+    rows: Tensor | None = None
 
 
 class DataModule(LightningDataModule):
@@ -180,8 +182,11 @@ class DataModule(LightningDataModule):
         # On the device from the start, so that no step waits for a transfer.
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         change = self.change if training and type(self).change is not DataModule.change else None
-        inputs, targets = to_device(part.inputs, device), part.targets.to(device)
-        return Batches(inputs, targets, batch_size, training=training, change=change)
+        samples, rows = part.inputs, part.rows
+        if rows is not None and device.type != "cpu":  # where nobody shares them
+            samples, rows = take(samples, rows), None
+        inputs, targets = to_device(samples, device), part.targets.to(device)
+        return Batches(inputs, targets, batch_size, training=training, change=change, rows=rows)
 
 
 def _stamp(value: Any) -> tuple[int, int] | None:

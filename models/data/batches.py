@@ -22,22 +22,31 @@ class Batches:
 
     Args:
         change: applied to every batch, such as an augmentation; what it draws comes from torch's global generator.
+        rows: which of `samples` are meant, where there are others among them, as in a file that several processes have
+            mapped into their memory: a batch is copied out of it, and the rest is not.
     """
 
     def __init__(
         self,
-        inputs: Inputs,
+        samples: Inputs,
         targets: Tensor,
         batch_size: int,
         *,
         training: bool = False,
         change: Callable[[Inputs, Tensor], Batch] | None = None,
+        rows: Tensor | None = None,
     ) -> None:
-        self.inputs = inputs
+        self._samples = samples
+        self._rows = rows
         self.targets = targets
         self.batch_size = batch_size
         self.training = training
         self.change = change
+
+    @property
+    def inputs(self) -> Inputs:
+        """Of all samples in the order of `targets`, a copy where others are among them."""
+        return self._samples if self._rows is None else take(self._samples, self._rows)
 
     def __len__(self) -> int:
         return len(self._starts(_rank()[1]))
@@ -50,7 +59,8 @@ class Batches:
         end = starts.stop if self.training else len(share)
         for start, stop in zip(starts, [*starts[1:], end], strict=True):
             rows = share[start:stop]
-            batch = _take(self.inputs, rows), self.targets.index_select(0, rows)
+            among_all = rows if self._rows is None else self._rows.index_select(0, rows)
+            batch = take(self._samples, among_all), self.targets.index_select(0, rows)
             yield batch if self.change is None else self.change(*batch)
 
     def _starts(self, ranks: int) -> range:
@@ -77,7 +87,8 @@ def to_device(inputs: Inputs, device: torch.device) -> Inputs:
     return inputs.to(device) if isinstance(inputs, Tensor) else tuple(part.to(device) for part in inputs)
 
 
-def _take(inputs: Inputs, rows: Tensor) -> Inputs:
+def take(inputs: Inputs, rows: Tensor) -> Inputs:
+    """A copy of these rows."""
     if isinstance(inputs, Tensor):
         return inputs.index_select(0, rows)
     return tuple(part.index_select(0, rows) for part in inputs)

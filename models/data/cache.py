@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import os
 import tempfile
 import time
@@ -27,6 +28,8 @@ MAGIC = b"hpo-cache-1\n"
 ALIGNMENT = 4096
 # A smaller file is read in the time that it takes to find what was kept of it.
 LEAST_BYTES_TO_KEEP = 200_000
+# What is larger is made on the disk, since it may not fit in memory.
+MOST_BYTES_IN_MEMORY = 256 << 20
 
 
 class Kept(NamedTuple):
@@ -82,6 +85,18 @@ def read_once(what: str, path: Path, arguments: Mapping[str, Any], read: Callabl
     for text in kept.note["warnings"]:
         warnings.warn(text, stacklevel=2)
     return kept
+
+
+def room_for(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """An array to make what is to be kept in: of a large one, what is not looked at just now may leave the memory."""
+    count = math.prod(shape) * np.dtype(dtype).itemsize
+    if count > MOST_BYTES_IN_MEMORY:
+        with contextlib.suppress(OSError, AttributeError):  # macOS has no such call
+            cache_folder().mkdir(parents=True, exist_ok=True, mode=0o700)
+            with tempfile.TemporaryFile(dir=cache_folder()) as file:
+                os.posix_fallocate(file.fileno(), 0, count)  # a full disk is an error now, and not a signal later
+                return np.memmap(file, mode="r+", dtype=dtype, shape=shape)
+    return np.empty(shape, dtype=dtype)
 
 
 def identity(path: Path) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.data.cache import Kept, cached
+from models.data.cache import Kept, cached, room_for
 from models.data.image_folder import FolderSource
 from models.data.image_sources import ArraySource, Form, IdxSource, PartName, Source, recoloured
 
@@ -94,11 +94,18 @@ def _decode(source: Source, parts: list[PartName], form: Form) -> Kept:
     labels, classes = _numbered(np.concatenate([one.labels for one in several]))
     lengths = [len(one.labels) for one in several]
     arrays = {
-        "pixels": pixels[0] if len(pixels) == 1 else np.concatenate(pixels),
+        "pixels": pixels[0] if len(pixels) == 1 else _joined(pixels),
         "classes": classes,
         "is_validation": np.repeat([part == "validation" for part in parts], lengths),
     }
     return Kept(arrays, {"labels": labels, "left_out": [one.warning for one in several if one.warning]})
+
+
+def _joined(several: list[NDArray[Any]]) -> NDArray[Any]:
+    shape = sum(map(len, several)), *several[0].shape[1:]
+    joined = room_for(shape, np.result_type(*several))
+    np.concatenate(several, out=joined)
+    return joined
 
 
 def _of_shape(pixels: NDArray[Any], shape: tuple[int, ...], part: PartName) -> NDArray[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from models.data.cache import of_stat
+from models.data.cache import of_stat, room_for
 from models.data.image_sources import Decoded, Form, PartName
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -42,22 +42,18 @@ class FolderSource:
 
     def decode(self, part: PartName, form: Form) -> Decoded:
         files, root = self._files(part), self._roots[part]
-        images, labels, broken = [], [], {}
+        images, labels, broken = _Images(len(files)), [], {}
         for label, path in files:
             try:
-                images.append(_read(path, form))
+                images.add(_read(path, form), path)
                 labels.append(label)
             except Exception as error:  # decoders raise whatever their formats make of broken data
                 problem = "is no PNG or JPEG image" if isinstance(error, UnidentifiedImageError) else str(error)
                 broken[str(path.relative_to(root))] = problem
-        kept = [path for _, path in files if str(path.relative_to(root)) not in broken]
         warning = _judge(broken, len(files), form, root)
         for label in sorted({label for label, _ in files} - set(labels)):
             raise ValueError(f"{root}: {warning.removeprefix(f'{root}: ')}, and nothing is left of class '{label}'")
-        _check_sizes(images, kept, root)
-        if len({image.shape[0] for image in images}) > 1:
-            images = [image if len(image) == 3 else image.repeat(3, axis=0) for image in images]
-        return Decoded(np.stack(images), np.array(labels), warning)
+        return Decoded(images.stacked(root), np.array(labels), warning)
 
     def _files(self, part: PartName) -> list[tuple[str, Path]]:
         """(label, file), in the order of the names."""
@@ -73,6 +69,52 @@ class FolderSource:
         if empty:
             raise ValueError(f"{root}: the folder '{empty[0]}' has no PNG or JPEG images")
         return found
+
+
+class _Images:
+    """Images in one array as they come, so that never all of them have to be in memory.
+
+    Args:
+        most: how many may come.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._count = 0
+        self._pixels: NDArray[np.uint8] = np.empty((0, 0, 0, 0), dtype=np.uint8)
+        self._first: Path | None = None
+        self._other: tuple[Path, int, int] | None = None  # the first one of another size than the first: height, width
+
+    def add(self, image: NDArray[np.uint8], path: Path) -> None:
+        """One more (channels, height, width); grey ones become coloured where others are."""
+        channels, height, width = image.shape
+        if self._first is None:
+            self._first, self._pixels = path, room_for((self._most, *image.shape), np.uint8)
+        if (height, width) != self._pixels.shape[2:]:
+            self._other = self._other or (path, height, width)
+            return
+        if channels > self._pixels.shape[1]:
+            grey, self._pixels = self._pixels, room_for((self._most, *image.shape), np.uint8)
+            for number in range(self._count):
+                self._pixels[number] = grey[number]
+        self._pixels[self._count] = image
+        self._count += 1
+
+    def stacked(self, root: Path) -> NDArray[np.uint8]:
+        """(images, channels, height, width)
+
+        Raises:
+            ValueError: they are not all of one size.
+        """
+        if self._other is not None:
+            assert self._first is not None
+            path, *size = self._other
+            first, other = (f"{width} x {height}" for height, width in (self._pixels.shape[2:], size))
+            raise ValueError(
+                f"{root}: images differ in size: {self._first.relative_to(root)} has {first} pixels, "
+                f"{path.relative_to(root)} has {other}: say what to resize them to, as in size: {min(size)}"
+            )
+        return self._pixels[: self._count]
 
 
 def _read(path: Path, form: Form) -> NDArray[np.uint8]:
@@ -121,16 +163,6 @@ def _judge(broken: dict[str, str], files: int, form: Form, root: Path) -> str:
     if len(broken) == files:
         raise ValueError(f"{root}: {words}; nothing is left")
     return f"{root}: {words}; they are left out"
-
-
-def _check_sizes(images: list[NDArray[np.uint8]], paths: list[Path], root: Path) -> None:
-    for image, path in zip(images, paths, strict=True):
-        if image.shape[1:] != images[0].shape[1:]:
-            first, other = (f"{i.shape[2]} x {i.shape[1]}" for i in (images[0], image))
-            raise ValueError(
-                f"{root}: images differ in size: {paths[0].relative_to(root)} has {first} pixels, "
-                f"{path.relative_to(root)} has {other}: say what to resize them to, as in size: {min(image.shape[1:])}"
-            )
 
 
 def _first_folder(folder: Path, names: tuple[str, ...]) -> Path | None:

@@ -131,7 +131,8 @@ class Images(DataModule):
             _warn(test)
             return Part(torch.from_numpy(test.pixels), torch.from_numpy(test.classes))
         rows = getattr(self.rows, name)
-        return Part(torch.from_numpy(_taken(self._pixels, rows)), torch.from_numpy(_taken(self._classes, rows)))
+        pixels, classes = torch.from_numpy(self._pixels), torch.from_numpy(_taken(self._classes, rows))
+        return Part(pixels, classes, torch.from_numpy(rows))  # the pixels stay where all processes share them
 
     def _batches(self, name: PartName, batch_size: int, *, training: bool = False) -> Batches:
         batches = super()._batches(name, batch_size, training=training)

@@ -130,6 +130,13 @@ class OneInAList(Small):
         return [SGD(self.parameters(), lr=0.1, momentum=0.9)]
 
 
+class TwoInATuple(Small):
+    """Which Lightning refuses, unless they are stepped by hand."""
+
+    def configure_optimizers(self) -> Any:
+        return Adam(self.net[0].parameters(), lr=0.05), SGD(self.net[4].parameters(), lr=0.1)
+
+
 class TwoLists(Small):
     def configure_optimizers(self) -> Any:
         adam = Adam(self.parameters(), lr=0.05)
@@ -140,6 +147,11 @@ class ADictWithASchedule(Small):
     def configure_optimizers(self) -> Any:
         adam = Adam(self.parameters(), lr=0.05)
         return {"optimizer": adam, "lr_scheduler": lr_scheduler.StepLR(adam, 1, 0.3)}
+
+
+class ADictWithAnOptimizer(Small):
+    def configure_optimizers(self) -> Any:
+        return {"optimizer": Adam(self.parameters(), lr=0.05)}
 
 
 class ListOfDicts(Small):
@@ -395,6 +407,35 @@ class LogsInEveryWay(Small):
         self.noted.append({name: value.clone() for name, value in self.trainer.logged_metrics.items()})
 
 
+class LogsWithWordsAndCollections(Small):
+    """What `LogsInEveryWay` logs with functions and by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        of = torchmetrics.classification
+        self.scores = torchmetrics.MetricCollection([of.MulticlassF1Score(2), of.MulticlassRecall(2)], prefix="val_")
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Any:
+        loss = self.loss(batch)
+        for word in ("min", "max", "mean", "sum"):
+            self.log(word, loss, on_step=True, on_epoch=True, reduce_fx=word)
+        self.log_dict({"a": loss, "b": 2 * loss}, on_step=True, on_epoch=True, reduce_fx="max")
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Any:
+        self.scores.update(self.net(batch[0]), batch[1])
+        self.log_dict(self.scores)
+
+
+class ReducesItsOwnWay(Small):
+    """Which Lightning refuses, and says to log a Metric instead."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Any:
+        loss = self.loss(batch)
+        self.log("median", loss, on_epoch=True, reduce_fx=torch.median)
+        return loss
+
+
 class ReadsItsTrainer(Small):
     def training_step(self, batch: Batch, batch_idx: int) -> Any:
         trainer = self.trainer
@@ -434,6 +475,48 @@ class ChecksPoints(Small):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.noted.append((checkpoint["epoch"], checkpoint["global_step"], checkpoint["loops"]["fit_loop"]))
+
+
+class FindsItsLearningRate(Small):
+    """Trains a few steps before it trains, and takes back what they did."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lr = 0.05
+
+    def configure_callbacks(self) -> Any:
+        return [callbacks.LearningRateFinder(num_training_steps=6, early_stop_threshold=None)]
+
+    def configure_optimizers(self) -> Any:
+        self.noted.append(self.lr)
+        return Adam(self.parameters(), lr=self.lr)
+
+
+class ThawsLater(Small):
+    def configure_callbacks(self) -> Any:
+        return [_FreezesTheFirst()]
+
+    def configure_optimizers(self) -> Any:
+        return Adam([parameter for parameter in self.parameters() if parameter.requires_grad], lr=0.05)
+
+
+class _FreezesTheFirst(callbacks.BaseFinetuning):
+    def freeze_before_training(self, pl_module: pl.LightningModule) -> None:
+        self.freeze(pl_module.get_submodule("net.0"))
+
+    def finetune_function(self, pl_module: pl.LightningModule, epoch: int, optimizer: Optimizer) -> None:
+        if epoch == 1:
+            self.unfreeze_and_add_param_group(pl_module.get_submodule("net.0"), optimizer)
+
+
+class Prunes(Small):
+    def configure_callbacks(self) -> Any:
+        return [callbacks.ModelPruning("l1_unstructured", amount=0.2, use_lottery_ticket_hypothesis=False)]
+
+
+class AveragesExponentially(Small):
+    def configure_callbacks(self) -> Any:
+        return [callbacks.EMAWeightAveraging(decay=0.9)]
 
 
 # ---- data

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from functools import partial
 from typing import Any, get_args
 
@@ -11,15 +13,21 @@ from drawn import drawn_folders
 from pytorch_lightning import LightningDataModule, LightningModule
 from recorded import measured_csv, recorded_npz
 
+import models
 from models.autoencoder import Autoencoder
+from models.base import Supervised
 from models.classic import LeNet5
 from models.cnn import CNN
-from models.data import Digits, Images, Sequences, Series
+from models.data import Digits, Images, Sequences, Series, Table
+from models.data.batches import Batches
 from models.dnn import DNN
+from models.layout import Layout
 from models.optimization import OptimizerName
+from models.optimized import Optimized
 from models.recurrent import Recurrent
 
-from .model_contract import DataFactory, ModelClass, build
+from .model_contract import DataFactory, ModelClass, build, data_of
+from .test_data import FLATS
 from .test_models import SmallAlexNet, SmallZFNet, named
 from .test_transfer_contract import OfDNN
 from .twins import LEAN, LIGHTNING, assert_same, fit
@@ -39,20 +47,26 @@ VARIATIONS: list[dict[str, Any]] = [
     {"schedule": "cosine", "precision": "bf16-mixed"},
 ]
 
+RECORDED, MEASURED = recorded_npz("step class"), measured_csv()
+DEEP = {"layers": 2, "dropout": 0.2}
+
+# Each with dropout, and with data that are shuffled anew in every epoch.
 MODELS: list[tuple[ModelClass, DataFactory, dict[str, Any]]] = [
     (DNN, Digits, {"dropout": 0.3, "batch_norm": True}),
+    (DNN, partial(Table, source=FLATS, target="pets", ignore="number"), {"dropout": 0.3}),
     (CNN, Digits, {"dropout": 0.3}),
-    (CNN, partial(Images, source=drawn_folders(), flip="horizontal"), {"batch_norm": True}),
-    (LeNet5, Digits, {}),
-    (SmallAlexNet, Digits, {}),
-    (SmallZFNet, Digits, {}),
+    (CNN, partial(Images, source=drawn_folders(), flip="horizontal"), {"batch_norm": True, "dropout": 0.3}),
+    (LeNet5, Digits, {"dropout": 0.3}),
+    (SmallAlexNet, Digits, {"dropout": 0.5}),
+    (SmallZFNet, Digits, {"dropout": 0.5}),
     (Autoencoder, Digits, {"dropout": 0.2}),
-    (Autoencoder, Digits, {"kind": "convolutional"}),
-    (Recurrent, partial(Sequences, path=recorded_npz("class")), {"layers": 2, "dropout": 0.2}),
-    (Recurrent, partial(Sequences, path=recorded_npz("step class"), labels="step"), {"cell": "gru"}),
-    (Recurrent, partial(Series, path=measured_csv(), target="load", interpolation="linear"), {"cell": "rnn"}),
-    (OfDNN, partial(Digits, only="567"), {"freeze": "epochs", "frozen_epochs": 1}),
+    (Autoencoder, Digits, {"kind": "convolutional", "dropout": 0.2}),
+    (Recurrent, partial(Sequences, path=recorded_npz("class")), {**DEEP}),
+    (Recurrent, partial(Sequences, path=RECORDED, labels="step"), {"cell": "gru", **DEEP}),
+    (Recurrent, partial(Series, path=MEASURED, target="load", interpolation="linear"), {"cell": "rnn", **DEEP}),
+    (OfDNN, partial(Digits, only="567"), {"freeze": "epochs", "frozen_epochs": 1, "dropout": 0.2}),
 ]
+BASES = {Optimized, Supervised, Layout}
 
 
 def _named(value: Any) -> str:
@@ -73,4 +87,29 @@ def test_both_executors_leave_the_same(
     left = [fit(executor, make, limit_train_batches=5, **of_trainer) for executor in (LEAN, LIGHTNING)]
 
     assert_same(*left)
+    assert len(left[0].metrics) == 3
     assert left[0].loops["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]["total"]["ready"] >= 3
+
+
+def test_no_model_is_left_out_and_each_has_dropout_and_shuffled_data() -> None:
+    modules = [importlib.import_module(f"models.{found.name}") for found in pkgutil.iter_modules(models.__path__)]
+    classes = {value for module in modules for value in vars(module).values() if _is_model(value)}
+
+    tried = {ancestor for model, _, _ in MODELS for ancestor in model.__mro__ if _is_model(ancestor)}
+
+    assert tried == classes
+    for model_class, data_factory, point in MODELS:
+        dropout = [layer for layer in build(model_class, data_factory, **point).modules() if _rate(layer) > 0]
+        assert dropout, model_class
+        batches = data_of(data_factory).train_dataloader()
+        assert isinstance(batches, Batches)
+        assert batches.training  # which shuffles
+
+
+def _is_model(value: Any) -> bool:
+    is_ours = isinstance(value, type) and value.__module__.startswith("models.")
+    return is_ours and issubclass(value, LightningModule) and value not in BASES
+
+
+def _rate(layer: torch.nn.Module) -> float:
+    return float(layer.p) if isinstance(layer, torch.nn.Dropout) else float(getattr(layer, "dropout", 0.0) or 0.0)

@@ -23,12 +23,15 @@ CASES: list[tuple[Callable[[], Any], Data, dict[str, Any]]] = [
     *((module, Points, {}) for module in (
         Small, hooked.ADictOfOutputs, hooked.Skips, hooked.TakesTheBatchOnly, hooked.NeverValidates,
         hooked.EndsItsEpochs, hooked.StopsItself, hooked.BuildsItselfLate,
-        hooked.OneInAList, hooked.TwoLists, hooked.ADictWithASchedule, hooked.ListOfDicts, hooked.EverySecondStep,
+        hooked.OneInAList, hooked.TwoLists, hooked.ADictWithAnOptimizer, hooked.ADictWithASchedule,
+        hooked.ListOfDicts, hooked.EverySecondStep,
         hooked.TwoSchedules, hooked.OnPlateau, hooked.OnPlateauOfSteps, hooked.OnPlateauOfNothing,
         hooked.NeedsItsClosure, hooked.AnOptimizerOfItsOwn, hooked.LooksBeforeTheStep, hooked.NoOptimizer,
         hooked.NotesEverything, hooked.NotesInCallbacks, hooked.ActsInEveryHook, hooked.ZeroesItself,
-        hooked.ClipsItself, hooked.MovesItsBatches, hooked.LogsInEveryWay, hooked.ReadsItsTrainer,
-        hooked.StopsEarly, hooked.Accumulates, hooked.Averages, hooked.ChecksPoints,
+        hooked.ClipsItself, hooked.MovesItsBatches, hooked.LogsInEveryWay,
+        hooked.LogsWithWordsAndCollections, hooked.ReadsItsTrainer,
+        hooked.StopsEarly, hooked.Accumulates, hooked.Averages, hooked.ChecksPoints, hooked.FindsItsLearningRate,
+        hooked.ThawsLater, hooked.Prunes, hooked.AveragesExponentially,
     )),
     (Small, hooked.MovingPoints, {}),
     (Small, hooked.Streamed, {}),
@@ -46,6 +49,7 @@ CASES: list[tuple[Callable[[], Any], Data, dict[str, Any]]] = [
     (hooked.NotesEverything, Points, {"limit_train_batches": 3, "limit_val_batches": 1}),
     (hooked.NotesEverything, Points, {"limit_val_batches": 0}),
     (hooked.LogsInEveryWay, Points, {"precision": "bf16-mixed"}),
+    (hooked.LogsInEveryWay, Points, {"precision": "16-mixed"}),
     (hooked.LogsInEveryWay, Points, {"precision": "bf16-true"}),
     (hooked.LogsInEveryWay, Points, {"precision": "64-true"}),
     (Small, Points, {"precision": "16-true"}),
@@ -70,3 +74,22 @@ def test_both_executors_do_the_same(
     left = [fit(executor, make, default_root_dir=tmp_path, **options) for executor in (LIGHTNING, LEAN)]
 
     assert_same(*left)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (hooked.TwoInATuple, "multiple optimizers is only supported with manual optimization"),
+        (hooked.ReducesItsOwnWay, "If you need a custom reduction, please log a `torchmetrics.Metric`"),
+    ],
+    ids=["two optimizers", "a reduction of its own"],
+)
+def test_both_executors_refuse_the_same_in_the_same_words(module: Callable[[], Any], words: str) -> None:
+    said = []
+    for executor in (LIGHTNING, LEAN):
+        with pytest.raises(Exception, match=words) as raised:
+            fit(executor, lambda: (module(), Points()))
+        said.append((type(raised.value), str(raised.value)))
+
+    assert said[0] == said[1]

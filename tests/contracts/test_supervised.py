@@ -84,7 +84,7 @@ def whole(part: PartName, **arguments: Any) -> tuple[Tensor, Tensor]:
     """All inputs and targets of a part of the digits."""
     data = Digits(**arguments)
     data.setup("test" if part == "test" else "fit")
-    inputs, targets = data.part(part)
+    inputs, targets, _ = data.part(part)
     assert isinstance(inputs, Tensor)
     return inputs, targets
 
@@ -141,7 +141,7 @@ def test_scores_of_a_regression_are_in_the_datas_own_unit() -> None:
     model, data = linear("regression"), Made("regression")
     (scores,) = cpu_trainer().validate(model, datamodule=data, verbose=False)
 
-    inputs, targets = data.part("validation")
+    inputs, targets, _ = data.part("validation")
     assert isinstance(inputs, Tensor)
     error = ((model(inputs) - targets) * torch.tensor(SCALE)).detach().double()
     assert scores["val_mae"] == pytest.approx(error.abs().mean().item(), rel=1e-5)
@@ -191,7 +191,7 @@ def test_smoothing_and_weights_are_in_the_loss_that_is_learned_from() -> None:
         trainer = cpu_trainer(max_epochs=1)
         trainer.fit(model, datamodule=Made(batch_size=64))
         seen.append(metrics_of(trainer))
-    inputs, targets = Made().part("train")
+    inputs, targets, _ = Made().part("train")
     weights = 64 / (3 * torch.tensor([40.0, 15.0, 9.0]))
     expected = functional.cross_entropy(smooth(inputs), targets, weights, label_smoothing=0.2)
     assert seen[1]["train_loss"] == pytest.approx(expected.item(), rel=1e-5)
@@ -204,7 +204,7 @@ def test_smoothing_and_weights_are_in_the_loss_that_is_learned_from() -> None:
 
 def known(part: Part) -> tuple[Tensor, Tensor]:
     """The steps that have a target."""
-    inputs, targets = part
+    inputs, targets, _ = part
     assert isinstance(inputs, Tensor)
     is_known = ~targets.isnan().any(-1) if targets.is_floating_point() else targets != IGNORED
     assert 0 < is_known.sum() < is_known.numel()
@@ -304,7 +304,7 @@ def test_losses_in_half_precision_are_summed_in_full() -> None:
     model, trainer = linear(lr=0.0), cpu_trainer(max_epochs=1, precision="bf16-true")
     trainer.fit(model, datamodule=Made(samples=1200, batch_size=2))
 
-    inputs, targets = Made(samples=1200).part("train")
+    inputs, targets, _ = Made(samples=1200).part("train")
     assert isinstance(inputs, Tensor)
     expected = functional.cross_entropy(model(inputs.bfloat16()).float(), targets)
     assert metrics_of(trainer)["train_loss"] == pytest.approx(expected.item(), rel=1e-4)

@@ -28,8 +28,11 @@ def test_workers_share_the_connections_of_a_pooler_in_transaction_mode() -> None
 
 
 def test_a_trial_costs_its_store_no_more_than_is_promised() -> None:
-    rows = experiment("store", "--trials", "3", "--sizes", "40", "--timed", "2")
+    rows = experiment("store", "--trials", "3", "--sizes", "40", "--timed", "8", "--workers", "2")
 
     counted = [int(row[1]) for row in rows if "most statements" in row[0]]
     assert len(counted) == 2
     assert max(counted) <= 40
+    shared = [row[1].split(", ") for row in rows if "2 workers at once: statements, commits" in row[0]]
+    assert len(shared) == 2
+    assert all(int(commits) <= 15 for _, commits in shared)

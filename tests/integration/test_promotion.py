@@ -78,6 +78,52 @@ def test_workers_promote_each_others_trials_and_end_with_exactly_what_was_asked_
     assert seen == {TrialState.COMPLETE: by_state["complete"], TrialState.PRUNED: by_state["pruned"]}
 
 
+@pytest.mark.parametrize(("slots", "count"), [(1, 27), (64, 96)], ids=["one slot", "64 slots"])
+def test_trials_wait_and_go_on_with_one_slot_and_with_64(store: Store, slots: int, count: int) -> None:
+    study = create_study(store, pruner=PROMOTE, sampler="random", epochs=EPOCHS, budget={"trials": count})
+    workers = [Claimant(store, study) for _ in range(max(1, slots // 4))]
+    draw = random.Random(0)
+    qualities = [draw.random() for _ in range(count)]
+
+    running: list[tuple[Claimant, queue.Claim, int]] = []  # with the epoch that is next
+    most_at_once = 0
+    while True:
+        while len(running) < slots:
+            worker = workers[len(running) % len(workers)]
+            worker.history.sync()
+            claim = worker.claim() or (None if running else worker.claim(is_last=True))
+            if claim is None:
+                break
+            if claim.params is None:
+                worker.begin(claim)
+            running.append((worker, claim, len(worker.history.curve(claim.number)) + 1))
+        if not running:
+            break
+        most_at_once = max(most_at_once, len(running))
+        worker, claim, epoch = running.pop(draw.randrange(len(running)))
+        is_hopeless, is_ours = worker.report(claim, epoch, qualities[claim.number] * epoch / EPOCHS)
+        assert is_ours
+        if epoch == EPOCHS:
+            assert worker.finish(claim, qualities[claim.number])
+        elif is_hopeless and worker.history.rungs.waits(claim.number, epoch):  # type: ignore[union-attr]
+            worker.hold(claim)
+        elif is_hopeless:
+            assert worker.finish(claim, qualities[claim.number] * epoch / EPOCHS, state="PRUNED")
+        else:
+            running.append((worker, claim, epoch + 1))
+    newest = queue.standstill(store, study.study_id)
+    assert newest is not None
+    queue.end_held(store, study.study_id, since=newest)
+
+    records = Study(store, study.name).trials()
+    by_state = Counter(str(record.state) for record in records)
+    assert most_at_once == slots
+    assert by_state["complete"] + by_state["pruned"] == len(records) == count
+    assert records[qualities.index(max(qualities))].state == "complete"
+    assert any(record.attempts > 1 for record in records)
+    assert sum(record.epochs for record in records) < 0.5 * count * EPOCHS
+
+
 def test_what_waits_is_not_ended_while_somebody_trains_or_began_to(store: Store) -> None:
     study = create_study(store, pruner=PROMOTE, epochs=EPOCHS, budget={"trials": 2})
     first, second = Claimant(store, study), Claimant(store, study)

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -53,6 +55,27 @@ class ByHandFromItsSetupOn(ByHand):
         self.automatic_optimization = False
 
 
+class TwoByHand(ByHand):
+    def configure_optimizers(self) -> Any:
+        return [torch.optim.SGD([parameter], lr=0.1) for parameter in self.layer.parameters()]
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Any:
+        self.manual_backward(self.layer(batch).mean())
+        for optimizer in self.optimizers():  # type: ignore[union-attr]
+            optimizer.step()
+
+
+class OwnLoop(_TrainingEpochLoop):
+    pass
+
+
+class BringsItsLoop(Plain):
+    def setup(self, stage: str) -> None:
+        own, before = OwnLoop(self.trainer), self.trainer.fit_loop.epoch_loop
+        own.val_loop = before.val_loop  # which knows the data already
+        self.trainer.fit_loop.epoch_loop = own
+
+
 class TakesAnIterator(Plain):
     def training_step(self, dataloader_iter: Any) -> Any:  # type: ignore[override]
         return self.layer(next(dataloader_iter)[0]).mean()
@@ -64,6 +87,7 @@ class TakesAnIterator(Plain):
         (Plain, 1, None),
         (Plain, 2, "the trial has several devices"),
         (ByHand, 1, "ByHand optimises by hand (automatic_optimization is False)"),
+        (TwoByHand, 1, "TwoByHand optimises by hand (automatic_optimization is False)"),
         (TakesAnIterator, 1, "TakesAnIterator.training_step takes the loader's iterator (dataloader_iter)"),
     ],
 )
@@ -88,18 +112,45 @@ def test_another_lightning_than_the_known_one_is_left_to_itself(monkeypatch: pyt
     assert str(chosen) == "lightning, because pytorch-lightning is 2.7.0, and the lean loops are made for 2.6.x"
 
 
-def test_what_shows_only_in_training_is_trained_by_lightnings_loop_and_told_once() -> None:
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        (ByHandFromItsSetupOn, "ByHandFromItsSetupOn optimises by hand (automatic_optimization is False)"),
+        (BringsItsLoop, "BringsItsLoop has put a loop of its own there (OwnLoop)"),
+    ],
+)
+def test_what_shows_only_in_training_is_trained_by_another_loop_and_told_once(
+    module: type[pl.LightningModule], reason: str
+) -> None:
     told: list[str] = []
-    model = ByHandFromItsSetupOn()
-    before = model.layer.weight.clone()
+    model = module()
+    before = model.get_parameter("layer.weight").clone()
 
     _fit(model, "auto", told)
 
-    reason = "ByHandFromItsSetupOn optimises by hand (automatic_optimization is False)"
-    assert told == [f"it is trained by Lightning's own loop, because {reason}"]
-    assert not torch.equal(model.layer.weight, before)
-    with pytest.raises(ExecutorError, match="lean is not possible, because ByHandFromItsSetupOn"):
-        _fit(ByHandFromItsSetupOn(), "lean", told)
+    assert told == [f"the lean loop does not train it, because {reason}"]
+    assert not torch.equal(model.get_parameter("layer.weight"), before)
+    with pytest.raises(ExecutorError, match=f"lean is not possible, because {module.__name__}"):
+        _fit(module(), "lean", told)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"strategy": "ddp"}, "its strategy is DDPStrategy"),
+        ({"logger": True}, "it has a logger"),
+        ({"profiler": "simple"}, "it has a profiler"),
+    ],
+)
+def test_what_a_trainer_was_made_of_is_told_where_the_lean_loop_cannot_do_it(
+    options: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    if "logger" in options:
+        options = {"logger": CSVLogger(tmp_path)}
+    trainer = pl.Trainer(**{"accelerator": "cpu", "devices": 1, "logger": False, **options})
+    trainer.strategy.connect(Plain())
+
+    assert support.obstacle_in(trainer) == reason
 
 
 def test_the_lean_loops_stand_where_lightnings_would() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from models.data.cache import room_for
 from models.data.images import Images
 
 
@@ -319,6 +321,54 @@ def test_a_cached_image_is_read_again_when_its_file_changes(tmp_path: Path) -> N
     again = as_read(ready(npz(source, x=255 - images, y=labels), scaling="none", test_fraction=0.0))
 
     assert torch.equal(again, 255 - first)
+
+
+def test_the_parts_are_no_copies_of_what_all_trials_share(tmp_path: Path) -> None:
+    data = ready(write_folders(tmp_path / "folders", *drawn(30)))
+
+    parts = [data.part(name).inputs for name in ("train", "validation", "test")]
+
+    shared = torch.from_numpy(data._pixels).data_ptr()
+    assert [part.data_ptr() for part in parts if isinstance(part, Tensor)] == 3 * [shared]
+
+
+@pytest.mark.parametrize("is_full", [False, True], ids=["", "full disk"])
+def test_images_that_may_not_fit_in_memory_are_decoded_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_full: bool
+) -> None:
+    grey, colour = drawn(12), drawn(12, channels=3)
+    write_folders(tmp_path / "train", *grey)
+    for folder in sorted((tmp_path / "train").iterdir())[1:]:  # the later ones are coloured
+        shutil.rmtree(folder)
+    write_folders(tmp_path / "more", *colour)
+    for folder in sorted((tmp_path / "more").iterdir())[1:]:
+        folder.rename(tmp_path / "train" / folder.name)
+    write_folders(tmp_path / "validation", *colour)
+    shutil.rmtree(tmp_path / "more")
+    in_memory = ready(tmp_path, scaling="none")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
+    monkeypatch.setattr("models.data.cache.MOST_BYTES_IN_MEMORY", 0)
+    made: list[NDArray[Any]] = []
+
+    def room(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        made.append(room_for(shape, dtype))
+        return made[-1]
+
+    monkeypatch.setattr("models.data.image_folder.room_for", room)
+    monkeypatch.setattr("models.data.decoding.room_for", room)
+    if is_full:
+        monkeypatch.setattr("os.posix_fallocate", no_space)
+
+    on_disk = ready(tmp_path, scaling="none")
+
+    assert on_disk.input_shape == (3, 9, 8)
+    assert torch.equal(as_read(on_disk), as_read(in_memory))
+    assert [isinstance(array, np.memmap) for array in made] == 4 * [not is_full]  # grey, coloured, validation, both
+    assert len(list((tmp_path / "another" / "hpo-service").iterdir())) == 1
+
+
+def no_space(*_: Any) -> None:
+    raise OSError(28, "No space left on device")
 
 
 def test_nothing_is_decoded_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,6 +168,17 @@ def test_a_pruned_trial_writes_no_weights(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.ckpt"))
 
 
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+def test_lightning_loads_what_a_lean_training_has_written(tmp_path: Path) -> None:
+    train(tmp_path, "step", "lean", end_at=3, best_at=(3,))
+
+    then = torch.load(tmp_path / "weights-True-3.pt", weights_only=True)
+    for name in (BEST_CHECKPOINT, LAST):
+        loaded = Noisy.load_from_checkpoint(tmp_path / name, schedule="step", weights_only=True).state_dict()
+        assert loaded.keys() == then.keys()
+        assert all(torch.equal(loaded[name], then[name]) for name in then)
+
+
 def assert_best_is_of(epoch: int, folder: Path) -> None:
     """The weights of the best epoch are those with which a training ended there."""
     best = torch.load(folder / BEST_CHECKPOINT, weights_only=True)["state_dict"]

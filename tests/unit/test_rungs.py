@@ -86,7 +86,7 @@ def test_at_the_end_the_best_of_a_rung_goes_on_however_few_there_are() -> None:
     assert rungs.promotable({0: 3, 1: 3}, is_last=True) == [1]
 
 
-@given(seed=st.integers(0, 10_000), trials=st.integers(1, 40), slots=st.integers(1, 8), eta=st.integers(2, 4))
+@given(seed=st.integers(0, 10_000), trials=st.integers(1, 100), slots=st.integers(1, 64), eta=st.integers(2, 4))
 @settings(max_examples=60, deadline=None)
 def test_every_study_ends_with_its_trials_and_a_trained_one(seed: int, trials: int, slots: int, eta: int) -> None:
     """Simulated: slots take what is promotable, else a new trial, until nothing is left to do."""

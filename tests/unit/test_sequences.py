@@ -50,7 +50,7 @@ def sequences(path: str, **arguments: Any) -> Sequences:
 
 def part(data: Sequences, name: Any) -> tuple[Tensor, Tensor, Tensor]:
     """(x, lengths, targets)"""
-    inputs, targets = data.part(name)
+    inputs, targets, _ = data.part(name)
     x, lengths = inputs
     return x, lengths, targets
 

@@ -1,0 +1,61 @@
+"""The tables of benchmarks/README.md are written by the commands, between their markers, and nothing else is."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+README = BENCHMARKS / "README.md"
+EXPERIMENTS = ("kills", "reclaim", "outage", "slots", "store", "fleet")
+SECTIONS = {"train_step", "startup", "pruning", "search-fashion", "search-tabular", "quality", *EXPERIMENTS}
+
+
+def test_every_table_stands_between_the_markers_of_one_command() -> None:
+    parts = re.split(r"^<!-- /?(.+) -->\n", README.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    names, prose, written = parts[1::2], parts[0::4], parts[2::4]
+
+    assert names[0::2] == names[1::2]
+    assert sorted(names[0::2]) == sorted(SECTIONS)
+    assert not [line for part in prose for line in part.splitlines() if line.startswith("|")]
+    assert all("\n|---|" in part for part in written)
+
+
+@pytest.fixture
+def readme(tmp_path: Path) -> Path:
+    return Path(shutil.copy(README, tmp_path))
+
+
+def replay(*options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(BENCHMARKS / "pruning.py"), "--subsets", "1", "--slots", "1", *options]
+    environment = {"PYTHONPATH": str(BENCHMARKS.parent)}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=120)
+
+
+def test_a_command_writes_what_it_prints_between_its_markers(readme: Path) -> None:
+    before = readme.read_text(encoding="utf-8")
+
+    done = replay("--write", "--readme", str(readme))
+
+    assert done.returncode == 0, done.stderr
+    first, last = "<!-- pruning -->\n", "<!-- /pruning -->\n"
+    after = readme.read_text(encoding="utf-8")
+    assert "200 configurations of a CNN, 1 subsets of 40" in done.stdout
+    assert after.partition(first)[2].partition(last)[0].strip() == done.stdout.strip()
+    assert after.partition(first)[0] == before.partition(first)[0]
+    assert after.partition(last)[2] == before.partition(last)[2]
+
+
+def test_a_place_that_is_missing_is_told_before_anything_is_measured(readme: Path) -> None:
+    readme.write_text(readme.read_text(encoding="utf-8").replace("<!-- /pruning -->", ""), encoding="utf-8")
+
+    done = replay("--write", "--readme", str(readme))
+
+    assert done.returncode == 1
+    assert "should have one line '<!-- pruning -->', and after it one line '<!-- /pruning -->'" in done.stderr
+    assert not done.stdout
