@@ -1,0 +1,62 @@
+"""What a CUDA graph does, done on a CPU: kernels are noted with their tensors, and run again in the same memory.
+
+Python runs once, so that whatever it decides or computes is frozen, as in a graph; random numbers are drawn anew; and
+what needs a result on the host cannot be captured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+Result = TypeVar("Result")
+
+ASK_THE_DEVICE = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero")
+
+
+class _Noting(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket.__name__ in ASK_THE_DEVICE:
+            raise RuntimeError(f"operation not permitted when stream is capturing: {func}")
+        given = func(*args, **(kwargs or {}))
+        self.calls.append((func, args, kwargs or {}, given))
+        return given
+
+
+class Recorder:
+    """A `Graph` of a CPU."""
+
+    made = 0  # of all instances, as are the replays
+    replays = 0
+
+    def __init__(self, device: torch.device) -> None:
+        self._calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
+
+    def obstacle(self) -> str | None:
+        return None
+
+    def capture(self, run: Callable[[], Result]) -> Result:
+        run()
+        with _Noting() as noting:
+            given = run()
+        self._calls = noting.calls
+        Recorder.made += 1
+        return given
+
+    def replay(self) -> None:
+        Recorder.replays += 1
+        # Where they were noted: below autograd, which has done its part.
+        with torch.no_grad(), torch._C._AutoDispatchBelowAutograd():
+            for func, args, kwargs, given in self._calls:
+                for old, new in zip(tree_leaves(given), tree_leaves(func(*args, **kwargs)), strict=True):
+                    if isinstance(old, Tensor) and old.numel() and old.data_ptr() != new.data_ptr():
+                        old.copy_(new)
