@@ -16,19 +16,22 @@ from torch.utils._pytree import tree_leaves
 
 Result = TypeVar("Result")
 
+# A kernel, what it takes, what it gave, and whether gradients were computed for later, which some kernels ask.
+Call = tuple[Any, tuple[Any, ...], dict[str, Any], Any, bool]
+
 ASK_THE_DEVICE = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero")
 
 
 class _Noting(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
-        self.calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
+        self.calls: list[Call] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func.overloadpacket.__name__ in ASK_THE_DEVICE:
             raise RuntimeError(f"operation not permitted when stream is capturing: {func}")
         given = func(*args, **(kwargs or {}))
-        self.calls.append((func, args, kwargs or {}, given))
+        self.calls.append((func, args, kwargs or {}, given, torch.is_grad_enabled()))
         return given
 
 
@@ -39,7 +42,7 @@ class Recorder:
     replays = 0
 
     def __init__(self, device: torch.device) -> None:
-        self._calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
+        self._calls: list[Call] = []
 
     def obstacle(self) -> str | None:
         return None
@@ -55,8 +58,10 @@ class Recorder:
     def replay(self) -> None:
         Recorder.replays += 1
         # Where they were noted: below autograd, which has done its part.
-        with torch.no_grad(), torch._C._AutoDispatchBelowAutograd():
-            for func, args, kwargs, given in self._calls:
-                for old, new in zip(tree_leaves(given), tree_leaves(func(*args, **kwargs)), strict=True):
+        with torch._C._AutoDispatchBelowAutograd():
+            for func, args, kwargs, given, is_with_gradients in self._calls:
+                with torch.set_grad_enabled(is_with_gradients):
+                    again = func(*args, **kwargs)
+                for old, new in zip(tree_leaves(given), tree_leaves(again), strict=True):
                     if isinstance(old, Tensor) and old.numel() and old.data_ptr() != new.data_ptr():
                         old.copy_(new)

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_map, tree_unflatten
 
 from hpo.training.lean.cuda import Graph
 from hpo.training.lean.results import LeanResults
 from hpo.training.lean.step import Computation
-from hpo.training.lean.traces import Appended, Attributes, Logged, Watch, attributes_of, scalars_of
+from hpo.training.lean.traces import Appended, Logged, Watch, attributes_of, is_same_for_a_step
 from hpo.training.resume import random_state, set_random_state
 
 
@@ -77,10 +77,12 @@ class Captured:
             return Outcome(loss.detach(), watch.logged, watch.appended, gradients, list(self._model.buffers()))
 
         self._modules = dict(self._model.named_modules())
-        self._scalars = scalars_of(attributes_of(self._model))
+        self._attributes = attributes_of(self._model)
         self._places = [(parameter, parameter.data_ptr(), parameter.requires_grad) for parameter in parameters]
         self._buffers = [
-            (module._buffers, name, buffer) for module in self._modules.values() for name, buffer in module._buffers.items()
+            (module._buffers, name, buffer)
+            for module in self._modules.values()
+            for name, buffer in module._buffers.items()
         ]
         self.outcome = graph.capture(run)
 
@@ -110,12 +112,20 @@ class Captured:
             for parameter, place, is_trained in self._places
         ) and all(owner.get(name) is buffer for owner, name, buffer in self._buffers)
 
-    def is_of(self, attributes: Attributes) -> bool:
-        """Whether the model is as it was captured: its modules, and their numbers, words and flags."""
-        is_whole = dict(self._model.named_modules()) == self._modules and all(
-            one is other for one, (other, _, _) in zip(self._model.parameters(), self._places, strict=False)
+    def is_of_this_model(self, *, also_tensors: bool) -> bool:
+        """Whether the model is as it was captured: its modules, and their attributes that are numbers, words and flags.
+
+        Args:
+            also_tensors: and its attributes that are tensors.
+        """
+        parameters = list(self._model.parameters())
+        return (
+            dict(self._model.named_modules()) == self._modules
+            and len(parameters) == len(self._places)
+            and all(one is other for one, (other, _, _) in zip(parameters, self._places, strict=True))
+            and self.is_in_place()
+            and is_same_for_a_step(self._attributes, attributes_of(self._model), also_tensors=also_tensors)
         )
-        return is_whole and self.is_in_place() and scalars_of(attributes) == self._scalars
 
 
 class Kept:
@@ -160,7 +170,8 @@ def difference(replayed: Outcome, computed: Outcome, tolerance: float) -> str | 
 
 def _is_close(one: Any, other: Any, tolerance: float, least: float = 1e-6) -> bool:
     (leaves, layout), (others, other_layout) = tree_flatten(one), tree_flatten(other)
-    return layout == other_layout and all(_are_close(*pair, tolerance, least) for pair in zip(leaves, others, strict=True))
+    pairs = zip(leaves, others, strict=False)
+    return layout == other_layout and all(_are_close(*pair, tolerance, least) for pair in pairs)
 
 
 def _are_close(one: Any, other: Any, tolerance: float, least: float) -> bool:

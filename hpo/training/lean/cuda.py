@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
@@ -34,6 +35,8 @@ def graph_on(device: torch.device) -> Graph | None:
 
 
 class CudaGraph:
+    """A graph of one GPU, captured as torch's documentation of torch.cuda.graph demands."""
+
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -45,7 +48,7 @@ class CudaGraph:
         return None
 
     def capture(self, run: Callable[[], Result]) -> Result:
-        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(self._device)
+        graph, stream = torch.cuda.CUDAGraph(), _stream_of(self._device)
         generator = torch.cuda.default_generators[torch.cuda.current_device()]
         before = generator.clone_state()
         try:
@@ -59,10 +62,10 @@ class CudaGraph:
                     captured = run()
             torch.cuda.current_stream(self._device).wait_stream(stream)
         except BaseException:
+            # A generator whose capture broke off may refuse to draw: its state from before takes its place.
+            generator.graphsafe_set_state(before)
             torch.cuda.synchronize(self._device)
             graph.reset()
-            # A generator whose capture broke off may refuse to draw: the one from before takes its place.
-            generator.graphsafe_set_state(before)
             raise
         self._graph = graph
         return captured
@@ -70,3 +73,9 @@ class CudaGraph:
     def replay(self) -> None:
         assert self._graph is not None
         self._graph.replay()
+
+
+@functools.cache
+def _stream_of(device: torch.device) -> torch.cuda.Stream:
+    """Always the same, since libraries keep memory for each stream that they have worked on."""
+    return torch.cuda.Stream(device)

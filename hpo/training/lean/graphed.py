@@ -1,10 +1,10 @@
 """Training steps that are replayed as a CUDA graph, where that gives what computing them anew gives.
 
-A small network's step on a GPU is mostly the host's time to launch a hundred kernels; a graph launches them at once. The
-first step is computed as always, and watched for what a graph cannot repeat. The next one of the same shapes is captured.
-Then three steps, and the first of each epoch, are both replayed and computed, from the same state; what was computed
-counts, and if the two differ there is no graph any more. Batches of other shapes, as the last one often is, are always
-computed. Whatever is unexpected ends the graphs of this training, not the training. docs/decisions/0013 says more.
+A small network's step on a GPU is mostly the host's time to launch a hundred kernels; a graph launches them at once.
+The first step is computed as always, and watched for what a graph cannot repeat. The next one of the same shapes is
+captured. Then three steps, and the first of each epoch, are both replayed and computed, from the same state; what was
+computed counts, and if the two differ there is no graph any more. Batches of other shapes, as the last one often is,
+are always computed. Whatever is unexpected ends the graphs of this training, not the training: docs/decisions/0013.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hpo.training.lean.cuda import Graph, graph_on
 from hpo.training.lean.hooks import hook_of, module_overrides
 from hpo.training.lean.results import LeanResults
 from hpo.training.lean.step import Step, computation_of, is_plain, optimization_of, plain_step, step_of
-from hpo.training.lean.traces import Watch, attributes_of
+from hpo.training.lean.traces import Watch
 
 PROBES = 3
 # Attempts at a first step that changes nothing but what it logs and appends: modules may complete themselves in it.
@@ -32,8 +32,8 @@ MOST_ATTEMPTS = 3
 MOST_SHAPES = 8  # one after another, without one that comes twice
 
 # The same kernels on the same numbers differ by the order of their sums, and a library may take other kernels in a
-# graph: TF32 rounds to 2^-11, bfloat16 to 2^-8, and errors add up over layers. A stale batch or other dropout differs by
-# more than a tenth.
+# graph: TF32 rounds to 2^-11, bfloat16 to 2^-8, and errors add up over layers. A stale batch or other dropout differs
+# by more than a tenth.
 TOLERANCE, TOLERANCE_OF_HALF = 1e-2, 5e-2
 
 HOOKS_IN_THE_STEP = ("on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward")
@@ -75,7 +75,7 @@ class GraphedSteps:
         tolerance = TOLERANCE_OF_HALF if "16" in str(trainer.precision) else TOLERANCE
         replayed = _replayed_step(loop, needs_output=needs_output)
         watched = _WatchedStep(loop, results, needs_output=needs_output)
-        if self._captured is not None and not self._captured.is_of(attributes_of(model)):
+        if self._captured is not None and not self._captured.is_of_this_model(also_tensors=False):
             self._captured = self._seen = None  # the model is another one in this epoch
 
         compute = computation_of(loop, needs_output=needs_output)
@@ -132,7 +132,8 @@ class GraphedSteps:
     def _probe(self, watched: _WatchedStep, leaves: list[Tensor], batch: Any, batch_idx: int, tolerance: float) -> Any:
         """Replay and compute; what was computed counts."""
         assert self._captured is not None
-        if not self._captured.is_of(attributes_of(watched.model)):
+        # Between epochs, tensors such as the scores of a validation are replaced for other purposes.
+        if not self._captured.is_of_this_model(also_tensors=batch_idx > 0 and self._probes > 0):
             self._give_up("attributes of its modules change in the middle of an epoch")
             return watched(batch, batch_idx)
         kept = Kept(watched.model)
@@ -195,7 +196,7 @@ def _uses_number_of_batch(training_step: Callable[..., Any]) -> bool:
         return True
     # Newer interpreters load two variables by one instruction.
     loaded = [found.argval for found in dis.get_instructions(code) if found.opname.startswith("LOAD")]
-    return any(name == argument or (type(argument) is tuple and name in argument) for name in names for argument in loaded)
+    return any(name == loads or (type(loads) is tuple and name in loads) for name in names for loads in loaded)
 
 
 class _WatchedStep:

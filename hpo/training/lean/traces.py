@@ -1,9 +1,10 @@
 """What a training step does besides computing: what it logs and appends can be done again, anything else cannot.
 
-A graph repeats what the device did, and nothing that Python did. Therefore a step is watched: calls of `self.log` with a
-tensor, and what is appended to a list that is an attribute of a module, are traces that are left again after each replay.
-Whatever else a step changes or depends on, as far as it shows, is an obstacle: attributes, random numbers drawn on the
-host, the Trainer's counters. What does not show: files, global variables, the clock, and arrays that are not tensors.
+A graph repeats what the device did, and nothing that Python did. Therefore a step is watched: calls of `self.log` with
+a tensor, and what is appended to a list that is an attribute of a module, are traces that are left again after each
+replay. Whatever else a step changes or depends on, as far as it shows, is an obstacle: attributes, random numbers drawn
+on the host, the Trainer's counters. What does not show: files, global variables, closures, the clock, and what arrays
+hold that are not tensors.
 """
 
 from __future__ import annotations
@@ -155,9 +156,18 @@ def attributes_of(model: nn.Module) -> Attributes:
     return found
 
 
-def scalars_of(attributes: Attributes) -> dict[tuple[Any, ...], Any]:
-    """Numbers, words and flags that are attributes themselves: what a step may depend on without changing it."""
-    return {path: value for path, (value, _) in attributes.items() if len(path) == 2 and isinstance(value, _SCALARS)}
+def is_same_for_a_step(one: Attributes, other: Attributes, *, also_tensors: bool) -> bool:
+    """Whether what a step may depend on without changing it is the same: attributes that are numbers, words or flags.
+
+    Args:
+        also_tensors: and the attributes that are tensors are the same ones, whatever they hold.
+    """
+    kinds = (*_SCALARS, Tensor) if also_tensors else _SCALARS
+    first, second = (
+        {path: (value, 0) for path, (value, _) in found.items() if len(path) == 2 and isinstance(value, kinds)}
+        for found in (one, other)
+    )
+    return first.keys() == second.keys() and all(_is_same(first[path], second[path]) for path in first)
 
 
 def _walk(found: Attributes, path: tuple[Any, ...], value: Any) -> None:
