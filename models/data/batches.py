@@ -10,6 +10,8 @@ from torch import Tensor, distributed
 Inputs = Tensor | tuple[Tensor, ...]  # the samples are the first dimension of each
 Batch = tuple[Inputs, Tensor]
 
+SHARE_OF_GPU = 0.25  # of the memory that is free, which one part's samples may take; the model needs the rest
+
 
 class Batches:
     """In-memory samples in slices: 8 us a batch on a CPU, where a DataLoader needs 30 to 300.
@@ -22,6 +24,7 @@ class Batches:
 
     Args:
         change: applied to every batch, such as an augmentation; what it draws comes from torch's global generator.
+        pinned: batches are in memory that a GPU copies from while it computes.
     """
 
     def __init__(
@@ -32,12 +35,14 @@ class Batches:
         *,
         training: bool = False,
         change: Callable[[Inputs, Tensor], Batch] | None = None,
+        pinned: bool = False,
     ) -> None:
         self.inputs = inputs
         self.targets = targets
         self.batch_size = batch_size
         self.training = training
         self.change = change
+        self.pinned = pinned
 
     def __len__(self) -> int:
         return len(self._starts(_rank()[1]))
@@ -51,7 +56,9 @@ class Batches:
         for start, stop in zip(starts, [*starts[1:], end], strict=True):
             rows = share[start:stop]
             batch = _take(self.inputs, rows), self.targets.index_select(0, rows)
-            yield batch if self.change is None else self.change(*batch)
+            if self.change is not None:
+                batch = self.change(*batch)
+            yield _pinned(batch) if self.pinned else batch
 
     def _starts(self, ranks: int) -> range:
         """Where batches start in a share; for training, the range ends where the share's last batch does."""
@@ -75,6 +82,21 @@ class Batches:
 def to_device(inputs: Inputs, device: torch.device) -> Inputs:
     """The inputs, each where the model is."""
     return inputs.to(device) if isinstance(inputs, Tensor) else tuple(part.to(device) for part in inputs)
+
+
+def fits(inputs: Inputs, targets: Tensor, device: torch.device) -> bool:
+    """Whether samples may stay on the device; otherwise their batches are copied to it one by one."""
+    if device.type != "cuda":
+        return True
+    parts = [targets, *((inputs,) if isinstance(inputs, Tensor) else inputs)]
+    free, _ = torch.cuda.mem_get_info(device)
+    return sum(part.nbytes for part in parts) <= SHARE_OF_GPU * free
+
+
+def _pinned(batch: Batch) -> Batch:
+    inputs, targets = batch
+    pinned = inputs.pin_memory() if isinstance(inputs, Tensor) else tuple(part.pin_memory() for part in inputs)
+    return pinned, targets.pin_memory()
 
 
 def _take(inputs: Inputs, rows: Tensor) -> Inputs:
