@@ -23,11 +23,10 @@ def test_a_study_on_a_gpu_replays_its_steps_and_says_so(tmp_path: Path) -> None:
         objective={"metric": "val_accuracy", "direction": "maximize"},
         resources={"accelerator": "gpu", "slots": 1},
         budget={"trials": 3},
-        first_trial="defaults",
+        space={"batch_size": 32},  # so that an epoch has enough steps
     )
-    project = Path(__file__).parents[2]
 
-    code, output = hpo.run("run", file, "--project", project)
+    code, output = hpo.run("run", file)
 
     assert code == 0, output
     assert hpo.counts("onagpu") == {"complete": 3}
