@@ -22,9 +22,9 @@ Call = tuple[Any, tuple[Any, ...], dict[str, Any], Any, bool]
 ASK_THE_DEVICE = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero")
 
 
-class _Noting(TorchDispatchMode):
+class _Noting(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[Call] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -179,7 +179,8 @@ class ReplacesATensor(Small):
 class ReplacesWeights(Small):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if batch_idx == 5:
-            self.net[0].weight.data = self.net[0].weight.data.clone()  # type: ignore[union-attr]
+            weight = self.net[0].weight
+            weight.data = weight.data.clone()  # type: ignore[operator]
 
 
 class KeepsTheLoss(Small):

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.connectors.logger_connector.result import _ResultCollection
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_map, tree_unflatten
 
 from hpo.training.lean.cuda import Graph
-from hpo.training.lean.results import LeanResults
 from hpo.training.lean.step import Computation
 from hpo.training.lean.traces import Appended, Logged, Watch, attributes_of, is_same_for_a_step
 from hpo.training.resume import random_state, set_random_state
@@ -55,7 +55,13 @@ class Captured:
     """
 
     def __init__(
-        self, graph: Graph, trainer: pl.Trainer, results: LeanResults, compute: Computation, batch: Any, batch_idx: int
+        self,
+        graph: Graph,
+        trainer: pl.Trainer,
+        results: _ResultCollection,
+        compute: Computation,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         leaves, layout = tree_flatten(batch)
         self._graph, self._results, self._connector = graph, results, trainer._logger_connector

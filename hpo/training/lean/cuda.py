@@ -78,4 +78,4 @@ class CudaGraph:
 @functools.cache
 def _stream_of(device: torch.device) -> torch.cuda.Stream:
     """Always the same, since libraries keep memory for each stream that they have worked on."""
-    return torch.cuda.Stream(device)
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+from pytorch_lightning.trainer.connectors.logger_connector.result import _ResultCollection
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
 from hpo.training.lean.captured import Captured, Kept, Outcome, Shapes, difference, shapes_of
 from hpo.training.lean.cuda import Graph, graph_on
 from hpo.training.lean.hooks import hook_of, module_overrides
-from hpo.training.lean.results import LeanResults
 from hpo.training.lean.step import Step, computation_of, is_plain, optimization_of, plain_step, step_of
 from hpo.training.lean.traces import Watch
 
@@ -57,7 +57,7 @@ class GraphedSteps:
         self._attempts = self._kinds = 0
         self._probes = 0  # still to be made
 
-    def step_of(self, loop: _TrainingEpochLoop, results: LeanResults, *, needs_output: bool) -> Step:
+    def step_of(self, loop: _TrainingEpochLoop, results: _ResultCollection, *, needs_output: bool) -> Step:
         """The step for the next epoch."""
         computed = step_of(loop, needs_output=needs_output)
         device = loop.trainer.strategy.root_device
@@ -69,7 +69,7 @@ class GraphedSteps:
         return self._graphed(loop, results, graph, computed, needs_output=needs_output)
 
     def _graphed(
-        self, loop: _TrainingEpochLoop, results: LeanResults, graph: Graph, computed: Step, *, needs_output: bool
+        self, loop: _TrainingEpochLoop, results: _ResultCollection, graph: Graph, computed: Step, *, needs_output: bool
     ) -> Step:
         trainer, model = loop.trainer, loop.trainer.lightning_module
         tolerance = TOLERANCE_OF_HALF if "16" in str(trainer.precision) else TOLERANCE
@@ -202,7 +202,7 @@ def _uses_number_of_batch(training_step: Callable[..., Any]) -> bool:
 class _WatchedStep:
     """The plain step, with a look at what it does."""
 
-    def __init__(self, loop: _TrainingEpochLoop, results: LeanResults, *, needs_output: bool) -> None:
+    def __init__(self, loop: _TrainingEpochLoop, results: _ResultCollection, *, needs_output: bool) -> None:
         self.model = loop.trainer.lightning_module
         self.outcome: Outcome | None = None
         self.obstacle: str | None = None

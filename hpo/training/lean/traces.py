@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.connectors.logger_connector.result import _ResultCollection
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from hpo.training.lean.results import LeanResults
 from hpo.training.resume import random_state
 
 COUNTERS = ("global_step", "current_epoch")  # of the Trainer, and by it of a module
@@ -62,7 +62,7 @@ class Watch:
         obstacle: the first one, in words that follow 'because'.
     """
 
-    def __init__(self, trainer: pl.Trainer, results: LeanResults, *, passes_on: bool) -> None:
+    def __init__(self, trainer: pl.Trainer, results: _ResultCollection, *, passes_on: bool) -> None:
         self.logged: list[Logged] = []
         self.appended: list[Appended] = []
         self.obstacle: str | None = None
