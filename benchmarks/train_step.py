@@ -1,6 +1,6 @@
 """How many samples a second one thread trains: by a raw loop, the lean executor, and Lightning's Trainer.
 
-    python benchmarks/train_step.py [--rounds 5] [--only dnn] [--write]
+    python benchmarks/train_step.py [--rounds 5] [--only dnn] [--device cuda] [--write]
 
 Four ways to train the same network of Fashion-MNIST's shapes with Adam, in turns in one process of one thread:
 
@@ -13,6 +13,9 @@ Four ways to train the same network of Fashion-MNIST's shapes with Adam, in turn
 Prints the table of benchmarks/README.md, with --write into it: medians of the rounds, then their spread. Seconds are
 those of the process, so that other work on the machine disturbs little; the first epoch of each training is not
 counted.
+
+With `--device cuda` everything is done on the first GPU, whose name is printed: the batches are sliced there, but for
+the tutorial's, `lean` replays its steps as a CUDA graph, and seconds are those of the clock, until the GPU is done.
 """
 
 from __future__ import annotations
@@ -46,27 +49,40 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", choices=SAMPLES)
     readme.add_options(parser)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--measure", nargs=2, metavar=("SHAPE", "BATCH"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         shape, batch = options.measure
-        measure(shape, int(batch), options.rounds)
+        measure(shape, int(batch), options.rounds, options.device)
         return
     if options.only and options.write:
         parser.error("--write takes the whole table: leave out --only")
-    told = readme.Told("train_step", options)
+    told = readme.Told("train_step" if options.device == "cpu" else "train_step_cuda", options)
+    if options.device == "cuda":
+        told.line(name_of_gpu())
     told.line("| network | batch | raw | lean | Trainer | tutorial | lean / raw | lean / Trainer | lean / tutorial |")
     told.line("|---|---|---|---|---|---|---|---|---|")
     for shape in [options.only] if options.only else SAMPLES:
         for batch in BATCHES:
-            told.line(row(shape, batch, options.rounds))
+            told.line(row(shape, batch, options.rounds, options.device))
     told.write()
 
 
-def row(shape: str, batch: int, rounds: int) -> str:
+def name_of_gpu() -> str:
+    """What the table is of; ends the program where there is no GPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        sys.exit("--device cuda: there is no GPU that torch can use")
+    return f"On one {torch.cuda.get_device_name()}, torch {torch.__version__}:\n"
+
+
+def row(shape: str, batch: int, rounds: int, device: str) -> str:
     """A line of the table, from a process of its own."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, __file__, "--measure", shape, str(batch), "--rounds", str(rounds)]
+    command += ["--device", device]
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             command, check=True, capture_output=True, text=True, cwd=folder, env=environment, timeout=3600
@@ -84,7 +100,7 @@ def row(shape: str, batch: int, rounds: int) -> str:
     return f"| {LABELS[shape]} | {batch} | " + " | ".join(cells + ratios) + " |"
 
 
-def measure(shape: str, batch: int, rounds: int) -> None:
+def measure(shape: str, batch: int, rounds: int, device: str) -> None:
     """Print the rate of each way, in turns."""
     import logging
     import time
@@ -101,9 +117,19 @@ def measure(shape: str, batch: int, rounds: int) -> None:
 
     warnings.simplefilter("ignore")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    samples = SAMPLES[shape]
+    samples, on_gpu = SAMPLES[shape], device == "cuda"
+    if on_gpu:
+        samples *= 8  # a GPU has done the others before a clock has turned
+
+    def seconds_now() -> float:
+        if not on_gpu:
+            return time.process_time()
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
     size = {"dnn": (784,), "cnn": (1, 28, 28), "lstm": (28, 28), "tabular": (28,)}[shape]
     x, y = torch.randn(samples, *size), torch.randint(0, 10, (samples,))
+    sliced_x, sliced_y = x.to(device), y.to(device)
 
     class LSTM(nn.Module):
         def __init__(self) -> None:
@@ -145,35 +171,36 @@ def measure(shape: str, batch: int, rounds: int) -> None:
             return torch.optim.Adam(self.parameters(), lr=1e-3, fused=None if self.is_tutorial else True)
 
     class Clock(pl.Callback):
-        """Seconds of the process from the second epoch on."""
+        """Seconds from the second epoch on."""
 
         began = ended = 0.0
 
         def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
             if trainer.current_epoch == 1:
-                self.began = time.process_time()
+                self.began = seconds_now()
 
         def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-            self.ended = time.process_time()
+            self.ended = seconds_now()
 
     def by_hand() -> float:
-        net = network()
+        net = network().to(device)
         optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
         began = 0.0
         for epoch in range(EPOCHS):
             if epoch == 1:
-                began = time.process_time()
-            for inputs, targets in Batches(x, y, batch, training=True):
+                began = seconds_now()
+            for inputs, targets in Batches(sliced_x, sliced_y, batch, training=True):
                 loss = nn.functional.cross_entropy(net(inputs), targets)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-        return time.process_time() - began
+        return seconds_now() - began
 
     def by_trainer(way: str) -> float:
         clock, model = Clock(), Module(is_tutorial=way == "tutorial")
         common: dict[str, Any] = {
-            "accelerator": "cpu",
+            "accelerator": "gpu" if on_gpu else "cpu",
+            "devices": 1,
             "max_epochs": EPOCHS,
             "callbacks": [clock],
             "enable_progress_bar": False,
@@ -181,11 +208,11 @@ def measure(shape: str, batch: int, rounds: int) -> None:
         trimmed: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
         trainer = pl.Trainer(**common, **({} if way == "tutorial" else trimmed))
         if way == "lean":
-            use(choose_executor("lean", model), trainer, print)
+            use(choose_executor("lean", model), trainer, print, lambda text: print(text, file=sys.stderr))
         if way == "tutorial":
             trainer.fit(model, DataLoader(TensorDataset(x, y), batch, shuffle=True))
         else:
-            trainer.fit(model, Batches(x, y, batch, training=True))
+            trainer.fit(model, Batches(sliced_x, sliced_y, batch, training=True))
         return clock.ended - clock.began
 
     for turn in range(rounds):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +11,10 @@ import pytorch_lightning as pl
 
 from hpo.errors import ExecutorError
 from hpo.training.lean.epoch import LeanEpochLoop
+from hpo.training.lean.graphed import GraphedSteps
 from hpo.training.lean.support import obstacle
+
+log = logging.getLogger(__name__)
 
 Wish = Literal["auto", "lean", "lightning"]
 
@@ -48,12 +52,15 @@ def choose_executor(wish: Wish, model: pl.LightningModule, *, ranks: int = 1) ->
     return Executor("lightning", reason)
 
 
-def use(executor: Executor, trainer: pl.Trainer, tell: Callable[[str], None]) -> None:
+def use(
+    executor: Executor, trainer: pl.Trainer, tell: Callable[[str], None], note: Callable[[str], None] = log.info
+) -> None:
     """Have the Trainer train as the executor does.
 
     Args:
         tell: takes the news that a lean training goes on in another loop: for something that its module did when it
             was set up, or while it trained.
+        note: takes, on a GPU, whether steps are replayed as a graph, or why they are not.
     """
     if executor.name == "lightning":
         return
@@ -66,7 +73,7 @@ def use(executor: Executor, trainer: pl.Trainer, tell: Callable[[str], None]) ->
             told.add(reason)
             tell(f"the lean loop does not train it, because {reason}")
 
-    trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, on_obstacle)
+    trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, on_obstacle, GraphedSteps(note))
     trainer.callbacks.insert(0, _Watch(on_obstacle))  # type: ignore[attr-defined]
 
 

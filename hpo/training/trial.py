@@ -123,7 +123,12 @@ def _train(job: Message, link: Link, classes: tuple[type[Any], type[Any]], kept:
         use_distributed_sampler=True,
         default_root_dir=job["root"],
     )
-    use(executor, trainer, lambda text: link.tell({"kind": "warning", "text": text}))
+    use(
+        executor,
+        trainer,
+        lambda text: link.tell({"kind": "warning", "text": text}),
+        lambda text: print(f"executor: {text}"),  # noqa: T201 # into the trial's log
+    )
     if job["rank"] == 0:
         sys.stdout.write(f"executor: {executor}\n")
         link.tell(

@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
-from models.data.batches import Batch, Batches, Inputs, take, to_device
+from models.data.batches import Batch, Batches, Inputs, fits, take, to_device
 from models.data.splits import Rows
 
 Task = Literal["binary", "multiclass", "regression"]
@@ -181,12 +181,15 @@ class DataModule(LightningDataModule):
             raise ValueError(f"{type(self).__name__}: there is no {name} part: {reason}")
         # On the device from the start, so that no step waits for a transfer.
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        is_too_large = not fits(part.inputs, part.targets, device)
+        if is_too_large:
+            device = torch.device("cpu")
         change = self.change if training and type(self).change is not DataModule.change else None
         samples, rows = part.inputs, part.rows
         if rows is not None and device.type != "cpu":  # where nobody shares them
             samples, rows = take(samples, rows), None
         inputs, targets = to_device(samples, device), part.targets.to(device)
-        return Batches(inputs, targets, batch_size, training=training, change=change, rows=rows)
+        return Batches(inputs, targets, batch_size, training=training, change=change, rows=rows, pinned=is_too_large)
 
 
 def _stamp(value: Any) -> tuple[int, int] | None:

@@ -10,6 +10,12 @@ from torch import Tensor, distributed
 Inputs = Tensor | tuple[Tensor, ...]  # the samples are the first dimension of each
 Batch = tuple[Inputs, Tensor]
 
+SHARE_OF_GPU = 0.25  # of the memory that is free, which one part's samples may take; the model needs the rest
+
+
+# An epoch of so few bytes is put in order at once: it stays in a core's cache, and a slice of it costs next to nothing.
+MOST_TAKEN_AT_ONCE = 1 << 20
+
 
 class Batches:
     """In-memory samples in slices: 8 us a batch on a CPU, where a DataLoader needs 30 to 300.
@@ -24,6 +30,7 @@ class Batches:
         change: applied to every batch, such as an augmentation; what it draws comes from torch's global generator.
         rows: which of `samples` are meant, where there are others among them, as in a file that several processes have
             mapped into their memory: a batch is copied out of it, and the rest is not.
+        pinned: batches are in memory that a GPU copies from while it computes.
     """
 
     def __init__(
@@ -35,6 +42,7 @@ class Batches:
         training: bool = False,
         change: Callable[[Inputs, Tensor], Batch] | None = None,
         rows: Tensor | None = None,
+        pinned: bool = False,
     ) -> None:
         self._samples = samples
         self._rows = rows
@@ -42,6 +50,7 @@ class Batches:
         self.batch_size = batch_size
         self.training = training
         self.change = change
+        self.pinned = pinned
 
     @property
     def inputs(self) -> Inputs:
@@ -57,11 +66,18 @@ class Batches:
         share = self._order(ranks)[rank::ranks]
         # The one sample that a rank may have more than others joins its last batch.
         end = starts.stop if self.training else len(share)
+        is_small = len(share) * _bytes_of_one(self._samples, self.targets) <= MOST_TAKEN_AT_ONCE
+        whole = self._take(share) if is_small else None
         for start, stop in zip(starts, [*starts[1:], end], strict=True):
-            rows = share[start:stop]
-            among_all = rows if self._rows is None else self._rows.index_select(0, rows)
-            batch = take(self._samples, among_all), self.targets.index_select(0, rows)
-            yield batch if self.change is None else self.change(*batch)
+            batch = self._take(share[start:stop]) if whole is None else _slice(whole, start, stop)
+            if self.change is not None:
+                batch = self.change(*batch)
+            yield _pinned(batch) if self.pinned else batch
+
+    def _take(self, rows: Tensor) -> Batch:
+        """A copy of these samples."""
+        among_all = rows if self._rows is None else self._rows.index_select(0, rows)
+        return take(self._samples, among_all), self.targets.index_select(0, rows)
 
     def _starts(self, ranks: int) -> range:
         """Where batches start in a share; for training, the range ends where the share's last batch does."""
@@ -85,6 +101,37 @@ class Batches:
 def to_device(inputs: Inputs, device: torch.device) -> Inputs:
     """The inputs, each where the model is."""
     return inputs.to(device) if isinstance(inputs, Tensor) else tuple(part.to(device) for part in inputs)
+
+
+def fits(inputs: Inputs, targets: Tensor, device: torch.device) -> bool:
+    """Whether samples may stay on the device; otherwise their batches are copied to it one by one."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return len(targets) * _bytes_of_one(inputs, targets) <= SHARE_OF_GPU * free
+
+
+def _bytes_of_one(inputs: Inputs, targets: Tensor) -> int:
+    """Of one sample with its target."""
+    parts = (targets, *((inputs,) if isinstance(inputs, Tensor) else inputs))
+    return sum(part[:1].nbytes for part in parts)
+
+
+def _slice(batch: Batch, start: int, stop: int) -> Batch:
+    inputs, targets = batch
+    length = stop - start
+    taken = (
+        inputs.narrow(0, start, length)
+        if isinstance(inputs, Tensor)
+        else tuple(part.narrow(0, start, length) for part in inputs)
+    )
+    return taken, targets.narrow(0, start, length)
+
+
+def _pinned(batch: Batch) -> Batch:
+    inputs, targets = batch
+    pinned = inputs.pin_memory() if isinstance(inputs, Tensor) else tuple(part.pin_memory() for part in inputs)
+    return pinned, targets.pin_memory()
 
 
 def take(inputs: Inputs, rows: Tensor) -> Inputs:

@@ -162,7 +162,7 @@ def test_the_lean_loops_stand_where_lightnings_would() -> None:
     assert type(own.val_loop) is LeanValidationLoop
     lightnings = _fit(Plain(), "lightning", [])
     assert trainer.fit_loop.state_dict() == lightnings.fit_loop.state_dict()
-    assert vars(own).keys() - vars(lightnings.fit_loop.epoch_loop).keys() == {"_on_obstacle"}
+    assert vars(own).keys() - vars(lightnings.fit_loop.epoch_loop).keys() == {"_on_obstacle", "_graphs"}
 
 
 def test_a_study_that_demands_the_lean_one_for_several_devices_is_refused(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.utilities.types import LRSchedulerConfig
 
 from hpo.training.lean.batches import batches_of, transfer_to_device
+from hpo.training.lean.graphed import GraphedSteps
 from hpo.training.lean.hooks import hook_of, module_overrides
 from hpo.training.lean.results import LeanResults
-from hpo.training.lean.step import step_of
 from hpo.training.lean.support import obstacle_in
 from hpo.training.lean.validation import LeanValidationLoop
 
@@ -31,14 +31,16 @@ class LeanEpochLoop(_TrainingEpochLoop):
 
     Args:
         on_obstacle: is told why an epoch is trained by Lightning's own loop after all.
+        graphs: repeat steps on a device that can.
     """
 
-    def __init__(self, trainer: pl.Trainer, on_obstacle: Callable[[str], None]) -> None:
+    def __init__(self, trainer: pl.Trainer, on_obstacle: Callable[[str], None], graphs: GraphedSteps) -> None:
         before = trainer.fit_loop.epoch_loop
         super().__init__(trainer, min_steps=before.min_steps, max_steps=before.max_steps)
         self.val_loop = LeanValidationLoop(trainer)
         self._results = LeanResults(training=True)
         self._on_obstacle = on_obstacle
+        self._graphs = graphs
 
     def run(self, data_fetcher: _DataFetcher) -> None:
         if (reason := obstacle_in(self.trainer)) is not None:
@@ -58,7 +60,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
     def _train(self, fetcher: _DataFetcher) -> None:
         trainer, connector, results = self.trainer, self.trainer._logger_connector, self._results
         batch_start, batch_end = hook_of(trainer, "on_train_batch_start"), hook_of(trainer, "on_train_batch_end")
-        step = step_of(self, needs_output=batch_end is not None)
+        step = self._graphs.step_of(self, self._results, needs_output=batch_end is not None)
         transfer = transfer_to_device(trainer)
         schedules = _schedules_to_step(trainer)
         is_eventful = self._may_do_more_than_train(schedules)

@@ -14,10 +14,12 @@ from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 from torch.optim.optimizer import _global_optimizer_pre_hooks
 
-from hpo.training.lean.hooks import hook_of, module_overrides
+from hpo.training.lean.hooks import Hook, hook_of, module_overrides
 
 # Takes the batch, its number and whether the optimizer steps after it; gives what `on_train_batch_end` gets.
 Step = Callable[[Any, int, bool], Any]
+# Takes a batch and its number; gives the loss.
+Computation = Callable[[Any, int], Tensor]
 
 # A module that overrides one of these has the step done by Lightning, around this module's own.
 HOOKS_AROUND_THE_STEP = ("optimizer_step", "optimizer_zero_grad", "backward")
@@ -31,10 +33,10 @@ def step_of(loop: _TrainingEpochLoop, *, needs_output: bool) -> Step:
     Args:
         needs_output: somebody looks at what the step gives.
     """
-    return _plain_step(loop, needs_output=needs_output) if _is_plain(loop) else _lightning_step(loop)
+    return plain_step(loop, needs_output=needs_output) if is_plain(loop) else _lightning_step(loop)
 
 
-def _is_plain(loop: _TrainingEpochLoop) -> bool:
+def is_plain(loop: _TrainingEpochLoop) -> bool:
     """Whether forward, backward and the optimizer's step follow each other without anything in between."""
     trainer = loop.trainer
     precision = trainer.precision_plugin
@@ -71,7 +73,18 @@ def _lightning_step(loop: _TrainingEpochLoop) -> Step:
     return step
 
 
-def _plain_step(loop: _TrainingEpochLoop, *, needs_output: bool) -> Step:
+def plain_step(
+    loop: _TrainingEpochLoop,
+    *,
+    needs_output: bool,
+    before_backward: Hook | None = None,
+    after_backward: Hook | None = None,
+) -> Step:
+    """The step of a loop that `is_plain`.
+
+    Args:
+        before_backward, after_backward: are called where nobody overrides the hook of that name.
+    """
     trainer, model = loop.trainer, loop.trainer.lightning_module
     optimizer, precision = trainer.optimizers[0], trainer.precision_plugin
     context = None if type(precision) is Precision else precision.train_step_context
@@ -79,8 +92,9 @@ def _plain_step(loop: _TrainingEpochLoop, *, needs_output: bool) -> Step:
     takes_index = is_param_in_hook_signature(training_step, "batch_idx", min_args=2)
     zero_grad = _zero_grad_of(optimizer)
     before_zero_grad = hook_of(trainer, "on_before_zero_grad")
-    before_backward, after_backward = hook_of(trainer, "on_before_backward"), hook_of(trainer, "on_after_backward")
-    before_step, clip = hook_of(trainer, "on_before_optimizer_step"), hook_of(trainer, "configure_gradient_clipping")
+    before_backward = hook_of(trainer, "on_before_backward") or before_backward
+    after_backward = hook_of(trainer, "on_after_backward") or after_backward
+    optimize = optimization_of(loop)
     progress = loop.automatic_optimization.optim_progress.optimizer
     state = vars(model)
 
@@ -118,23 +132,63 @@ def _plain_step(loop: _TrainingEpochLoop, *, needs_output: bool) -> Step:
             if after_backward is not None:
                 after_backward()
         if is_stepping:
-            if before_step is not None:
-                before_step(optimizer)
-            if clip is not None:
-                clip(
-                    optimizer,
-                    gradient_clip_val=trainer.gradient_clip_val,
-                    gradient_clip_algorithm=trainer.gradient_clip_algorithm,
-                )
-            elif trainer.gradient_clip_val:
-                model.configure_gradient_clipping(optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm)
-            optimizer.step()
-            progress.step.increment_completed()
+            optimize()
         if not needs_output or loss is None:
             return {}
         return {"loss": loss.detach().clone(), **extra}
 
     return step
+
+
+def computation_of(loop: _TrainingEpochLoop, *, needs_output: bool) -> Computation:
+    """The forward pass alone.
+
+    It raises a RuntimeError where `training_step` gives no loss, or more than a loss that somebody looks at.
+    """
+    trainer, model = loop.trainer, loop.trainer.lightning_module
+    takes_index = is_param_in_hook_signature(model.training_step, "batch_idx", min_args=2)
+    state = vars(model)
+
+    def compute(batch: Any, batch_idx: int) -> Tensor:
+        state["_current_fx_name"] = "training_step"
+        try:
+            with trainer.precision_plugin.train_step_context():
+                output = model.training_step(*((batch, batch_idx) if takes_index else (batch,)))
+        finally:
+            state["_current_fx_name"] = None
+        if isinstance(output, Tensor):
+            return output
+        result = ClosureResult.from_training_step_output(output, 1)
+        if result.closure_loss is None:
+            raise RuntimeError("training_step gives no loss")
+        if needs_output and result.extra:
+            raise RuntimeError("training_step gives more than its loss")
+        return result.closure_loss
+
+    return compute
+
+
+def optimization_of(loop: _TrainingEpochLoop) -> Callable[[], None]:
+    """What follows the backward pass: clipping, and the optimizer's step."""
+    trainer, model = loop.trainer, loop.trainer.lightning_module
+    optimizer, step = trainer.optimizers[0], loop.automatic_optimization.optim_progress.optimizer.step
+    before_step, clip = hook_of(trainer, "on_before_optimizer_step"), hook_of(trainer, "configure_gradient_clipping")
+
+    def optimize() -> None:
+        if before_step is not None:
+            before_step(optimizer)
+        if clip is not None:
+            clip(
+                optimizer,
+                gradient_clip_val=trainer.gradient_clip_val,
+                gradient_clip_algorithm=trainer.gradient_clip_algorithm,
+            )
+        elif trainer.gradient_clip_val:
+            model.configure_gradient_clipping(optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm)
+        optimizer.step()
+        step.increment_completed()
+
+    return optimize
 
 
 def _zero_grad_of(optimizer: Optimizer) -> Callable[[], None]:

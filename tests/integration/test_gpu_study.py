@@ -1,0 +1,35 @@
+"""A whole study on a GPU, as people run it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from projects.launch import Hpo
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
+]
+
+
+def test_a_study_on_a_gpu_replays_its_steps_and_says_so(tmp_path: Path) -> None:
+    hpo = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
+    file = hpo.study(
+        "onagpu",
+        model="models.dnn:DNN",
+        data="models.data:Digits",
+        objective={"metric": "val_accuracy", "direction": "maximize"},
+        resources={"accelerator": "gpu", "slots": 1},
+        budget={"trials": 3},
+        space={"batch_size": 32},  # so that an epoch has enough steps
+    )
+
+    code, output = hpo.run("run", file)
+
+    assert code == 0, output
+    assert hpo.counts("onagpu") == {"complete": 3}
+    logs = [log.read_text() for log in (hpo.folder / "art").glob("onagpu-*/*/log.txt")]
+    assert len(logs) == 3
+    assert all("executor: steps are replayed as a CUDA graph" in log for log in logs), logs
