@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from pytorch_lightning.loops.optimization.automatic import Closure, ClosureResult
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.plugins.precision import DoublePrecision, HalfPrecision, MixedPrecision, Precision
 from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 from torch.optim import LBFGS, Optimizer
-from torch.optim.optimizer import _global_optimizer_pre_hooks
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from hpo.training.lean.hooks import Hook, hook_of, module_overrides
 
@@ -173,6 +176,7 @@ def optimization_of(loop: _TrainingEpochLoop) -> Callable[[], None]:
     trainer, model = loop.trainer, loop.trainer.lightning_module
     optimizer, step = trainer.optimizers[0], loop.automatic_optimization.optim_progress.optimizer.step
     before_step, clip = hook_of(trainer, "on_before_optimizer_step"), hook_of(trainer, "configure_gradient_clipping")
+    optimizer_step = _step_of(optimizer)
 
     def optimize() -> None:
         if before_step is not None:
@@ -185,10 +189,24 @@ def optimization_of(loop: _TrainingEpochLoop) -> Callable[[], None]:
             )
         elif trainer.gradient_clip_val:
             model.configure_gradient_clipping(optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm)
-        optimizer.step()
+        optimizer_step()
         step.increment_completed()
 
     return optimize
+
+
+def _step_of(optimizer: Optimizer) -> Callable[[], object]:
+    """The optimizer's own, without what torch wraps around it for hooks and profilers: a third of a small step."""
+    hooks = (
+        optimizer._optimizer_step_pre_hooks,
+        optimizer._optimizer_step_post_hooks,
+        _global_optimizer_pre_hooks,
+        _global_optimizer_post_hooks,
+    )
+    # A schedule, for instance, counts the steps by one that it puts on the object.
+    if any(hooks) or "step" in vars(optimizer) or optimizer.defaults.get("differentiable"):
+        return optimizer.step
+    return functools.partial(torch.no_grad()(inspect.unwrap(type(optimizer).step)), optimizer)
 
 
 def _zero_grad_of(optimizer: Optimizer) -> Callable[[], None]:
