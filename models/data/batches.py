@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
+from torch.utils.data import DataLoader, Dataset
 
 Inputs = Tensor | tuple[Tensor, ...]  # the samples are the first dimension of each
 Batch = tuple[Inputs, Tensor]
 
 SHARE_OF_GPU = 0.25  # of the memory that is free, which one part's samples may take; the model needs the rest
-
+SHARE_OF_MEMORY = 0.5  # of what is free; what is larger is read from its file anew in every epoch, as memory allows
 
 # An epoch of so few bytes is put in order at once: it stays in a core's cache, and a slice of it costs next to nothing.
 MOST_TAKEN_AT_ONCE = 1 << 20
@@ -31,6 +33,7 @@ class Batches:
         rows: which of `samples` are meant, where there are others among them, as in a file that several processes have
             mapped into their memory: a batch is copied out of it, and the rest is not.
         pinned: batches are in memory that a GPU copies from while it computes.
+        readers: processes that read the next batches from the file of samples while the model learns.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Batches:
         change: Callable[[Inputs, Tensor], Batch] | None = None,
         rows: Tensor | None = None,
         pinned: bool = False,
+        readers: int = 0,
     ) -> None:
         self._samples = samples
         self._rows = rows
@@ -51,6 +55,7 @@ class Batches:
         self.training = training
         self.change = change
         self.pinned = pinned
+        self.readers = readers
 
     @property
     def inputs(self) -> Inputs:
@@ -66,13 +71,33 @@ class Batches:
         share = self._order(ranks)[rank::ranks]
         # The one sample that a rank may have more than others joins its last batch.
         end = starts.stop if self.training else len(share)
-        is_small = len(share) * _bytes_of_one(self._samples, self.targets) <= MOST_TAKEN_AT_ONCE
-        whole = self._take(share) if is_small else None
-        for start, stop in zip(starts, [*starts[1:], end], strict=True):
-            batch = self._take(share[start:stop]) if whole is None else _slice(whole, start, stop)
+        places = [*zip(starts, [*starts[1:], end], strict=True)]
+        for batch in self._read([share[start:stop] for start, stop in places]):
             if self.change is not None:
                 batch = self.change(*batch)
             yield _pinned(batch) if self.pinned else batch
+
+    def _read(self, order: list[Tensor]) -> Iterable[Batch]:
+        """Copies of these rows."""
+        if self.readers:
+            # A generator of its own: the global one is to draw the same with readers and without.
+            return DataLoader(
+                _Rows(self._take),
+                sampler=order,
+                batch_size=None,
+                collate_fn=_as_it_is,
+                num_workers=self.readers,
+                generator=torch.Generator(),
+            )
+        rows = sum(len(part) for part in order)
+        if rows * _bytes_of_one(self._samples, self.targets) > MOST_TAKEN_AT_ONCE:
+            return map(self._take, order)
+        inputs, targets = self._take(torch.cat(order))
+        sizes = [len(part) for part in order]
+        if isinstance(inputs, Tensor):
+            return zip(torch.split(inputs, sizes), torch.split(targets, sizes), strict=True)
+        parts = zip(*(torch.split(part, sizes) for part in inputs), strict=True)
+        return zip(parts, torch.split(targets, sizes), strict=True)
 
     def _take(self, rows: Tensor) -> Batch:
         """A copy of these samples."""
@@ -117,15 +142,29 @@ def _bytes_of_one(inputs: Inputs, targets: Tensor) -> int:
     return sum(part[:1].nbytes for part in parts)
 
 
-def _slice(batch: Batch, start: int, stop: int) -> Batch:
-    inputs, targets = batch
-    length = stop - start
-    taken = (
-        inputs.narrow(0, start, length)
-        if isinstance(inputs, Tensor)
-        else tuple(part.narrow(0, start, length) for part in inputs)
-    )
-    return taken, targets.narrow(0, start, length)
+def readers_for(inputs: Inputs, targets: Tensor, *, cores: int, free: int) -> int:
+    """How many processes should read a part ahead: none where it fits in memory, else the cores that do not train.
+
+    Args:
+        cores: of the trial.
+        free: bytes of memory.
+    """
+    is_too_large = len(targets) * _bytes_of_one(inputs, targets) > SHARE_OF_MEMORY * free
+    return cores - 1 if is_too_large else 0
+
+
+class _Rows(Dataset[Batch]):
+    """What PyTorch's loader asks for a batch, by its rows."""
+
+    def __init__(self, take: Callable[[Tensor], Batch]) -> None:
+        self._take = take
+
+    def __getitem__(self, rows: Any) -> Batch:
+        return self._take(rows)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def _pinned(batch: Batch) -> Batch:
