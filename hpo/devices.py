@@ -41,7 +41,8 @@ class Slot:
 def slots_of(resources: Resources, *, wanted: int | None = None) -> list[Slot]:
     """The slots of this machine for a study's resources.
 
-    One slot a GPU, or without one a core with one thread: two trials of one thread each are faster than one of two.
+    One slot a GPU with its share of the cores, which prepare its data, or without one a core with one thread: two trials
+    of one thread each are faster than one of two.
 
     Args:
         wanted: overrides `resources.slots`.
@@ -60,7 +61,8 @@ def slots_of(resources: Resources, *, wanted: int | None = None) -> list[Slot]:
         count = most if asked == "auto" else asked
         if count < 1 or count > most:
             raise SpecError(f"{count} slots of {per_trial} GPUs each do not fit on {available} GPUs; at most {most} do")
-        return [Slot(n, tuple(gpus[n * per_trial : (n + 1) * per_trial]), per_trial, 1) for n in range(count)]
+        threads = max(1, cores() // (count * per_trial))
+        return [Slot(n, tuple(gpus[n * per_trial : (n + 1) * per_trial]), per_trial, threads) for n in range(count)]
     count = max(1, most) if asked == "auto" else asked
     threads = max(1, available // (count * per_trial))
     return [Slot(number, (), per_trial, threads) for number in range(count)]

@@ -12,6 +12,7 @@ from models.base import Supervised
 from models.layers import ACTIVATIONS, Activation, Initializer, InitializerStd, initialize
 
 PoolingName = Literal["max", "average", "none"]
+MONOTONIC = ("relu", "leaky_relu", "elu", "softplus", "tanh", "sigmoid")
 POOLS: dict[str, type[nn.MaxPool2d] | type[nn.AvgPool2d]] = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
 
 MOST_CHANNELS = 512  # as many as VGG's widest block has, arXiv 1409.1556
@@ -23,7 +24,9 @@ class CNN(Supervised):
 
     Takes images (batch, channels, height, width), or (batch, height, width) where `input_shape` is that of a grey
     image; gives (batch, outputs). A block is `convolutions` times convolution, [batch norm], activation; then the
-    pooling, which may also come before the block's last activation.
+    pooling, which may also come before the block's last activation. The largest of four values stays the largest under
+    an activation that is monotonic: then pooling comes first in any case, with the same result, and leaves a quarter of
+    the activations to be computed.
 
     Every combination fits every image, down to one pixel:
         Convolutions are padded by half of their kernel, so that only stride and pooling shrink an image of s pixels,
@@ -79,7 +82,8 @@ class CNN(Supervised):
                 channels, size = wide, [-(-side // step) for side in size]
             windows = [min(2, side) for side in size]
             if pooling != "none" and windows != [1, 1]:
-                place = len(layers) - (activation_place == "after_pooling")
+                is_the_same = pooling == "max" and activation in MONOTONIC
+                place = len(layers) - (activation_place == "after_pooling" or is_the_same)
                 layers.insert(place, POOLS[pooling]((windows[0], windows[1])))
                 size = [side // window for side, window in zip(size, windows, strict=True)]
         if max(size) > WIDEST_MAP:

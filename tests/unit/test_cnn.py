@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from hpo.space import SearchSpace
-from models.cnn import CNN
+from models.cnn import CNN, MONOTONIC
 
 torch.set_num_threads(1)
 
@@ -60,8 +60,18 @@ def test_a_large_image_fits_and_leaves_the_head_small(point: dict[str, Any]) -> 
 def test_a_block_is_convolution_norm_activation_and_pooling() -> None:
     block = cnn(depth=1).blocks
 
-    assert kinds(block) == ["Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d"]
+    assert kinds(block) == ["Conv2d", "BatchNorm2d", "MaxPool2d", "ReLU"]
     assert block[0].bias is None
+    assert kinds(cnn(depth=1, activation="gelu").blocks) == ["Conv2d", "BatchNorm2d", "GELU", "MaxPool2d"]
+
+
+@pytest.mark.parametrize("activation", MONOTONIC)
+def test_pooling_before_a_monotonic_activation_gives_the_same(activation: str) -> None:
+    convolution, norm, pool, act = cnn((3, 12, 12), depth=1, activation=activation).blocks
+    images = torch.randn(4, 3, 12, 12)
+    normed = norm(convolution(images))
+
+    assert torch.allclose(act(pool(normed)), pool(act(normed)), rtol=0, atol=1e-6)
 
 
 def test_the_activation_may_come_after_the_pooling() -> None:

@@ -85,6 +85,14 @@ def test_every_gpu_is_a_slot() -> None:
 
 
 @pytest.mark.usefixtures("four_gpus")
+@pytest.mark.parametrize(("count", "threads"), [(1, 8), (2, 4), (4, 2)])
+def test_slots_of_gpus_share_the_cores(count: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hpo.devices.cores", lambda: 8)
+
+    assert {slot.threads for slot in slots_of(resources(slots=count))} == {threads}
+
+
+@pytest.mark.usefixtures("four_gpus")
 def test_a_trial_on_two_gpus_has_two_ranks_and_no_gpu_is_in_two_slots() -> None:
     slots = slots_of(resources(devices_per_trial=2))
 

@@ -48,7 +48,7 @@ class Net(pl.LightningModule):
 
     Args:
         fused: as this project's models: one call for all of an optimizer's steps, or one for each operation, where
-            PyTorch has no better, and images with their channels last.
+            PyTorch has no better, images with their channels last, and activations of what pooling leaves.
     """
 
     def __init__(self, lr: float, optimizer: str, *, fused: bool) -> None:
@@ -120,7 +120,9 @@ class FashionNet(Net):
         else:
             channels, side = 1, 28
             for number in (channels_1, channels_2)[:blocks]:
-                parts += [nn.Conv2d(channels, number, 3, padding=1), act(), nn.MaxPool2d(2)]
+                # All four activations are monotonic, so either order gives the same values.
+                after = [nn.MaxPool2d(2), act()] if fused else [act(), nn.MaxPool2d(2)]
+                parts += [nn.Conv2d(channels, number, 3, padding=1), *after]
                 channels, side = number, side // 2
             parts += [nn.Flatten(), nn.Linear(channels * side**2, head), act(), nn.Dropout(dropout)]
             width = head
