@@ -41,8 +41,8 @@ class Slot:
 def slots_of(resources: Resources, *, wanted: int | None = None) -> list[Slot]:
     """The slots of this machine for a study's resources.
 
-    One slot a GPU with its share of the cores, which prepare its data, or without one a core with one thread: two trials
-    of one thread each are faster than one of two.
+    One slot a GPU with its share of the cores, which prepare its data; without a GPU, one a core with one thread: two
+    trials of one thread each are faster than one of two.
 
     Args:
         wanted: overrides `resources.slots`.
