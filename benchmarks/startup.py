@@ -12,18 +12,24 @@ import argparse
 import json
 import os
 import re
+import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import readme
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDY = ROOT / "studies" / "digits_dnn.yaml"
+ATTEMPTS = """
+    SELECT trials.number, attempt.number, attempt.slot, attempt.started, attempt.ended
+    FROM hpo_attempts attempt JOIN trials ON trials.trial_id = attempt.trial_id ORDER BY attempt.started
+"""
 FIRST_STEP = re.compile(r"trial (\d+) trains ([\d.]+) s after its claim")
 
 
@@ -48,8 +54,9 @@ def main() -> None:
             ),
         ]
         searches = [search(Path(folder) / f"run{number}") for number in range(runs)]
-    rows.append(("`hpo run` to the first training step", [first for first, _ in searches]))
-    rows.append(("claim to training step, from the second trial on", [gap for _, gaps in searches for gap in gaps]))
+    rows.append(("`hpo run` to the first training step", [first for first, _, _ in searches]))
+    rows.append(("claim to training step, from the second trial on", [s for _, claims, _ in searches for s in claims]))
+    rows.append(("end of a trial to the next training step in its slot", [s for _, _, gaps in searches for s in gaps]))
     told.line("| | median s | least | most |\n|---|---|---|---|")
     for label, seconds in rows:
         told.line(f"| {label} | {statistics.median(seconds):.3f} | {min(seconds):.3f} | {max(seconds):.3f} |")
@@ -68,8 +75,10 @@ def command(*arguments: str) -> float:
     return time.perf_counter() - started
 
 
-def search(folder: Path) -> tuple[float, list[float]]:
-    """Seconds from `hpo run` to the first step, and from each later trial's claim to its first step."""
+def search(folder: Path) -> tuple[float, list[float], list[float]]:
+    """Seconds from `hpo run` to the first step, then, of each later trial, from its claim to its first step, and from the
+    end of the trial before it in its slot to that step.
+    """
     folder.mkdir()
     started = time.perf_counter()
     process = subprocess.Popen(
@@ -80,16 +89,22 @@ def search(folder: Path) -> tuple[float, list[float]]:
         stdout=subprocess.DEVNULL,
         text=True,
     )
-    first, gaps = 0.0, []
+    first, claims = 0.0, dict[int, float]()
     assert process.stderr is not None
     for line in process.stderr:
         if found := FIRST_STEP.search(line):
             if not first:
                 first = time.perf_counter() - started
-            if int(found[1]) >= 2:  # the first two start together with the slots
-                gaps.append(float(found[2]))
+            claims.setdefault(int(found[1]), float(found[2]))
     assert process.wait() == 0
-    return first, gaps
+    gaps = []
+    ended: dict[int, float] = {}  # by slot
+    with closing(sqlite3.connect(folder / "hpo.db")) as store:
+        for number, attempt, slot, start, end in store.execute(ATTEMPTS):
+            if slot in ended and attempt == 1:
+                gaps.append(start - ended[slot] + claims[number])
+            ended[slot] = end
+    return first, [seconds for number, seconds in claims.items() if number >= 2], gaps  # two begin with the slots
 
 
 def fill(url: str, *, trials: int, epochs: int = 10) -> None:
