@@ -76,8 +76,8 @@ def command(*arguments: str) -> float:
 
 
 def search(folder: Path) -> tuple[float, list[float], list[float]]:
-    """Seconds from `hpo run` to the first step, then, of each later trial, from its claim to its first step, and from the
-    end of the trial before it in its slot to that step.
+    """Seconds from `hpo run` to the first step; of each later trial, from its claim to its first step, and from the end
+    of the trial before it in its slot to that step.
     """
     folder.mkdir()
     started = time.perf_counter()

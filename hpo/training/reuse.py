@@ -6,6 +6,8 @@ is not looked at; `reuse_processes: false` is for those.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
 import multiprocessing
 import os
@@ -49,11 +51,17 @@ class Surroundings:
         gc.collect()
         if _uses_gpu():
             torch.cuda.empty_cache()
-        held = _held()
         if self._bytes is None:
-            self._bytes = held
+            self._bytes = _held()
             gc.freeze()  # what stays after the first trial stays, and need not be looked at after each
-        self._is_growing = any(now - then >= MOST_GROWTH_BYTES for now, then in zip(held, self._bytes, strict=True))
+        self._is_growing = self._has_grown()
+        if self._is_growing:  # or the C library keeps what a larger model has freed
+            _give_back_freed_memory()
+            self._is_growing = self._has_grown()
+
+    def _has_grown(self) -> bool:
+        assert self._bytes is not None
+        return any(now - then >= MOST_GROWTH_BYTES for now, then in zip(_held(), self._bytes, strict=True))
 
     def changed(self) -> str:
         """What the next trial would find otherwise than the first one did, or ""."""
@@ -151,6 +159,11 @@ def _held() -> tuple[int, int]:
     """Bytes of memory: of the process, and of its tensors on a GPU."""
     on_gpu = torch.cuda.memory_allocated() if _uses_gpu() else 0
     return psutil.Process().memory_info().rss, on_gpu
+
+
+def _give_back_freed_memory() -> None:
+    with contextlib.suppress(AttributeError):  # glibc's
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _uses_gpu() -> bool:

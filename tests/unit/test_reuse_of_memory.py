@@ -1,0 +1,49 @@
+"""What a process has freed is no reason to end it; what it holds is."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+from hpo.processes import MEMORY_IS_KEPT
+
+TRIALS = """
+    import sys
+    from pathlib import Path
+
+    import hpo.training.preload
+    import torch
+    from hpo.training.reuse import MOST_GROWTH_BYTES, Surroundings
+
+    def train(pieces):  # as many tensors at once as a model and its gradients may be
+        return [torch.ones(1 << 20) for _ in range(pieces)]
+
+    surroundings = Surroundings(Path.cwd())
+    train(4)
+    surroundings.tidy()
+    kept = train(3 * MOST_GROWTH_BYTES // (8 << 20))
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    if sys.argv[1] == "frees":
+        del kept
+    after = int(Path("/proc/self/statm").read_text().split()[1])
+    surroundings.tidy()
+    print(after > pages * 0.9, surroundings.changed())
+"""
+
+
+def told(what: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(TRIALS), what],
+        env={**MEMORY_IS_KEPT, **os.environ},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+
+
+def test_a_process_that_has_freed_what_a_large_model_took_takes_another_trial() -> None:
+    assert told("frees") == "True"  # it was still counted when it was free, and then given back
+
+
+def test_a_process_that_holds_it_does_not() -> None:
+    assert told("holds") == "True its memory grows"
