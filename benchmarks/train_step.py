@@ -80,7 +80,10 @@ def name_of_gpu() -> str:
 
 def row(shape: str, batch: int, rounds: int, device: str) -> str:
     """A line of the table, from a process of its own."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    from hpo.processes import MEMORY_IS_KEPT  # as in the processes of trials, for all four
+
+    environment = os.environ | MEMORY_IS_KEPT
+    environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, __file__, "--measure", shape, str(batch), "--rounds", str(rounds)]
     command += ["--device", device]
     with tempfile.TemporaryDirectory() as folder:

@@ -13,7 +13,17 @@ import pytest
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 README = BENCHMARKS / "README.md"
 EXPERIMENTS = ("kills", "reclaim", "outage", "slots", "store", "fleet")
-SECTIONS = {"train_step", "startup", "pruning", "search-fashion", "search-tabular", "quality", *EXPERIMENTS}
+NEED_A_GPU = {"train_step_cuda"}  # may still wait for one
+SECTIONS = {
+    "train_step",
+    *NEED_A_GPU,
+    "startup",
+    "pruning",
+    "search-fashion",
+    "search-tabular",
+    "quality",
+    *EXPERIMENTS,
+}
 
 
 def test_every_table_stands_between_the_markers_of_one_command() -> None:
@@ -23,7 +33,7 @@ def test_every_table_stands_between_the_markers_of_one_command() -> None:
     assert names[0::2] == names[1::2]
     assert sorted(names[0::2]) == sorted(SECTIONS)
     assert not [line for part in prose for line in part.splitlines() if line.startswith("|")]
-    assert all("\n|---|" in part for part in written)
+    assert {name for name, part in zip(names[0::2], written, strict=True) if "\n|---|" not in part} <= NEED_A_GPU
 
 
 @pytest.fixture
