@@ -196,7 +196,7 @@ def optimization_of(loop: _TrainingEpochLoop) -> Callable[[], None]:
 
 
 def _step_of(optimizer: Optimizer) -> Callable[[], object]:
-    """The optimizer's own, without what torch wraps around it for hooks and profilers: a third of it for few weights."""
+    """The optimizer's own, without what torch wraps around it for hooks and profilers: a third, with few weights."""
     hooks = (
         optimizer._optimizer_step_pre_hooks,
         optimizer._optimizer_step_post_hooks,
