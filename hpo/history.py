@@ -6,40 +6,27 @@ samples or reports happens here first and is written to the store in one transac
 
 from __future__ import annotations
 
-import functools
-import json
 import warnings
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any, Literal
 
 import optuna
-from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
+from optuna.distributions import distribution_to_json
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, Table, and_, func, or_, select
+from sqlalchemy import Connection
 
+from hpo import trialrows
 from hpo.algorithms import SamplerFactory
 from hpo.rungs import HELD, Rungs
 from hpo.space import SearchSpace
 from hpo.store import Store
-from hpo.store.tables import (
-    hpo_trials,
-    trial_intermediate_values,
-    trial_params,
-    trial_system_attributes,
-    trial_values,
-    trials,
-)
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 DIVERGED = "diverged"  # the cause of a trial whose objective became NaN or infinite
 _CONSTRAINT = "constraints:diverged"  # as optuna.trial.Trial.set_constraint writes it; above 0 is not allowed
-_IDS_AT_ONCE = 1_000
-
-_INFINITE = {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("nan")}
 
 
 class History:
@@ -256,41 +243,14 @@ class History:
 
     def _changed(self, connection: Connection) -> tuple[list[tuple[int, FrozenTrial]], set[int]]:
         """(store's id, trial) of the trials that are new or were unfinished, by number; ids of those held at a rung."""
-        has_news = or_(trials.c.state != "RUNNING", hpo_trials.c.wish.is_distinct_from(HELD))
-        is_wanted = or_(
-            trials.c.number >= self._known,
-            trials.c.trial_id.in_(self._others.keys() - self._held),
-            and_(trials.c.trial_id.in_(self._held), has_news),
+        rows = trialrows.changed(
+            connection, self._study_id, known=self._known, unfinished=self._others.keys() - self._held, held=self._held
         )
-        wanted = (
-            select(trials.c.trial_id)
-            .outerjoin(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
-            .where(trials.c.study_id == self._study_id, is_wanted)
-        )
-        reached = select(func.max(trial_intermediate_values.c.step)).where(
-            trial_intermediate_values.c.trial_id == trials.c.trial_id
-        )
-        told = (trials, hpo_trials.c.cause, hpo_trials.c.wish, reached.scalar_subquery().label("reached"))
-        rows = connection.execute(wanted.with_only_columns(*told).order_by(trials.c.number)).all()
         rows = [row for row in rows if not self._is_known(row)]
-        if not rows:
-            return [], set()
-        # The ids themselves, which are cheaper to find, as long as a database takes so many.
-        chosen: Any = wanted if len(rows) > _IDS_AT_ONCE else [row.trial_id for row in rows]
-
-        def part(table: Table, *, is_needed: bool = True) -> dict[int, list[Any]]:
-            return _by_trial(connection.execute(select(table).where(table.c.trial_id.in_(chosen))) if is_needed else ())
-
         # Mostly these are trials that others train, of which only the curve is new.
-        parts = (
-            part(trial_params, is_needed=not all(self._has_params(row.number) for row in rows)),
-            part(trial_values, is_needed=any(TrialState[row.state].is_finished() for row in rows)),
-            part(trial_intermediate_values),
-            part(trial_system_attributes),
-        )
+        is_new = not all(self._has_params(row.number) for row in rows)
         found, held = [], set()
-        for row in rows:
-            frozen = _frozen(row, *(part[row.trial_id] for part in parts))
+        for row, frozen in trialrows.frozen(connection, rows, with_params=is_new):
             if row.cause == DIVERGED and frozen.state == TrialState.FAIL:
                 frozen.state, value = self._as_learned(frozen)
                 frozen.values = None if value is None else [value]
@@ -313,39 +273,3 @@ class History:
 
 def _last(curve: Mapping[int, float]) -> float:
     return curve[max(curve)]
-
-
-def _frozen(row: Any, params: list[Any], values: list[Any], curve: list[Any], attributes: list[Any]) -> FrozenTrial:
-    distributions = {p.param_name: _distribution(p.distribution_json) for p in params}
-    # Not create_trial: its checks take as long as all the rest.
-    return FrozenTrial(
-        number=row.number,
-        trial_id=row.number,
-        state=TrialState[row.state],
-        value=None,
-        values=[_number(v.value, v.value_type) for v in sorted(values, key=lambda v: v.objective)] or None,
-        datetime_start=row.datetime_start,
-        datetime_complete=row.datetime_complete,
-        params={p.param_name: distributions[p.param_name].to_external_repr(p.param_value) for p in params},
-        distributions=distributions,
-        user_attrs={},
-        system_attrs={a.key: json.loads(a.value_json) for a in attributes},
-        intermediate_values={c.step: _number(c.intermediate_value, c.intermediate_value_type) for c in curve},
-    )
-
-
-@functools.lru_cache(maxsize=4096)
-def _distribution(text: str) -> BaseDistribution:
-    """Ten thousand trials share a handful of distributions."""
-    return json_to_distribution(text)
-
-
-def _number(value: float | None, kind: str) -> float:
-    return _INFINITE[kind] if value is None else value
-
-
-def _by_trial(rows: Iterable[Any]) -> dict[int, list[Any]]:
-    found: dict[int, list[Any]] = defaultdict(list)
-    for row in rows:
-        found[row.trial_id].append(row)
-    return found

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -92,13 +93,17 @@ class StudyRun:
     def counts(self) -> tally.Counts:
         return self.progress.counts
 
-    def refresh(self) -> None:
-        """Look into the store: what is wished of the study, and how far all workers together are."""
+    def refresh(self, *, with_trials: bool = True) -> None:
+        """Look into the store: what is wished of the study, and how far all workers together are.
+
+        Args:
+            with_trials: and what other workers' trials have reached.
+        """
         with self._store.read() as connection:
-            self.see(connection)
+            self.see(connection, with_trials=with_trials)
         self.settle()
 
-    def see(self, connection: Connection) -> None:
+    def see(self, connection: Connection, *, with_trials: bool = True) -> None:
         """The reading half of `refresh`, within a transaction of the caller."""
         self._is_exhausted = False
         completed = self.counts.complete
@@ -106,9 +111,8 @@ class StudyRun:
         self._take_changes(self.progress.spec)
         if self.counts.complete != completed:
             self.best = tally.best_of(connection, self.study.study_id, maximize=self._maximize)
-        self._history.sync(
-            connection
-        )  # a pruner compares with what the other workers' trials reached since the last claim
+        if with_trials:  # a pruner compares with them
+            self._history.sync(connection)
 
     def settle(self) -> None:
         """The writing half of `refresh`: end what nobody trains and nobody will."""
@@ -210,4 +214,5 @@ class StudyRun:
 
     def end(self, trial: RunningTrial) -> None:
         """Write the trial's end into the store, when its processes have ended."""
-        end_trial(self._place, self.study, trial, then=self.refresh)
+        # Others' trials are seen at every look, and by most claims.
+        end_trial(self._place, self.study, trial, then=partial(self.refresh, with_trials=False))
