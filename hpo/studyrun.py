@@ -200,6 +200,7 @@ class StudyRun:
         for number in ended:
             for name in (*RESUME_CHECKPOINTS, BEST_CHECKPOINT):
                 (self._place.directory / f"{number:05d}" / name).unlink(missing_ok=True)
+        self.refresh(with_trials=False)  # it is over
         return None
 
     def on_started(self, trial: RunningTrial, message: Message) -> None:

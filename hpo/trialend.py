@@ -24,24 +24,28 @@ def end_trial(place: Workplace, study: StoredStudy, trial: RunningTrial, *, then
     """Write the trial's end into the store; stop the study when it was one failure too many.
 
     Args:
-        then: is called when the end is written: the study has something to claim again, or is over.
+        then: is called when that is written: the study may have something to claim again, or be over.
     """
     if trial.is_dropped:
         _drop(place, trial)
     elif trial.back is not None:
-        hand_back(place, trial, trial.back)
+        hand_back(place, trial, trial.back, then=then)
     else:
         _finish(place, study, trial, then)
 
 
-def hand_back(place: Workplace, trial: RunningTrial, kind: str) -> None:
-    """End the attempt, not the trial: preempted or paused."""
+def hand_back(place: Workplace, trial: RunningTrial, kind: str, *, then: Callable[[], None] = lambda: None) -> None:
+    """End the attempt, not the trial: preempted, paused, or held at a rung.
+
+    Args:
+        then: is called when that is written.
+    """
     seconds = trial.seconds
     place.outbox.put(
         lambda connection: writes.end_attempt(
             connection, trial.claim, kind=kind, cause=f"{kind}: handed back by its worker", seconds=seconds
         ),
-        then=partial(_on_handed_back, place, trial, kind),
+        then=partial(_on_handed_back, place, trial, kind, then),
         now=True,
     )
 
@@ -87,7 +91,7 @@ def _finish(place: Workplace, study: StoredStudy, trial: RunningTrial, then: Cal
 # ---- what follows when a write is in the store
 
 
-def _on_handed_back(place: Workplace, trial: RunningTrial, kind: str, is_ours: bool) -> None:
+def _on_handed_back(place: Workplace, trial: RunningTrial, kind: str, then: Callable[[], None], is_ours: bool) -> None:
     if not is_ours:
         _drop(place, trial)
         return
@@ -96,6 +100,7 @@ def _on_handed_back(place: Workplace, trial: RunningTrial, kind: str, is_ours: b
         log.info("trial %d waits at epoch %d: %.4g", trial.number, trial.epoch, trial.value)
     else:
         log.info("trial %d handed back after epoch %d (%s)", trial.number, trial.epoch, kind)
+    then()
 
 
 def _on_finished(

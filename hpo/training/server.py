@@ -135,17 +135,22 @@ def _other_threads() -> list[str]:
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = Channel(socket.socket(fileno=int(sys.argv[1])))
+    gc.disable()  # what is imported stays: looking through it again and again takes a tenth of the time
     try:
         import hpo.training.preload  # imported for what they bring into memory
         import hpo.training.trial  # noqa: F401
     except BaseException:
         _tell(control, {"failed": traceback.format_exc()})
         raise
+    gc.enable()
     _tell(control, {"ready": os.getpid()})
     child = serve(control)
-    if child is not None:
-        with contextlib.suppress(ChannelClosedError):
-            become_child(child)
+    if child is None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)  # the worker waits, and tearing down torch would take a quarter of a second
+    with contextlib.suppress(ChannelClosedError):
+        become_child(child)
 
 
 if __name__ == "__main__":
