@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -289,13 +289,19 @@ class Judge:
         self._store = store
         self._folder = hpo.folder
 
-    def claim(self) -> RunningTrial:
+    def claim(self, *, promotable: Sequence[int] = ()) -> RunningTrial:
         slot = Slot(0, (), 1, 1)
-        claim = queue.claim(self._store, self.run.study.study_id, worker_id=self.worker_id, slot=0, device="cpu")
+        study_id, worker_id = self.run.study.study_id, self.worker_id
+        claim = queue.claim(self._store, study_id, worker_id=worker_id, slot=0, device="cpu", promotable=promotable)
         assert claim is not None
         self.run._history.sync()
         self.run._history.adopt(claim.number)
         return RunningTrial(claim, slot, epochs=9, config={}, directory=self._folder, claimed_at=0.0)
+
+    def end(self, trial: RunningTrial) -> None:
+        """Its process has ended."""
+        self.run.end(trial)
+        assert self.outbox.flush()
 
     def tell(self, trial: RunningTrial, epoch: int, value: float) -> Any:
         """Whether the trial is to stop."""
@@ -317,6 +323,33 @@ def test_a_pruner_knows_what_another_worker_reported_a_moment_ago(hpo: Hpo, serv
 
         assert here.tell(late, 3, 0.9) is True
         assert late.state == "PRUNED"
+
+
+def test_what_waits_at_a_rung_goes_on_and_ends_without_another_look(hpo: Hpo, server: ForkServer) -> None:
+    halving = {"name": "asha", "eta": 3, "min_epochs": 3}
+    submit(hpo, hpo.study("last", pruner=halving, epochs=9, budget={"trials": 2}), server)
+    with Store.open(hpo.url) as store:
+        judge = Judge(hpo, store, "last", server)
+        judge.run.refresh()
+        better, worse = judge.claim(), judge.claim()
+        slot = Slot(0, (), 1, 1)
+        assert judge.tell(better, 3, 0.1) is True
+        judge.end(better)
+        assert judge.run.start_next(slot) is None
+        assert not judge.run.may_claim  # the other one still trains
+
+        assert judge.tell(worse, 3, 0.9) is True
+        judge.end(worse)
+
+        assert judge.run.may_claim
+        again = judge.claim(promotable=[better.number])
+        assert (again.number, again.claim.attempt) == (better.number, 2)
+        assert [judge.tell(again, epoch, 0.1) for epoch in (6, 9)] == [False, True]
+        judge.end(again)
+        assert not judge.run.is_over
+        assert judge.run.start_next(slot) is None
+        assert judge.run.is_over
+    assert hpo.counts("last") == {"complete": 1, "pruned": 1}
 
 
 def test_an_attempt_is_not_stopped_early_for_what_the_one_before_it_reached(hpo: Hpo, server: ForkServer) -> None:
