@@ -332,6 +332,8 @@ def test_what_waits_at_a_rung_goes_on_and_ends_without_another_look(hpo: Hpo, se
         judge = Judge(hpo, store, "last", server)
         judge.run.refresh()
         better, worse = judge.claim(), judge.claim()
+        for trial in (better, worse):
+            write(store, writes.begin, trial.claim, params={}, config={"params": {}})
         slot = Slot(0, (), 1, 1)
         assert judge.tell(better, 3, 0.1) is True
         judge.end(better)
