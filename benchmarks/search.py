@@ -14,7 +14,7 @@ The networks, the data, the ranges, the number of trials and of epochs are the s
     hpo         `hpo run` with the study file benchmarks/experiments/contest/*.yaml: TPE, ASHA, two slots
 
 Needs `pip install '.[contest]'`. Prints the table of benchmarks/README.md, with --write into it: a row a run, the
-medians, and the ratios of wall times. Memory is the proportional set size of all processes together: pages that
+medians, and the ratios of wall times; a search that fails is told, and the others go on. Memory is the proportional set size of all processes together: pages that
 several share count once.
 """
 
@@ -85,27 +85,40 @@ def main() -> None:
         f"| | seed | wall s | CPU s | epochs of {limit} | best accuracy | s until {low} / {high} | first step after s "
         "| peak memory GiB |\n|---|---|---|---|---|---|---|---|---|"
     )
-    found: dict[str, list[Result]] = {way: [] for way in options.only}
+    found: dict[str, dict[int, Result]] = {way: {} for way in options.only}  # by seed
+    failures = 0
     for seed in options.seeds:
         for way in options.only:  # in turns, so that a slow hour is slow for all
             if way in options.once and seed != options.seeds[0]:
                 continue
-            found[way].append(search(way, options.protocol, seed))
-            told.line(f"| {way} | {seed} | {row(found[way][-1])} |")
+            try:
+                found[way][seed] = search(way, options.protocol, seed)
+            except SearchError as error:  # what the others found has taken hours, and stands
+                failures += 1
+                print(error, file=sys.stderr)
+                told.line(f"| {way} | {seed} | failed | | | | | | |")
+            else:
+                told.line(f"| {way} | {seed} | {row(found[way][seed])} |")
     for way, results in found.items():
-        if way in options.once:
-            continue
-        told.line(f"| **{way}** | median | {row(median(results))} |")
-    if "hpo" in found:
+        if results and way not in options.once:
+            told.line(f"| **{way}** | median | {row(median(list(results.values())))} |")
+    ours = found.get("hpo", {})
+    if ours:
         told.line()
-        ours = found["hpo"]
-        for way in options.only:
-            ratios = [theirs.seconds / mine.seconds for theirs, mine in zip(found[way], ours, strict=False)]
-            mean = statistics.mean(result.best for result in found[way])
+    for way, results in found.items():
+        shared = sorted(results.keys() & ours.keys())
+        if shared:
+            ratios = [results[seed].seconds / ours[seed].seconds for seed in shared]
+            mean = statistics.mean(results[seed].best for seed in shared)
             spread = f"{statistics.median(ratios):.1f} ({min(ratios):.1f}-{max(ratios):.1f})"
-            seeds = "" if len(found[way]) == len(ours) else f" (seed {options.seeds[0]} only)"
+            seeds = "" if len(shared) == len(ours) else f" (seeds {', '.join(map(str, shared))})"
             told.line(f"- {way}: {spread} times the wall time of hpo, mean best accuracy {mean:.4f}{seeds}")
     told.write()
+    sys.exit(failures > 0)
+
+
+class SearchError(Exception):
+    """A search ended with an error; says what it printed."""
 
 
 def search(way: str, protocol: str, seed: int) -> Result:
@@ -125,7 +138,9 @@ def search(way: str, protocol: str, seed: int) -> Result:
             processor, memory = watch(processes)
         seconds = time.perf_counter() - before
         if any(process.returncode for process in processes):
-            sys.exit(f"{way} failed:\n{(folder / 'log').read_text()[-4000:]}")
+            said = (folder / "log").read_text()
+            # Of two processes the other one talks on after it.
+            raise SearchError(f"{way}, seed {seed}, failed:\n{said[max(said.find('Traceback'), 0) :][:4000]}")
         events = [json.loads(line) for line in (folder / "events").read_text().splitlines()]
         epochs = [(event["at"] - started, event["accuracy"]) for event in events if event["event"] == "epoch"]
         until = tuple(

@@ -37,7 +37,7 @@ from hpo.store.tables import (
     trials,
 )
 
-_IDS_AT_ONCE = 1_000  # in each of the parts of a statement; PostgreSQL takes 65,535 in all
+_IDS_AT_ONCE = 1_000  # in each of a statement's four parts; SQLite takes 32,766 in all, PostgreSQL 65,535
 _PART = ("step", "name", "number", "text")  # of a row of `_parts`
 _INFINITE = {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("nan")}
 
