@@ -14,8 +14,8 @@ The networks, the data, the ranges, the number of trials and of epochs are the s
     hpo         `hpo run` with the study file benchmarks/experiments/contest/*.yaml: TPE, ASHA, two slots
 
 Needs `pip install '.[contest]'`. Prints the table of benchmarks/README.md, with --write into it: a row a run, the
-medians, and the ratios of wall times; a search that fails is told, and the others go on. Memory is the proportional set size of all processes together: pages that
-several share count once.
+medians, and the ratios of wall times; a search that fails is told, and the others go on. Memory is the proportional
+set size of all processes together: pages that several share count once.
 """
 
 from __future__ import annotations
