@@ -58,7 +58,6 @@ class StudyRun:
         self.progress = tally.Progress(study.state, None, tally.Counts(study.trials_target, 0, 0, 0, 0, 0))
         self.best: tuple[int, float] | None = None
         self.stop_reason: str | None = None
-        self._completed = 0  # of how many trials that is the best one
         self._obstacle: str | None = None  # why this worker cannot train the study's trials
         self._is_exhausted = False  # the last claim found nothing; asked again at the next look into the store
         self._known_spec: str | None = None  # as the store had it at the last look
@@ -98,7 +97,7 @@ class StudyRun:
         """Look into the store: what is wished of the study, and how far all workers together are.
 
         Args:
-            with_trials: also which is the best one, and what other workers' trials have reached.
+            with_trials: also what other workers' trials have reached.
         """
         with self._store.read() as connection:
             self.see(connection, with_trials=with_trials)
@@ -107,14 +106,13 @@ class StudyRun:
     def see(self, connection: Connection, *, with_trials: bool = True) -> None:
         """The reading half of `refresh`, within a transaction of the caller."""
         self._is_exhausted = False
+        completed = self.counts.complete
         self.progress = tally.progress_of(connection, self.study.study_id)
         self._take_changes(self.progress.spec)
-        if not with_trials:
-            return
-        if self.counts.complete != self._completed:
+        if self.counts.complete != completed:
             self.best = tally.best_of(connection, self.study.study_id, maximize=self._maximize)
-            self._completed = self.counts.complete
-        self._history.sync(connection)  # a pruner compares with them
+        if with_trials:  # a pruner compares with them
+            self._history.sync(connection)
 
     def settle(self) -> None:
         """The writing half of `refresh`: end what nobody trains and nobody will."""
