@@ -1,14 +1,14 @@
 """What pruning saves and what it costs: recorded learning curves, replayed under every pruner.
 
-    python benchmarks/pruning.py [--curves FILE] [--subsets 16] [--slots 1 2 8] [--write]
+    python benchmarks/pruning.py [--curves FILE] [--epochs 27] [--size 40] [--subsets 16] [--slots 1 2 8] [--write]
     python benchmarks/pruning.py --record FILE [--trials 200]
 
 The first replays benchmarks/curves.csv.gz and prints the tables of benchmarks/README.md, with --write into it; it
 takes a minute and trains nothing. A subset is 40 of a model's configurations in a random order; slots train one epoch
-of a trial each at a time.
-    epochs saved   all epochs of the 40, over those that were trained
+of a trial each at a time, and a trial has all epochs or the first ones only.
+    epochs saved   all epochs of the subset, over those that were trained
     regret         percentage points by which the best trial that came to its last epoch is worse than the best one
-    lost           in how many subsets the best of the 40 did not come to its last epoch
+    lost           in how many subsets the best one did not come to its last epoch
 The second trains random configurations to their last epoch, with `hpo run`, and writes what they reached.
 """
 
@@ -40,7 +40,6 @@ from hpo.spec import StudySpec
 ROOT = Path(__file__).resolve().parents[1]
 CURVES = Path(__file__).with_name("curves.csv.gz")
 EPOCHS = 27
-SUBSET = 40
 
 Curve = list[float]
 
@@ -94,6 +93,8 @@ MODELS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--curves", type=Path, default=CURVES)
+    parser.add_argument("--epochs", type=int, default=EPOCHS, choices=range(1, EPOCHS + 1), metavar=f"1..{EPOCHS}")
+    parser.add_argument("--size", type=int, default=40, help="of a subset")
     parser.add_argument("--subsets", type=int, default=16)
     parser.add_argument("--slots", type=int, nargs="+", default=[1, 2, 8])
     parser.add_argument("--record", type=Path)
@@ -104,7 +105,11 @@ def main() -> None:
         record(chosen.record, trials=chosen.trials)
     else:
         told = readme.Told("pruning", chosen)
-        replay_all(read(chosen.curves), told, subsets=chosen.subsets, slots=chosen.slots)
+        for model, curves in read(chosen.curves).items():
+            first = [curve[: chosen.epochs] for curve in curves]
+            drawn = [random.Random(seed).sample(first, chosen.size) for seed in range(chosen.subsets)]
+            told.line(f"\n{len(curves)} configurations of a {model.upper()}, {len(drawn)} subsets of {chosen.size}:\n")
+            replay_all(drawn, told, epochs=chosen.epochs, slots=chosen.slots)
         told.write()
 
 
@@ -122,26 +127,27 @@ class Policy(Protocol):
 class Stopping:
     """One of Optuna's pruners, as a study file names it: what it ends does not come back."""
 
-    def __init__(self, pruner: dict[str, Any] | str) -> None:
+    def __init__(self, pruner: dict[str, Any] | str, *, epochs: int) -> None:
         spec = StudySpec.model_validate(
             {
                 "study": "replay",
                 "model": "none:None",
                 "data": "none:None",
                 "objective": {"metric": "accuracy", "direction": "maximize"},
-                "epochs": EPOCHS,
+                "epochs": epochs,
                 "pruner": pruner,
             }
         )
         self._study = optuna.create_study(direction="maximize", pruner=make_pruner(spec, ROOT))
         self._trials: dict[int, optuna.Trial] = {}
+        self._epochs = epochs
 
     def goes_on(self, number: int, curve: Curve) -> bool:
         if number not in self._trials:
             self._trials[number] = self._study.ask()
         trial = self._trials[number]
         trial.report(curve[-1], len(curve))
-        if len(curve) == EPOCHS:
+        if len(curve) == self._epochs:
             self._study.tell(trial, max(curve))
             return True
         is_hopeless = bool(trial.should_prune())
@@ -174,16 +180,17 @@ class Promoting:
 HALVINGS = [(3, 3), (3, 1), (2, 3), (2, 1)]  # eta, min_epochs
 
 
-def policies() -> Iterator[tuple[str, Callable[[], Policy]]]:
+def policies(epochs: int) -> Iterator[tuple[str, Callable[[], Policy]]]:
     """(as a study file names it, what makes one)"""
+    stopping = partial(Stopping, epochs=epochs)
     for name in ("none", "median", "hyperband"):
-        yield name, partial(Stopping, name)
-    yield "{name: median, n_warmup_steps: 3}", partial(Stopping, {"name": "median", "n_warmup_steps": 3})
-    for eta, epochs in HALVINGS:
-        options = {"eta": eta, "min_epochs": epochs}
-        stopping = {"name": "asha", "mode": "stop", **options}
-        yield f"{{name: asha, mode: stop, eta: {eta}, min_epochs: {epochs}}}", partial(Stopping, stopping)
-        yield f"{{name: asha, eta: {eta}, min_epochs: {epochs}}}", partial(Promoting, **options)
+        yield name, partial(stopping, name)
+    yield "{name: median, n_warmup_steps: 3}", partial(stopping, {"name": "median", "n_warmup_steps": 3})
+    for eta, least in HALVINGS:
+        options = {"eta": eta, "min_epochs": least}
+        named = {"name": "asha", "mode": "stop", **options}
+        yield f"{{name: asha, mode: stop, eta: {eta}, min_epochs: {least}}}", partial(stopping, named)
+        yield f"{{name: asha, eta: {eta}, min_epochs: {least}}}", partial(Promoting, **options)
 
 
 # ---- replay
@@ -199,7 +206,7 @@ class Outcome:
 
 
 def replay(curves: Sequence[Curve], policy: Policy, *, slots: int) -> Outcome:
-    """Train 40 trials by their recorded curves; every slot trains one epoch, then the next slot does."""
+    """Train trials by their recorded curves; every slot trains one epoch, then the next slot does."""
     waiting: dict[int, int] = {}
     reached: dict[int, int] = defaultdict(int)
     running: list[int] = []
@@ -223,30 +230,27 @@ def replay(curves: Sequence[Curve], policy: Policy, *, slots: int) -> Outcome:
             reached[number] += 1
             trained += 1
             goes_on = policy.goes_on(number, curves[number][: reached[number]])
-            if reached[number] == EPOCHS:
+            is_done = reached[number] == len(curves[number])
+            if is_done:
                 done.append(number)
             elif not goes_on:
                 waiting[number] = reached[number]
-            if reached[number] == EPOCHS or not goes_on:
+            if is_done or not goes_on:
                 running.remove(number)
     values = [max(curve) for curve in curves]
     best = max(values)
     found = max((values[number] for number in done), default=0.0)
-    return Outcome(len(curves) * EPOCHS / trained, 100 * (best - found), found < best)
+    return Outcome(sum(map(len, curves)) / trained, 100 * (best - found), found < best)
 
 
-def replay_all(
-    recorded: Mapping[str, Sequence[Curve]], told: readme.Told, *, subsets: int, slots: Sequence[int]
-) -> None:
+def replay_all(drawn: Sequence[Sequence[Curve]], told: readme.Told, *, epochs: int, slots: Sequence[int]) -> None:
+    """A line for each policy, and in it a cell for each number of slots."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    for model, curves in recorded.items():
-        told.line(f"\n{len(curves)} configurations of a {model.upper()}, {subsets} subsets of {SUBSET}:\n")
-        heads = [f"{count} slot{'s' * (count > 1)}: saved, regret mean / worst, lost" for count in slots]
-        told.line("| pruner | " + " | ".join(heads) + " |\n|---|" + "---|" * len(slots))
-        drawn = [random.Random(seed).sample(list(curves), SUBSET) for seed in range(subsets)]
-        for name, make in policies():
-            cells = [cell([replay(subset, make(), slots=count) for subset in drawn]) for count in slots]
-            told.line(f"| `{name}` | " + " | ".join(cells) + " |")
+    heads = [f"{count} slot{'s' * (count > 1)}: saved, regret mean / worst, lost" for count in slots]
+    told.line("| pruner | " + " | ".join(heads) + " |\n|---|" + "---|" * len(slots))
+    for name, make in policies(epochs):
+        cells = [cell([replay(subset, make(), slots=count) for subset in drawn]) for count in slots]
+        told.line(f"| `{name}` | " + " | ".join(cells) + " |")
 
 
 def cell(outcomes: Sequence[Outcome]) -> str:

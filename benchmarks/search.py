@@ -14,8 +14,9 @@ The networks, the data, the ranges, the number of trials and of epochs are the s
     hpo         `hpo run` with the study file benchmarks/experiments/contest/*.yaml: TPE, ASHA, two slots
 
 Needs `pip install '.[contest]'`. Prints the table of benchmarks/README.md, with --write into it: a row a run, the
-medians, and the ratios of wall times; a search that fails is told, and the others go on. Memory is the proportional
-set size of all processes together: pages that several share count once.
+medians, and for each seed that two ways share the ratio of their wall times and the difference of what they found. A
+search that fails is told, and the others go on. Memory is the proportional set size of all processes together: pages
+that several share count once.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,9 +77,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
     parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--once", nargs="+", choices=WAYS, default=[], help="with the first seed only")
+    parser.add_argument("--section", help="of benchmarks/README.md, for --write; search-PROTOCOL if it is not given")
     readme.add_options(parser)
     options = parser.parse_args()
-    told = readme.Told(f"search-{options.protocol}", options)
+    told = readme.Told(options.section or f"search-{options.protocol}", options)
     low, high = REACHED[options.protocol]
     limit = TRIALS[options.protocol] * EPOCHS[options.protocol]
     told.line(
@@ -102,17 +104,9 @@ def main() -> None:
     for way, results in found.items():
         if results and way not in options.once:
             told.line(f"| **{way}** | median | {row(median(list(results.values())))} |")
-    ours = found.get("hpo", {})
-    if ours:
-        told.line()
-    for way, results in found.items():
-        shared = sorted(results.keys() & ours.keys())
-        if shared:
-            ratios = [results[seed].seconds / ours[seed].seconds for seed in shared]
-            mean = statistics.mean(results[seed].best for seed in shared)
-            spread = f"{statistics.median(ratios):.1f} ({min(ratios):.1f}-{max(ratios):.1f})"
-            seeds = "" if len(shared) == len(ours) else f" (seeds {', '.join(map(str, shared))})"
-            told.line(f"- {way}: {spread} times the wall time of hpo, mean best accuracy {mean:.4f}{seeds}")
+    told.line()
+    for line in compared(found):
+        told.line(line)
     told.write()
     sys.exit(failures > 0)
 
@@ -220,6 +214,28 @@ def median(results: Sequence[Result]) -> Result:
         statistics.median(result.first for result in results),
         statistics.median_high([result.memory for result in results]),
     )
+
+
+def compared(found: Mapping[str, Mapping[int, Result]]) -> Iterator[str]:
+    """A line for each way: its wall time and its best accuracy against those of hpo with the same seeds."""
+    ours = found.get("hpo", {})
+    for way, results in found.items():
+        shared = sorted(results.keys() & ours.keys())
+        if not shared:
+            continue
+        mean = statistics.mean(results[seed].best for seed in shared)
+        if way == "hpo":
+            yield f"- hpo: mean best accuracy {mean:.4f}"
+            continue
+        ratios = [results[seed].seconds / ours[seed].seconds for seed in shared]
+        points = [100 * (ours[seed].best - results[seed].best) for seed in shared]
+        spread = f"{statistics.median(ratios):.1f} ({min(ratios):.1f}-{max(ratios):.1f})"
+        error = f" (standard error {statistics.stdev(points) / len(points) ** 0.5:.2f})" if len(points) > 1 else ""
+        seeds = "" if len(shared) == len(ours) else f"; of seed {', '.join(map(str, shared))}"
+        yield (
+            f"- {way}: {spread} times the wall time of hpo; mean best accuracy {mean:.4f}, "
+            f"hpo {statistics.mean(points):+.2f} points{error}{seeds}"
+        )
 
 
 def row(result: Result) -> str:

@@ -20,6 +20,7 @@ SECTIONS = {
     "startup",
     "pruning",
     "search-fashion",
+    "search-fashion-more",
     "search-tabular",
     "quality",
     *EXPERIMENTS,
