@@ -95,12 +95,13 @@ def readable(paths: Sequence[str]) -> Saved | None:
 
 
 def random_state() -> Message:
-    """The state of all random generators, in types that need no code to be read."""
+    """The state of all random generators, in types that need no code to be read, and no time."""
     kind, keys, position, has_gauss, gauss = np.random.get_state()
+    version, internal, gauss_next = random.getstate()
     state: dict[str, Any] = {
         "torch": torch.get_rng_state(),
-        "numpy": [str(kind), [int(key) for key in keys], int(position), int(has_gauss), float(gauss)],
-        "python": random.getstate(),
+        "numpy": [str(kind), torch.tensor(keys.astype(np.int64)), int(position), int(has_gauss), float(gauss)],
+        "python": [version, torch.tensor(internal), gauss_next],
     }
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state()
@@ -111,9 +112,9 @@ def set_random_state(state: Message) -> None:
     """Go on drawing where `random_state` was taken."""
     torch.set_rng_state(state["torch"])
     kind, keys, position, has_gauss, gauss = state["numpy"]
-    np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, gauss))
+    np.random.set_state((kind, torch.as_tensor(keys).numpy().astype(np.uint32), position, has_gauss, gauss))
     version, internal, gauss_next = state["python"]
-    random.setstate((version, tuple(internal), gauss_next))
+    random.setstate((version, tuple(torch.as_tensor(internal).tolist()), gauss_next))
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
 
