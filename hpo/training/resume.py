@@ -100,7 +100,7 @@ def random_state() -> Message:
     version, internal, gauss_next = random.getstate()
     state: dict[str, Any] = {
         "torch": torch.get_rng_state(),
-        "numpy": [str(kind), torch.tensor(keys.astype(np.int64)), int(position), int(has_gauss), float(gauss)],
+        "numpy": [str(kind), torch.tensor(np.asarray(keys, np.int64)), int(position), int(has_gauss), float(gauss)],
         "python": [version, torch.tensor(internal), gauss_next],
     }
     if torch.cuda.is_available():
