@@ -109,7 +109,7 @@ def search(folder: Path) -> tuple[float, list[float], list[float]]:
 
 def fill(url: str, *, trials: int, epochs: int = 10) -> None:
     """A store with one study of so many complete trials, written as a worker writes them."""
-    from hpo import queue, writes
+    from hpo import leases, queue, writes
     from hpo.definition import Definition
     from hpo.space import Float, Parameter, SearchSpace
     from hpo.spec import StudySpec
@@ -132,7 +132,7 @@ def fill(url: str, *, trials: int, epochs: int = 10) -> None:
     )
     with Store.create(url) as store:
         study, _ = create_or_continue(store, Definition(spec, space, {"model": {}, "data": {}}))
-        worker = queue.register_worker(store, host="benchmark", pid=1, slots=1)
+        worker = leases.register_worker(store, host="benchmark", pid=1, slots=1)
         for number in range(trials):
             claim = queue.claim(store, study.study_id, worker_id=worker, slot=0, device="cpu")
             assert claim is not None

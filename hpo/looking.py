@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
-from hpo import queue, tally
+from hpo import leases, tally
 from hpo.store import Store
 from hpo.store.clock import db_now
 from hpo.store.tables import hpo_workers
@@ -26,7 +26,7 @@ class Seen:
 
     Attributes:
         wishes: by trial_id, what is wished of single trials.
-        has_lost: leases have run out, see `queue.reap`.
+        has_lost: leases have run out, see `leases.reap`.
         workers: how many live.
     """
 
@@ -43,9 +43,9 @@ class Seen:
 def look(store: Store, runs: Collection[StudyRun], trial_ids: Sequence[int]) -> Seen:
     """Bring the studies up to date, and see what is wished of these trials."""
     with store.read() as connection:
-        expired = select(func.count()).where(*queue.is_expired()).scalar_subquery()
+        expired = select(func.count()).where(*leases.is_expired()).scalar_subquery()
         alive = select(func.count()).where(
-            hpo_workers.c.ended.is_(None), hpo_workers.c.beat > db_now() - queue.LEASE_SECONDS
+            hpo_workers.c.ended.is_(None), hpo_workers.c.beat > db_now() - leases.LEASE_SECONDS
         )
         row = connection.execute(select(expired.label("lost"), alive.scalar_subquery().label("workers"))).one()
         for run in runs:

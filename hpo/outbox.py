@@ -18,7 +18,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from hpo.queue import LEASE_SECONDS
+from hpo.leases import LEASE_SECONDS
 from hpo.store import Store
 from hpo.store.engine import is_outage
 

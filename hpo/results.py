@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
-from hpo.queue import LEASE_SECONDS, unheld
+from hpo.leases import LEASE_SECONDS
 from hpo.records import TrialRecord, read_records
 from hpo.store import Store
 from hpo.store.clock import db_now
@@ -25,6 +25,7 @@ from hpo.store.tables import (
     trials,
 )
 from hpo.tally import Progress, find, progress
+from hpo.unheld import unheld
 
 if TYPE_CHECKING:
     import pandas as pd

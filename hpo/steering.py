@@ -11,10 +11,11 @@ from sqlalchemy import Connection, insert, select, update
 
 from hpo.errors import SpecError, StoreError, nearest
 from hpo.hours import kept_hours
-from hpo.queue import end_trial, end_unheld, reap
+from hpo.leases import reap
 from hpo.store import Store
 from hpo.store.tables import hpo_studies, hpo_trials, trials
 from hpo.tally import find, lock
+from hpo.unheld import end_trial, end_unheld
 
 STATES = {"pause": "paused", "resume": "running", "stop": "stopped", "kill": "killed"}
 SAID = {

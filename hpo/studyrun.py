@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from hpo import queue, tally
+from hpo import queue, tally, unheld
 from hpo.algorithms import make_pruner, make_rungs, sampler_factory
 from hpo.channel import Message
 from hpo.definition import Definition
@@ -120,7 +120,7 @@ class StudyRun:
         is_to_end = has_all or self.progress.limit is not None or self.progress.state in ("stopped", "killed")
         if is_to_end and self.counts.running:
             with self._store.write() as connection:
-                queue.end_unheld(connection, self.study.study_id, limit=self.progress.limit)
+                unheld.end_unheld(connection, self.study.study_id, limit=self.progress.limit)
         stopped = self.progress.reason if self.progress.state in ("stopped", "killed") else None
         self.stop_reason = stopped or self._obstacle
 
@@ -188,13 +188,13 @@ class StudyRun:
         """When all trials have begun and none trains: the best of a rung, or the end of those that wait."""
         if self._history.rungs is None:
             return None
-        newest = queue.standstill(self._store, self.study.study_id)
+        newest = unheld.standstill(self._store, self.study.study_id)
         if newest is None:
             return None
         self._history.sync()
         if promotable := self._history.promotable(is_last=True):
             return self._claim(slot, promotable)
-        ended = queue.end_held(self._store, self.study.study_id, since=newest)
+        ended = unheld.end_held(self._store, self.study.study_id, since=newest)
         if ended:
             log.info("%d trials that waited at a rung are pruned: no more of them goes on", len(ended))
         for number in ended:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from hpo import queue
+from hpo import leases
 from hpo.adoption import Adoption
 from hpo.channel import Channel
 from hpo.definition import Definition
@@ -68,7 +68,7 @@ class Worker:
         self._selector = selectors.DefaultSelector()
         self._interrupts = Interrupts(lambda: len(self.trials))
         self.outbox = Outbox(store, on_return=self._beat)
-        self._worker_id = queue.register_worker(store, host=platform.node(), pid=os.getpid(), slots=len(slots))
+        self._worker_id = leases.register_worker(store, host=platform.node(), pid=os.getpid(), slots=len(slots))
         self._studies = Adoption(
             store,
             outbox=self.outbox,
@@ -137,7 +137,7 @@ class Worker:
         """Beat, look, and write what waits, each in its time."""
         now = time.monotonic()
         if now >= self._next_beat:
-            self._next_beat = now + queue.BEAT_SECONDS
+            self._next_beat = now + leases.BEAT_SECONDS
             self.outbox.attempt(self._beat)
         if now >= self._next_poll:
             pause = self.outbox.attempt(self._look)
@@ -146,14 +146,14 @@ class Worker:
             self.outbox.flush()
 
     def _beat(self) -> None:
-        queue.beat(self._store, self._worker_id, [trial.claim.attempt_id for trial in self.trials.values()])
+        leases.beat(self._store, self._worker_id, [trial.claim.attempt_id for trial in self.trials.values()])
 
     def _look(self) -> float:
         """What is wished, how far everybody is, and which leases have run out; seconds until the next look."""
         self._look_for_studies()
         seen = look(self._store, self.runs.values(), [trial.claim.trial_id for trial in self.trials.values()])
         if seen.has_lost and self.outbox.knows_leases:
-            for number in queue.reap(self._store):
+            for number in leases.reap(self._store):
                 log.warning("trial %d lost its worker", number)
         for trial in self.trials.values():
             run = self.runs[trial.claim.study_id]
@@ -193,7 +193,7 @@ class Worker:
             server.stop()
         if not self.outbox.flush():
             log.warning("the store is away: this worker's trials are taken up by others when their leases end")
-        self.outbox.attempt(lambda: queue.leave(self._store, self._worker_id))
+        self.outbox.attempt(lambda: leases.leave(self._store, self._worker_id))
         self._selector.close()
 
     # ---- slots

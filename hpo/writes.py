@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, and_, bindparam, exists, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from hpo.queue import Claim, attempts_of_kind, end_unheld, seconds_of_attempts
+from hpo.queue import Claim
 from hpo.rungs import HELD
 from hpo.store.clock import db_now, db_utc
 from hpo.store.tables import (
@@ -27,6 +27,7 @@ from hpo.store.tables import (
     trial_values,
     trials,
 )
+from hpo.unheld import attempts_of_kind, end_unheld, seconds_of_attempts
 
 # A traceback is at its end what matters, and an error as large as a model would slow down every look at the study.
 MAX_ERROR_CHARACTERS = 20_000

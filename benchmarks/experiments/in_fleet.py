@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from sqlalchemy.exc import SQLAlchemyError
 
 from experiments.simulated import EPOCHS, SimulatedWorker
-from hpo import queue
+from hpo import leases
 from hpo.errors import StoreError
 from hpo.looking import look
 from hpo.runningtrial import RunningTrial
@@ -77,7 +77,7 @@ def live(
     trial: RunningTrial | None = None
     epoch = 0
     next_epoch = started + draw.uniform(0, EPOCHS * epoch_seconds)
-    next_beat = started + draw.uniform(0, queue.BEAT_SECONDS)
+    next_beat = started + draw.uniform(0, leases.BEAT_SECONDS)
     next_look = started + draw.uniform(0, look_seconds)
     while (now := time.monotonic()) < end:
         due = min(next_epoch, next_beat, next_look, worker.outbox.due or end)
@@ -87,7 +87,7 @@ def live(
         is_counted = now >= first
         try:  # in a turn, all that is due, as a worker's loop does
             if now >= next_beat:
-                next_beat = now + queue.BEAT_SECONDS
+                next_beat = now + leases.BEAT_SECONDS
                 worker.outbox.attempt(lambda held=trial: worker.beat(*[held] if held else []))  # type: ignore[misc]
             if now >= next_look:
                 before = time.monotonic()
@@ -125,7 +125,7 @@ def look_around(worker: SimulatedWorker, trial: RunningTrial | None) -> float:
     """What a worker does every second or so; seconds until the next time."""
     seen = look(worker.store, [worker.run], [trial.claim.trial_id] if trial else [])
     if seen.has_lost and worker.outbox.knows_leases:
-        queue.reap(worker.store)
+        leases.reap(worker.store)
     return seen.pause
 
 

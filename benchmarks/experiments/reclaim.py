@@ -19,7 +19,7 @@ from sqlalchemy import select
 from experiments.databases import KINDS, new_store
 from experiments.table import Row, Table
 from experiments.workers import Workers, wait_for
-from hpo.queue import BEAT_SECONDS
+from hpo.leases import BEAT_SECONDS
 from hpo.store import Store
 from hpo.store.tables import hpo_attempts, hpo_workers
 

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from sqlalchemy import insert
 
-from hpo import queue
+from hpo import leases
 from hpo.channel import Channel, Message
 from hpo.definition import Definition
 from hpo.devices import Slot
@@ -88,7 +88,7 @@ class SimulatedWorker:
     def __init__(self, store: Store, study: StoredStudy, artifacts: Path) -> None:
         self.store = store
         self.outbox = Outbox(store)
-        self.worker_id = queue.register_worker(store, host="simulated", pid=1, slots=1)
+        self.worker_id = leases.register_worker(store, host="simulated", pid=1, slots=1)
         self.run = StudyRun(
             store,
             study,
@@ -121,7 +121,7 @@ class SimulatedWorker:
             process.channel.close()
 
     def beat(self, *held: RunningTrial) -> None:
-        queue.beat(self.store, self.worker_id, [trial.claim.attempt_id for trial in held])
+        leases.beat(self.store, self.worker_id, [trial.claim.attempt_id for trial in held])
 
 
 class _NoServer:
@@ -138,7 +138,7 @@ def fill(store: Store, study: StoredStudy, count: int, *, seed: int = 0) -> None
     from hpo.history import History  # noqa: F401  (Optuna, which knows the form of the distributions)
 
     draw = random.Random(seed)
-    worker = queue.register_worker(store, host="filled", pid=1, slots=1)
+    worker = leases.register_worker(store, host="filled", pid=1, slots=1)
     distributions = _distributions()
     for first in range(0, count, _FILL_AT_ONCE):
         rows: dict[Any, list[dict[str, Any]]] = {

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import select, text
 
 from hpo.checks.finding import Finding, Scene
-from hpo.queue import LEASE_SECONDS
+from hpo.leases import LEASE_SECONDS
 from hpo.store.clock import db_now
 
 TOLERATED_SECONDS = 2.0

@@ -11,7 +11,7 @@ from functools import partial
 from sqlalchemy import Connection, func, insert, select, update
 
 from hpo.checks.finding import Finding, Scene, listed
-from hpo.queue import LEASE_SECONDS, LOST
+from hpo.leases import LEASE_SECONDS, LOST
 from hpo.store import Store
 from hpo.store.clock import db_now, db_utc
 from hpo.store.tables import hpo_attempts, hpo_studies, hpo_trials, hpo_workers, studies, trials

@@ -27,7 +27,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 from stores import write
 
-from hpo import queue, writes
+from hpo import leases, queue, writes
 from hpo.dashboard import forbid_writing
 from hpo.definition import Definition
 from hpo.space import Float, Parameter, SearchSpace
@@ -116,7 +116,7 @@ def add_study(url: str, name: str) -> None:
     distribution = distribution_to_json(FloatDistribution(0.0, 1.0))
     with Store.create(url) as store:
         study, _ = create_or_continue(store, Definition(spec, space, {"model": {}, "data": {}}))
-        worker_id = queue.register_worker(store, host="test", pid=os.getpid(), slots=1)
+        worker_id = leases.register_worker(store, host="test", pid=os.getpid(), slots=1)
         for value in VALUES:
             claim = queue.claim(store, study.study_id, worker_id=worker_id, slot=0, device="cpu")
             assert claim is not None

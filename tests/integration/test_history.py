@@ -19,7 +19,7 @@ from projects.synthetic import GRID, SPACE, Claimant, create_study, make_spec
 from sqlalchemy import update
 from stores import hand_back
 
-from hpo import queue
+from hpo import leases, queue
 from hpo.algorithms import make_pruner, sampler_factory
 from hpo.grid import grid_points
 from hpo.space import Float, Parameter, SearchSpace
@@ -50,7 +50,7 @@ def test_a_worker_that_takes_its_own_lost_trial_up_again_forgets_what_it_could_n
     worker.report(claim, 1, 0.5)
     worker.history.report(claim.number, 2, 0.6)  # known here, and on its way to the store when the lease ran out
     with store.write() as connection:
-        connection.execute(update(hpo_attempts).values(ended=1.0, lease_until=1.0, kind="crash", cause=queue.LOST))
+        connection.execute(update(hpo_attempts).values(ended=1.0, lease_until=1.0, kind="crash", cause=leases.LOST))
     worker.history.release(claim.trial_id, claim.number)
 
     again = worker.claim()

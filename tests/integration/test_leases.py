@@ -16,7 +16,7 @@ from projects.synthetic import Claimant, create_study
 from sqlalchemy import select, update
 from stores import write
 
-from hpo import queue, writes
+from hpo import leases, queue, writes
 from hpo.results import Study
 from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage
@@ -28,10 +28,10 @@ from hpo import queue
 from hpo.store import Store
 
 with Store.open(sys.argv[1]) as store:
-    me = queue.register_worker(store, host="tokyo", pid=1, slots=1)
+    me = leases.register_worker(store, host="tokyo", pid=1, slots=1)
     claim = queue.claim(store, int(sys.argv[2]), worker_id=me, slot=0, device="cpu")
-    queue.beat(store, me, [claim.attempt_id])
-    print(queue.reap(store))
+    leases.beat(store, me, [claim.attempt_id])
+    print(leases.reap(store))
 """
 
 TICKETS = """
@@ -48,7 +48,7 @@ from hpo import queue
 from hpo.store import Store
 
 with Store.open(sys.argv[1]) as store:
-    me = queue.register_worker(store, host="here", pid=1, slots=1)
+    me = leases.register_worker(store, host="here", pid=1, slots=1)
     sys.stdin.readline()
     while (claim := queue.claim(store, int(sys.argv[2]), worker_id=me, slot=0, device="cpu")) is not None:
         print(claim.number, claim.attempt)
@@ -64,7 +64,7 @@ def expire(store: Store, claim: queue.Claim) -> None:
 
 def reaped(store: Store) -> list[int]:
     """What the next look ends; a database that has just started grants its workers time to come back first."""
-    return wait_for(lambda: queue.reap(store), seconds=2 * queue.LEASE_SECONDS)  # type: ignore[no-any-return]
+    return wait_for(lambda: leases.reap(store), seconds=2 * leases.LEASE_SECONDS)  # type: ignore[no-any-return]
 
 
 def test_a_trial_killed_between_its_claim_and_its_first_beat_is_claimed_again(store: Store) -> None:
@@ -82,7 +82,7 @@ def test_a_trial_killed_between_its_claim_and_its_first_beat_is_claimed_again(st
     second.begin(taken)
     assert second.finish(taken, 0.5)
     [record] = Study(store, "synthetic").trials()
-    assert (record.state, record.causes) == ("complete", (queue.LOST, "complete"))
+    assert (record.state, record.causes) == ("complete", (leases.LOST, "complete"))
 
 
 def test_a_worker_whose_time_zone_is_tokyo_fails_no_healthy_trial(store: Store) -> None:
@@ -96,10 +96,10 @@ def test_a_worker_whose_time_zone_is_tokyo_fails_no_healthy_trial(store: Store) 
     there = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
 
     assert there.stdout.split() == ["[]"]
-    assert queue.reap(store) == []
+    assert leases.reap(store) == []
     with store.read() as connection:
-        leases = connection.scalars(select(hpo_attempts.c.lease_until)).all()
-    assert abs(leases[0] - leases[1]) < 600  # an hour's difference would be one of time zones
+        until = connection.scalars(select(hpo_attempts.c.lease_until)).all()
+    assert abs(until[0] - until[1]) < 600  # an hour's difference would be one of time zones
 
 
 def test_150_tickets_of_an_optuna_script_are_taken_once_each_by_four_processes(store: Store) -> None:
@@ -121,7 +121,7 @@ def test_a_lease_that_ran_out_is_ended_by_whoever_looks_first_and_counted_once(s
     assert claim is not None
     expire(store, claim)
 
-    first, again = reaped(store), queue.reap(store)
+    first, again = reaped(store), leases.reap(store)
     retried = worker.claim()
     assert retried is not None
     expire(store, retried)
@@ -129,7 +129,7 @@ def test_a_lease_that_ran_out_is_ended_by_whoever_looks_first_and_counted_once(s
 
     assert (first, again) == ([0], [])
     [record] = Study(store, "synthetic").trials()
-    assert (record.state, record.attempts, record.cause) == ("failed", 2, queue.LOST)
+    assert (record.state, record.attempts, record.cause) == ("failed", 2, leases.LOST)
 
 
 def test_a_worker_that_was_away_between_its_claim_and_its_sampling_neither_dies_nor_writes(store: Store) -> None:
@@ -189,7 +189,7 @@ def test_a_killed_worker_is_noticed_while_all_others_are_busy_and_a_stopped_one_
     """Optuna looks for stale trials only when a worker asks for its next one, and a worker that comes back dies."""
     # Three times as long as a lease: the busy worker is still in its trial when those of the others run out.
     epochs = 40
-    slow = {"class": "projects.nets:Line", "seconds": 3 * queue.LEASE_SECONDS / epochs}
+    slow = {"class": "projects.nets:Line", "seconds": 3 * leases.LEASE_SECONDS / epochs}
     file = hpo.study("long", model=slow, epochs=epochs, budget={"trials": 3})
     assert hpo.run("submit", file)[0] == 0
     killed, stopped, busy = (hpo.start("worker", "long", "--until-idle", "--slots", 1) for _ in range(3))
@@ -201,7 +201,7 @@ def test_a_killed_worker_is_noticed_while_all_others_are_busy_and_a_stopped_one_
     os.kill(stopped.pid, signal.SIGSTOP)
     killed.kill()
     lost = (number_of[killed], number_of[stopped])
-    wait_for(lambda: all(queue.LOST in hpo.trials("long")[number].causes for number in lost), seconds=120)
+    wait_for(lambda: all(leases.LOST in hpo.trials("long")[number].causes for number in lost), seconds=120)
     busy_record = hpo.trials("long")[number_of[busy]]
     os.kill(stopped.pid, signal.SIGCONT)
     ends = [finish(process, timeout=400) for process in (stopped, busy)]

@@ -29,12 +29,12 @@ HOUR = 3600.0
 # Claims until the study is stopped, and says what it claimed; an odd number of trials is always unfinished.
 CLAIMER = """
 import sys, time
-from hpo import queue, tally, writes
+from hpo import leases, queue, tally, writes
 from hpo.store import Store
 
 url, study_id = sys.argv[1], int(sys.argv[2])
 with Store.open(url) as store:
-    me = queue.register_worker(store, host="here", pid=1, slots=1)
+    me = leases.register_worker(store, host="here", pid=1, slots=1)
     sys.stdin.readline()
     while tally.progress(store, study_id).state == "running":
         claim = queue.claim(store, study_id, worker_id=me, slot=0, device="cpu")
@@ -62,7 +62,7 @@ from hpo import queue, writes
 from hpo.store import Store
 
 with Store.open(sys.argv[1]) as store:
-    me = queue.register_worker(store, host="behind", pid=1, slots=1)
+    me = leases.register_worker(store, host="behind", pid=1, slots=1)
     for _ in range(int(sys.argv[3])):
         claim = queue.claim(store, int(sys.argv[2]), worker_id=me, slot=0, device="cpu")
         with store.write() as connection:

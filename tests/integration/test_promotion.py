@@ -16,7 +16,7 @@ from projects.service import say
 from projects.synthetic import Claimant, create_study
 from sqlalchemy import select
 
-from hpo import queue
+from hpo import queue, unheld
 from hpo.results import Study
 from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage
@@ -52,11 +52,11 @@ def test_workers_promote_each_others_trials_and_end_with_exactly_what_was_asked_
         worker.history.sync()
         claim = worker.claim()
         if claim is None:
-            newest = queue.standstill(store, study.study_id)
+            newest = unheld.standstill(store, study.study_id)
             assert newest is not None
             claim = worker.claim(is_last=True)
             if claim is None:
-                ended = queue.end_held(store, study.study_id, since=newest)
+                ended = unheld.end_held(store, study.study_id, since=newest)
                 break
         trained_by[claim.number].add(worker.worker_id)
         train(worker, claim, qualities[claim.number])
@@ -111,9 +111,9 @@ def test_trials_wait_and_go_on_with_one_slot_and_with_64(store: Store, slots: in
             assert worker.finish(claim, qualities[claim.number] * epoch / EPOCHS, state="PRUNED")
         else:
             running.append((worker, claim, epoch + 1))
-    newest = queue.standstill(store, study.study_id)
+    newest = unheld.standstill(store, study.study_id)
     assert newest is not None
-    queue.end_held(store, study.study_id, since=newest)
+    unheld.end_held(store, study.study_id, since=newest)
 
     records = Study(store, study.name).trials()
     by_state = Counter(str(record.state) for record in records)
@@ -131,10 +131,10 @@ def test_what_waits_is_not_ended_while_somebody_trains_or_began_to(store: Store)
     assert claims[0] is not None
     assert claims[1] is not None
     train(first, claims[0], 0.5)
-    assert queue.standstill(store, study.study_id) is None  # the second still trains
+    assert unheld.standstill(store, study.study_id) is None  # the second still trains
 
     train(second, claims[1], 0.6)
-    newest = queue.standstill(store, study.study_id)
+    newest = unheld.standstill(store, study.study_id)
     assert newest is not None
     first.history.sync()
     assert first.claim() is None
@@ -142,7 +142,7 @@ def test_what_waits_is_not_ended_while_somebody_trains_or_began_to(store: Store)
     assert taken is not None
     assert (taken.number, taken.is_promoted, taken.attempt) == (1, True, 2)
 
-    assert queue.end_held(store, study.study_id, since=newest) == []
+    assert unheld.end_held(store, study.study_id, since=newest) == []
     train(first, taken, 0.6)
     assert [record.state for record in Study(store, study.name).trials()] == ["paused", "paused"]
 

@@ -15,7 +15,7 @@ from projects.synthetic import SPACE, Claimant, create_study
 from sqlalchemy import select, update
 from stores import hand_back, write
 
-from hpo import queue, writes
+from hpo import leases, queue, writes
 from hpo.results import Study
 from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage
@@ -29,7 +29,7 @@ from hpo.store import Store
 
 url, study_id = sys.argv[1], int(sys.argv[2])
 with Store.open(url) as store:
-    me = queue.register_worker(store, host="here", pid=1, slots=1)
+    me = leases.register_worker(store, host="here", pid=1, slots=1)
     sys.stdin.readline()
     while (claim := queue.claim(store, study_id, worker_id=me, slot=0, device="cpu")) is not None:
         with store.write() as connection:
@@ -58,8 +58,8 @@ def expire(store: Store, claim: queue.Claim, *, is_seen: bool = True) -> None:
         connection.execute(
             update(hpo_attempts).where(hpo_attempts.c.attempt_id == claim.attempt_id).values(lease_until=1.0)
         )
-    deadline = time.monotonic() + 2 * queue.LEASE_SECONDS
-    while is_seen and not queue.reap(store):  # a database that has just started grants its workers time to come back
+    deadline = time.monotonic() + 2 * leases.LEASE_SECONDS
+    while is_seen and not leases.reap(store):  # a database that has just started grants its workers time to come back
         assert time.monotonic() < deadline
         time.sleep(0.2)
 
@@ -128,7 +128,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing(store: Store, study: Stored
     taken = quick.claim()
     assert taken is not None
 
-    queue.beat(store, slow.worker_id, [claim.attempt_id])  # it wakes up, and goes on as if nothing had been
+    leases.beat(store, slow.worker_id, [claim.attempt_id])  # it wakes up, and goes on as if nothing had been
     told = slow.report(claim, 2, 0.9)[1]
     handed = hand_back(store, claim, seconds=1.0)
     ended = write(store, writes.finish, claim, state="FAIL", value=None, seconds=1.0, cause="error: Late", error="late")
@@ -148,8 +148,8 @@ def test_a_lease_that_is_renewed_is_not_taken_over(store: Store, study: StoredSt
     worker.begin(by_report)
 
     expire(store, by_beat, is_seen=False)
-    queue.beat(store, worker.worker_id, [by_beat.attempt_id, by_report.attempt_id])
-    assert queue.reap(store) == []
+    leases.beat(store, worker.worker_id, [by_beat.attempt_id, by_report.attempt_id])
+    assert leases.reap(store) == []
     claim = other.claim()
 
     assert claim is not None
@@ -168,7 +168,7 @@ def test_a_trial_that_loses_three_workers_fails_and_leaves_its_place_to_no_other
 
     assert [claim and claim.attempt for claim in claims] == [1, 2, 3, None]
     [record] = Study(store, "synthetic").trials()
-    assert (record.state, record.attempts, record.cause) == ("failed", 3, queue.LOST)
+    assert (record.state, record.attempts, record.cause) == ("failed", 3, leases.LOST)
 
 
 def test_a_trial_that_was_handed_back_is_claimed_again_at_once_and_as_often_as_needed(

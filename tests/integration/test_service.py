@@ -22,7 +22,7 @@ from projects.synthetic import Claimant, create_study
 from sqlalchemy import select
 from stores import write
 
-from hpo import queue, writes
+from hpo import leases, queue, writes
 from hpo.algorithms import make_pruner, sampler_factory
 from hpo.channel import Channel
 from hpo.devices import Slot
@@ -240,7 +240,7 @@ def test_whatever_an_error_says_can_be_written(store: Store, odd: str) -> None:
 
 def test_a_report_out_of_order_is_ignored(store: Store, tmp_path: Path, server: ForkServer) -> None:
     study = create_study(store, pruner="none")
-    worker_id = queue.register_worker(store, host="here", pid=1, slots=1)
+    worker_id = leases.register_worker(store, host="here", pid=1, slots=1)
     outbox = Outbox(store)
     run = StudyRun(store, study, outbox=outbox, server=server, project=PROJECT, artifacts=tmp_path, worker_id=worker_id)
     claim = queue.claim(store, study.study_id, worker_id=worker_id, slot=0, device="cpu")

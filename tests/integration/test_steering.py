@@ -14,7 +14,7 @@ from projects.synthetic import Claimant, create_study
 from sqlalchemy import select, update
 from stores import hand_back
 
-from hpo import queue, steering, tally
+from hpo import leases, steering, tally
 from hpo.errors import StoreError
 from hpo.processes import ForkServer
 from hpo.queue import Claim
@@ -361,7 +361,7 @@ def test_a_trial_that_was_to_end_is_not_tried_again_when_its_worker_is_lost(
     steer(store, wish, whole=whole)
 
     lose_workers(store)
-    wait_for(lambda: queue.reap(store) == [0])
+    wait_for(lambda: leases.reap(store) == [0])
 
     assert [state for state, _ in states(store)] == ["pruned" if wish == "stop" else "failed"]
     steering.steer_study(store, "synthetic", "resume")

@@ -18,7 +18,7 @@ from projects.launch import PROJECT, Hpo, descendants, finish, left_of, trial_pr
 from projects.service import say
 from stores import hand_back, write
 
-from hpo import queue, writes
+from hpo import leases, queue, writes
 from hpo.devices import Slot
 from hpo.errors import LoadError, SpecError
 from hpo.outbox import Outbox
@@ -275,7 +275,7 @@ class Judge:
     """A worker's view of a study whose epochs are told, not trained."""
 
     def __init__(self, hpo: Hpo, store: Store, name: str, server: ForkServer) -> None:
-        self.worker_id = queue.register_worker(store, host="here", pid=1, slots=1)
+        self.worker_id = leases.register_worker(store, host="here", pid=1, slots=1)
         self.outbox = Outbox(store)
         self.run = StudyRun(
             store,

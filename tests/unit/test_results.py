@@ -11,7 +11,7 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution, distribution_to_json
 from stores import hand_back, write
 
-from hpo import queue, writes
+from hpo import leases, queue, writes
 from hpo.definition import Definition
 from hpo.errors import HpoError, StoreError
 from hpo.records import TrialRecord
@@ -57,7 +57,7 @@ def train(
     **ending: Any,
 ) -> queue.Claim:
     """Claim a trial, report these values as its epochs, and end it; state None leaves it running."""
-    worker = queue.register_worker(store, host="here", pid=42, slots=2)
+    worker = leases.register_worker(store, host="here", pid=42, slots=2)
     claim = queue.claim(store, study.study_id, worker_id=worker, slot=0, device="gpu 0")
     assert claim is not None
     write(store, writes.begin, claim, params=params or {}, config={"params": {}, "model": {"class": "nets:Net"}})

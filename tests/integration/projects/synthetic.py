@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from hpo import queue, writes
+from hpo import leases, queue, writes
 from hpo.algorithms import make_pruner, make_rungs, sampler_factory
 from hpo.definition import Definition
 from hpo.history import History
@@ -75,7 +75,7 @@ class Claimant:
         self.study = study
         self.space = study.definition.space
         self.history = open_history(store, study)
-        self.worker_id = queue.register_worker(store, host="here", pid=1, slots=1)
+        self.worker_id = leases.register_worker(store, host="here", pid=1, slots=1)
 
     def claim(self, *, is_last: bool = False) -> queue.Claim | None:
         claimed = queue.claim(
