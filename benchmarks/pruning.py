@@ -33,8 +33,8 @@ import optuna
 import readme
 
 from hpo import open_study
-from hpo.algorithms import make_pruner
-from hpo.rungs import Rungs
+from hpo.search.algorithms import make_pruner
+from hpo.search.rungs import Rungs
 from hpo.spec import StudySpec
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpo.algorithms import derive_seed, make_pruner, sampler_factory
 from hpo.channel import ChannelClosedError, GarbledError
 from hpo.definition import Definition, resolve
 from hpo.devices import Slot, slots_of
 from hpo.errors import HpoError, LoadError, SpecError
-from hpo.grid import check_grid
 from hpo.messages import problem_of
 from hpo.processes import ForkServer, study_job
-from hpo.runningtrial import trial_jobs
+from hpo.search.algorithms import derive_seed, make_pruner, sampler_factory
+from hpo.search.grid import check_grid
 from hpo.spec import StudySpec
 from hpo.studyfile import Source
 from hpo.weights import Weights
+from hpo.worker.runningtrial import trial_jobs
 
 log = logging.getLogger(__name__)
 

@@ -15,10 +15,9 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from hpo.leases import LEASE_SECONDS
 from hpo.limits import reached, spent_of
-from hpo.rungs import HELD
 from hpo.store import Store
 from hpo.store.clock import db_now, db_utc
-from hpo.store.tables import hpo_attempts, hpo_studies, hpo_trials, studies, study_directions, trials
+from hpo.store.tables import HELD, hpo_attempts, hpo_studies, hpo_trials, studies, study_directions, trials
 from hpo.tally import Counts, counts_of
 from hpo.unheld import unheld
 

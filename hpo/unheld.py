@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, case, exists, func, insert, literal, select, update
 
-from hpo.rungs import HELD
 from hpo.store import Store
 from hpo.store.clock import db_utc
 from hpo.store.tables import (
+    HELD,
     hpo_attempts,
     hpo_studies,
     hpo_trials,

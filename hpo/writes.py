@@ -14,9 +14,9 @@ from sqlalchemy import Connection, Table, and_, bindparam, exists, insert, selec
 from sqlalchemy.dialects import postgresql, sqlite
 
 from hpo.queue import Claim
-from hpo.rungs import HELD
 from hpo.store.clock import db_now, db_utc
 from hpo.store.tables import (
+    HELD,
     hpo_attempts,
     hpo_epochs,
     hpo_trials,

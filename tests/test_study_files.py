@@ -17,7 +17,7 @@ from hpo.store import Store, child_environment
 from hpo.studies import create_or_continue
 from hpo.studyfile import read_study
 from hpo.weights import find_weights
-from hpo.worker import Worker
+from hpo.worker.loop import Worker
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "studies").glob("**/*.yaml"))

@@ -18,10 +18,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from experiments.simulated import EPOCHS, SimulatedWorker
 from hpo import leases
 from hpo.errors import StoreError
-from hpo.looking import look
-from hpo.runningtrial import RunningTrial
 from hpo.store import Store
 from hpo.studies import load
+from hpo.worker.looking import look
+from hpo.worker.runningtrial import RunningTrial
 
 OPENING_AT_ONCE = 16
 

@@ -20,9 +20,7 @@ from hpo import leases
 from hpo.channel import Channel, Message
 from hpo.definition import Definition
 from hpo.devices import Slot
-from hpo.outbox import Outbox
 from hpo.processes import ForkedProcess, ForkServer
-from hpo.runningtrial import RunningTrial
 from hpo.space import Choice, Float, Int, Parameter, SearchSpace
 from hpo.spec import StudySpec
 from hpo.store import Store
@@ -37,7 +35,9 @@ from hpo.store.tables import (
     trials,
 )
 from hpo.studies import StoredStudy, create_or_continue
-from hpo.studyrun import StudyRun
+from hpo.worker.outbox import Outbox
+from hpo.worker.runningtrial import RunningTrial
+from hpo.worker.studyrun import StudyRun
 
 EPOCHS = 10
 OPTIMIZERS, ACTIVATIONS = ("adam", "sgd", "rmsprop"), ("relu", "gelu", "tanh", "elu")
@@ -135,7 +135,7 @@ class _NoServer:
 
 def fill(store: Store, study: StoredStudy, count: int, *, seed: int = 0) -> None:
     """Finished trials as workers leave them, two of three of them pruned at the first rung, in bulk."""
-    from hpo.history import History  # noqa: F401  (Optuna, which knows the form of the distributions)
+    from hpo.search.history import History  # noqa: F401  (Optuna, which knows the form of the distributions)
 
     draw = random.Random(seed)
     worker = leases.register_worker(store, host="filled", pid=1, slots=1)

@@ -29,8 +29,8 @@ from sqlalchemy import Engine, event
 from experiments.databases import KINDS, new_store
 from experiments.simulated import ACTIVATIONS, EPOCHS, OPTIMIZERS, SimulatedWorker, create_study, fill, score
 from experiments.table import Row, Table, figure, promise
-from hpo.looking import look
 from hpo.store import Store
+from hpo.worker.looking import look
 
 MIB = 2**20
 PROMISED_SIZE = 10_000  # finished trials, up to which the times are promised

@@ -19,10 +19,10 @@ from rich.text import Text
 from hpo.cli.tables import console, number, print_best
 
 if TYPE_CHECKING:
-    from hpo.runningtrial import RunningTrial
     from hpo.store import Store
-    from hpo.studyrun import StudyRun
-    from hpo.worker import Worker
+    from hpo.worker.loop import Worker
+    from hpo.worker.runningtrial import RunningTrial
+    from hpo.worker.studyrun import StudyRun
 
 # A rate over fewer trials than this says little.
 TRIALS_FOR_A_RATE = 3

@@ -54,7 +54,7 @@ def run(
         from hpo.store import Store
         from hpo.studies import create_or_continue, exists
         from hpo.weights import find_weights
-        from hpo.worker import Worker
+        from hpo.worker.loop import Worker
 
         machine = slots_for(spec, source, wanted=slots)
         with Store.create(url) as opened:
@@ -129,7 +129,7 @@ def worker(
     from hpo.spec import Resources
     from hpo.store import Store
     from hpo.studies import load
-    from hpo.worker import Worker
+    from hpo.worker.loop import Worker
 
     log_to_stderr(verbose=verbose)
     server = start_server(store, project)

@@ -222,13 +222,14 @@ hpo_trials = Table(
     Column("trial_id", _trial_reference(), primary_key=True, autoincrement=False),
     Column("config", Text),  # JSON: the whole configuration, pinned and inactive parameters too
     Column("seed", BigInteger),
-    Column("wish", Text),  # desired: pause, stop, kill; none to run
+    Column("wish", Text),  # desired: pause, stop, kill; HELD at a rung; none to run
     Column("best_epoch", Integer),
     Column("checkpoint", Text),
     Column("cause", Text),
     Column("error", Text),
     Column("seconds", Double),
 )
+HELD = "held"  # how an attempt ends that waits at a rung, and what is wished of its trial meanwhile
 
 # Optuna and its dashboard open SQLite without foreign keys, and SQLite gives a deleted study's number to the
 # next one: without these triggers, a deleted study's rows would become the next study's

@@ -17,7 +17,7 @@ from hpo.records import TrialRecord
 from hpo.store import Store, child_environment
 from hpo.studies import create_or_continue
 from hpo.studyfile import read_study
-from hpo.worker import Worker
+from hpo.worker.loop import Worker
 
 FOREIGN = Path(__file__).parent / "foreign"
 

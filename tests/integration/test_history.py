@@ -20,8 +20,8 @@ from sqlalchemy import update
 from stores import hand_back
 
 from hpo import leases, queue
-from hpo.algorithms import make_pruner, sampler_factory
-from hpo.grid import grid_points
+from hpo.search.algorithms import make_pruner, sampler_factory
+from hpo.search.grid import grid_points
 from hpo.space import Float, Parameter, SearchSpace
 from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage

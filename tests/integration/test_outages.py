@@ -18,11 +18,11 @@ from projects.launch import Hpo, finish, wait_for
 from projects.synthetic import Claimant, create_study
 from sqlalchemy import create_engine, text
 
-from hpo import outbox as outbox_module
 from hpo import writes
-from hpo.outbox import Outbox
 from hpo.results import Study
 from hpo.store import Store
+from hpo.worker import outbox as outbox_module
+from hpo.worker.outbox import Outbox
 
 if TYPE_CHECKING:
     from conftest import PostgresServer

@@ -23,21 +23,21 @@ from sqlalchemy import select
 from stores import write
 
 from hpo import leases, queue, writes
-from hpo.algorithms import make_pruner, sampler_factory
 from hpo.channel import Channel
 from hpo.devices import Slot
-from hpo.history import DIVERGED, History
-from hpo.outbox import Outbox
 from hpo.processes import ForkServer
 from hpo.records import TrialRecord
 from hpo.results import Study
-from hpo.runningtrial import RunningTrial
+from hpo.search.algorithms import make_pruner, sampler_factory
+from hpo.search.history import DIVERGED, History
 from hpo.space import Float, Parameter, SearchSpace
 from hpo.store import Store, child_environment
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts, studies, trials
 from hpo.studies import StoredStudy
-from hpo.studyrun import StudyRun
+from hpo.worker.outbox import Outbox
+from hpo.worker.runningtrial import RunningTrial
+from hpo.worker.studyrun import StudyRun
 from hpo.writes import MAX_ERROR_CHARACTERS
 
 LOGS = ("nan", "inf", "-inf", "whole", "truth", "half", "text", "pair", "huge error", "odd error", "fine")

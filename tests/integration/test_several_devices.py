@@ -15,7 +15,7 @@ from hpo.devices import Slot
 from hpo.processes import ForkedProcess
 from hpo.queue import Claim
 from hpo.records import TrialRecord
-from hpo.runningtrial import RunningTrial
+from hpo.worker.runningtrial import RunningTrial
 
 FATES = ("first", "hopeless", "killed", "raises", "second")
 

@@ -21,15 +21,15 @@ from stores import hand_back, write
 from hpo import leases, queue, writes
 from hpo.devices import Slot
 from hpo.errors import LoadError, SpecError
-from hpo.outbox import Outbox
 from hpo.preflight import define, try_one_batch
 from hpo.processes import ForkServer
 from hpo.records import TrialRecord
-from hpo.runningtrial import RunningTrial
 from hpo.store import Store, child_environment
 from hpo.studies import create_or_continue, load
 from hpo.studyfile import read_study
-from hpo.studyrun import StudyRun
+from hpo.worker.outbox import Outbox
+from hpo.worker.runningtrial import RunningTrial
+from hpo.worker.studyrun import StudyRun
 
 if TYPE_CHECKING:
     from conftest import PostgresServer

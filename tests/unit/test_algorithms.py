@@ -8,8 +8,8 @@ from typing import Any
 import optuna
 import pytest
 
-from hpo.algorithms import PRUNERS, SAMPLERS, derive_seed, make_pruner, make_rungs, sampler_factory
 from hpo.errors import LoadError, SpecError
+from hpo.search.algorithms import PRUNERS, SAMPLERS, derive_seed, make_pruner, make_rungs, sampler_factory
 from hpo.space import Choice, Float, Int, Parameter, SearchSpace
 from hpo.spec import StudySpec
 

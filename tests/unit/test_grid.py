@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hpo.errors import SpecError
-from hpo.grid import check_grid, grid_points
+from hpo.search.grid import check_grid, grid_points
 from hpo.space import Choice, Float, Int, Parameter, SearchSpace
 
 

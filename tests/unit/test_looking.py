@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from hpo.leases import BEAT_SECONDS, LEASE_SECONDS
-from hpo.looking import LONGEST_LOOK_SECONDS, Seen
+from hpo.worker.looking import LONGEST_LOOK_SECONDS, Seen
 
 
 @pytest.mark.parametrize(("workers", "seconds"), [(0, 1.0), (1, 1.0), (50, 1.0), (100, 2.0), (1000, 2.5)])

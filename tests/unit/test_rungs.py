@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpo.rungs import PLACES_BEHIND, Rungs
+from hpo.search.rungs import PLACES_BEHIND, Rungs
 
 EPOCHS = 27
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from hpo.sharing import Shares
+from hpo.worker.sharing import Shares
 
 
 def simulate(

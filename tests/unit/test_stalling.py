@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpo.stalling import has_stalled
+from hpo.worker.stalling import has_stalled
 
 # curve, patience, min_delta, whether it has stalled; larger is better
 CURVES = [

@@ -11,8 +11,8 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from hpo import tpe
-from hpo.tpe import TPE, Memory
+from hpo.search import tpe
+from hpo.search.tpe import TPE, Memory
 
 LR = optuna.distributions.FloatDistribution(1e-4, 1e-1, log=True)
 DEPTH = optuna.distributions.IntDistribution(1, 4)

@@ -6,7 +6,7 @@ import json
 import sys
 from typing import Any
 
-from hpo.grid import grid_points
+from hpo.search.grid import grid_points
 from hpo.store import Store
 from projects.synthetic import GRID, SPACE, Claimant, create_study
 

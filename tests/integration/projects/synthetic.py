@@ -9,9 +9,9 @@ from typing import Any
 from optuna.trial import TrialState
 
 from hpo import leases, queue, writes
-from hpo.algorithms import make_pruner, make_rungs, sampler_factory
 from hpo.definition import Definition
-from hpo.history import History
+from hpo.search.algorithms import make_pruner, make_rungs, sampler_factory
+from hpo.search.history import History
 from hpo.space import Choice, Float, Int, Parameter, SearchSpace
 from hpo.spec import StudySpec
 from hpo.store import Store

@@ -16,22 +16,22 @@ from functools import partial
 from pathlib import Path
 
 from hpo import leases
-from hpo.adoption import Adoption
 from hpo.channel import Channel
 from hpo.definition import Definition
 from hpo.devices import Slot
 from hpo.errors import RunError
-from hpo.hearing import hear
-from hpo.interrupts import Interrupts
-from hpo.judging import judge, take_wish
-from hpo.looking import LOOK_SECONDS, look
-from hpo.outbox import Outbox
 from hpo.processes import ForkServer
-from hpo.runningtrial import RunningTrial
-from hpo.sharing import Shares
 from hpo.store import Store
 from hpo.studies import StoredStudy
-from hpo.studyrun import StudyRun
+from hpo.worker.adoption import Adoption
+from hpo.worker.hearing import hear
+from hpo.worker.interrupts import Interrupts
+from hpo.worker.judging import judge, take_wish
+from hpo.worker.looking import LOOK_SECONDS, look
+from hpo.worker.outbox import Outbox
+from hpo.worker.runningtrial import RunningTrial
+from hpo.worker.sharing import Shares
+from hpo.worker.studyrun import StudyRun
 
 log = logging.getLogger(__name__)
 

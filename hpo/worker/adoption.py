@@ -12,13 +12,13 @@ from pathlib import Path
 from hpo.definition import Definition, resolve
 from hpo.devices import Slot
 from hpo.errors import HpoError, SpecError, StoreError
-from hpo.outbox import Outbox
 from hpo.processes import ForkServer, study_job
 from hpo.store import Store
 from hpo.studies import Bounds, StoredStudy, bounds_of_running, load
 from hpo.studyfile import Source
-from hpo.studyrun import StudyRun
 from hpo.tally import find, progress
+from hpo.worker.outbox import Outbox
+from hpo.worker.studyrun import StudyRun
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ import time
 from hpo.channel import Channel, ChannelClosedError, Message
 from hpo.messages import problem_of
 from hpo.processes import ForkedProcess
-from hpo.runningtrial import RunningTrial
-from hpo.studyrun import StudyRun
+from hpo.worker.runningtrial import RunningTrial
+from hpo.worker.studyrun import StudyRun
 from hpo.writes import shortened
 
 UNREADABLE = "error: an unreadable report"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from hpo.runningtrial import RunningTrial
 from hpo.spec import Budget
 from hpo.tally import Progress
+from hpo.worker.runningtrial import RunningTrial
 
 # A worker that is asked to end lets its trials finish their epoch, for this long; preemption grants about 30 s.
 DRAIN_SECONDS = 20.0

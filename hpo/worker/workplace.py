@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpo.failures import Failures
-from hpo.history import History
-from hpo.outbox import Outbox
 from hpo.processes import ForkServer
+from hpo.search.history import History
 from hpo.store import Store
+from hpo.worker.failures import Failures
+from hpo.worker.outbox import Outbox
 
 
 @dataclass(frozen=True)

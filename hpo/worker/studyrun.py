@@ -13,23 +13,23 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from hpo import queue, tally, unheld
-from hpo.algorithms import make_pruner, make_rungs, sampler_factory
 from hpo.channel import Message
 from hpo.definition import Definition
 from hpo.devices import Slot
 from hpo.errors import SpecError
-from hpo.failures import Failures
-from hpo.history import History
-from hpo.outbox import Outbox
 from hpo.processes import ForkServer
-from hpo.runningtrial import BEST_CHECKPOINT, RESUME_CHECKPOINTS, RunningTrial
+from hpo.search.algorithms import make_pruner, make_rungs, sampler_factory
+from hpo.search.history import History
 from hpo.store import Store
 from hpo.studies import StoredStudy
-from hpo.trialend import end_trial
-from hpo.trialreport import take_epoch, take_start
-from hpo.trialstart import start_trial
 from hpo.weights import find_weights
-from hpo.workplace import Workplace
+from hpo.worker.failures import Failures
+from hpo.worker.outbox import Outbox
+from hpo.worker.runningtrial import BEST_CHECKPOINT, RESUME_CHECKPOINTS, RunningTrial
+from hpo.worker.trialend import end_trial
+from hpo.worker.trialreport import take_epoch, take_start
+from hpo.worker.trialstart import start_trial
+from hpo.worker.workplace import Workplace
 
 log = logging.getLogger(__name__)
 

@@ -27,8 +27,8 @@ from sqlalchemy import (
     union_all,
 )
 
-from hpo.rungs import HELD
 from hpo.store.tables import (
+    HELD,
     hpo_trials,
     trial_intermediate_values,
     trial_params,

@@ -17,11 +17,12 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 
-from hpo import trialrows
-from hpo.algorithms import SamplerFactory
-from hpo.rungs import HELD, Rungs
+from hpo.search import trialrows
+from hpo.search.algorithms import SamplerFactory
+from hpo.search.rungs import Rungs
 from hpo.space import SearchSpace
 from hpo.store import Store
+from hpo.store.tables import HELD
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

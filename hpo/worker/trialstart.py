@@ -10,16 +10,16 @@ from typing import Any
 from optuna.trial import TrialState
 
 from hpo import writes
-from hpo.algorithms import derive_seed
 from hpo.definition import Definition
 from hpo.devices import Slot
-from hpo.grid import grid_points
 from hpo.queue import Claim
-from hpo.runningtrial import RunningTrial, trial_jobs
-from hpo.trialend import hand_back
-from hpo.trialreport import take_up
+from hpo.search.algorithms import derive_seed
+from hpo.search.grid import grid_points
 from hpo.weights import Weights
-from hpo.workplace import Workplace
+from hpo.worker.runningtrial import RunningTrial, trial_jobs
+from hpo.worker.trialend import hand_back
+from hpo.worker.trialreport import take_up
+from hpo.worker.workplace import Workplace
 
 log = logging.getLogger(__name__)
 

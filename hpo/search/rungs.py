@@ -14,7 +14,6 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 PLACES_BEHIND = 16
-HELD = "held"  # how an attempt ends that waits at a rung, and what stands in the store as wished of its trial
 
 
 class Rungs:

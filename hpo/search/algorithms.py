@@ -20,10 +20,10 @@ from optuna.exceptions import ExperimentalWarning
 
 from hpo.errors import HpoError, LoadError, SpecError, nearest
 from hpo.loading import load_class
-from hpo.rungs import Rungs
+from hpo.search.rungs import Rungs
+from hpo.search.tpe import TPE, Memory
 from hpo.space import SearchSpace
 from hpo.spec import AlgorithmSpec, StudySpec
-from hpo.tpe import TPE, Memory
 
 # Our names for options, and Optuna's; an epoch is a resource there.
 HALVING = {"eta": "reduction_factor", "min_epochs": "min_resource", "max_epochs": "max_resource"}

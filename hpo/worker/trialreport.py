@@ -9,13 +9,13 @@ from functools import partial
 from hpo import writes
 from hpo.channel import Message
 from hpo.definition import OWNERS
-from hpo.history import DIVERGED
 from hpo.limits import is_reached
-from hpo.rungs import HELD
-from hpo.runningtrial import BEST_CHECKPOINT, RunningTrial
+from hpo.search.history import DIVERGED
 from hpo.spec import StudySpec
-from hpo.stalling import has_stalled
-from hpo.workplace import Workplace
+from hpo.store.tables import HELD
+from hpo.worker.runningtrial import BEST_CHECKPOINT, RunningTrial
+from hpo.worker.stalling import has_stalled
+from hpo.worker.workplace import Workplace
 
 log = logging.getLogger(__name__)
 

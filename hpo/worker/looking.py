@@ -11,7 +11,7 @@ from hpo import leases, tally
 from hpo.store import Store
 from hpo.store.clock import db_now
 from hpo.store.tables import hpo_workers
-from hpo.studyrun import StudyRun
+from hpo.worker.studyrun import StudyRun
 
 # Whatever is wished is to be seen within 5 s, and a lost trial to be claimed again within three beats.
 LOOK_SECONDS = 1.0

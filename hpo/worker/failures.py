@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from hpo import tally
-from hpo.history import DIVERGED
+from hpo.search.history import DIVERGED
 from hpo.store import Store
 from hpo.studies import StoredStudy, set_state
 

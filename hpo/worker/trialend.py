@@ -11,11 +11,11 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection
 
 from hpo import tally, writes
-from hpo.rungs import HELD
-from hpo.runningtrial import BEST_CHECKPOINT, RESUME_CHECKPOINTS, RunningTrial
 from hpo.spec import StudySpec
+from hpo.store.tables import HELD
 from hpo.studies import StoredStudy
-from hpo.workplace import Workplace
+from hpo.worker.runningtrial import BEST_CHECKPOINT, RESUME_CHECKPOINTS, RunningTrial
+from hpo.worker.workplace import Workplace
 
 log = logging.getLogger(__name__)
 
