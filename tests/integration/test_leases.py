@@ -24,7 +24,7 @@ from hpo.store.tables import hpo_attempts
 
 ELSEWHERE = """
 import sys
-from hpo import queue
+from hpo import leases, queue
 from hpo.store import Store
 
 with Store.open(sys.argv[1]) as store:
@@ -44,7 +44,7 @@ for number in range(150):
 
 TAKER = """
 import sys
-from hpo import queue
+from hpo import leases, queue
 from hpo.store import Store
 
 with Store.open(sys.argv[1]) as store:

@@ -58,7 +58,7 @@ class Behind(datetime.datetime):
         return super().now(tz) - datetime.timedelta(hours=3)
 
 datetime.datetime = Behind
-from hpo import queue, writes
+from hpo import leases, queue, writes
 from hpo.store import Store
 
 with Store.open(sys.argv[1]) as store:

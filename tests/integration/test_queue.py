@@ -24,7 +24,7 @@ from hpo.studies import StoredStudy, set_state
 
 CLAIMER = """
 import sys
-from hpo import queue, writes
+from hpo import leases, queue, writes
 from hpo.store import Store
 
 url, study_id = sys.argv[1], int(sys.argv[2])

@@ -201,6 +201,8 @@ def _is_same(one: tuple[Any, int] | None, other: tuple[Any, int] | None) -> bool
 
 
 def _is_same_state(one: Any, other: Any) -> bool:
+    if isinstance(one, list):
+        return all(_is_same_state(*both) for both in zip(one, other, strict=True))
     return torch.equal(one, other) if isinstance(one, Tensor) else bool(one == other)
 
 
