@@ -120,6 +120,8 @@ class Worker:
             try:
                 while True:
                     self._visit_store()
+                    # Whoever asks how to go on should not have to wait until the next trial is proposed.
+                    self._wait(0.0)
                     for trial in self.trials.values():
                         budget = self.runs[trial.claim.study_id].definition.spec.budget
                         judge(trial, budget, drained_at=self._interrupts.drained_at)

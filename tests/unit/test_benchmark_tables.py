@@ -22,6 +22,7 @@ SECTIONS = {
     "search-fashion",
     "search-fashion-more",
     "search-tabular",
+    "floor",
     "quality",
     *EXPERIMENTS,
 }
