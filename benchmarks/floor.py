@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import readme
-from search import CONTEST, PINNED, ROOT, commands, watch
+from search import PINNED, SearchError, environment, search_in
 
 ROWS = 398  # of the training part
 FEATURES = 30
@@ -49,9 +49,8 @@ def main() -> None:
     found = [measure(seed) for seed in options.seeds]
     for seed, row in zip(options.seeds, found, strict=True):
         told.line(f"| {seed} | " + " | ".join(shown(row)) + " |")
-    told.line(
-        "| **median** | " + " | ".join(shown([statistics.median(values) for values in zip(*found, strict=True)])) + " |"
-    )
+    medians = [statistics.median(values) for values in zip(*found, strict=True)]
+    told.line("| **median** | " + " | ".join(shown(medians)) + " |")
     told.write()
 
 
@@ -63,30 +62,24 @@ def measure(seed: int) -> list[float]:
     """Seconds and steps, in the order of the table."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        environment = os.environ | PINNED | {"CONTEST_EVENTS": os.devnull}
-        environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(CONTEST.parents[1])])
-        started = time.perf_counter()
-        [command] = commands("hpo", "tabular", seed)
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        processor, _ = watch([process])
-        whole = time.perf_counter() - started
-        if process.returncode:
-            sys.exit(f"hpo run ended with {process.returncode}")
+        try:
+            whole = search_in(folder, "hpo", "tabular", seed)
+        except SearchError as error:
+            sys.exit(str(error))
         jobs = trained(folder / "hpo.db")
         halves = []
         for part in range(2):
             path = folder / f"part{part}.json"
             path.write_text(json.dumps(jobs[part::2]))
             command = [sys.executable, __file__, "--train", str(path)]
-            halves.append(subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True))
+            alone = environment(Path(os.devnull)) | PINNED
+            halves.append(subprocess.Popen(command, env=alone, stdout=subprocess.PIPE, text=True))
         by_hand = [json.loads(half.communicate()[0]) for half in halves]
     steps = max(half["seconds"] for half in by_hand)
     importing = max(half["import"] for half in by_hand)
     proposing = propose(len(jobs), seed)
     count = sum(half["steps"] for half in by_hand)
-    return [whole, processor, count, steps, importing, proposing, importing + steps + proposing / 2]
+    return [whole.seconds, whole.processor, count, steps, importing, proposing, importing + steps + proposing / 2]
 
 
 def trained(store: Path) -> list[dict[str, Any]]:
@@ -128,7 +121,7 @@ def train(jobs: list[dict[str, Any]]) -> dict[str, float]:
 def propose(count: int, seed: int) -> float:
     """Processor seconds of so many proposals of Optuna's TPE, each told an arbitrary value."""
     import optuna
-    from experiments.contest.optuna_way import suggest
+    from experiments.contest.optuna_way import BATCH_SIZES, suggest
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
@@ -137,7 +130,7 @@ def propose(count: int, seed: int) -> float:
         trial = study.ask()
         started = time.process_time()
         suggest(trial, "tabular")
-        trial.suggest_categorical("batch_size", [16, 32, 64, 128])
+        trial.suggest_categorical("batch_size", BATCH_SIZES["tabular"])
         seconds += time.process_time() - started
         study.tell(trial, trial.params["dropout"])
     return seconds

@@ -105,7 +105,11 @@ def main() -> None:
         record(chosen.record, trials=chosen.trials)
     else:
         told = readme.Told("pruning", chosen)
-        for model, curves in read(chosen.curves).items():
+        recorded = read(chosen.curves)
+        most = min(len(curves) for curves in recorded.values())
+        if not 1 <= chosen.size <= most or chosen.subsets < 1:
+            parser.error(f"--size should be 1 to {most}, as many as were recorded, and --subsets 1 or more")
+        for model, curves in recorded.items():
             first = [curve[: chosen.epochs] for curve in curves]
             drawn = [random.Random(seed).sample(first, chosen.size) for seed in range(chosen.subsets)]
             told.line(f"\n{len(curves)} configurations of a {model.upper()}, {len(drawn)} subsets of {chosen.size}:\n")

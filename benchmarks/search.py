@@ -24,7 +24,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -117,33 +116,47 @@ class SearchError(Exception):
 
 def search(way: str, protocol: str, seed: int) -> Result:
     """Search once, in a folder of its own."""
-    folder = Path(tempfile.mkdtemp(prefix="hpo-contest-"))
-    try:
-        paths = [str(ROOT), str(CONTEST.parents[1]), os.environ.get("PYTHONPATH", "")]
-        environment = os.environ | {"CONTEST_EVENTS": str(folder / "events"), "PYTHONPATH": os.pathsep.join(paths)}
-        if way == "optuna-2":
-            environment |= PINNED
-        started, before = time.time(), time.perf_counter()
-        with (folder / "log").open("w") as log:
-            processes = [
-                subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
-                for command in commands(way, protocol, seed)
-            ]
-            processor, memory = watch(processes)
-        seconds = time.perf_counter() - before
-        if any(process.returncode for process in processes):
-            said = (folder / "log").read_text()
-            # Of two processes the other one talks on after it.
-            raise SearchError(f"{way}, seed {seed}, failed:\n{said[max(said.find('Traceback'), 0) :][:4000]}")
-        events = [json.loads(line) for line in (folder / "events").read_text().splitlines()]
-        epochs = [(event["at"] - started, event["accuracy"]) for event in events if event["event"] == "epoch"]
-        until = tuple(
-            min((at for at, accuracy in epochs if accuracy >= wanted), default=None) for wanted in REACHED[protocol]
-        )
-        first = min(event["at"] for event in events) - started
-        return Result(seconds, processor, len(epochs), max(value for _, value in epochs), until, first, memory)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="hpo-contest-", ignore_cleanup_errors=True) as folder:
+        return search_in(Path(folder), way, protocol, seed)
+
+
+def search_in(folder: Path, way: str, protocol: str, seed: int) -> Result:
+    """Search once, and leave in this folder whatever the way keeps.
+
+    Raises:
+        SearchError: it failed.
+    """
+    started, before = time.time(), time.perf_counter()
+    with (folder / "log").open("w") as log:
+        processes = [
+            subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment(folder / "events") | (PINNED if way == "optuna-2" else {}),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+            for command in commands(way, protocol, seed)
+        ]
+        processor, memory = watch(processes)
+    seconds = time.perf_counter() - before
+    if any(process.returncode for process in processes):
+        said = (folder / "log").read_text()
+        # Of two processes the other one talks on after it.
+        raise SearchError(f"{way}, seed {seed}, failed:\n{said[max(said.find('Traceback'), 0) :][:4000]}")
+    events = [json.loads(line) for line in (folder / "events").read_text().splitlines()]
+    epochs = [(event["at"] - started, event["accuracy"]) for event in events if event["event"] == "epoch"]
+    until = tuple(
+        min((at for at, accuracy in epochs if accuracy >= wanted), default=None) for wanted in REACHED[protocol]
+    )
+    first = min(event["at"] for event in events) - started
+    return Result(seconds, processor, len(epochs), max(value for _, value in epochs), until, first, memory)
+
+
+def environment(events: Path) -> dict[str, str]:
+    """Of a process that trains the contest's networks and writes down there what happens to them."""
+    paths = [str(ROOT), str(CONTEST.parents[1]), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {"CONTEST_EVENTS": str(events), "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def commands(way: str, protocol: str, seed: int) -> list[list[str]]:

@@ -120,8 +120,8 @@ class Worker:
             try:
                 while True:
                     self._visit_store()
-                    # Whoever asks how to go on should not have to wait until the next trial is proposed.
-                    self._wait(0.0)
+                    if len(self.trials) < len(self.slots):
+                        self._wait(0.0)  # whoever asks how to go on should not have to wait for the next proposal
                     for trial in self.trials.values():
                         budget = self.runs[trial.claim.study_id].definition.spec.budget
                         judge(trial, budget, drained_at=self._interrupts.drained_at)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,3 +73,32 @@ def test_a_place_that_is_missing_is_told_before_anything_is_measured(readme: Pat
     assert done.returncode == 1
     assert "should have one line '<!-- pruning -->', and after it one line '<!-- /pruning -->'" in done.stderr
     assert not done.stdout
+
+
+def test_a_subset_larger_than_what_was_recorded_is_told_in_words() -> None:
+    done = replay("--size", "500")
+
+    assert done.returncode == 2
+    assert "--size should be 1 to 200" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_searches_are_compared_with_those_of_the_same_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    search = importlib.import_module("search")
+
+    def result(seconds: float, best: float) -> Any:
+        return search.Result(seconds, 1.0, 1, best, (None, None), 1.0, 1)
+
+    ours = {0: result(10, 0.88), 1: result(20, 0.89), 2: result(10, 0.87)}
+    theirs = {0: result(30, 0.89), 1: result(20, 0.88), 2: result(40, 0.86)}
+
+    lines = list(search.compared({"optuna-2": theirs, "ray": {1: result(50, 0.88)}, "hpo": ours}))
+
+    # The differences are -1, 1 and 1 points, their standard deviation 2 / sqrt(3), over the root of three 2 / 3.
+    assert lines == [
+        "- optuna-2: 3.0 (1.0-4.0) times the wall time of hpo; mean best accuracy 0.8767, "
+        "hpo +0.33 points (standard error 0.67)",
+        "- ray: 2.5 (2.5-2.5) times the wall time of hpo; mean best accuracy 0.8800, hpo +1.00 points; of seed 1",
+        "- hpo: mean best accuracy 0.8800",
+    ]
