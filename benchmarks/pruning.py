@@ -35,7 +35,7 @@ import readme
 from hpo import open_study
 from hpo.search.algorithms import make_pruner
 from hpo.search.rungs import Rungs
-from hpo.spec import StudySpec
+from hpo.study.spec import StudySpec
 
 ROOT = Path(__file__).resolve().parents[1]
 CURVES = Path(__file__).with_name("curves.csv.gz")

@@ -109,12 +109,14 @@ def search(folder: Path) -> tuple[float, list[float], list[float]]:
 
 def fill(url: str, *, trials: int, epochs: int = 10) -> None:
     """A store with one study of so many complete trials, written as a worker writes them."""
-    from hpo import leases, queue, writes
-    from hpo.definition import Definition
+    from hpo.queue.claim import claim_trial
+    from hpo.queue.leases import register_worker
+    from hpo.queue.report import begin_trial, finish_trial, report_epoch
+    from hpo.queue.studies import create_or_continue
     from hpo.space import Float, Parameter, SearchSpace
-    from hpo.spec import StudySpec
     from hpo.store import Store
-    from hpo.studies import create_or_continue
+    from hpo.study.resolved_study import ResolvedStudy
+    from hpo.study.spec import StudySpec
 
     names: Sequence[str] = [f"x{index}" for index in range(8)]
     spec = StudySpec.model_validate(
@@ -131,19 +133,19 @@ def fill(url: str, *, trials: int, epochs: int = 10) -> None:
         {"name": "FloatDistribution", "attributes": {"step": None, "low": 0.0, "high": 1.0, "log": False}}
     )
     with Store.create(url) as store:
-        study, _ = create_or_continue(store, Definition(spec, space, {"model": {}, "data": {}}))
-        worker = leases.register_worker(store, host="benchmark", pid=1, slots=1)
+        study, _ = create_or_continue(store, ResolvedStudy(spec, space, {"model": {}, "data": {}}))
+        worker = register_worker(store, host="benchmark", pid=1, slots=1)
         for number in range(trials):
-            claim = queue.claim(store, study.study_id, worker_id=worker, slot=0, device="cpu")
+            claim = claim_trial(store, study.study_id, worker_id=worker, slot=0, device="cpu")
             assert claim is not None
             point = {name: (number * (index + 1) % 997) / 997 for index, name in enumerate(names)}
             stored = {name: (value, distribution) for name, value in point.items()}
             value = sum(point.values())
             with store.write() as connection:
-                writes.begin(connection, claim, params=stored, config={"params": point, "model": {}, "data": {}})
+                begin_trial(connection, claim, params=stored, config={"params": point, "model": {}, "data": {}})
                 for epoch in range(1, epochs + 1):
                     scaled = value * epoch / epochs
-                    writes.report(
+                    report_epoch(
                         connection,
                         claim,
                         epoch=epoch,
@@ -152,9 +154,7 @@ def fill(url: str, *, trials: int, epochs: int = 10) -> None:
                         seconds=epoch,
                         system_attributes={},
                     )
-                writes.finish(
-                    connection, claim, state="COMPLETE", value=value, seconds=float(epochs), best_epoch=epochs
-                )
+                finish_trial(connection, claim, state="COMPLETE", value=value, seconds=float(epochs), best_epoch=epochs)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def name_of_gpu() -> str:
 
 def row(shape: str, batch: int, rounds: int, device: str) -> str:
     """A line of the table, from a process of its own."""
-    from hpo.processes import MEMORY_IS_KEPT  # as in the processes of trials, for all four
+    from hpo.ipc.fork_server import MEMORY_IS_KEPT  # as in the processes of trials, for all four
 
     environment = os.environ | MEMORY_IS_KEPT
     environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}

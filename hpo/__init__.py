@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hpo.errors import HpoError, LoadError, RunError, SpecError, StoreError
-    from hpo.records import TrialRecord
-    from hpo.results import Study, StudyStatus, WorkerRecord
+    from hpo.results.study import Study, StudyStatus, WorkerRecord
+    from hpo.results.trial import TrialRecord
 
 __all__ = [
     "HpoError",
@@ -30,7 +30,9 @@ __all__ = [
     "open_study",
 ]
 
-_HOMES = {name: "hpo.errors" if name.endswith("Error") else "hpo.results" for name in __all__ if name != "open_study"}
+_HOMES = {
+    name: "hpo.errors" if name.endswith("Error") else "hpo.results.study" for name in __all__ if name != "open_study"
+}
 
 
 def open_study(name: str, store: str | None = None, *, project: str | Path = ".") -> Study:
@@ -43,7 +45,7 @@ def open_study(name: str, store: str | None = None, *, project: str | Path = "."
     Raises:
         StoreError: there is no such store, or it has no such study.
     """
-    from hpo.results import Study
+    from hpo.results.study import Study
     from hpo.settings import store_url
     from hpo.store import Store
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hpo.space import Choice, Float, Given, Int, When
+from hpo.space import Choice, Float, FromData, Int, When
 from models.clustering import cluster_scores
 from models.cnn import image_shape
 from models.layers import ACTIVATIONS, Activation, Initializer, InitializerStd, initialize
@@ -66,9 +66,9 @@ class Autoencoder(Optimized):
         initializer: Initializer = "he_normal",
         initializer_std: InitializerStd = 0.02,
         clusters: int = 0,
-        task: Annotated[str, Given()] = "multiclass",
-        class_counts: Annotated[tuple[int, ...], Given()] = (),
-        cardinalities: Annotated[tuple[int, ...], Given()] = (),
+        task: Annotated[str, FromData()] = "multiclass",
+        class_counts: Annotated[tuple[int, ...], FromData()] = (),
+        cardinalities: Annotated[tuple[int, ...], FromData()] = (),
         **optimization: Any,
     ) -> None:
         super().__init__(**optimization)

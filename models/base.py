@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpo.space import Given
+from hpo.space import FromData
 from models.losses import LossName, Task, balanced_weights, loss_of, resolve_loss
 from models.metrics import Floats, Predictions, auroc, classification_scores, confusion_matrix, regression_scores
 from models.optimized import Optimized
@@ -55,13 +55,13 @@ class Supervised(Optimized):
     def __init__(
         self,
         *,
-        task: Annotated[Task, Given()] = "multiclass",
+        task: Annotated[Task, FromData()] = "multiclass",
         loss: LossName = "auto",
         label_smoothing: float = 0.0,
         class_weight: Literal["none", "balanced"] = "none",
-        class_counts: Annotated[tuple[int, ...], Given()] = (),
-        target_mean: Annotated[tuple[float, ...], Given()] = (),
-        target_scale: Annotated[tuple[float, ...], Given()] = (),
+        class_counts: Annotated[tuple[int, ...], FromData()] = (),
+        target_mean: Annotated[tuple[float, ...], FromData()] = (),
+        target_scale: Annotated[tuple[float, ...], FromData()] = (),
         **optimization: Any,
     ) -> None:
         super().__init__(**optimization)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from hpo.space import Choice, Float, Given, Int, When
+from hpo.space import Choice, Float, FromData, Int, When
 from models.base import Supervised
 from models.layers import ACTIVATIONS, Activation, Initializer, InitializerStd, initialize
 
@@ -42,7 +42,7 @@ class DNN(Supervised):
         residual: Annotated[bool, Choice()] = False,
         initializer: Initializer = "he_normal",
         initializer_std: InitializerStd = 0.02,
-        cardinalities: Annotated[tuple[int, ...], Given()] = (),
+        cardinalities: Annotated[tuple[int, ...], FromData()] = (),
         **common: Any,
     ) -> None:
         super().__init__(**common)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from hpo.space import Choice, Float, Given, Int, When
+from hpo.space import Choice, Float, FromData, Int, When
 from models.base import Supervised
 from models.layers import INITIALIZERS, InitializerName, initialize
 
@@ -62,8 +62,8 @@ class Recurrent(Supervised):
         initializer: InitializerName = "glorot_uniform",
         initializer_std: float = 0.02,
         gradient_clip: float = 1.0,
-        per_step: Annotated[bool, Given()] = False,
-        horizon: Annotated[int, Given()] = 1,
+        per_step: Annotated[bool, FromData()] = False,
+        horizon: Annotated[int, FromData()] = 1,
         **common: Any,
     ) -> None:
         super().__init__(gradient_clip=gradient_clip, **common)

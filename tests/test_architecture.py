@@ -45,7 +45,7 @@ LAYERS = (
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 # Inside a function, so that whoever only looks at results needs no torch.
-TRAINING_USERS = {"hpo.records": {"hpo.training.checkpoint"}}
+TRAINING_USERS = {"hpo.results.trial": {"hpo.training.checkpoint"}}
 
 HEAVY = ("torch", "pytorch_lightning", "lightning", "torchmetrics")
 
@@ -243,14 +243,15 @@ def test_verbs_that_look_load_neither_torch_nor_optuna_nor_pandas(command: str, 
 
 
 @pytest.mark.parametrize(
-    "module", ["hpo", "hpo.worker.loop", "hpo.preflight", "hpo.dashboard", "hpo.space", "hpo.results"]
+    "module",
+    ["hpo", "hpo.worker.loop", "hpo.service.preflight", "hpo.dashboard.server", "hpo.space", "hpo.results.study"],
 )
 def test_what_does_not_train_loads_no_torch(module: str) -> None:
     unwanted = "{'torch', 'pytorch_lightning', 'pandas'}"
     if module in ("hpo", "hpo.space"):
         # every trial process and every model has these two
         unwanted = "{'torch', 'pytorch_lightning', 'pandas', 'optuna', 'sqlalchemy', 'pydantic'}"
-    if module == "hpo.results":  # which `hpo best` waits for
+    if module == "hpo.results.study":  # which `hpo best` waits for
         unwanted = "{'torch', 'pytorch_lightning', 'pandas', 'optuna', 'pydantic'}"
     code = f"import sys, {module}; print(sorted({unwanted} & set(sys.modules)))"
 

@@ -45,7 +45,9 @@ def knobs(cls: type[Any]) -> tuple[list[str], list[str]]:
     """What is searched, and what else could be: has a default, and does not come from the data."""
     owner: Any = "data" if cls in DATA_MODULES else "model"
     searched = [parameter.name for parameter in SearchSpace.of(cls, owner=owner).values()]
-    others = [a for a in arguments_of(cls, owner=owner) if a.has_default and not a.is_given and a.name not in searched]
+    others = [
+        a for a in arguments_of(cls, owner=owner) if a.has_default and not a.is_from_data and a.name not in searched
+    ]
     return searched, [argument.name for argument in others]
 
 

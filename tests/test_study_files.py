@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from hpo.preflight import define, slots_for, try_one_batch
-from hpo.processes import ForkServer
-from hpo.records import TrialRecord
-from hpo.results import Study
+from hpo.ipc.fork_server import ForkServer
+from hpo.queue.studies import create_or_continue
+from hpo.results.study import Study
+from hpo.results.trial import TrialRecord
+from hpo.results.warm_start import find_weights
+from hpo.service.preflight import define, slots_for, try_one_batch
 from hpo.store import Store, child_environment
-from hpo.studies import create_or_continue
-from hpo.studyfile import read_study
-from hpo.weights import find_weights
+from hpo.study.study_file import read_study
 from hpo.worker.loop import Worker
 
 ROOT = Path(__file__).parent.parent

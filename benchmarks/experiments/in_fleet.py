@@ -16,12 +16,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from sqlalchemy.exc import SQLAlchemyError
 
 from experiments.simulated import EPOCHS, SimulatedWorker
-from hpo import leases
 from hpo.errors import StoreError
+from hpo.queue.leases import HEARTBEAT_SECONDS, expire_leases
+from hpo.queue.studies import load_study
 from hpo.store import Store
-from hpo.studies import load
-from hpo.worker.looking import look
-from hpo.worker.runningtrial import RunningTrial
+from hpo.worker.poll import poll_store
+from hpo.worker.running_trial import RunningTrial
 
 OPENING_AT_ONCE = 16
 
@@ -40,7 +40,7 @@ class Part:
 def main(url: str, artifacts: Path, count: int, seconds: float, epoch_seconds: float, look_seconds: float) -> None:
     part = Part()
     with Store.open(url) as store:
-        study = load(store, "simulated")
+        study = load_study(store, "simulated")
     with ThreadPoolExecutor(OPENING_AT_ONCE) as pool:
         workers = list(pool.map(lambda _: SimulatedWorker(Store.open(url), study, artifacts), range(count)))
     print("ready", flush=True)
@@ -77,7 +77,7 @@ def live(
     trial: RunningTrial | None = None
     epoch = 0
     next_epoch = started + draw.uniform(0, EPOCHS * epoch_seconds)
-    next_beat = started + draw.uniform(0, leases.BEAT_SECONDS)
+    next_beat = started + draw.uniform(0, HEARTBEAT_SECONDS)
     next_look = started + draw.uniform(0, look_seconds)
     while (now := time.monotonic()) < end:
         due = min(next_epoch, next_beat, next_look, worker.outbox.due or end)
@@ -87,7 +87,7 @@ def live(
         is_counted = now >= first
         try:  # in a turn, all that is due, as a worker's loop does
             if now >= next_beat:
-                next_beat = now + leases.BEAT_SECONDS
+                next_beat = now + HEARTBEAT_SECONDS
                 worker.outbox.attempt(lambda held=trial: worker.beat(*[held] if held else []))  # type: ignore[misc]
             if now >= next_look:
                 before = time.monotonic()
@@ -123,9 +123,9 @@ def live(
 
 def look_around(worker: SimulatedWorker, trial: RunningTrial | None) -> float:
     """What a worker does every second or so; seconds until the next time."""
-    seen = look(worker.store, [worker.run], [trial.claim.trial_id] if trial else [])
+    seen = poll_store(worker.store, [worker.run], [trial.claim.trial_id] if trial else [])
     if seen.has_lost and worker.outbox.knows_leases:
-        leases.reap(worker.store)
+        expire_leases(worker.store)
     return seen.pause
 
 

@@ -16,13 +16,11 @@ from typing import Any, cast
 
 from sqlalchemy import insert
 
-from hpo import leases
-from hpo.channel import Channel, Message
-from hpo.definition import Definition
-from hpo.devices import Slot
-from hpo.processes import ForkedProcess, ForkServer
+from hpo.ipc.channel import Channel, Message
+from hpo.ipc.fork_server import ForkedProcess, ForkServer
+from hpo.queue.leases import heartbeat, register_worker
+from hpo.queue.studies import StoredStudy, create_or_continue
 from hpo.space import Choice, Float, Int, Parameter, SearchSpace
-from hpo.spec import StudySpec
 from hpo.store import Store
 from hpo.store.tables import (
     hpo_attempts,
@@ -34,10 +32,12 @@ from hpo.store.tables import (
     trial_values,
     trials,
 )
-from hpo.studies import StoredStudy, create_or_continue
+from hpo.study.devices import Slot
+from hpo.study.resolved_study import ResolvedStudy
+from hpo.study.spec import StudySpec
 from hpo.worker.outbox import Outbox
-from hpo.worker.runningtrial import RunningTrial
-from hpo.worker.studyrun import StudyRun
+from hpo.worker.running_trial import RunningTrial
+from hpo.worker.study_run import StudyRun
 
 EPOCHS = 10
 OPTIMIZERS, ACTIVATIONS = ("adam", "sgd", "rmsprop"), ("relu", "gelu", "tanh", "elu")
@@ -65,7 +65,7 @@ def create_study(store: Store, *, name: str = "simulated", **keys: Any) -> Store
         "epochs": EPOCHS,
         "budget": {"trials": 1_000_000},
     }
-    definition = Definition(StudySpec.model_validate(plain | keys), SPACE, {"model": {}, "data": {}})
+    definition = ResolvedStudy(StudySpec.model_validate(plain | keys), SPACE, {"model": {}, "data": {}})
     return create_or_continue(store, definition)[0]
 
 
@@ -88,7 +88,7 @@ class SimulatedWorker:
     def __init__(self, store: Store, study: StoredStudy, artifacts: Path) -> None:
         self.store = store
         self.outbox = Outbox(store)
-        self.worker_id = leases.register_worker(store, host="simulated", pid=1, slots=1)
+        self.worker_id = register_worker(store, host="simulated", pid=1, slots=1)
         self.run = StudyRun(
             store,
             study,
@@ -121,7 +121,7 @@ class SimulatedWorker:
             process.channel.close()
 
     def beat(self, *held: RunningTrial) -> None:
-        leases.beat(self.store, self.worker_id, [trial.claim.attempt_id for trial in held])
+        heartbeat(self.store, self.worker_id, [trial.claim.attempt_id for trial in held])
 
 
 class _NoServer:
@@ -138,7 +138,7 @@ def fill(store: Store, study: StoredStudy, count: int, *, seed: int = 0) -> None
     from hpo.search.history import History  # noqa: F401  (Optuna, which knows the form of the distributions)
 
     draw = random.Random(seed)
-    worker = leases.register_worker(store, host="filled", pid=1, slots=1)
+    worker = register_worker(store, host="filled", pid=1, slots=1)
     distributions = _distributions()
     for first in range(0, count, _FILL_AT_ONCE):
         rows: dict[Any, list[dict[str, Any]]] = {

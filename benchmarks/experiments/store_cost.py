@@ -30,7 +30,7 @@ from experiments.databases import KINDS, new_store
 from experiments.simulated import ACTIVATIONS, EPOCHS, OPTIMIZERS, SimulatedWorker, create_study, fill, score
 from experiments.table import Row, Table, figure, promise
 from hpo.store import Store
-from hpo.worker.looking import look
+from hpo.worker.poll import poll_store
 
 MIB = 2**20
 PROMISED_SIZE = 10_000  # finished trials, up to which the times are promised
@@ -129,7 +129,7 @@ def _our_traffic(url: str, artifacts: Path, *, trials: int) -> tuple[list[Traffi
             if epochs == EPOCHS and trial.claim.attempt == 1:
                 found.append(traffic - before)
         before = traffic.copy()
-        look(store, [worker.run], [0])
+        poll_store(store, [worker.run], [0])
         return found, traffic - before
 
 
@@ -255,12 +255,12 @@ def work_in_large_study(url: str, artifacts: Path, timed: int, *, begin: Callabl
     Args:
         begin: called when the study is open, before the first trial.
     """
-    from hpo.studies import load
+    from hpo.queue.studies import load_study
 
     started = time.perf_counter()
     found: dict[str, Any] = {name: [] for name in ("claim_processor", "rung", "traffic", *TIMINGS)}
     with Store.open(url) as store, counted(store.engine) as traffic:
-        worker = SimulatedWorker(store, load(store, "simulated"), artifacts)
+        worker = SimulatedWorker(store, load_study(store, "simulated"), artifacts)
         worker.run.refresh()
         begin()
         for number in range(timed + 1):
@@ -290,7 +290,7 @@ def work_in_large_study(url: str, artifacts: Path, timed: int, *, begin: Callabl
             if epoch == EPOCHS and trial.claim.attempt == 1:
                 found["traffic"].append(((traffic - sent).statements, (traffic - sent).commits))
             before = time.perf_counter()
-            look(store, [worker.run], [0])
+            poll_store(store, [worker.run], [0])
             found["look"].append(time.perf_counter() - before)
     assert "torch" not in sys.modules
     found["memory"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -19,8 +19,8 @@ import psutil
 from ruamel.yaml import YAML
 
 from hpo.errors import StoreError
-from hpo.records import TrialRecord
-from hpo.results import Study
+from hpo.results.study import Study
+from hpo.results.trial import TrialRecord
 from hpo.store import Store
 
 PROJECT = Path(__file__).parent / "project"

@@ -32,10 +32,10 @@ def describe(
 
     Looks at the training and validation parts; the test part is not touched.
     """
-    from hpo.inspection import inspect_data, picture_file
-    from hpo.preflight import define
+    from hpo.service.describe_data import inspect_data, picture_file
+    from hpo.service.preflight import define
     from hpo.settings import project_folder
-    from hpo.studyfile import read_study
+    from hpo.study.study_file import read_study
 
     folder = project_folder(project)
     spec, source = read_study(file, changes=changes or [])

@@ -20,7 +20,7 @@ def dashboard(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8080,
 ) -> None:
     """Serve optuna-dashboard for the store, to look at in a browser."""
-    from hpo.dashboard import serve
+    from hpo.dashboard.server import serve
     from hpo.settings import artifacts_folder, project_folder
 
     folder = artifacts_folder(artifacts, project_folder(project))

@@ -12,7 +12,7 @@ from hpo.cli.options import JsonOption, ProjectOption, StoreOption, StudyName, o
 def ls(store: StoreOption = None, project: ProjectOption = None, as_json: JsonOption = False) -> None:
     """List the studies of the store."""
     from hpo.cli import tables
-    from hpo.results import list_studies
+    from hpo.results.study import list_studies
 
     with open_to_look(store, project) as opened:
         found = list_studies(opened)
@@ -27,7 +27,7 @@ def status(
 ) -> None:
     """Show how far a study is, and who works on it."""
     from hpo.cli import tables
-    from hpo.results import Study
+    from hpo.results.study import Study
 
     with open_to_look(store, project) as opened:
         found = Study(opened, study).status()
@@ -42,7 +42,7 @@ def trials(
 ) -> None:
     """List all trials of a study, by number."""
     from hpo.cli import tables
-    from hpo.results import Study
+    from hpo.results.study import Study
 
     with open_to_look(store, project) as opened:
         found = Study(opened, study).trials()
@@ -61,7 +61,7 @@ def best(
 ) -> None:
     """Show the best complete trials of a study, with their parameters."""
     from hpo.cli import tables
-    from hpo.results import Study
+    from hpo.results.study import Study
 
     with open_to_look(store, project) as opened:
         found = Study(opened, study).best(k)

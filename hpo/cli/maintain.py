@@ -11,7 +11,7 @@ import typer
 from hpo.cli.options import ArtifactsOption, JsonOption, ProjectOption, StoreOption, print_json, url_of
 
 if TYPE_CHECKING:
-    from hpo.checks import Finding
+    from hpo.doctor.finding import Finding
     from hpo.store import StoreUrl
 
 BackupFile = Annotated[Path, typer.Argument(metavar="FILE", help="The backup.")]
@@ -27,7 +27,7 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Look for what is wrong with the store and this machine; exit code 1 when something is."""
-    from hpo import doctor as examination
+    from hpo.doctor import examination
     from hpo.settings import artifacts_folder, project_folder
 
     url = url_of(store, project)
@@ -38,7 +38,7 @@ def doctor(
 
 def check(store: StoreOption = None, project: ProjectOption = None, as_json: JsonOption = False) -> None:
     """Read the whole store: its integrity, its schema, and every row; exit code 1 when something is wrong."""
-    from hpo.doctor import examine_database
+    from hpo.doctor.examination import examine_database
 
     url = url_of(store, project)
     _answer(url, examine_database(url), None, as_json=as_json)
@@ -102,8 +102,8 @@ def _show(url: StoreUrl, findings: Sequence[Finding], changes: Sequence[str] | N
     for finding in findings:
         told = Text(f"{finding.where}: " if finding.where and finding.where not in finding.what else "", style="bold")
         told.append(Text(finding.what, style="not bold"))
-        if finding.mend:
-            told.append(Text(f"\n-> {finding.mend}", style="not bold"))
+        if finding.remedy:
+            told.append(Text(f"\n-> {finding.remedy}", style="not bold"))
         table.add_row(Text(finding.level, style=styles[finding.level]), finding.about, told)
     out.print(table)
     for change in changes or ():

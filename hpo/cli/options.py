@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from hpo.processes import ForkServer
+    from hpo.ipc.fork_server import ForkServer
     from hpo.store import Store, StoreUrl
 
 StoreOption = Annotated[
@@ -48,8 +48,8 @@ def url_of(store: str | None, project: Path | None) -> StoreUrl:
 
 def start_server(store: str | None = None, project: Path | None = None) -> ForkServer:
     """Start importing torch, which takes longest, before anything else is imported here."""
-    from hpo.environment import clean_environment
-    from hpo.processes import ForkServer
+    from hpo.ipc.environment import clean_environment
+    from hpo.ipc.fork_server import ForkServer
 
     url = store or os.environ.get("HPO_STORE", "")
     # Only PostgreSQL has a password to keep from the children; to find it takes half a second of imports.

@@ -45,10 +45,10 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Validate a study file, try one batch, and say what the study will cost."""
-    from hpo.preflight import define, slots_for, try_one_batch
+    from hpo.results.warm_start import find_weights, names_weights
+    from hpo.service.preflight import define, slots_for, try_one_batch
     from hpo.settings import project_folder
-    from hpo.studyfile import read_study
-    from hpo.weights import find_weights, names_weights
+    from hpo.study.study_file import read_study
 
     folder = project_folder(project)
     spec, source = read_study(file, changes=changes or [])
@@ -79,7 +79,9 @@ def check(
         return
     typer.echo(f"{file}: fine")
     typer.echo(f"  searched    {', '.join(definition.space.names)}")
-    typer.echo(f"  objective   {spec.goal.direction} {spec.goal.metric}; the model logs {', '.join(probe.metrics)}")
+    typer.echo(
+        f"  objective   {spec.objective.direction} {spec.objective.metric}; the model logs {', '.join(probe.metrics)}"
+    )
     typer.echo(f"  model       {probe.parameters:,} parameters at its defaults")
     typer.echo(
         f"  cost        {spec.budget.trials} trials of at most {spec.max_epochs} epochs: {most_epochs} epochs before "
@@ -94,11 +96,11 @@ def space(
 ) -> None:
     """Print the search space of a study, or of one model or data module."""
     from hpo.loading import check_label
-    from hpo.preflight import define
-    from hpo.processes import study_job
+    from hpo.service.preflight import define
     from hpo.settings import project_folder
     from hpo.space import SearchSpace
-    from hpo.studyfile import read_study
+    from hpo.study.job import StudyJob
+    from hpo.study.study_file import read_study
 
     folder = project_folder(project)
     is_file = target.endswith((".yaml", ".yml")) or Path(target).is_file()
@@ -110,7 +112,7 @@ def space(
         if study is not None:
             found = define(*study, server=server, project=folder)[0].space
         else:
-            _, classes = server.serve_study(study_job(folder, {"any": target}))
+            _, classes = server.serve_study(StudyJob(str(folder), {"any": target}))
             found = SearchSpace.from_json(next(iter(classes.values()))["space"])
     finally:
         server.stop()

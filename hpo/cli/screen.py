@@ -21,8 +21,8 @@ from hpo.cli.tables import console, number, print_best
 if TYPE_CHECKING:
     from hpo.store import Store
     from hpo.worker.loop import Worker
-    from hpo.worker.runningtrial import RunningTrial
-    from hpo.worker.studyrun import StudyRun
+    from hpo.worker.running_trial import RunningTrial
+    from hpo.worker.study_run import StudyRun
 
 # A rate over fewer trials than this says little.
 TRIALS_FOR_A_RATE = 3
@@ -81,7 +81,7 @@ class Screen:
 
     def show_result(self, store: Store, run: StudyRun, *, store_option: str | None) -> None:
         """The best trials, and what to type next."""
-        from hpo.results import Study
+        from hpo.results.study import Study
 
         name, counts = run.study.name, run.counts
         records = Study(store, name).best(5)
@@ -91,8 +91,8 @@ class Screen:
         if not records:
             self.say("no trial completed; 'hpo trials " + name + "' says why")
             return
-        goal = run.definition.spec.goal
-        self.say(f"best {goal.metric}:")
+        objective = run.definition.spec.objective
+        self.say(f"best {objective.metric}:")
         print_best(records, self._out)
         option = f" --store {store.url}" if store_option else ""
         opened = f"'{name}', store='{store.url}'" if store_option else f"'{name}'"
@@ -112,8 +112,8 @@ class Screen:
         counts = run.counts
         grid = Table.grid(padding=(0, 2))
         told = f"{counts.complete} complete  {counts.pruned} pruned  {counts.failed} failed"
-        if run.held:
-            told += f"  {run.held} paused"
+        if counts.paused:
+            told += f"  {counts.paused} paused at a rung"
         bar = ProgressBar(total=counts.target, completed=counts.ended, width=30)
         grid.add_row(Text(run.study.name, style="bold"), bar, f"{counts.ended}/{counts.target} trials", told)
         ended = counts.ended - self._ended_before
@@ -124,7 +124,7 @@ class Screen:
         return grid
 
     def _slots(self, worker: Worker) -> Table:
-        metric = self._run.definition.spec.goal.metric if self._run else ""
+        metric = self._run.definition.spec.objective.metric if self._run else ""
         table = Table(box=SIMPLE, pad_edge=False)
         for heading in ("slot", "trial", "epoch", "", metric, "best", "seconds"):
             table.add_column(heading, justify="right" if heading != "" else "left", no_wrap=True)
@@ -138,11 +138,11 @@ class Screen:
         return table
 
     def _best(self, run: StudyRun) -> Text:
-        goal = run.definition.spec.goal
+        objective = run.definition.spec.objective
         if run.best is None:
-            return Text(f"best {goal.metric}: none yet", style="dim")
+            return Text(f"best {objective.metric}: none yet", style="dim")
         trial, value = run.best
-        return Text(f"best {goal.metric}: {value:.4g} by trial {trial}", style="bold green")
+        return Text(f"best {objective.metric}: {value:.4g} by trial {trial}", style="bold green")
 
 
 def _row(trial: RunningTrial) -> tuple[str | ProgressBar, ...]:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hpo.cli.options import ProjectOption, StoreOption, StudyName, open_to_look
+from hpo.study.states import Request, StudyState
 
 TrialNumber = Annotated[int | None, typer.Argument(metavar="[TRIAL]", min=0, help="One trial, instead of the study.")]
 
@@ -14,25 +15,25 @@ TrialNumber = Annotated[int | None, typer.Argument(metavar="[TRIAL]", min=0, hel
 def pause(
     study: StudyName, trial: TrialNumber = None, store: StoreOption = None, project: ProjectOption = None
 ) -> None:
-    """Hold a study or a trial: what trains is saved after its epoch, and nothing begins until `resume`."""
-    _steer("pause", study, trial, store, project)
+    """Pause a study or a trial: what trains is saved after its epoch, and nothing begins until `resume`."""
+    _request(study, trial, store, project, state=StudyState.PAUSED, request=Request.PAUSE)
 
 
 def resume(
     study: StudyName, trial: TrialNumber = None, store: StoreOption = None, project: ProjectOption = None
 ) -> None:
-    """Let a held or stopped study or a held trial go on where it was."""
-    _steer("resume", study, trial, store, project)
+    """Let a paused or stopped study or a paused trial go on where it was."""
+    _request(study, trial, store, project, state=StudyState.RUNNING, request=None)
 
 
 def stop(study: StudyName, trial: TrialNumber = None, store: StoreOption = None, project: ProjectOption = None) -> None:
     """End a study or a trial after the current epoch; what trains counts as pruned, with what it has reached."""
-    _steer("stop", study, trial, store, project)
+    _request(study, trial, store, project, state=StudyState.STOPPED, request=Request.STOP)
 
 
 def kill(study: StudyName, trial: TrialNumber = None, store: StoreOption = None, project: ProjectOption = None) -> None:
     """End a study or a trial at once; what trains counts as failed."""
-    _steer("kill", study, trial, store, project)
+    _request(study, trial, store, project, state=StudyState.KILLED, request=Request.KILL)
 
 
 def change(
@@ -48,14 +49,23 @@ def change(
     project: ProjectOption = None,
 ) -> None:
     """Change what a study may spend, while it runs."""
-    from hpo.steering import set_limits
+    from hpo.queue.control import set_limits
 
     with open_to_look(store, project) as opened:
         typer.echo(set_limits(opened, study, changes))
 
 
-def _steer(wish: str, study: str, trial: int | None, store: StoreOption, project: ProjectOption) -> None:
-    from hpo.steering import steer_study, steer_trial
+def _request(
+    study: str,
+    trial: int | None,
+    store: StoreOption,
+    project: ProjectOption,
+    *,
+    state: StudyState,
+    request: Request | None,
+) -> None:
+    from hpo.queue.control import request_study, request_trial
 
     with open_to_look(store, project) as opened:
-        typer.echo(steer_study(opened, study, wish) if trial is None else steer_trial(opened, study, trial, wish))
+        said = request_study(opened, study, state) if trial is None else request_trial(opened, study, trial, request)
+    typer.echo(said)

@@ -11,12 +11,16 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from hpo.study.states import TrialState
+
 if TYPE_CHECKING:
-    from hpo.records import TrialRecord
-    from hpo.results import StudyStatus
+    from hpo.results.study import StudyStatus
+    from hpo.results.trial import TrialRecord
 
 # Without a terminal, a table is as wide as it needs: a pipe has no columns.
 WIDTH_WITHOUT_TERMINAL = 1000
+
+SHOWN_STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.RUNNING)
 
 
 def console() -> Console:
@@ -102,12 +106,12 @@ def show_studies(found: Sequence[StudyStatus]) -> None:
         console().print("the store has no studies yet: 'hpo run STUDY.yaml' begins one")
         return
     table = Table(box=SIMPLE, pad_edge=False)
-    for heading in ("study", "state", "trials", "complete", "pruned", "failed", "running", "best"):
+    for heading in ("study", "state", "trials", *SHOWN_STATES, "best"):
         table.add_column(heading, justify="left" if heading in ("study", "state") else "right", no_wrap=True)
     for study in found:
         counts, budget = study.counts, study.budget["trials"]
         asked = f"{int(budget['spent'])}/{int(budget['target'])}" if budget["target"] else str(int(budget["spent"]))
-        states = (str(counts[state]) for state in ("complete", "pruned", "failed", "running"))
+        states = (str(counts[state]) for state in SHOWN_STATES)
         table.add_row(study.study, study.state, asked, *states, number(study.best.value if study.best else None))
     console().print(table)
 

@@ -21,8 +21,8 @@ from hpo.cli.options import (
 from hpo.errors import RunError
 
 if TYPE_CHECKING:
-    from hpo.spec import StudySpec
-    from hpo.studyfile import Source
+    from hpo.study.spec import StudySpec
+    from hpo.study.study_file import Source
 
 TrialsOption = Annotated[int | None, typer.Option("--trials", min=1, help="The study's total [default: the file's].")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Also tell what only a developer wants to know.")]
@@ -50,17 +50,17 @@ def run(
         spec, source = _read(file, trials, name, changes)
         screen = Screen.start(verbose=verbose)
 
-        from hpo.preflight import define, slots_for, try_one_batch
+        from hpo.queue.studies import create_or_continue, study_exists
+        from hpo.results.warm_start import find_weights
+        from hpo.service.preflight import define, slots_for, try_one_batch
         from hpo.store import Store
-        from hpo.studies import create_or_continue, exists
-        from hpo.weights import find_weights
         from hpo.worker.loop import Worker
 
         machine = slots_for(spec, source, wanted=slots)
         with Store.create(url) as opened:
             definition, study_server = define(spec, source, server=server, project=folder)
             weights = find_weights(opened, definition, source)
-            if not exists(opened, spec.study):
+            if not study_exists(opened, spec.study):
                 try_one_batch(definition, source, server=study_server, project=folder, slot=machine[0], weights=weights)
             study, said = create_or_continue(opened, definition)
             screen.say(f"{said}; {len(machine)} slots; store {url}")
@@ -89,12 +89,12 @@ def submit(
     project: ProjectOption = None,
 ) -> None:
     """Create or continue a study, and leave the training to workers."""
-    from hpo.devices import Slot
-    from hpo.preflight import define, try_one_batch
+    from hpo.queue.studies import create_or_continue, study_exists
+    from hpo.results.warm_start import find_weights
+    from hpo.service.preflight import define, try_one_batch
     from hpo.settings import project_folder
     from hpo.store import Store
-    from hpo.studies import create_or_continue, exists
-    from hpo.weights import find_weights
+    from hpo.study.devices import Slot
 
     server = start_server(store, project)
     try:
@@ -103,7 +103,7 @@ def submit(
         with Store.create(url) as opened:
             definition, study_server = define(spec, source, server=server, project=folder)
             weights = find_weights(opened, definition, source)
-            if not exists(opened, spec.study):
+            if not study_exists(opened, spec.study):
                 # On the CPU: whoever submits need not have the workers' GPUs.
                 slot = Slot(0, (), 1, 1)
                 try_one_batch(definition, source, server=study_server, project=folder, slot=slot, weights=weights)
@@ -124,11 +124,11 @@ def worker(
 ) -> None:
     """Train trials of the named studies, or of whatever study is open, and wait for more."""
     from hpo.cli.screen import log_to_stderr
-    from hpo.devices import slots_of
+    from hpo.queue.studies import load_study
     from hpo.settings import artifacts_folder, project_folder
-    from hpo.spec import Resources
     from hpo.store import Store
-    from hpo.studies import load
+    from hpo.study.devices import slots_of
+    from hpo.study.spec import Resources
     from hpo.worker.loop import Worker
 
     log_to_stderr(verbose=verbose)
@@ -136,7 +136,7 @@ def worker(
     try:
         folder, url = project_folder(project), url_of(store, project)
         with Store.create(url) as opened:
-            resources = load(opened, studies[0]).definition.spec.resources if studies else Resources()
+            resources = load_study(opened, studies[0]).definition.spec.resources if studies else Resources()
             serving = Worker(
                 opened,
                 server=server,
@@ -150,7 +150,7 @@ def worker(
 
 
 def _read(file: Path, trials: int | None, name: str | None, changes: list[str] | None) -> tuple[StudySpec, Source]:
-    from hpo.studyfile import read_study
+    from hpo.study.study_file import read_study
 
     extra = [f"budget.trials={trials}"] if trials is not None else []
     return read_study(file, changes=[*(changes or []), *extra], name=name)

@@ -23,7 +23,7 @@ from hpo.loading import load_class
 from hpo.search.rungs import Rungs
 from hpo.search.tpe import TPE, Memory
 from hpo.space import SearchSpace
-from hpo.spec import AlgorithmSpec, StudySpec
+from hpo.study.spec import AlgorithmSpec, StudySpec
 
 # Our names for options, and Optuna's; an epoch is a resource there.
 HALVING = {"eta": "reduction_factor", "min_epochs": "min_resource", "max_epochs": "max_resource"}
@@ -140,7 +140,7 @@ def make_rungs(spec: StudySpec) -> Rungs | None:
     for name, least in (("eta", 2), ("min_epochs", 1)):
         if type(options[name]) is not int or options[name] < least:
             raise SpecError(f"pruner: asha: {name} {options[name]!r} should be a whole number, {least} or more")
-    return Rungs(**options, maximize=spec.goal.direction == "maximize")
+    return Rungs(**options, direction=spec.objective.direction)
 
 
 def make_pruner(spec: StudySpec, project: Path) -> optuna.pruners.BasePruner:

@@ -1,7 +1,7 @@
 """The study's trials in memory, as Optuna's samplers and pruners see them: they propose and judge without the store.
 
 Optuna's own InMemoryStorage holds them. `sync` brings in what other workers did since the last time; what this worker
-samples or reports happens here first and is written to the store in one transaction by `hpo.queue`.
+samples or reports happens here first and is written to the store in one transaction by `hpo.queue.report`.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 
-from hpo.search import trialrows
+from hpo.search import trial_rows
 from hpo.search.algorithms import SamplerFactory
-from hpo.search.rungs import Rungs
+from hpo.search.rungs import Rungs, Verdict
 from hpo.space import SearchSpace
 from hpo.store import Store
-from hpo.store.tables import HELD
+from hpo.study.states import AttemptEnd, Direction, OptunaState, Request
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-DIVERGED = "diverged"  # the cause of a trial whose objective became NaN or infinite
 _CONSTRAINT = "constraints:diverged"  # as optuna.trial.Trial.set_constraint writes it; above 0 is not allowed
 
 
@@ -34,7 +33,6 @@ class History:
     """One study's trials, for one worker.
 
     Args:
-        direction: maximize or minimize.
         samplers: gives the sampler for a trial's number.
         diverged: what the sampler is told of a trial whose objective became NaN or infinite, which is FAIL in the
             store, and which Optuna's samplers would ignore: `worst`, as bad as the worst of the pruned ones;
@@ -50,7 +48,7 @@ class History:
         study_id: int,
         *,
         name: str,
-        direction: Literal["maximize", "minimize"],
+        direction: Direction,
         samplers: SamplerFactory,
         pruner: optuna.pruners.BasePruner,
         diverged: Literal["worst", "infeasible", "ignore"] = "worst",
@@ -62,10 +60,12 @@ class History:
         self._study_id = study_id
         self._samplers = samplers
         self._memory = InMemoryStorage()
-        self._study = optuna.create_study(storage=self._memory, study_name=name, direction=direction, pruner=pruner)
+        self._study = optuna.create_study(
+            storage=self._memory, study_name=name, direction=direction.value, pruner=pruner
+        )
         self._known = 0  # trials are numbered without gaps, so this is also the next number
         self._others: dict[int, int] = {}  # unfinished trials of other workers: store's id -> number
-        self._held: set[int] = set()  # those of them that wait at a rung, of which there is no news
+        self._paused: set[int] = set()  # those of them that wait at a rung, of which there is no news
         self._ours: set[int] = set()  # numbers of the trials that this worker trains: memory is ahead of the store
 
     def sync(self, connection: Connection | None = None) -> None:
@@ -75,7 +75,7 @@ class History:
             connection: read within this transaction of the caller.
         """
         with self._store.read() if connection is None else nullcontext(connection) as reader:
-            changed, held = self._changed(reader)
+            changed, paused = self._changed(reader)
         for trial_id, frozen in changed:
             number = frozen.number
             if number in self._ours:
@@ -87,11 +87,11 @@ class History:
                 self._update(number, frozen)
             if self.rungs is not None:
                 self.rungs.take(number, frozen.intermediate_values)
-            if frozen.state.is_finished() and trial_id not in held:
+            if frozen.state.is_finished() and trial_id not in paused:
                 self._others.pop(trial_id, None)
             else:
                 self._others[trial_id] = number
-        self._held = (self._held - {trial_id for trial_id, _ in changed}) | held
+        self._paused = (self._paused - {trial_id for trial_id, _ in changed}) | paused
 
     def adopt(self, number: int, *, is_new: bool = False) -> None:
         """From now on this worker trains the trial.
@@ -110,22 +110,22 @@ class History:
         if self._memory.get_trial(number).state == TrialState.WAITING:
             self._memory.set_trial_state_values(number, TrialState.RUNNING)
 
-    def release(self, trial_id: int, number: int, *, is_held: bool = False) -> None:
+    def release(self, trial_id: int, number: int, *, is_paused: bool = False) -> None:
         """The trial is no longer ours and not ended: another attempt will go on with it.
 
         Args:
-            is_held: it waits at a rung.
+            is_paused: it waits at a rung.
         """
         self._ours.discard(number)
         self._others[trial_id] = number
-        if is_held:
-            self._held.add(trial_id)
+        if is_paused:
+            self._paused.add(trial_id)
             self._memory.set_trial_state_values(number, TrialState.PRUNED, [_last(self.curve(number))])
 
     @property
-    def held(self) -> int:
+    def paused(self) -> int:
         """How many trials wait at a rung."""
-        return len(self._held & self._others.keys())
+        return len(self._paused & self._others.keys())
 
     def promotable(self, *, is_last: bool = False) -> list[int]:
         """The numbers of the trials that may go on from their rung, the first one first.
@@ -135,12 +135,12 @@ class History:
         """
         if self.rungs is None:
             return []
-        held = {
+        paused = {
             number: max(trial.intermediate_values)
             for trial_id, number in self._others.items()
-            if trial_id in self._held and (trial := self._memory._get_trial(number)).intermediate_values
+            if trial_id in self._paused and (trial := self._memory._get_trial(number)).intermediate_values
         }
-        return self.rungs.promotable(held, is_last=is_last)
+        return self.rungs.promotable(paused, is_last=is_last)
 
     def suggest(self, number: int, space: SearchSpace, *, point: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Sample the trial's active parameters.
@@ -176,18 +176,20 @@ class History:
         attributes = self._memory.get_trial(number).system_attrs
         return {key: item for key, item in attributes.items() if not key.startswith(("fixed_params", "tpe:"))}
 
-    def report(self, number: int, epoch: int, value: float) -> tuple[bool, dict[str, Any]]:
-        """Take in the objective after an epoch; whether to prune, and what the pruner wrote down for others to see."""
+    def report(self, number: int, epoch: int, value: float) -> tuple[Verdict, dict[str, Any]]:
+        """Take in the objective after an epoch; the pruner's verdict, and what it wrote down for others to see."""
         before = self._memory.get_trial(number).system_attrs
         self._memory.set_trial_intermediate_value(number, epoch, value)
         if self.rungs is not None:
             self.rungs.take(number, self.curve(number))
-            return not self.rungs.goes_on(number, epoch), {}
+            return self.rungs.verdict(number, epoch), {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             is_hopeless = bool(self._study.pruner.prune(self._study, self._memory.get_trial(number)))
         after = self._memory.get_trial(number).system_attrs
-        return is_hopeless, {key: item for key, item in after.items() if before.get(key) != item}
+        return Verdict.PRUNE if is_hopeless else Verdict.CONTINUE, {
+            key: item for key, item in after.items() if before.get(key) != item
+        }
 
     def curve(self, number: int) -> dict[int, float]:
         """The objective after each epoch, by epoch."""
@@ -195,7 +197,7 @@ class History:
 
     def end(self, number: int, state: TrialState, value: float | None, *, cause: str | None = None) -> None:
         """The trial is over."""
-        if state == TrialState.FAIL and cause == DIVERGED:
+        if state == TrialState.FAIL and cause == AttemptEnd.DIVERGED:
             state, value = self._as_learned(self._memory._get_trial(number))
         values = None if value is None else [value]
         self._samplers(number).after_trial(self._study, self._memory.get_trial(number), state, values)
@@ -243,30 +245,42 @@ class History:
             own.state, own.values = TrialState.RUNNING, None
 
     def _changed(self, connection: Connection) -> tuple[list[tuple[int, FrozenTrial]], set[int]]:
-        """(store's id, trial) of the trials that are new or were unfinished, by number; ids of those held at a rung."""
-        rows = trialrows.changed(
-            connection, self._study_id, known=self._known, unfinished=self._others.keys() - self._held, held=self._held
+        """(store's id, trial) of those that are new or were unfinished, by number; ids of those paused at a rung."""
+        rows = trial_rows.changed(
+            connection,
+            self._study_id,
+            known=self._known,
+            unfinished=self._others.keys() - self._paused,
+            paused=self._paused,
         )
         rows = [row for row in rows if not self._is_known(row)]
         # Mostly these are trials that others train, of which only the curve is new.
         is_new = not all(self._has_params(row.number) for row in rows)
-        found, held = [], set()
-        for row, frozen in trialrows.frozen(connection, rows, with_params=is_new):
-            if row.cause == DIVERGED and frozen.state == TrialState.FAIL:
+        found, paused = [], set()
+        for row, frozen in trial_rows.frozen(connection, rows, with_params=is_new):
+            if row.cause == AttemptEnd.DIVERGED and frozen.state == TrialState.FAIL:
                 frozen.state, value = self._as_learned(frozen)
                 frozen.values = None if value is None else [value]
-            if row.wish == HELD and frozen.state == TrialState.RUNNING and frozen.intermediate_values:
+            if (
+                row.request == Request.AWAIT_PROMOTION
+                and frozen.state == TrialState.RUNNING
+                and frozen.intermediate_values
+            ):
                 frozen.state, frozen.values = TrialState.PRUNED, [_last(frozen.intermediate_values)]
-                held.add(row.trial_id)
+                paused.add(row.trial_id)
             found.append((row.trial_id, frozen))
-        return found, held
+        return found, paused
 
     def _has_params(self, number: int) -> bool:
         return number < self._known and bool(self._memory._get_trial(number).params)
 
     def _is_known(self, row: Any) -> bool:
         """Whether somebody trains the trial, as we know, and has reported no further epoch: most are, at most looks."""
-        if row.state != "RUNNING" or row.wish == HELD or not self._has_params(row.number):
+        if (
+            row.state != OptunaState.RUNNING
+            or row.request == Request.AWAIT_PROMOTION
+            or not self._has_params(row.number)
+        ):
             return False
         known = self._memory._get_trial(row.number)
         return known.state == TrialState.RUNNING and row.reached == max(known.intermediate_values, default=None)

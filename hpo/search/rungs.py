@@ -12,8 +12,22 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Mapping
+from enum import StrEnum
+
+from hpo.study.states import Direction
 
 PLACES_BEHIND = 16
+
+
+class Verdict(StrEnum):
+    """What a study's pruner, or its rungs, make of a trial after an epoch."""
+
+    CONTINUE = "continue"
+    """It is promising, or not to be judged yet."""
+    PAUSE = "pause"
+    """It is not among the best at its rung now, and may be later."""
+    PRUNE = "prune"
+    """It is hopeless."""
 
 
 class Rungs:
@@ -22,13 +36,13 @@ class Rungs:
     Args:
         eta: of so many trials that come to a rung, one goes on; 2 or more.
         min_epochs: where the first rung is.
-        maximize: whether larger values are better.
+        direction: which values are better.
     """
 
-    def __init__(self, *, eta: int, min_epochs: int, maximize: bool) -> None:
+    def __init__(self, *, eta: int, min_epochs: int, direction: Direction) -> None:
         self._eta = eta
         self._min_epochs = min_epochs
-        self._sign = -1.0 if maximize else 1.0
+        self._direction = direction
         self._values: dict[int, dict[int, float]] = defaultdict(dict)  # by rung, by trial; smaller is better
         self._ranked: dict[int, list[tuple[float, int]]] = defaultdict(list)  # by rung: (value, trial), in order
 
@@ -44,18 +58,17 @@ class Rungs:
         while rung <= last:
             if number not in self._values[rung]:
                 # A trial is as good as its best epoch, which is what it is worth in the end.
-                value = min(self._sign * value for epoch, value in curve.items() if epoch <= rung)
+                value = min(self._direction.cost(value) for epoch, value in curve.items() if epoch <= rung)
                 self._values[rung][number] = value
                 insort(self._ranked[rung], (value, number))
             rung *= self._eta
 
-    def goes_on(self, number: int, epoch: int) -> bool:
-        """Whether a trial goes on after this epoch: it is at no rung, or among the best of those that came to it."""
-        return self._places_behind(number, epoch) <= 0
-
-    def waits(self, number: int, epoch: int) -> bool:
-        """Whether a trial that does not go on after this epoch may do so later."""
-        return self._places_behind(number, epoch) <= PLACES_BEHIND
+    def verdict(self, number: int, epoch: int) -> Verdict:
+        """A trial goes on after an epoch at no rung, and where it is among the best of those that came to its rung."""
+        behind = self._places_behind(number, epoch)
+        if behind <= 0:
+            return Verdict.CONTINUE
+        return Verdict.PAUSE if behind <= PLACES_BEHIND else Verdict.PRUNE
 
     def _places_behind(self, number: int, epoch: int) -> int:
         """How many places a trial is away from those that go on; 0 or less for one of them."""

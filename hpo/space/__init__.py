@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from hpo.space.narrowing import SpaceProblems
 from hpo.space.numeric import Float, Int
-from hpo.space.parameter import Given, Owner, Parameter, When
+from hpo.space.parameter import FromData, Owner, Parameter, When
 from hpo.space.ranges import Choice, Range
 from hpo.space.reading import Argument, arguments_of, label_of
 from hpo.space.search_space import Resolved, SearchSpace
@@ -20,7 +20,7 @@ __all__ = [
     "Argument",
     "Choice",
     "Float",
-    "Given",
+    "FromData",
     "Int",
     "Owner",
     "Parameter",

@@ -26,7 +26,7 @@ class When:
 
 
 @dataclass(frozen=True)
-class Given:
+class FromData:
     """The argument is taken from the data module's attribute of the same name, where it has one.
 
     An argument without a default is taken from there in any case; this is for those that have one.

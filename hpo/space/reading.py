@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, g
 
 from hpo.errors import SpecError
 from hpo.space.numeric import Float, Int
-from hpo.space.parameter import Given, Owner, Parameter, When
+from hpo.space.parameter import FromData, Owner, Parameter, When
 from hpo.space.ranges import Choice, Range
 from hpo.space.values import Value, is_plain
 
@@ -32,7 +32,7 @@ class Argument:
     has_default: bool = False
     default: Value = None  # also None where the default is an object that is no plain value
     choices: tuple[Value, ...] = ()  # of a Literal or bool hint
-    is_given: bool = False  # by the data module, where it has an attribute of that name
+    is_from_data: bool = False  # by the data module, where it has an attribute of that name
 
 
 def label_of(target: Callable[..., Any]) -> str:
@@ -137,9 +137,9 @@ def _argument(declared: _Declared, owner: Owner) -> Argument:
         choices = (False, True) if hint == "bool" else ()
     has_default = default is not inspect.Parameter.empty
     plain = default if has_default and is_plain(default) else None
-    is_given = any(isinstance(item, Given) for item in _metadata(declared.annotation))
+    is_from_data = any(isinstance(item, FromData) for item in _metadata(declared.annotation))
     return Argument(
-        declared.name, owner, hint, has_default=has_default, default=plain, choices=choices, is_given=is_given
+        declared.name, owner, hint, has_default=has_default, default=plain, choices=choices, is_from_data=is_from_data
     )
 
 
@@ -148,7 +148,7 @@ def _parameter(declared: _Declared, owner: Owner) -> Parameter | None:
     ranges = [item for item in metadata if isinstance(item, Float | Int | Choice)]
     conditions = [item for item in metadata if isinstance(item, When)]
     for item in metadata:
-        if item in (Float, Int, Choice, When, Given):
+        if item in (Float, Int, Choice, When, FromData):
             raise SpecError(f"'{name}': write {item.__name__}(...), not {item.__name__}")
     if not ranges and not conditions:
         _refuse_nested(declared)

@@ -15,17 +15,23 @@ from sqlalchemy import Connection, Engine
 
 from hpo.store import engine as _engine
 from hpo.store import schema as _schema
+from hpo.store.timing import Timing
 from hpo.store.url import StoreUrl, child_environment
 
-__all__ = ["Store", "StoreUrl", "child_environment"]
+__all__ = ["Store", "StoreUrl", "Timing", "child_environment"]
 
 
 @dataclass(frozen=True)
 class Store:
-    """An open store; shows itself without its password."""
+    """An open store; shows itself without its password.
+
+    Attributes:
+        timing: of the leases in it.
+    """
 
     url: StoreUrl
     engine: Engine = field(repr=False)
+    timing: Timing = field(default_factory=Timing.of_environment)
 
     @classmethod
     def create(cls, url: str | StoreUrl, *, base: Path | None = None) -> Store:

@@ -25,10 +25,8 @@ from hpo.store.clock import db_now
 from hpo.store.engine import open_engine, read, store_errors
 from hpo.store.schema import REVISION, VERSION_TABLE, schema_lock
 from hpo.store.tables import hpo_workers, studies, trials
+from hpo.store.timing import Timing
 from hpo.store.url import StoreUrl
-
-# as long as a lease: a worker that was silent for so long has lost its trials
-SILENT_SECONDS = 30.0
 
 _SQLITE_MAGIC, _ARCHIVE_MAGIC = b"SQLite format 3\0", b"PGDMP"
 
@@ -211,6 +209,7 @@ def _moved_aside(store: Path) -> Path:
 
 def _check_free(url: StoreUrl, *, force: bool) -> None:
     """Refuse a store that workers use, or that has studies."""
+    lease = Timing.of_environment().lease  # a worker that was silent for longer has lost its trials
     engine = open_engine(url)
     try:
         with store_errors(url), read(engine) as connection:
@@ -220,14 +219,14 @@ def _check_free(url: StoreUrl, *, force: bool) -> None:
             if "hpo_workers" in there:
                 silence = db_now() - hpo_workers.c.beat
                 query = select(hpo_workers.c.host, hpo_workers.c.pid)
-                rows = connection.execute(query.where(hpo_workers.c.ended.is_(None), silence < SILENT_SECONDS))
+                rows = connection.execute(query.where(hpo_workers.c.ended.is_(None), silence < lease))
                 beating = [f"{row.host}:{row.pid}" for row in rows]
     finally:
         engine.dispose()
     if beating:
         raise StoreError(
             f"{len(beating)} workers use the store {url} ({', '.join(beating[:5])}): stop them first; one that was "
-            f"killed is taken for alive for {SILENT_SECONDS:.0f} s"
+            f"killed is taken for alive for {lease:g} s"
         )
     if count and not force:
         raise StoreError(

@@ -24,14 +24,16 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from hpo.study.states import Direction, OptunaState, StudyState
+
 optuna_metadata = MetaData()
 hpo_metadata = MetaData()
 
 # ------------------------------------------------------------------------------------------------ Optuna's
 
 # on PostgreSQL these are types of the database, so the names are part of what is sent
-_Direction = Enum("NOT_SET", "MINIMIZE", "MAXIMIZE", name="studydirection")
-_State = Enum("RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING", name="trialstate")
+_Direction = Enum("NOT_SET", *(direction.optuna for direction in Direction), name="studydirection")
+_State = Enum(*(state.value for state in OptunaState), name="trialstate")
 _ValueType = Enum("FINITE", "INF_POS", "INF_NEG", name="trialvaluetype")
 _IntermediateType = Enum("FINITE", "INF_POS", "INF_NEG", "NAN", name="trialintermediatevaluetype")
 
@@ -155,8 +157,7 @@ hpo_studies = Table(
     ),
     Column("spec", Text, nullable=False),  # JSON: the resolved study file
     Column("space", Text, nullable=False),  # JSON: the resolved search space
-    Column("signature", Text, nullable=False),  # of the space: a worker compares it with its own code's
-    Column("state", Text, nullable=False, server_default="running"),  # desired: running, paused, stopped, killed
+    Column("state", Text, nullable=False, server_default=StudyState.RUNNING.value),  # desired: a StudyState
     Column("state_reason", Text),
     Column("trials_target", Integer, nullable=False),
     Column("limits", Text, nullable=False, server_default="{}"),  # JSON: what it may spend besides trials
@@ -192,11 +193,10 @@ hpo_attempts = Table(
     Column("started", Double, nullable=False),
     Column("lease_until", Double, nullable=False),
     Column("ended", Double),
-    Column("kind", Text),  # of the end, for retries: crash, oom, preempted, stalled, overtime, error, done
+    Column("kind", Text),  # of the end: an AttemptEnd
     Column("cause", Text),  # of the end, in words
     Column("error", Text),  # traceback
     Column("seconds", Double),
-    Column("checkpoint", Text),
     # also the index by trial_id, which deleting a trial needs
     UniqueConstraint("trial_id", "number", name="hpo_attempts_trial_number"),
     # without its row, a worker of a deleted study could renew the lease of the next study's attempt
@@ -222,14 +222,13 @@ hpo_trials = Table(
     Column("trial_id", _trial_reference(), primary_key=True, autoincrement=False),
     Column("config", Text),  # JSON: the whole configuration, pinned and inactive parameters too
     Column("seed", BigInteger),
-    Column("wish", Text),  # desired: pause, stop, kill; HELD at a rung; none to run
+    Column("request", Text),  # a Request; none to train
     Column("best_epoch", Integer),
     Column("checkpoint", Text),
     Column("cause", Text),
     Column("error", Text),
     Column("seconds", Double),
 )
-HELD = "held"  # how an attempt ends that waits at a rung, and what is wished of its trial meanwhile
 
 # Optuna and its dashboard open SQLite without foreign keys, and SQLite gives a deleted study's number to the
 # next one: without these triggers, a deleted study's rows would become the next study's

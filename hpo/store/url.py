@@ -15,9 +15,9 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from hpo.environment import PASSWORD_FILE as _PASSWORD_FILE
-from hpo.environment import clean_environment
 from hpo.errors import StoreError
+from hpo.ipc.environment import PASSWORD_FILE as _PASSWORD_FILE
+from hpo.ipc.environment import clean_environment
 
 __all__ = ["StoreUrl", "child_environment"]
 

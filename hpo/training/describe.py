@@ -8,15 +8,16 @@ from typing import Any
 
 from pytorch_lightning import LightningDataModule, LightningModule
 
-from hpo.channel import Message
 from hpo.errors import HpoError, LoadError
+from hpo.ipc.channel import Message
 from hpo.loading import load_class
 from hpo.space import Owner, SearchSpace, arguments_of
+from hpo.study.job import StudyJob
 
 BASES: dict[str, type[Any]] = {"model": LightningModule, "data": LightningDataModule}
 
 
-def describe(job: Message) -> Message:
+def describe(job: StudyJob) -> Message:
     """For each class of the job, by its owner's name (model, data): the arguments and the search space, as plain data.
 
     The answer is `{"classes": {owner: {"space": [...], "arguments": [...]}}}`, or `{"error": text}` when a class
@@ -24,8 +25,8 @@ def describe(job: Message) -> Message:
     """
     classes: dict[str, Message] = {}
     try:
-        for owner, label in job["classes"].items():
-            found = load_class(label, Path(job["project"]))
+        for owner, label in job.classes.items():
+            found = load_class(label, Path(job.project))
             is_data = owner == "data" or (owner == "any" and issubclass(found, LightningDataModule))
             role: Owner = "data" if is_data else "model"
             _check_base(found, label, role)

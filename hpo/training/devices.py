@@ -11,7 +11,7 @@ import torch
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy, FSDPStrategy, Strategy
 
-from hpo.channel import Message
+from hpo.study.job import TrialJob
 
 
 @dataclass(frozen=True)
@@ -22,58 +22,58 @@ class Ranks:
     wait: Callable[[], object]
 
 
-def prepare_device(job: Message) -> None:
+def prepare_device(job: TrialJob) -> None:
     """Show this process its own devices and cores only, before anything computes."""
-    if job["accelerator"] == "gpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(job["devices"])
+    if job.accelerator == "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(job.devices)
     else:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[variable] = str(job["threads"])  # for processes that the trial starts, such as data loaders
-    if torch.get_num_threads() != job["threads"]:
-        torch.set_num_threads(job["threads"])
+        os.environ[variable] = str(job.threads)  # for processes that the trial starts, such as data loaders
+    if torch.get_num_threads() != job.threads:
+        torch.set_num_threads(job.threads)
 
 
-def join_ranks(job: Message) -> Ranks:
+def join_ranks(job: TrialJob) -> Ranks:
     """Form the process group of a trial on several devices, through a file: no port that another trial could take.
 
     Lightning finds the group in place and uses it, so that it never runs our command line again.
     """
-    if job["ranks"] == 1:
+    if job.ranks == 1:
         return Ranks(1, lambda: None)
     os.environ |= {
-        "RANK": str(job["rank"]),
-        "LOCAL_RANK": str(job["rank"]),
+        "RANK": str(job.rank),
+        "LOCAL_RANK": str(job.rank),
         "GROUP_RANK": "0",
-        "WORLD_SIZE": str(job["ranks"]),
-        "LOCAL_WORLD_SIZE": str(job["ranks"]),
+        "WORLD_SIZE": str(job.ranks),
+        "LOCAL_WORLD_SIZE": str(job.ranks),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": "0",
-        "TORCHELASTIC_RUN_ID": f"trial-{job['trial']}",
+        "TORCHELASTIC_RUN_ID": f"trial-{job.trial}",
     }
-    is_gpu = job["accelerator"] == "gpu"
+    is_gpu = job.accelerator == "gpu"
     if is_gpu:
-        torch.cuda.set_device(job["rank"])
+        torch.cuda.set_device(job.rank)
     else:
         # Gloo would listen on the interface of the host's name; the ranks of one trial share a machine.
         os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.distributed.init_process_group(
         "nccl" if is_gpu else "gloo",
-        init_method=f"file://{job['rendezvous']}",
-        rank=job["rank"],
-        world_size=job["ranks"],
+        init_method=f"file://{job.rendezvous}",
+        rank=job.rank,
+        world_size=job.ranks,
     )
-    return Ranks(job["ranks"], torch.distributed.barrier)
+    return Ranks(job.ranks, torch.distributed.barrier)
 
 
-def trainer_devices(job: Message, ranks: Ranks) -> dict[str, Any]:
+def trainer_devices(job: TrialJob, ranks: Ranks) -> dict[str, Any]:
     """The Trainer's arguments for this device, or for this rank of several."""
     if ranks.count == 1:
-        return {"accelerator": job["accelerator"], "devices": 1}
+        return {"accelerator": job.accelerator, "devices": 1}
     return {
-        "accelerator": job["accelerator"],
+        "accelerator": job.accelerator,
         "devices": ranks.count,
-        "strategy": _strategy(job["strategy"]),
+        "strategy": _strategy(job.strategy),
         "plugins": [TorchElasticEnvironment()],
     }
 

@@ -16,7 +16,7 @@ from hpo.training.lean.support import obstacle
 
 log = logging.getLogger(__name__)
 
-Wish = Literal["auto", "lean", "lightning"]
+Request = Literal["auto", "lean", "lightning"]
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,18 @@ class Executor:
         return f"{self.name}, because {self.reason}" if self.reason else self.name
 
 
-def choose_executor(wish: Wish, model: pl.LightningModule, *, ranks: int = 1) -> Executor:
+def choose_executor(request: Request, model: pl.LightningModule, *, ranks: int = 1) -> Executor:
     """The executor for a module.
 
     Raises:
         ExecutorError: the lean one is demanded, and cannot be.
     """
-    if wish == "lightning":
+    if request == "lightning":
         return Executor("lightning", "the study asks for it", is_demanded=True)
     reason = obstacle(model, ranks=ranks)
     if reason is None:
-        return Executor("lean", is_demanded=wish == "lean")
-    if wish == "lean":
+        return Executor("lean", is_demanded=request == "lean")
+    if request == "lean":
         raise refusal(reason)
     return Executor("lightning", reason)
 

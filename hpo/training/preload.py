@@ -15,7 +15,7 @@ os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
 import numpy.ma  # noqa: E402, F401  # numpy loads it at the first use of np.unique, which is in many data modules
 import torch  # noqa: E402
 
-from hpo.training.late import imported_later  # noqa: E402
+from hpo.training.lazy_imports import imported_later  # noqa: E402
 
 with warnings.catch_warnings(), imported_later():
     warnings.simplefilter("ignore")

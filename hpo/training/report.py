@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,13 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
-from hpo.channel import Message
 from hpo.errors import SpecError, nearest
+from hpo.ipc.messages import Alive, Answer, Epoch, Training, Warned
+from hpo.study.job import BEST_CHECKPOINT
 from hpo.training.best import Best
-from hpo.training.link import Link
 from hpo.training.resume import Saver, random_state, set_random_state
+from hpo.training.worker_connection import WorkerConnection
 
-BEST_CHECKPOINT = "best.ckpt"
 PULSE_SECONDS = 2.0
 # A worker that is killed may take the news of the last moments with it; the checkpoint tells them again.
 EPOCHS_IN_CHECKPOINT = 100
@@ -27,14 +29,14 @@ EPOCHS_IN_CHECKPOINT = 100
 class Report(Checkpoint):
     """Runs after all other callbacks, as Lightning's checkpoints do, when the epoch's metrics are complete."""
 
-    def __init__(self, link: Link, metric: str, directory: Path | None) -> None:
+    def __init__(self, link: WorkerConnection, metric: str, directory: Path | None) -> None:
         self._link = link
         self._metric = metric
         self._directory = directory
         self._saver = Saver(directory) if directory is not None else None
         self._best = Best(directory / BEST_CHECKPOINT) if directory is not None else None
         self._started = time.perf_counter()
-        self._curve: list[Message] = []  # the last epochs, as they were told
+        self._curve: list[Epoch] = []  # the last epochs, as they were reported
         self._random_state: dict[str, Any] | None = None  # to go on with
         self._pulse_thread: threading.Thread | None = None
         self._is_over = threading.Event()
@@ -48,39 +50,39 @@ class Report(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._random_state is not None:
             self._make_up_for_plateaus(trainer)
-        self._link.tell({"kind": "training"})
+        self._link.tell(Training())
         if trainer.is_global_zero:
             self._pulse_thread = threading.Thread(target=self._pulse, args=(trainer,), name="pulse", daemon=True)
             self._pulse_thread.start()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        reply = {}
+        answer = Answer()
         # Reading a metric may synchronise the ranks, so every rank reads them all.
         metrics = {name: _number(value) for name, value in trainer.callback_metrics.items()}
         if trainer.is_global_zero:
             if self._metric not in metrics:
                 raise SpecError(_never_logged(self._metric, metrics))
-            told: Message = {
-                "epoch": trainer.current_epoch + 1,
-                "metrics": {name: value for name, value in metrics.items() if value is not None},
-                "value": metrics[self._metric],
-                "seconds": time.perf_counter() - self._started,
-            }
-            self._curve = [*self._curve[1 - EPOCHS_IN_CHECKPOINT :], told]
-            reply = self._link.ask({"kind": "epoch", **told})
+            epoch = Epoch(
+                epoch=trainer.current_epoch + 1,
+                value=metrics[self._metric],
+                metrics={name: value for name, value in metrics.items() if value is not None},
+                seconds=time.perf_counter() - self._started,
+            )
+            self._curve = [*self._curve[1 - EPOCHS_IN_CHECKPOINT :], epoch]
+            answer = self._link.ask(epoch)
             # Saving on its own time, or because the attempt ends here and another goes on.
-            is_due = self._saver is not None and not reply["stop"] and self._saver.is_due()
-            reply["checkpoint"] = reply["checkpoint"] or is_due
-        reply = trainer.strategy.broadcast(reply)
+            is_due = self._saver is not None and not answer.stop and self._saver.is_due()
+            answer = replace(answer, checkpoint=answer.checkpoint or is_due)
+        answer = trainer.strategy.broadcast(answer)
         try:
-            if reply["save"] and self._best is not None:
+            if answer.save and self._best is not None:
                 self._best.take(trainer)
-            if reply["checkpoint"] and self._saver is not None and self._best is not None:
+            if answer.checkpoint and self._saver is not None and self._best is not None:
                 self._saver.save(trainer, self._best)
         except OSError as error:  # such as a full disk: the training is worth more than its checkpoint
             self._tell_unwritten(error)
-        self._is_worth_keeping = not reply["drop"]
-        trainer.should_stop = trainer.should_stop or reply["stop"]
+        self._is_worth_keeping = not answer.drop
+        trainer.should_stop = trainer.should_stop or answer.stop
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         try:
@@ -95,17 +97,18 @@ class Report(Checkpoint):
             self._pulse_thread.join()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"random": random_state(), "curve": self._curve}
+        return {"random": random_state(), "curve": [asdict(epoch) for epoch in self._curve]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._random_state, self._curve = state_dict["random"], list(state_dict["curve"])
+        self._random_state = state_dict["random"]
+        self._curve = [Epoch(**told) for told in state_dict["curve"]]
 
     def _make_up_for_plateaus(self, trainer: pl.Trainer) -> None:
         """Step the schedules that look at a metric for the epoch of the checkpoint, which was saved before they did.
 
         Lightning makes up for the other schedules itself.
         """
-        metrics = self._curve[-1]["metrics"] if self._curve else {}
+        metrics: Mapping[str, Any] = self._curve[-1].metrics if self._curve else {}
         for config in trainer.lr_scheduler_configs:
             value = metrics.get(config.monitor or "")
             is_due = config.interval == "epoch" and trainer.current_epoch % config.frequency == 0
@@ -119,11 +122,11 @@ class Report(Checkpoint):
             loop = trainer.fit_loop.epoch_loop
             now = (loop.batch_progress.total.ready, loop.val_loop.batch_progress.total.ready)
             if now != before:
-                self._link.tell({"kind": "alive"})
+                self._link.tell(Alive())
             before = now
 
     def _tell_unwritten(self, error: OSError) -> None:
-        self._link.tell({"kind": "warning", "text": f"its checkpoint could not be written: {error}"})
+        self._link.tell(Warned(f"its checkpoint could not be written: {error}"))
 
 
 def _number(value: torch.Tensor) -> float | None:

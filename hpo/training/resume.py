@@ -19,10 +19,10 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from hpo.channel import Message
+from hpo.ipc.channel import Message
+from hpo.ipc.messages import Epoch
+from hpo.study.job import LAST_CHECKPOINT, PREVIOUS_CHECKPOINT
 from hpo.training.best import Best
-
-LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
 # Saving takes at most about a fiftieth of the time, and a trial of a second is not worth it.
 LEAST_SECONDS = 1.0
@@ -51,7 +51,7 @@ class Saver:
             OSError: the disk is full, or the folder may not be written; the older file is untouched.
         """
         started = time.perf_counter()
-        partial, last = self._directory / "last.partial", self._directory / LAST
+        partial, last = self._directory / "last.partial", self._directory / LAST_CHECKPOINT
         try:
             best.write(trainer)
             trainer.save_checkpoint(partial)
@@ -59,7 +59,7 @@ class Saver:
                 _to_disk(partial)
             if trainer.is_global_zero:
                 if last.exists():
-                    last.replace(self._directory / PREVIOUS)
+                    last.replace(self._directory / PREVIOUS_CHECKPOINT)
                 partial.replace(last)
         finally:
             self._saved_at = time.perf_counter()
@@ -77,7 +77,7 @@ class Saved:
 
     path: str
     epochs: int
-    curve: list[Message]
+    curve: list[Epoch]
 
 
 def readable(paths: Sequence[str]) -> Saved | None:
@@ -90,7 +90,7 @@ def readable(paths: Sequence[str]) -> Saved | None:
             epochs = int(state["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
         except _BROKEN:
             continue
-        return Saved(path, epochs, curves[0] if curves else [])
+        return Saved(path, epochs, [Epoch(**told) for told in curves[0]] if curves else [])
     return None
 
 

@@ -21,7 +21,8 @@ import threading
 import traceback
 from pathlib import Path
 
-from hpo.channel import Channel, ChannelClosedError, Message
+from hpo.ipc.channel import Channel, ChannelClosedError, Message
+from hpo.study.job import DataJob, StudyJob, job_of
 
 
 def serve(control: Channel) -> Channel | None:
@@ -69,11 +70,11 @@ def become_child(link: Channel) -> None:
     with contextlib.suppress(PermissionError):
         os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    job = link.receive()
+    job = job_of(link.receive())
     # Paths in a study file start from the project folder. Without one, loading a class says what is missing.
     with contextlib.suppress(OSError):
-        os.chdir(job["project"])
-    if job["kind"] == "study":
+        os.chdir(job.project)
+    if isinstance(job, StudyJob):
         from hpo.training.describe import describe
 
         answer = describe(job)
@@ -85,7 +86,7 @@ def become_child(link: Channel) -> None:
         if child is not None:
             become_child(child)
         return
-    if job["kind"] == "data":
+    if isinstance(job, DataJob):
         from hpo.training.inspection import run_inspection
 
         run_inspection(job, link)

@@ -8,7 +8,6 @@ import inspect
 import logging
 import os
 import sys
-import time
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -18,65 +17,66 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from hpo.channel import Channel, Message
 from hpo.errors import HpoError, LoadError
+from hpo.ipc.channel import Channel, Message
+from hpo.ipc.messages import OUT_OF_MEMORY, Done, Failed, Started, Warned
 from hpo.loading import load_class
 from hpo.space import arguments_of
+from hpo.study.job import TrialJob
 from hpo.training.devices import join_ranks, prepare_device, trainer_devices
 from hpo.training.executor import choose_executor, use
-from hpo.training.link import Link
+from hpo.training.process_state import ProcessState
 from hpo.training.report import Report
 from hpo.training.resume import readable
-from hpo.training.reuse import Surroundings
+from hpo.training.worker_connection import WorkerConnection
 
 
-def run_jobs(job: Message, channel: Channel) -> None:
-    """Train as the job says, and as the next ones say, as long as the process is as good as new.
+def run_jobs(job: TrialJob, channel: Channel) -> None:
+    """Train as the job says, and as the next ones say, as long as the process is clean.
 
     Every outcome, also a failure, is a message to the worker.
     """
-    link = Link(channel)
-    surroundings: Surroundings | None = None
+    link = WorkerConnection(channel)
+    process_state: ProcessState | None = None
     kept: list[Any] = []  # the data module of the trial before
     while True:
-        started = time.perf_counter()
-        link.trial = job["trial"]
-        redirect_output(job["log"])
+        link.trial = job.trial
+        redirect_output(job.log)
         try:
             prepare_device(job)
             classes = _load(job)
             # What importing them changes is the same for all that follow.
-            surroundings = surroundings or Surroundings(Path(job["project"]))
+            process_state = process_state or ProcessState(Path(job.project))
             _train(job, link, classes, kept)
         except BaseException as error:  # whatever it was, the worker wants to know
-            told = {"cause": _cause_of(error), "error": _told(error), "reason": reason_of(error, Path(job["project"]))}
-            link.tell({"kind": "failed", "owner": getattr(error, "owner", "model"), **told})
+            reason, owner = reason_of(error, Path(job.project)), getattr(error, "owner", "model")
+            link.tell(Failed(_cause_of(error), _text_of(error), reason, owner))
             break
-        changed = surroundings.changed() if job["is_reusable"] else ""
+        changed = process_state.changed() if job.is_reusable else ""
         if changed:
             sys.stdout.write(f"process: takes no other trial, since {changed}\n")
-        takes_another = job["is_reusable"] and not changed
-        link.tell({"kind": "done", "seconds": time.perf_counter() - started, "takes_another": takes_another})
+        takes_another = job.is_reusable and not changed
+        link.tell(Done(takes_another))
         if not takes_another:
             break
         redirect_output(None)
-        surroundings.tidy()  # while the worker writes down the end, and samples the next trial
-        job = link.next()
+        process_state.tidy()  # while the worker writes down the end, and samples the next trial
+        job = link.next_job()
     sys.stdout.flush()
     sys.stderr.flush()
     # Without the interpreter's tear-down: nothing is left to save, and native libraries may hang in theirs.
     os._exit(0)
 
 
-def _load(job: Message) -> tuple[type[Any], type[Any]]:
+def _load(job: TrialJob) -> tuple[type[Any], type[Any]]:
     """The classes of the data and of the model."""
-    project = Path(job["project"])
+    project = Path(job.project)
     with _blamed_on("data"):
-        data_class = load_class(job["data"]["class"], project)
-    return data_class, load_class(job["model"]["class"], project)
+        data_class = load_class(job.data.label, project)
+    return data_class, load_class(job.model.label, project)
 
 
-def _train(job: Message, link: Link, classes: tuple[type[Any], type[Any]], kept: list[Any]) -> None:
+def _train(job: TrialJob, link: WorkerConnection, classes: tuple[type[Any], type[Any]], kept: list[Any]) -> None:
     """Train.
 
     Args:
@@ -85,35 +85,35 @@ def _train(job: Message, link: Link, classes: tuple[type[Any], type[Any]], kept:
             take from the last one what it has prepared.
     """
     ranks = join_ranks(job)
-    pl.seed_everything(job["seed"], workers=True, verbose=False)
+    pl.seed_everything(job.seed, workers=True, verbose=False)
     data_class, model_class = classes
     with _blamed_on("data"), warnings.catch_warnings(record=True) as warned:
-        data = build(data_class, job["data"]["arguments"])
+        data = build(data_class, job.data.arguments)
         if kept and hasattr(data, "take_over"):
             data.take_over(kept[0])
         kept.clear()  # before there are two of them in memory
         # Lightning calls these again; the model's shape was needed before.
         data.prepare_data = _once(data.prepare_data)
         data.setup = _once(data.setup)
-        if job["rank"] == 0:
+        if job.rank == 0:
             data.prepare_data()
         ranks.wait()
         data.setup(stage="fit")  # by keyword, as Lightning does, so that its call is the same one
     for warning in warned:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    model_arguments = job["model"]["arguments"] | given_by_data(model_class, job["model"]["arguments"], data)
+    model_arguments = job.model.arguments | given_by_data(model_class, job.model.arguments, data)
     # The data module may draw random numbers in its set-up; the weights should not depend on how many.
-    pl.seed_everything(job["seed"], workers=True, verbose=False)
+    pl.seed_everything(job.seed, workers=True, verbose=False)
     model = build(model_class, model_arguments)
-    saved = readable(job["resume"])
-    report = Report(link, job["metric"], Path(job["directory"]) if job["directory"] else None)
-    executor = choose_executor(job["executor"], model, ranks=ranks.count)
+    saved = readable(job.resume)
+    report = Report(link, job.metric, Path(job.directory) if job.directory else None)
+    executor = choose_executor(job.executor, model, ranks=ranks.count)
     trainer = pl.Trainer(
         **trainer_devices(job, ranks),
-        max_epochs=job["epochs"],
-        precision=job["precision"],
-        limit_train_batches=job["batches"],
-        limit_val_batches=job["batches"],
+        max_epochs=job.epochs,
+        precision=job.precision,
+        limit_train_batches=job.batches,
+        limit_val_batches=job.batches,
         callbacks=[report],
         logger=False,
         enable_checkpointing=True,  # means: our callback may be there
@@ -121,27 +121,26 @@ def _train(job: Message, link: Link, classes: tuple[type[Any], type[Any]], kept:
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=True,
-        default_root_dir=job["root"],
+        default_root_dir=job.root,
     )
     use(
         executor,
         trainer,
-        lambda text: link.tell({"kind": "warning", "text": text}),
+        lambda text: link.tell(Warned(text)),
         lambda text: print(f"executor: {text}"),  # noqa: T201 # into the trial's log
     )
-    if job["rank"] == 0:
+    if job.rank == 0:
         sys.stdout.write(f"executor: {executor}\n")
         link.tell(
-            {
-                "kind": "started",
-                "model": plain(complete_arguments(model_class, model_arguments) | _filled_in(model, model_arguments)),
-                "data": plain(complete_arguments(data_class, job["data"]["arguments"])),
-                "parameters": sum(p.numel() for p in model.parameters()),
-                "executor": str(executor),
-                "from_epoch": saved.epochs if saved else 0,
-                "curve": saved.curve if saved else [],
-                "warnings": [str(warning.message) for warning in warned if warning.category is UserWarning],
-            }
+            Started(
+                model=plain(complete_arguments(model_class, model_arguments) | _filled_in(model, model_arguments)),
+                data=plain(complete_arguments(data_class, job.data.arguments)),
+                parameters=sum(p.numel() for p in model.parameters()),
+                executor=str(executor),
+                from_epoch=saved.epochs if saved else 0,
+                curve=saved.curve if saved else [],
+                warnings=[str(warning.message) for warning in warned if warning.category is UserWarning],
+            )
         )
     trainer.fit(model, datamodule=data, ckpt_path=saved.path if saved else None, weights_only=True)
     # What holds the model, or the data in a circle, would keep both alive.
@@ -161,7 +160,7 @@ def given_by_data(model_class: type[Any], arguments: Message, data: Any) -> dict
     given = {}
     for argument in arguments_of(model_class):
         is_needed = not argument.has_default
-        if argument.name in arguments or not (is_needed or argument.is_given):
+        if argument.name in arguments or not (is_needed or argument.is_from_data):
             continue
         if not hasattr(data, argument.name):
             if not is_needed:
@@ -228,11 +227,11 @@ def _once(method: Any) -> Any:
 
 def _cause_of(error: BaseException) -> str:
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-        return "out of memory"
+        return OUT_OF_MEMORY
     return f"error: {type(error).__name__}"
 
 
-def _told(error: BaseException) -> str:
+def _text_of(error: BaseException) -> str:
     if isinstance(error, HpoError):
         return str(error)
     return "".join(traceback.format_exception(error))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from hpo import tally
-from hpo.search.history import DIVERGED
+from hpo.queue.progress import load_progress, recent_causes
+from hpo.queue.studies import StoredStudy, set_study_state
 from hpo.store import Store
-from hpo.studies import StoredStudy, set_state
+from hpo.study.states import AttemptEnd, StudyState
 
 log = logging.getLogger(__name__)
 
@@ -21,23 +21,23 @@ class Failures:
         self._store = store
         self._has_warned = False
 
-    def add(self, study: StoredStudy, kind: str) -> None:
+    def add(self, study: StoredStudy, end: AttemptEnd) -> None:
         """A trial has failed for good: stop the study when it was one too many."""
-        if kind == "killed":  # somebody wished it
+        if end == AttemptEnd.KILLED:  # a person asked for it
             return
-        causes = tally.recent_causes(self._store, study.study_id, FAILURES_THAT_STOP)
+        causes = recent_causes(self._store, study.study_id, FAILURES_THAT_STOP)
         if len(causes) < FAILURES_THAT_STOP or len({cause for cause, _ in causes}) != 1 or causes[0][0] is None:
             return
         cause, error = causes[0]
-        if cause == DIVERGED:
+        if cause == AttemptEnd.DIVERGED:
             # The code works: it is these parameters that do not, and to find others is what a search is for.
             self._warn_of_divergence(study)
             return
         reason = f"{FAILURES_THAT_STOP} trials in a row failed with the same cause: {cause}\n{(error or '').strip()}"
-        set_state(self._store, study.study_id, "stopped", reason)
+        set_study_state(self._store, study.study_id, StudyState.STOPPED, reason)
 
     def _warn_of_divergence(self, study: StoredStudy) -> None:
-        counts = tally.progress(self._store, study.study_id).counts
+        counts = load_progress(self._store, study.study_id).counts
         if self._has_warned or counts.complete or counts.pruned:
             return
         self._has_warned = True
@@ -45,5 +45,5 @@ class Failures:
             "study %s: no trial has completed, and the last %d diverged: %s was not a finite number. Its space may "
             "reach too far (learning rates?), or its data holds values that are not finite. It goes on searching; "
             "'hpo stop %s' ends it",
-            study.name, FAILURES_THAT_STOP, study.definition.spec.goal.metric, study.name,
+            study.name, FAILURES_THAT_STOP, study.definition.spec.objective.metric, study.name,
         )  # fmt: skip

@@ -15,23 +15,24 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from hpo import leases
-from hpo.channel import Channel
-from hpo.definition import Definition
-from hpo.devices import Slot
 from hpo.errors import RunError
-from hpo.processes import ForkServer
+from hpo.ipc.channel import Channel
+from hpo.ipc.fork_server import ForkServer
+from hpo.queue.leases import deregister_worker, expire_leases, heartbeat, register_worker
+from hpo.queue.studies import StoredStudy
 from hpo.store import Store
-from hpo.studies import StoredStudy
-from hpo.worker.adoption import Adoption
-from hpo.worker.hearing import hear
-from hpo.worker.interrupts import Interrupts
-from hpo.worker.judging import judge, take_wish
-from hpo.worker.looking import LOOK_SECONDS, look
+from hpo.study.devices import Slot
+from hpo.study.resolved_study import ResolvedStudy
+from hpo.study.states import AttemptEnd
+from hpo.worker.assignments import StudyAssignments
+from hpo.worker.fair_share import FairShare
+from hpo.worker.inbox import take_messages
 from hpo.worker.outbox import Outbox
-from hpo.worker.runningtrial import RunningTrial
-from hpo.worker.sharing import Shares
-from hpo.worker.studyrun import StudyRun
+from hpo.worker.poll import poll_store
+from hpo.worker.running_trial import RunningTrial
+from hpo.worker.signals import Signals
+from hpo.worker.study_run import StudyRun
+from hpo.worker.supervise import supervise, take_request
 
 log = logging.getLogger(__name__)
 
@@ -63,13 +64,13 @@ class Worker:
         self.trials: dict[int, RunningTrial] = {}
         self._store = store
         self._on_frame = on_frame
-        self._shares = Shares()
+        self._shares = FairShare()
         self._has_looked = False  # for studies, since the server is ready
         self._selector = selectors.DefaultSelector()
-        self._interrupts = Interrupts(lambda: len(self.trials))
+        self._signals = Signals(lambda: len(self.trials))
         self.outbox = Outbox(store, on_return=self._beat)
-        self._worker_id = leases.register_worker(store, host=platform.node(), pid=os.getpid(), slots=len(slots))
-        self._studies = Adoption(
+        self._worker_id = register_worker(store, host=platform.node(), pid=os.getpid(), slots=len(slots))
+        self._studies = StudyAssignments(
             store,
             outbox=self.outbox,
             server=server,
@@ -87,9 +88,9 @@ class Worker:
     @property
     def is_draining(self) -> bool:
         """It was asked to end: running trials are handed back after their epoch."""
-        return self._interrupts.drained_at is not None
+        return self._signals.drained_at is not None
 
-    def adopt(self, study: StoredStudy, *, server: ForkServer, definition: Definition) -> StudyRun:
+    def adopt(self, study: StoredStudy, *, server: ForkServer, definition: ResolvedStudy) -> StudyRun:
         """Work on a study: see `Adoption.adopt`."""
         return self._studies.adopt(study, server=server, definition=definition)
 
@@ -116,7 +117,7 @@ class Worker:
         self._next_beat = self._next_poll = 0.0
         for server in self._studies.servers:
             self._watch(server.control)
-        with self._interrupts.taken(self._selector):
+        with self._signals.taken(self._selector):
             try:
                 while True:
                     self._visit_store()
@@ -124,7 +125,9 @@ class Worker:
                         self._wait(0.0)  # whoever asks how to go on should not have to wait for the next proposal
                     for trial in self.trials.values():
                         budget = self.runs[trial.claim.study_id].definition.spec.budget
-                        judge(trial, budget, drained_at=self._interrupts.drained_at)
+                        supervise(
+                            trial, budget, drained_at=self._signals.drained_at, drain_seconds=self._store.timing.drain
+                        )
                     self._fill_slots()
                     is_over = self._has_looked and all(run.is_over for run in self.runs.values()) and not is_service
                     if not self.trials and self.outbox.is_empty and (self.is_draining or is_over):
@@ -139,27 +142,27 @@ class Worker:
         """Beat, look, and write what waits, each in its time."""
         now = time.monotonic()
         if now >= self._next_beat:
-            self._next_beat = now + leases.BEAT_SECONDS
+            self._next_beat = now + self._store.timing.heartbeat
             self.outbox.attempt(self._beat)
         if now >= self._next_poll:
             pause = self.outbox.attempt(self._look)
-            self._next_poll = now + (LOOK_SECONDS if pause is None else pause)
+            self._next_poll = now + (self._store.timing.poll if pause is None else pause)
         if self.outbox.due is not None and now >= self.outbox.due:
             self.outbox.flush()
 
     def _beat(self) -> None:
-        leases.beat(self._store, self._worker_id, [trial.claim.attempt_id for trial in self.trials.values()])
+        heartbeat(self._store, self._worker_id, [trial.claim.attempt_id for trial in self.trials.values()])
 
     def _look(self) -> float:
         """What is wished, how far everybody is, and which leases have run out; seconds until the next look."""
         self._look_for_studies()
-        seen = look(self._store, self.runs.values(), [trial.claim.trial_id for trial in self.trials.values()])
+        seen = poll_store(self._store, self.runs.values(), [trial.claim.trial_id for trial in self.trials.values()])
         if seen.has_lost and self.outbox.knows_leases:
-            for number in leases.reap(self._store):
+            for number in expire_leases(self._store):
                 log.warning("trial %d lost its worker", number)
         for trial in self.trials.values():
             run = self.runs[trial.claim.study_id]
-            take_wish(trial, seen.wishes.get(trial.claim.trial_id), run.progress, is_draining=self.is_draining)
+            take_request(trial, seen.requests.get(trial.claim.trial_id), run.progress, is_draining=self.is_draining)
         return seen.pause
 
     def _adopt(self, names: Sequence[str]) -> None:
@@ -195,7 +198,7 @@ class Worker:
             server.stop()
         if not self.outbox.flush():
             log.warning("the store is away: this worker's trials are taken up by others when their leases end")
-        self.outbox.attempt(lambda: leases.leave(self._store, self._worker_id))
+        self.outbox.attempt(lambda: deregister_worker(self._store, self._worker_id))
         self._selector.close()
 
     # ---- slots
@@ -227,12 +230,12 @@ class Worker:
 
     def _turn(self, run: StudyRun) -> tuple[float, float]:
         """Whose turn it is comes first; when workers begin together, the study that fewer of them train."""
-        trained = run.progress.counts.running - run.held
-        return self._shares.turn(run.study.study_id), trained / run.progress.priority
+        running = run.progress.counts.running
+        return self._shares.turn(run.study.study_id), running / run.progress.priority
 
     def _wait(self, seconds: float) -> None:
         self._selector.select(max(0.0, seconds))
-        self._interrupts.rest()
+        self._signals.rest()
         for server in self._studies.servers:
             if not server.poll():
                 raise RunError("the process that starts trials ended unexpectedly; running trials were handed back")
@@ -251,7 +254,7 @@ class Worker:
 
     def _serve(self, trial: RunningTrial) -> None:
         """Take in what the trial's processes have said, and end it when they have ended."""
-        for channel in hear(trial, self.runs[trial.claim.study_id]):
+        for channel in take_messages(trial, self.runs[trial.claim.study_id]):
             self._ignore(channel)  # at its end it would wake us without pause
         if all(process.status is not None for process in trial.processes):
             self._end(trial)
@@ -269,5 +272,5 @@ class Worker:
     def _abandon(self, trial: RunningTrial) -> None:
         for process in trial.processes:
             process.kill()
-        trial.hand_back("preempted")
+        trial.hand_back(AttemptEnd.PREEMPTED)
         self._end(trial)

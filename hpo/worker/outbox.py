@@ -18,7 +18,6 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from hpo.leases import LEASE_SECONDS
 from hpo.store import Store
 from hpo.store.engine import is_outage
 
@@ -89,7 +88,7 @@ class Outbox:
     @property
     def knows_leases(self) -> bool:
         """Whether the store has been there for long enough that every living worker has renewed its leases."""
-        return self.is_up and time.monotonic() - self._up_since > LEASE_SECONDS
+        return self.is_up and time.monotonic() - self._up_since > self._store.timing.lease
 
     def flush(self) -> bool:
         """Write what waits. False when the store is away: it waits on."""

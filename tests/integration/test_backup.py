@@ -19,9 +19,9 @@ from projects.stored import add_attempt, add_trial, add_worker
 from projects.synthetic import create_study
 from sqlalchemy import func, select, update
 
-from hpo.doctor import examine_database
+from hpo.doctor.examination import examine_database
 from hpo.errors import StoreError
-from hpo.results import Study
+from hpo.results.study import Study
 from hpo.store import Store, StoreUrl
 from hpo.store.backup import Contents, back_up, restore
 from hpo.store.engine import connect_sqlite

@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 
 from hpo.__main__ import main
-from hpo.devices import Slot
 from hpo.errors import HpoError
-from hpo.preflight import define, try_one_batch
-from hpo.processes import ForkServer
-from hpo.results import list_studies
+from hpo.ipc.fork_server import ForkServer
+from hpo.results.study import list_studies
+from hpo.service.preflight import define, try_one_batch
 from hpo.store import Store, child_environment
-from hpo.studyfile import read_study
+from hpo.study.devices import Slot
+from hpo.study.study_file import read_study
 
 MINIMAL = """\
 model: nets:Line

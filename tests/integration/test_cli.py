@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 from hpo.cli import app
 from hpo.errors import SpecError
-from hpo.results import Study
+from hpo.results.study import Study
 from hpo.settings import artifacts_folder, project_folder, store_url
 from hpo.store import Store
 

@@ -27,14 +27,16 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 from stores import write
 
-from hpo import leases, queue, writes
-from hpo.dashboard import forbid_writing
-from hpo.definition import Definition
+from hpo.dashboard.server import forbid_writing
+from hpo.queue.claim import claim_trial
+from hpo.queue.leases import register_worker
+from hpo.queue.report import begin_trial, finish_trial, report_epoch
+from hpo.queue.studies import create_or_continue
 from hpo.space import Float, Parameter, SearchSpace
-from hpo.spec import StudySpec
 from hpo.store import Store, StoreUrl
 from hpo.store.optuna_storage import optuna_storage
-from hpo.studies import create_or_continue
+from hpo.study.resolved_study import ResolvedStudy
+from hpo.study.spec import StudySpec
 
 VALUES = (0.625, 0.875)
 
@@ -115,14 +117,14 @@ def add_study(url: str, name: str) -> None:
     space = SearchSpace((Parameter("lr", Float(0.0, 1.0)),))
     distribution = distribution_to_json(FloatDistribution(0.0, 1.0))
     with Store.create(url) as store:
-        study, _ = create_or_continue(store, Definition(spec, space, {"model": {}, "data": {}}))
-        worker_id = leases.register_worker(store, host="test", pid=os.getpid(), slots=1)
+        study, _ = create_or_continue(store, ResolvedStudy(spec, space, {"model": {}, "data": {}}))
+        worker_id = register_worker(store, host="test", pid=os.getpid(), slots=1)
         for value in VALUES:
-            claim = queue.claim(store, study.study_id, worker_id=worker_id, slot=0, device="cpu")
+            claim = claim_trial(store, study.study_id, worker_id=worker_id, slot=0, device="cpu")
             assert claim is not None
             write(
                 store,
-                writes.begin,
+                begin_trial,
                 claim,
                 params={"lr": (value / 2, distribution)},
                 config={"params": {"lr": value / 2}},
@@ -130,7 +132,7 @@ def add_study(url: str, name: str) -> None:
             for epoch in (1, 2, 3):
                 write(
                     store,
-                    writes.report,
+                    report_epoch,
                     claim,
                     epoch=epoch,
                     value=value * epoch / 3,
@@ -138,7 +140,7 @@ def add_study(url: str, name: str) -> None:
                     seconds=float(epoch),
                     system_attributes={},
                 )
-            write(store, writes.finish, claim, state="COMPLETE", value=value, seconds=3.0)
+            write(store, finish_trial, claim, state="COMPLETE", value=value, seconds=3.0)
 
 
 def shown(browser: Chrome, url: str, *texts: str) -> str:

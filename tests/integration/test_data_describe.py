@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 from projects.launch import PROJECT, Hpo
 
-from hpo.channel import Message
 from hpo.errors import HpoError
-from hpo.inspection import inspect_data as describe
-from hpo.inspection import picture_file
-from hpo.preflight import define
-from hpo.processes import ForkServer
+from hpo.ipc.channel import Message
+from hpo.ipc.fork_server import ForkServer
+from hpo.service.describe_data import inspect_data as describe
+from hpo.service.describe_data import picture_file
+from hpo.service.preflight import define
 from hpo.store import child_environment
-from hpo.studyfile import read_study
+from hpo.study.study_file import read_study
 from hpo.training.inspection import inspect_data
 
 

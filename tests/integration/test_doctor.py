@@ -17,14 +17,14 @@ from projects.stored import add_attempt, add_trial, add_worker, folder_of
 from projects.synthetic import Claimant, create_study
 from sqlalchemy import select, update
 
-from hpo.checks import Finding
-from hpo.checks.checkpoints import damage
-from hpo.doctor import examine, repair
-from hpo.results import Study
+from hpo.doctor.checkpoints import damage
+from hpo.doctor.examination import examine, repair
+from hpo.doctor.finding import Finding
+from hpo.queue.studies import StoredStudy, set_study_state
+from hpo.results.study import Study
 from hpo.store import Store, StoreUrl
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts, hpo_studies, hpo_trials, trials
-from hpo.studies import StoredStudy, set_state
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_an_expired_lease_is_found_and_closed_so_that_the_trial_is_claimed_again
 
 def test_a_living_lease_is_left_alone(store: Store, study: StoredStudy, artifacts: Path) -> None:
     add_attempt(store, add_trial(store, study, state="RUNNING"), add_worker(store), lease=20)
-    set_state(store, study.study_id, "stopped")
+    set_study_state(store, study.study_id, "stopped")
     before = dump(store)
 
     assert repair(store.url, artifacts=artifacts) == []
@@ -146,7 +146,7 @@ def test_a_trial_that_was_handed_back_is_no_problem_while_its_study_is_open(
     findings = examine(store.url, artifacts=artifacts)
 
     [found] = about(findings, "orphans")
-    assert (found.level, found.mend) == ("note", "start a worker, which takes them on")
+    assert (found.level, found.remedy) == ("note", "start a worker, which takes them on")
     assert wrong(findings) == []
     assert repair(store.url, artifacts=artifacts) == []
 
@@ -159,7 +159,7 @@ def test_running_trials_of_an_ended_study_are_ended_with_their_curves_kept(
     expired, idle = (add_trial(store, study, state="RUNNING") for _ in range(2))
     add_attempt(store, expired, worker, lease=-5)
     add_attempt(store, idle, worker)
-    set_state(store, study.study_id, state)
+    set_study_state(store, study.study_id, state)
 
     problems = wrong(examine(store.url, artifacts=artifacts))
     changes = repair(store.url, artifacts=artifacts)
@@ -202,7 +202,7 @@ def test_a_running_trial_of_an_optuna_script_is_told_and_left_alone(
     assert young.level == "note"
     assert "an Optuna script" in young.what
     assert "takes its place in the budget" in young.what
-    assert "optuna tell --storage URL --study-name synthetic --trial-number 0 --state fail" in young.mend
+    assert "optuna tell --storage URL --study-name synthetic --trial-number 0 --state fail" in young.remedy
     assert old.level == "problem"
     assert repair(store.url, artifacts=artifacts) == []
     assert [record.state for record in Study(store, "synthetic").trials()] == ["running"]
@@ -369,7 +369,7 @@ def test_the_verb_says_what_is_wrong_and_ends_with_1_and_with_0_once_it_is_mende
     document = json.loads(mended[1])
     assert document["healthy"] is True
     assert document["changes"] == ["synthetic: closed 1 expired leases"]
-    assert {"level", "about", "where", "what", "mend", "repairable"} == set(document["findings"][0])
+    assert {"level", "about", "where", "what", "remedy", "repairable"} == set(document["findings"][0])
     assert again[0] == 0
     assert "nothing was changed" in again[1]
 

@@ -21,11 +21,13 @@ from projects.stored import PARAMS, add_trial
 from projects.synthetic import create_study
 from sqlalchemy import event, insert, select, text, update
 
-from hpo.checks import Finding, Scene, clock
-from hpo.checks.disk import free_space
-from hpo.checks.machine import check_devices, check_packages
-from hpo.checks.sqlite import file_system
-from hpo.doctor import examine, examine_database, repair
+from hpo.doctor.disk import free_space
+from hpo.doctor.examination import examine, examine_database, repair
+from hpo.doctor import clock
+from hpo.doctor.finding import CheckContext, Finding
+from hpo.doctor.machine import check_devices, check_packages
+from hpo.doctor.sqlite import file_system
+from hpo.queue.studies import StoredStudy
 from hpo.store import Store
 from hpo.store.engine import connect_sqlite
 from hpo.store.optuna_storage import optuna_storage
@@ -40,7 +42,6 @@ from hpo.store.tables import (
     trial_user_attributes,
     trials,
 )
-from hpo.studies import StoredStudy
 
 NOWHERE = Path("/nowhere")
 
@@ -96,7 +97,7 @@ def test_damaged_pages_are_found_and_nothing_is_changed_in_such_a_file(
 
     assert [finding.about for finding in found] == [about]
     assert "damaged" in found[0].what or "malformed" in found[0].what
-    assert "hpo db restore" in found[0].mend
+    assert "hpo db restore" in found[0].remedy
     assert repair(sqlite_store.url, artifacts=NOWHERE) == []
 
 
@@ -128,7 +129,7 @@ def test_rows_whose_study_is_gone_are_found(sqlite_store: Store) -> None:
 
     assert (found.level, found.where) == ("problem", "hpo_trials")
     assert "1 rows of hpo_trials belong to rows of trials that are gone" in found.what
-    assert "PRAGMA foreign_key_check(hpo_trials)" in found.mend
+    assert "PRAGMA foreign_key_check(hpo_trials)" in found.remedy
 
 
 def test_another_journal_mode_is_found_and_put_right(sqlite_store: Store) -> None:
@@ -202,7 +203,7 @@ def test_a_database_without_room_for_a_worker_is_found(postgres_store: Store, po
     assert found["server"].level == "ok"
     assert found["database"].level == "problem"
     assert "of the 3 connections that this database allows are in use (hpo " in found["database"].what
-    assert "a worker needs 2" in found["database"].mend
+    assert "a worker needs 2" in found["database"].remedy
 
 
 def test_a_server_whose_connections_are_used_up_is_found(postgres_store: Store) -> None:
@@ -247,7 +248,7 @@ def test_sessions_that_are_not_in_utc_are_found(postgres_url: str) -> None:
     with Store.create(postgres_url) as store:
         store.engine.dispose()
         event.listen(store.engine, "connect", as_a_pooler_would)
-        [found] = clock.check_session_zone(Scene(store, NOWHERE, "here"))
+        [found] = clock.check_session_zone(CheckContext(store, NOWHERE, "here"))
 
     assert found.level == "problem"
     assert "have the time zone Asia/Tokyo" in found.what
@@ -291,7 +292,7 @@ def test_another_schema_is_found_and_left_alone(table: str, revision: str, words
 
 @pytest.mark.parametrize(
     ("statement", "lost"),
-    [("DROP TABLE hpo_epochs", "hpo_epochs"), ("ALTER TABLE hpo_trials DROP COLUMN wish", "hpo_trials.wish")],
+    [("DROP TABLE hpo_epochs", "hpo_epochs"), ("ALTER TABLE hpo_trials DROP COLUMN request", "hpo_trials.request")],
 )
 def test_a_table_or_column_that_is_missing_is_found(statement: str, lost: str, store: Store) -> None:
     execute(store, statement)
@@ -348,7 +349,7 @@ def test_a_number_that_is_none_is_found_and_what_is_advised_makes_the_study_read
     assert words in found.what
     assert found.where == "synthetic"
     assert repair(store.url, artifacts=NOWHERE) == []
-    for statement in found.mend.partition("then: ")[2].split("; "):
+    for statement in found.remedy.partition("then: ")[2].split("; "):
         execute(store, statement)
     assert problems(store) == []
     assert len(read_by_optuna(store)) == 3
@@ -502,7 +503,7 @@ def test_a_package_that_is_too_old_is_found(tmp_path: Path, monkeypatch: pytest.
     wrong, shown = check_packages()
 
     assert (wrong.level, wrong.what) == ("problem", "optuna 4.9.0 is installed, <6,>=5 is needed")
-    assert wrong.mend == "pip install 'optuna<6,>=5'"
+    assert wrong.remedy == "pip install 'optuna<6,>=5'"
     assert "optuna 4.9.0" in shown.what
 
 

@@ -11,12 +11,12 @@ import torch
 from projects.launch import Hpo
 
 from hpo.errors import SpecError
-from hpo.preflight import define, slots_for, try_one_batch
-from hpo.processes import ForkServer
-from hpo.records import TrialRecord
+from hpo.ipc.fork_server import ForkServer
+from hpo.queue.studies import create_or_continue
+from hpo.results.trial import TrialRecord
+from hpo.service.preflight import define, slots_for, try_one_batch
 from hpo.store import Store, child_environment
-from hpo.studies import create_or_continue
-from hpo.studyfile import read_study
+from hpo.study.study_file import read_study
 from hpo.worker.loop import Worker
 
 FOREIGN = Path(__file__).parent / "foreign"

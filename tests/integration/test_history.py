@@ -19,7 +19,8 @@ from projects.synthetic import GRID, SPACE, Claimant, create_study, make_spec
 from sqlalchemy import update
 from stores import hand_back
 
-from hpo import leases, queue
+from hpo.queue.claim import Claim
+from hpo.queue.leases import LOST
 from hpo.search.algorithms import make_pruner, sampler_factory
 from hpo.search.grid import grid_points
 from hpo.space import Float, Parameter, SearchSpace
@@ -50,7 +51,7 @@ def test_a_worker_that_takes_its_own_lost_trial_up_again_forgets_what_it_could_n
     worker.report(claim, 1, 0.5)
     worker.history.report(claim.number, 2, 0.6)  # known here, and on its way to the store when the lease ran out
     with store.write() as connection:
-        connection.execute(update(hpo_attempts).values(ended=1.0, lease_until=1.0, kind="crash", cause=leases.LOST))
+        connection.execute(update(hpo_attempts).values(ended=1.0, lease_until=1.0, kind="crash", cause=LOST))
     worker.history.release(claim.trial_id, claim.number)
 
     again = worker.claim()
@@ -149,7 +150,7 @@ def test_asha_over_two_workers_decides_as_one_optuna_study_does(store: Store) ->
     values = curves(30, 27)
     ours: dict[tuple[int, int], bool] = {}
     theirs: dict[tuple[int, int], bool] = {}
-    running: dict[int, tuple[queue.Claim, optuna.Trial]] = {}
+    running: dict[int, tuple[Claim, optuna.Trial]] = {}
     begun = 0
 
     while begun < 30 or running:

@@ -16,22 +16,25 @@ from projects.synthetic import Claimant, create_study
 from sqlalchemy import select, update
 from stores import write
 
-from hpo import leases, queue, writes
-from hpo.results import Study
+from hpo.queue.claim import Claim
+from hpo.queue.leases import LEASE_SECONDS, LOST, expire_leases
+from hpo.queue.report import begin_trial, end_attempt
+from hpo.results.study import Study
 from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts
 
 ELSEWHERE = """
 import sys
-from hpo import leases, queue
+from hpo.queue.claim import claim_trial
+from hpo.queue.leases import expire_leases, heartbeat, register_worker
 from hpo.store import Store
 
 with Store.open(sys.argv[1]) as store:
-    me = leases.register_worker(store, host="tokyo", pid=1, slots=1)
-    claim = queue.claim(store, int(sys.argv[2]), worker_id=me, slot=0, device="cpu")
-    leases.beat(store, me, [claim.attempt_id])
-    print(leases.reap(store))
+    me = register_worker(store, host="tokyo", pid=1, slots=1)
+    claim = claim_trial(store, int(sys.argv[2]), worker_id=me, slot=0, device="cpu")
+    heartbeat(store, me, [claim.attempt_id])
+    print(expire_leases(store))
 """
 
 TICKETS = """
@@ -44,18 +47,19 @@ for number in range(150):
 
 TAKER = """
 import sys
-from hpo import leases, queue
+from hpo.queue.claim import claim_trial
+from hpo.queue.leases import expire_leases, heartbeat, register_worker
 from hpo.store import Store
 
 with Store.open(sys.argv[1]) as store:
-    me = leases.register_worker(store, host="here", pid=1, slots=1)
+    me = register_worker(store, host="here", pid=1, slots=1)
     sys.stdin.readline()
-    while (claim := queue.claim(store, int(sys.argv[2]), worker_id=me, slot=0, device="cpu")) is not None:
+    while (claim := claim_trial(store, int(sys.argv[2]), worker_id=me, slot=0, device="cpu")) is not None:
         print(claim.number, claim.attempt)
 """
 
 
-def expire(store: Store, claim: queue.Claim) -> None:
+def expire(store: Store, claim: Claim) -> None:
     """The lease has run out: its worker has not been heard of for long."""
     with store.write() as connection:
         mine = hpo_attempts.c.attempt_id == claim.attempt_id
@@ -64,7 +68,7 @@ def expire(store: Store, claim: queue.Claim) -> None:
 
 def reaped(store: Store) -> list[int]:
     """What the next look ends; a database that has just started grants its workers time to come back first."""
-    return wait_for(lambda: leases.reap(store), seconds=2 * leases.LEASE_SECONDS)  # type: ignore[no-any-return]
+    return wait_for(lambda: expire_leases(store), seconds=2 * LEASE_SECONDS)  # type: ignore[no-any-return]
 
 
 def test_a_trial_killed_between_its_claim_and_its_first_beat_is_claimed_again(store: Store) -> None:
@@ -82,7 +86,7 @@ def test_a_trial_killed_between_its_claim_and_its_first_beat_is_claimed_again(st
     second.begin(taken)
     assert second.finish(taken, 0.5)
     [record] = Study(store, "synthetic").trials()
-    assert (record.state, record.causes) == ("complete", (leases.LOST, "complete"))
+    assert (record.state, record.causes) == ("complete", (LOST, "complete"))
 
 
 def test_a_worker_whose_time_zone_is_tokyo_fails_no_healthy_trial(store: Store) -> None:
@@ -96,7 +100,7 @@ def test_a_worker_whose_time_zone_is_tokyo_fails_no_healthy_trial(store: Store) 
     there = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
 
     assert there.stdout.split() == ["[]"]
-    assert leases.reap(store) == []
+    assert expire_leases(store) == []
     with store.read() as connection:
         until = connection.scalars(select(hpo_attempts.c.lease_until)).all()
     assert abs(until[0] - until[1]) < 600  # an hour's difference would be one of time zones
@@ -121,7 +125,7 @@ def test_a_lease_that_ran_out_is_ended_by_whoever_looks_first_and_counted_once(s
     assert claim is not None
     expire(store, claim)
 
-    first, again = reaped(store), leases.reap(store)
+    first, again = reaped(store), expire_leases(store)
     retried = worker.claim()
     assert retried is not None
     expire(store, retried)
@@ -129,7 +133,7 @@ def test_a_lease_that_ran_out_is_ended_by_whoever_looks_first_and_counted_once(s
 
     assert (first, again) == ([0], [])
     [record] = Study(store, "synthetic").trials()
-    assert (record.state, record.attempts, record.cause) == ("failed", 2, leases.LOST)
+    assert (record.state, record.attempts, record.cause) == ("failed", 2, LOST)
 
 
 def test_a_worker_that_was_away_between_its_claim_and_its_sampling_neither_dies_nor_writes(store: Store) -> None:
@@ -144,7 +148,7 @@ def test_a_worker_that_was_away_between_its_claim_and_its_sampling_neither_dies_
     params = quick.begin(claim, point={"optimizer": "sgd", "depth": 4})
 
     point = slow.history.suggest(late.number, slow.space, point={"optimizer": "sgd", "depth": 1})
-    is_ours = write(store, writes.begin, late, params=slow.history.params_to_store(0), config={"params": point})
+    is_ours = write(store, begin_trial, late, params=slow.history.params_to_store(0), config={"params": point})
 
     assert (claim.attempt, claim.params, is_ours) == (2, None, False)
     assert Study(store, "synthetic").trials()[0].params == params
@@ -166,7 +170,7 @@ def test_a_retry_keeps_the_rungs_that_its_trial_has_passed(store: Store) -> None
     worker.begin(claim)
     for epoch in (1, 2, 3):
         worker.report(claim, epoch, 0.5)
-    write(store, writes.end_attempt, claim, kind="crash", cause="killed: SIGKILL", seconds=1.0)
+    write(store, end_attempt, claim, kind="crash", cause="killed: SIGKILL", seconds=1.0)
     worker.history.release(claim.trial_id, claim.number)
 
     again = worker.claim()
@@ -189,7 +193,7 @@ def test_a_killed_worker_is_noticed_while_all_others_are_busy_and_a_stopped_one_
     """Optuna looks for stale trials only when a worker asks for its next one, and a worker that comes back dies."""
     # Three times as long as a lease: the busy worker is still in its trial when those of the others run out.
     epochs = 40
-    slow = {"class": "projects.nets:Line", "seconds": 3 * leases.LEASE_SECONDS / epochs}
+    slow = {"class": "projects.nets:Line", "seconds": 3 * LEASE_SECONDS / epochs}
     file = hpo.study("long", model=slow, epochs=epochs, budget={"trials": 3})
     assert hpo.run("submit", file)[0] == 0
     killed, stopped, busy = (hpo.start("worker", "long", "--until-idle", "--slots", 1) for _ in range(3))
@@ -201,7 +205,7 @@ def test_a_killed_worker_is_noticed_while_all_others_are_busy_and_a_stopped_one_
     os.kill(stopped.pid, signal.SIGSTOP)
     killed.kill()
     lost = (number_of[killed], number_of[stopped])
-    wait_for(lambda: all(leases.LOST in hpo.trials("long")[number].causes for number in lost), seconds=120)
+    wait_for(lambda: all(LOST in hpo.trials("long")[number].causes for number in lost), seconds=120)
     busy_record = hpo.trials("long")[number_of[busy]]
     os.kill(stopped.pid, signal.SIGCONT)
     ends = [finish(process, timeout=400) for process in (stopped, busy)]

@@ -15,35 +15,39 @@ from projects.synthetic import SPACE, Claimant, create_study, make_spec
 from sqlalchemy import func, select, update
 from stores import hand_back
 
-from hpo import steering, tally
-from hpo.definition import Definition
-from hpo.queue import Claim
-from hpo.results import Study
+from hpo.queue.claim import Claim
+from hpo.queue.control import request_of_study, set_limits
+from hpo.queue.progress import load_progress
+from hpo.queue.studies import StoredStudy, create_or_continue
+from hpo.results.study import Study
 from hpo.store import Store
 from hpo.store.clock import db_now
 from hpo.store.tables import hpo_attempts, hpo_studies, trials
-from hpo.studies import StoredStudy, create_or_continue
+from hpo.study.resolved_study import ResolvedStudy
 
 HOUR = 3600.0
 
 # Claims until the study is stopped, and says what it claimed; an odd number of trials is always unfinished.
 CLAIMER = """
 import sys, time
-from hpo import leases, queue, tally, writes
+from hpo.queue.claim import claim_trial
+from hpo.queue.leases import register_worker
+from hpo.queue.progress import load_progress
+from hpo.queue.report import begin_trial, finish_trial
 from hpo.store import Store
 
 url, study_id = sys.argv[1], int(sys.argv[2])
 with Store.open(url) as store:
-    me = leases.register_worker(store, host="here", pid=1, slots=1)
+    me = register_worker(store, host="here", pid=1, slots=1)
     sys.stdin.readline()
-    while tally.progress(store, study_id).state == "running":
-        claim = queue.claim(store, study_id, worker_id=me, slot=0, device="cpu")
+    while load_progress(store, study_id).state == "running":
+        claim = claim_trial(store, study_id, worker_id=me, slot=0, device="cpu")
         if claim is None:
             time.sleep(0.02)
             continue
         with store.write() as connection:
-            writes.begin(connection, claim, params={}, config={"params": {}})
-            assert writes.finish(connection, claim, state="COMPLETE", value=float(claim.number), seconds=0.1)
+            begin_trial(connection, claim, params={}, config={"params": {}})
+            assert finish_trial(connection, claim, state="COMPLETE", value=float(claim.number), seconds=0.1)
         print(claim.number)
 """
 
@@ -58,16 +62,18 @@ class Behind(datetime.datetime):
         return super().now(tz) - datetime.timedelta(hours=3)
 
 datetime.datetime = Behind
-from hpo import leases, queue, writes
+from hpo.queue.claim import claim_trial
+from hpo.queue.leases import register_worker
+from hpo.queue.report import begin_trial, finish_trial
 from hpo.store import Store
 
 with Store.open(sys.argv[1]) as store:
-    me = leases.register_worker(store, host="behind", pid=1, slots=1)
+    me = register_worker(store, host="behind", pid=1, slots=1)
     for _ in range(int(sys.argv[3])):
-        claim = queue.claim(store, int(sys.argv[2]), worker_id=me, slot=0, device="cpu")
+        claim = claim_trial(store, int(sys.argv[2]), worker_id=me, slot=0, device="cpu")
         with store.write() as connection:
-            writes.begin(connection, claim, params={}, config={"params": {}})
-            assert writes.finish(connection, claim, state="COMPLETE", value=0.1, seconds=0.1)
+            begin_trial(connection, claim, params={}, config={"params": {}})
+            assert finish_trial(connection, claim, state="COMPLETE", value=0.1, seconds=0.1)
 """
 
 
@@ -84,7 +90,7 @@ def end(worker: Claimant, value: float | None, *, state: str = "COMPLETE") -> No
 
 
 def limit_of(store: Store, study: StoredStudy) -> str | None:
-    return tally.progress(store, study.study_id).limit
+    return load_progress(store, study.study_id).limit
 
 
 def set_attempts(store: Store, **values: Any) -> None:
@@ -215,12 +221,12 @@ def test_the_first_limit_that_is_reached_counts(store: Store) -> None:
 
     assert limit_of(store, study) == "1 trials ended without a better one"
     assert worker.claim() is None
-    steering.set_limits(store, "synthetic", ["patience=2"])
+    set_limits(store, "synthetic", ["patience=2"])
     end(worker, 0.95)  # the last trial, and the target
     assert worker.claim() is None
-    steering.set_limits(store, "synthetic", ["target=none", "patience=none"])
+    set_limits(store, "synthetic", ["target=none", "patience=none"])
     assert worker.claim() is None  # the trials are used up
-    steering.set_limits(store, "synthetic", ["trials=+1"])
+    set_limits(store, "synthetic", ["trials=+1"])
     assert begin(worker).number == 3
 
 
@@ -234,7 +240,7 @@ def test_a_trial_that_was_handed_back_is_not_claimed_beyond_a_limit(store: Store
     assert worker.finish(good, 0.9)
 
     assert worker.claim() is None
-    steering.set_limits(store, "synthetic", ["target=0.95"])
+    set_limits(store, "synthetic", ["target=0.95"])
     assert begin(worker).number == held.number
 
 
@@ -282,7 +288,7 @@ def test_hours_stop_with_the_study(store: Store) -> None:
 def test_hours_go_on_where_they_stopped_when_the_study_is_extended(store: Store, by: str) -> None:
     worker = ended_a_day_ago(store)
     if by == "set":
-        steering.set_limits(store, "synthetic", ["trials=+2"])
+        set_limits(store, "synthetic", ["trials=+2"])
     else:
         create_study(store, budget={"trials": 3, "hours": 5})
 
@@ -301,7 +307,7 @@ def test_hours_that_are_spent_can_be_added_to_a_day_later(store: Store) -> None:
     worker = ended_a_day_ago(store, trials=9)
     status = Study(store, "synthetic").status()
     spent = hours_of(store)
-    steering.set_limits(store, "synthetic", ["hours=+2"])
+    set_limits(store, "synthetic", ["hours=+2"])
     train_for(store, worker, 1)
     after = hours_of(store)
     let_pass(store, 1.5)
@@ -316,10 +322,10 @@ def test_a_study_that_is_stopped_spends_no_hours_until_it_goes_on(store: Store) 
     train_for(store, worker, 2)
     let_pass(store, 1)
 
-    steering.steer_study(store, "synthetic", "stop")
+    request_of_study(store, "synthetic", "stop")
     let_pass(store, 24)
     stopped = hours_of(store)
-    steering.steer_study(store, "synthetic", "resume")
+    request_of_study(store, "synthetic", "resume")
 
     assert stopped == pytest.approx(3, abs=0.1)
     assert hours_of(store) == pytest.approx(3, abs=0.1)
@@ -331,8 +337,8 @@ def test_what_changes_nothing_of_a_study_that_is_over_moves_no_hours(store: Stor
     ended_a_day_ago(store)
 
     for change in ("priority=3", "trials=1", "hours=9", "hours=1", "patience=4", "hours=none", "trials=+1", "trials=1"):
-        steering.set_limits(store, "synthetic", [change])
-    steering.set_limits(store, "synthetic", ["hours=5"])
+        set_limits(store, "synthetic", [change])
+    set_limits(store, "synthetic", ["hours=5"])
 
     assert hours_of(store) == pytest.approx(2, abs=0.1)
 
@@ -352,7 +358,7 @@ def claimers(store: Store, study: StoredStudy) -> list[subprocess.Popen[str]]:
 
 def stop(store: Store, processes: list[subprocess.Popen[str]]) -> list[int]:
     """The numbers that were claimed."""
-    steering.steer_study(store, "synthetic", "stop")
+    request_of_study(store, "synthetic", "stop")
     outputs = [process.communicate(timeout=60)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * 4
     return sorted(int(line) for output in outputs for line in output.splitlines())
@@ -368,9 +374,9 @@ def test_four_processes_stay_within_a_budget_that_grows_meanwhile(store: Store) 
 
     processes = claimers(store, study)
     wait_for(lambda: has(20))
-    steering.set_limits(store, "synthetic", ["trials=+15"])
+    set_limits(store, "synthetic", ["trials=+15"])
     wait_for(lambda: has(35))
-    steering.set_limits(store, "synthetic", ["trials=30"])  # fewer than there are: no more come
+    set_limits(store, "synthetic", ["trials=30"])  # fewer than there are: no more come
     claimed = stop(store, processes)
 
     assert claimed == list(range(35))
@@ -393,7 +399,7 @@ def test_four_processes_claim_nothing_after_the_target(store: Store) -> None:
 
 def submit(store: Store, **budget: Any) -> None:
     spec = make_spec(budget={"trials": 10, **budget})
-    create_or_continue(store, Definition(spec, SPACE, {"model": {}, "data": {}}))
+    create_or_continue(store, ResolvedStudy(spec, SPACE, {"model": {}, "data": {}}))
 
 
 def limits(store: Store) -> dict[str, float]:
@@ -403,7 +409,7 @@ def limits(store: Store) -> dict[str, float]:
 
 def test_the_same_file_again_does_not_undo_what_was_set(store: Store) -> None:
     submit(store, hours=2, target=0.9)
-    steering.set_limits(store, "synthetic", ["trials=+5", "hours=3", "target=none", "patience=7", "priority=4"])
+    set_limits(store, "synthetic", ["trials=+5", "hours=3", "target=none", "patience=7", "priority=4"])
 
     submit(store, hours=2, target=0.9)
 
@@ -414,7 +420,7 @@ def test_the_same_file_again_does_not_undo_what_was_set(store: Store) -> None:
 
 def test_a_limit_that_changed_in_the_file_counts(store: Store) -> None:
     submit(store, hours=2, target=0.9)
-    steering.set_limits(store, "synthetic", ["hours=3", "patience=7"])
+    set_limits(store, "synthetic", ["hours=3", "patience=7"])
 
     submit(store, hours=4, target=0.9, trials=12)
 
@@ -423,7 +429,7 @@ def test_a_limit_that_changed_in_the_file_counts(store: Store) -> None:
 
 def test_a_number_of_trials_that_was_set_counts_until_the_file_asks_for_another(store: Store) -> None:
     submit(store)
-    steering.set_limits(store, "synthetic", ["trials=4"])
+    set_limits(store, "synthetic", ["trials=4"])
 
     submit(store)
     same = limits(store)["trials"]

@@ -18,8 +18,8 @@ from projects.launch import Hpo, finish, wait_for
 from projects.synthetic import Claimant, create_study
 from sqlalchemy import create_engine, text
 
-from hpo import writes
-from hpo.results import Study
+from hpo.queue.report import report_epoch
+from hpo.results.study import Study
 from hpo.store import Store
 from hpo.worker import outbox as outbox_module
 from hpo.worker.outbox import Outbox
@@ -95,7 +95,7 @@ def test_a_full_disk_makes_reports_wait_and_room_lets_them_through_in_order(
         with no_room(tmp_path), caplog.at_level(logging.WARNING):
             for epoch in (1, 2, 3):
                 outbox.put(
-                    lambda connection, epoch=epoch: writes.report(  # type: ignore[misc]
+                    lambda connection, epoch=epoch: report_epoch(  # type: ignore[misc]
                         connection, claim, epoch=epoch, value=0.1 * epoch, metrics={"a": 1.0}, seconds=1.0,
                         system_attributes={},
                     ),
@@ -123,7 +123,7 @@ def test_a_report_that_can_never_be_written_holds_up_no_other(store: Store) -> N
 
     outbox.put(lambda connection: connection.execute(text("INSERT INTO nowhere VALUES (1)")) is None, then=told.append)
     outbox.put(
-        lambda connection: writes.report(
+        lambda connection: report_epoch(
             connection, claim, epoch=1, value=0.5, metrics={}, seconds=1.0, system_attributes={}
         ),
         then=told.append,
@@ -153,7 +153,7 @@ def test_who_is_told_of_a_write_and_finds_the_store_away_keeps_no_other_from_bei
     for claim in claims:
         assert claim is not None
         outbox.put(
-            lambda connection, claim=claim: writes.report(  # type: ignore[misc]
+            lambda connection, claim=claim: report_epoch(  # type: ignore[misc]
                 connection, claim, epoch=1, value=0.5, metrics={}, seconds=1.0, system_attributes={}
             ),
             then=lambda _, number=claim.number: then(number),  # type: ignore[misc]

@@ -16,8 +16,9 @@ from projects.service import say
 from projects.synthetic import Claimant, create_study
 from sqlalchemy import select
 
-from hpo import queue, unheld
-from hpo.results import Study
+from hpo.queue.claim import Claim
+from hpo.queue.idle import end_paused_trials, standstill
+from hpo.results.study import Study
 from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts, hpo_epochs, trials
@@ -27,7 +28,7 @@ EPOCHS = 9
 PROMOTE = {"name": "asha", "mode": "promote", "eta": 3, "min_epochs": 1}
 
 
-def train(worker: Claimant, claim: queue.Claim, quality: float) -> None:
+def train(worker: Claimant, claim: Claim, quality: float) -> None:
     """Until its end or the next rung at which it waits."""
     if claim.params is None:
         worker.begin(claim)
@@ -52,11 +53,11 @@ def test_workers_promote_each_others_trials_and_end_with_exactly_what_was_asked_
         worker.history.sync()
         claim = worker.claim()
         if claim is None:
-            newest = unheld.standstill(store, study.study_id)
+            newest = standstill(store, study.study_id)
             assert newest is not None
             claim = worker.claim(is_last=True)
             if claim is None:
-                ended = unheld.end_held(store, study.study_id, since=newest)
+                ended = end_paused_trials(store, study.study_id, since=newest)
                 break
         trained_by[claim.number].add(worker.worker_id)
         train(worker, claim, qualities[claim.number])
@@ -85,7 +86,7 @@ def test_trials_wait_and_go_on_with_one_slot_and_with_64(store: Store, slots: in
     draw = random.Random(0)
     qualities = [draw.random() for _ in range(count)]
 
-    running: list[tuple[Claimant, queue.Claim, int]] = []  # with the epoch that is next
+    running: list[tuple[Claimant, Claim, int]] = []  # with the epoch that is next
     most_at_once = 0
     while True:
         while len(running) < slots:
@@ -111,9 +112,9 @@ def test_trials_wait_and_go_on_with_one_slot_and_with_64(store: Store, slots: in
             assert worker.finish(claim, qualities[claim.number] * epoch / EPOCHS, state="PRUNED")
         else:
             running.append((worker, claim, epoch + 1))
-    newest = unheld.standstill(store, study.study_id)
+    newest = standstill(store, study.study_id)
     assert newest is not None
-    unheld.end_held(store, study.study_id, since=newest)
+    end_paused_trials(store, study.study_id, since=newest)
 
     records = Study(store, study.name).trials()
     by_state = Counter(str(record.state) for record in records)
@@ -131,10 +132,10 @@ def test_what_waits_is_not_ended_while_somebody_trains_or_began_to(store: Store)
     assert claims[0] is not None
     assert claims[1] is not None
     train(first, claims[0], 0.5)
-    assert unheld.standstill(store, study.study_id) is None  # the second still trains
+    assert standstill(store, study.study_id) is None  # the second still trains
 
     train(second, claims[1], 0.6)
-    newest = unheld.standstill(store, study.study_id)
+    newest = standstill(store, study.study_id)
     assert newest is not None
     first.history.sync()
     assert first.claim() is None
@@ -142,7 +143,7 @@ def test_what_waits_is_not_ended_while_somebody_trains_or_began_to(store: Store)
     assert taken is not None
     assert (taken.number, taken.is_promoted, taken.attempt) == (1, True, 2)
 
-    assert unheld.end_held(store, study.study_id, since=newest) == []
+    assert end_paused_trials(store, study.study_id, since=newest) == []
     train(first, taken, 0.6)
     assert [record.state for record in Study(store, study.name).trials()] == ["paused", "paused"]
 

@@ -15,27 +15,31 @@ from projects.synthetic import SPACE, Claimant, create_study
 from sqlalchemy import select, update
 from stores import hand_back, write
 
-from hpo import leases, queue, writes
-from hpo.results import Study
+from hpo.queue.claim import Claim
+from hpo.queue.leases import LEASE_SECONDS, LOST, expire_leases, heartbeat
+from hpo.queue.report import describe_trial, finish_trial
+from hpo.queue.studies import StoredStudy, set_study_state
+from hpo.results.study import Study
 from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts, hpo_epochs, hpo_studies, hpo_trials
-from hpo.studies import StoredStudy, set_state
 
 CLAIMER = """
 import sys
-from hpo import leases, queue, writes
+from hpo.queue.claim import claim_trial
+from hpo.queue.leases import register_worker
+from hpo.queue.report import begin_trial, finish_trial
 from hpo.store import Store
 
 url, study_id = sys.argv[1], int(sys.argv[2])
 with Store.open(url) as store:
-    me = leases.register_worker(store, host="here", pid=1, slots=1)
+    me = register_worker(store, host="here", pid=1, slots=1)
     sys.stdin.readline()
-    while (claim := queue.claim(store, study_id, worker_id=me, slot=0, device="cpu")) is not None:
+    while (claim := claim_trial(store, study_id, worker_id=me, slot=0, device="cpu")) is not None:
         with store.write() as connection:
-            writes.begin(connection, claim, params={}, config={"params": {}})
+            begin_trial(connection, claim, params={}, config={"params": {}})
             if claim.number % 3:  # the others stay running, and count as well
-                assert writes.finish(connection, claim, state="COMPLETE", value=float(claim.number), seconds=0.1)
+                assert finish_trial(connection, claim, state="COMPLETE", value=float(claim.number), seconds=0.1)
         print(claim.number, claim.attempt)
 """
 
@@ -52,19 +56,19 @@ def study(store: Store) -> StoredStudy:
     return create_study(store)
 
 
-def expire(store: Store, claim: queue.Claim, *, is_seen: bool = True) -> None:
+def expire(store: Store, claim: Claim, *, is_seen: bool = True) -> None:
     """The lease has run out: its worker has not been heard of for long, and another one sees it."""
     with store.write() as connection:
         connection.execute(
             update(hpo_attempts).where(hpo_attempts.c.attempt_id == claim.attempt_id).values(lease_until=1.0)
         )
-    deadline = time.monotonic() + 2 * leases.LEASE_SECONDS
-    while is_seen and not leases.reap(store):  # a database that has just started grants its workers time to come back
+    deadline = time.monotonic() + 2 * LEASE_SECONDS
+    while is_seen and not expire_leases(store):  # a database that has just started grants its workers time to come back
         assert time.monotonic() < deadline
         time.sleep(0.2)
 
 
-def written(store: Store, claim: queue.Claim) -> tuple[int, str | None, str]:
+def written(store: Store, claim: Claim) -> tuple[int, str | None, str]:
     """(epochs in the table, the trial's cause, its state) as the store has them."""
     with store.read() as connection:
         rows = connection.execute(select(hpo_epochs).where(hpo_epochs.c.trial_id == claim.trial_id)).all()
@@ -128,15 +132,15 @@ def test_a_worker_that_lost_its_lease_writes_nothing(store: Store, study: Stored
     taken = quick.claim()
     assert taken is not None
 
-    leases.beat(store, slow.worker_id, [claim.attempt_id])  # it wakes up, and goes on as if nothing had been
+    heartbeat(store, slow.worker_id, [claim.attempt_id])  # it wakes up, and goes on as if nothing had been
     told = slow.report(claim, 2, 0.9)[1]
     handed = hand_back(store, claim, seconds=1.0)
-    ended = write(store, writes.finish, claim, state="FAIL", value=None, seconds=1.0, cause="error: Late", error="late")
+    ended = write(store, finish_trial, claim, state="FAIL", value=None, seconds=1.0, cause="error: Late", error="late")
 
     assert (told, handed, ended) == (False, False, False)
     assert written(store, claim) == (1, None, "running")
     assert quick.finish(taken, 0.75)
-    assert not write(store, writes.finish, taken, state="PRUNED", value=0.1, seconds=1.0)  # ended is ended
+    assert not write(store, finish_trial, taken, state="PRUNED", value=0.1, seconds=1.0)  # ended is ended
     assert Study(store, "synthetic").best(1)[0].value == 0.75
 
 
@@ -148,8 +152,8 @@ def test_a_lease_that_is_renewed_is_not_taken_over(store: Store, study: StoredSt
     worker.begin(by_report)
 
     expire(store, by_beat, is_seen=False)
-    leases.beat(store, worker.worker_id, [by_beat.attempt_id, by_report.attempt_id])
-    assert leases.reap(store) == []
+    heartbeat(store, worker.worker_id, [by_beat.attempt_id, by_report.attempt_id])
+    assert expire_leases(store) == []
     claim = other.claim()
 
     assert claim is not None
@@ -168,7 +172,7 @@ def test_a_trial_that_loses_three_workers_fails_and_leaves_its_place_to_no_other
 
     assert [claim and claim.attempt for claim in claims] == [1, 2, 3, None]
     [record] = Study(store, "synthetic").trials()
-    assert (record.state, record.attempts, record.cause) == ("failed", 3, leases.LOST)
+    assert (record.state, record.attempts, record.cause) == ("failed", 3, LOST)
 
 
 def test_a_trial_that_was_handed_back_is_claimed_again_at_once_and_as_often_as_needed(
@@ -195,11 +199,11 @@ def test_a_study_that_is_not_to_run_gives_no_trials(store: Store, study: StoredS
     assert claim is not None
     worker.begin(claim)
 
-    set_state(store, study.study_id, state)
+    set_study_state(store, study.study_id, state)
 
     assert worker.claim() is None
     assert worker.finish(claim, 0.5)  # what runs may end
-    set_state(store, study.study_id, "running")
+    set_study_state(store, study.study_id, "running")
     assert worker.claim() is not None
 
 
@@ -256,7 +260,7 @@ def test_a_record_tells_the_whole_trial(store: Store, study: StoredStudy) -> Non
     params = worker.begin(claim)
     write(
         store,
-        writes.describe,
+        describe_trial,
         claim,
         config={"params": params, "model": {"class": "nets:Line", "width": 3}},
         from_epoch=0,

@@ -14,9 +14,9 @@ from projects.launch import Hpo, finish, wait_for
 from projects.service import running, submit
 from sqlalchemy import select
 
-from hpo.processes import ForkServer
-from hpo.records import TrialRecord
-from hpo.results import Study
+from hpo.ipc.fork_server import ForkServer
+from hpo.results.study import Study
+from hpo.results.trial import TrialRecord
 from hpo.store import Store, child_environment
 from hpo.store.tables import hpo_attempts, hpo_epochs, trials
 

@@ -22,23 +22,24 @@ from projects.synthetic import Claimant, create_study
 from sqlalchemy import select
 from stores import write
 
-from hpo import leases, queue, writes
-from hpo.channel import Channel
-from hpo.devices import Slot
-from hpo.processes import ForkServer
-from hpo.records import TrialRecord
-from hpo.results import Study
+from hpo.ipc.channel import Channel
+from hpo.ipc.fork_server import ForkServer
+from hpo.queue.claim import Claim, claim_trial
+from hpo.queue.leases import register_worker
+from hpo.queue.report import MAX_ERROR_CHARACTERS, end_attempt, finish_trial
+from hpo.queue.studies import StoredStudy
+from hpo.results.study import Study
+from hpo.results.trial import TrialRecord
 from hpo.search.algorithms import make_pruner, sampler_factory
 from hpo.search.history import DIVERGED, History
 from hpo.space import Float, Parameter, SearchSpace
 from hpo.store import Store, child_environment
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts, studies, trials
-from hpo.studies import StoredStudy
+from hpo.study.devices import Slot
 from hpo.worker.outbox import Outbox
-from hpo.worker.runningtrial import RunningTrial
-from hpo.worker.studyrun import StudyRun
-from hpo.writes import MAX_ERROR_CHARACTERS
+from hpo.worker.running_trial import RunningTrial
+from hpo.worker.study_run import StudyRun
 
 LOGS = ("nan", "inf", "-inf", "whole", "truth", "half", "text", "pair", "huge error", "odd error", "fine")
 IMPOSSIBLE: tuple[dict[str, Any], ...] = ({"lr": 5.0}, {"lr": "fast"}, {"lr": math.nan}, {"lr": None})
@@ -195,8 +196,8 @@ def test_two_threads_of_a_trial_speak_one_after_the_other() -> None:
     """One tells that it is alive while the other one sends an error of megabytes, which goes in pieces."""
     speaks = """
 import socket, sys, threading
-from hpo.channel import Channel
-from hpo.training.link import Link
+from hpo.ipc.channel import Channel
+from hpo.training.worker_connection import Link
 
 link = Link(Channel(socket.socket(fileno=int(sys.argv[1]))))
 link.trial = 7
@@ -229,8 +230,8 @@ def test_whatever_an_error_says_can_be_written(store: Store, odd: str) -> None:
     worker.begin(claim)
     worker.begin(other)
 
-    assert write(store, writes.finish, claim, state="FAIL", value=None, seconds=1.0, cause=f"error: {odd}", error=odd)
-    assert write(store, writes.end_attempt, other, kind="error", cause=odd, error=odd, seconds=1.0)
+    assert write(store, finish_trial, claim, state="FAIL", value=None, seconds=1.0, cause=f"error: {odd}", error=odd)
+    assert write(store, end_attempt, other, kind="error", cause=odd, error=odd, seconds=1.0)
 
     record = Study(store, "synthetic").trials()[0]
     assert (record.error or "").startswith("a ")
@@ -240,10 +241,10 @@ def test_whatever_an_error_says_can_be_written(store: Store, odd: str) -> None:
 
 def test_a_report_out_of_order_is_ignored(store: Store, tmp_path: Path, server: ForkServer) -> None:
     study = create_study(store, pruner="none")
-    worker_id = leases.register_worker(store, host="here", pid=1, slots=1)
+    worker_id = register_worker(store, host="here", pid=1, slots=1)
     outbox = Outbox(store)
     run = StudyRun(store, study, outbox=outbox, server=server, project=PROJECT, artifacts=tmp_path, worker_id=worker_id)
-    claim = queue.claim(store, study.study_id, worker_id=worker_id, slot=0, device="cpu")
+    claim = claim_trial(store, study.study_id, worker_id=worker_id, slot=0, device="cpu")
     assert claim is not None
     run._history.adopt(claim.number, is_new=claim.is_new)
     trial = RunningTrial(claim, Slot(0, (), 1, 1), epochs=9, config={}, directory=tmp_path, claimed_at=0.0)
@@ -273,17 +274,17 @@ def learner(store: Store, study: StoredStudy) -> Claimant:
         store,
         study.study_id,
         name=study.name,
-        direction=spec.goal.direction,
+        direction=spec.objective.direction,
         samplers=sampler_factory(spec, LINE, Path()),
         pruner=make_pruner(spec, Path()),
-        diverged=spec.goal.diverged,
+        diverged=spec.objective.diverged,
     )
     return worker
 
 
-def diverge(worker: Claimant, claim: queue.Claim) -> None:
+def diverge(worker: Claimant, claim: Claim) -> None:
     assert write(
-        worker.store, writes.finish, claim, state="FAIL", value=None, seconds=1.0, kind=DIVERGED, cause=DIVERGED
+        worker.store, finish_trial, claim, state="FAIL", value=None, seconds=1.0, kind=DIVERGED, cause=DIVERGED
     )
     worker.history.end(claim.number, TrialState.FAIL, None, cause=DIVERGED)
 

@@ -10,12 +10,12 @@ import psutil
 import pytest
 from projects.launch import Hpo, finish, left_of, watch
 
-from hpo.channel import Channel
-from hpo.devices import Slot
-from hpo.processes import ForkedProcess
-from hpo.queue import Claim
-from hpo.records import TrialRecord
-from hpo.worker.runningtrial import RunningTrial
+from hpo.ipc.channel import Channel
+from hpo.ipc.fork_server import ForkedProcess
+from hpo.queue.claim import Claim
+from hpo.results.trial import TrialRecord
+from hpo.study.devices import Slot
+from hpo.worker.running_trial import RunningTrial
 
 FATES = ("first", "hopeless", "killed", "raises", "second")
 

@@ -14,15 +14,17 @@ from projects.synthetic import Claimant, create_study
 from sqlalchemy import select, update
 from stores import hand_back
 
-from hpo import leases, steering, tally
 from hpo.errors import StoreError
-from hpo.processes import ForkServer
-from hpo.queue import Claim
-from hpo.results import Study
+from hpo.ipc.fork_server import ForkServer
+from hpo.queue.claim import Claim
+from hpo.queue.control import request_of_study, request_of_trial, set_limits
+from hpo.queue.leases import expire_leases
+from hpo.queue.progress import requests_of
+from hpo.queue.studies import StoredStudy
+from hpo.results.study import Study
 from hpo.store import Store, child_environment
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts, hpo_studies, trials
-from hpo.studies import StoredStudy
 
 SLOW = {"class": "projects.nets:Line", "seconds": 0.3}  # an epoch
 WISHES = ("pause", "resume", "stop", "kill")
@@ -72,7 +74,7 @@ def long_study(hpo: Steered, server: ForkServer, request: pytest.FixtureRequest)
     wait_for(hpo.is_training(name, 2))
     yield name
     with Store.open(hpo.url) as store:
-        steering.steer_study(store, name, "kill")
+        request_of_study(store, name, "kill")
 
 
 def test_a_held_study_claims_nothing_and_goes_on_where_it_was(
@@ -251,11 +253,11 @@ def test_a_study_of_another_program_cannot_be_steered(store: Store) -> None:
 
     told = "'theirs' was made by another program, which alone can steer it"
     with pytest.raises(StoreError, match=told):
-        steering.steer_study(store, "theirs", "stop")
+        request_of_study(store, "theirs", "stop")
     with pytest.raises(StoreError, match=told):
-        steering.steer_trial(store, "theirs", 0, "kill")
+        request_of_trial(store, "theirs", 0, "kill")
     with pytest.raises(StoreError, match=told):
-        steering.set_limits(store, "theirs", ["trials=5"])
+        set_limits(store, "theirs", ["trials=5"])
 
 
 # ---- a store that no worker looks into
@@ -296,10 +298,10 @@ def lose_workers(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "with_curve"), [("stop", ("pruned", "stopped: by request")), ("kill", ("failed", "killed: by request"))]
+    ("request", "with_curve"), [("stop", ("pruned", "stopped: by request")), ("kill", ("failed", "killed: by request"))]
 )
 def test_what_nobody_trains_ends_at_once(
-    store: Store, study: StoredStudy, wish: str, with_curve: tuple[str, str]
+    store: Store, study: StoredStudy, request: str, with_curve: tuple[str, str]
 ) -> None:
     worker = Claimant(store, study)
     started, new, held = begin_one(worker), begin_one(worker), begin_one(worker)
@@ -308,7 +310,7 @@ def test_what_nobody_trains_ends_at_once(
     hand_back(store, new)
 
     for _ in range(2):
-        steering.steer_study(store, "synthetic", wish)
+        request_of_study(store, "synthetic", request)
 
     without = ("failed", with_curve[1])
     assert states(store) == [with_curve, without, ("running", None)]  # the last one's worker will end it
@@ -317,10 +319,10 @@ def test_what_nobody_trains_ends_at_once(
 
 
 @pytest.mark.parametrize(
-    ("wish", "expected"), [("stop", ("pruned", "stopped: by request")), ("kill", ("failed", "killed: by request"))]
+    ("request", "expected"), [("stop", ("pruned", "stopped: by request")), ("kill", ("failed", "killed: by request"))]
 )
 def test_a_trial_that_nobody_trains_ends_alone(
-    store: Store, study: StoredStudy, wish: str, expected: tuple[str, str]
+    store: Store, study: StoredStudy, request: str, expected: tuple[str, str]
 ) -> None:
     worker = Claimant(store, study)
     claims = [begin_one(worker), begin_one(worker)]
@@ -328,64 +330,66 @@ def test_a_trial_that_nobody_trains_ends_alone(
         worker.report(claim, 1, 0.5)
         hand_back(store, claim)
 
-    steering.steer_trial(store, "synthetic", 0, wish)
+    request_of_trial(store, "synthetic", 0, request)
 
     assert states(store) == [expected, ("paused", None)]
     assert begin_one(worker).number == 1
 
 
 @pytest.mark.parametrize("whole", [True, False])
-@pytest.mark.parametrize("wish", ["stop", "kill"])
+@pytest.mark.parametrize("request", ["stop", "kill"])
 def test_a_trial_is_over_that_its_worker_hands_back_when_it_was_to_end(
-    store: Store, study: StoredStudy, wish: str, whole: bool
+    store: Store, study: StoredStudy, request: str, whole: bool
 ) -> None:
-    """The worker was asked to end, or the trial crashed, before it saw the wish."""
+    """The worker was asked to end, or the trial crashed, before it saw the request."""
     worker = Claimant(store, study)
     claim = begin_one(worker)
     worker.report(claim, 1, 0.5)
-    steer(store, wish, whole=whole)
+    steer(store, request, whole=whole)
 
     assert hand_back(store, claim)
 
-    assert states(store) == [("pruned", "stopped: by request") if wish == "stop" else ("failed", "killed: by request")]
+    assert states(store) == [
+        ("pruned", "stopped: by request") if request == "stop" else ("failed", "killed: by request")
+    ]
 
 
 @pytest.mark.parametrize("whole", [True, False])
-@pytest.mark.parametrize("wish", ["stop", "kill"])
+@pytest.mark.parametrize("request", ["stop", "kill"])
 def test_a_trial_that_was_to_end_is_not_tried_again_when_its_worker_is_lost(
-    store: Store, study: StoredStudy, wish: str, whole: bool
+    store: Store, study: StoredStudy, request: str, whole: bool
 ) -> None:
     worker = Claimant(store, study)
     claim = begin_one(worker)
     worker.report(claim, 1, 0.5)
-    steer(store, wish, whole=whole)
+    steer(store, request, whole=whole)
 
     lose_workers(store)
-    wait_for(lambda: leases.reap(store) == [0])
+    wait_for(lambda: expire_leases(store) == [0])
 
-    assert [state for state, _ in states(store)] == ["pruned" if wish == "stop" else "failed"]
-    steering.steer_study(store, "synthetic", "resume")
+    assert [state for state, _ in states(store)] == ["pruned" if request == "stop" else "failed"]
+    request_of_study(store, "synthetic", "resume")
     claimed = worker.claim()
     assert claimed is not None
     assert claimed.number == 1
 
 
-def steer(store: Store, wish: str, *, whole: bool) -> None:
+def steer(store: Store, request: str, *, whole: bool) -> None:
     if whole:
-        steering.steer_study(store, "synthetic", wish)
+        request_of_study(store, "synthetic", request)
     else:
-        steering.steer_trial(store, "synthetic", 0, wish)
+        request_of_trial(store, "synthetic", 0, request)
 
 
-@pytest.mark.parametrize("wish", ["stop", "kill"])
-def test_steering_ends_also_what_lost_its_worker(store: Store, study: StoredStudy, wish: str) -> None:
+@pytest.mark.parametrize("request", ["stop", "kill"])
+def test_steering_ends_also_what_lost_its_worker(store: Store, study: StoredStudy, request: str) -> None:
     worker = Claimant(store, study)
     claims = [begin_one(worker), begin_one(worker)]
     worker.report(claims[0], 1, 0.5)
     lose_workers(store)
 
     def is_over() -> bool:
-        steering.steer_study(store, "synthetic", wish)
+        request_of_study(store, "synthetic", request)
         return all(state not in ("running", "paused") for state, _ in states(store))
 
     wait_for(is_over)  # a database that has just started grants its workers time to come back
@@ -394,11 +398,11 @@ def test_steering_ends_also_what_lost_its_worker(store: Store, study: StoredStud
 def test_a_held_trial_is_passed_over_until_it_is_to_go_on(store: Store, study: StoredStudy) -> None:
     worker = Claimant(store, study)
     claim = begin_one(worker)
-    steering.steer_trial(store, "synthetic", 0, "pause")
+    request_of_trial(store, "synthetic", 0, "pause")
     hand_back(store, claim)
 
     passed = begin_one(worker)
-    steering.steer_trial(store, "synthetic", 0, "resume")
+    request_of_trial(store, "synthetic", 0, "resume")
     taken = begin_one(worker)
 
     assert (passed.number, taken.number, taken.attempt) == (1, 0, 2)
@@ -412,10 +416,10 @@ def test_a_trial_that_waits_to_begin_can_be_held_and_ended(store: Store, study: 
             theirs.enqueue_trial({"depth": depth})
     worker = Claimant(store, study)
 
-    steering.steer_trial(store, "synthetic", 0, "pause")
-    steering.steer_trial(store, "synthetic", 1, "kill")
+    request_of_trial(store, "synthetic", 0, "pause")
+    request_of_trial(store, "synthetic", 1, "kill")
     taken = begin_one(worker)
-    steering.steer_trial(store, "synthetic", 0, "resume")
+    request_of_trial(store, "synthetic", 0, "resume")
     after = begin_one(worker)
 
     assert (taken.number, after.number) == (2, 0)
@@ -426,25 +430,25 @@ def test_a_trial_that_was_killed_before_its_worker_saw_it_ends_is_what_it_was(st
     worker = Claimant(store, study)
     claim = begin_one(worker)
 
-    steering.steer_trial(store, "synthetic", 0, "kill")
+    request_of_trial(store, "synthetic", 0, "kill")
     with store.read() as connection:
-        assert tally.wishes(connection, [claim.trial_id]) == {claim.trial_id: "kill"}
+        assert requests_of(connection, [claim.trial_id]) == {claim.trial_id: "kill"}
     assert worker.finish(claim, 0.75)
 
     assert states(store) == [("complete", None)]
     with pytest.raises(StoreError, match="has ended already"):
-        steering.steer_trial(store, "synthetic", 0, "kill")
+        request_of_trial(store, "synthetic", 0, "kill")
 
 
 def test_each_wish_twice_in_a_row_is_as_good_as_once(store: Store, study: StoredStudy) -> None:
     worker = Claimant(store, study)
     hand_back(store, begin_one(worker))
 
-    for wish in ("pause", "resume", "stop", "resume", "kill", "resume"):
-        steering.steer_study(store, "synthetic", wish)
+    for request in ("pause", "resume", "stop", "resume", "kill", "resume"):
+        request_of_study(store, "synthetic", request)
         once = (row_of(store), states(store))
-        steering.steer_study(store, "synthetic", wish)
-        assert (row_of(store), states(store)) == once, wish
+        request_of_study(store, "synthetic", request)
+        assert (row_of(store), states(store)) == once, request
 
     assert row_of(store).state == "running"
     assert begin_one(worker).number == 1
@@ -458,14 +462,14 @@ def test_trials_that_were_handed_back_end_when_fewer_are_asked_for(store: Store)
     for claim in handed_back:
         hand_back(store, claim)
 
-    steering.set_limits(store, "synthetic", ["trials=2"])
+    set_limits(store, "synthetic", ["trials=2"])
     still, refused = states(store), worker.claim()
     assert worker.finish(trained, 0.5)
     hand_back(store, other)  # it is one of two, so that somebody goes on with it
     again = begin_one(worker)
     assert worker.claim() is None
     assert worker.finish(again, 0.75)
-    steering.set_limits(store, "synthetic", ["trials=2"])
+    set_limits(store, "synthetic", ["trials=2"])
 
     assert [state for state, _ in still] == ["running", "running", "paused", "paused", "paused"]
     assert refused is None
@@ -496,8 +500,8 @@ def test_a_worker_ends_what_was_handed_back_when_fewer_are_asked_for(hpo: Steere
 def test_limits_are_set_and_added_to_and_taken_away(store: Store) -> None:
     create_study(store, budget={"trials": 10, "hours": 2})
 
-    first = steering.set_limits(store, "synthetic", ["trials=+5", "hours=+0.5", "target=-3", "priority=0.5"])
-    second = steering.set_limits(store, "synthetic", ["trials=7", "hours=none", "target=+1", "patience=4"])
+    first = set_limits(store, "synthetic", ["trials=+5", "hours=+0.5", "target=-3", "priority=0.5"])
+    second = set_limits(store, "synthetic", ["trials=7", "hours=none", "target=+1", "patience=4"])
 
     assert first == "study synthetic: trials 15, hours 2.5, target -3, priority 0.5"
     assert second == "study synthetic: trials 7, target -2, patience 4, priority 0.5"

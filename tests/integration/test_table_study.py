@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo.results import Study, list_studies
+from hpo.results.study import Study, list_studies
 from hpo.store import Store
 
 ROOT = Path(__file__).parent.parent.parent

@@ -19,9 +19,9 @@ from projects.stored import add_trial
 from projects.synthetic import create_study
 from sqlalchemy import Engine, create_engine, inspect
 
-from hpo.doctor import examine_database
+from hpo.doctor.examination import examine_database
 from hpo.errors import StoreError
-from hpo.results import Study, list_studies
+from hpo.results.study import Study, list_studies
 from hpo.store import Store, StoreUrl, schema
 from hpo.store.engine import connect_sqlite
 from hpo.store.optuna_storage import optuna_storage

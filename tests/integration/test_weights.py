@@ -11,12 +11,12 @@ import torch
 from projects.launch import Hpo
 
 from hpo.errors import SpecError
-from hpo.preflight import define
-from hpo.processes import ForkServer
+from hpo.ipc.fork_server import ForkServer
+from hpo.queue.studies import create_or_continue, study_exists
+from hpo.results.warm_start import find_weights
+from hpo.service.preflight import define
 from hpo.store import Store, child_environment
-from hpo.studies import create_or_continue, exists
-from hpo.studyfile import read_study
-from hpo.weights import find_weights
+from hpo.study.study_file import read_study
 
 FOREIGN = Path(__file__).parent / "foreign"
 
@@ -136,7 +136,7 @@ def test_the_command_line_says_it_before_anything_is_created(hpo: Foreign) -> No
     assert code == 2, output
     assert "the store has no study 'nothing'" in output
     with Store.open(hpo.url) as store:
-        assert not exists(store, "hasty")
+        assert not study_exists(store, "hasty")
 
 
 def test_a_checkpoint_that_goes_missing_ends_the_study_on_this_worker(hpo: Foreign, server: ForkServer) -> None:

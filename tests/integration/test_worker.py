@@ -18,18 +18,20 @@ from projects.launch import PROJECT, Hpo, descendants, finish, left_of, trial_pr
 from projects.service import say
 from stores import hand_back, write
 
-from hpo import leases, queue, writes
-from hpo.devices import Slot
 from hpo.errors import LoadError, SpecError
-from hpo.preflight import define, try_one_batch
-from hpo.processes import ForkServer
-from hpo.records import TrialRecord
+from hpo.ipc.fork_server import ForkServer
+from hpo.queue.claim import claim_trial
+from hpo.queue.leases import register_worker
+from hpo.queue.report import begin_trial
+from hpo.queue.studies import create_or_continue, load_study
+from hpo.results.trial import TrialRecord
+from hpo.service.preflight import define, try_one_batch
 from hpo.store import Store, child_environment
-from hpo.studies import create_or_continue, load
-from hpo.studyfile import read_study
+from hpo.study.devices import Slot
+from hpo.study.study_file import read_study
 from hpo.worker.outbox import Outbox
-from hpo.worker.runningtrial import RunningTrial
-from hpo.worker.studyrun import StudyRun
+from hpo.worker.running_trial import RunningTrial
+from hpo.worker.study_run import StudyRun
 
 if TYPE_CHECKING:
     from conftest import PostgresServer
@@ -275,11 +277,11 @@ class Judge:
     """A worker's view of a study whose epochs are told, not trained."""
 
     def __init__(self, hpo: Hpo, store: Store, name: str, server: ForkServer) -> None:
-        self.worker_id = leases.register_worker(store, host="here", pid=1, slots=1)
+        self.worker_id = register_worker(store, host="here", pid=1, slots=1)
         self.outbox = Outbox(store)
         self.run = StudyRun(
             store,
-            load(store, name),
+            load_study(store, name),
             outbox=self.outbox,
             server=server,
             project=PROJECT,
@@ -292,7 +294,7 @@ class Judge:
     def claim(self, *, promotable: Sequence[int] = ()) -> RunningTrial:
         slot = Slot(0, (), 1, 1)
         study_id, worker_id = self.run.study.study_id, self.worker_id
-        claim = queue.claim(self._store, study_id, worker_id=worker_id, slot=0, device="cpu", promotable=promotable)
+        claim = claim_trial(self._store, study_id, worker_id=worker_id, slot=0, device="cpu", promotable=promotable)
         assert claim is not None
         self.run._history.sync()
         self.run._history.adopt(claim.number)
@@ -333,7 +335,7 @@ def test_what_waits_at_a_rung_goes_on_and_ends_without_another_look(hpo: Hpo, se
         judge.run.refresh()
         better, worse = judge.claim(), judge.claim()
         for trial in (better, worse):
-            write(store, writes.begin, trial.claim, params={}, config={"params": {}})
+            write(store, begin_trial, trial.claim, params={}, config={"params": {}})
         slot = Slot(0, (), 1, 1)
         assert judge.tell(better, 3, 0.1) is True
         judge.end(better)
@@ -359,7 +361,7 @@ def test_an_attempt_is_not_stopped_early_for_what_the_one_before_it_reached(hpo:
     with Store.open(hpo.url) as store:
         judge = Judge(hpo, store, "patient", server)
         trial = judge.claim()
-        write(store, writes.begin, trial.claim, params={}, config={"params": {}})
+        write(store, begin_trial, trial.claim, params={}, config={"params": {}})
         assert [judge.tell(trial, epoch, value) for epoch, value in enumerate((0.5, 0.4, 0.45, 0.45), 1)] == [False] * 4
         hand_back(store, trial.claim, seconds=1.0)
 

@@ -11,7 +11,7 @@ import pytest
 from hpo.errors import LoadError, SpecError
 from hpo.search.algorithms import PRUNERS, SAMPLERS, derive_seed, make_pruner, make_rungs, sampler_factory
 from hpo.space import Choice, Float, Int, Parameter, SearchSpace
-from hpo.spec import StudySpec
+from hpo.study.spec import StudySpec
 
 LR = Parameter("lr", Float(1e-3, 1.0, log=True))
 PLAIN = SearchSpace((LR, Parameter("depth", Int(1, 3))))

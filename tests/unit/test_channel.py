@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.channel import CHUNK_BYTES, LONGEST_LINE_BYTES, Channel, ChannelClosedError, GarbledError, Message
+from hpo.ipc.channel import CHUNK_BYTES, LONGEST_LINE_BYTES, Channel, ChannelClosedError, GarbledError, Message
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

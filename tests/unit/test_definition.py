@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from hpo.channel import Message
-from hpo.definition import Definition, resolve
 from hpo.errors import SpecError
+from hpo.ipc.channel import Message
 from hpo.space import Choice, Float, Int, Owner, SearchSpace, When, arguments_of
-from hpo.studyfile import read_study
+from hpo.study.resolved_study import ResolvedStudy, resolve
+from hpo.study.study_file import read_study
 
 MINIMAL = """\
 model: nets:Net
@@ -62,7 +62,7 @@ def described(model: type[Any] = Net, data: type[Any] = Points) -> dict[str, Mes
     return answer
 
 
-def define(folder: Path, text: str = "", *, data: type[Any] = Points, head: str = MINIMAL) -> Definition:
+def define(folder: Path, text: str = "", *, data: type[Any] = Points, head: str = MINIMAL) -> ResolvedStudy:
     file = folder / "study.yaml"
     file.write_text(head + text)
     spec, source = read_study(file)
@@ -127,7 +127,7 @@ def test_a_trial_gets_its_parameters_and_what_is_fixed_by_owner(tmp_path: Path) 
 def test_a_definition_survives_the_store(tmp_path: Path) -> None:
     definition = define(tmp_path, "space: {width: {high: 4}, rows: 64}\npruner: {name: asha, eta: 4}\n")
 
-    stored = Definition.from_json(definition.to_json(), json.dumps(definition.space.to_json()))
+    stored = ResolvedStudy.from_json(definition.to_json(), json.dumps(definition.space.to_json()))
 
     assert stored == definition
     assert definition.differences(stored) == []

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hpo.devices import Slot, cores, slots_of, visible_gpus
 from hpo.errors import SpecError
-from hpo.spec import Resources
+from hpo.study.devices import Slot, cores, slots_of, visible_gpus
+from hpo.study.spec import Resources
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_every_gpu_is_a_slot() -> None:
 @pytest.mark.usefixtures("four_gpus")
 @pytest.mark.parametrize(("count", "threads"), [(1, 8), (2, 4), (4, 2)])
 def test_slots_of_gpus_share_the_cores(count: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hpo.devices.cores", lambda: 8)
+    monkeypatch.setattr("hpo.study.devices.cores", lambda: 8)
 
     assert {slot.threads for slot in slots_of(resources(slots=count))} == {threads}
 

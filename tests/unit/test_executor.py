@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from hpo.errors import ExecutorError, SpecError
-from hpo.studyfile import read_study
+from hpo.study.study_file import read_study
 from hpo.training.executor import choose_executor, use
 from hpo.training.lean import support
 from hpo.training.lean.epoch import LeanEpochLoop
@@ -178,7 +178,7 @@ def test_a_study_that_demands_the_lean_one_for_several_devices_is_refused(tmp_pa
         read_study(file, changes=["executor=fast"])
 
 
-def _fit(model: pl.LightningModule, wish: Any, told: list[str]) -> pl.Trainer:
+def _fit(model: pl.LightningModule, request: Any, told: list[str]) -> pl.Trainer:
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=2,
@@ -188,7 +188,7 @@ def _fit(model: pl.LightningModule, wish: Any, told: list[str]) -> pl.Trainer:
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    use(choose_executor(wish, model), trainer, told.append)
+    use(choose_executor(request, model), trainer, told.append)
     rows: Any = torch.arange(8.0).reshape(4, 2)
     trainer.fit(model, DataLoader(rows, 2), DataLoader(rows, 2))
     return trainer

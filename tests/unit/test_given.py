@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import pytest
 from pytorch_lightning import LightningDataModule, LightningModule
 
-from hpo.definition import Definition, resolve
 from hpo.errors import LoadError, SpecError
-from hpo.space import Argument, Given, Int, SearchSpace, arguments_of
-from hpo.studyfile import read_study
+from hpo.space import Argument, FromData, Int, SearchSpace, arguments_of
+from hpo.study.resolved_study import ResolvedStudy, resolve
+from hpo.study.study_file import read_study
 from hpo.training.describe import describe
 from hpo.training.trial import given_by_data
 
@@ -25,8 +25,8 @@ class Net(LightningModule):
         self,
         features: int,
         width: Annotated[int, Int(1, 8)] = 2,
-        task: Annotated[str, Given()] = "multiclass",
-        counts: Annotated[tuple[int, ...], Given()] = (),
+        task: Annotated[str, FromData()] = "multiclass",
+        counts: Annotated[tuple[int, ...], FromData()] = (),
         bias: bool = True,
     ) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ objective: {{metric: val_loss, direction: minimize}}
 """
 
 
-def defined(tmp_path: Path, more: str = "", model: str = "") -> Definition:
+def defined(tmp_path: Path, more: str = "", model: str = "") -> ResolvedStudy:
     file = tmp_path / "study.yaml"
     file.write_text((MINIMAL + more).replace(':Net"', f':Net"{model}'))
     labels = {"model": f"{__name__}:Net", "data": f"{__name__}:Rows"}
@@ -57,13 +57,13 @@ def defined(tmp_path: Path, more: str = "", model: str = "") -> Definition:
     return resolve(spec, json.loads(json.dumps(answer))["classes"], source)
 
 
-def filled_in(definition: Definition) -> dict[str, Any]:
+def filled_in(definition: ResolvedStudy) -> dict[str, Any]:
     arguments = definition.arguments("model", definition.space.defaults())
     return arguments | given_by_data(Net, arguments, Rows())
 
 
 def test_the_mark_is_read_and_is_no_range() -> None:
-    assert {argument.name: argument.is_given for argument in arguments_of(Net)} == {
+    assert {argument.name: argument.is_from_data for argument in arguments_of(Net)} == {
         "features": False,
         "width": False,
         "task": True,
@@ -76,14 +76,14 @@ def test_the_mark_is_read_and_is_no_range() -> None:
 def test_the_mark_survives_json() -> None:
     for argument in arguments_of(Net):
         plain = json.loads(json.dumps(asdict(argument)))
-        assert plain["is_given"] is argument.is_given
-        assert Argument(**{**plain, "choices": tuple(plain["choices"])}).is_given is argument.is_given
+        assert plain["is_from_data"] is argument.is_from_data
+        assert Argument(**{**plain, "choices": tuple(plain["choices"])}).is_from_data is argument.is_from_data
 
 
 def test_a_mark_without_brackets_is_refused() -> None:
-    def net(task: Annotated[str, Given] = "binary") -> None: ...
+    def net(task: Annotated[str, FromData] = "binary") -> None: ...
 
-    with pytest.raises(SpecError, match=r"'task': write Given\(...\), not Given"):
+    with pytest.raises(SpecError, match=r"'task': write FromData\(...\), not FromData"):
         SearchSpace.of(net)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hpo.messages import problem_of
+from hpo.ipc.messages import problem_of
 
 EPOCH = {"kind": "epoch", "trial": 3, "epoch": 1, "value": 0.5, "metrics": {"loss": 0.5, "steps": 3}, "seconds": 1.5}
 STARTED = {

@@ -11,16 +11,18 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution, distribution_to_json
 from stores import hand_back, write
 
-from hpo import leases, queue, writes
-from hpo.definition import Definition
 from hpo.errors import HpoError, StoreError
-from hpo.records import TrialRecord
-from hpo.results import Study, list_studies
+from hpo.queue.claim import Claim, claim_trial
+from hpo.queue.leases import register_worker
+from hpo.queue.report import begin_trial, finish_trial, report_epoch
+from hpo.queue.studies import StoredStudy, create_or_continue, set_study_state
+from hpo.results.study import Study, list_studies
+from hpo.results.trial import TrialRecord
 from hpo.space import Choice, Float, SearchSpace
-from hpo.spec import StudySpec
 from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage
-from hpo.studies import StoredStudy, create_or_continue, set_state
+from hpo.study.resolved_study import ResolvedStudy
+from hpo.study.spec import StudySpec
 
 
 class Net:
@@ -43,7 +45,7 @@ def create(store: Store, name: str = "digits", *, direction: str = "maximize", t
             "budget": {"trials": trials},
         }
     )
-    definition = Definition(spec, SearchSpace.of(Net), {"model": {}, "data": {}})
+    definition = ResolvedStudy(spec, SearchSpace.of(Net), {"model": {}, "data": {}})
     return create_or_continue(store, definition)[0]
 
 
@@ -55,17 +57,17 @@ def train(
     state: str | None = "COMPLETE",
     params: dict[str, tuple[float, str]] | None = None,
     **ending: Any,
-) -> queue.Claim:
+) -> Claim:
     """Claim a trial, report these values as its epochs, and end it; state None leaves it running."""
-    worker = leases.register_worker(store, host="here", pid=42, slots=2)
-    claim = queue.claim(store, study.study_id, worker_id=worker, slot=0, device="gpu 0")
+    worker = register_worker(store, host="here", pid=42, slots=2)
+    claim = claim_trial(store, study.study_id, worker_id=worker, slot=0, device="gpu 0")
     assert claim is not None
-    write(store, writes.begin, claim, params=params or {}, config={"params": {}, "model": {"class": "nets:Net"}})
+    write(store, begin_trial, claim, params=params or {}, config={"params": {}, "model": {"class": "nets:Net"}})
     for epoch, value in enumerate(values, start=1):
         metrics = {"val_accuracy": value, "val_loss": 1 - value}
         write(
             store,
-            writes.report,
+            report_epoch,
             claim,
             epoch=epoch,
             value=value,
@@ -75,7 +77,7 @@ def train(
         )
     if state is not None:
         ends = {"COMPLETE": max(values, default=0.0), "PRUNED": values[-1] if values else None}
-        write(store, writes.finish, claim, state=state, value=ends.get(state), seconds=2.5, **ending)
+        write(store, finish_trial, claim, state=state, value=ends.get(state), seconds=2.5, **ending)
     return claim
 
 
@@ -220,13 +222,13 @@ def test_a_study_is_done_when_all_that_was_asked_for_has_ended(store: Store) -> 
     claim = train(store, study, [0.5], state=None)
     assert Study(store, "digits").status().state == "running"
 
-    write(store, writes.finish, claim, state="COMPLETE", value=0.5, seconds=1.0)
+    write(store, finish_trial, claim, state="COMPLETE", value=0.5, seconds=1.0)
 
     assert Study(store, "digits").status().state == "done"
 
 
 def test_a_stopped_study_tells_its_reason(store: Store) -> None:
-    set_state(store, create(store).study_id, "stopped", "5 trials in a row failed")
+    set_study_state(store, create(store).study_id, "stopped", "5 trials in a row failed")
 
     status = Study(store, "digits").status()
 

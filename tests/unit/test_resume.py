@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 
-from hpo.channel import Channel, ChannelClosedError
+from hpo.ipc.channel import Channel, ChannelClosedError
 from hpo.training.best import MOST_HELD_BYTES
-from hpo.training.executor import Wish, choose_executor, use
-from hpo.training.link import Link
+from hpo.training.executor import Request, choose_executor, use
 from hpo.training.report import BEST_CHECKPOINT, Report
 from hpo.training.resume import LAST, PREVIOUS, readable
+from hpo.training.worker_connection import WorkerConnection
 
 EPOCHS = 6
 
@@ -38,7 +38,7 @@ class Worker:
         self._best_at = best_at
         self._is_pruned = is_pruned
         self._channel, theirs = Channel.pair()
-        self.link = Link(Channel(theirs))
+        self.link = WorkerConnection(Channel(theirs))
         self.values: dict[int, float] = {}
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -87,7 +87,7 @@ class Noisy(pl.LightningModule):
 def train(
     folder: Path,
     schedule: str,
-    executor: Wish = "lightning",
+    executor: Request = "lightning",
     *,
     end_at: int = EPOCHS,
     checkpoint: str | None = None,
@@ -120,7 +120,7 @@ def train(
 @pytest.mark.parametrize("schedule", ["none", "epoch", "step", "plateau"])
 @pytest.mark.parametrize("executors", [*itertools.product(["lightning", "lean"], repeat=2)], ids="-then-".join)
 def test_an_interrupted_training_ends_with_the_same_weights(
-    tmp_path: Path, schedule: str, executors: tuple[Wish, Wish]
+    tmp_path: Path, schedule: str, executors: tuple[Request, Request]
 ) -> None:
     before, after = executors
     whole = train(tmp_path, schedule)

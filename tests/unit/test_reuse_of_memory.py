@@ -5,7 +5,7 @@ import subprocess
 import sys
 import textwrap
 
-from hpo.processes import MEMORY_IS_KEPT
+from hpo.ipc.fork_server import MEMORY_IS_KEPT
 
 TRIALS = """
     import sys
@@ -13,7 +13,7 @@ TRIALS = """
 
     import hpo.training.preload
     import torch
-    from hpo.training.reuse import MOST_GROWTH_BYTES, Surroundings
+    from hpo.training.process_state import MOST_GROWTH_BYTES, Surroundings
 
     def train(pieces):  # as many tensors at once as a model and its gradients may be
         return [torch.ones(1 << 20) for _ in range(pieces)]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from hpo.worker.sharing import Shares
+from hpo.worker.fair_share import FairShare
 
 
 def simulate(
@@ -20,7 +20,7 @@ def simulate(
     since: float = 0.0,
 ) -> dict[int, float]:
     """Seconds that each study got after the moment `since`; a study's trials last for `seconds`, by default one."""
-    shares, got = Shares(), dict.fromkeys(priorities, 0.0)
+    shares, got = FairShare(), dict.fromkeys(priorities, 0.0)
     running: list[tuple[float, int]] = []  # (end, study)
     now = 0.0
     while now < until:
@@ -66,7 +66,7 @@ def test_a_study_that_comes_late_is_not_paid_for_the_time_before() -> None:
 
 
 def test_a_priority_that_changes_counts_from_then_on() -> None:
-    shares = Shares()
+    shares = FairShare()
     order: list[int] = []
     for _ in range(40):
         study = min((1, 2), key=shares.turn)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpo.worker.stalling import has_stalled
+from hpo.worker.early_stopping import has_plateaued
 
 # curve, patience, min_delta, whether it has stalled; larger is better
 CURVES = [
@@ -31,5 +31,5 @@ def test_a_curve_has_stalled_when_its_last_values_brought_nothing(
 ) -> None:
     falling = [-value for value in curve]
 
-    assert has_stalled(curve, patience=patience, min_delta=min_delta, maximize=True) is stalled
-    assert has_stalled(falling, patience=patience, min_delta=min_delta, maximize=False) is stalled
+    assert has_plateaued(curve, patience=patience, min_delta=min_delta, maximize=True) is stalled
+    assert has_plateaued(falling, patience=patience, min_delta=min_delta, maximize=False) is stalled

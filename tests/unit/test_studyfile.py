@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from hpo.errors import SpecError
-from hpo.spec import EpochRange, StudySpec
-from hpo.studyfile import Source, read_study
+from hpo.study.spec import EpochRange, StudySpec
+from hpo.study.study_file import Source, read_study
 
 MINIMAL = """\
 model: models.dnn:DNN
@@ -48,7 +48,7 @@ def test_three_keys_are_enough(file: Path) -> None:
 
     assert spec.study == "digits"
     assert (spec.model.label, spec.data.label) == ("models.dnn:DNN", "models.data:Digits")
-    assert (spec.goal.metric, spec.goal.direction) == ("val_accuracy", "maximize")
+    assert (spec.objective.metric, spec.objective.direction) == ("val_accuracy", "maximize")
     assert (spec.epochs, spec.budget.trials, spec.keep.checkpoints, spec.seed) == (10, 20, 5, 0)
     assert (spec.sampler.name, spec.pruner.name) == ("tpe", "asha")
     assert spec.early_stopping is None
@@ -241,7 +241,7 @@ def test_a_key_that_would_do_nothing_is_refused(file: Path) -> None:
 def test_two_objectives_are_refused_and_a_list_of_one_is_not(file: Path) -> None:
     one = "{metric: val_accuracy, direction: maximize}"
     file.write_text(MINIMAL.replace(one, f"[{one}]"))
-    assert read_study(file)[0].goal.metric == "val_accuracy"
+    assert read_study(file)[0].objective.metric == "val_accuracy"
 
     file.write_text(MINIMAL.replace(one, f"[{one}, {{metric: val_loss, direction: minimize}}]"))
     with pytest.raises(SpecError, match=r"^digits.yaml:3: objective: takes one metric in this version"):

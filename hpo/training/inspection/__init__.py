@@ -11,9 +11,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from hpo.channel import Channel, Message
+from hpo.ipc.channel import Channel, Message
 from hpo.loading import load_class
 from hpo.space import arguments_of
+from hpo.study.job import DataJob
 from hpo.training.inspection.facts import examples_in_words, feature_facts, json_value, part_facts
 from hpo.training.inspection.findings import findings_of
 from hpo.training.inspection.layout import layout_of
@@ -25,42 +26,42 @@ from hpo.training.trial import build, complete_arguments, plain, reason_of, redi
 OWN_UNIT = "none"  # what data modules call the scaling that changes nothing
 
 
-def run_inspection(job: Message, channel: Channel) -> None:
+def run_inspection(job: DataJob, channel: Channel) -> None:
     """Look at the data as the job says, draw it, and answer with one message: the facts, or why there are none."""
     redirect_output(None)
     try:
         answer = {"kind": "described", **inspect_data(job)}
     except BaseException as error:  # whatever it was, the person wants to know
-        answer = {"kind": "failed", "reason": reason_of(error, Path(job["project"]))}
+        answer = {"kind": "failed", "reason": reason_of(error, Path(job.project))}
     channel.send(answer)
     # Without the interpreter's tear-down, in which native libraries may hang.
     os._exit(0)
 
 
-def inspect_data(job: Message) -> Message:
+def inspect_data(job: DataJob) -> Message:
     """Everything that is told of the data, as plain values, once its picture is written.
 
     Raises:
         DataError: its batches are nothing that can be described.
     """
-    pl.seed_everything(job["seed"], workers=True, verbose=False)
+    pl.seed_everything(job.seed, workers=True, verbose=False)
     trainer = pl.Trainer(
         accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False
     )
     with _heard() as heard:
-        data_class = load_class(job["class"], Path(job["project"]))
-        changed = _in_own_unit(data_class, job["arguments"])
-        data = build(data_class, job["arguments"] | changed)
+        data_class = load_class(job.data.label, Path(job.project))
+        changed = _in_own_unit(data_class, job.data.arguments)
+        data = build(data_class, job.data.arguments | changed)
         data.trainer = trainer  # which loaders may ask for their device
         data.prepare_data()
         data.setup(stage="fit")
         parts = in_own_unit(data, parts_of(data))
         told = _told_by(data)
         layout = layout_of(data, parts)
-    if job["picture"]:
-        save_picture(Path(job["picture"]), job["title"], layout, parts)
+    if job.picture:
+        save_picture(Path(job.picture), job.title, layout, parts)
     return {
-        "arguments": plain(complete_arguments(data_class, job["arguments"])),
+        "arguments": plain(complete_arguments(data_class, job.data.arguments)),
         "changed": changed,
         "holds": layout.kind,
         "task": layout.task,

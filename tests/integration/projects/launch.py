@@ -19,8 +19,8 @@ from ruamel.yaml import YAML
 from sqlalchemy import update
 
 from hpo.errors import StoreError
-from hpo.records import TrialRecord
-from hpo.results import Study
+from hpo.results.study import Study
+from hpo.results.trial import TrialRecord
 from hpo.store import Store
 from hpo.store.tables import hpo_attempts
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import psutil
 
 from hpo.__main__ import main
-from hpo.preflight import define
-from hpo.processes import ForkServer
+from hpo.ipc.fork_server import ForkServer
+from hpo.queue.studies import StoredStudy, create_or_continue
+from hpo.service.preflight import define
 from hpo.store import Store
-from hpo.studies import StoredStudy, create_or_continue
-from hpo.studyfile import read_study
+from hpo.study.study_file import read_study
 from projects.launch import PROJECT, Hpo, descendants
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from sqlalchemy import func, insert, select
 
+from hpo.queue.studies import StoredStudy
 from hpo.store import Store
 from hpo.store.clock import db_now
 from hpo.store.tables import hpo_attempts, hpo_trials, hpo_workers, trial_params, trial_values, trials
-from hpo.studies import StoredStudy
 
 HERE = platform.node()
 DISTRIBUTION = {

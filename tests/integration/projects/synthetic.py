@@ -8,14 +8,16 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from hpo import leases, queue, writes
-from hpo.definition import Definition
+from hpo.queue.claim import Claim, claim_trial
+from hpo.queue.leases import register_worker
+from hpo.queue.report import begin_trial, end_attempt, finish_trial, report_epoch
+from hpo.queue.studies import StoredStudy, create_or_continue
 from hpo.search.algorithms import make_pruner, make_rungs, sampler_factory
 from hpo.search.history import History
 from hpo.space import Choice, Float, Int, Parameter, SearchSpace
-from hpo.spec import StudySpec
 from hpo.store import Store
-from hpo.studies import StoredStudy, create_or_continue
+from hpo.study.resolved_study import ResolvedStudy
+from hpo.study.spec import StudySpec
 
 # With a conditional parameter, and one that a step makes discrete.
 SPACE = SearchSpace(
@@ -49,7 +51,7 @@ def make_spec(**keys: Any) -> StudySpec:
 
 
 def create_study(store: Store, space: SearchSpace = SPACE, **keys: Any) -> StoredStudy:
-    definition = Definition(make_spec(**keys), space, {"model": {}, "data": {}})
+    definition = ResolvedStudy(make_spec(**keys), space, {"model": {}, "data": {}})
     return create_or_continue(store, definition)[0]
 
 
@@ -60,7 +62,7 @@ def open_history(store: Store, study: StoredStudy) -> History:
         store,
         study.study_id,
         name=study.name,
-        direction=spec.goal.direction,
+        direction=spec.objective.direction,
         samplers=sampler_factory(spec, study.definition.space, Path()),
         pruner=make_pruner(spec, Path()),
         rungs=make_rungs(spec),
@@ -75,10 +77,10 @@ class Claimant:
         self.study = study
         self.space = study.definition.space
         self.history = open_history(store, study)
-        self.worker_id = leases.register_worker(store, host="here", pid=1, slots=1)
+        self.worker_id = register_worker(store, host="here", pid=1, slots=1)
 
-    def claim(self, *, is_last: bool = False) -> queue.Claim | None:
-        claimed = queue.claim(
+    def claim(self, *, is_last: bool = False) -> Claim | None:
+        claimed = claim_trial(
             self.store,
             self.study.study_id,
             worker_id=self.worker_id,
@@ -90,19 +92,19 @@ class Claimant:
             self.history.adopt(claimed.number, is_new=claimed.is_new)
         return claimed
 
-    def begin(self, claim: queue.Claim, *, point: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def begin(self, claim: Claim, *, point: Mapping[str, Any] | None = None) -> dict[str, Any]:
         params = self.history.suggest(claim.number, self.space, point=point)
         stored = self.history.params_to_store(claim.number)
         with self.store.write() as connection:
             attributes = self.history.attributes_to_store(claim.number)
-            writes.begin(connection, claim, params=stored, config={"params": params}, system_attributes=attributes)
+            begin_trial(connection, claim, params=stored, config={"params": params}, system_attributes=attributes)
         return params
 
-    def report(self, claim: queue.Claim, epoch: int, value: float) -> tuple[bool, bool]:
+    def report(self, claim: Claim, epoch: int, value: float) -> tuple[bool, bool]:
         """(whether to prune, whether the trial is still ours)."""
         is_hopeless, attributes = self.history.report(claim.number, epoch, value)
         with self.store.write() as connection:
-            is_ours = writes.report(
+            is_ours = report_epoch(
                 connection,
                 claim,
                 epoch=epoch,
@@ -113,15 +115,15 @@ class Claimant:
             )
         return is_hopeless, is_ours
 
-    def hold(self, claim: queue.Claim) -> None:
+    def hold(self, claim: Claim) -> None:
         """The trial waits at its rung."""
         with self.store.write() as connection:
-            writes.end_attempt(connection, claim, kind="held", cause="held: at a rung", seconds=1.0)
+            end_attempt(connection, claim, kind="held", cause="held: at a rung", seconds=1.0)
         self.history.release(claim.trial_id, claim.number, is_held=True)
 
-    def finish(self, claim: queue.Claim, value: float | None, *, state: str = "COMPLETE", **more: Any) -> bool:
+    def finish(self, claim: Claim, value: float | None, *, state: str = "COMPLETE", **more: Any) -> bool:
         with self.store.write() as connection:
-            is_ours = writes.finish(connection, claim, state=state, value=value, seconds=2.5, **more)
+            is_ours = finish_trial(connection, claim, state=state, value=value, seconds=2.5, **more)
         if is_ours:
             self.history.end(claim.number, TrialState[state], value)
         return is_ours

@@ -1,0 +1,1 @@
+"""Serves optuna-dashboard for a store."""

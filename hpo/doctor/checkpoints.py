@@ -1,0 +1,194 @@
+"""Checkpoints: the files that the store names and this machine should have, and the files that nobody names."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, func, select, update
+
+from hpo.doctor.disk import free_space
+from hpo.doctor.finding import CheckContext, Finding, listed, mebibytes
+from hpo.store import Store
+from hpo.store.tables import hpo_attempts, hpo_studies, hpo_trials, hpo_workers, studies, trials
+from hpo.study.states import OptunaState
+
+_LOCAL_HEADER_BYTES = 30
+_LOCAL_HEADER = b"PK\x03\x04"
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A checkpoint that the store names."""
+
+    study: str
+    number: int
+    path: Path
+    trial_id: int
+
+    def __str__(self) -> str:
+        return f"trial {self.number}"
+
+
+def check_checkpoints(context: CheckContext) -> Iterator[Finding]:
+    """Each file that the store names, if the trial ran on this machine: there, and whole."""
+    with context.store.read() as connection:
+        named = _named(connection, context.host)
+    missing = [checkpoint for checkpoint in named if not checkpoint.path.exists()]
+    unmounted = [checkpoint for checkpoint in missing if not _root(checkpoint.path).is_dir()]
+    gone = [checkpoint for checkpoint in missing if checkpoint not in unmounted]
+    damaged = 0
+    for root in sorted({_root(checkpoint.path) for checkpoint in unmounted}):
+        count = sum(_root(checkpoint.path) == root for checkpoint in unmounted)
+        remedy = "mount it, or move it back; nothing is forgotten as long as the whole folder is away"
+        yield Finding("problem", "checkpoints", f"the folder of {count} checkpoints is not there", str(root), remedy)
+    for study in dict.fromkeys(checkpoint.study for checkpoint in gone):
+        mine = [checkpoint for checkpoint in gone if checkpoint.study == study]
+        yield Finding(
+            "problem",
+            "checkpoints",
+            f"the file of {listed([f'{found} ({found.path})' for found in mine], most=3)} is gone",
+            study,
+            "put it back, or let hpo doctor --repair forget it: results stay, the weights are lost",
+            partial(_forget, study=study, gone=mine),
+        )
+    for checkpoint in named:
+        reason = damage(checkpoint.path) if checkpoint.path.exists() else None
+        if reason is not None:
+            damaged += 1
+            yield Finding(
+                "problem",
+                "checkpoints",
+                f"{checkpoint}: {checkpoint.path} {reason}",
+                checkpoint.study,
+                "put back a copy; or delete the file, and hpo doctor --repair forgets it",
+            )
+    whole = len(named) - len(missing) - damaged
+    yield Finding("ok", "checkpoints", f"{whole} of {len(named)} of this machine are whole", str(context.artifacts))
+
+
+def check_leftovers(context: CheckContext) -> Iterator[Finding]:
+    """Files and folders among the artifacts that no trial of the store names."""
+    if not context.artifacts.is_dir():
+        return
+    yield free_space(context.artifacts, "artifacts")
+    with context.store.read() as connection:
+        known = _folders(connection)
+        named = set(connection.scalars(select(hpo_trials.c.checkpoint).where(hpo_trials.c.checkpoint.is_not(None))))
+    left: list[Path] = []
+    for folder in sorted(path for path in context.artifacts.iterdir() if path.is_dir()):
+        trials_of = known.get(folder.name)
+        if trials_of is None:
+            left.append(folder)
+            continue
+        for below in sorted(folder.iterdir()):
+            state = trials_of.get(int(below.name)) if below.name.isdigit() else "unknown"
+            if state is None:
+                left.append(below)
+            elif state not in (OptunaState.RUNNING, "unknown"):
+                left += [file for file in sorted(below.glob("*.ckpt*")) if str(file) not in named]
+    if left:
+        size = sum(_size(path) for path in left)
+        names = listed([str(path.relative_to(context.artifacts)) for path in left])
+        yield Finding(
+            "note",
+            "leftovers",
+            f"{len(left)} files or folders ({mebibytes(size)}) that no trial of this store names: {names}",
+            str(context.artifacts),
+            "delete them, unless they belong to another store",
+        )
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint, in words that follow its name; None when its structure is whole.
+
+    A checkpoint is a zip archive: a cut one has lost the directory at its end, or members that this names.
+    """
+    try:
+        size = path.stat().st_size
+        if size == 0:
+            return "is empty"
+        with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+            members = archive.infolist()
+            for member in members:
+                file.seek(member.header_offset)
+                ends = member.header_offset + _LOCAL_HEADER_BYTES + member.compress_size
+                if file.read(4) != _LOCAL_HEADER or ends > archive.start_dir:
+                    return f"is damaged: its part {member.filename} is not where it should be"
+            if not any(member.filename.endswith("data.pkl") for member in members):
+                return "is no checkpoint: it is an archive of something else"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return f"is truncated or no checkpoint ({mebibytes(size)})"
+    return None
+
+
+def _named(connection: Connection, host: str) -> list[_Named]:
+    latest = _latest_attempts()
+    rows = connection.execute(
+        select(trials.c.trial_id, trials.c.number, studies.c.study_name, hpo_trials.c.checkpoint)
+        .join(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
+        .join(studies, studies.c.study_id == trials.c.study_id)
+        .join(hpo_attempts, hpo_attempts.c.trial_id == trials.c.trial_id)
+        .join(latest, (latest.c.trial_id == hpo_attempts.c.trial_id) & (latest.c.number == hpo_attempts.c.number))
+        .join(hpo_workers, hpo_workers.c.worker_id == hpo_attempts.c.worker_id)
+        .where(hpo_trials.c.checkpoint.is_not(None), hpo_workers.c.host == host)
+        .order_by(studies.c.study_id, trials.c.number)
+    )
+    return [_Named(row.study_name, row.number, Path(row.checkpoint), row.trial_id) for row in rows]
+
+
+def _latest_attempts() -> Any:
+    return (
+        select(hpo_attempts.c.trial_id, func.max(hpo_attempts.c.number).label("number"))
+        .group_by(hpo_attempts.c.trial_id)
+        .subquery()
+    )
+
+
+def _root(checkpoint: Path) -> Path:
+    """The artifacts folder that a checkpoint was written into: ARTIFACTS/study-date/trial/file."""
+    return checkpoint.parents[2] if len(checkpoint.parents) > 3 else checkpoint.parent
+
+
+def _forget(store: Store, study: str, gone: list[_Named]) -> str | None:
+    forgotten = 0
+    with store.write() as connection:
+        for checkpoint in gone:
+            if checkpoint.path.exists():
+                continue
+            forgotten += connection.execute(
+                update(hpo_trials)
+                .where(hpo_trials.c.trial_id == checkpoint.trial_id, hpo_trials.c.checkpoint == str(checkpoint.path))
+                .values(checkpoint=None)
+            ).rowcount
+    return f"{study}: forgot {forgotten} checkpoints whose files are gone" if forgotten else None
+
+
+def _folders(connection: Connection) -> dict[str, dict[int, str]]:
+    """By the name of a study's folder, its trials' states by number."""
+    rows = connection.execute(
+        select(studies.c.study_name, hpo_studies.c.created, trials.c.number, trials.c.state)
+        .join(hpo_studies, hpo_studies.c.study_id == studies.c.study_id)
+        .outerjoin(trials, trials.c.study_id == studies.c.study_id)
+    )
+    found: dict[str, dict[int, str]] = {}
+    for row in rows:
+        # as the worker names it: a study that was deleted and created again has another folder
+        name = f"{row.study_name}-{datetime.fromtimestamp(row.created, UTC):%Y%m%d-%H%M%S}"
+        states = found.setdefault(name, {})
+        if row.number is not None:
+            states[row.number] = row.state
+    return found
+
+
+def _size(path: Path) -> int:
+    if path.is_file():
+        return path.stat().st_size
+    return sum(below.stat().st_size for below in path.rglob("*") if below.is_file())

@@ -1,0 +1,68 @@
+"""What a check answers with, and what it may look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from hpo.store import Store
+
+Level = Literal["ok", "note", "problem"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        level: ok; note, which nobody needs to act on; or problem.
+        about: the subject in a word or two, the same for all findings of a kind: leases, checkpoints.
+        where: the study, trial, file or setting; empty for the whole store or machine.
+        what: what was found, in a sentence.
+        remedy: what to do about it; empty when there is nothing to do.
+        repair: mends it, and says in words what it changed; None when there was nothing left to change. It looks
+            again before it changes anything, so it is harmless when somebody else was faster.
+    """
+
+    level: Level
+    about: str
+    what: str
+    where: str = ""
+    remedy: str = ""
+    repair: Callable[[Store], str | None] | None = field(default=None, compare=False, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, with `repairable` in place of the function."""
+        plain = asdict(self)
+        del plain["repair"]
+        return plain | {"repairable": self.repair is not None}
+
+
+@dataclass(frozen=True)
+class CheckContext:
+    """What a check looks at.
+
+    Attributes:
+        artifacts: folder for checkpoints and logs on this machine; it need not exist.
+        host: this machine, as workers call it.
+    """
+
+    store: Store
+    artifacts: Path
+    host: str
+
+
+Check = Callable[[CheckContext], Iterator[Finding]]
+
+
+def mebibytes(number: int) -> str:
+    """A size for people: `12.3 MiB`."""
+    return f"{number / 2**20:,.1f} MiB"
+
+
+def listed(names: list[str], *, most: int = 5) -> str:
+    """Names in a sentence: the first few, and how many more there are."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

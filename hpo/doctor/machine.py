@@ -1,0 +1,95 @@
+"""This machine: the versions that are installed, and what it can train on."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from shutil import which
+
+from packaging.requirements import Requirement
+
+from hpo.doctor.finding import Finding, Level, listed
+from hpo.study.devices import cores, slots_of, visible_gpus
+from hpo.study.spec import Resources
+
+# in this order; those that only some need are last
+SHOWN = ("hpo-service", "torch", "pytorch-lightning", "optuna", "sqlalchemy", "alembic", "psycopg")
+OPTIONAL = ("psycopg",)
+
+
+def check_packages() -> Iterator[Finding]:
+    """The versions that are installed, against those that we ask for; nothing is imported for it."""
+    asked: dict[str, Requirement] = {}
+    for line in _requirements():
+        requirement = Requirement(line)
+        marker = requirement.marker
+        if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", "postgres")):
+            requirement.marker = None
+            asked.setdefault(requirement.name.lower(), requirement)
+    found = {name: _installed(name) for name in dict.fromkeys([*SHOWN, *asked])}
+    is_well = True
+    for name, here in found.items():
+        if here is None:
+            if name not in OPTIONAL:
+                is_well = False
+                yield Finding(
+                    "problem", "versions", f"{name} is not installed", name, f"pip install '{asked.get(name, name)}'"
+                )
+        elif name in asked and not asked[name].specifier.contains(here, prereleases=True):
+            is_well = False
+            said = f"{name} {here} is installed, {asked[name].specifier} is needed"
+            yield Finding("problem", "versions", said, name, f"pip install '{asked[name]}'")
+    shown = [f"{name} {found[name]}" if found[name] else f"no {name}" for name in SHOWN]
+    level: Level = "ok" if is_well else "note"
+    yield Finding(level, "versions", ", ".join([f"python {platform.python_version()}", *shown]))
+
+
+def check_devices() -> Iterator[Finding]:
+    """Cores, GPUs and the slots that a study would get by default."""
+    gpus = visible_gpus()
+    slots = slots_of(Resources())
+    yield Finding("ok", "devices", f"{cores()} cores; {len(slots)} slots by default, on {slots[0].accelerator.upper()}")
+    if gpus:
+        names = _names_of_gpus()
+        yield Finding("ok", "GPUs", f"{len(gpus)}: {listed(gpus)}" + (f" ({listed(names)})" if names else ""))
+    elif which("nvidia-smi") is not None:
+        yield Finding(
+            "note",
+            "GPUs",
+            "none is seen, although nvidia-smi is installed",
+            remedy="run nvidia-smi, and look at CUDA_VISIBLE_DEVICES",
+        )
+    else:
+        yield Finding("ok", "GPUs", "none")
+
+
+def _requirements() -> list[str]:
+    try:
+        return requires("hpo-service") or []
+    except PackageNotFoundError:
+        return []  # told with the other packages
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _names_of_gpus() -> list[str]:
+    """Models and memory, when nvidia-ml-py is there to ask."""
+    try:
+        import pynvml
+    except ImportError:
+        return []
+    try:
+        pynvml.nvmlInit()
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        return [
+            f"{pynvml.nvmlDeviceGetName(handle)}, {pynvml.nvmlDeviceGetMemoryInfo(handle).total / 2**30:.0f} GiB"
+            for handle in handles
+        ]
+    except pynvml.NVMLError:
+        return []

@@ -1,0 +1,111 @@
+"""Limits: what a study may spend, what it has spent, and which limit it has reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection, and_, case, func, or_, select
+
+from hpo.queue.best import ranked_trials
+from hpo.store.clock import db_now
+from hpo.store.tables import hpo_attempts, hpo_studies, trials
+from hpo.study.states import OPTUNA_ENDED, Direction
+
+SECONDS_OF_HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a study has spent.
+
+    Attributes:
+        hours: since its first claim; those at its end, when it is over.
+        hours_at_end: from its first claim until the last attempt ended; below 0 when it was extended since, and has
+            not trained yet.
+        gpu_hours: of all devices in all attempts, those included that run now.
+        best: value of the best complete trial.
+        since_best: trials that have ended since the best one did.
+    """
+
+    hours: float
+    hours_at_end: float
+    gpu_hours: float
+    best: float | None
+    since_best: int
+
+
+def spent_of(connection: Connection, study_id: int, direction: Direction) -> Spent:
+    """What the study has spent, within a transaction of the caller."""
+    wall = connection.execute(
+        select(hpo_studies.c.started, db_now().label("now")).where(hpo_studies.c.study_id == study_id)
+    ).first()
+    attempted = connection.execute(
+        select(
+            func.max(hpo_attempts.c.ended).label("ended"),
+            func.sum(
+                hpo_attempts.c.devices
+                * case(
+                    (hpo_attempts.c.ended.is_(None), db_now() - hpo_attempts.c.started),
+                    else_=func.coalesce(hpo_attempts.c.seconds, hpo_attempts.c.ended - hpo_attempts.c.started),
+                )
+            ).label("seconds"),
+        )
+        .join(trials, trials.c.trial_id == hpo_attempts.c.trial_id)
+        .where(trials.c.study_id == study_id)
+    ).one()
+    best = connection.execute(ranked_trials(study_id, direction).limit(1)).first()
+    since = 0
+    if best is not None:
+        is_later = or_(
+            trials.c.datetime_complete > best.datetime_complete,
+            and_(trials.c.datetime_complete == best.datetime_complete, trials.c.number > best.number),
+        )
+        counted = select(func.count()).where(trials.c.study_id == study_id, trials.c.state.in_(OPTUNA_ENDED), is_later)
+        since = connection.scalar(counted) or 0
+    if wall is None or wall.started is None:
+        since_start = until_end = 0.0
+    else:
+        since_start, until_end = wall.now - wall.started, (attempted.ended or wall.started) - wall.started
+    return Spent(
+        since_start / SECONDS_OF_HOUR,
+        until_end / SECONDS_OF_HOUR,
+        (attempted.seconds or 0.0) / SECONDS_OF_HOUR,
+        None if best is None else best.value,
+        since,
+    )
+
+
+def settled(
+    spent: Spent, limits: Mapping[str, float | None], direction: Direction, *, is_complete: bool, is_running: bool
+) -> tuple[Spent, str | None]:
+    """What is spent when the hours stop with the study, and the limit that it has reached, in words.
+
+    Args:
+        is_complete: all its trials have ended, or nothing more is requested.
+        is_running: some of its trials have not ended.
+    """
+    limit = reached_limit(limits, spent, direction)
+    if is_running:
+        return spent, limit
+    at_end = replace(spent, hours=spent.hours_at_end)
+    if is_complete or reached_limit({**limits, "hours": None}, spent, direction) is not None:
+        return at_end, reached_limit(limits, at_end, direction)
+    if limit is not None:  # its hours: they were over later than its last trial when nobody was there to train
+        return replace(spent, hours=max(limits["hours"] or 0.0, spent.hours_at_end)), limit
+    return spent, None
+
+
+def reached_limit(limits: Mapping[str, float | None], spent: Spent, direction: Direction) -> str | None:
+    """The limit that ends the study, in words; None while there is none."""
+    hours, gpu_hours = limits.get("hours"), limits.get("gpu_hours")
+    target, patience = limits.get("target"), limits.get("patience")
+    if target is not None and spent.best is not None and direction.reaches(spent.best, target):
+        return f"the target {target:g} is reached: {spent.best:.6g}"
+    if hours is not None and spent.hours >= hours:
+        return f"its {hours:g} hours are spent"
+    if gpu_hours is not None and spent.gpu_hours >= gpu_hours:
+        return f"its {gpu_hours:g} device-hours are spent"
+    if patience is not None and spent.since_best >= patience:
+        return f"{spent.since_best} trials ended without a better one"
+    return None

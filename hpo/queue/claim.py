@@ -1,0 +1,173 @@
+"""The study's queue in the store: which trial a worker trains next.
+
+A claim cannot be won twice and cannot pass the budget: it locks the study's row, counts, and inserts the trial and its
+first attempt together. A trial is one row of Optuna's for all its attempts; an attempt is leased to one worker.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from hpo.queue.budget import reached_limit, spent_of
+from hpo.queue.idle import idle_trials
+from hpo.queue.progress import Counts, counts_of
+from hpo.store import Store
+from hpo.store.clock import db_now, db_utc
+from hpo.store.tables import hpo_attempts, hpo_studies, hpo_trials, studies, study_directions, trials
+from hpo.study.states import Direction, OptunaState, Request, StudyState
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A trial that is ours to train until its lease ends."""
+
+    study_id: int
+    trial_id: int
+    number: int
+    attempt_id: int
+    attempt: int  # 1, 2, ...
+    params: Mapping[str, Any] | None  # of an earlier attempt; None when they are still to be sampled
+    seconds_before: float = 0.0  # of the attempts before
+    is_new: bool = False  # numbered by this claim
+    is_promoted: bool = False  # it was paused at a rung
+
+
+def claim_trial(
+    store: Store,
+    study_id: int,
+    *,
+    worker_id: int,
+    slot: int,
+    device: str,
+    devices: int = 1,
+    promotable: Sequence[int] = (),
+) -> Claim | None:
+    """Take a trial: an idle one, else one that is promoted from its rung, else a waiting one, else a new one.
+
+    None when there is nothing to take: all are taken, a limit is reached, or the study is not to run.
+
+    Args:
+        promotable: the numbers of those that may go on from their rung, the first one first.
+    """
+    with store.write() as connection:
+        # Optuna's own scripts lock the study's row when they number a trial.
+        study = connection.execute(
+            select(
+                hpo_studies.c.state,
+                hpo_studies.c.trials_target,
+                hpo_studies.c.limits,
+                hpo_studies.c.started,
+                study_directions.c.direction,
+            )
+            .join(studies, studies.c.study_id == hpo_studies.c.study_id)
+            .join(study_directions, study_directions.c.study_id == studies.c.study_id)
+            .where(hpo_studies.c.study_id == study_id)
+            .with_for_update(of=(studies, hpo_studies))
+        ).first()
+        if study is None or study.state != StudyState.RUNNING or _is_spent(connection, study_id, study):
+            return None
+        counted = counts_of(connection, study_id, target=study.trials_target)
+        wanted = idle_trials(study_id).where(hpo_trials.c.request.is_(None)).limit(1)
+        trial = connection.execute(wanted).first() if counted.begun else None
+        if counted.claimed > counted.target and _is_enough(connection, study_id, counted):
+            return None  # the target was lowered: those that train now are all that is still wanted
+        is_promoted = False
+        if trial is None and promotable:
+            trial = _promoted(connection, study_id, promotable)
+            is_promoted = trial is not None
+        attempts, seconds = (0, 0.0) if trial is None else _attempts(connection, trial.trial_id)
+        if trial is None:
+            if counted.claimed >= counted.target:
+                return None
+            trial = _waiting(connection, study_id) if counted.waiting else None
+        if trial is None:
+            number = counted.claimed + counted.waiting
+            inserted = connection.execute(
+                insert(trials).values(
+                    study_id=study_id, number=number, state=OptunaState.RUNNING, datetime_start=db_utc()
+                )
+            )
+            trial_id, params = int(inserted.inserted_primary_key[0]), None  # type: ignore[index]
+        else:
+            trial_id, number, params = trial.trial_id, trial.number, _params(trial.config)
+        inserted = connection.execute(
+            insert(hpo_attempts).values(
+                trial_id=trial_id,
+                number=attempts + 1,
+                worker_id=worker_id,
+                slot=slot,
+                device=device,
+                devices=devices,
+                started=db_now(),
+                lease_until=db_now() + store.timing.lease,
+            )
+        )
+        if study.started is None:
+            connection.execute(update(hpo_studies).where(hpo_studies.c.study_id == study_id).values(started=db_now()))
+        attempt_id = int(inserted.inserted_primary_key[0])  # type: ignore[index]
+    is_new = trial is None
+    return Claim(
+        study_id, trial_id, number, attempt_id, attempts + 1, params, seconds, is_new=is_new, is_promoted=is_promoted
+    )
+
+
+def _promoted(connection: Connection, study_id: int, promotable: Sequence[int]) -> Row[Any, Any, Any, Any] | None:
+    """The first of these that is paused at its rung; from now on it is not."""
+    wanted = hpo_trials.c.request == Request.AWAIT_PROMOTION, trials.c.number.in_(promotable)
+    paused = connection.execute(idle_trials(study_id).where(*wanted)).all()
+    chosen = min(paused, key=lambda row: promotable.index(row.number), default=None)
+    if chosen is not None:
+        connection.execute(update(hpo_trials).where(hpo_trials.c.trial_id == chosen.trial_id).values(request=None))
+    return chosen
+
+
+def _waiting(connection: Connection, study_id: int) -> Row[Any, Any, Any] | None:
+    row = connection.execute(
+        select(trials.c.trial_id, trials.c.number, hpo_trials.c.config)
+        .outerjoin(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
+        .where(trials.c.study_id == study_id, trials.c.state == OptunaState.WAITING, hpo_trials.c.request.is_(None))
+        .order_by(trials.c.number)
+        .limit(1)
+        .with_for_update(of=trials, skip_locked=True)
+    ).first()
+    if row is not None:
+        connection.execute(
+            update(trials)
+            .where(trials.c.trial_id == row.trial_id)
+            .values(state=OptunaState.RUNNING, datetime_start=db_utc())
+        )
+    return row
+
+
+def _attempts(connection: Connection, trial_id: int) -> tuple[int, float]:
+    """(how many the trial had, their seconds)."""
+    row = connection.execute(
+        select(func.max(hpo_attempts.c.number), func.sum(hpo_attempts.c.seconds)).where(
+            hpo_attempts.c.trial_id == trial_id
+        )
+    ).one()
+    return row[0] or 0, row[1] or 0.0
+
+
+def _params(config: str | None) -> Mapping[str, Any] | None:
+    params: Mapping[str, Any] | None = json.loads(config).get("params") if config else None
+    return params
+
+
+def _is_spent(connection: Connection, study_id: int, study: Any) -> bool:
+    limits = json.loads(study.limits)
+    if not any(limit is not None for limit in limits.values()):
+        return False
+    direction = Direction.of_optuna(study.direction)
+    return reached_limit(limits, spent_of(connection, study_id, direction), direction) is not None
+
+
+def _is_enough(connection: Connection, study_id: int, counted: Counts) -> bool:
+    """Whether the trials that have ended, and those that train, are as many as are asked for."""
+    waiting = connection.scalar(select(func.count()).select_from(idle_trials(study_id).subquery())) or 0
+    return counted.claimed - waiting >= counted.target

@@ -1,0 +1,242 @@
+"""What a worker writes of a trial that it holds: each function is part of a transaction of the caller.
+
+Each returns whether the lease is still ours. When it is not, another worker has the trial, and nothing was written.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Table, and_, bindparam, exists, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from hpo.queue.claim import Claim
+from hpo.queue.idle import attempts_ended, end_idle_trials, end_trial
+from hpo.store.clock import db_now
+from hpo.store.tables import (
+    hpo_attempts,
+    hpo_epochs,
+    hpo_trials,
+    trial_intermediate_values,
+    trial_params,
+    trial_system_attributes,
+    trial_user_attributes,
+)
+from hpo.study.states import AttemptEnd, OptunaState, Request
+
+# A traceback is at its end what matters, and an error as large as a model would slow down every look at the study.
+MAX_ERROR_CHARACTERS = 20_000
+
+
+def begin_trial(
+    connection: Connection,
+    claim: Claim,
+    *,
+    params: Mapping[str, tuple[float, str]],
+    config: Mapping[str, Any],
+    seed: int | None = None,
+    system_attributes: Mapping[str, Any] | None = None,
+) -> bool:
+    """Write down what the trial will train, before it does.
+
+    Args:
+        params: by name, the value and the distribution as Optuna stores them.
+        config: the whole configuration, pinned and inactive parameters too; at least `params`, by name.
+        system_attributes: what the sampler wrote down with its proposal.
+    """
+    row = {"config": json.dumps(config), "seed": seed}
+    if upsert(connection, hpo_trials, {"trial_id": claim.trial_id}, row, while_held=claim) == 0:
+        return False
+    if params:
+        rows = [
+            {"trial_id": claim.trial_id, "param_name": name, "param_value": value, "distribution_json": distribution}
+            for name, (value, distribution) in params.items()
+        ]
+        # A worker that was away for long between its claim and this may have written its own at the last moment.
+        key, values = ("trial_id", "param_name"), ("param_value", "distribution_json")
+        connection.execute(_upsert(connection.dialect.name, trial_params, key, values), rows)
+    _put_attributes(connection, claim, system_attributes or {})
+    return True
+
+
+def describe_trial(connection: Connection, claim: Claim, *, config: Mapping[str, Any], from_epoch: int) -> bool:
+    """Complete the configuration by what the trial process found when it built the model.
+
+    Args:
+        from_epoch: whose checkpoint the attempt goes on from; 0 from scratch.
+    """
+    changed = connection.execute(update(hpo_attempts).where(_held(claim)).values(from_epoch=from_epoch))
+    if changed.rowcount == 0:
+        return False
+    connection.execute(
+        update(hpo_trials).where(hpo_trials.c.trial_id == claim.trial_id).values(config=json.dumps(config))
+    )
+    return True
+
+
+def report_epoch(
+    connection: Connection,
+    claim: Claim,
+    *,
+    epoch: int,
+    value: float,
+    metrics: Mapping[str, float],
+    seconds: float,
+    system_attributes: Mapping[str, Any],
+) -> bool:
+    """An epoch's metrics.
+
+    Args:
+        epoch: 1 for the first.
+        value: the objective after it, finite.
+        seconds: since the attempt began to train.
+        system_attributes: what the pruner wrote down with its decision.
+    """
+    row = {"attempt": claim.attempt, "metrics": json.dumps(dict(metrics)), "seconds": seconds}
+    if upsert(connection, hpo_epochs, {"trial_id": claim.trial_id, "epoch": epoch}, row, while_held=claim) == 0:
+        return False
+    upsert(
+        connection,
+        trial_intermediate_values,
+        {"trial_id": claim.trial_id, "step": epoch},
+        {"intermediate_value": value, "intermediate_value_type": "FINITE"},
+    )
+    _put_attributes(connection, claim, system_attributes)
+    return True
+
+
+def _put_attributes(connection: Connection, claim: Claim, attributes: Mapping[str, Any]) -> None:
+    for key, attribute in attributes.items():
+        where = {"trial_id": claim.trial_id, "key": key}
+        upsert(connection, trial_system_attributes, where, {"value_json": json.dumps(attribute)})
+
+
+def finish_trial(
+    connection: Connection,
+    claim: Claim,
+    *,
+    state: OptunaState,
+    value: float | None,
+    seconds: float,
+    end: AttemptEnd = AttemptEnd.DONE,
+    cause: str | None = None,
+    error: str | None = None,
+    best_epoch: int | None = None,
+    checkpoint: str | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> bool:
+    """End the trial.
+
+    Args:
+        state: complete, pruned or failed.
+        value: the objective, finite; none for a failed trial.
+        seconds: that this attempt took.
+        attributes: shown in optuna-dashboard beside the trial.
+    """
+    cause, error = shortened(cause), shortened(error)
+    if not _end_attempt(connection, claim, end=end, cause=cause or state.lower(), error=error, seconds=seconds):
+        return False
+    told = {"best_epoch": best_epoch, "checkpoint": checkpoint, "error": error}
+    end_trial(connection, claim.trial_id, state, cause=cause, value=value, **told)
+    if attributes:
+        rows = [
+            {"trial_id": claim.trial_id, "key": key, "value_json": json.dumps(item)} for key, item in attributes.items()
+        ]
+        connection.execute(insert(trial_user_attributes), rows)
+    return True
+
+
+def end_attempt(
+    connection: Connection, claim: Claim, *, end: AttemptEnd, cause: str, error: str | None = None, seconds: float
+) -> bool:
+    """End the attempt, not the trial: the next claim goes on with it, unless it was requested to end meanwhile."""
+    is_ours = _end_attempt(connection, claim, end=end, cause=cause, error=error, seconds=seconds)
+    if is_ours:
+        if end == AttemptEnd.AT_RUNG:
+            mine = (hpo_trials.c.trial_id == claim.trial_id) & hpo_trials.c.request.is_(None)
+            connection.execute(update(hpo_trials).where(mine).values(request=Request.AWAIT_PROMOTION))
+        end_idle_trials(connection, claim.study_id, only=claim.trial_id)
+    return is_ours
+
+
+def _end_attempt(
+    connection: Connection, claim: Claim, *, end: AttemptEnd, cause: str, error: str | None, seconds: float
+) -> bool:
+    words = {"cause": shortened(cause), "error": shortened(error)}
+    result = connection.execute(
+        update(hpo_attempts)
+        .where(_held(claim))
+        .values(ended=db_now(), lease_until=db_now(), kind=end, seconds=seconds, **words)
+    )
+    return result.rowcount == 1
+
+
+def may_retry(connection: Connection, claim: Claim, *, end: AttemptEnd, retries: int) -> bool:
+    """Whether fewer than `retries` of the trial's attempts have ended in this way."""
+    return retries > 0 and attempts_ended(connection, claim.trial_id, end) < retries
+
+
+def forget_checkpoints(connection: Connection, trial_ids: Sequence[int]) -> bool:
+    """Forget the checkpoints of these trials, which are no longer among the best."""
+    connection.execute(update(hpo_trials).where(hpo_trials.c.trial_id.in_(trial_ids)).values(checkpoint=None))
+    return True
+
+
+def shortened(error: str | None) -> str | None:
+    """The end of a long error, as every database takes it: zero bytes and halves of characters are spelled out."""
+    if error is None:
+        return None
+    left_out = max(0, len(error) - MAX_ERROR_CHARACTERS)
+    kept = error[left_out:].replace("\0", "\\x00").encode(errors="backslashreplace").decode()
+    return f"[{left_out} characters left out]\n{kept}" if left_out else kept
+
+
+def upsert(
+    connection: Connection,
+    table: Table,
+    key: Mapping[str, Any],
+    values: Mapping[str, Any],
+    *,
+    while_held: Claim | None = None,
+) -> int:
+    """Insert a row, or update the one that is there; how many rows were written.
+
+    Args:
+        while_held: write only while this lease is ours: a round trip less than to ask before.
+    """
+    statement = _upsert(connection.dialect.name, table, (*key,), (*values,), is_conditional=while_held is not None)
+    row = {**key, **values}
+    if while_held is not None:
+        row = {f"new_{name}": value for name, value in row.items()} | {"held": while_held.attempt_id}
+    result = connection.execute(statement, row, execution_options={"preserve_rowcount": True})
+    return int(result.rowcount)
+
+
+@functools.cache
+def _upsert(
+    dialect: str, table: Table, key: tuple[str, ...], values: tuple[str, ...], *, is_conditional: bool = False
+) -> Any:
+    """The statement of `put`. It is built once: that takes longer than to run it, and every epoch of a trial needs two.
+
+    Args:
+        is_conditional: its values are called `new_...`, and it writes nothing when the attempt `held` has ended.
+    """
+    # The database's own insert, which can update the row that is there.
+    statement = (postgresql if dialect == "postgresql" else sqlite).insert(table)
+    if is_conditional:
+        names = [*key, *values]
+        is_ours = and_(hpo_attempts.c.attempt_id == bindparam("held"), hpo_attempts.c.ended.is_(None))
+        row = select(*(bindparam(f"new_{name}", type_=table.c[name].type) for name in names)).where(
+            exists().where(is_ours)
+        )
+        statement = statement.from_select(names, row)
+    return statement.on_conflict_do_update(
+        index_elements=[*key], set_={name: statement.excluded[name] for name in values}
+    )
+
+
+def _held(claim: Claim) -> Any:
+    return and_(hpo_attempts.c.attempt_id == claim.attempt_id, hpo_attempts.c.ended.is_(None))

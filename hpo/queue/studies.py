@@ -1,0 +1,201 @@
+"""Studies in the store: creating one, continuing it, finding it, and what it is to do."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Select, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from hpo.errors import StoreError
+from hpo.queue.progress import counts_of, no_such_study
+from hpo.queue.wall_clock import wall_clock_kept
+from hpo.store import Store
+from hpo.store.clock import db_now
+from hpo.store.tables import hpo_studies, studies, study_directions, study_system_attributes
+from hpo.study.resolved_study import ResolvedStudy
+from hpo.study.states import StudyState
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StoredStudy:
+    """A study as the store has it."""
+
+    study_id: int
+    name: str
+    definition: ResolvedStudy
+    state: StudyState  # what it is to do
+    state_reason: str | None
+    trials_target: int
+    created: float  # seconds since 1970, UTC
+
+
+def create_or_continue(store: Store, definition: ResolvedStudy) -> tuple[StoredStudy, str]:
+    """Create the study, or go on with it: a larger number of trials extends it, a smaller one changes nothing.
+
+    What `hpo set` changed stays, as long as the file says the same as before.
+
+    Returns:
+        The study, and one line that says what became of it.
+
+    Raises:
+        StoreError: the store has a study of this name that searches something else.
+    """
+    name, target = definition.spec.study, definition.spec.budget.trials
+    try:
+        with store.write() as connection:
+            row = connection.execute(_query().where(studies.c.study_name == name).with_for_update(of=studies)).first()
+            if row is None:
+                said = f"study {name} created: {target} trials"
+                _create(connection, definition)
+            else:
+                study = _stored(row, name)
+                if differences := definition.differences(study.definition):
+                    lines = "".join(f"\n  {line}" for line in differences)
+                    raise StoreError(
+                        f"study '{name}' is in the store already, and searches something else:{lines}\n"
+                        "Continue it with the file as it was, or begin another study with --name"
+                    )
+                with wall_clock_kept(connection, study.study_id):
+                    said = _continue(connection, study, definition)
+    except IntegrityError:  # another process created it between our look and our insert
+        return create_or_continue(store, definition)
+    return load_study(store, name), said
+
+
+def load_study(store: Store, name: str) -> StoredStudy:
+    """The study of this name.
+
+    Raises:
+        StoreError: there is none; names the nearest.
+    """
+    with store.read() as connection:
+        row = connection.execute(_query().where(studies.c.study_name == name)).first()
+        if row is None:
+            raise no_such_study(connection, name)
+    return _stored(row, name)
+
+
+def study_exists(store: Store, name: str) -> bool:
+    """Whether the store has a study of this name, whoever made it."""
+    with store.read() as connection:
+        return connection.execute(select(studies.c.study_id).where(studies.c.study_name == name)).first() is not None
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A study that is to run, by its name, and all that must change for one that is over to go on."""
+
+    name: str
+    trials_target: int
+    limits: str  # JSON
+    started: float | None
+
+
+def bounds_of_running(store: Store) -> dict[int, Bounds]:
+    """The studies that are to run, by the store's id, the oldest first; also those that have nothing left to do."""
+    with store.read() as connection:
+        rows = connection.execute(
+            select(
+                studies.c.study_id,
+                studies.c.study_name,
+                hpo_studies.c.trials_target,
+                hpo_studies.c.limits,
+                hpo_studies.c.started,
+            )
+            .join(hpo_studies, hpo_studies.c.study_id == studies.c.study_id)
+            .where(hpo_studies.c.state == StudyState.RUNNING)
+            .order_by(studies.c.study_id)
+        ).all()
+    return {row.study_id: Bounds(row.study_name, row.trials_target, row.limits, row.started) for row in rows}
+
+
+def set_study_state(store: Store, study_id: int, state: StudyState, reason: str | None = None) -> None:
+    """Say what the study is to do from now on, and why."""
+    with store.write() as connection:
+        connection.execute(
+            update(hpo_studies).where(hpo_studies.c.study_id == study_id).values(state=state, state_reason=reason)
+        )
+
+
+def _query() -> Select[Any]:
+    return select(
+        studies.c.study_id,
+        studies.c.study_name,
+        hpo_studies.c.spec,
+        hpo_studies.c.space,
+        hpo_studies.c.state,
+        hpo_studies.c.state_reason,
+        hpo_studies.c.trials_target,
+        hpo_studies.c.created,
+    ).outerjoin(hpo_studies, hpo_studies.c.study_id == studies.c.study_id)
+
+
+def _stored(row: Any, name: str) -> StoredStudy:
+    if row.spec is None:
+        raise StoreError(
+            f"study '{name}' in this store was made by another program, without a study file: it can be looked at, "
+            "not run. Choose another name with --name"
+        )
+    definition = ResolvedStudy.from_json(row.spec, row.space)
+    return StoredStudy(
+        row.study_id, name, definition, StudyState(row.state), row.state_reason, row.trials_target, row.created
+    )
+
+
+def _create(connection: Connection, definition: ResolvedStudy) -> None:
+    spec = definition.spec
+    inserted = connection.execute(insert(studies).values(study_name=spec.study))
+    study_id = int(inserted.inserted_primary_key[0])  # type: ignore[index]
+    connection.execute(
+        insert(study_directions).values(study_id=study_id, objective=0, direction=spec.objective.direction.optuna)
+    )
+    connection.execute(
+        insert(study_system_attributes).values(
+            study_id=study_id, key="study:metric_names", value_json=json.dumps([spec.objective.metric])
+        )
+    )
+    space = json.dumps(definition.space.to_json())
+    connection.execute(
+        insert(hpo_studies).values(
+            study_id=study_id,
+            spec=definition.to_json(),
+            space=space,
+            trials_target=spec.budget.trials,
+            limits=json.dumps(spec.budget.limits),
+            priority=spec.priority,
+            created=db_now(),
+        )
+    )
+
+
+def _continue(connection: Connection, study: StoredStudy, definition: ResolvedStudy) -> str:
+    mine = hpo_studies.c.study_id == study.study_id
+    target = definition.spec.budget.trials
+    changed: dict[str, Any] = {"state": StudyState.RUNNING, "state_reason": None}
+    before, now = study.definition.spec, definition.spec
+    if now != before:  # in what may change: limits, retries, ...
+        changed["spec"] = definition.to_json()
+    # A limit that is as it was in the file stays as `hpo set` left it.
+    news = {key: limit for key, limit in now.budget.limits.items() if limit != before.budget.limits[key]}
+    if news:
+        limits = connection.scalar(select(hpo_studies.c.limits).where(mine))
+        changed["limits"] = json.dumps(json.loads(limits or "{}") | news)
+    if now.priority != before.priority:
+        changed["priority"] = now.priority
+    connection.execute(update(hpo_studies).where(mine).values(**changed))
+    ended = counts_of(connection, study.study_id).ended
+    if target > study.trials_target and target != before.budget.trials:
+        connection.execute(update(hpo_studies).where(mine).values(trials_target=target))
+        return f"study {study.name} extended from {study.trials_target} to {target} trials, {ended} of them ended"
+    kept = ""
+    if target < study.trials_target:
+        kept = f" (it was asked for {study.trials_target}; {target} is fewer)"
+    elif target > study.trials_target:
+        kept = f" ('hpo set' made them {study.trials_target}, the file's {target} did not change)"
+    return f"study {study.name} continued: {ended} of {study.trials_target} trials ended{kept}"

@@ -1,0 +1,38 @@
+"""A study's hours run while it is open: they stop when it is over, and go on from there when it is extended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, update
+
+from hpo.queue.budget import SECONDS_OF_HOUR
+from hpo.queue.progress import Progress, progress_of
+from hpo.store.clock import db_now
+from hpo.store.tables import hpo_studies
+
+
+@contextmanager
+def wall_clock_kept(connection: Connection, study_id: int) -> Iterator[None]:
+    """Around a change of what is requested of a study, so that the change itself spends nothing.
+
+    The store has the moment of the first claim only. When the change opens the study, the time since it was over must
+    not count; when it closes the study, the time since its last trial must not be lost: the moment is moved by it.
+    """
+    before = progress_of(connection, study_id, hours="measured")
+    assert before.spent is not None
+    hours = before.spent.hours
+    yield
+    after = progress_of(connection, study_id, hours=hours)
+    if _is_open(before) == _is_open(after):
+        return
+    at_end = hpo_studies.c.started + SECONDS_OF_HOUR * (before.spent.hours_at_end - hours)
+    started = db_now() - SECONDS_OF_HOUR * hours if _is_open(after) else at_end
+    mine = (hpo_studies.c.study_id == study_id) & hpo_studies.c.started.is_not(None)
+    connection.execute(update(hpo_studies).where(mine).values(started=started))
+
+
+def _is_open(found: Progress) -> bool:
+    """Whether its hours run, as soon as there is a first claim."""
+    return found.counts.begun > 0 or not found.is_over

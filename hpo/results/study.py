@@ -1,0 +1,168 @@
+"""The result of a study as plain records, read with a handful of statements and without Optuna, torch or pandas.
+
+study = hpo.open_study("digits-dnn")
+study.best(5)
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+
+from hpo.queue.best import ranked_trials
+from hpo.queue.progress import Progress, find_study, load_progress
+from hpo.results.trial import TrialRecord, read_records
+from hpo.store import Store
+from hpo.store.clock import db_now
+from hpo.store.tables import (
+    hpo_attempts,
+    hpo_workers,
+    studies,
+    trials,
+)
+from hpo.study.states import Direction, StudyState, TrialState
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class WorkerRecord:
+    """A worker that trains for the study, or did a moment ago."""
+
+    name: str
+    slots: int
+    running: int
+    seconds_since_beat: float
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """How far a study is.
+
+    Attributes:
+        state: what it is to do, or done when it has all its trials or has reached a limit.
+        counts: trials by `TrialState`.
+        budget: for each limit, what was asked for and what is spent.
+    """
+
+    study: str
+    state: StudyState
+    reason: str | None
+    counts: Mapping[TrialState, int]
+    budget: Mapping[str, Mapping[str, float]]
+    best: TrialRecord | None
+    workers: Sequence[WorkerRecord]
+
+    def to_json(self) -> dict[str, Any]:
+        plain = asdict(self)
+        plain["best"] = None if self.best is None else self.best.to_json()
+        return plain
+
+
+class Study:
+    """A study in a store, to be looked at. Each call reads the store anew."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self.name = name
+        self._store = store
+        self._study_id, self._direction = find_study(store, name)
+
+    @property
+    def direction(self) -> Direction:
+        """maximize or minimize."""
+        return self._direction
+
+    def best(self, k: int = 1) -> list[TrialRecord]:
+        """The k best complete trials, the best first; fewer when there are not so many."""
+        with self._store.read() as connection:
+            chosen = connection.scalars(ranked_trials(self._study_id, self._direction).limit(k)).all()
+            by_id = read_records(connection, self._study_id, chosen)
+        return [by_id[trial_id] for trial_id in chosen]
+
+    def trials(self) -> list[TrialRecord]:
+        """All trials, by number."""
+        with self._store.read() as connection:
+            return sorted(read_records(connection, self._study_id, None).values(), key=lambda record: record.number)
+
+    def trial(self, number: int) -> TrialRecord | None:
+        """One trial by its number; None when there is none of that number."""
+        with self._store.read() as connection:
+            wanted = (trials.c.study_id == self._study_id) & (trials.c.number == number)
+            chosen = connection.scalars(select(trials.c.trial_id).where(wanted)).all()
+            return next(iter(read_records(connection, self._study_id, chosen).values()), None)
+
+    def frame(self) -> pd.DataFrame:
+        """A row a trial: number, state, value, `params_*`, epochs, seconds, attempts, cause, device, worker."""
+        import pandas as pd
+
+        rows = []
+        for record in self.trials():
+            plain = record.to_json()
+            row = {name: plain[name] for name in ("number", "state", "value")}
+            row |= {f"params_{name}": value for name, value in record.params.items()}
+            names = ("epochs", "best_epoch", "seconds", "attempts", "cause", "device", "worker", "checkpoint")
+            rows.append(row | {name: plain[name] for name in names})
+        return pd.DataFrame(rows)
+
+    def status(self) -> StudyStatus:
+        """How far it is, and who works on it."""
+        found = load_progress(self._store, self._study_id)
+        counts, best = found.counts, self.best(1)
+        is_done = found.state == StudyState.RUNNING and counts.target > 0 and found.is_over
+        return StudyStatus(
+            study=self.name,
+            state=StudyState.DONE if is_done else found.state,
+            reason=found.reason or found.limit,
+            counts=counts.by_state,
+            budget={"trials": {"target": float(counts.target), "spent": float(counts.claimed)}, **_budget(found)},
+            best=best[0] if best else None,
+            workers=self._workers(),
+        )
+
+    def _workers(self) -> list[WorkerRecord]:
+        with self._store.read() as connection:
+            rows = connection.execute(
+                select(hpo_workers, (db_now() - hpo_workers.c.beat).label("silence")).where(
+                    hpo_workers.c.ended.is_(None), hpo_workers.c.beat > db_now() - 2 * self._store.timing.lease
+                )
+            ).all()
+            running: dict[int, int] = defaultdict(int)
+            for worker_id in connection.scalars(
+                select(hpo_attempts.c.worker_id)
+                .join(trials, trials.c.trial_id == hpo_attempts.c.trial_id)
+                .where(trials.c.study_id == self._study_id, hpo_attempts.c.ended.is_(None))
+            ):
+                running[worker_id] += 1
+        return [
+            WorkerRecord(f"{row.host}:{row.pid}", row.slots, running[row.worker_id], round(row.silence, 1))
+            for row in rows
+        ]
+
+
+def _budget(found: Progress) -> dict[str, dict[str, float]]:
+    """For each limit besides trials that the study has: what was asked for, and what is spent."""
+    if found.spent is None:
+        return {}
+    spent: dict[str, float | None] = {
+        "hours": round(found.spent.hours, 4),
+        "gpu_hours": round(found.spent.gpu_hours, 4),
+        "target": found.spent.best,
+        "patience": found.spent.since_best,
+    }
+    asked = {name: limit for name, limit in found.limits.items() if limit is not None}
+    return {
+        name: {"target": limit} | ({"spent": amount} if (amount := spent[name]) is not None else {})
+        for name, limit in asked.items()
+    }
+
+
+def list_studies(store: Store) -> list[StudyStatus]:
+    """The status of every study, the oldest first."""
+    with store.read() as connection:
+        names = connection.scalars(select(studies.c.study_name).order_by(studies.c.study_id)).all()
+    return [Study(store, name).status() for name in names]

@@ -1,0 +1,172 @@
+"""Before the first trial: import the study's classes, resolve its space, try one batch, so that mistakes show now."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpo.errors import HpoError, LoadError, SpecError
+from hpo.ipc.channel import ChannelClosedError, GarbledError
+from hpo.ipc.fork_server import ForkServer
+from hpo.ipc.incoming import InvalidMessageError, read_report
+from hpo.ipc.messages import Done, Epoch, Failed, Started
+from hpo.results.warm_start import Weights
+from hpo.search.algorithms import derive_seed, make_pruner, sampler_factory
+from hpo.search.grid import check_grid
+from hpo.study.devices import Slot, slots_of
+from hpo.study.job import StudyJob
+from hpo.study.resolved_study import ResolvedStudy, resolve
+from hpo.study.spec import StudySpec
+from hpo.study.study_file import KeyPath, Source
+from hpo.worker.jobs import trial_jobs
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What one batch through the default configuration showed.
+
+    Attributes:
+        metrics: names that the model logs.
+        parameters: of the model.
+        seconds: from the start of the process to the end of the batch.
+    """
+
+    metrics: tuple[str, ...]
+    parameters: int
+    seconds: float
+
+
+def define(spec: StudySpec, source: Source, *, server: ForkServer, project: Path) -> tuple[ResolvedStudy, ForkServer]:
+    """Resolve the study against its classes; also the server that has them imported.
+
+    Raises:
+        HpoError: a class that cannot be imported, a name that nothing claims, an option that is not known, ...
+    """
+    job = StudyJob(str(project), {"model": spec.model.label, "data": spec.data.label})
+    try:
+        study_server, classes = server.serve_study(job)
+    except (LoadError, SpecError) as error:
+        is_data = str(error).startswith((f"{spec.data.label}:", f"{spec.data.label} "))
+        raise source.place("data" if is_data else "model", error) from error
+    try:
+        definition = resolve(spec, classes, source)
+        _check_algorithms(definition, source, project)
+    except HpoError:
+        if study_server is not server:
+            study_server.stop()
+        raise
+    return definition, study_server
+
+
+def _check_algorithms(definition: ResolvedStudy, source: Source, project: Path) -> None:
+    spec = definition.spec
+    try:
+        sampler_factory(spec, definition.space, project)
+        if spec.sampler.name == "grid":
+            check_grid(definition.space, trials=spec.budget.trials)
+    except HpoError as error:
+        raise source.place("sampler", error) from error
+    try:
+        make_pruner(spec, project)
+    except HpoError as error:
+        raise source.place("pruner", error) from error
+
+
+def slots_for(spec: StudySpec, source: Source, *, wanted: int | None = None) -> list[Slot]:
+    """This machine's slots for a study; `wanted` overrides the number that the study asks for.
+
+    Raises:
+        SpecError: more is asked for than there is.
+    """
+    try:
+        return slots_of(spec.resources, wanted=wanted)
+    except SpecError as error:
+        raise (source.place("resources", error) if wanted is None else error) from None
+
+
+def try_one_batch(
+    definition: ResolvedStudy,
+    source: Source,
+    *,
+    server: ForkServer,
+    project: Path,
+    slot: Slot,
+    weights: Weights | None = None,
+) -> Probe:
+    """Train and validate the default configuration on one batch.
+
+    Args:
+        weights: the checkpoints that `find_weights` found for the study.
+
+    Raises:
+        SpecError: it fails, or the objective's metric is not among what the model logs.
+    """
+    started = time.monotonic()
+    params = definition.space.defaults()
+    spec = definition.spec
+    config: Mapping[str, Any] = {
+        "model": {"class": spec.model.label, **definition.arguments("model", params)},
+        "data": {"class": spec.data.label, **definition.arguments("data", params)},
+        "epochs": 1,
+        "seed": derive_seed(spec.seed, 0, "trial"),
+        "weights": weights or {},
+    }
+    one_rank = dataclasses.replace(slot, ranks=1, devices=slot.devices[:1])
+    # For what the model's own callbacks write.
+    folder = tempfile.TemporaryDirectory(prefix="hpo-", ignore_cleanup_errors=True)
+    [job] = trial_jobs(
+        definition,
+        config,
+        trial=0,
+        slot=one_rank,
+        project=project,
+        directory=None,
+        batches=1,
+        root=Path(folder.name),
+    )
+    process = server.fork(job)
+    parameters = 0
+    try:
+        while True:
+            match read_report(process.channel.receive()):
+                case Started() as report:
+                    parameters = report.parameters
+                    for warning in report.warnings:  # of what the data module left out, for instance
+                        log.warning("%s", warning)
+                case Failed() as report:
+                    raise source.error([_blame(report)])
+                case Done():
+                    raise source.error([(("data",), f"{spec.data.label} gave no batches to train on")])
+                case Epoch(value=value, metrics=metrics):
+                    if value is None:
+                        metric = spec.objective.metric
+                        log.warning("%s was not a finite number after one batch with the defaults", metric)
+                    return Probe(tuple(sorted(metrics)), parameters, time.monotonic() - started)
+    except (GarbledError, InvalidMessageError) as error:
+        raise source.error([(("model",), f"one batch failed: its process sent {error}")]) from error
+    except ChannelClosedError as error:
+        end = server.end_of(process)
+        raise source.error([(("model",), f"the process that tried one batch exited without reporting{end}")]) from error
+    finally:
+        process.kill()
+        process.channel.close()
+        folder.cleanup()
+
+
+def _blame(report: Failed) -> tuple[KeyPath, str]:
+    """The part of the study file that is to blame for a failed batch, and why."""
+    match report.cause:
+        case "error: ExecutorError":
+            return ("executor",), report.reason
+        case "error: SpecError":
+            return ("objective",), report.reason
+        case _:
+            return (report.owner,), f"one batch failed: {report.reason}"

@@ -1,0 +1,113 @@
+"""What a worker asks of a process that it starts, and the names of the files that both sides know.
+
+The records travel as JSON lines. Trial processes read them, so nothing here imports pydantic or a database library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+BEST_CHECKPOINT = "best.ckpt"  # the weights after the best epoch
+LAST_CHECKPOINT, PREVIOUS_CHECKPOINT = "last.ckpt", "previous.ckpt"
+# The state after the last epochs: when the newer file cannot be read, an attempt goes on from the older one.
+RESUME_CHECKPOINTS = (LAST_CHECKPOINT, PREVIOUS_CHECKPOINT)
+LOG, CONFIG = "log.txt", "config.json"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A class by its import path, and the arguments of its constructor."""
+
+    label: str  # package.module:Class
+    arguments: dict[str, Any] = field(default_factory=dict)  # plain values by name
+
+
+@dataclass(frozen=True)
+class TrialJob:
+    """Train one trial, or one rank of it."""
+
+    kind: ClassVar[str] = "trial"
+    trial: int  # its number within the study
+    study: str  # name
+    project: str  # the folder that classes are imported from
+    model: Call
+    data: Call
+    metric: str  # the objective, as the model logs it
+    epochs: int  # to train at most
+    seed: int  # of weights, order and augmentation
+    precision: Any = "32-true"  # Lightning's word
+    strategy: str = "auto"  # of several devices: auto, ddp, fsdp
+    executor: Literal["auto", "lean", "lightning"] = "auto"
+    accelerator: str = "cpu"  # cpu or gpu
+    devices: list[str] = field(default_factory=list)  # as CUDA_VISIBLE_DEVICES takes them; empty on the CPU
+    threads: int = 1  # cores of this process
+    ranks: int = 1  # processes that train the trial together
+    rank: int = 0  # of this one
+    rendezvous: str | None = None  # the file through which the ranks meet
+    directory: str | None = None  # for checkpoints and the log; nothing is kept without it
+    root: str | None = None  # the folder that callbacks of the model write into
+    resume: list[str] = field(default_factory=list)  # checkpoints to go on from, the first that can be read
+    batches: int | None = None  # of each epoch; all without it
+    is_reusable: bool = False  # the process may do another job of the same place
+
+    @property
+    def log(self) -> str | None:
+        """The file that what the trial prints goes to."""
+        return None if self.directory is None else str(Path(self.directory) / LOG)
+
+    @property
+    def place(self) -> tuple[Any, ...] | None:
+        """What jobs have in common that may follow each other in one process; None for one that is used once."""
+        if not self.is_reusable:
+            return None
+        return self.project, self.study, self.accelerator, tuple(self.devices), self.threads
+
+
+@dataclass(frozen=True)
+class StudyJob:
+    """Import a study's classes, say what they search, and then fork its trials."""
+
+    kind: ClassVar[str] = "study"
+    project: str  # the folder that classes are imported from
+    classes: dict[str, str]  # import paths by owner: model, data, or any
+
+    @property
+    def place(self) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class DataJob:
+    """Describe a study's data, and draw it."""
+
+    kind: ClassVar[str] = "data"
+    project: str  # the folder that classes are imported from
+    data: Call
+    seed: int
+    title: str  # of the picture
+    picture: str  # file to write; none when empty
+
+    @property
+    def place(self) -> None:
+        return None
+
+
+Job = TrialJob | StudyJob | DataJob
+
+
+def job_message(job: Job) -> dict[str, Any]:
+    """The job as it travels."""
+    return {"kind": job.kind, **asdict(job)}
+
+
+def job_of(message: Mapping[str, Any]) -> Job:
+    """The job that travelled as this message."""
+    fields = {name: value for name, value in message.items() if name != "kind"}
+    for name in ("model", "data"):
+        if name in fields:
+            fields[name] = Call(**fields[name])
+    kinds: dict[str, type[Job]] = {kind.kind: kind for kind in (TrialJob, StudyJob, DataJob)}
+    return kinds[message["kind"]](**fields)

@@ -1,0 +1,217 @@
+"""What a study file says, as frozen, validated data. Reading the file, with its line numbers, is studyfile.py's."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from hpo.study.states import AttemptEnd, Direction
+
+Scalar = bool | int | float | str | None
+PositiveInt = Annotated[int, Field(ge=1, lt=2**31, strict=True)]  # as large as databases keep it
+PositiveFloat = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=0, strict=True)]
+
+# The short forms that people write, and Lightning's names for them.
+PRECISIONS = {"32": "32-true", "64": "64-true", "16": "16-mixed", "bf16": "bf16-mixed"}
+
+
+class Section(BaseModel):
+    """A mapping of the study file: its keys are known, and nothing changes once it is read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class ClassSpec(Section):
+    """A class by import path, and constructor arguments: `models.cnn:CNN`, or `{class: models.cnn:CNN, depth: 3}`."""
+
+    label: str = Field(alias="class", pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    arguments: dict[str, Any] = {}
+
+
+class AlgorithmSpec(Section):
+    """A sampler or pruner: by our name for it, or by class; everything else is its options."""
+
+    name: str | None = None
+    label: str | None = Field(default=None, alias="class")
+    options: dict[str, Any] = {}
+
+
+class Objective(Section):
+    """The metric to optimise, as the model logs it."""
+
+    metric: str = Field(min_length=1)
+    direction: Direction
+    # what the sampler makes of a trial whose metric became NaN or infinite: as bad as the worst, not allowed, nothing
+    diverged: Literal["worst", "infeasible", "ignore"] = "worst"
+
+
+class EarlyStopping(Section):
+    """End a trial whose objective has not improved by more than `min_delta` for `patience` epochs."""
+
+    patience: PositiveInt
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+
+
+class EpochRange(Section):
+    """The number of epochs, when it is searched."""
+
+    low: PositiveInt
+    high: PositiveInt
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}")
+        return self
+
+
+class Budget(Section):
+    """What the study may spend; the first limit that is reached ends it.
+
+    Attributes:
+        hours: from the first claim on, by the clock on the wall, while the study is not over.
+        gpu_hours: of all devices and all attempts together; of cores where there is no GPU.
+        trial_minutes: of a trial with all its attempts; then it ends with what it has reached.
+        target: a value of the objective that is good enough.
+        patience: trials that may end one after the other without a better one.
+        stall_minutes: without a step, after which a trial counts as hung.
+    """
+
+    trials: PositiveInt = 20
+    hours: PositiveFloat | None = None
+    gpu_hours: PositiveFloat | None = None
+    trial_minutes: PositiveFloat | None = None
+    target: float | None = None
+    patience: PositiveInt | None = None
+    stall_minutes: PositiveFloat = 60.0
+
+    @property
+    def limits(self) -> dict[str, float | None]:
+        """What a study may spend besides trials."""
+        return self.model_dump(include={"hours", "gpu_hours", "target", "patience"})
+
+
+class Resources(Section):
+    """What one machine gives to the study, and how a trial uses it."""
+
+    slots: PositiveInt | Literal["auto"] = "auto"
+    devices_per_trial: PositiveInt = 1
+    trials_per_device: PositiveInt = 1
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    precision: Annotated[str, BeforeValidator(lambda value: PRECISIONS.get(str(value), str(value)))] = "32-true"
+
+    @field_validator("precision")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        known = [*PRECISIONS.values(), "16-true", "bf16-true"]
+        if value not in known:
+            raise ValueError(f"should be one of {', '.join(PRECISIONS)}, {', '.join(known)}")
+        return value
+
+
+class Retries(Section):
+    """How often a trial is tried again, by the cause of its end."""
+
+    crash: Count = 2
+    oom: Count = 1
+    preempted: Count = 100
+    stalled: Count = 1
+    overtime: Count = 0
+    error: Count = 0
+
+    def of(self, end: AttemptEnd) -> int:
+        """How many attempts of a trial may end in this way and be followed by another."""
+        return int(getattr(self, end, 0))
+
+
+class Keep(Section):
+    """What stays in the artifact folder."""
+
+    checkpoints: Count = 5
+
+
+class StudySpec(Section):
+    """A study, as its file describes it."""
+
+    study: str = Field(min_length=1, max_length=200, pattern=r"^[\w][\w .+-]*$")
+    model: ClassSpec
+    data: ClassSpec
+    objective: Objective
+    space: dict[str, Any] = {}
+    epochs: PositiveInt | EpochRange = 10
+    first_trial: Literal["defaults", "sampled"] = "defaults"
+    sampler: AlgorithmSpec = AlgorithmSpec(name="tpe")
+    pruner: AlgorithmSpec = AlgorithmSpec(name="asha")
+    early_stopping: EarlyStopping | None = None
+    budget: Budget = Budget()
+    resources: Resources = Resources()
+    executor: Literal["auto", "lean", "lightning"] = "auto"
+    reuse_processes: bool = True
+    retries: Retries = Retries()
+    priority: PositiveFloat = 1.0
+    keep: Keep = Keep()
+    seed: Annotated[int, Field(ge=0, lt=2**32, strict=True)] = 0
+
+    @field_validator("model", "data", mode="before")
+    @classmethod
+    def _class_or_label(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"class": value}
+        if isinstance(value, dict) and "label" not in value:
+            rest = {key: item for key, item in value.items() if key != "class"}
+            return {"class": value["class"], "arguments": rest} if "class" in value else {"arguments": rest}
+        return value
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _one_of_a_list(cls, value: Any) -> Any:
+        if not isinstance(value, list):
+            return value
+        if len(value) != 1:
+            raise ValueError("takes one metric in this version; several are not available yet")
+        return value[0]
+
+    @field_validator("sampler", "pruner", mode="before")
+    @classmethod
+    def _name_or_options(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if value is None and info.field_name == "pruner":
+            return {"name": "none"}
+        if isinstance(value, dict) and "options" not in value:
+            options = {key: item for key, item in value.items() if key not in ("name", "class")}
+            if "name" in value and "class" in value:
+                raise ValueError("takes either 'name' or 'class', not both")
+            if "class" in value:
+                return {"class": value["class"], "options": options}
+            default = cls.model_fields[str(info.field_name)].default.name
+            return {"name": value.get("name", default), "options": options}
+        return value
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _empty_space(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+    @property
+    def max_epochs(self) -> int:
+        return self.epochs.high if isinstance(self.epochs, EpochRange) else self.epochs
+
+
+def contradictions(spec: StudySpec) -> list[tuple[tuple[str, ...], str]]:
+    """Keys that are right each for itself, and cannot be together: where, and why."""
+    if spec.executor == "lean" and spec.resources.devices_per_trial > 1:
+        return [(("executor",), "lean trains on one device: with several devices_per_trial, write auto or lightning")]
+    return []
+
+
+def pending(spec: StudySpec) -> list[tuple[tuple[str, ...], str]]:
+    """Keys that are understood but do nothing yet: where, and the reason to refuse them rather than ignore them."""
+    found: list[tuple[tuple[str, ...], str]] = []
+    if spec.resources.trials_per_device != 1:
+        found.append((("resources", "trials_per_device"), "other than 1 is not available in this version yet"))
+    return found

@@ -1,0 +1,233 @@
+"""Reading a study file: YAML 1.2 with line numbers, command-line changes, and every problem at once."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from hpo.errors import HpoError, SpecError, nearest
+from hpo.study.spec import StudySpec, contradictions, pending
+
+KeyPath = tuple[str | int, ...]
+
+# What a section says when it is written as one word.
+SHORT_FORMS = {"model": "class", "data": "class", "sampler": "name", "pruner": "name"}
+
+
+class Source:
+    """Where each key of a study came from, so that a problem can name its file and line."""
+
+    def __init__(self, file: str, tree: CommentedMap) -> None:
+        self.file = file
+        self._tree = tree
+        self._set_by_option: dict[KeyPath, str] = {}
+
+    @classmethod
+    def of_stored(cls, name: str) -> Source:
+        """For a study that was read from the store: there is no file to point to."""
+        return cls(f"study {name}", CommentedMap())
+
+    def set(self, path: KeyPath, value: Any, option: str) -> None:
+        """Put a value from the command line over the file's."""
+        node: Any = self._tree
+        for key in path[:-1]:
+            before = node.get(key)
+            if not isinstance(before, dict):
+                # `pruner: asha` with --set pruner.eta=4 is still asha
+                short = SHORT_FORMS.get(str(key)) if node is self._tree and isinstance(before, str) else None
+                node[key] = CommentedMap({short: before} if short else {})
+            node = node[key]
+        node[path[-1]] = value
+        self._set_by_option[path] = option
+
+    def where(self, path: KeyPath) -> str:
+        """`studies/x.yaml:12`, or the option that said it; the nearest enclosing key where this one has no line."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self._set_by_option:
+                return self._set_by_option[path[:length]]
+        below = [option for key, option in self._set_by_option.items() if key[: len(path)] == path]
+        if below and path[0] not in (self._tree.lc.data or {}):
+            return below[0]
+        return f"{self.file}:{self._line(path)}" if self._tree.lc.data else self.file
+
+    def _line(self, path: KeyPath) -> int:
+        node: Any = self._tree
+        line = 0
+        for key in path:
+            if not isinstance(node, CommentedMap | CommentedSeq) or key not in (node.lc.data or {}):
+                break
+            line = node.lc.data[key][0]
+            node = node[key]
+        return line + 1
+
+    def error(self, problems: Iterable[tuple[KeyPath, str]]) -> SpecError:
+        """One error for all problems, a line each, in the order of the file."""
+        lines = [
+            (self._line(path), f"{self.where(path)}: {'.'.join(map(str, path))}: {text}") for path, text in problems
+        ]
+        return SpecError("\n".join(text for _, text in sorted(lines, key=lambda pair: pair[0])))
+
+    def place(self, key: str, error: HpoError) -> HpoError:
+        """The same error, with the file and line of what it speaks of: the key, or one below it that it begins with."""
+        first, colon, rest = str(error).partition(": ")
+        is_named = bool(colon) and first.split(".")[0] == key
+        path, text = (first.split("."), rest) if is_named else ([key], str(error))
+        return type(error)(str(self.error([(tuple(path), text)])))
+
+
+def read_study(path: Path, *, changes: Sequence[str] = (), name: str | None = None) -> tuple[StudySpec, Source]:
+    """The study of a file, with `key=value` changes from the command line put over it.
+
+    Raises:
+        SpecError: the file cannot be read, is no YAML, or says something that cannot be; all problems at once.
+    """
+    tree = _parse(path)
+    source = Source(str(path), tree)
+    for change in changes:
+        _apply(change, source)
+    if name is not None:
+        source.set(("study",), name, "--name")
+    elif "study" not in tree:
+        tree["study"] = path.stem
+    try:
+        spec = StudySpec.model_validate(_plain(tree))
+    except ValidationError as error:
+        raise source.error(_problems(error)) from None
+    if refused := pending(spec) + contradictions(spec):
+        raise source.error(refused)
+    return spec, source
+
+
+def _parse(path: Path) -> CommentedMap:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        beside = sorted(p.name for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
+        hint = f" {path.parent}/ holds {', '.join(beside)}." if beside else ""
+        raise SpecError(f"{path}: there is no such file{nearest(path.name, beside)}{hint}") from None
+    except IsADirectoryError:
+        raise SpecError(f"{path}: is a folder, not a study file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: cannot be read as text: {error}") from None
+    try:
+        tree = YAML(typ="rt").load(text)
+    except DuplicateKeyError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SpecError(f"{path}:{line}: {str(error.problem).split(' (')[0]}: write it once") from None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise SpecError(f"{where}: not valid YAML: {error.problem or error.context}") from None
+    except YAMLError as error:
+        raise SpecError(f"{path}: not valid YAML: {error}") from None
+    if tree is None:
+        raise SpecError(f"{path}: the file is empty: it needs at least model, data and objective")
+    if not isinstance(tree, CommentedMap):
+        raise SpecError(f"{path}: a study file is a mapping of keys such as 'model:' and 'objective:'")
+    return tree
+
+
+def _apply(change: str, source: Source) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not key.strip():
+        raise SpecError(f"--set {change}: write it as key=value, for example --set epochs=5 or --set pruner.eta=4")
+    try:
+        value = YAML(typ="safe").load(io.StringIO(text))
+    except YAMLError:
+        value = text
+    source.set(tuple(key.strip().split(".")), value, f"--set {change}")
+
+
+def _plain(node: Any) -> Any:
+    """Plain dicts, lists and scalars: ruamel's own scalar types would leak into what we store."""
+    if isinstance(node, Mapping):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_plain(value) for value in node]
+    for kind in (bool, int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    return node
+
+
+def _problems(error: ValidationError) -> list[tuple[KeyPath, str]]:
+    """Pydantic's problems in the user's words and keys, in the order of the keys."""
+    problems: dict[KeyPath, str] = {}
+    for item in error.errors():
+        path = _file_path(item["loc"])
+        if item["type"] == "extra_forbidden":
+            known = _keys_at(path[:-1])
+            problems[path] = f"unknown key{nearest(str(path[-1]), known) or '.'} Known here: {', '.join(known)}"
+        elif item["type"] == "missing":
+            problems[path] = "is missing"
+        elif "pattern" in item["type"] and path[-1:] in (("model",), ("data",), ("class",)):
+            problems[path] = f"'{item['input']}' does not name a class: write it as package.module:Class"
+        elif path in (("model",), ("data",)):
+            problems[path] = f"should name a class: write it as package.module:Class (it is {item['input']!r})"
+        elif path in problems and item["type"] != "value_error":
+            problems[path] += f"; or {_said(item)}".replace("; or should be", " or")
+        else:
+            shown = "" if isinstance(item["input"], dict | list) else f" (it is {item['input']!r})"
+            problems[path] = _said(item) + shown
+    paths = list(problems)
+    # One member of a union complains of its own keys, the other only that this is not what it is.
+    is_explained = {p for p in paths for q in paths if p != q and q[: len(p)] == p}
+    return [(path, text) for path, text in problems.items() if path not in is_explained]
+
+
+def _said(item: ErrorDetails) -> str:
+    message = item["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
+    if "a valid dictionary" in message:
+        message = "should be a mapping of keys"
+    return message[0].lower() + message[1:]
+
+
+def _file_path(location: Sequence[str | int]) -> KeyPath:
+    """The path in the file: without the names that pydantic gives to the alternatives of a union."""
+    path: list[str | int] = []
+    model: Any = StudySpec
+    for part in location:
+        if isinstance(part, int):
+            path.append(part)
+            continue
+        fields = _fields(model)
+        if fields is not None and part not in fields and path and (part[:1].isupper() or "[" in part or part in KINDS):
+            continue
+        if fields is None and (part[:1].isupper() or "[" in part or part in KINDS):
+            continue
+        path.append(part)
+        model = fields.get(part) if fields else None
+    return tuple(path)
+
+
+# What pydantic calls the members of our unions: int | Literal["auto"], int | EpochRange, Objective | list[Objective].
+KINDS = frozenset({"int", "constrained-int", "float", "str", "literal['auto']"})
+
+
+def _fields(model: Any) -> dict[str, Any] | None:
+    """The keys that a section of the file may have, each with the section below it, if any."""
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return None
+    found = {}
+    for name, info in model.model_fields.items():
+        members = [info.annotation, *getattr(info.annotation, "__args__", ())]
+        sections = [m for m in members if isinstance(m, type) and issubclass(m, BaseModel)]
+        found[info.alias or name] = sections[0] if sections else None
+    return found
+
+
+def _keys_at(path: KeyPath) -> list[str]:
+    model: Any = StudySpec
+    for part in path:
+        if not isinstance(part, int):
+            model = (_fields(model) or {}).get(part)
+    return list(_fields(model) or {})

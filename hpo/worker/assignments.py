@@ -1,0 +1,162 @@
+"""Which studies a worker works on: it looks for open ones, refuses what its machine cannot train, and adopts the rest.
+
+A study that is adopted has a server of its own, which has imported its classes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from hpo.errors import HpoError, SpecError, StoreError
+from hpo.ipc.fork_server import ForkServer
+from hpo.queue.progress import find_study, load_progress
+from hpo.queue.studies import Bounds, StoredStudy, bounds_of_running, load_study
+from hpo.store import Store
+from hpo.study.devices import Slot
+from hpo.study.job import StudyJob
+from hpo.study.resolved_study import ResolvedStudy, resolve
+from hpo.study.study_file import Source
+from hpo.worker.outbox import Outbox
+from hpo.worker.study_run import StudyRun
+
+log = logging.getLogger(__name__)
+
+
+class StudyAssignments:
+    """The studies of one worker, and the servers that fork their trials.
+
+    Args:
+        server: has torch and Lightning, or is about to; the studies' own servers are started below it.
+        slot: one of the worker's, which are all alike.
+
+    Attributes:
+        runs: the adopted studies, by the store's id.
+        servers: the one of the worker, and those of studies.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        outbox: Outbox,
+        server: ForkServer,
+        slot: Slot,
+        project: Path,
+        artifacts: Path,
+        worker_id: int,
+    ) -> None:
+        self.runs: dict[int, StudyRun] = {}
+        self.servers = [server]
+        self._store = store
+        self._outbox = outbox
+        self._slot = slot
+        self._project = project
+        self._artifacts = artifacts
+        self._worker_id = worker_id
+        self._refused: set[int] = set()
+        self._over: dict[int, Bounds] = {}  # with these bounds it has nothing left to do
+
+    def look_for(self, names: Sequence[str]) -> bool:
+        """Adopt the named studies; whether that could be done already.
+
+        Raises:
+            HpoError: one of them cannot be worked on.
+        """
+        if self.servers[0].ready:
+            for name in names:
+                if find_study(self._store, name)[0] not in self.runs:
+                    self._take_on(load_study(self._store, name))
+        return self.servers[0].ready
+
+    def look(self) -> bool:
+        """Adopt whatever study is open; whether that could be done already.
+
+        One statement tells of all studies, and those that are known to be over cost no other: a service that runs for
+        weeks sees hundreds of them.
+        """
+        if not self.servers[0].ready:
+            return False
+        running = bounds_of_running(self._store)
+        self._over = {study_id: bounds for study_id, bounds in self._over.items() if running.get(study_id) == bounds}
+        for study_id, bounds in running.items():
+            if study_id in self.runs or study_id in self._refused or study_id in self._over:
+                continue
+            if load_progress(self._store, study_id).is_over:
+                self._over[study_id] = bounds
+                continue
+            try:
+                self._take_on(load_study(self._store, bounds.name))
+            except (HpoError, ValueError) as error:  # a ValueError: a newer release wrote what is not understood here
+                self._refused.add(study_id)
+                log.warning("study %s is not for this worker: %s", bounds.name, error)
+        return True
+
+    def give_up(self, busy: Collection[int]) -> list[ForkServer]:
+        """Leave the studies that are over; the servers that nobody needs any more. `look` adopts what goes on.
+
+        Args:
+            busy: studies whose trials this worker still trains.
+        """
+        for study_id, run in list(self.runs.items()):
+            if run.is_over and study_id not in busy:
+                del self.runs[study_id]
+                if run.is_hindered:
+                    self._refused.add(study_id)
+                log.info("study %s: over for this worker", run.study.name)
+        needed = [self.servers[0], *(run.server for run in self.runs.values())]
+        left = [server for server in self.servers if server not in needed]
+        self.servers = [server for server in self.servers if server in needed]
+        return left
+
+    def adopt(self, study: StoredStudy, *, server: ForkServer, definition: ResolvedStudy) -> StudyRun:
+        """Work on a study.
+
+        Args:
+            server: has imported the study's classes.
+            definition: what this machine's code makes of the study.
+
+        Raises:
+            StoreError: this machine's code resolves to another search than the stored one.
+            SpecError: its trials need other devices than this worker's slots have.
+        """
+        self._check_slots(study)
+        if differences := definition.differences(study.definition):
+            lines = "".join(f"\n  {line}" for line in differences)
+            raise StoreError(f"study '{study.name}' was created with other code than is in {self._project}:{lines}")
+        run = StudyRun(
+            self._store,
+            study,
+            outbox=self._outbox,
+            server=server,
+            project=self._project,
+            artifacts=self._artifacts,
+            worker_id=self._worker_id,
+        )
+        self.runs[study.study_id] = run
+        if server not in self.servers:
+            self.servers.append(server)
+        return run
+
+    def _take_on(self, study: StoredStudy) -> None:
+        spec = study.definition.spec
+        job = StudyJob(str(self._project), {"model": spec.model.label, "data": spec.data.label})
+        server, classes = self.servers[0].serve_study(job)
+        try:
+            definition = resolve(spec, classes, Source.of_stored(study.name))
+            self.adopt(study, server=server, definition=definition)
+        except HpoError:
+            if server not in self.servers:
+                server.stop()
+            raise
+        log.info("study %s: working on it, %d trials asked for", study.name, study.trials_target)
+
+    def _check_slots(self, study: StoredStudy) -> None:
+        wanted, slot = study.definition.spec.resources, self._slot
+        if wanted.devices_per_trial != slot.ranks or wanted.accelerator not in ("auto", slot.accelerator):
+            kind = "" if wanted.accelerator == "auto" else f" ({wanted.accelerator})"
+            raise SpecError(
+                f"study '{study.name}' trains a trial on {wanted.devices_per_trial} devices{kind}, and a slot of this "
+                f"worker is {slot.device}: start a worker for it: hpo worker {study.name}"
+            )

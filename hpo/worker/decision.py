@@ -1,0 +1,103 @@
+"""How a trial goes on after an epoch: a function of values, without a store, a process or a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from hpo.search.rungs import Verdict
+from hpo.study.spec import EarlyStopping
+from hpo.study.states import AttemptEnd, Direction, Request
+from hpo.worker.early_stopping import has_plateaued
+
+
+class Action(StrEnum):
+    """What is done with the trial."""
+
+    CONTINUE = "continue"
+    """Train on."""
+    SAVE = "save"
+    """Train on, and keep the weights of this epoch as the best so far."""
+    PAUSE = "pause"
+    """Write a checkpoint and hand it back: another attempt goes on with it."""
+    PRUNE = "prune"
+    """End it early, with what it reached."""
+    STOP = "stop"
+    """End it as complete."""
+    DROP = "drop"
+    """End it as failed: its objective is not a finite number."""
+
+
+@dataclass(frozen=True)
+class Requested:
+    """What is to become of a running trial after its epoch, apart from its pruner."""
+
+    request: Request  # pause or stop
+    end: AttemptEnd  # how the attempt then ends
+    reason: str  # in words; the cause of a trial that ends by it
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is done with a trial after an epoch."""
+
+    action: Action
+    end: AttemptEnd = AttemptEnd.DONE  # of the attempt, when it ends by this
+    reason: str | None = None  # in words, where a person would ask
+    is_best: bool = False  # the epoch is the trial's best so far
+
+    @property
+    def ends_attempt(self) -> bool:
+        return self.action not in (Action.CONTINUE, Action.SAVE)
+
+
+def decide(
+    curve: Sequence[float],
+    value: float | None,
+    *,
+    epoch: int,
+    epochs: int,
+    direction: Direction,
+    verdict: Verdict = Verdict.CONTINUE,
+    granted: int = 0,
+    requested: Requested | None = None,
+    target: float | None = None,
+    early_stopping: EarlyStopping | None = None,
+) -> Decision:
+    """How a trial goes on.
+
+    Args:
+        curve: the objective after each epoch before this one.
+        value: the objective after this one; None when it was not finite.
+        epoch: this one; 1 for the first.
+        epochs: that it is to be trained for.
+        verdict: its pruner's.
+        granted: epochs that it may train whatever its rung says: those of the rung that it was promoted from.
+        target: a value of the objective that is good enough for the study.
+    """
+    if value is None:
+        return Decision(Action.DROP, AttemptEnd.DIVERGED, AttemptEnd.DIVERGED)
+    is_best = all(direction.better(value, before) for before in curve)
+    if epoch >= epochs:
+        return Decision(Action.STOP, is_best=is_best)
+    if target is not None and direction.reaches(value, target):
+        return Decision(Action.STOP, reason=f"the target {target:g} is reached", is_best=is_best)
+    if early_stopping is not None and has_plateaued(
+        [*curve, value],
+        patience=early_stopping.patience,
+        min_delta=early_stopping.min_delta,
+        direction=direction,
+    ):
+        return Decision(Action.STOP, reason=f"no improvement for {early_stopping.patience} epochs", is_best=is_best)
+    if epoch <= granted:
+        verdict = Verdict.CONTINUE
+    if verdict == Verdict.PRUNE:
+        return Decision(Action.PRUNE)
+    if requested is not None and requested.request == Request.STOP:
+        return Decision(Action.PRUNE, reason=requested.reason)
+    if verdict == Verdict.PAUSE:
+        return Decision(Action.PAUSE, AttemptEnd.AT_RUNG, "paused at a rung", is_best=is_best)
+    if requested is not None and requested.request == Request.PAUSE:
+        return Decision(Action.PAUSE, requested.end, requested.reason, is_best=is_best)
+    return Decision(Action.SAVE if is_best else Action.CONTINUE, is_best=is_best)

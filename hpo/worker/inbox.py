@@ -1,0 +1,87 @@
+"""What a trial's processes report: each message is validated and passed on; a death without a report is a crash."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import time
+
+from hpo.ipc.channel import Channel, ChannelClosedError
+from hpo.ipc.fork_server import ForkedProcess
+from hpo.ipc.incoming import InvalidMessageError, read_report
+from hpo.ipc.messages import OUT_OF_MEMORY, Done, Epoch, Failed, Report, Started, Training, Warned, message_of
+from hpo.queue.report import shortened
+from hpo.study.states import AttemptEnd
+from hpo.worker.running_trial import RunningTrial
+from hpo.worker.study_run import StudyRun
+
+UNREADABLE = "error: an unreadable report"
+
+log = logging.getLogger(__name__)
+
+
+def take_messages(trial: RunningTrial, run: StudyRun) -> list[Channel]:
+    """Take in what the trial's processes have reported, and end those that wait in vain; the channels that have closed.
+
+    Args:
+        run: of the trial's study.
+    """
+    closed = []
+    for process in trial.processes:
+        messages, is_open = process.channel.receive_ready()
+        problem = process.channel.garbled
+        for message in messages:
+            try:
+                report = read_report(message)
+            except InvalidMessageError as error:
+                problem = str(error)
+                break
+            _take(report, trial, process, run)
+        if problem is not None and process not in trial.done:
+            trial.done.append(process)
+            text = f"the trial process sent {problem}\nSomething in it writes into its connection to the worker."
+            trial.fail(AttemptEnd.ERROR, UNREADABLE, shortened(text) or "")
+        if not is_open:
+            closed.append(process.channel)
+        if process.status is not None and not trial.is_killed and process not in trial.done:
+            trial.done.append(process)
+            rank = f" (rank {trial.processes.index(process)})" if len(trial.processes) > 1 else ""
+            text = f"the trial process exited without reporting{rank}"
+            trial.fail(AttemptEnd.CRASH, _cause_of_exit(process.status), text, is_silent=True)
+    if trial.is_to_be_killed:
+        trial.is_killed = True
+        for process in trial.processes:
+            process.kill()  # one rank alone would wait for the others for ever
+    return closed
+
+
+def _take(report: Report, trial: RunningTrial, process: ForkedProcess, run: StudyRun) -> None:
+    if isinstance(report, Done | Failed):
+        trial.done.append(process)
+    if isinstance(report, Done) and report.takes_another:
+        run.server.release(process)
+    if trial.is_ending:
+        return
+    trial.progress_at = time.monotonic()
+    match report:
+        case Started():
+            run.on_started(trial, report)
+        case Training():
+            trial.seconds_to_first_step = trial.seconds_to_first_step or trial.seconds
+            log.debug("trial %d trains %.3f s after its claim", trial.number, trial.seconds_to_first_step)
+        case Epoch():
+            with contextlib.suppress(ChannelClosedError):
+                process.channel.send(message_of(run.on_epoch(trial, report)))
+        case Failed(cause=cause, error=error):
+            end = AttemptEnd.OUT_OF_MEMORY if cause == OUT_OF_MEMORY else AttemptEnd.ERROR
+            trial.fail(end, shortened(cause) or end, shortened(error) or "")
+        case Warned(text=text):
+            log.warning("trial %d: %s", trial.number, text)
+
+
+def _cause_of_exit(status: int) -> str:
+    if status < 0:
+        named = {member.value: member.name for member in signal.Signals}
+        return f"killed: {named.get(-status, f'signal {-status}')}"
+    return f"exited: code {status}"

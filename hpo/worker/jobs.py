@@ -1,0 +1,69 @@
+"""The jobs of a trial's processes: one for each rank."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hpo.results.warm_start import with_checkpoints
+from hpo.study.devices import Slot
+from hpo.study.job import RESUME_CHECKPOINTS, Call, TrialJob
+from hpo.study.resolved_study import ResolvedStudy
+
+
+def trial_jobs(
+    resolved: ResolvedStudy,
+    config: Mapping[str, Any],
+    *,
+    trial: int,
+    slot: Slot,
+    project: Path,
+    directory: Path | None,
+    attempt: int = 1,
+    batches: int | None = None,
+    root: Path | None = None,
+) -> list[TrialJob]:
+    """What each rank of a trial is to do.
+
+    Args:
+        config: with `weights` where arguments name the checkpoints of other trials.
+        directory: for its log and checkpoints; None keeps nothing.
+        attempt: from the second on, it goes on from the last checkpoint that can be read.
+        batches: train and validate on so many only, to try the configuration out.
+        root: the folder that callbacks of the model write into; by default the directory.
+    """
+    spec = resolved.spec
+    folder = root or directory
+    return [
+        TrialJob(
+            trial=trial,
+            study=spec.study,
+            project=str(project),
+            model=_call(config, "model"),
+            data=_call(config, "data"),
+            metric=spec.objective.metric,
+            epochs=config["epochs"],
+            seed=config["seed"],
+            precision=spec.resources.precision,
+            strategy=spec.resources.strategy,
+            executor=spec.executor,
+            accelerator=slot.accelerator,
+            devices=list(slot.devices),
+            threads=slot.threads,
+            ranks=slot.ranks,
+            rank=rank,
+            rendezvous=str(directory / f"rendezvous-{attempt}") if directory else None,
+            directory=str(directory) if directory else None,
+            root=str(folder) if folder else None,
+            resume=[str(directory / name) for name in RESUME_CHECKPOINTS] if directory and attempt > 1 else [],
+            batches=batches,
+            is_reusable=spec.reuse_processes and slot.ranks == 1,
+        )
+        for rank in range(slot.ranks)
+    ]
+
+
+def _call(config: Mapping[str, Any], owner: str) -> Call:
+    arguments = {name: value for name, value in config[owner].items() if name != "class"}
+    return Call(config[owner]["class"], with_checkpoints(arguments, config.get("weights", {})))

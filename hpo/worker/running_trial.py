@@ -1,0 +1,107 @@
+"""A trial that this worker trains: its processes, and what is known of it from what they reported."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hpo.ipc.fork_server import ForkedProcess
+from hpo.queue.claim import Claim
+from hpo.study.devices import Slot
+from hpo.study.states import AttemptEnd, OptunaState
+from hpo.worker.decision import Requested
+
+# A rank that dies makes the others fail; their reports may arrive before the news of its death.
+SECONDS_FOR_SILENT_DEATHS = 0.5
+
+
+@dataclass
+class RunningTrial:
+    """A trial that this worker trains.
+
+    Attributes:
+        state: what it will end as, as far as is known.
+        end: how its attempt will end.
+        handed_back: the end with which the attempt is handed back, for another to go on with the trial.
+        granted: epochs that it may train whatever its rung says: those of the rung from which it was promoted.
+        requested: what is to become of it after this epoch.
+    """
+
+    claim: Claim
+    slot: Slot
+    epochs: int
+    config: dict[str, Any]
+    directory: Path
+    claimed_at: float  # monotonic seconds
+    processes: list[ForkedProcess] = field(default_factory=list)
+    epoch: int = 0
+    value: float | None = None
+    best_value: float | None = None
+    best_epoch: int | None = None
+    seconds_to_first_step: float | None = None
+    parameters: int | None = None
+    state: OptunaState = OptunaState.COMPLETE
+    end: AttemptEnd = AttemptEnd.DONE
+    cause: str | None = None
+    error: str | None = None
+    handed_back: AttemptEnd | None = None
+    granted: int = 0
+    requested: Requested | None = None
+    is_dropped: bool = False  # another worker has taken it over
+    is_retried: bool = False  # its attempt failed, and another may follow
+    progress_at: float | None = None  # monotonic seconds of the last sign of life; None before the first
+    failed_at: float | None = None  # monotonic seconds
+    is_reported: bool = False  # the failure is what a rank reported, not its death without a report
+    is_killed: bool = False
+    done: list[ForkedProcess] = field(default_factory=list)  # ranks whose end is known, reported or not
+
+    @property
+    def number(self) -> int:
+        return self.claim.number
+
+    @property
+    def seconds(self) -> float:
+        """Of this attempt."""
+        return time.monotonic() - self.claimed_at
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether its processes' further reports no longer count."""
+        return self.failed_at is not None or self.is_dropped
+
+    @property
+    def is_to_be_killed(self) -> bool:
+        """Whether no rank will end in a way that is worth waiting for."""
+        if self.failed_at is None or self.is_dropped:
+            return self.is_dropped
+        is_waiting = self.is_reported and len(self.processes) > 1
+        return not is_waiting or time.monotonic() > self.failed_at + SECONDS_FOR_SILENT_DEATHS
+
+    def fail(self, end: AttemptEnd, cause: str, error: str, *, is_silent: bool = False) -> None:
+        """Note how it failed; what was decided before, such as a diverged objective, stands.
+
+        Args:
+            is_silent: a process died; that explains what another rank reported before of a lost connection.
+        """
+        if self.failed_at is None:
+            self.failed_at = time.monotonic()
+        if self.handed_back is not None:
+            return
+        if self.end == AttemptEnd.DONE or (self.is_reported and is_silent):
+            self.state, self.end, self.cause, self.error = OptunaState.FAIL, end, cause, error
+            self.is_reported = not is_silent
+
+    def end_with_what_it_has(self, end: AttemptEnd, cause: str) -> None:
+        """End it now: pruned at the last epoch, or failed when it has none."""
+        self.failed_at = time.monotonic()
+        if self.end == AttemptEnd.DONE and self.handed_back is None:
+            self.state = OptunaState.FAIL if self.value is None else OptunaState.PRUNED
+            self.end, self.cause = end, cause
+
+    def hand_back(self, end: AttemptEnd) -> None:
+        """End the attempt now, not the trial."""
+        self.failed_at = time.monotonic()
+        if self.end == AttemptEnd.DONE:
+            self.handed_back = end

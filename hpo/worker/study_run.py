@@ -1,0 +1,219 @@
+"""A study as one worker works on it: how far it is, what is claimed of it, and what becomes of its trials here."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from hpo.errors import SpecError
+from hpo.ipc.fork_server import ForkServer
+from hpo.ipc.messages import Answer, Epoch, Started
+from hpo.queue.claim import Claim, claim_trial
+from hpo.queue.idle import end_idle_trials, end_paused_trials, standstill
+from hpo.queue.progress import Counts, Progress, best_of, progress_of
+from hpo.queue.studies import StoredStudy
+from hpo.results.warm_start import find_weights
+from hpo.search.algorithms import make_pruner, make_rungs, sampler_factory
+from hpo.search.history import History
+from hpo.store import Store
+from hpo.study.devices import Slot
+from hpo.study.job import BEST_CHECKPOINT, RESUME_CHECKPOINTS
+from hpo.study.resolved_study import ResolvedStudy
+from hpo.study.states import StudyState
+from hpo.worker.failures import Failures
+from hpo.worker.outbox import Outbox
+from hpo.worker.running_trial import RunningTrial
+from hpo.worker.study_context import StudyContext
+from hpo.worker.trial_end import end_trial
+from hpo.worker.trial_report import take_epoch, take_start
+from hpo.worker.trial_start import start_trial
+
+log = logging.getLogger(__name__)
+
+
+class StudyRun:
+    """One study on one worker.
+
+    Attributes:
+        progress: how far all workers together are, as of the last look into the store.
+        best: (number, value) of the best complete trial.
+        stop_reason: why no more is requested or possible, in words.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        study: StoredStudy,
+        *,
+        outbox: Outbox,
+        server: ForkServer,
+        project: Path,
+        artifacts: Path,
+        worker_id: int,
+    ) -> None:
+        self.study = study
+        self.progress = Progress(study.state, None, Counts(target=study.trials_target))
+        self.best: tuple[int, float] | None = None
+        self.stop_reason: str | None = None
+        self._obstacle: str | None = None  # why this worker cannot train the study's trials
+        self._is_exhausted = False  # the last claim found nothing; asked again at the next look into the store
+        self._known_spec: str | None = None  # as the store had it at the last look
+        self._store = store
+        spec = self.definition.spec
+        self._history = History(
+            store,
+            study.study_id,
+            name=study.name,
+            direction=spec.objective.direction,
+            samplers=sampler_factory(spec, self.definition.space, project),
+            pruner=make_pruner(spec, project),
+            diverged=spec.objective.diverged,
+            rungs=make_rungs(spec),
+        )
+        self._context = StudyContext(
+            store=store,
+            outbox=outbox,
+            history=self._history,
+            failures=Failures(store),
+            server=server,
+            project=project,
+            directory=artifacts / f"{study.name}-{datetime.fromtimestamp(study.created, UTC):%Y%m%d-%H%M%S}",
+            worker_id=worker_id,
+        )
+
+    @property
+    def definition(self) -> ResolvedStudy:
+        return self.study.definition
+
+    @property
+    def counts(self) -> Counts:
+        return self.progress.counts
+
+    def refresh(self, *, with_trials: bool = True) -> None:
+        """Look into the store: what is requested of the study, and how far all workers together are.
+
+        Args:
+            with_trials: also what other workers' trials have reached.
+        """
+        with self._store.read() as connection:
+            self.see(connection, with_trials=with_trials)
+        self.settle()
+
+    def see(self, connection: Connection, *, with_trials: bool = True) -> None:
+        """The reading half of `refresh`, within a transaction of the caller."""
+        self._is_exhausted = False
+        completed = self.counts.complete
+        self.progress = progress_of(connection, self.study.study_id)
+        self._take_changes(self.progress.spec)
+        if self.counts.complete != completed:
+            self.best = best_of(connection, self.study.study_id, self.definition.spec.objective.direction)
+        if with_trials:  # a pruner compares with them
+            self._history.sync(connection)
+
+    def settle(self) -> None:
+        """The writing half of `refresh`: end what nobody trains and nobody will."""
+        has_all = self.counts.ended >= self.counts.target
+        is_to_end = has_all or self.progress.limit is not None or self.progress.state.is_ending
+        if is_to_end and self.counts.begun:
+            with self._store.write() as connection:
+                end_idle_trials(connection, self.study.study_id, limit=self.progress.limit)
+        stopped = self.progress.reason if self.progress.state.is_ending else None
+        self.stop_reason = stopped or self._obstacle
+
+    def _take_changes(self, spec: str | None) -> None:
+        """What is submitted again searches the same, but may have another budget, other retries, or keep more."""
+        if spec is None or spec == self._known_spec:
+            return
+        self._known_spec = spec
+        try:
+            self.study = replace(self.study, definition=self.definition.renewed(spec))
+        except ValueError as error:  # of a newer release: what trains goes on as before
+            log.warning("study %s was changed to something that is not understood here: %s", self.study.name, error)
+
+    @property
+    def is_over(self) -> bool:
+        """All that was asked for has ended, or no more is requested, or possible on this machine."""
+        return self.progress.is_over or self._obstacle is not None
+
+    @property
+    def is_hindered(self) -> bool:
+        """This worker cannot train the study's trials."""
+        return self._obstacle is not None
+
+    @property
+    def server(self) -> ForkServer:
+        """Forks its trials."""
+        return self._context.server
+
+    @property
+    def may_claim(self) -> bool:
+        return not (
+            self.is_over or self._is_exhausted or self.progress.state != StudyState.RUNNING or self.progress.limit
+        )
+
+    def start_next(self, slot: Slot) -> RunningTrial | None:
+        """Claim a trial, sample its parameters, and start its processes; None when there is nothing to train."""
+        claimed_at = time.monotonic()
+        try:
+            weights = find_weights(self._store, self.definition)
+        except SpecError as error:
+            log.warning("study %s cannot go on here: %s", self.study.name, error)
+            self._obstacle = self.stop_reason = str(error)
+            return None
+        claim = self._claim(slot, self._history.promotable()) or self._claim_last(slot)
+        if claim is None:
+            self._is_exhausted = True
+            return None
+        return start_trial(self._context, self.definition, claim, slot=slot, weights=weights, claimed_at=claimed_at)
+
+    def _claim(self, slot: Slot, promotable: Sequence[int]) -> Claim | None:
+        return claim_trial(
+            self._store,
+            self.study.study_id,
+            worker_id=self._context.worker_id,
+            slot=slot.number,
+            device=slot.device,
+            devices=slot.ranks,
+            promotable=promotable,
+        )
+
+    def _claim_last(self, slot: Slot) -> Claim | None:
+        """When all trials have begun and none trains: the best of a rung, or the end of those that wait."""
+        if self._history.rungs is None:
+            return None
+        newest = standstill(self._store, self.study.study_id)
+        if newest is None:
+            return None
+        self._history.sync()
+        if promotable := self._history.promotable(is_last=True):
+            return self._claim(slot, promotable)
+        ended = end_paused_trials(self._store, self.study.study_id, since=newest)
+        if ended:
+            log.info("%d trials that were paused at a rung are pruned: none of them goes on", len(ended))
+        for number in ended:
+            for name in (*RESUME_CHECKPOINTS, BEST_CHECKPOINT):
+                (self._context.directory / f"{number:05d}" / name).unlink(missing_ok=True)
+        self.refresh(with_trials=False)  # it is over
+        return None
+
+    def on_started(self, trial: RunningTrial, report: Started) -> None:
+        """The trial's model is built."""
+        take_start(self._context, self.definition.spec, trial, report)
+
+    def on_epoch(self, trial: RunningTrial, report: Epoch) -> Answer:
+        """Take in an epoch's metrics, and decide how the trial goes on."""
+        spec = self.definition.spec
+        target = self.progress.limits["target"] if self.progress.limits else spec.budget.target
+        return take_epoch(self._context, spec, trial, report, target=target)
+
+    def end(self, trial: RunningTrial) -> None:
+        """Write the trial's end into the store, when its processes have ended."""
+        # Others' trials are seen at every look, and by most claims.
+        end_trial(self._context, self.study, trial, then=partial(self.refresh, with_trials=False))

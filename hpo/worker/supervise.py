@@ -1,0 +1,64 @@
+"""What is requested of a trial that trains: by its study, by its own row, by the clock, by a worker that ends."""
+
+from __future__ import annotations
+
+import time
+
+from hpo.queue.idle import BY_REQUEST, KILLED, STOPPED
+from hpo.queue.progress import Progress
+from hpo.study.spec import Budget
+from hpo.study.states import AttemptEnd, Request, StudyState
+from hpo.worker.decision import Requested
+from hpo.worker.running_trial import RunningTrial
+
+PREEMPTION = Requested(Request.PAUSE, AttemptEnd.PREEMPTED, "preempted")
+
+
+def take_request(trial: RunningTrial, own: Request | None, progress: Progress, *, is_draining: bool) -> None:
+    """What the study, the trial's own request and this worker's end mean for the trial.
+
+    Args:
+        own: what is requested of this trial alone.
+    """
+    if own == Request.KILL or progress.state == StudyState.KILLED:
+        trial.fail(AttemptEnd.KILLED, f"{KILLED}: {BY_REQUEST}", f"{KILLED} {BY_REQUEST}")
+    else:
+        trial.requested = _requested(own, progress, is_draining=is_draining)
+
+
+def _requested(own: Request | None, progress: Progress, *, is_draining: bool) -> Requested | None:
+    if own == Request.STOP or progress.state == StudyState.STOPPED:
+        return _stop((progress.reason or BY_REQUEST).splitlines()[0])
+    if progress.limit is not None:
+        return _stop(progress.limit)
+    if is_draining:
+        return PREEMPTION
+    if own == Request.PAUSE or progress.state == StudyState.PAUSED:
+        return Requested(Request.PAUSE, AttemptEnd.PAUSED, "paused")
+    return None
+
+
+def _stop(reason: str) -> Requested:
+    return Requested(Request.STOP, AttemptEnd.DONE, f"{STOPPED}: {reason}")
+
+
+def supervise(trial: RunningTrial, budget: Budget, *, drained_at: float | None, drain_seconds: float) -> None:
+    """End a trial that takes too long, that no longer moves, or that cannot wait for its epoch's end.
+
+    Args:
+        drained_at: monotonic seconds when the worker was asked to end; None while it is not.
+        drain_seconds: for which trials may then finish their epoch.
+    """
+    if trial.is_ending:
+        return
+    now = time.monotonic()
+    if drained_at is not None:
+        trial.requested = PREEMPTION
+        if now > drained_at + drain_seconds:
+            trial.hand_back(AttemptEnd.PREEMPTED)
+    minutes = (trial.claim.seconds_before + trial.seconds) / 60
+    if budget.trial_minutes is not None and minutes > budget.trial_minutes:
+        trial.end_with_what_it_has(AttemptEnd.OVERTIME, f"over time: {budget.trial_minutes:g} minutes")
+    # A set-up may hang as well, at a file system that is gone.
+    if now > (trial.progress_at or trial.claimed_at) + 60 * budget.stall_minutes:
+        trial.fail(AttemptEnd.STALLED, "stalled", f"no step for {budget.stall_minutes:g} minutes")

@@ -1,0 +1,171 @@
+"""How a trial ends: what is written of it, whether it is tried again, and which checkpoints stay."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import optuna
+from sqlalchemy import Connection
+
+from hpo.queue.progress import best_with_checkpoints
+from hpo.queue.report import end_attempt, finish_trial, forget_checkpoints, may_retry
+from hpo.queue.studies import StoredStudy
+from hpo.study.job import BEST_CHECKPOINT, RESUME_CHECKPOINTS
+from hpo.study.spec import StudySpec
+from hpo.study.states import AttemptEnd, OptunaState
+from hpo.worker.running_trial import RunningTrial
+from hpo.worker.study_context import StudyContext
+
+log = logging.getLogger(__name__)
+
+
+def end_trial(context: StudyContext, study: StoredStudy, trial: RunningTrial, *, then: Callable[[], None]) -> None:
+    """Write the trial's end into the store; stop the study when it was one failure too many.
+
+    Args:
+        then: is called when that is written: the study may have something to claim again, or be over.
+    """
+    if trial.is_dropped:
+        _drop(context, trial)
+    elif trial.handed_back is not None:
+        hand_back(context, trial, trial.handed_back, then=then)
+    else:
+        _finish(context, study, trial, then)
+
+
+def hand_back(
+    context: StudyContext, trial: RunningTrial, end: AttemptEnd, *, then: Callable[[], None] = lambda: None
+) -> None:
+    """End the attempt, not the trial: preempted, paused, or paused at a rung.
+
+    Args:
+        then: is called when that is written.
+    """
+    seconds = trial.seconds
+    context.outbox.put(
+        lambda connection: end_attempt(connection, trial.claim, end=end, cause=_cause_of_return(end), seconds=seconds),
+        then=partial(_on_handed_back, context, trial, end, then),
+        now=True,
+    )
+
+
+def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then: Callable[[], None]) -> None:
+    if trial.state == OptunaState.COMPLETE and trial.best_value is None:
+        trial.state, trial.end, trial.cause = OptunaState.FAIL, AttemptEnd.ERROR, "error: no epoch"
+        trial.error = "training ended without an epoch: the data module gave no batches"
+    is_kept = trial.state == OptunaState.COMPLETE and (trial.directory / BEST_CHECKPOINT).exists()
+    seconds = trial.seconds
+    value = {OptunaState.COMPLETE: trial.best_value, OptunaState.PRUNED: trial.value}.get(trial.state)
+    retries = study.definition.spec.retries.of(trial.end)
+
+    def write(connection: Connection) -> bool:
+        if trial.state == OptunaState.FAIL and may_retry(connection, trial.claim, end=trial.end, retries=retries):
+            trial.is_retried = True
+            cause = trial.cause or trial.end
+            return end_attempt(connection, trial.claim, end=trial.end, cause=cause, error=trial.error, seconds=seconds)
+        return finish_trial(
+            connection,
+            trial.claim,
+            state=trial.state,
+            value=value,
+            seconds=seconds,
+            end=trial.end,
+            cause=trial.cause,
+            error=trial.error,
+            best_epoch=trial.best_epoch if trial.state == OptunaState.COMPLETE else None,
+            checkpoint=str(trial.directory / BEST_CHECKPOINT) if is_kept else None,
+            attributes={
+                "epochs": trial.epoch,
+                "seconds": round(seconds, 3),
+                "parameters": trial.parameters,
+                "device": trial.slot.device,
+            },
+        )
+
+    context.outbox.put(write, then=partial(_on_finished, context, study, trial, value, then), now=True)
+
+
+def _cause_of_return(end: AttemptEnd) -> str:
+    return "paused at a rung" if end == AttemptEnd.AT_RUNG else f"{end}: handed back by its worker"
+
+
+# ---- what follows when a write is in the store
+
+
+def _on_handed_back(
+    context: StudyContext, trial: RunningTrial, end: AttemptEnd, then: Callable[[], None], is_ours: bool
+) -> None:
+    if not is_ours:
+        _drop(context, trial)
+        return
+    context.history.release(trial.claim.trial_id, trial.number, is_paused=end == AttemptEnd.AT_RUNG)
+    if end == AttemptEnd.AT_RUNG:
+        log.info("trial %d paused at its rung after epoch %d: %.4g", trial.number, trial.epoch, trial.value)
+    else:
+        log.info("trial %d handed back after epoch %d (%s)", trial.number, trial.epoch, end)
+    then()
+
+
+def _on_finished(
+    context: StudyContext,
+    study: StoredStudy,
+    trial: RunningTrial,
+    value: float | None,
+    then: Callable[[], None],
+    is_ours: bool,
+) -> None:
+    if not is_ours:
+        _drop(context, trial)
+        return
+    if trial.is_retried:
+        context.history.release(trial.claim.trial_id, trial.number)
+        log.warning("trial %d: %s; it is tried again", trial.number, trial.cause)
+        then()
+        return
+    context.history.end(trial.number, optuna.trial.TrialState[trial.state], value, cause=trial.cause)
+    _log_end(trial, study.definition.spec)
+    unneeded = [*RESUME_CHECKPOINTS, *([BEST_CHECKPOINT] if trial.state != OptunaState.COMPLETE else [])]
+    for name in unneeded:
+        (trial.directory / name).unlink(missing_ok=True)
+    if trial.state == OptunaState.COMPLETE:
+        _keep_best(context, study)
+    elif trial.state == OptunaState.FAIL:
+        context.failures.add(study, trial.end)
+    then()
+
+
+def _drop(context: StudyContext, trial: RunningTrial) -> None:
+    """Another worker has the trial now: forget our result."""
+    context.history.release(trial.claim.trial_id, trial.number)
+    log.warning("trial %d was taken over by another worker; this worker's result is dropped", trial.number)
+
+
+def _keep_best(context: StudyContext, study: StoredStudy) -> None:
+    """Delete the checkpoints of trials that are no longer among the best, as far as they are on this machine."""
+    spec = study.definition.spec
+    ranked = best_with_checkpoints(context.store, study.study_id, spec.objective.direction)
+    dropped = []
+    for trial_id, _, checkpoint in ranked[spec.keep.checkpoints :]:
+        if Path(checkpoint).exists():
+            Path(checkpoint).unlink()
+            dropped.append(trial_id)
+    if dropped:
+        context.outbox.put(lambda connection: forget_checkpoints(connection, dropped))
+
+
+def _log_end(trial: RunningTrial, spec: StudySpec) -> None:
+    metric = spec.objective.metric
+    if trial.state == OptunaState.FAIL:
+        last_line = (trial.error or "").strip().splitlines()[-1:]
+        log.warning("trial %d failed: %s: %s", trial.number, trial.cause, " ".join(last_line)[-500:])
+    elif trial.state == OptunaState.PRUNED:
+        because = f" ({trial.cause})" if trial.cause else ""
+        log.info("trial %d pruned at epoch %d: %s %.4g%s", trial.number, trial.epoch, metric, trial.value, because)
+    else:
+        log.info(
+            "trial %d complete: %s %.4g at epoch %s, %.1f s",
+            trial.number, metric, trial.best_value, trial.best_epoch, trial.seconds,
+        )  # fmt: skip

@@ -1,0 +1,155 @@
+"""What a trial reports while it trains: it is recorded, a decision is made, and the trial gets its answer."""
+
+from __future__ import annotations
+
+import json
+import logging
+from functools import partial
+
+from hpo.ipc.messages import Answer, Epoch, Started
+from hpo.queue.report import describe_trial, report_epoch
+from hpo.search.rungs import Verdict
+from hpo.study.job import BEST_CHECKPOINT, CONFIG
+from hpo.study.resolved_study import OWNERS
+from hpo.study.spec import StudySpec
+from hpo.study.states import OptunaState
+from hpo.worker.decision import Action, Decision, decide
+from hpo.worker.running_trial import RunningTrial
+from hpo.worker.study_context import StudyContext
+
+log = logging.getLogger(__name__)
+
+ANSWERS = {
+    Action.CONTINUE: Answer(),
+    Action.SAVE: Answer(save=True),
+    Action.PAUSE: Answer(stop=True, checkpoint=True),
+    Action.PRUNE: Answer(stop=True, drop=True),
+    Action.STOP: Answer(stop=True),
+    Action.DROP: Answer(stop=True, drop=True),
+}
+
+
+def take_start(context: StudyContext, spec: StudySpec, trial: RunningTrial, report: Started) -> None:
+    """The model is built: note what it was built with, also what was left to its defaults."""
+    trial.parameters = report.parameters
+    trial.config["executor"] = report.executor
+    weights = trial.config.get("weights", {})
+    for owner in OWNERS:
+        before = trial.config[owner]
+        # What the study says of other trials' weights stands; which files these were stands beside it.
+        words = {name: value for name, value in before.items() if isinstance(value, str) and value in weights}
+        trial.config[owner] = {"class": before["class"], **getattr(report, owner), **words}
+    if report.from_epoch:
+        log.info("trial %d goes on after epoch %d", trial.number, report.from_epoch)
+    known = context.history.curve(trial.number)
+    for told in report.curve:
+        if told.epoch not in known and told.value is not None:
+            _record(context, trial, told, told.value)
+    if report.from_epoch == 0:
+        (trial.directory / BEST_CHECKPOINT).unlink(missing_ok=True)
+    take_up(context, spec, trial, until=report.from_epoch)
+    config, from_epoch = dict(trial.config), report.from_epoch
+    context.outbox.put(
+        lambda connection: describe_trial(connection, trial.claim, config=config, from_epoch=from_epoch),
+        then=partial(_on_written, trial),
+    )
+    _write_beside_checkpoint(trial)
+
+
+def take_epoch(
+    context: StudyContext, spec: StudySpec, trial: RunningTrial, report: Epoch, *, target: float | None
+) -> Answer:
+    """Record an epoch's metrics, decide how the trial goes on, and answer.
+
+    Args:
+        target: the study's, as it is now.
+    """
+    if report.epoch <= trial.epoch:
+        log.warning("trial %d reported epoch %d after epoch %d: ignored", trial.number, report.epoch, trial.epoch)
+        return Answer()
+    trial.epoch = report.epoch
+    curve = context.history.curve(trial.number)
+    before = [curve[epoch] for epoch in sorted(curve) if epoch < report.epoch]  # not what an earlier attempt reached
+    verdict = Verdict.CONTINUE if report.value is None else _record(context, trial, report, report.value)
+    decision = decide(
+        before,
+        report.value,
+        epoch=report.epoch,
+        epochs=trial.epochs,
+        direction=spec.objective.direction,
+        verdict=verdict,
+        granted=trial.granted,
+        requested=trial.requested,
+        target=target,
+        early_stopping=spec.early_stopping,
+    )
+    _apply(trial, decision, report, metric=spec.objective.metric)
+    answer = ANSWERS[decision.action]
+    return Answer(answer.stop, decision.is_best and not answer.drop, answer.checkpoint, answer.drop)
+
+
+def take_up(context: StudyContext, spec: StudySpec, trial: RunningTrial, *, until: int | None = None) -> None:
+    """Stand where the attempts before have come to.
+
+    Args:
+        until: the epoch that this attempt goes on from; None while that is not known, and all of it stands.
+    """
+    curve = context.history.curve(trial.number)
+    known = sorted(epoch for epoch in curve if until is None or epoch <= until)
+    trial.value = trial.best_value = trial.best_epoch = None
+    for epoch in known:
+        trial.value = curve[epoch]
+        if trial.best_value is None or spec.objective.direction.better(curve[epoch], trial.best_value):
+            trial.best_value, trial.best_epoch = curve[epoch], epoch
+    trial.epoch = until if until is not None else max(known, default=0)
+
+
+def _record(context: StudyContext, trial: RunningTrial, report: Epoch, value: float) -> Verdict:
+    """Write down an epoch's metrics; what the pruner makes of the trial."""
+    verdict, attributes = context.history.report(trial.number, report.epoch, value)
+    context.outbox.put(
+        lambda connection: report_epoch(
+            connection,
+            trial.claim,
+            epoch=report.epoch,
+            value=value,
+            metrics=report.metrics,
+            seconds=report.seconds,
+            system_attributes=attributes,
+        ),
+        then=partial(_on_written, trial),
+    )
+    return verdict
+
+
+def _apply(trial: RunningTrial, decision: Decision, report: Epoch, *, metric: str) -> None:
+    """Note in the trial what was decided."""
+    if report.value is not None:
+        trial.value = report.value
+    if decision.is_best:
+        trial.best_value, trial.best_epoch = report.value, report.epoch
+    match decision.action:
+        case Action.DROP:
+            trial.state, trial.end, trial.cause = OptunaState.FAIL, decision.end, decision.reason
+            trial.error = f"{metric} was not a finite number after epoch {report.epoch}"
+        case Action.PRUNE:
+            trial.state, trial.cause = OptunaState.PRUNED, decision.reason
+        case Action.PAUSE:
+            trial.handed_back = decision.end
+        case Action.STOP if decision.reason is not None:
+            log.info("trial %d ends at epoch %d: %s", trial.number, report.epoch, decision.reason)
+
+
+def _on_written(trial: RunningTrial, is_ours: bool) -> None:
+    trial.is_dropped = trial.is_dropped or not is_ours
+
+
+def _write_beside_checkpoint(trial: RunningTrial) -> None:
+    """The configuration as `config.json`: from it and a checkpoint, a model can be rebuilt without the store."""
+    path = trial.directory / CONFIG
+    partial_file = path.with_suffix(".partial")
+    try:
+        partial_file.write_text(json.dumps(trial.config, indent=2) + "\n", encoding="utf-8")
+        partial_file.replace(path)
+    except OSError as error:
+        log.warning("trial %d: %s cannot be written: %s", trial.number, path, error.strerror)

@@ -1,0 +1,134 @@
+"""How a claimed trial starts: its parameters are sampled and written down, and its processes get their jobs."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+
+from hpo.queue.claim import Claim
+from hpo.queue.report import begin_trial, finish_trial
+from hpo.results.warm_start import Weights
+from hpo.search.algorithms import derive_seed
+from hpo.search.grid import grid_points
+from hpo.study.devices import Slot
+from hpo.study.resolved_study import ResolvedStudy
+from hpo.study.states import AttemptEnd, OptunaState
+from hpo.worker.jobs import trial_jobs
+from hpo.worker.running_trial import RunningTrial
+from hpo.worker.study_context import StudyContext
+from hpo.worker.trial_end import hand_back
+from hpo.worker.trial_report import take_up
+
+log = logging.getLogger(__name__)
+
+
+def start_trial(
+    context: StudyContext, definition: ResolvedStudy, claim: Claim, *, slot: Slot, weights: Weights, claimed_at: float
+) -> RunningTrial | None:
+    """Start what was claimed; None when it is over already, or handed back.
+
+    Args:
+        weights: the checkpoints that `find_weights` found for the study.
+        claimed_at: monotonic seconds.
+    """
+    context.history.adopt(claim.number, is_new=claim.is_new)
+    params = claim.params
+    if params is None:
+        params = _sample(context, definition, claim)
+    if params is None:
+        return None
+    config = _config(definition, params, number=claim.number, weights=weights)
+    if claim.params is None:
+        stored = context.history.params_to_store(claim.number)
+        attributes = context.history.attributes_to_store(claim.number)
+        with context.store.write() as connection:
+            is_ours = begin_trial(
+                connection, claim, params=stored, config=config, seed=config["seed"], system_attributes=attributes
+            )
+        if not is_ours:  # this worker was away for longer than a lease
+            context.history.release(claim.trial_id, claim.number)
+            log.warning("trial %d was taken over by another worker before it began", claim.number)
+            return None
+    trial = RunningTrial(
+        claim=claim,
+        slot=slot,
+        epochs=config["epochs"],
+        config=config,
+        directory=context.directory / f"{claim.number:05d}",
+        claimed_at=claimed_at,
+    )
+    if claim.is_promoted:
+        trial.granted = max(context.history.curve(claim.number), default=0)
+    # Its time may be over before it has begun: then it ends with what the attempts before have reached.
+    take_up(context, definition.spec, trial)
+    try:
+        trial.directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        context.outbox.went_down(f"the folder {trial.directory} cannot be made ({error.strerror})")
+        hand_back(context, trial, AttemptEnd.PAUSED)
+        return None
+    jobs = trial_jobs(
+        definition,
+        config,
+        trial=claim.number,
+        slot=slot,
+        project=context.project,
+        directory=trial.directory,
+        attempt=claim.attempt,
+    )
+    trial.processes = [context.server.fork(job, with_spare=True) for job in jobs]
+    attempt = f", attempt {claim.attempt}" if claim.attempt > 1 else ""
+    log.info("trial %d started on slot %d (%s)%s", claim.number, slot.number, slot.device, attempt)
+    return trial
+
+
+def _sample(context: StudyContext, definition: ResolvedStudy, claim: Claim) -> dict[str, Any] | None:
+    """The trial's parameters; None when it asks for a point outside of the space, and has failed for it."""
+    space = definition.space
+    try:
+        params = context.history.suggest(claim.number, space, point=_given_point(definition, claim.number))
+        problem = None if space.contains(params) else f"{params} is not in the study's space"
+    except (ValueError, KeyError) as error:
+        params, problem = {}, str(error)
+    if problem is None:
+        return params
+    cause = "error: outside of the space"
+    log.warning("trial %d failed: %s: %s", claim.number, cause, problem)
+    with context.store.write() as connection:
+        finish_trial(
+            connection,
+            claim,
+            state=OptunaState.FAIL,
+            value=None,
+            seconds=0.0,
+            end=AttemptEnd.ERROR,
+            cause=cause,
+            error=problem,
+        )
+    context.history.end(claim.number, optuna.trial.TrialState.FAIL, None)
+    return None
+
+
+def _given_point(definition: ResolvedStudy, number: int) -> Mapping[str, Any] | None:
+    """The point that a trial takes without sampling: the grid's, or the defaults for the first trial."""
+    if definition.spec.sampler.name == "grid":
+        return next(itertools.islice(grid_points(definition.space), number, None), None)
+    takes_defaults = number == 0 and definition.spec.first_trial == "defaults"
+    return definition.space.defaults() if takes_defaults else None
+
+
+def _config(definition: ResolvedStudy, params: Mapping[str, Any], *, number: int, weights: Weights) -> dict[str, Any]:
+    """The whole configuration of a trial, pinned and inactive parameters too."""
+    spec = definition.spec
+    config: dict[str, Any] = {
+        "params": params,
+        "model": {"class": spec.model.label, **definition.arguments("model", params)},
+        "data": {"class": spec.data.label, **definition.arguments("data", params)},
+        "epochs": definition.epochs(params),
+        "seed": derive_seed(spec.seed, number, "trial"),
+    }
+    return config | ({"weights": weights} if weights else {})
