@@ -122,7 +122,7 @@ def test_a_file_s_gaps_and_categories_are_told_before_they_are_filled_in(tmp_pat
 
 
 def test_a_series_is_told_and_drawn_over_its_time(tmp_path: Path) -> None:
-    path = PROJECT.parent.parent / "studies" / "data" / "co2_weekly.csv"
+    path = PROJECT.parent / "studies" / "data" / "co2_weekly.csv"
 
     told = described("models.data:Series", tmp_path / "co2.png", path=str(path), interpolation="linear", horizon=2)
 

@@ -19,7 +19,7 @@ from hpo.store import Store, child_environment
 from hpo.study.study_file import read_study
 from hpo.worker.loop import Worker
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "studies").glob("**/*.yaml"))
 LESS = {"fashion-mnist-cnn": ["data.train_samples=500"]}  # of what would take a minute an epoch
 FILE_OF = {read_study(file)[0].study: file for file in FILES}

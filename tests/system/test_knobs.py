@@ -16,7 +16,7 @@ from hpo.space import SearchSpace, arguments_of, label_of
 from models.base import Supervised
 from models.optimized import Optimized
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 HEADER = "| class | searched | also searched, where a study file gives a range or choices |"
 BASES = (Optimized, Supervised)
 DATA_MODULES = [getattr(models.data, name) for name in models.data.MODULES]

@@ -73,7 +73,7 @@ def file(tmp_path: Path) -> Path:
 @contextmanager
 def being_written(store: Store) -> Iterator[subprocess.Popen[str]]:
     """Another process adds trials to the first study without a pause."""
-    command = [sys.executable, "-c", WRITER, store.url.reveal(), str(Path(__file__).parent)]
+    command = [sys.executable, "-c", WRITER, store.url.reveal(), str(Path(__file__).parents[1])]
     writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert writer.stdout is not None
     try:

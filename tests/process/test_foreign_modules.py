@@ -19,7 +19,7 @@ from hpo.store import Store, child_environment
 from hpo.study.study_file import read_study
 from hpo.worker.loop import Worker
 
-FOREIGN = Path(__file__).parent / "foreign"
+FOREIGN = Path(__file__).parents[1] / "foreign"
 
 
 class Searched(Protocol):

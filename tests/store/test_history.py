@@ -302,7 +302,7 @@ def test_a_sobol_sequence_is_the_same_however_many_workers_share_it(shared_store
 
 def test_the_seed_alone_decides_what_a_new_process_proposes(shared_store: Store, tmp_path: Path) -> None:
     samplers = ["tpe", "random", "qmc", "nsga2"]
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     command = [sys.executable, "-m", "projects.proposals", f"sqlite:///{tmp_path}/other.db", *samplers]
     environment = {**os.environ, "PYTHONHASHSEED": "42"}
 

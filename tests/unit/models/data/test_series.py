@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.data.series import Series
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[4]
 NAN = float("nan")
 WINDOW, HORIZON = 4, 2
 

@@ -17,7 +17,7 @@ import hpo
 from hpo.store import Store, StoreUrl
 from hpo.store.optuna_storage import optuna_storage
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 # From the bottom up: a module imports what stands in its own line or above it. Names without `hpo.`; a package means
 # what of it has no line of its own. `training` stands low because it imports little; nobody imports it but those of

@@ -18,7 +18,7 @@ from hpo.service.preflight import define
 from hpo.store import Store, child_environment
 from hpo.study.study_file import read_study
 
-FOREIGN = Path(__file__).parent / "foreign"
+FOREIGN = Path(__file__).parents[1] / "foreign"
 
 
 class Foreign(Hpo):

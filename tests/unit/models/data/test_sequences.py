@@ -13,7 +13,7 @@ from torch import Tensor
 from models.data.sequence_augmentation import with_noise, with_warped_time
 from models.data.sequences import Sequences
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[4]
 VOWELS = str(ROOT / "studies" / "data" / "japanese_vowels.npz")
 SAMPLES, TIME, FEATURES = 40, 6, 2
 
