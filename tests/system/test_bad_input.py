@@ -189,7 +189,7 @@ def with_data(label: str) -> str:
         ),
         (with_model("typo:Line"), "study.yaml:1: model: typo:Line: importing typo failed: SyntaxError: "),
         (with_model("quits:Line"), "study.yaml:1: model: quits:Line: importing quits failed: SystemExit: 3"),
-        (with_model("dies:Line"), "study.yaml:1: model: importing dies:Line and nets:Points ended the process that"),
+        (with_model("dies:Line"), "study.yaml:1: model: importing dies:Line and nets:Points ended the importing"),
         (
             with_model("nets:Lien"),
             "study.yaml:1: model: nets:Lien: nets (PROJECT/nets.py) has no class 'Lien', did you mean 'Line'? "

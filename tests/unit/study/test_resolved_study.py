@@ -239,7 +239,7 @@ def test_a_value_that_is_given_twice_is_refused(tmp_path: Path) -> None:
 
     message = refusal(tmp_path, "space: {width: 2}\n", head=head)
 
-    assert message == "study.yaml:4: space.width: is also given as a constructor argument; say it once"
+    assert message == "study.yaml:4: space.width: is also given as a constructor argument; keep one of them"
 
 
 def test_a_pin_among_the_constructor_arguments_is_named_there(tmp_path: Path) -> None:
