@@ -266,7 +266,7 @@ def test_what_one_batch_shows_is_told_before_the_first_trial(
             "(space: {lr: [...]})",
         ),
         ("space: {widht: 3}\n", "study.yaml:4: space.widht: 'widht' is not searched by nets:Line or nets:Points"),
-        ("space: {lr: {low: 0}}\n", "study.yaml:4: space.lr: 'lr': a log range starts above 0, not at 0"),
+        ("space: {lr: {low: 0}}\n", "study.yaml:4: space.lr: 'lr': a log range must start above 0, not at 0"),
         ("space: {batch_size: [4, 16]}\n", "study.yaml:4: space.batch_size: 'batch_size': 16 is not one of 4, 8"),
         ("space: {lr: 0.1, width: 2, batch_size: 8}\n", "study.yaml:4: space: everything is pinned: there is nothing"),
     ],
