@@ -209,7 +209,7 @@ def fit(
     model, data = make()
     metrics = Metrics()
     trainer = cpu_trainer(**{"max_epochs": 3, "enable_checkpointing": True, **options, "callbacks": [metrics]})
-    use(Executor("lean", is_demanded=True), trainer, pytest.fail)
+    use(Executor("lean", is_required=True), trainer, pytest.fail)
     if is_graphed:
         notes: list[str] = [] if told is None else told
         trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, pytest.fail, GraphedSteps(notes.append, Recorder))

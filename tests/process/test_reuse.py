@@ -64,7 +64,7 @@ def test_a_process_that_is_not_as_it_was_takes_no_other_trial_and_says_why(hpo: 
 
     assert len(set(processes(hpo, "leaver"))) == 3
     for log in (hpo.folder / "art").glob("leaver-*/*/log.txt"):
-        assert f"takes no other trial, since {told}" in log.read_text()
+        assert f"not reused for another trial, because {told}" in log.read_text()
 
 
 def test_trials_of_modules_that_cannot_be_forked_follow_each_other_too_and_it_is_said_that_they_cannot(

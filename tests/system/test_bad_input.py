@@ -196,14 +196,14 @@ def with_data(label: str) -> str:
             "It has Line, Broken, Dying, Needy, Muddled, Bare, Points.",
         ),
         (with_model("nets:Zebra"), "study.yaml:1: model: nets:Zebra: nets (PROJECT/nets.py) has no class 'Zebra'. It "),
-        (with_model("nets:Bare"), "study.yaml:1: model: nets:Bare is no LightningModule: it derives from nothing"),
+        (with_model("nets:Bare"), "study.yaml:1: model: nets:Bare is not a LightningModule: it derives from nothing"),
         (
             with_model("nets:Points").replace("data: nets:Points", "data: nets:Line"),
-            "study.yaml:1: model: nets:Points is no LightningModule: it derives from LightningDataModule",
+            "study.yaml:1: model: nets:Points is not a LightningModule: it derives from LightningDataModule",
         ),
         (
             with_data("nets:Broken"),
-            "study.yaml:2: data: nets:Broken is no LightningDataModule: it derives from Line",
+            "study.yaml:2: data: nets:Broken is not a LightningDataModule: it derives from Line",
         ),
         (with_model("nets:Muddled"), "study.yaml:1: model: nets:Muddled: the default 99 of 'width' lies outside 1"),
     ],

@@ -101,7 +101,7 @@ def test_auto_takes_the_lean_one_where_it_can_and_says_why_it_cannot(
     if reason is not None:
         with pytest.raises(ExecutorError) as raised:
             choose_executor("lean", module(), ranks=ranks)
-        assert str(raised.value) == f"lean is not possible, because {reason}: write auto, or leave the key out"
+        assert str(raised.value) == f"lean is not possible, because {reason}: write auto, or omit the key"
 
 
 def test_another_lightning_than_the_known_one_is_left_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +116,7 @@ def test_another_lightning_than_the_known_one_is_left_to_itself(monkeypatch: pyt
     ("module", "reason"),
     [
         (ByHandFromItsSetupOn, "ByHandFromItsSetupOn optimises by hand (automatic_optimization is False)"),
-        (BringsItsLoop, "BringsItsLoop has put a loop of its own there (OwnLoop)"),
+        (BringsItsLoop, "BringsItsLoop has replaced the loop by its own (OwnLoop)"),
     ],
 )
 def test_what_shows_only_in_training_is_trained_by_another_loop_and_told_once(
