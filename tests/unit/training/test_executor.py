@@ -86,8 +86,8 @@ class TakesAnIterator(Plain):
     [
         (Plain, 1, None),
         (Plain, 2, "the trial has several devices"),
-        (ByHand, 1, "ByHand optimises by hand (automatic_optimization is False)"),
-        (TwoByHand, 1, "TwoByHand optimises by hand (automatic_optimization is False)"),
+        (ByHand, 1, "ByHand optimises manually (automatic_optimization is False)"),
+        (TwoByHand, 1, "TwoByHand optimises manually (automatic_optimization is False)"),
         (TakesAnIterator, 1, "TakesAnIterator.training_step takes the loader's iterator (dataloader_iter)"),
     ],
 )
@@ -115,7 +115,7 @@ def test_another_lightning_than_the_known_one_is_left_to_itself(monkeypatch: pyt
 @pytest.mark.parametrize(
     ("module", "reason"),
     [
-        (ByHandFromItsSetupOn, "ByHandFromItsSetupOn optimises by hand (automatic_optimization is False)"),
+        (ByHandFromItsSetupOn, "ByHandFromItsSetupOn optimises manually (automatic_optimization is False)"),
         (BringsItsLoop, "BringsItsLoop has replaced the loop by its own (OwnLoop)"),
     ],
 )
