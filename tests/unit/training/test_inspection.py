@@ -210,7 +210,7 @@ def test_what_is_no_tensor_is_named() -> None:
     part = only([(torch.ones(2, 3), {"boxes": torch.ones(2)})])
 
     assert part.targets is None
-    assert part.remarks == ("the targets of a batch are a dict of 1 Tensor, which is not looked into",)
+    assert part.remarks == ("the targets of a batch are a dict of 1 Tensor, which is not described",)
     with pytest.raises(DataError, match="train part's batches hold no tensor: a batch is a list of 2 str"):
         only([["a", "b"]])
     with pytest.raises(DataError, match="gives no batches"):
@@ -330,7 +330,7 @@ def test_what_is_wrong_is_said_by_the_names_that_a_person_knows() -> None:
     assert found["constant"].startswith("column 'stuck' has one value in all of train")
     assert found["duplicates across parts"].startswith("50 of 50 samples (100.0%) of validation are also in train")
     assert found["missing classes"] == "validation: no sample of class 'yes'"
-    assert "class 'no' is 19 times as frequent as 'yes'; to answer always 'no' is right in 95%" in found["imbalance"]
+    assert "class 'no' is 19 times as frequent as 'yes'; predicting always 'no' is right in 95%" in found["imbalance"]
 
 
 def test_what_is_not_finite_is_counted_with_its_columns() -> None:
