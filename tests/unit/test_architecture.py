@@ -34,12 +34,17 @@ LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 TRAINING_USERS = {"hpo.results.trial": {"hpo.training.checkpoint"}}
 
 # What is spelled in hpo/study/states.py only, and the few places where the same word means something else.
-STATES = {
-    member.value for kind in (StudyState, OptunaState, TrialState, Request, AttemptEnd, Direction) for member in kind
-}
+KINDS = (StudyState, OptunaState, TrialState, Request, AttemptEnd, Direction)
+STATES = {member.value for kind in KINDS for member in kind} - {"error"}  # also a column, and a key of messages
 HOMONYMS = {
-    ("hpo.ipc.messages", "done"),  # kinds of messages
-    ("hpo.ipc.messages", "failed"),
+    ("hpo.cli.screen", "idle"),  # a slot without a trial
+    *((f"hpo.{module}", "failed") for module in ("ipc.messages", "ipc.fork_server", "service.describe_data")),
+    *((f"hpo.training.{module}", "failed") for module in ("server", "inspection")),  # kinds of messages
+    ("hpo.ipc.messages", "done"),
+    ("hpo.search.algorithms", "stop"),  # a mode of successive halving
+    ("hpo.search.rungs", "pause"),  # members of Verdict and of Action
+    ("hpo.worker.decision", "pause"),
+    ("hpo.worker.decision", "stop"),
 }
 
 HEAVY = ("torch", "pytorch_lightning", "lightning", "torchmetrics")
