@@ -199,11 +199,12 @@ def test_two_threads_of_a_trial_speak_one_after_the_other() -> None:
     speaks = """
 import socket, sys, threading
 from hpo.ipc.channel import Channel
-from hpo.training.worker_connection import Link
+from hpo.ipc.messages import Warned
+from hpo.training.worker_connection import WorkerConnection
 
-link = Link(Channel(socket.socket(fileno=int(sys.argv[1]))))
+link = WorkerConnection(Channel(socket.socket(fileno=int(sys.argv[1]))))
 link.trial = 7
-threads = [threading.Thread(target=link.tell, args=({"text": letter * 1_000_000},)) for letter in "abcd"]
+threads = [threading.Thread(target=link.tell, args=(Warned(letter * 1_000_000),)) for letter in "abcd"]
 for thread in threads:
     thread.start()
 for thread in threads:
