@@ -213,7 +213,7 @@ def test_a_study_that_is_submitted_again_is_held_to_its_new_bounds(
         (("pause", "steerd"), "the store has no study 'steerd', did you mean 'steered'?"),
         (("kill", "steered", 99), "study 'steered' has no trial 99; 'hpo trials steered' lists those it has"),
         (("stop", "steered", 0), "trial 0 of study 'steered' has ended already (complete)"),
-        (("set", "steered", "trails=5"), "'trails' cannot be set, did you mean 'trials'? What can: trials, hours,"),
+        (("set", "steered", "trails=5"), "'trails' cannot be set, did you mean 'trials'? These can: trials, hours,"),
         (("set", "steered", "trials"), "'trials' should be KEY=VALUE, such as trials=+50"),
         (("set", "steered", "trials=+x"), "'trials=+x': '+x' is not a number"),
         (("set", "steered", "trials=many"), "'trials=many': 'many' is not a number"),
@@ -251,7 +251,7 @@ def test_a_study_of_another_program_cannot_be_steered(store: Store) -> None:
         theirs = optuna.create_study(storage=storage, study_name="theirs")
         theirs.ask()
 
-    told = "'theirs' was made by another program, which alone can steer it"
+    told = "'theirs' was created by another program: only that program can control it"
     with pytest.raises(StoreError, match=told):
         ask_study(store, "theirs", "stop")
     with pytest.raises(StoreError, match=told):
@@ -473,7 +473,7 @@ def test_trials_that_were_handed_back_end_when_fewer_are_asked_for(store: Store)
 
     assert [state for state, _ in still] == ["running", "running", "paused", "paused", "paused"]
     assert refused is None
-    cause = "stopped: the study has the 2 trials that it was asked for"
+    cause = "stopped: the study has all its 2 trials"
     assert sorted(states(store)[2:], key=str) == [("failed", cause), ("failed", cause), ("pruned", cause)]
     assert (again.number, again.attempt) == (1, 2)
     status = Study(store, "synthetic").status()
@@ -492,7 +492,7 @@ def test_a_worker_ends_what_was_handed_back_when_fewer_are_asked_for(hpo: Steere
     assert (code, said) == (0, "study fewer: trials 1, priority 1\n")
     records = hpo.trials("fewer")
     assert (records[0].state, records[0].cause) == (
-        "pruned", "stopped: the study has the 1 trials that it was asked for"
+        "pruned", "stopped: the study has all its 1 trials"
     )  # fmt: skip
     assert {record.state for record in records[1:]} == {"complete"}  # who trained is not disturbed
 
