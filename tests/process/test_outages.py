@@ -58,7 +58,7 @@ def test_a_postgresql_that_is_killed_and_comes_back_costs_no_worker_and_no_resul
 
     assert is_alive
     assert code == 0, output
-    assert "training goes on" in output
+    assert "training continues" in output
     assert "the store answers again" in output
     records = hpo.trials("weather")
     assert [(record.state, record.attempts) for record in records] == [("complete", 1)] * 6
@@ -172,7 +172,7 @@ def test_a_worker_that_was_away_lets_the_others_renew_before_it_ends_their_lease
     outbox = Outbox(store)
     before = outbox.knows_leases
 
-    outbox.went_down("a test")
+    outbox.mark_down("a test")
     while outbox.attempt(lambda: True) is None:
         time.sleep(0.1)
 

@@ -150,6 +150,6 @@ def test_a_checkpoint_that_goes_missing_ends_the_study_on_this_worker(hpo: Forei
     code, output = hpo.run("worker", "orphan", "--until-idle")
 
     assert code == 0, output
-    assert "study orphan cannot go on here" in output
+    assert "study orphan cannot continue on this worker" in output
     assert "has no checkpoint" in output
     assert hpo.counts("orphan") == {}
