@@ -418,4 +418,4 @@ def test_the_verbs_answer_in_a_line_and_fail_without_a_traceback(filled: Store, 
     with filled.write() as connection:
         connection.execute(update(hpo_trials).values(config="{"))
     code, said = hpo("check")
-    assert (code, "hold no readable JSON" in said, "Traceback" in said) == (1, True, False)
+    assert (code, "are not valid JSON" in said, "Traceback" in said) == (1, True, False)

@@ -103,7 +103,7 @@ def test_what_a_real_run_leaves_behind_is_all_in_order(tmp_path: Path, sqlite_ur
 
     assert [found for found in findings if found.level != "ok"] == []
     [counted] = about(findings, "checkpoints")
-    assert counted.what == "3 of 3 of this machine are whole"
+    assert counted.what == "3 of 3 on this machine are intact"
 
 
 # ---- leases
@@ -147,7 +147,7 @@ def test_a_trial_that_was_handed_back_is_no_problem_while_its_study_is_open(
     findings = examine(store.url, artifacts=artifacts)
 
     [found] = about(findings, "orphans")
-    assert (found.level, found.remedy) == ("note", "start a worker, which takes them on")
+    assert (found.level, found.remedy) == ("note", "start a worker, which continues them")
     assert wrong(findings) == []
     assert repair(store.url, artifacts=artifacts) == []
 
@@ -165,7 +165,7 @@ def test_running_trials_of_an_ended_study_are_ended_with_their_curves_kept(
     problems = wrong(examine(store.url, artifacts=artifacts))
     changes = repair(store.url, artifacts=artifacts)
 
-    assert any(f"the study is {state} and nobody trains them" in problem for problem in problems)
+    assert any(f"the study is {state} and no worker trains them" in problem for problem in problems)
     assert sum("ended" in change for change in changes) >= 1
     assert {record.state for record in Study(store, "synthetic").trials()} == {"failed"}
     assert {record.cause for record in Study(store, "synthetic").trials()} == {
@@ -229,7 +229,7 @@ def test_workers_that_went_silent_are_noted(store: Store, artifacts: Path) -> No
     alive, silent = about(examine(store.url, artifacts=artifacts), "workers")
 
     assert alive.what == "1 at work"
-    assert (silent.level, silent.what) == ("note", "1 went silent without ending: vanished:7")
+    assert (silent.level, silent.what) == ("note", "1 stopped sending heartbeats: vanished:7")
 
 
 # ---- checkpoints
@@ -243,9 +243,9 @@ def test_a_checkpoint_whose_file_is_gone_is_found_and_forgotten_but_not_its_resu
 
     found, counted = about(examine(store.url, artifacts=artifacts), "checkpoints")
 
-    assert found.what == f"the file of trial 0 ({gone}) is gone"
-    assert (counted.level, counted.what) == ("ok", "1 of 2 of this machine are whole")
-    assert repair(store.url, artifacts=artifacts) == ["synthetic: forgot 1 checkpoints whose files are gone"]
+    assert found.what == f"the file of trial 0 ({gone}) is missing"
+    assert (counted.level, counted.what) == ("ok", "1 of 2 on this machine are intact")
+    assert repair(store.url, artifacts=artifacts) == ["synthetic: removed 1 checkpoints without files from the store"]
     assert [record.checkpoint for record in Study(store, "synthetic").trials()] == [None, str(kept)]
     assert [record.value for record in Study(store, "synthetic").trials()] == [0.5, 0.5]
     assert repair(store.url, artifacts=artifacts) == []
@@ -267,7 +267,7 @@ def test_nothing_is_forgotten_while_the_whole_folder_is_away(
     found = about(examine(store.url, artifacts=artifacts), "checkpoints", level="problem")
 
     assert [(finding.what, finding.where) for finding in found] == [
-        ("the folder of 1 checkpoints is not there", str(artifacts))
+        ("the folder of 1 checkpoints is missing", str(artifacts))
     ]
     assert repair(store.url, artifacts=artifacts) == []
     assert Study(store, "synthetic").trials()[0].checkpoint == str(path)
@@ -287,8 +287,8 @@ def test_what_a_retry_would_go_on_from_is_looked_for_unless_it_is_being_written(
 
     [found] = about(examine(store.url, artifacts=artifacts), "checkpoints", level="problem")
 
-    assert found.what == f"the file of trial 0 ({paths[0]}) is gone"
-    assert repair(store.url, artifacts=artifacts) == ["synthetic: forgot 1 checkpoints whose files are gone"]
+    assert found.what == f"the file of trial 0 ({paths[0]}) is missing"
+    assert repair(store.url, artifacts=artifacts) == ["synthetic: removed 1 checkpoints without files from the store"]
     with store.read() as connection:
         left = connection.scalars(select(hpo_attempts.c.checkpoint).order_by(hpo_attempts.c.trial_id)).all()
     assert left == [None, str(paths[1]), str(paths[2])]
@@ -320,7 +320,7 @@ def test_damage_is_told_from_a_whole_checkpoint(tmp_path: Path, checkpoint: byte
     assert damage(whole) is None
     assert damage(shifted) is not None
     assert "an archive of something else" in str(damage(other))
-    assert "truncated or no checkpoint" in str(damage(text))
+    assert "truncated or not a checkpoint" in str(damage(text))
 
 
 # ---- leftovers
@@ -339,7 +339,7 @@ def test_files_that_no_trial_names_are_noted(
     [found] = about(examine(store.url, artifacts=artifacts), "leftovers")
 
     assert found.level == "note"
-    assert found.what.startswith("3 files or folders (0.0 MiB) that no trial of this store names: deleted-20200101-0")
+    assert found.what.startswith("3 files or folders (0.0 MiB) belong to no trial of this store: deleted-20200101-0")
     assert "/00000/last.ckpt" in found.what
     assert "/00099" in found.what
     assert "best.ckpt" not in found.what

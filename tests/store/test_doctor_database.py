@@ -128,7 +128,7 @@ def test_rows_whose_study_is_gone_are_found(sqlite_store: Store) -> None:
     [found] = look(sqlite_store, "integrity")
 
     assert (found.level, found.where) == ("problem", "hpo_trials")
-    assert "1 rows of hpo_trials belong to rows of trials that are gone" in found.what
+    assert "1 rows of hpo_trials belong to deleted rows of trials" in found.what
     assert "PRAGMA foreign_key_check(hpo_trials)" in found.remedy
 
 
@@ -299,7 +299,7 @@ def test_a_table_or_column_that_is_missing_is_found(statement: str, lost: str, s
 
     found = [finding.what for finding in problems(store)]
 
-    assert f"{lost} is missing, although the store says that its schema has it" in found
+    assert f"{lost} is missing, although the store's schema revision includes it" in found
 
 
 # ---- rows
@@ -331,11 +331,11 @@ def read_by_optuna(store: Store) -> list[Any]:
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("value", "the value of trial 1 (COMPLETE) is no number"),
-        ("infinite value", "the value of trial 1 (COMPLETE) is no number"),
+        ("value", "the value of trial 1 (COMPLETE) is not a number"),
+        ("infinite value", "the value of trial 1 (COMPLETE) is not a number"),
         ("no value", "trial 1 is complete, but has no value"),
-        ("curve", "step 1 in the curve of trial 1 is no number"),
-        ("parameter", "parameter depth of trial 1 is no number"),
+        ("curve", "step 1 in the curve of trial 1 is not a number"),
+        ("parameter", "parameter depth of trial 1 is not a number"),
     ],
 )
 def test_a_number_that_is_none_is_found_and_what_is_advised_makes_the_study_readable(
@@ -372,9 +372,9 @@ def test_text_in_a_column_of_numbers_and_unknown_states_are_found(sqlite_store: 
 
     found = " ".join(finding.what for finding in problems(sqlite_store))
 
-    assert "the value of trial 0 (COMPLETE) is no number (stored as good, FINITE)" in found
+    assert "the value of trial 0 (COMPLETE) is not a number (stored as good, FINITE)" in found
     assert "trial 1 has the state 'DONE'" in found
-    assert "the value of trial 2 (COMPLETE) is no number" in found
+    assert "the value of trial 2 (COMPLETE) is not a number" in found
 
 
 def test_infinite_values_as_optuna_stores_them_are_no_problem(store: Store, study: StoredStudy) -> None:
@@ -421,14 +421,19 @@ def test_json_that_cannot_be_read_is_found(where: str, store: Store, study: Stor
     [found] = problems(store)
 
     assert found.where == where
-    assert f"1 rows of {where} hold no readable JSON" in found.what
+    assert f"1 rows of {where} are not valid JSON" in found.what
 
 
 @pytest.mark.parametrize(
     ("name", "distribution", "value", "words"),
     [
         ("optimizer", '{"name": "CategoricalDistribution", "attributes": {"choices": ["adam", "sgd"]}}', 2.0, "of 2:"),
-        ("optimizer", '{"name": "CategoricalDistribution", "attributes": {"choices": ["lion"]}}', 0.0, "was chosen of"),
+        (
+            "optimizer",
+            '{"name": "CategoricalDistribution", "attributes": {"choices": ["lion"]}}',
+            0.0,
+            "was chosen from",
+        ),
         ("depth", '{"name": "IntDistr', 2.0, "the range of parameter depth of trial 1 cannot be read"),
     ],
 )
@@ -470,7 +475,7 @@ def test_choices_that_the_study_searches_no_more_are_found(store: Store, study: 
 
     found = [finding.what for finding in problems(store)]
 
-    assert "trials chose optimizer of ['adam', 'sgd'], but the study searches ['adam', 'lion']" in found
+    assert "trials chose optimizer from ['adam', 'sgd'], but the study searches ['adam', 'lion']" in found
 
 
 def test_points_outside_of_the_space_are_found(store: Store, study: StoredStudy) -> None:
@@ -483,7 +488,7 @@ def test_points_outside_of_the_space_are_found(store: Store, study: StoredStudy)
     found = [finding.what for finding in problems(store)]
 
     assert len(found) == 2
-    assert "waiting trial 1 asks for a point that the study does not search: 'optimizer': 'lion' is not" in found[0]
+    assert "waiting trial 1 has a point that the study does not search: 'optimizer': 'lion' is not" in found[0]
     assert "running trial 2 has a point that the study does not search: 'depth': 9" in found[1]
 
 

@@ -217,7 +217,7 @@ def test_whatever_would_change_something_is_refused(dashboard: Dashboard, method
 
     assert status == 405
     assert headers["allow"] == "GET, HEAD"
-    assert "only looks" in json.loads(body)["reason"]
+    assert "is read-only" in json.loads(body)["reason"]
     assert dashboard.studies() == ["digits"]
 
 
@@ -331,7 +331,7 @@ def test_a_taken_port_is_said_in_words(dashboard: Dashboard, sqlite_url: str) ->
     second = subprocess.run(command(sqlite_url, dashboard.port), capture_output=True, text=True, timeout=60)
 
     assert second.returncode == 2
-    assert f"port {dashboard.port}: another program does so already" in second.stderr
+    assert f"port {dashboard.port}: another program uses it already" in second.stderr
     assert "Traceback" not in second.stderr
 
 
@@ -339,4 +339,4 @@ def test_a_host_of_another_machine_is_said_in_words(sqlite_url: str) -> None:
     refused = subprocess.run(command(sqlite_url, host="192.0.2.7"), capture_output=True, text=True, timeout=60)
 
     assert refused.returncode == 2
-    assert "no address of this machine" in refused.stderr
+    assert "not an address of this machine" in refused.stderr
