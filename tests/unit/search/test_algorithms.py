@@ -113,7 +113,7 @@ def test_hyperband_knows_the_longest_training_from_the_study() -> None:
         ("pruner", {"name": "none", "eta": 3}, "none has no option 'eta'. It has none"),
         ("pruner", {"name": "asha", "eta": 1}, "pruner: asha: eta 1 should be a whole number, 2 or more"),
         ("pruner", {"name": "asha", "mode": "halt"}, "pruner: asha: mode 'halt' should be stop or promote"),
-        ("pruner", {"name": "asha", "bootstrap_count": 5}, "asha has the option 'bootstrap_count' only with mode: stop"),
+        ("pruner", {"name": "asha", "bootstrap_count": 5}, "has the option 'bootstrap_count' only with mode: stop"),
         ("pruner", {"name": "asha", "mode": "stop", "eta": 1}, "SuccessiveHalvingPruner\\(.*reduction_factor"),
         ("pruner", {"name": "median", "n_startup_trials": -1}, "pruner: MedianPruner\\(n_startup_trials=-1\\)"),
         ("pruner", "patient", "pruner: PatientPruner\\(.*patience"),
