@@ -1,4 +1,4 @@
-"""What the doctor says of trials, leases, workers and checkpoints, and what it mends."""
+"""The doctor's findings about trials, leases, workers and checkpoints, and its repairs."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_healthy_store_with_work_under_way_has_no_problems(
     assert dump(store) == before
 
 
-def test_what_a_real_run_leaves_behind_is_all_in_order(tmp_path: Path, sqlite_url: str) -> None:
+def test_a_real_run_leaves_no_problems_behind(tmp_path: Path, sqlite_url: str) -> None:
     here = Hpo(tmp_path, sqlite_url)
     here.study("line")
     code, output = here.run("run", "line.yaml", "--trials", 3)
@@ -189,7 +189,7 @@ def test_an_open_attempt_of_a_trial_that_has_ended_is_closed(store: Store, study
     assert Study(store, "synthetic").trials()[0].value == 0.5
 
 
-def test_a_running_trial_of_an_optuna_script_is_told_and_left_alone(
+def test_a_running_trial_of_an_optuna_script_is_reported_and_left_alone(
     store: Store, study: StoredStudy, artifacts: Path
 ) -> None:
     with optuna_storage(store.url) as storage:
@@ -259,7 +259,7 @@ def test_checkpoints_of_other_machines_are_not_looked_for(store: Store, study: S
     assert repair(store.url, artifacts=artifacts) == []
 
 
-def test_nothing_is_forgotten_while_the_whole_folder_is_away(
+def test_no_checkpoint_is_removed_while_the_whole_folder_is_missing(
     store: Store, study: StoredStudy, artifacts: Path, checkpoint: bytes
 ) -> None:
     path = place_checkpoint(store, study, artifacts, checkpoint)
@@ -288,7 +288,7 @@ def test_a_truncated_checkpoint_is_found_and_left_in_place(
     assert path.exists()
 
 
-def test_damage_is_told_from_a_whole_checkpoint(tmp_path: Path, checkpoint: bytes) -> None:
+def test_damaged_and_intact_checkpoints_are_distinguished(tmp_path: Path, checkpoint: bytes) -> None:
     whole, shifted, other, text = (tmp_path / name for name in ("whole", "shifted", "other", "text"))
     whole.write_bytes(checkpoint)
     # the end is there, the middle is not: what a copy that was resumed wrongly looks like
@@ -335,7 +335,7 @@ def hpo(*arguments: object) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def test_the_verb_says_what_is_wrong_and_ends_with_1_and_with_0_once_it_is_mended(
+def test_the_verb_reports_problems_with_exit_code_1_and_0_after_the_repair(
     store: Store, study: StoredStudy, artifacts: Path
 ) -> None:
     add_attempt(store, add_trial(store, study, state="RUNNING"), add_worker(store), lease=-5)
@@ -365,7 +365,7 @@ def test_a_store_that_is_not_there_is_a_problem_and_not_created(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_server_that_cannot_be_reached_is_a_problem_told_without_the_password() -> None:
+def test_an_unreachable_server_is_a_problem_reported_without_the_password() -> None:
     code, out, err = hpo("doctor", "--store", "postgresql://me:s3cretword@127.0.0.1:1/runs", "--repair")
 
     assert code == 1

@@ -1,4 +1,4 @@
-"""What the doctor says of the database itself: its file or server, schema, clock, and rows that cannot be read."""
+"""The doctor's findings about the database itself: its file or server, schema, clock, and unreadable rows."""
 
 from __future__ import annotations
 
@@ -306,7 +306,7 @@ def test_a_table_or_column_that_is_missing_is_found(statement: str, lost: str, s
 
 
 def poison(store: Store, trial_id: int, kind: str) -> None:
-    """Plant a row that stops others from being read, or that nobody can read."""
+    """Insert a row that makes others unreadable, or cannot be read itself."""
     statements = {
         "value": "UPDATE trial_values SET value = {nothing} WHERE trial_id = {id}",
         "infinite value": "UPDATE trial_values SET value = {infinity} WHERE trial_id = {id}",
@@ -338,7 +338,7 @@ def read_by_optuna(store: Store) -> list[Any]:
         ("parameter", "parameter depth of trial 1 is not a number"),
     ],
 )
-def test_a_number_that_is_none_is_found_and_what_is_advised_makes_the_study_readable(
+def test_an_invalid_number_is_found_and_the_remedy_makes_the_study_readable(
     kind: str, words: str, store: Store, study: StoredStudy
 ) -> None:
     ids = [add_trial(store, study) for _ in range(3)]
@@ -522,7 +522,7 @@ def test_packages_that_are_not_installed_are_found(tmp_path: Path, monkeypatch: 
     assert "psycopg" not in found  # only PostgreSQL needs it
 
 
-def test_gpus_are_told_by_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_are_listed_by_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "nvidia-smi"
     script.write_text("#!/bin/sh\nprintf '0\\n1\\n'\n")
     script.chmod(0o755)
@@ -536,7 +536,7 @@ def test_gpus_are_told_by_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert [found.level for found in unseen] == ["note"]
 
 
-def test_what_was_looked_at_names_the_studies(store: Store, study: StoredStudy) -> None:
+def test_findings_name_the_studies(store: Store, study: StoredStudy) -> None:
     add_trial(store, study)
     with store.read() as connection:
         assert connection.scalar(select(studies.c.study_name)) == "synthetic"
