@@ -19,7 +19,7 @@ from hpo.store.tables import (
 )
 from hpo.study.states import AttemptEnd, OptunaState, Request, StudyState
 
-KILLED, STOPPED = "killed", "stopped"  # the first word of the cause of such an end
+KILLED, STOPPED = StudyState.KILLED, StudyState.STOPPED  # the first word of the cause of such an end
 BY_REQUEST = "by request"
 
 
