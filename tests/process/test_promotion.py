@@ -19,6 +19,7 @@ from sqlalchemy import select
 from hpo.queue.claim import Claim
 from hpo.queue.idle import end_paused_trials, standstill
 from hpo.results.study import Study
+from hpo.search.rungs import Verdict
 from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts, hpo_epochs, trials
@@ -106,7 +107,7 @@ def test_trials_are_paused_and_promoted_with_one_slot_and_with_64(store: Store, 
         assert is_ours
         if epoch == EPOCHS:
             assert worker.finish(claim, qualities[claim.number])
-        elif is_hopeless and worker.history.rungs.waits(claim.number, epoch):  # type: ignore[union-attr]
+        elif is_hopeless and worker.history.rungs.verdict(claim.number, epoch) == Verdict.PAUSE:  # type: ignore[union-attr]
             worker.pause_at_rung(claim)
         elif is_hopeless:
             assert worker.finish(claim, qualities[claim.number] * epoch / EPOCHS, state="PRUNED")
@@ -200,11 +201,11 @@ def test_a_killed_worker_changes_nothing_about_how_a_promoting_study_ends(tmp_pa
 
     records = hpo.trials("halving")
     assert code == 0, output
-    assert "waits at epoch 1" in output
+    assert "paused at its rung after epoch 1" in output
     assert hpo.counts("halving").keys() == {"complete", "pruned"}
     assert len(records) == TRIALS
     assert not trained_twice(hpo, "halving")
-    assert kinds(hpo)["held"] >= TRIALS // 2
+    assert kinds(hpo)["at rung"] >= TRIALS // 2
     assert any(record.attempts > 1 for record in records)  # what was killed, at least
     for record in records:
         folder = next((tmp_path / "art").glob(f"*/{record.number:05d}"))
