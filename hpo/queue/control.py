@@ -44,7 +44,7 @@ def request_study(store: Store, name: str, state: StudyState) -> str:
     reason = None if state == StudyState.RUNNING else BY_REQUEST
     expire_leases(store)  # perhaps no worker is left that would
     with store.write() as connection:
-        _own(connection, study_id, name)
+        lock_own_study(connection, study_id, name)
         with wall_clock_kept(connection, study_id):
             connection.execute(
                 update(hpo_studies).where(hpo_studies.c.study_id == study_id).values(state=state, state_reason=reason)
@@ -62,7 +62,7 @@ def request_trial(store: Store, name: str, number: int, request: Request | None)
     study_id, _ = find_study(store, name)
     expire_leases(store)
     with store.write() as connection:
-        _own(connection, study_id, name)
+        lock_own_study(connection, study_id, name)
         row = connection.execute(
             select(trials.c.trial_id, trials.c.state).where(trials.c.study_id == study_id, trials.c.number == number)
         ).first()
@@ -92,7 +92,7 @@ def set_limits(store: Store, name: str, changes: Sequence[str]) -> str:
     study_id, _ = find_study(store, name)
     expire_leases(store)
     with store.write() as connection:
-        row = _own(connection, study_id, name)
+        row = lock_own_study(connection, study_id, name)
         limits: dict[str, Any] = json.loads(row.limits)
         values: dict[str, Any] = {"trials_target": row.trials_target, "priority": row.priority}
         for change in changes:
@@ -142,7 +142,12 @@ def _number(change: str, text: str, before: float | None, *, whole: bool = False
     return value
 
 
-def _own(connection: Connection, study_id: int, name: str) -> Any:
+def lock_own_study(connection: Connection, study_id: int, name: str) -> Any:
+    """Lock a study until the transaction ends; its row of ours.
+
+    Raises:
+        StoreError: another program made the study.
+    """
     lock_study(connection, study_id)
     row = connection.execute(select(hpo_studies).where(hpo_studies.c.study_id == study_id)).first()
     if row is None:

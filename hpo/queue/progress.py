@@ -16,6 +16,8 @@ from hpo.store import Store
 from hpo.store.tables import hpo_attempts, hpo_studies, hpo_trials, studies, study_directions, trials
 from hpo.study.states import Direction, OptunaState, Request, StudyState, TrialState
 
+DELETED = "the study was deleted"
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -112,6 +114,7 @@ class Progress:
         spent: None where there is no limit.
         limit: the one that is reached, in words.
         spec: what it searches and how, as JSON; submitting it again changes what may change.
+        created: seconds since 1970, UTC; None for a study that another program made, and for one that was deleted.
     """
 
     state: StudyState
@@ -122,6 +125,17 @@ class Progress:
     spent: Spent | None = None
     limit: str | None = None
     spec: str | None = None
+    created: float | None = None
+
+    @staticmethod
+    def of_deleted() -> Progress:
+        """Of a study that the store no longer has."""
+        return Progress(StudyState.STOPPED, DELETED, Counts())
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether the store no longer has the study."""
+        return self.reason == DELETED and self.created is None
 
     @property
     def is_over(self) -> bool:
@@ -157,6 +171,7 @@ def progress_of(connection: Connection, study_id: int, *, hours: float | Literal
             hpo_studies.c.limits,
             hpo_studies.c.priority,
             hpo_studies.c.spec,
+            hpo_studies.c.created,
             study_directions.c.direction,
             by_state.c.of,
             by_state.c.number,
@@ -172,7 +187,7 @@ def progress_of(connection: Connection, study_id: int, *, hours: float | Literal
         .where(studies.c.study_id == study_id)
     ).all()
     if not rows:
-        return Progress(StudyState.STOPPED, "the study was deleted", Counts())
+        return Progress.of_deleted()
     row = rows[0]
     state = StudyState(row.state or StudyState.RUNNING)
     counts = Counts.of_states(
@@ -188,7 +203,7 @@ def progress_of(connection: Connection, study_id: int, *, hours: float | Literal
         is_complete = counts.ended >= counts.target or state.is_ending
         spent, limit = settled(spent, limits, direction, is_complete=is_complete, is_running=counts.begun > 0)
     priority = 1.0 if row.priority is None else row.priority
-    return Progress(state, row.state_reason, counts, priority, limits, spent, limit, row.spec)
+    return Progress(state, row.state_reason, counts, priority, limits, spent, limit, row.spec, row.created)
 
 
 def counts_of(connection: Connection, study_id: int, *, target: int | None = None) -> Counts:

@@ -170,6 +170,7 @@ class Worker:
         if self.is_draining:
             return
         if names:  # they are few, and whoever names them wants them watched
+            self._leave_what_is_over(only_deleted=True)
             self._has_looked |= self._studies.look_for(names)
         else:
             self._leave_what_is_over()
@@ -177,9 +178,10 @@ class Worker:
         for server in self._studies.servers:
             self._watch(server.control)
 
-    def _leave_what_is_over(self) -> None:
+    def _leave_what_is_over(self, *, only_deleted: bool = False) -> None:
         before = set(self.runs)
-        for server in self._studies.give_up({trial.claim.study_id for trial in self.trials.values()}):
+        busy = {trial.claim.study_id for trial in self.trials.values()}
+        for server in self._studies.give_up(busy, only_deleted=only_deleted):
             self._ignore(server.control)
             server.stop()
         for study_id in before - set(self.runs):
