@@ -72,7 +72,7 @@ def _best_numbers(record: TrialRecord) -> tuple[str, ...]:
 def show_best(records: Sequence[TrialRecord], study: str) -> None:
     """Print the best trials, with their parameters."""
     if not records:
-        console().print(f"study {study} has no complete trial yet; 'hpo trials {study}' lists those it has")
+        console().print(Text(f"study {study} has no complete trial yet; 'hpo trials {study}' lists those it has"))
         return
     print_best(records, console())
 
@@ -112,7 +112,7 @@ def show_studies(found: Sequence[StudyStatus]) -> None:
         counts, budget = study.counts, study.budget["trials"]
         asked = f"{int(budget['spent'])}/{int(budget['target'])}" if budget["target"] else str(int(budget["spent"]))
         states = (str(counts[state]) for state in SHOWN_STATES)
-        table.add_row(study.study, study.state, asked, *states, number(study.best.value if study.best else None))
+        table.add_row(Text(study.study), study.state, asked, *states, number(study.best.value if study.best else None))
     console().print(table)
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, insert, select, update
 from hpo.errors import SpecError, StoreError, nearest
 from hpo.queue.idle import BY_REQUEST, KILLED, STOPPED, end_idle_trials, end_trial
 from hpo.queue.leases import expire_leases
-from hpo.queue.progress import find_study, lock_study
+from hpo.queue.progress import find_study, lock_named_study
 from hpo.queue.wall_clock import wall_clock_kept
 from hpo.store import Store
 from hpo.store.tables import hpo_studies, hpo_trials, trials
@@ -146,9 +146,9 @@ def lock_own_study(connection: Connection, study_id: int, name: str) -> Any:
     """Lock a study until the transaction ends; its row of ours.
 
     Raises:
-        StoreError: another program made the study.
+        StoreError: the study is gone by now, or another program made it.
     """
-    lock_study(connection, study_id)
+    lock_named_study(connection, study_id, name)
     row = connection.execute(select(hpo_studies).where(hpo_studies.c.study_id == study_id)).first()
     if row is None:
         raise StoreError(f"study '{name}' was made by another program, which alone can steer it")

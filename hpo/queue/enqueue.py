@@ -119,9 +119,7 @@ def enqueue_points(store: Store, name: str, points: Sequence[Point]) -> Enqueued
     return Enqueued(name, tuple(numbers), frozenset(repeated), beyond, limit, StudyState(study.state))
 
 
-def _take(
-    name: str, space: SearchSpace, fixed: Mapping[str, Any], points: Sequence[Point]
-) -> list[dict[str, Any]]:
+def _take(name: str, space: SearchSpace, fixed: Mapping[str, Any], points: Sequence[Point]) -> list[dict[str, Any]]:
     """The points in the parameters' own types.
 
     Raises:

@@ -226,6 +226,18 @@ def lock_study(connection: Connection, study_id: int) -> None:
         connection.execute(select(column).where(column == study_id).with_for_update())
 
 
+def lock_named_study(connection: Connection, study_id: int, name: str) -> None:
+    """`lock_study` for a study that was found by its name before.
+
+    Raises:
+        StoreError: it was deleted or renamed meanwhile; SQLite may have given its number to another study.
+    """
+    lock_study(connection, study_id)
+    found = connection.scalar(select(studies.c.study_name).where(studies.c.study_id == study_id))
+    if found != name:
+        raise no_such_study(connection, name)
+
+
 def best_of(connection: Connection, study_id: int, direction: Direction) -> tuple[int, float] | None:
     """(number, value) of the best complete trial, within a transaction of the caller."""
     row = connection.execute(ranked_trials(study_id, direction).limit(1)).first()

@@ -10,12 +10,13 @@ from sqlalchemy.exc import OperationalError
 
 from hpo.queue.delete import delete_rows
 from hpo.queue.leases import expire_leases
-from hpo.queue.progress import find_study, lock_study
+from hpo.queue.progress import find_study, lock_named_study
 from hpo.queue.rename import named_checkpoints, referring_studies
 from hpo.queue.trained import last_attempts, refuse_while_trained
-from hpo.service.artifacts import folders_of, remove, size_of
 from hpo.store import Store
 from hpo.store.tables import hpo_studies, trials
+from hpo.study.artifacts import folders_of, remove, size_of
+from hpo.study.naming import study_folder
 
 _TRIES = 5  # workers that write at this moment may make the database end one of the two
 _FORCE = "'hpo pause' or 'hpo stop' it first; with --force it is deleted all the same, and their results are dropped"
@@ -65,7 +66,8 @@ def belongings_of(store: Store, name: str, *, artifacts: Path) -> Belongings:
         created = connection.scalar(select(hpo_studies.c.created).where(hpo_studies.c.study_id == study_id))
         checkpoints = named_checkpoints(connection, study_id)
         referring = tuple(referring_studies(connection, name))
-    folders = () if created is None else tuple(folders_of(artifacts, name, created, checkpoints.values()))
+    folder = None if created is None else study_folder(name, created)
+    folders = tuple(folders_of(artifacts, folder, checkpoints.values())) if folder else ()
     return Belongings(name, count, folders, sum(map(size_of, folders)), referring)
 
 
@@ -104,7 +106,7 @@ def delete_study(store: Store, name: str, *, artifacts: Path, force: bool = Fals
 
 def _delete_rows(store: Store, name: str, study_id: int, *, force: bool) -> int:
     with store.write() as connection:
-        lock_study(connection, study_id)
+        lock_named_study(connection, study_id, name)
         if not force:
             refuse_while_trained(last_attempts(connection, study_id), name, advice=_FORCE)
         return delete_rows(connection, study_id)

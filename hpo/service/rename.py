@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from hpo.queue.leases import expire_leases
 from hpo.queue.progress import find_study
 from hpo.queue.rename import move_checkpoints, named_checkpoints, referring_studies, rename_rows
 from hpo.queue.trained import LastAttempt, last_attempts, refuse_while_trained
-from hpo.service.artifacts import folders_of
 from hpo.store import Store
+from hpo.study.artifacts import folders_of, homes_of
 from hpo.study.naming import check_study_name, study_folder, trial_folder
 
 
@@ -70,38 +71,46 @@ def rename_study(store: Store, name: str, new: str, *, artifacts: Path) -> Renam
         checkpoints = named_checkpoints(connection, study_id)
         referring = tuple(referring_studies(connection, name))
         rename_rows(connection, study_id, new)
-        before = folders_of(artifacts, name, created, checkpoints.values())
+        folder, new_folder = study_folder(name, created), study_folder(new, created)
+        before = folders_of(artifacts, folder, checkpoints.values())
         # Those that an interrupted request has moved already.
-        moved = {folder.with_name(study_folder(name, created)): folder for folder in folders_of(artifacts, new, created)}
-        for folder in before:
-            if folder in moved:
-                raise StoreError(f"{folder} cannot be moved: {moved[folder]} is there already; move one of them away")
-        _refuse_to_leave_behind([*before, *moved.values()], attempts, name)
-        new_folder = study_folder(new, created)
-        done: dict[Path, Path] = {}
+        moved = [home / new_folder for home in homes_of(artifacts, folder, checkpoints.values())]
+        moved = [path for path in moved if path.is_dir()]
+        _refuse_to_leave_behind([*before, *moved], attempts, name)
         try:
-            for folder in before:
-                folder.rename(folder.with_name(new_folder))
-                done[folder] = folder.with_name(new_folder)
-            paths = _moved(checkpoints, moved | done)
-            move_checkpoints(connection, paths)
-        except BaseException as error:
-            for folder, renamed in done.items():
-                renamed.rename(folder)
-            if isinstance(error, OSError):
-                raise StoreError(f"a folder of study '{name}' cannot be renamed: {error}; nothing was changed") from error
-            raise
-    elsewhere = sum(not path.exists() for trial_id, path in (checkpoints | paths).items())
-    return Renamed(name, new, tuple((moved | done).values()), elsewhere, referring)
+            with _renamed(before, new_folder) as done:
+                paths = _moved(checkpoints, folder, new_folder)
+                move_checkpoints(connection, paths)
+        except OSError as error:
+            raise StoreError(f"a folder of study '{name}' cannot be renamed: {error}. Nothing was changed") from error
+    elsewhere = sum(not path.exists() for path in (checkpoints | paths).values())
+    return Renamed(name, new, (*moved, *done), elsewhere, referring)
 
 
-def _moved(checkpoints: Mapping[int, Path], folders: Mapping[Path, Path]) -> dict[int, Path]:
-    """By trial_id, the new paths of the checkpoints that are in one of the moved folders, which are as before: now."""
+@contextmanager
+def _renamed(folders: Sequence[Path], new: str) -> Iterator[list[Path]]:
+    """Rename folders; they get their names back when what follows fails."""
+    done: list[tuple[Path, Path]] = []
+    try:
+        for folder in folders:
+            if folder.with_name(new).exists():
+                raise FileExistsError(f"{folder.with_name(new)} is there already")
+            done.append((folder, folder.rename(folder.with_name(new))))
+        yield [renamed for _, renamed in done]
+    except BaseException:
+        for folder, renamed in done:
+            renamed.rename(folder)
+        raise
+
+
+def _moved(checkpoints: Mapping[int, Path], folder: str, new: str) -> dict[int, Path]:
+    """By trial_id, the paths of the checkpoints that are in the renamed folder now."""
     found = {}
     for trial_id, path in checkpoints.items():
-        for before, now in folders.items():
-            if path.is_relative_to(before) and (new := now / path.relative_to(before)).exists():
-                found[trial_id] = new
+        if len(path.parents) > 2 and path.parents[1].name == folder:
+            renamed = path.parents[2] / new / path.parent.name / path.name
+            if renamed.exists():
+                found[trial_id] = renamed
     return found
 
 

@@ -23,8 +23,8 @@ from hpo.search.algorithms import make_pruner, make_rungs, sampler_factory
 from hpo.search.history import History
 from hpo.store import Store
 from hpo.study.devices import Slot
-from hpo.study.naming import study_folder, trial_folder
 from hpo.study.job import BEST_CHECKPOINT, RESUME_CHECKPOINTS
+from hpo.study.naming import study_folder, trial_folder
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import StudyState
 from hpo.worker.failures import Failures

@@ -16,6 +16,7 @@ from hpo.results.warm_start import Weights
 from hpo.search.algorithms import derive_seed
 from hpo.search.grid import grid_points
 from hpo.study.devices import Slot
+from hpo.study.folder_mark import mark_folder
 from hpo.study.naming import trial_folder
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import AttemptEnd, OptunaState
@@ -72,6 +73,7 @@ def start_trial(
     take_up(context, definition.spec, trial)
     try:
         trial.directory.mkdir(parents=True, exist_ok=True)
+        mark_folder(context.directory, str(context.store.url))
     except OSError as error:
         context.outbox.went_down(f"the folder {trial.directory} cannot be made ({error.strerror})")
         hand_back(context, trial, AttemptEnd.PAUSED)

@@ -8,20 +8,24 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from hpo.study.naming import study_folder
 
-
-def folders_of(artifacts: Path, name: str, created: float, checkpoints: Iterable[Path] = ()) -> list[Path]:
-    """The study's folders that are on this machine: below `artifacts`, and where checkpoints of it are.
+def homes_of(artifacts: Path, folder: str, checkpoints: Iterable[Path] = ()) -> list[Path]:
+    """Where folders of a study may be on this machine: `artifacts`, and where its checkpoints are.
 
     Args:
-        created: when the study was, seconds since 1970.
+        folder: the name of the study's folder.
         checkpoints: of its trials, as the store names them; workers may have had another --artifacts.
     """
-    folder = study_folder(name, created)
-    candidates = [artifacts / folder, *(path.parents[1] for path in checkpoints if len(path.parents) > 2)]
-    found = dict.fromkeys(path for path in candidates if path.name == folder)
-    return [path for path in found if path.is_dir() and not path.is_symlink()]
+    of_checkpoints = (
+        path.parents[2] for path in checkpoints if len(path.parents) > 3 and path.parents[1].name == folder
+    )
+    return list({home.resolve(): home for home in (artifacts, *of_checkpoints)}.values())
+
+
+def folders_of(artifacts: Path, folder: str, checkpoints: Iterable[Path] = ()) -> list[Path]:
+    """The study's folders that are on this machine; links are none. The arguments are those of `homes_of`."""
+    candidates = [home / folder for home in homes_of(artifacts, folder, checkpoints)]
+    return [path for path in candidates if path.is_dir() and not path.is_symlink()]
 
 
 def size_of(path: Path) -> int:
