@@ -118,6 +118,7 @@ def test_choices_of_any_type_are_told_apart_in_text() -> None:
             Parameter("rate", Float(0.0, 1.0)),
         )
     )
+
     def taken(name: str, text: str) -> object:
         return space[name].range.take(value_of_text(space[name], text))
 
@@ -138,7 +139,9 @@ def test_a_point_that_waits_already_is_not_entered_again(store: Store, study: St
     with optuna_storage(store.url) as storage:
         optuna.load_study(study_name=study.name, storage=storage).enqueue_trial({"depth": 2, "lr": 0.01})
 
-    first = enqueue_points(store, study.name, [Point({"lr": 0.01, "depth": 2}), Point({"depth": 3}), Point({"depth": 3})])
+    first = enqueue_points(
+        store, study.name, [Point({"lr": 0.01, "depth": 2}), Point({"depth": 3}), Point({"depth": 3})]
+    )
     again = enqueue_points(store, study.name, [Point({"depth": 3})])
     claimed = [Claimant(store, study).claim() for _ in range(2)]
     after = enqueue_points(store, study.name, [Point({"depth": 3})])
@@ -340,7 +343,8 @@ def test_two_processes_enqueue_while_another_claims_and_no_number_is_lost_or_giv
     command = [sys.executable, "-c", ENQUEUER, store.url.reveal()]
     starts = ("0", "500")
     processes = [
-        subprocess.Popen([*command, start], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for start in starts
+        subprocess.Popen([*command, start], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for start in starts
     ]
     for process in processes:
         assert process.stdin is not None

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import optuna
 import pytest
 import sqlalchemy as sa
 from projects.stored import add_attempt, add_trial, add_worker, folder_of
-from projects.synthetic import Claimant, create_study
+from projects.synthetic import SPACE, Claimant, create_study, make_spec
 
-from hpo.errors import HpoError, SpecError, StoreError
+from hpo.errors import SpecError, StoreError
+from hpo.queue.claim import claim_trial
 from hpo.queue.enqueue import Point, enqueue_points
+from hpo.queue.leases import register_worker
 from hpo.queue.progress import load_progress
 from hpo.queue.studies import StoredStudy, create_or_continue, load_study, study_exists
 from hpo.results.study import Study, list_studies
@@ -21,7 +27,8 @@ from hpo.service.study import Study as LiveStudy
 from hpo.service.trial_log import find_log
 from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage
-from hpo.store.tables import hpo_metadata, hpo_studies, hpo_workers, studies, trial_params, trials
+from hpo.store.tables import hpo_metadata, hpo_workers, studies, trials
+from hpo.study.resolved_study import ResolvedStudy
 
 
 @pytest.fixture
@@ -88,9 +95,7 @@ def test_a_renamed_study_is_the_same_study(store: Store, study: StoredStudy, art
         assert [found.study_name for found in optuna.get_all_study_summaries(storage)] == ["renamed"]
 
 
-def test_a_study_is_renamed_back_and_twice_to_the_same_name(
-    store: Store, study: StoredStudy, artifacts: Path
-) -> None:
+def test_a_study_is_renamed_back_and_twice_to_the_same_name(store: Store, study: StoredStudy, artifacts: Path) -> None:
     kept = place(store, study, artifacts)
 
     rename_study(store, "synthetic", "other", artifacts=artifacts)
@@ -189,9 +194,6 @@ def test_trials_that_are_to_go_on_elsewhere_are_not_left_behind(
 
 
 def test_a_study_whose_weights_others_use_says_so(store: Store, study: StoredStudy, artifacts: Path) -> None:
-    from hpo.study.resolved_study import ResolvedStudy
-    from projects.synthetic import SPACE, make_spec
-
     fixed = {"model": {"weights": "trial:synthetic/best"}, "data": {}}
     spec = make_spec(study="transfer", model={"class": "nets:Line", "weights": "trial:synthetic/best"})
     create_or_continue(store, ResolvedStudy(spec, SPACE, fixed))
@@ -275,12 +277,65 @@ def test_a_study_that_is_trained_is_deleted_only_by_force_and_its_worker_drops_t
     assert all(count == 0 for count in everything(store).values())
 
 
+REPORTER = """
+import sys, time
+from hpo.queue.claim import claim_trial
+from hpo.queue.leases import register_worker
+from hpo.queue.report import begin_trial, report_epoch
+from hpo.store import Store
+from hpo.worker.outbox import Outbox
+
+with Store.open(sys.argv[1]) as store:
+    me = register_worker(store, host="here", pid=1, slots=1)
+    outbox, dropped = Outbox(store), set()
+    claims = [claim_trial(store, int(sys.argv[2]), worker_id=me, slot=0, device="cpu") for _ in range(4)]
+    for claim in claims:
+        with store.write() as connection:
+            begin_trial(connection, claim, params={}, config={"params": {}})
+
+    def report(claim, epoch):
+        outbox.put(
+            lambda connection: report_epoch(
+                connection, claim, epoch=epoch, value=0.5, metrics={}, seconds=1.0, system_attributes={}
+            ),
+            then=lambda is_ours: is_ours or dropped.add(claim.number),
+        )
+
+    print("begun", flush=True)
+    epoch = 0
+    while len(dropped) < len(claims):
+        epoch += 1
+        for claim in (claims if epoch % 2 else reversed(claims)):
+            report(claim, epoch)
+        outbox.flush()
+        time.sleep(0.005)
+    assert claim_trial(store, int(sys.argv[2]), worker_id=me, slot=0, device="cpu") is None
+    print("dropped", *sorted(dropped))
+"""
+
+
+def test_workers_that_write_at_this_moment_drop_their_trials_and_leave_no_row(
+    store: Store, study: StoredStudy, artifacts: Path
+) -> None:
+    command = [sys.executable, "-c", REPORTER, store.url.reveal(), str(study.study_id)]
+    workers = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "begun\n"
+    time.sleep(0.5)
+
+    deleted = delete_study(store, "synthetic", artifacts=artifacts, force=True)
+
+    ends = [worker.communicate(timeout=60) for worker in workers]
+    assert deleted.trials == 8
+    assert [worker.returncode for worker in workers] == [0, 0], ends
+    assert sorted(number for out, _ in ends for number in out.split()[1:]) == list("01234567")
+    assert all(count == 0 for count in everything(store).values())
+
+
 def test_a_study_of_the_same_name_and_number_is_another_one_to_who_knew_the_first(
     store: Store, study: StoredStudy, artifacts: Path
 ) -> None:
-    from hpo.queue.claim import claim_trial
-    from hpo.queue.leases import register_worker
-
     delete_study(store, "synthetic", artifacts=artifacts)
     again = create_study(store)
     worker = register_worker(store, host="here", pid=1, slots=1)
@@ -317,7 +372,7 @@ def test_what_cannot_be_removed_is_said_and_the_rows_are_gone(
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("hpo.service.delete.remove", refuse)  # root may remove anything
+    monkeypatch.setattr(shutil, "rmtree", refuse)  # the tests may run as root, who may remove anything
     deleted = delete_study(store, "synthetic", artifacts=artifacts)
 
     assert deleted.problems == (f"{folder.parent}: Permission denied",)
@@ -337,6 +392,3 @@ def test_every_table_of_ours_refers_to_a_study_a_trial_or_a_worker() -> None:
         "hpo_epochs": {trials.name},
         "hpo_trials": {trials.name},
     }
-    assert trial_params.c.trial_id.foreign_keys
-    assert hpo_studies.c.study_id.primary_key
-    assert issubclass(StoreError, HpoError)
