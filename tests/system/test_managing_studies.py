@@ -320,7 +320,7 @@ def test_where_there_is_no_log_it_is_said_why(served: Hpo, server: ForkServer) -
     absent = say(served, "logs", "silent", 7)
     unknown = say(served, "logs", "silnt", 0)
     both = say(served, "logs", "silent", 0, "-f", "--json")
-    elsewhere = say(served, "logs", "silent", 0, "--artifacts", served.folder / "none")
+    elsewhere = served.run("logs", "silent", 0, "--artifacts", served.folder / "none")
     shutil.rmtree(folders(served, "silent")[0])
     gone = say(served, "logs", "silent", 0, "--artifacts", served.folder / "art")
 
