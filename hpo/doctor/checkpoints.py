@@ -5,7 +5,6 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ from sqlalchemy import Connection, func, select, update
 
 from hpo.doctor.disk import free_space
 from hpo.doctor.finding import CheckContext, Finding, listed, mebibytes
+from hpo.doctor.leftovers import survey
 from hpo.store import Store
-from hpo.store.tables import hpo_attempts, hpo_studies, hpo_trials, hpo_workers, studies, trials
-from hpo.study.states import OptunaState
+from hpo.store.tables import hpo_attempts, hpo_trials, hpo_workers, studies, trials
 
 _LOCAL_HEADER_BYTES = 30
 _LOCAL_HEADER = b"PK\x03\x04"
@@ -77,30 +76,16 @@ def check_leftovers(context: CheckContext) -> Iterator[Finding]:
     if not context.artifacts.is_dir():
         return
     yield free_space(context.artifacts, "artifacts")
-    with context.store.read() as connection:
-        known = _folders(connection)
-        named = set(connection.scalars(select(hpo_trials.c.checkpoint).where(hpo_trials.c.checkpoint.is_not(None))))
-    left: list[Path] = []
-    for folder in sorted(path for path in context.artifacts.iterdir() if path.is_dir()):
-        trials_of = known.get(folder.name)
-        if trials_of is None:
-            left.append(folder)
-            continue
-        for below in sorted(folder.iterdir()):
-            state = trials_of.get(int(below.name)) if below.name.isdigit() else "unknown"
-            if state is None:
-                left.append(below)
-            elif state not in (OptunaState.RUNNING, "unknown"):
-                left += [file for file in sorted(below.glob("*.ckpt*")) if str(file) not in named]
+    left = [leftover for use in survey(context.store, context.artifacts) for leftover in use.leftovers]
     if left:
-        size = sum(_size(path) for path in left)
-        names = listed([str(path.relative_to(context.artifacts)) for path in left])
+        size = sum(leftover.size for leftover in left)
+        names = listed([str(leftover.path.relative_to(context.artifacts)) for leftover in left])
         yield Finding(
             "note",
             "leftovers",
             f"{len(left)} files or folders ({mebibytes(size)}) belong to no trial of this store: {names}",
             str(context.artifacts),
-            "delete them, unless they belong to another store",
+            "hpo clean removes them; look first whether they belong to another store",
         )
 
 
@@ -169,26 +154,3 @@ def _forget(store: Store, study: str, gone: list[_Named]) -> str | None:
                 .values(checkpoint=None)
             ).rowcount
     return f"{study}: removed {forgotten} checkpoints without files from the store" if forgotten else None
-
-
-def _folders(connection: Connection) -> dict[str, dict[int, str]]:
-    """By the name of a study's folder, its trials' states by number."""
-    rows = connection.execute(
-        select(studies.c.study_name, hpo_studies.c.created, trials.c.number, trials.c.state)
-        .join(hpo_studies, hpo_studies.c.study_id == studies.c.study_id)
-        .outerjoin(trials, trials.c.study_id == studies.c.study_id)
-    )
-    found: dict[str, dict[int, str]] = {}
-    for row in rows:
-        # as the worker names it: a study that was deleted and created again has another folder
-        name = f"{row.study_name}-{datetime.fromtimestamp(row.created, UTC):%Y%m%d-%H%M%S}"
-        states = found.setdefault(name, {})
-        if row.number is not None:
-            states[row.number] = row.state
-    return found
-
-
-def _size(path: Path) -> int:
-    if path.is_file():
-        return path.stat().st_size
-    return sum(below.stat().st_size for below in path.rglob("*") if below.is_file())

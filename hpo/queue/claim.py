@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, true, update
 
 from hpo.queue.budget import reached_limit, spent_of
 from hpo.queue.idle import idle_trials
@@ -29,6 +29,7 @@ class Claim:
     study_id: int
     trial_id: int
     number: int
+    study: str  # its name at this moment
     attempt_id: int
     attempt: int  # 1, 2, ...
     params: Mapping[str, Any] | None  # of an earlier attempt; None when they are still to be sampled
@@ -46,6 +47,7 @@ def claim_trial(
     device: str,
     devices: int = 1,
     promotable: Sequence[int] = (),
+    created: float | None = None,
 ) -> Claim | None:
     """Take a trial: an idle one, else one that is promoted from its rung, else a waiting one, else a new one.
 
@@ -53,7 +55,9 @@ def claim_trial(
 
     Args:
         promotable: numbers of the trials that may be promoted from their rung, in order of preference.
+        created: of the study. SQLite gives the number of a deleted study to the next one, which is not meant then.
     """
+    is_meant = true() if created is None else hpo_studies.c.created == created
     with store.write() as connection:
         # Optuna's own scripts lock the study's row when they number a trial.
         study = connection.execute(
@@ -62,11 +66,12 @@ def claim_trial(
                 hpo_studies.c.trials_target,
                 hpo_studies.c.limits,
                 hpo_studies.c.started,
+                studies.c.study_name,
                 study_directions.c.direction,
             )
             .join(studies, studies.c.study_id == hpo_studies.c.study_id)
             .join(study_directions, study_directions.c.study_id == studies.c.study_id)
-            .where(hpo_studies.c.study_id == study_id)
+            .where(hpo_studies.c.study_id == study_id, is_meant)
             .with_for_update(of=(studies, hpo_studies))
         ).first()
         if study is None or study.state != StudyState.RUNNING or _is_spent(connection, study_id, study):
@@ -112,7 +117,16 @@ def claim_trial(
         attempt_id = int(inserted.inserted_primary_key[0])  # type: ignore[index]
     is_new = trial is None
     return Claim(
-        study_id, trial_id, number, attempt_id, attempts + 1, params, seconds, is_new=is_new, is_promoted=is_promoted
+        study_id,
+        trial_id,
+        number,
+        study.study_name,
+        attempt_id,
+        attempts + 1,
+        params,
+        seconds,
+        is_new=is_new,
+        is_promoted=is_promoted,
     )
 
 

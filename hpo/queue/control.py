@@ -12,7 +12,7 @@ from sqlalchemy import Connection, insert, select, update
 from hpo.errors import SpecError, StoreError, nearest
 from hpo.queue.idle import BY_REQUEST, KILLED, STOPPED, end_idle_trials, end_trial
 from hpo.queue.leases import expire_leases
-from hpo.queue.progress import find_study, lock_study
+from hpo.queue.progress import find_study, lock_named_study
 from hpo.queue.wall_clock import wall_clock_kept
 from hpo.store import Store
 from hpo.store.tables import hpo_studies, hpo_trials, trials
@@ -44,7 +44,7 @@ def request_study(store: Store, name: str, state: StudyState) -> str:
     reason = None if state == StudyState.RUNNING else BY_REQUEST
     expire_leases(store)  # there may be no worker left to do it
     with store.write() as connection:
-        _own(connection, study_id, name)
+        lock_own_study(connection, study_id, name)
         with wall_clock_kept(connection, study_id):
             connection.execute(
                 update(hpo_studies).where(hpo_studies.c.study_id == study_id).values(state=state, state_reason=reason)
@@ -62,7 +62,7 @@ def request_trial(store: Store, name: str, number: int, request: Request | None)
     study_id, _ = find_study(store, name)
     expire_leases(store)
     with store.write() as connection:
-        _own(connection, study_id, name)
+        lock_own_study(connection, study_id, name)
         row = connection.execute(
             select(trials.c.trial_id, trials.c.state).where(trials.c.study_id == study_id, trials.c.number == number)
         ).first()
@@ -92,7 +92,7 @@ def set_limits(store: Store, name: str, changes: Sequence[str]) -> str:
     study_id, _ = find_study(store, name)
     expire_leases(store)
     with store.write() as connection:
-        row = _own(connection, study_id, name)
+        row = lock_own_study(connection, study_id, name)
         limits: dict[str, Any] = json.loads(row.limits)
         values: dict[str, Any] = {"trials_target": row.trials_target, "priority": row.priority}
         for change in changes:
@@ -142,8 +142,13 @@ def _number(change: str, text: str, before: float | None, *, whole: bool = False
     return value
 
 
-def _own(connection: Connection, study_id: int, name: str) -> Any:
-    lock_study(connection, study_id)
+def lock_own_study(connection: Connection, study_id: int, name: str) -> Any:
+    """Lock a study until the transaction ends; its row of ours.
+
+    Raises:
+        StoreError: the study is gone by now, or another program made it.
+    """
+    lock_named_study(connection, study_id, name)
     row = connection.execute(select(hpo_studies).where(hpo_studies.c.study_id == study_id)).first()
     if row is None:
         raise StoreError(f"study '{name}' was created by another program: only that program can control it")

@@ -16,6 +16,8 @@ from hpo.store import Store
 from hpo.store.tables import hpo_attempts, hpo_studies, hpo_trials, studies, study_directions, trials
 from hpo.study.states import Direction, OptunaState, Request, StudyState, TrialState
 
+DELETED = "the study was deleted"
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -112,6 +114,7 @@ class Progress:
         spent: None where there is no limit.
         limit: the one that is reached, in words.
         spec: the resolved study file as JSON; submitting the study again may change parts of it.
+        created: seconds since 1970, UTC; None for a study of another program, and for a deleted one.
     """
 
     state: StudyState
@@ -122,6 +125,17 @@ class Progress:
     spent: Spent | None = None
     limit: str | None = None
     spec: str | None = None
+    created: float | None = None
+
+    @staticmethod
+    def of_deleted() -> Progress:
+        """Of a study that the store no longer has."""
+        return Progress(StudyState.STOPPED, DELETED, Counts())
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether the store no longer has the study."""
+        return self.reason == DELETED and self.created is None
 
     @property
     def is_over(self) -> bool:
@@ -157,6 +171,7 @@ def progress_of(connection: Connection, study_id: int, *, hours: float | Literal
             hpo_studies.c.limits,
             hpo_studies.c.priority,
             hpo_studies.c.spec,
+            hpo_studies.c.created,
             study_directions.c.direction,
             by_state.c.of,
             by_state.c.number,
@@ -172,7 +187,7 @@ def progress_of(connection: Connection, study_id: int, *, hours: float | Literal
         .where(studies.c.study_id == study_id)
     ).all()
     if not rows:
-        return Progress(StudyState.STOPPED, "the study was deleted", Counts())
+        return Progress.of_deleted()
     row = rows[0]
     state = StudyState(row.state or StudyState.RUNNING)
     counts = Counts.of_states(
@@ -191,7 +206,7 @@ def progress_of(connection: Connection, study_id: int, *, hours: float | Literal
         is_complete = counts.ended >= counts.target or state.is_ending
         spent, limit = settled(spent, limits, direction, is_complete=is_complete, is_running=counts.begun > 0)
     priority = 1.0 if row.priority is None else row.priority
-    return Progress(state, row.state_reason, counts, priority, limits, spent, limit, row.spec)
+    return Progress(state, row.state_reason, counts, priority, limits, spent, limit, row.spec, row.created)
 
 
 def counts_of(connection: Connection, study_id: int, *, target: int | None = None) -> Counts:
@@ -216,6 +231,18 @@ def lock_study(connection: Connection, study_id: int) -> None:
     """
     for column in (studies.c.study_id, hpo_studies.c.study_id):
         connection.execute(select(column).where(column == study_id).with_for_update())
+
+
+def lock_named_study(connection: Connection, study_id: int, name: str) -> None:
+    """`lock_study` for a study that was found by its name before.
+
+    Raises:
+        StoreError: it was deleted or renamed meanwhile; SQLite may have given its number to another study.
+    """
+    lock_study(connection, study_id)
+    found = connection.scalar(select(studies.c.study_name).where(studies.c.study_id == study_id))
+    if found != name:
+        raise no_such_study(connection, name)
 
 
 def best_of(connection: Connection, study_id: int, direction: Direction) -> tuple[int, float] | None:

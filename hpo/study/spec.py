@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from hpo.study.naming import LONGEST_NAME, NAME_PATTERN
 from hpo.study.states import AttemptEnd, Direction
 
 Scalar = bool | int | float | str | None
@@ -137,7 +138,7 @@ class Keep(Section):
 class StudySpec(Section):
     """A study, as its file describes it."""
 
-    study: str = Field(min_length=1, max_length=200, pattern=r"^[\w][\w .+-]*$")
+    study: str = Field(min_length=1, max_length=LONGEST_NAME, pattern=NAME_PATTERN)
     model: ClassSpec
     data: ClassSpec
     objective: Objective

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hpo.errors import HpoError, SpecError, StoreError
 from hpo.ipc.fork_server import ForkServer
-from hpo.queue.progress import find_study, load_progress
+from hpo.queue.progress import load_progress
 from hpo.queue.studies import Bounds, StoredStudy, bounds_of_running, load_study
 from hpo.store import Store
 from hpo.study.devices import Slot
@@ -56,19 +56,32 @@ class StudyAssignments:
         self._artifacts = artifacts
         self._worker_id = worker_id
         self._refused: set[int] = set()
+        self._named: dict[str, int] = {}  # the store's ids of those that were adopted by name
         self._over: dict[int, Bounds] = {}  # studies with nothing left to do, as long as their bounds stay these
 
     def adopt_named(self, names: Sequence[str]) -> bool:
         """Adopt the named studies; False while the server is not ready.
 
+        One that is renamed afterwards stays adopted; one that is deleted is adopted again when it is created again.
+
         Raises:
             HpoError: one of them cannot be worked on.
         """
-        if self.servers[0].ready:
-            for name in names:
-                if find_study(self._store, name)[0] not in self.runs:
-                    self._assign(load_study(self._store, name))
-        return self.servers[0].ready
+        if not self.servers[0].ready:
+            return False
+        for name in names:
+            if self._named.get(name) in self.runs:
+                continue
+            try:
+                study = load_study(self._store, name)
+            except StoreError:
+                if name in self._named:  # it was deleted
+                    continue
+                raise
+            if study.study_id not in self.runs:
+                self._assign(study)
+            self._named[name] = study.study_id
+        return True
 
     def adopt_open(self) -> bool:
         """Adopt all open studies; False while the server is not ready.
@@ -80,6 +93,7 @@ class StudyAssignments:
             return False
         running = bounds_of_running(self._store)
         self._over = {study_id: bounds for study_id, bounds in self._over.items() if running.get(study_id) == bounds}
+        self._refused.intersection_update(running)
         for study_id, bounds in running.items():
             if study_id in self.runs or study_id in self._refused or study_id in self._over:
                 continue
@@ -93,14 +107,16 @@ class StudyAssignments:
                 log.warning("study %s cannot be trained by this worker: %s", bounds.name, error)
         return True
 
-    def drop_finished(self, busy: Collection[int]) -> list[ForkServer]:
+    def drop_finished(self, busy: Collection[int], *, only_deleted: bool = False) -> list[ForkServer]:
         """Drop the studies that are over; the servers that are no longer needed. `adopt_open` adopts extended ones.
 
         Args:
             busy: studies whose trials this worker still trains.
+            only_deleted: keep those that are over, which may be extended.
         """
         for study_id, run in list(self.runs.items()):
-            if run.is_over and study_id not in busy:
+            is_left = run.progress.is_deleted if only_deleted else run.is_over
+            if is_left and study_id not in busy:
                 del self.runs[study_id]
                 if run.is_hindered:
                     self._refused.add(study_id)

@@ -170,6 +170,7 @@ class Worker:
         if self.is_draining:
             return
         if names:  # these are few, and stay adopted when they are over: they may be extended
+            self._drop_finished(only_deleted=True)
             self._has_adopted |= self._studies.adopt_named(names)
         else:
             self._drop_finished()
@@ -177,9 +178,10 @@ class Worker:
         for server in self._studies.servers:
             self._watch(server.control)
 
-    def _drop_finished(self) -> None:
+    def _drop_finished(self, *, only_deleted: bool = False) -> None:
         before = set(self.runs)
-        for server in self._studies.drop_finished({trial.claim.study_id for trial in self.trials.values()}):
+        busy = {trial.claim.study_id for trial in self.trials.values()}
+        for server in self._studies.drop_finished(busy, only_deleted=only_deleted):
             self._ignore(server.control)
             server.stop()
         for study_id in before - set(self.runs):

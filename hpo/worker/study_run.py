@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from hpo.search.history import History
 from hpo.store import Store
 from hpo.study.devices import Slot
 from hpo.study.job import BEST_CHECKPOINT, RESUME_CHECKPOINTS
+from hpo.study.naming import study_folder, trial_folder
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import StudyState
 from hpo.worker.failures import Failures
@@ -66,6 +66,7 @@ class StudyRun:
         self._is_exhausted = False  # the last claim found nothing; tried again after the next poll
         self._known_spec: str | None = None  # as stored at the last poll
         self._store = store
+        self._artifacts = artifacts
         spec = self.definition.spec
         self._history = History(
             store,
@@ -84,7 +85,7 @@ class StudyRun:
             failures=Failures(store),
             server=server,
             project=project,
-            directory=artifacts / f"{study.name}-{datetime.fromtimestamp(study.created, UTC):%Y%m%d-%H%M%S}",
+            directory=artifacts / study_folder(study.name, study.created),
             worker_id=worker_id,
         )
 
@@ -111,6 +112,10 @@ class StudyRun:
         self._is_exhausted = False
         completed = self.counts.complete
         self.progress = progress_of(connection, self.study.study_id)
+        if self.progress.created != self.study.created:  # the store has given its number to another study
+            self.progress = Progress.of_deleted()
+        if self.progress.is_deleted:
+            return
         self._take_changes(self.progress.spec)
         if self.counts.complete != completed:
             self.best = best_of(connection, self.study.study_id, self.definition.spec.objective.direction)
@@ -119,6 +124,9 @@ class StudyRun:
 
     def settle(self) -> None:
         """The writing half of `refresh`: end the idle trials of a study that is to end."""
+        if self.progress.is_deleted:
+            self.stop_reason = self.progress.reason
+            return
         has_all = self.counts.ended >= self.counts.target
         is_to_end = has_all or self.progress.limit is not None or self.progress.state.is_ending
         if is_to_end and self.counts.begun:
@@ -136,6 +144,16 @@ class StudyRun:
             self.study = replace(self.study, definition=self.definition.renewed(spec))
         except ValueError as error:  # written by a newer release: this worker keeps the file that it knows
             log.warning("study %s was changed in a way that this version cannot read: %s", self.study.name, error)
+        self._take_name(self.definition.spec.study)
+
+    def _take_name(self, name: str) -> None:
+        """A study that was renamed has another folder."""
+        if name == self.study.name:
+            return
+        log.info("study %s is called %s now", self.study.name, name)
+        self.study = replace(self.study, name=name)
+        folder = self._artifacts / study_folder(name, self.study.created)
+        self._context = replace(self._context, directory=folder)
 
     @property
     def is_over(self) -> bool:
@@ -171,6 +189,7 @@ class StudyRun:
         if claim is None:
             self._is_exhausted = True
             return None
+        self._take_name(claim.study)
         return start_trial(self._context, self.definition, claim, slot=slot, weights=weights, claimed_at=claimed_at)
 
     def _claim(self, slot: Slot, promotable: Sequence[int]) -> Claim | None:
@@ -182,6 +201,7 @@ class StudyRun:
             device=slot.device,
             devices=slot.ranks,
             promotable=promotable,
+            created=self.study.created,
         )
 
     def _claim_last(self, slot: Slot) -> Claim | None:
@@ -199,7 +219,7 @@ class StudyRun:
             log.info("%d trials paused at a rung are pruned: none of them can be promoted", len(ended))
         for number in ended:
             for name in (*RESUME_CHECKPOINTS, BEST_CHECKPOINT):
-                (self._context.directory / f"{number:05d}" / name).unlink(missing_ok=True)
+                (self._context.directory / trial_folder(number) / name).unlink(missing_ok=True)
         self.refresh(with_trials=False)  # it is over
         return None
 

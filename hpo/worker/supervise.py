@@ -20,7 +20,9 @@ def take_request(trial: RunningTrial, own: Request | None, progress: Progress, *
     Args:
         own: the request for this trial alone.
     """
-    if own == Request.KILL or progress.state == StudyState.KILLED:
+    if progress.is_deleted:
+        trial.is_dropped = True
+    elif own == Request.KILL or progress.state == StudyState.KILLED:
         trial.fail(AttemptEnd.KILLED, f"{KILLED}: {BY_REQUEST}", f"{KILLED} {BY_REQUEST}")
     else:
         trial.requested = _requested(own, progress, is_draining=is_draining)

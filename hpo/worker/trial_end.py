@@ -138,9 +138,9 @@ def _on_finished(
 
 
 def _drop(context: StudyContext, trial: RunningTrial) -> None:
-    """Another worker has the trial now: drop this worker's result."""
+    """Another worker has the trial now, or it was deleted: drop this worker's result."""
     context.history.release(trial.claim.trial_id, trial.number)
-    log.warning("trial %d was taken over by another worker; this worker's result is dropped", trial.number)
+    log.warning("trial %d was taken over by another worker or deleted; this worker's result is dropped", trial.number)
 
 
 def _keep_best(context: StudyContext, study: StoredStudy) -> None:

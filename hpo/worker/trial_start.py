@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import optuna
+from sqlalchemy.exc import IntegrityError
 
 from hpo.queue.claim import Claim
 from hpo.queue.report import begin_trial, finish_trial
@@ -15,6 +16,8 @@ from hpo.results.warm_start import Weights
 from hpo.search.algorithms import derive_seed
 from hpo.search.grid import grid_points
 from hpo.study.devices import Slot
+from hpo.study.folder_mark import mark_folder
+from hpo.study.naming import trial_folder
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import AttemptEnd, OptunaState
 from hpo.worker.jobs import trial_jobs
@@ -45,20 +48,23 @@ def start_trial(
     if claim.params is None:
         stored = context.history.params_to_store(claim.number)
         attributes = context.history.attributes_to_store(claim.number)
-        with context.store.write() as connection:
-            is_ours = begin_trial(
-                connection, claim, params=stored, config=config, seed=config["seed"], system_attributes=attributes
-            )
-        if not is_ours:  # this worker stalled for longer than a lease
+        try:
+            with context.store.write() as connection:
+                is_ours = begin_trial(
+                    connection, claim, params=stored, config=config, seed=config["seed"], system_attributes=attributes
+                )
+        except IntegrityError:  # its study is being deleted
+            is_ours = False
+        if not is_ours:  # this worker stalled for longer than a lease, or the study was deleted
             context.history.release(claim.trial_id, claim.number)
-            log.warning("trial %d was taken over by another worker before it began", claim.number)
+            log.warning("trial %d was taken over by another worker or deleted before it began", claim.number)
             return None
     trial = RunningTrial(
         claim=claim,
         slot=slot,
         epochs=config["epochs"],
         config=config,
-        directory=context.directory / f"{claim.number:05d}",
+        directory=context.directory / trial_folder(claim.number),
         claimed_at=claimed_at,
     )
     if claim.is_promoted:
@@ -67,6 +73,7 @@ def start_trial(
     restore_progress(context, definition.spec, trial)
     try:
         trial.directory.mkdir(parents=True, exist_ok=True)
+        mark_folder(context.directory, str(context.store.url))
     except OSError as error:
         context.outbox.mark_down(f"the folder {trial.directory} cannot be created ({error.strerror})")
         hand_back(context, trial, AttemptEnd.PAUSED)

@@ -117,7 +117,7 @@ def test_a_silent_exit_outweighs_the_error_that_it_causes_in_the_other_rank() ->
 
 
 def running_trial(channel: Channel) -> RunningTrial:
-    claim = Claim(study_id=1, trial_id=1, number=0, attempt_id=1, attempt=1, params=None)
+    claim = Claim(study_id=1, trial_id=1, number=0, study="two", attempt_id=1, attempt=1, params=None)
     ranks = [ForkedProcess(channel), ForkedProcess(channel)]
     slot = Slot(0, (), ranks=2, threads=1)
     return RunningTrial(claim, slot, epochs=3, config={}, directory=Path(), claimed_at=0.0, processes=ranks)

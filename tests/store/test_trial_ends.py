@@ -89,7 +89,7 @@ def test_a_lost_lease_counts_as_a_crash_whoever_ends_it(crashes: int, store: Sto
 def test_a_trial_that_is_paused_at_a_rung_and_one_that_is_idle_are_counted_apart_everywhere(store: Store) -> None:
     study = create_study(store, pruner=PROMOTING)
     (first, paused), (_, idle), (third, _) = (begun(store, study, epochs=1) for _ in range(3))
-    first.hold(paused)
+    first.pause_at_rung(paused)
     hand_back(store, idle)
 
     counts = load_progress(store, study.study_id).counts
