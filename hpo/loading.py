@@ -1,4 +1,4 @@
-"""Importing what a study names, `package.module:Class`, from a project folder: the one place that touches sys.path."""
+"""Imports the classes that a study names, `package.module:Class`, from a project folder; only this changes sys.path."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def check_label(label: str) -> tuple[str, str]:
     """(module, class) that the label consists of.
 
     Raises:
-        LoadError: it is malformed.
+        LoadError: the label is malformed.
     """
     module_name, _, class_name = label.partition(":")
     if not module_name or not class_name.isidentifier():
@@ -64,7 +64,7 @@ def _is_own_class(value: object, module_name: str) -> bool:
 
 
 def _importable(project: Path) -> str:
-    """The names in a folder that could be imported, for the message that says what was found instead."""
+    """The modules and packages of a folder, for the error message."""
     if not project.is_dir():
         return "nothing: the folder does not exist"
     entries = sorted(project.iterdir())
@@ -74,7 +74,7 @@ def _importable(project: Path) -> str:
 
 
 def _innermost(error: BaseException) -> str:
-    """Where it happened: ` (models/cnn.py, line 12)`."""
+    """Where the error was raised: ` (models/cnn.py, line 12)`."""
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, SyntaxError):
         return f" ({error.filename}, line {error.lineno})"

@@ -1,4 +1,4 @@
-"""What a study file says, as frozen, validated data. Reading the file, with its line numbers, is studyfile.py's."""
+"""The content of a study file as frozen, validated data; `study_file.py` reads the file, with line numbers."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from hpo.study.naming import LONGEST_NAME, NAME_PATTERN
 from hpo.study.states import AttemptEnd, Direction
 
 Scalar = bool | int | float | str | None
-PositiveInt = Annotated[int, Field(ge=1, lt=2**31, strict=True)]  # as large as databases keep it
+PositiveInt = Annotated[int, Field(ge=1, lt=2**31, strict=True)]  # the largest integer of a database column
 PositiveFloat = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=0, strict=True)]
 
-# The short forms that people write, and Lightning's names for them.
+# Short forms for study files, and Lightning's names for them.
 PRECISIONS = {"32": "32-true", "64": "64-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 
 
 class Section(BaseModel):
-    """A mapping of the study file: its keys are known, and nothing changes once it is read."""
+    """A mapping of the study file: frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 class ClassSpec(Section):
-    """A class by import path, and constructor arguments: `models.cnn:CNN`, or `{class: models.cnn:CNN, depth: 3}`."""
+    """A class by import path, with constructor arguments: `models.cnn:CNN`, or `{class: models.cnn:CNN, depth: 3}`."""
 
     label: str = Field(alias="class", pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     arguments: dict[str, Any] = {}
@@ -44,7 +44,7 @@ class Objective(Section):
 
     metric: str = Field(min_length=1)
     direction: Direction
-    # what the sampler makes of a trial whose metric became NaN or infinite: as bad as the worst, not allowed, nothing
+    # how the sampler treats a trial whose metric became NaN or infinite: as the worst value, as infeasible, not at all
     diverged: Literal["worst", "infeasible", "ignore"] = "worst"
 
 
@@ -70,15 +70,15 @@ class EpochRange(Section):
 
 
 class Budget(Section):
-    """What the study may spend; the first limit that is reached ends it.
+    """The study's limits; the first one reached ends it.
 
     Attributes:
-        hours: from the first claim on, by the clock on the wall, while the study is not over.
+        hours: wall-clock time from the first claim on, while the study is not over.
         gpu_hours: of all devices and all attempts together; of cores where there is no GPU.
-        trial_minutes: of a trial with all its attempts; then it ends with what it has reached.
+        trial_minutes: of a trial with all its attempts; then it ends with its best value so far.
         target: a value of the objective that is good enough.
-        patience: trials that may end one after the other without a better one.
-        stall_minutes: without a step, after which a trial counts as hung.
+        patience: consecutive trials without an improvement of the best value.
+        stall_minutes: time without a step after which a trial counts as hung.
     """
 
     trials: PositiveInt = 20
@@ -91,12 +91,12 @@ class Budget(Section):
 
     @property
     def limits(self) -> dict[str, float | None]:
-        """What a study may spend besides trials."""
+        """The limits other than the number of trials."""
         return self.model_dump(include={"hours", "gpu_hours", "target", "patience"})
 
 
 class Resources(Section):
-    """What one machine gives to the study, and how a trial uses it."""
+    """The resources of one machine for the study, and how a trial uses them."""
 
     slots: PositiveInt | Literal["auto"] = "auto"
     devices_per_trial: PositiveInt = 1
@@ -115,7 +115,7 @@ class Resources(Section):
 
 
 class Retries(Section):
-    """How often a trial is tried again, by the cause of its end."""
+    """How often a trial is retried, by how its attempt ended."""
 
     crash: Count = 2
     oom: Count = 1
@@ -125,18 +125,18 @@ class Retries(Section):
     error: Count = 0
 
     def of(self, end: AttemptEnd) -> int:
-        """How many attempts of a trial may end in this way and be followed by another."""
+        """How many attempts of a trial that end in this way are retried."""
         return int(getattr(self, end, 0))
 
 
 class Keep(Section):
-    """What stays in the artifact folder."""
+    """What is kept in the artifact folder."""
 
     checkpoints: Count = 5
 
 
 class StudySpec(Section):
-    """A study, as its file describes it."""
+    """The content of a study file."""
 
     study: str = Field(min_length=1, max_length=LONGEST_NAME, pattern=NAME_PATTERN)
     model: ClassSpec
@@ -204,14 +204,14 @@ class StudySpec(Section):
 
 
 def contradictions(spec: StudySpec) -> list[tuple[tuple[str, ...], str]]:
-    """Keys that are right each for itself, and cannot be together: where, and why."""
+    """Keys that are valid alone but contradict each other: where, and why."""
     if spec.executor == "lean" and spec.resources.devices_per_trial > 1:
         return [(("executor",), "lean trains on one device: with several devices_per_trial, write auto or lightning")]
     return []
 
 
 def pending(spec: StudySpec) -> list[tuple[tuple[str, ...], str]]:
-    """Keys that are understood but do nothing yet: where, and the reason to refuse them rather than ignore them."""
+    """Values that are not implemented yet, and are refused rather than ignored: where, and a message."""
     found: list[tuple[tuple[str, ...], str]] = []
     if spec.resources.trials_per_device != 1:
         found.append((("resources", "trials_per_device"), "other than 1 is not available in this version yet"))

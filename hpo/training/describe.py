@@ -1,4 +1,4 @@
-"""Reading what a study's classes take and search, in a process that may import them: the worker never does."""
+"""Reads the arguments and search spaces of a study's classes, in a process that imports them; the worker never does."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ BASES: dict[str, type[Any]] = {"model": LightningModule, "data": LightningDataMo
 def describe(job: StudyJob) -> Message:
     """For each class of the job, by its owner's name (model, data): the arguments and the search space, as plain data.
 
-    The answer is `{"classes": {owner: {"space": [...], "arguments": [...]}}}`, or `{"error": text}` when a class
-    cannot be used, in the user's words.
+    The answer is `{"classes": {owner: {"space": [...], "arguments": [...]}}}`, or `{"error": text}`, with a message
+    for the user, when a class cannot be used.
     """
     classes: dict[str, Message] = {}
     try:
@@ -46,8 +46,8 @@ def _check_base(found: type[Any], label: str, role: str) -> None:
     twin = next((b for b in found.__mro__ if b.__name__ == base.__name__), None)
     if twin is not None:
         raise LoadError(
-            f"{label} derives from {twin.__module__}.{twin.__name__}; the trainer here is pytorch_lightning's: "
+            f"{label} derives from {twin.__module__}.{twin.__name__}, but the Trainer here is pytorch_lightning's: "
             f"derive it from pytorch_lightning.{base.__name__}"
         )
     names = ", ".join(b.__name__ for b in found.__bases__ if b is not object) or "nothing"
-    raise LoadError(f"{label} is no {base.__name__}: it derives from {names}")
+    raise LoadError(f"{label} is not a {base.__name__}: it derives from {names}")

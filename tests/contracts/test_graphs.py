@@ -209,7 +209,7 @@ def fit(
     model, data = make()
     metrics = Metrics()
     trainer = cpu_trainer(**{"max_epochs": 3, "enable_checkpointing": True, **options, "callbacks": [metrics]})
-    use(Executor("lean", is_demanded=True), trainer, pytest.fail)
+    use(Executor("lean", is_required=True), trainer, pytest.fail)
     if is_graphed:
         notes: list[str] = [] if messages is None else messages
         trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, pytest.fail, GraphedSteps(notes.append, Recorder))
@@ -305,17 +305,17 @@ def test_repeatable_steps_are_replayed(module: type[Any], graphs: int, tmp_path:
         (Rolls, "training_step draws random numbers on the host (python)"),
         (SlowsDown, "attributes of its modules change in the middle of an epoch"),
         (ReplacesATensor, "attributes of its modules change in the middle of an epoch"),
-        (ReplacesWeights, "parameters or buffers are replaced, or frozen, in the middle of an epoch"),
+        (ReplacesWeights, "parameters or buffers are replaced or frozen in the middle of an epoch"),
         (KeepsTheLoss, "training_step changes 'last'"),
-        (TrainsAHalf, "gradients are kept of parameters that are not optimized"),
+        (TrainsAHalf, "some parameters have gradients but are not optimized"),
         (StackedWithDropout, "recurrent layers have dropout between them"),
-        (hooked.ActsInEveryHook, "the optimizer, the precision or the module asks for Lightning's own step"),
-        (hooked.NeedsItsClosure, "the optimizer, the precision or the module asks for Lightning's own step"),
+        (hooked.ActsInEveryHook, "the optimizer, the precision or the module requires Lightning's own step"),
+        (hooked.NeedsItsClosure, "the optimizer, the precision or the module requires Lightning's own step"),
         (hooked.Accumulates, "gradients are accumulated over several batches"),
-        (hooked.EndsItsEpochs, "something is done in on_train_batch_start"),
-        (hooked.NotesEverything, "something is done in on_train_batch_start"),
+        (hooked.EndsItsEpochs, "the hook on_train_batch_start is used"),
+        (hooked.NotesEverything, "the hook on_train_batch_start is used"),
         (hooked.Skips, "training_step uses the batch's number"),
-        (hooked.LogsInEveryWay, "something is done in on_train_batch_start"),
+        (hooked.LogsInEveryWay, "the hook on_train_batch_start is used"),
     ],
 )
 def test_steps_that_cannot_be_repeated_are_computed_and_the_reason_is_logged(
@@ -333,4 +333,4 @@ def test_hidden_side_effects_are_found_by_their_results() -> None:
 
     fit(lambda: (HidesAState(), Points()), is_graphed=True, messages=messages)
 
-    assert messages == [f"{NOT}a step that was replayed gave other loss than the same step computed anew"]
+    assert messages == [f"{NOT}a replayed step gave other loss than the same step when computed"]

@@ -17,7 +17,7 @@ from hpo.training.executor import Executor, use
 
 from .model_contract import cpu_trainer
 
-LEAN, LIGHTNING = Executor("lean", is_demanded=True), Executor("lightning", "it is compared with")
+LEAN, LIGHTNING = Executor("lean", is_required=True), Executor("lightning", "it is compared with")
 
 
 class Metrics(pl.callbacks.Checkpoint):

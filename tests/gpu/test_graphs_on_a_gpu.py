@@ -92,7 +92,7 @@ def fit(make: Make, *, is_graphed: bool, **options: Any) -> tuple[LightningModul
         **{"accelerator": "gpu", "devices": 1, "max_epochs": 3, "enable_checkpointing": True, **options},
         callbacks=[metrics],
     )
-    use(Executor("lean", is_demanded=True), trainer, pytest.fail, notes.append)
+    use(Executor("lean", is_required=True), trainer, pytest.fail, notes.append)
     if not is_graphed:
         trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, pytest.fail, GraphedSteps(notes.append, no_graph))
     trainer.fit(model, datamodule=data)

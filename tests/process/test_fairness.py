@@ -202,9 +202,9 @@ from hpo.ipc.channel import Channel
 from hpo.ipc.messages import Warned
 from hpo.training.worker_connection import WorkerConnection
 
-link = WorkerConnection(Channel(socket.socket(fileno=int(sys.argv[1]))))
-link.trial = 7
-threads = [threading.Thread(target=link.tell, args=(Warned(letter * 1_000_000),)) for letter in "abcd"]
+connection = WorkerConnection(Channel(socket.socket(fileno=int(sys.argv[1]))))
+connection.trial = 7
+threads = [threading.Thread(target=connection.send, args=(Warned(letter * 1_000_000),)) for letter in "abcd"]
 for thread in threads:
     thread.start()
 for thread in threads:

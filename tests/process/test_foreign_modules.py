@@ -110,7 +110,7 @@ def test_several_optimizers_by_hand_are_searched(searched: Searched) -> None:
     assert [trial.state for trial in trials] == ["complete"] * 3, [trial.error for trial in trials]
     assert all(trial.curve[-1][1]["val_loss"] < 1 for trial in trials)
     assert {"loss_step", "loss_epoch", "val_loss"} <= trials[0].curve[0][1].keys()
-    because = "TwoPlayers optimises by hand (automatic_optimization is False)"
+    because = "TwoPlayers optimises manually (automatic_optimization is False)"
     assert {trial.config["executor"] for trial in trials} == {f"lightning, because {because}"}
 
 

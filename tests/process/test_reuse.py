@@ -66,7 +66,7 @@ def test_a_process_that_has_changed_takes_no_other_trial_and_logs_the_reason(
 
     assert len(set(processes(hpo, "leaver"))) == 3
     for log in (hpo.folder / "art").glob("leaver-*/*/log.txt"):
-        assert f"takes no other trial, since {reason}" in log.read_text()
+        assert f"not reused for another trial, because {reason}" in log.read_text()
 
 
 def test_trials_of_modules_that_cannot_be_forked_share_a_process_and_the_log_names_the_reason(

@@ -129,9 +129,9 @@ def test_a_failed_trial_has_its_cause_in_the_store(outcome: Outcome, does: str, 
 @pytest.mark.parametrize(
     ("says", "message"),
     [
-        ("garbage", "the trial process sent a line that is no message: b'\\x00\\xff what a mess'"),
-        ("no message", "the trial process sent a line that is no message: b'[1, 2, 3]'"),
-        ("odd epoch", "the trial process sent a message 'epoch' whose 'epoch' cannot be 'two'"),
+        ("garbage", "the trial process sent a line that is not a message: b'\\x00\\xff what a mess'"),
+        ("no message", "the trial process sent a line that is not a message: b'[1, 2, 3]'"),
+        ("odd epoch", "the trial process sent a message 'epoch' with an invalid 'epoch': 'two'"),
         ("endless line", "the trial process sent a line "),  # its own thread may have written into the middle
     ],
 )

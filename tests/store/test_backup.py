@@ -163,7 +163,7 @@ def test_open_connections_see_the_restored_store(filled: Store, file: Path) -> N
 def test_a_file_that_is_there_is_kept_unless_forced(filled: Store, file: Path) -> None:
     file.write_text("precious")
 
-    with pytest.raises(StoreError, match="is there already: name another file, or replace it with --force"):
+    with pytest.raises(StoreError, match="exists already: name another file, or replace it with --force"):
         back_up(filled.url, file)
     assert file.read_text() == "precious"
     assert back_up(filled.url, file, force=True).trials == 5
@@ -177,7 +177,7 @@ def test_two_backups_at_once_leave_one_whole_file(filled: Store, file: Path) -> 
     answers = [process.communicate(timeout=60) for process in both]
 
     assert sorted(process.returncode for process in both) == [0, 2], answers
-    assert "is there already" in "".join(err for _, err in answers)
+    assert "exists already" in "".join(err for _, err in answers)
     assert restore(filled.url, file, force=True)[0].trials == 5
     assert left_beside(file) == []
 
@@ -212,7 +212,7 @@ def test_a_file_that_is_no_backup_is_refused_before_anything_changes(filled: Sto
         connection.execute("CREATE TABLE notes (note TEXT)")
 
     for path, words in [
-        (text, "is no backup: it was not written by 'hpo db backup'"),
+        (text, "is not a backup: it was not written by 'hpo db backup'"),
         (empty, "is empty"),
         (other, "another SQLite database" if filled.url.is_sqlite else "a backup of a SQLite store"),
         (tmp_path / "absent", "cannot be read: No such file"),
@@ -229,7 +229,7 @@ def test_a_truncated_backup_is_refused_before_anything_changes(part: float, fill
     content = file.read_bytes()
     file.write_bytes(content[: int(len(content) * part)])
 
-    with pytest.raises(StoreError, match=r"is damaged|is no backup"):
+    with pytest.raises(StoreError, match=r"is damaged|is not a backup"):
         restore(filled.url, file, force=True)
 
     assert values(filled) == [0.0, 1.0, 2.0, 3.0, 4.0]
@@ -250,7 +250,7 @@ def test_a_backup_of_one_database_does_not_fill_the_other(
     back_up(filled.url, file)
     other = StoreUrl.parse(postgres_url if filled.url.is_sqlite else f"{sqlite_url}.other")
 
-    with pytest.raises(StoreError, match=r"is a backup of a (SQLite|PostgreSQL) store, and cannot fill"):
+    with pytest.raises(StoreError, match=r"is a backup of a (SQLite|PostgreSQL) store, and cannot be restored"):
         restore(other, file)
 
 
@@ -258,7 +258,7 @@ def test_a_store_with_studies_is_replaced_only_by_force(filled: Store, file: Pat
     back_up(filled.url, file)
     add_trial(filled, 1, value=5.0)
 
-    with pytest.raises(StoreError, match="has 1 studies: name an empty one, or replace them all with --force"):
+    with pytest.raises(StoreError, match="has 1 studies: name an empty store, or replace them all with --force"):
         restore(filled.url, file)
     assert len(values(filled)) == 6
     restore(filled.url, file, force=True)
@@ -309,7 +309,7 @@ def test_a_locked_store_is_not_taken_for_a_damaged_one(
     with Store.create(sqlite_url) as store:
         add_trial(store, create_study(store))
         back_up(store.url, file)
-        with store.write(), pytest.raises(StoreError, match="is locked by another program"):
+        with store.write(), pytest.raises(StoreError, match="has been locked by another program"):
             restore(store.url, file, force=True)
 
         assert values(store) == [0.5]

@@ -189,21 +189,21 @@ def with_data(label: str) -> str:
         ),
         (with_model("typo:Line"), "study.yaml:1: model: typo:Line: importing typo failed: SyntaxError: "),
         (with_model("quits:Line"), "study.yaml:1: model: quits:Line: importing quits failed: SystemExit: 3"),
-        (with_model("dies:Line"), "study.yaml:1: model: importing dies:Line and nets:Points ended the process that"),
+        (with_model("dies:Line"), "study.yaml:1: model: importing dies:Line and nets:Points ended the importing"),
         (
             with_model("nets:Lien"),
             "study.yaml:1: model: nets:Lien: nets (PROJECT/nets.py) has no class 'Lien', did you mean 'Line'? "
             "It has Line, Broken, Dying, Needy, Muddled, Bare, Points.",
         ),
         (with_model("nets:Zebra"), "study.yaml:1: model: nets:Zebra: nets (PROJECT/nets.py) has no class 'Zebra'. It "),
-        (with_model("nets:Bare"), "study.yaml:1: model: nets:Bare is no LightningModule: it derives from nothing"),
+        (with_model("nets:Bare"), "study.yaml:1: model: nets:Bare is not a LightningModule: it derives from nothing"),
         (
             with_model("nets:Points").replace("data: nets:Points", "data: nets:Line"),
-            "study.yaml:1: model: nets:Points is no LightningModule: it derives from LightningDataModule",
+            "study.yaml:1: model: nets:Points is not a LightningModule: it derives from LightningDataModule",
         ),
         (
             with_data("nets:Broken"),
-            "study.yaml:2: data: nets:Broken is no LightningDataModule: it derives from Line",
+            "study.yaml:2: data: nets:Broken is not a LightningDataModule: it derives from Line",
         ),
         (with_model("nets:Muddled"), "study.yaml:1: model: nets:Muddled: the default 99 of 'width' lies outside 1"),
     ],
@@ -268,7 +268,7 @@ def test_errors_of_the_first_batch_are_reported_before_the_first_trial(
             "(space: {lr: [...]})",
         ),
         ("space: {widht: 3}\n", "study.yaml:4: space.widht: 'widht' is not searched by nets:Line or nets:Points"),
-        ("space: {lr: {low: 0}}\n", "study.yaml:4: space.lr: 'lr': a log range starts above 0, not at 0"),
+        ("space: {lr: {low: 0}}\n", "study.yaml:4: space.lr: 'lr': a log range must start above 0, not at 0"),
         ("space: {batch_size: [4, 16]}\n", "study.yaml:4: space.batch_size: 'batch_size': 16 is not one of 4, 8"),
         ("space: {lr: 0.1, width: 2, batch_size: 8}\n", "study.yaml:4: space: everything is pinned: there is nothing"),
     ],
@@ -397,7 +397,7 @@ def test_a_study_that_does_not_exist_names_the_nearest(verb: tuple[str, ...], hp
     ("revision", "message"),
     [
         ("0000", "has the older schema 0000, this hpo-service needs 0001: stop its workers, then run 'hpo db upgrade'"),
-        ("9999", "was written by a newer hpo-service (schema 9999, this one knows 0001): update it"),
+        ("9999", "was written by a newer hpo-service (schema 9999, this one has 0002): update this one"),
     ],
 )
 @pytest.mark.parametrize("verb", [*READING, ("run", "line.yaml"), ("db", "init")], ids=lambda verb: verb[0])

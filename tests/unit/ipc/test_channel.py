@@ -58,12 +58,12 @@ def test_a_message_of_any_length_arrives_whole(ends: tuple[Channel, Channel]) ->
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        (b"no json", "a line that is no message: b'no json'"),
-        (b"[1, 2]", "a line that is no message: b'[1, 2]'"),
-        (b'{"half": ', "a line that is no message: "),
-        (b"\xff\xfe\x00", "a line that is no message: "),
-        (b"[" * 100_000, "a line that is no message: b'[[["),
-        (b"9" * 5000, "a line that is no message: b'999"),
+        (b"no json", "a line that is not a message: b'no json'"),
+        (b"[1, 2]", "a line that is not a message: b'[1, 2]'"),
+        (b'{"half": ', "a line that is not a message: "),
+        (b"\xff\xfe\x00", "a line that is not a message: "),
+        (b"[" * 100_000, "a line that is not a message: b'[[["),
+        (b"9" * 5000, "a line that is not a message: b'999"),
     ],
 )
 def test_an_invalid_message_ends_the_reading_and_is_reported(

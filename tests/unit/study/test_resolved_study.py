@@ -183,7 +183,7 @@ def test_code_that_searches_something_else_is_another_search(tmp_path: Path) -> 
         ("space: {width: {low: 5, high: 2}}\n", "study.yaml:4: space.width: 'width': low 5 is above high 2"),
         (
             "space: {dropout: {low: 0, high: 1, log: true}}\n",
-            "study.yaml:4: space.dropout: 'dropout': a log range starts above 0, not at 0",
+            "study.yaml:4: space.dropout: 'dropout': a log range must start above 0, not at 0",
         ),
         ("space: {width: {high: 99}}\n", "study.yaml:4: space.width: 'width': 1 to 99 is not within 1 to 8"),
         (
@@ -239,7 +239,7 @@ def test_a_value_that_is_given_twice_is_refused(tmp_path: Path) -> None:
 
     message = refusal(tmp_path, "space: {width: 2}\n", head=head)
 
-    assert message == "study.yaml:4: space.width: is also given as a constructor argument; say it once"
+    assert message == "study.yaml:4: space.width: is also given as a constructor argument; keep one of them"
 
 
 def test_a_pin_among_the_constructor_arguments_is_named_there(tmp_path: Path) -> None:

@@ -86,8 +86,8 @@ class TakesAnIterator(Plain):
     [
         (Plain, 1, None),
         (Plain, 2, "the trial has several devices"),
-        (ByHand, 1, "ByHand optimises by hand (automatic_optimization is False)"),
-        (TwoByHand, 1, "TwoByHand optimises by hand (automatic_optimization is False)"),
+        (ByHand, 1, "ByHand optimises manually (automatic_optimization is False)"),
+        (TwoByHand, 1, "TwoByHand optimises manually (automatic_optimization is False)"),
         (TakesAnIterator, 1, "TakesAnIterator.training_step takes the loader's iterator (dataloader_iter)"),
     ],
 )
@@ -101,7 +101,7 @@ def test_auto_takes_the_lean_one_where_it_can_and_logs_why_it_cannot(
     if reason is not None:
         with pytest.raises(ExecutorError) as raised:
             choose_executor("lean", module(), ranks=ranks)
-        assert str(raised.value) == f"lean is not possible, because {reason}: write auto, or leave the key out"
+        assert str(raised.value) == f"lean is not possible, because {reason}: write auto, or omit the key"
 
 
 def test_another_lightning_than_the_known_one_is_left_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,8 +115,8 @@ def test_another_lightning_than_the_known_one_is_left_to_itself(monkeypatch: pyt
 @pytest.mark.parametrize(
     ("module", "reason"),
     [
-        (ByHandFromItsSetupOn, "ByHandFromItsSetupOn optimises by hand (automatic_optimization is False)"),
-        (BringsItsLoop, "BringsItsLoop has put a loop of its own there (OwnLoop)"),
+        (ByHandFromItsSetupOn, "ByHandFromItsSetupOn optimises manually (automatic_optimization is False)"),
+        (BringsItsLoop, "BringsItsLoop has replaced the loop by its own (OwnLoop)"),
     ],
 )
 def test_obstacles_found_in_training_switch_the_loop_and_are_logged_once(

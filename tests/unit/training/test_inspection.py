@@ -212,7 +212,7 @@ def test_batches_without_tensors_are_named() -> None:
     part = only([(torch.ones(2, 3), {"boxes": torch.ones(2)})])
 
     assert part.targets is None
-    assert part.remarks == ("the targets of a batch are a dict of 1 Tensor, which is not looked into",)
+    assert part.remarks == ("the targets of a batch are a dict of 1 Tensor, which is not described",)
     with pytest.raises(DataError, match="train part's batches hold no tensor: a batch is a list of 2 str"):
         only([["a", "b"]])
     with pytest.raises(DataError, match="gives no batches"):
@@ -332,7 +332,7 @@ def test_problems_are_reported_by_the_names_of_columns_and_classes() -> None:
     assert found["constant"].startswith("column 'stuck' has one value in all of train")
     assert found["duplicates across parts"].startswith("50 of 50 samples (100.0%) of validation are also in train")
     assert found["missing classes"] == "validation: no sample of class 'yes'"
-    assert "class 'no' is 19 times as frequent as 'yes'; to answer always 'no' is right in 95%" in found["imbalance"]
+    assert "class 'no' is 19 times as frequent as 'yes'; predicting always 'no' is right in 95%" in found["imbalance"]
 
 
 def test_values_that_are_not_finite_are_counted_with_their_columns() -> None:

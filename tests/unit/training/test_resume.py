@@ -39,7 +39,7 @@ class Worker:
         self._best_at = best_at
         self._is_pruned = is_pruned
         self._channel, theirs = Channel.pair()
-        self.link = WorkerConnection(Channel(theirs))
+        self.connection = WorkerConnection(Channel(theirs))
         self.values: dict[int, float] = {}
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -104,7 +104,7 @@ def train(
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=EPOCHS,
-        callbacks=[Report(worker.link, "val_loss", folder)],
+        callbacks=[Report(worker.connection, "val_loss", folder)],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
