@@ -102,7 +102,7 @@ def test_a_store_of_an_older_optuna_is_upgraded(revision: str, tmp_path: Path) -
     config = Config(str(RDB / "alembic.ini"))
     config.set_main_option("script_location", str(RDB / "alembic"))
     config.set_main_option("sqlalchemy.url", url.reveal())
-    with schema._untouched_logging():
+    with schema._unchanged_logging():
         command.upgrade(config, revision)
 
     with pytest.raises(StoreError, match="holds Optuna studies"):
