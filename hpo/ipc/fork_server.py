@@ -167,6 +167,11 @@ class ForkServer:
         if "error" in answer:
             kinds: dict[str, type[HpoError]] = {"LoadError": LoadError, "SpecError": SpecError}
             raise kinds.get(answer["kind"], SpecError)(answer["error"])
+        if job.by_value:  # only forks of the child have its classes
+            from hpo.study.by_value import refusal
+
+            reason = f"importing what it uses starts threads ({', '.join(answer['threads'])}), which do not survive a fork"
+            raise refusal(job.classes.values(), reason)
         log.info(
             "each process of a trial imports %s anew, which takes longer: it starts threads, which do not survive a "
             "fork (%s)",
