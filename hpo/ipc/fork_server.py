@@ -170,7 +170,9 @@ class ForkServer:
         if job.by_value:  # only forks of the child have its classes
             from hpo.study.by_value import refusal
 
-            reason = f"importing what it uses starts threads ({', '.join(answer['threads'])}), which do not survive a fork"
+            reason = (
+                f"importing what it uses starts threads ({', '.join(answer['threads'])}), which do not survive a fork"
+            )
             raise refusal(job.classes.values(), reason)
         log.info(
             "each process of a trial imports %s anew, which takes longer: it starts threads, which do not survive a "

@@ -49,7 +49,8 @@ def as_in_a_file(value: Any) -> Any:
     if hasattr(value, "item"):  # a number of numpy
         return as_in_a_file(value.item())
     raise ValueError(
-        f"a study holds numbers, texts, true, false, null, lists, mappings, classes and ranges, not {type(value).__name__}"
+        "a study holds numbers, texts, true, false, null, lists, mappings, classes and ranges, not "
+        f"{type(value).__name__}"
     )
 
 
