@@ -103,8 +103,8 @@ def import_folder(label: str) -> Path | None:
     if levels >= len(path.parents):
         return None
     folder = path.parents[levels]
-    installed = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return None if folder in installed else folder
+    is_installed = folder.name in ("site-packages", "dist-packages") or folder == Path(sysconfig.get_path("stdlib"))
+    return None if is_installed else folder
 
 
 def extend_import_path(folders: Iterable[str]) -> None:

@@ -79,8 +79,9 @@ def read_request(
         source.set(("budget", "trials"), trials, call)
     spec = source.study()
     home = project_folder(None if project is None else Path(project))
-    is_file = isinstance(study, str | Path)
-    found = None if project is not None or is_file else _import_folder(spec, source)
+    # A file's import paths start from the project folder; classes that this process has imported bring their own.
+    is_by_path = isinstance(study, str | Path) and not {"model", "data"} & keys.keys()
+    found = None if project is not None or is_by_path else _import_folder(spec, source)
     return Request(spec, source, found or home, home)
 
 

@@ -97,7 +97,7 @@ def _names_in_annotations(classes: Iterable[type[Any]]) -> list[tuple[Any, Mappi
 
     A function is sent with the variables that its code uses, and the texts are not part of the code.
     """
-    found = []
+    found: list[tuple[Any, Mapping[str, Any]]] = []
     for function in {init for cls in classes for init in _constructors(cls)}:
         texts = [text for text in function.__annotations__.values() if isinstance(text, str)]
         names = {name for text in texts for name in _names(text)} & function.__globals__.keys()

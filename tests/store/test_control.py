@@ -349,9 +349,7 @@ def test_a_trial_is_over_that_its_worker_hands_back_when_it_was_to_end(
 
     assert hand_back(store, claim)
 
-    assert states(store) == [
-        ("pruned", "stopped: by request") if verb == "stop" else ("failed", "killed: by request")
-    ]
+    assert states(store) == [("pruned", "stopped: by request") if verb == "stop" else ("failed", "killed: by request")]
 
 
 @pytest.mark.parametrize("whole", [True, False])

@@ -244,7 +244,7 @@ def test_verbs_that_look_load_neither_torch_nor_optuna_nor_pandas(command: str, 
 
 @pytest.mark.parametrize(
     "module",
-    ["hpo", "hpo.worker.loop", "hpo.service.preflight", "hpo.dashboard.server", "hpo.space", "hpo.results.study"],
+    ["hpo", "hpo.worker.loop", "hpo.service.assembly", "hpo.dashboard.server", "hpo.space", "hpo.results.study"],
 )
 def test_what_does_not_train_loads_no_torch(module: str) -> None:
     unwanted = "{'torch', 'pytorch_lightning', 'pandas'}"
