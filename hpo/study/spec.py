@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from hpo.study.naming import LONGEST_NAME, NAME_PATTERN
 from hpo.study.python_values import as_in_a_file, direction_of
 from hpo.study.states import AttemptEnd, Direction
 
@@ -143,7 +144,7 @@ class StudySpec(Section):
     raise SpecError.
     """
 
-    study: str = Field(min_length=1, max_length=200, pattern=r"^[\w][\w .+-]*$")
+    study: str = Field(min_length=1, max_length=LONGEST_NAME, pattern=NAME_PATTERN)
     model: ClassSpec
     data: ClassSpec
     objective: Objective

@@ -25,13 +25,13 @@ def trial_jobs(
     batches: int | None = None,
     root: Path | None = None,
 ) -> list[TrialJob]:
-    """What each rank of a trial is to do.
+    """The job of each rank of a trial.
 
     Args:
         config: with `weights` where arguments name the checkpoints of other trials.
         directory: for its log and checkpoints; None keeps nothing.
-        attempt: from the second on, it goes on from the last checkpoint that can be read.
-        batches: train and validate on so many only, to try the configuration out.
+        attempt: from the second on, it resumes from the last checkpoint that can be read.
+        batches: train and validate on only so many, to try the configuration out.
         root: the folder that callbacks of the model write into; by default the directory.
     """
     spec = resolved.spec

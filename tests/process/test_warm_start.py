@@ -89,7 +89,7 @@ def test_where_to_start_from_can_be_searched(hpo: Foreign) -> None:
     assert warm.curve[0][1]["checksum"] != cold.curve[0][1]["checksum"]
 
 
-def test_beside_a_checkpoint_lies_what_rebuilds_its_model(hpo: Foreign) -> None:
+def test_the_file_beside_a_checkpoint_rebuilds_its_model(hpo: Foreign) -> None:
     record = next(record for record in hpo.trials("first") if record.checkpoint is not None)
     assert record.checkpoint is not None
 
@@ -102,7 +102,7 @@ def test_beside_a_checkpoint_lies_what_rebuilds_its_model(hpo: Foreign) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ("trial:frist/best", "the store has no study 'frist', did you mean 'first'?"),
         ("trial:first/17", "study 'first' has no trial 17"),
@@ -110,8 +110,8 @@ def test_beside_a_checkpoint_lies_what_rebuilds_its_model(hpo: Foreign) -> None:
         ("trial:first/{dropped}", "has no checkpoint: a study keeps those of its best trials"),
     ],
 )
-def test_what_is_not_there_is_said_with_the_line_of_the_file(
-    hpo: Foreign, server: ForkServer, words: str, said: str
+def test_missing_weights_are_reported_with_the_line_of_the_file(
+    hpo: Foreign, server: ForkServer, words: str, message: str
 ) -> None:
     dropped = next(record.number for record in hpo.trials("first") if record.checkpoint is None)
     words = words.format(dropped=dropped)
@@ -125,10 +125,10 @@ def test_what_is_not_there_is_said_with_the_line_of_the_file(
         find_weights(store, definition, source)
 
     assert str(error.value).startswith(f"{file}:{line}: model.start: '{words}'")
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
-def test_the_command_line_says_it_before_anything_is_created(hpo: Foreign) -> None:
+def test_the_command_line_reports_it_before_anything_is_created(hpo: Foreign) -> None:
     file = study(hpo, "hasty", model={"class": "warm:Warm", "start": "trial:nothing/best"})
 
     code, output = hpo.run("run", file)
@@ -149,6 +149,6 @@ def test_a_checkpoint_that_goes_missing_ends_the_study_on_this_worker(hpo: Forei
     code, output = hpo.run("worker", "orphan", "--until-idle")
 
     assert code == 0, output
-    assert "study orphan cannot go on here" in output
+    assert "study orphan cannot continue on this worker" in output
     assert "has no checkpoint" in output
     assert hpo.counts("orphan") == {}

@@ -1,4 +1,4 @@
-"""Workers that wait for studies, and studies that are handed to them."""
+"""Workers that wait for studies, and studies that are submitted to them."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def submit(hpo: Hpo, file: Path, server: ForkServer) -> StoredStudy:
         return create_or_continue(store, prepared.definition)[0]
 
 
-def say(hpo: Hpo, *arguments: object) -> tuple[int, str]:
+def invoke(hpo: Hpo, *arguments: object) -> tuple[int, str]:
     """`hpo ARGUMENTS`, a verb that needs no torch, in this process: (exit code, output)."""
-    said = io.StringIO()
+    output = io.StringIO()
     before, sys.argv = sys.argv, ["hpo", *map(str, arguments), "--store", hpo.url, "--project", str(PROJECT)]
     code = 0
     try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             main()
     except SystemExit as end:
         code = int(end.code or 0)
     finally:
         sys.argv = before
-    return code, said.getvalue()
+    return code, output.getvalue()
 
 
 @contextlib.contextmanager

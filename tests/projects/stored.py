@@ -1,4 +1,4 @@
-"""Rows as workers leave them in a store, written straight into the tables: also those that no worker should leave."""
+"""Rows as workers leave them in a store, written directly into the tables; also invalid ones."""
 
 from __future__ import annotations
 
@@ -71,7 +71,6 @@ def add_attempt(
     *,
     number: int = 1,
     lease: float | None = None,
-    checkpoint: Path | None = None,
 ) -> int:
     """An attempt that has ended, or whose lease ends in so many seconds."""
     with store.write() as connection:
@@ -85,7 +84,6 @@ def add_attempt(
                     started=db_now() - 60,
                     lease_until=db_now() + (lease or 0.0),
                     ended=db_now() if lease is None else None,
-                    checkpoint=str(checkpoint) if checkpoint else None,
                 )
             ).inserted_primary_key[0]  # type: ignore[index]
         )

@@ -1,4 +1,4 @@
-"""Every study file that is shipped works as it is: it is read, resolved against its classes, and trains two trials."""
+"""Every shipped study file works unchanged: it is read, resolved against its classes, and trains two trials."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_there_are_study_files_and_each_has_a_name_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_the_first_words_say_how_to_run_it(file: Path) -> None:
+def test_the_first_lines_show_how_to_run_it(file: Path) -> None:
     assert f"hpo run {file.relative_to(ROOT)}" in file.read_text(encoding="utf-8").partition("\nstudy:")[0]
 
 
