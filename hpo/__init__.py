@@ -1,7 +1,7 @@
-"""Hyperparameter optimization for PyTorch: from a study file to its best model in one command.
+"""Hyperparameter optimization for PyTorch: from a study file to its best model in one command, or one call.
 
 import hpo
-study = hpo.open_study("digits-dnn", store="sqlite:///hpo.db")
+study = hpo.run("studies/digits_dnn.yaml", trials=40)
 study.best(5)
 model = study.best(1)[0].load_model()
 """
@@ -16,23 +16,47 @@ if TYPE_CHECKING:
     from hpo.errors import HpoError, LoadError, RunError, SpecError, StoreError
     from hpo.results.study import Study, StudyStatus, WorkerRecord
     from hpo.results.trial import TrialRecord
+    from hpo.service.check import StudyCheck
+    from hpo.service.python import check, run, submit
+    from hpo.space import Choice, Float, Int, When
+    from hpo.study.spec import StudySpec
+    from hpo.study.states import StudyState, TrialState
 
 __all__ = [
+    "Choice",
+    "Float",
     "HpoError",
+    "Int",
     "LoadError",
     "RunError",
     "SpecError",
     "StoreError",
     "Study",
+    "StudyCheck",
+    "StudySpec",
+    "StudyState",
     "StudyStatus",
     "TrialRecord",
+    "TrialState",
+    "When",
     "WorkerRecord",
+    "check",
     "open_study",
+    "run",
+    "submit",
 ]
 
-_HOMES = {
-    name: "hpo.errors" if name.endswith("Error") else "hpo.results.study" for name in __all__ if name != "open_study"
+_NAMES = {
+    "hpo.errors": ("HpoError", "LoadError", "RunError", "SpecError", "StoreError"),
+    "hpo.results.study": ("Study", "StudyStatus", "WorkerRecord"),
+    "hpo.results.trial": ("TrialRecord",),
+    "hpo.service.check": ("StudyCheck",),
+    "hpo.service.python": ("check", "run", "submit"),
+    "hpo.space": ("Choice", "Float", "Int", "When"),
+    "hpo.study.spec": ("StudySpec",),
+    "hpo.study.states": ("StudyState", "TrialState"),
 }
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 
 def open_study(name: str, store: str | None = None, *, project: str | Path = ".") -> Study:

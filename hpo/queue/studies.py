@@ -59,7 +59,7 @@ def create_or_continue(store: Store, definition: ResolvedStudy) -> tuple[StoredS
                     lines = "".join(f"\n  {line}" for line in differences)
                     raise StoreError(
                         f"study '{name}' is in the store already, and searches something else:{lines}\n"
-                        "Continue it with the file as it was, or begin another study with --name"
+                        "Continue it with the file as it was, or begin another study with --name (in Python name=...)"
                     )
                 with wall_clock_kept(connection, study.study_id):
                     message = _continue(connection, study, definition)

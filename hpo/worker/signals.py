@@ -7,6 +7,7 @@ import logging
 import selectors
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -30,11 +31,18 @@ class Signals:
 
     @contextlib.contextmanager
     def handled(self, selector: selectors.BaseSelector) -> Iterator[None]:
-        """Handle the signals; each of them also wakes the selector."""
+        """Handle the signals; each of them also wakes the selector. Outside the main thread, Python delivers none."""
         self._wake, waking = socket.socketpair()
         self._wake.setblocking(False)
         waking.setblocking(False)
         selector.register(self._wake, selectors.EVENT_READ)
+        if threading.current_thread() is not threading.main_thread():
+            try:
+                yield
+            finally:
+                self._wake.close()
+                waking.close()
+            return
         previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         wakeup = signal.set_wakeup_fd(waking.fileno(), warn_on_full_buffer=False)
         try:

@@ -14,7 +14,7 @@ from hpo.errors import SpecError
 from hpo.ipc.fork_server import ForkServer
 from hpo.queue.studies import create_or_continue, study_exists
 from hpo.results.warm_start import find_weights
-from hpo.service.preflight import define
+from hpo.service.prepare import prepare
 from hpo.store import Store, child_environment
 from hpo.study.study_file import read_study
 
@@ -118,8 +118,8 @@ def test_missing_weights_are_reported_with_the_line_of_the_file(
     file = study(hpo, "wrong", model={"class": "warm:Warm", "start": words})
     line = 1 + next(n for n, text in enumerate(file.read_text().splitlines()) if words in text)
     spec, source = read_study(file)
-    definition, study_server = define(spec, source, server=server, project=FOREIGN)
-    study_server.stop()
+    with prepare(spec, source, server=server, project=FOREIGN) as prepared:
+        definition = prepared.definition
 
     with Store.open(hpo.url) as store, pytest.raises(SpecError) as error:
         find_weights(store, definition, source)
@@ -143,9 +143,8 @@ def test_a_checkpoint_that_goes_missing_ends_the_study_on_this_worker(hpo: Forei
     dropped = next(record for record in hpo.trials("first") if record.checkpoint is None)
     with Store.open(hpo.url) as store:
         file = study(hpo, "orphan", model={"class": "warm:Warm", "start": f"trial:first/{dropped.number}"})
-        definition, study_server = define(*read_study(file), server=server, project=FOREIGN)
-        study_server.stop()
-        create_or_continue(store, definition)  # as it was when there still was a checkpoint
+        with prepare(*read_study(file), server=server, project=FOREIGN) as prepared:
+            create_or_continue(store, prepared.definition)  # as it was when there still was a checkpoint
 
     code, output = hpo.run("worker", "orphan", "--until-idle")
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 from projects.launch import PROJECT, Hpo, descendants, finish, left_of, trial_processes, wait_for, watch
-from projects.service import invoke
+from projects.service import invoke, submit
 from stores import hand_back, write
 
 from hpo.errors import LoadError, SpecError
@@ -24,9 +24,10 @@ from hpo.ipc.messages import Epoch
 from hpo.queue.claim import claim_trial
 from hpo.queue.leases import register_worker
 from hpo.queue.report import begin_trial
-from hpo.queue.studies import create_or_continue, load_study
+from hpo.queue.studies import load_study
 from hpo.results.trial import TrialRecord
-from hpo.service.preflight import define, try_one_batch
+from hpo.service.preflight import try_one_batch
+from hpo.service.prepare import prepare
 from hpo.store import Store, child_environment
 from hpo.study.devices import Slot
 from hpo.study.study_file import read_study
@@ -48,15 +49,6 @@ def server() -> Iterator[ForkServer]:
     server = ForkServer.start(child_environment(None))
     yield server
     server.stop()
-
-
-def submit(hpo: Hpo, file: Path, server: ForkServer) -> None:
-    """What `hpo submit` does, without another import of torch."""
-    definition, study_server = define(*read_study(file), server=server, project=PROJECT)
-    with Store.create(hpo.url) as store:
-        create_or_continue(store, definition)
-    if study_server is not server:
-        study_server.stop()
 
 
 @pytest.fixture
@@ -186,34 +178,31 @@ def test_a_module_that_raises_at_import_is_refused_with_the_place(hpo: Hpo, serv
     file = hpo.study("broken", model="projects.broken:Net")
 
     with pytest.raises(LoadError, match=r"importing projects.broken failed: ZeroDivisionError: at import \(.*line 5"):
-        define(*read_study(file), server=server, project=PROJECT)
+        prepare(*read_study(file), server=server, project=PROJECT)
 
 
 def test_a_package_that_fails_where_it_exports_lazily_is_refused_with_the_place(hpo: Hpo, server: ForkServer) -> None:
     file = hpo.study("lazily", model="projects.lazily:Net")
 
     with pytest.raises(LoadError, match=r"importing projects.lazily failed: No module named 'not_there'.*line 10"):
-        define(*read_study(file), server=server, project=PROJECT)
+        prepare(*read_study(file), server=server, project=PROJECT)
 
 
 def test_a_model_that_logs_nothing_is_refused_before_the_first_trial(hpo: Hpo, server: ForkServer) -> None:
-    spec, source = read_study(hpo.study("silent", model="projects.nets:Silent"))
-    definition, study_server = define(spec, source, server=server, project=PROJECT)
+    study = read_study(hpo.study("silent", model="projects.nets:Silent"))
+    said = pytest.raises(SpecError, match="the model never logs 'val_loss'")
 
-    with pytest.raises(SpecError, match="the model never logs 'val_loss'"):
-        try_one_batch(definition, source, server=study_server, project=PROJECT, slot=Slot(0, (), 1, 1))
-    study_server.stop()
+    with prepare(*study, server=server, project=PROJECT) as prepared, said:
+        try_one_batch(prepared, slot=Slot(0, (), 1, 1))
 
 
 def test_an_objective_that_is_no_number_is_warned_of_before_the_first_trial(
     hpo: Hpo, server: ForkServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     spec, source = read_study(hpo.study("lost", model="projects.nets:Lost"))
-    definition, study_server = define(spec, source, server=server, project=PROJECT)
 
-    with caplog.at_level(logging.WARNING):
-        try_one_batch(definition, source, server=study_server, project=PROJECT, slot=Slot(0, (), 1, 1))
-    study_server.stop()
+    with caplog.at_level(logging.WARNING), prepare(spec, source, server=server, project=PROJECT) as prepared:
+        try_one_batch(prepared, slot=Slot(0, (), 1, 1))
 
     assert "val_loss was not a finite number after one batch with the defaults" in caplog.messages
 

@@ -20,7 +20,8 @@ from hpo.__main__ import main
 from hpo.errors import HpoError
 from hpo.ipc.fork_server import ForkServer
 from hpo.results.study import list_studies
-from hpo.service.preflight import define, try_one_batch
+from hpo.service.preflight import try_one_batch
+from hpo.service.prepare import prepare
 from hpo.store import Store, child_environment
 from hpo.study.devices import Slot
 from hpo.study.study_file import read_study
@@ -131,12 +132,8 @@ def server() -> Iterator[ForkServer]:
 
 
 def try_out(file: Path, *, server: ForkServer, project: Path) -> None:
-    spec, source = read_study(file)
-    definition, study_server = define(spec, source, server=server, project=project)
-    try:
-        try_one_batch(definition, source, server=study_server, project=project, slot=Slot(0, (), 1, 1))
-    finally:
-        study_server.stop()
+    with prepare(*read_study(file), server=server, project=project) as prepared:
+        try_one_batch(prepared, slot=Slot(0, (), 1, 1))
 
 
 @pytest.fixture

@@ -14,9 +14,8 @@ from projects.launch import PROJECT, Hpo
 from hpo.errors import HpoError
 from hpo.ipc.channel import Message
 from hpo.ipc.fork_server import ForkServer
-from hpo.service.describe_data import inspect_data as describe
-from hpo.service.describe_data import picture_file
-from hpo.service.preflight import define
+from hpo.service.describe_data import describe_data, picture_file
+from hpo.service.prepare import prepare
 from hpo.store import child_environment
 from hpo.study.job import Call, DataJob
 from hpo.study.study_file import read_study
@@ -159,13 +158,11 @@ def server() -> Iterator[ForkServer]:
 def test_unreadable_data_is_reported_with_the_reason_and_the_line(
     hpo: Hpo, server: ForkServer, module: str, reason: str
 ) -> None:
-    spec, source = read_study(hpo.study("broken", data=f"projects.lookat:{module}"))
-    definition, study_server = define(spec, source, server=server, project=PROJECT)
+    study = read_study(hpo.study("broken", data=f"projects.lookat:{module}"))
 
-    with pytest.raises(HpoError) as caught:
-        describe(definition, source, server=study_server, project=PROJECT, picture=hpo.folder / "picture.png")
+    with prepare(*study, server=server, project=PROJECT) as prepared, pytest.raises(HpoError) as caught:
+        describe_data(prepared, picture=hpo.folder / "picture.png")
 
-    study_server.stop()
     output = str(caught.value)
     assert output.startswith(f"{hpo.folder}/broken.yaml:1: data: {reason}")
     assert caught.value.exit_code == 2

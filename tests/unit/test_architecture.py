@@ -264,7 +264,7 @@ def test_reading_verbs_load_neither_torch_nor_optuna_nor_pandas(command: str, st
         "hpo.study.job",
         "hpo.study.states",
         "hpo.worker.loop",
-        "hpo.service.preflight",
+        "hpo.service.assembly",
         "hpo.dashboard.server",
         "hpo.results.study",
     ],
