@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hpo.errors import HpoError, LoadError, RunError, SpecError, StoreError
-    from hpo.results.study import Study, StudyStatus, WorkerRecord
+    from hpo.results.study import StudyStatus, WorkerRecord
     from hpo.results.trial import TrialRecord
     from hpo.service.check import StudyCheck
     from hpo.service.python import check, run, submit
+    from hpo.service.study import Study
+    from hpo.service.watch import EventKind, StudyEvent
     from hpo.space import Choice, Float, Int, When
     from hpo.study.spec import StudySpec
     from hpo.study.states import StudyState, TrialState
 
 __all__ = [
     "Choice",
+    "EventKind",
     "Float",
     "HpoError",
     "Int",
@@ -33,6 +36,7 @@ __all__ = [
     "StoreError",
     "Study",
     "StudyCheck",
+    "StudyEvent",
     "StudySpec",
     "StudyState",
     "StudyStatus",
@@ -48,10 +52,12 @@ __all__ = [
 
 _NAMES = {
     "hpo.errors": ("HpoError", "LoadError", "RunError", "SpecError", "StoreError"),
-    "hpo.results.study": ("Study", "StudyStatus", "WorkerRecord"),
+    "hpo.results.study": ("StudyStatus", "WorkerRecord"),
     "hpo.results.trial": ("TrialRecord",),
     "hpo.service.check": ("StudyCheck",),
     "hpo.service.python": ("check", "run", "submit"),
+    "hpo.service.study": ("Study",),
+    "hpo.service.watch": ("EventKind", "StudyEvent"),
     "hpo.space": ("Choice", "Float", "Int", "When"),
     "hpo.study.spec": ("StudySpec",),
     "hpo.study.states": ("StudyState", "TrialState"),
@@ -59,21 +65,25 @@ _NAMES = {
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 
-def open_study(name: str, store: str | None = None, *, project: str | Path = ".") -> Study:
-    """Open a study to look at it.
+def open_study(
+    name: str, store: str | None = None, *, project: str | Path = ".", artifacts: str | Path | None = None
+) -> Study:
+    """Open a study to read it and to change it.
 
     Args:
         store: URL of the store; by default HPO_STORE, or `sqlite:///hpo.db` in the project folder.
         project: folder that relative SQLite paths start from.
+        artifacts: folder for checkpoints and logs, which `rename` and `delete` change; by default HPO_ARTIFACTS, or
+            `hpo-artifacts` in the project folder.
 
     Raises:
         StoreError: there is no such store, or it has no such study.
     """
-    from hpo.results.study import Study
+    from hpo.service.study import Study
     from hpo.settings import store_url
     from hpo.store import Store
 
-    return Study(Store.open(store_url(store, Path(project))), name)
+    return Study(Store.open(store_url(store, Path(project))), name, artifacts=artifacts, project=project)
 
 
 def __getattr__(name: str) -> object:

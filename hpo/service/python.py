@@ -14,8 +14,8 @@ from hpo.service.server import start_server
 if TYPE_CHECKING:
     from hpo.ipc.fork_server import ForkServer
     from hpo.queue.progress import Counts
-    from hpo.results.study import Study
     from hpo.service.check import StudyCheck
+    from hpo.service.study import Study
     from hpo.study.spec import StudySpec
 
 
@@ -75,14 +75,14 @@ def submit(
     """
     _refuse_unknown(keys, submit)
     with _serving(store, project) as server:
-        from hpo.results.study import Study
         from hpo.service import assembly
         from hpo.service.request import read_request
+        from hpo.service.study import Study
 
         request = read_request("hpo.submit", study, keys, name=name, trials=trials, project=project)
         with request.workspace(server, store=store) as workspace:
             assembly.submit(workspace, request.spec, request.source)
-            return Study(workspace.store, request.spec.study)
+            return Study(workspace.store, request.spec.study, project=request.home)
 
 
 def run(
@@ -128,9 +128,9 @@ def run(
     """
     _refuse_unknown(keys, run)
     with _serving(store, project) as server:
-        from hpo.results.study import Study
         from hpo.service import assembly
         from hpo.service.request import read_request
+        from hpo.service.study import Study
 
         request = read_request("hpo.run", study, keys, name=name, trials=trials, project=project)
         with request.workspace(server, store=store, artifacts=artifacts) as workspace:
@@ -143,7 +143,7 @@ def run(
             )
             search.worker.run_until_done()
             search.check_end()
-            return Study(workspace.store, request.spec.study)
+            return Study(workspace.store, request.spec.study, artifacts=workspace.artifacts, project=request.home)
 
 
 def check(
