@@ -166,6 +166,13 @@ class ForkServer:
         if "error" in answer:
             kinds: dict[str, type[HpoError]] = {"LoadError": LoadError, "SpecError": SpecError}
             raise kinds.get(answer["kind"], SpecError)(answer["error"])
+        if job.by_value:  # only forks of the child have its classes
+            from hpo.study.by_value import refusal
+
+            reason = (
+                f"importing what it uses starts threads ({', '.join(answer['threads'])}), which do not survive a fork"
+            )
+            raise refusal(job.classes.values(), reason)
         log.info(
             "each trial process imports %s anew, which takes longer: the import starts threads, which do not survive "
             "a fork (%s)",

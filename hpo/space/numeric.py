@@ -70,18 +70,22 @@ class Float:
         return float(value)  # type: ignore[arg-type]
 
     def nearest(self, value: float) -> float:
+        """The value of the range that is nearest to the given one."""
         clipped = min(max(float(value), self.low), self.high)
         return clipped if self.step is None else self._grid_point(round((clipped - self.low) / self.step))
 
     def middle(self) -> float:
+        """The middle of the range, on a logarithmic scale where it has one."""
         return self.nearest(_middle(self.low, self.high, self.log))
 
     def within(self, wider: object) -> bool:
+        """Whether each value of this range is one of the wider range."""
         if not isinstance(wider, Float) or self.low < wider.low or self.high > wider.high:
             return False
         return wider.step is None or _on_grid_of(self, wider.low, wider.step)
 
     def suggest(self, trial: Trial, name: str) -> float:
+        """A value that the trial draws from the range."""
         return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
 
     def _last_index(self, step: float) -> int:
@@ -140,19 +144,23 @@ class Int:
         return int(value)  # type: ignore[call-overload, no-any-return]
 
     def nearest(self, value: float) -> int:
+        """The value of the range that is nearest to the given one."""
         step = self.step or 1
         clipped = min(max(value, self.low), self.high)
         return min(self.low + round((clipped - self.low) / step) * step, self.high)
 
     def middle(self) -> int:
+        """The middle of the range, on a logarithmic scale where it has one."""
         return self.nearest(_middle(self.low, self.high, self.log))
 
     def within(self, wider: object) -> bool:
+        """Whether each value of this range is one of the wider range."""
         if not isinstance(wider, Int) or self.low < wider.low or self.high > wider.high:
             return False
         return wider.step is None or _on_grid_of(self, wider.low, wider.step)
 
     def suggest(self, trial: Trial, name: str) -> int:
+        """A value that the trial draws from the range."""
         return trial.suggest_int(name, self.low, self.high, step=self.step or 1, log=self.log)
 
 

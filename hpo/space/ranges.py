@@ -67,18 +67,22 @@ class Choice:
         return self._matches(value)[0]
 
     def nearest(self, value: object) -> Value:
+        """The choice that is meant, or the first where the value is none."""
         return self.take(value) if self.problem(value) is None else self.choices[0]
 
     def middle(self) -> Value:
+        """The first choice."""
         return self.choices[0]
 
     def within(self, wider: Range) -> bool:
+        """Whether each choice is a value of the wider range."""
         if isinstance(wider, Choice):
             return all(among(choice, wider.choices) for choice in self.choices)
         own_type = float if isinstance(wider, Float) else int
         return all(type(choice) is own_type and wider.problem(choice) is None for choice in self.choices)
 
     def suggest(self, trial: Trial, name: str) -> Value:
+        """A choice that the trial draws."""
         chosen: Value = trial.suggest_categorical(name, self.choices)
         return chosen
 

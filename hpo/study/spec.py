@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from hpo.study.naming import LONGEST_NAME, NAME_PATTERN
+from hpo.study.python_values import as_in_a_file, direction_of
 from hpo.study.states import AttemptEnd, Direction
 
 Scalar = bool | int | float | str | None
@@ -135,9 +137,14 @@ class Keep(Section):
 
 
 class StudySpec(Section):
-    """The content of a study file."""
+    """The content of a study file: `StudySpec(model=MyNet, data=MyData, objective="val_loss", ...)`.
 
-    study: str = Field(min_length=1, max_length=200, pattern=r"^[\w][\w .+-]*$")
+    Classes may stand where a file names import paths, and instances of `Float`, `Int` and `Choice` where it describes
+    ranges. The constructor raises pydantic's ValidationError; `hpo.run` and `hpo.submit`, which take the same keys,
+    raise SpecError.
+    """
+
+    study: str = Field(min_length=1, max_length=LONGEST_NAME, pattern=NAME_PATTERN)
     model: ClassSpec
     data: ClassSpec
     objective: Objective
@@ -169,17 +176,17 @@ class StudySpec(Section):
     @field_validator("objective", mode="before")
     @classmethod
     def _one_of_a_list(cls, value: Any) -> Any:
-        if not isinstance(value, list):
-            return value
-        if len(value) != 1:
-            raise ValueError("takes one metric in this version; several are not available yet")
-        return value[0]
+        if isinstance(value, list):
+            if len(value) != 1:
+                raise ValueError("takes one metric in this version; several are not available yet")
+            value = value[0]
+        return {"metric": value, "direction": direction_of(value)} if isinstance(value, str) else value
 
     @field_validator("sampler", "pruner", mode="before")
     @classmethod
     def _name_or_options(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, str):
-            return {"name": value}
+            return {"class" if ":" in value else "name": value}
         if value is None and info.field_name == "pruner":
             return {"name": "none"}
         if isinstance(value, dict) and "options" not in value:
@@ -197,8 +204,20 @@ class StudySpec(Section):
     def _empty_space(cls, value: Any) -> Any:
         return {} if value is None else value
 
+    @field_validator("epochs", mode="before")
+    @classmethod
+    def _every_epoch(cls, value: Any) -> Any:
+        is_every = isinstance(value, dict) and value.get("step") == 1  # as hpo.Int says it
+        return {key: item for key, item in value.items() if key != "step"} if is_every else value
+
+    @field_validator("*", mode="before")  # the last of these validators is the first to run
+    @classmethod
+    def _as_in_a_file(cls, value: Any) -> Any:
+        return value if isinstance(value, Section) else as_in_a_file(value)
+
     @property
     def max_epochs(self) -> int:
+        """How long a trial trains at most."""
         return self.epochs.high if isinstance(self.epochs, EpochRange) else self.epochs
 
 

@@ -32,6 +32,27 @@ class Source:
         self._set_by_option: dict[KeyPath, str] = {}
 
     @classmethod
+    def of_file(cls, path: Path) -> Source:
+        """For a study file; the study has its name unless the file gives another.
+
+        Raises:
+            SpecError: the file cannot be read, or is no mapping in YAML.
+        """
+        tree = _parse(path)
+        if "study" not in tree:
+            tree["study"] = path.stem
+        return cls(str(path), tree)
+
+    @classmethod
+    def of_mapping(cls, keys: Mapping[str, Any], *, call: str) -> Source:
+        """For the keys of a study file that a call in Python gives.
+
+        Args:
+            call: of what function, to be named in errors.
+        """
+        return cls(call, CommentedMap({str(key): _copied(value) for key, value in keys.items()}))
+
+    @classmethod
     def of_stored(cls, name: str) -> Source:
         """For a study read from the store, which has no file."""
         return cls(f"study {name}", CommentedMap())
@@ -48,6 +69,20 @@ class Source:
             node = node[key]
         node[path[-1]] = value
         self._set_by_option[path] = option
+
+    def study(self) -> StudySpec:
+        """The study, validated.
+
+        Raises:
+            SpecError: something cannot be; all problems at once.
+        """
+        try:
+            spec = StudySpec.model_validate(_plain(self._tree))
+        except ValidationError as error:
+            raise self.error(_problems(error)) from None
+        if refused := pending(spec) + contradictions(spec):
+            raise self.error(refused)
+        return spec
 
     def where(self, path: KeyPath) -> str:
         """`studies/x.yaml:12`, or the option that set it; the line of the nearest enclosing key if it has none."""
@@ -90,21 +125,12 @@ def read_study(path: Path, *, changes: Sequence[str] = (), name: str | None = No
     Raises:
         SpecError: the file cannot be read, is not valid YAML, or has invalid values; all problems at once.
     """
-    tree = _parse(path)
-    source = Source(str(path), tree)
+    source = Source.of_file(path)
     for change in changes:
         _apply(change, source)
     if name is not None:
         source.set(("study",), name, "--name")
-    elif "study" not in tree:
-        tree["study"] = path.stem
-    try:
-        spec = StudySpec.model_validate(_plain(tree))
-    except ValidationError as error:
-        raise source.error(_problems(error)) from None
-    if refused := pending(spec) + contradictions(spec):
-        raise source.error(refused)
-    return spec, source
+    return source.study(), source
 
 
 def _parse(path: Path) -> CommentedMap:
@@ -147,6 +173,13 @@ def _apply(change: str, source: Source) -> None:
     source.set(tuple(key.strip().split(".")), value, f"--set {change}")
 
 
+def _copied(node: Any) -> Any:
+    """A tree of its own, which later changes may be put into."""
+    if isinstance(node, Mapping):
+        return {str(key): _copied(value) for key, value in node.items()}
+    return [_copied(value) for value in node] if isinstance(node, list | tuple) else node
+
+
 def _plain(node: Any) -> Any:
     """Plain dicts, lists and scalars: ruamel's own scalar types would leak into what we store."""
     if isinstance(node, Mapping):
@@ -171,7 +204,7 @@ def _problems(error: ValidationError) -> list[tuple[KeyPath, str]]:
             problems[path] = "is missing"
         elif "pattern" in item["type"] and path[-1:] in (("model",), ("data",), ("class",)):
             problems[path] = f"'{item['input']}' does not name a class: write it as package.module:Class"
-        elif path in (("model",), ("data",)):
+        elif path in (("model",), ("data",)) and item["type"] != "value_error":
             problems[path] = f"should name a class: write it as package.module:Class (it is {item['input']!r})"
         elif path in problems and item["type"] != "value_error":
             problems[path] += f"; or {_message(item)}".replace("; or should be", " or")

@@ -12,6 +12,7 @@ from hpo.errors import HpoError, LoadError
 from hpo.ipc.channel import Message
 from hpo.loading import load_class
 from hpo.space import Owner, SearchSpace, arguments_of
+from hpo.study.by_value import is_by_value, unpack
 from hpo.study.job import StudyJob
 
 BASES: dict[str, type[Any]] = {"model": LightningModule, "data": LightningDataModule}
@@ -25,6 +26,8 @@ def describe(job: StudyJob) -> Message:
     """
     classes: dict[str, Message] = {}
     try:
+        if any(map(is_by_value, job.classes.values())):
+            unpack(job.by_value)
         for owner, label in job.classes.items():
             found = load_class(label, Path(job.project))
             is_data = owner == "data" or (owner == "any" and issubclass(found, LightningDataModule))

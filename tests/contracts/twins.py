@@ -1,4 +1,4 @@
-"""One training by both executors: what each leaves, and what must be the same bit by bit."""
+"""One training by both executors, and the comparison of their results, bit by bit."""
 
 from __future__ import annotations
 

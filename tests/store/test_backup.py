@@ -148,7 +148,7 @@ def test_a_restored_file_is_in_write_ahead_mode_and_has_the_usual_rights(sqlite_
     assert target.path.stat().st_mode & 0o777 == 0o666 & ~mask
 
 
-def test_whoever_has_the_store_open_sees_what_was_restored(filled: Store, file: Path) -> None:
+def test_open_connections_see_the_restored_store(filled: Store, file: Path) -> None:
     back_up(filled.url, file)
     add_trial(filled, 1, value=99.0)
 
@@ -204,7 +204,7 @@ def test_there_is_no_backup_of_a_store_that_is_not_there(store_url: str, file: P
     assert list(file.parent.iterdir()) == []
 
 
-def test_what_is_no_backup_is_refused_before_anything_changes(filled: Store, file: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_no_backup_is_refused_before_anything_changes(filled: Store, file: Path, tmp_path: Path) -> None:
     text, empty, other = (tmp_path / name for name in ("text", "empty", "other.db"))
     text.write_text("these are notes\n" * 100)
     empty.touch()
@@ -265,7 +265,7 @@ def test_a_store_with_studies_is_replaced_only_by_force(filled: Store, file: Pat
     assert len(values(filled)) == 5
 
 
-def test_nothing_is_restored_while_workers_beat(filled: Store, file: Path) -> None:
+def test_nothing_is_restored_while_workers_send_heartbeats(filled: Store, file: Path) -> None:
     back_up(filled.url, file)
     worker = add_worker(filled)
 
@@ -411,11 +411,11 @@ def test_the_verbs_answer_in_a_line_and_fail_without_a_traceback(filled: Store, 
         return done.returncode, done.stdout + done.stderr
 
     assert hpo("backup", file) == (0, f"{file}: 1 study, 5 trials of {filled.url}\n")
-    code, said = hpo("restore", file)
-    assert (code, said.startswith("error: the store "), "--force" in said) == (2, True, True)
+    code, output = hpo("restore", file)
+    assert (code, output.startswith("error: the store "), "--force" in output) == (2, True, True)
     assert hpo("restore", file, "--force") == (0, f"store restored: 1 study, 5 trials in {filled.url}\n")
     assert hpo("check")[0] == 0
     with filled.write() as connection:
         connection.execute(update(hpo_trials).values(config="{"))
-    code, said = hpo("check")
-    assert (code, "hold no readable JSON" in said, "Traceback" in said) == (1, True, False)
+    code, output = hpo("check")
+    assert (code, "are not valid JSON" in output, "Traceback" in output) == (1, True, False)

@@ -1,4 +1,4 @@
-"""Opening a database: transactions that mean the same on both, the clock, and errors a user can act on."""
+"""Opening a database: the same transactions on both, the clock, and errors that a user can act on."""
 
 from __future__ import annotations
 

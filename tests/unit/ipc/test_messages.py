@@ -1,4 +1,4 @@
-"""What a worker takes from a trial process, and what it refuses."""
+"""The messages that a worker accepts from a trial process, and those that it refuses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ STARTED = {
         {"kind": "done", "seconds": 1.0, "takes_another": False},
     ],
 )
-def test_what_a_trial_tells_is_taken(message: dict[str, Any]) -> None:
+def test_reports_of_a_trial_are_accepted(message: dict[str, Any]) -> None:
     report = read_report(message)
 
     assert report.kind == message["kind"]
@@ -43,7 +43,7 @@ def test_what_a_trial_tells_is_taken(message: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "told"),
+    ("message", "problem"),
     [
         ({}, "a message of unknown kind: {}"),
         ({"kind": "epock"}, "a message of unknown kind: {'kind': 'epock'}"),
@@ -63,11 +63,11 @@ def test_what_a_trial_tells_is_taken(message: dict[str, Any]) -> None:
         (STARTED | {"model": "Net"}, "a message 'started' with an invalid 'model': 'Net'"),
     ],
 )
-def test_what_cannot_be_is_said_in_words(message: dict[str, Any], told: str) -> None:
+def test_invalid_messages_are_refused_with_a_reason(message: dict[str, Any], problem: str) -> None:
     with pytest.raises(InvalidMessageError) as raised:
         read_report(message)
 
-    assert str(raised.value).startswith(told)
+    assert str(raised.value).startswith(problem)
     assert len(str(raised.value)) < 300
 
 

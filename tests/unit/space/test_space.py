@@ -121,7 +121,7 @@ class TestRanges:
             (lambda: When(layers=(2, 2)), "twice"),
         ],
     )
-    def test_what_cannot_be_is_refused_in_words(self, make: Any, words: str) -> None:
+    def test_invalid_values_are_refused_with_a_reason(self, make: Any, words: str) -> None:
         with pytest.raises(SpecError, match=words):
             make()
 
@@ -142,7 +142,7 @@ class TestRanges:
         assert Int(16, 100, step=16).high == 96
         assert Int(1, 6, step=1) == Int(1, 6)
 
-    def test_a_point_beside_the_grid_is_told_from_one_on_it(self) -> None:
+    def test_points_on_and_beside_the_grid_are_distinguished(self) -> None:
         grid = Float(0, 1, step=0.1)
 
         assert grid.problem(0.1 + 0.2) is None
@@ -188,7 +188,7 @@ class TestRanges:
 
 
 class TestReading:
-    def test_a_space_holds_the_annotated_arguments_in_order(self) -> None:
+    def test_a_space_has_the_annotated_arguments_in_order(self) -> None:
         assert SPACE.names == ("layers", "dropout", "lr", "optimizer", "momentum", "nesterov")
         assert SPACE["layers"] == Parameter("layers", Int(1, 3), default=1, has_default=True)
         assert SPACE["nesterov"].range == Choice(False, True)
@@ -460,7 +460,7 @@ class TestOverride:
             ({"in_features": 3.5}, "'in_features': 3.5 is not an integer"),
         ],
     )
-    def test_a_wrong_change_is_refused_in_words(self, changes: dict[str, Any], words: str) -> None:
+    def test_a_wrong_change_is_refused_with_a_reason(self, changes: dict[str, Any], words: str) -> None:
         assert words in problem_with(**changes)
 
     @pytest.mark.parametrize(
@@ -503,7 +503,7 @@ class TestOverride:
         with pytest.raises(SpaceProblems, match="'seed' is ambiguous: it is an argument of model and data"):
             SPACE.override({"seed": 3}, arguments)
 
-    def test_all_problems_are_told_at_once(self) -> None:
+    def test_all_problems_are_reported_at_once(self) -> None:
         with pytest.raises(SpaceProblems) as caught:
             override(lr=1, layers={"high": 9}, width=64, optimizer="sgd")
 
@@ -558,7 +558,7 @@ class TestPoints:
             ({"layer": 2}, ["'layer' is not searched, did you mean 'layers'?"]),
         ],
     )
-    def test_what_is_wrong_with_a_point_is_said_in_words(self, changes: Any, problems: list[str]) -> None:
+    def test_problems_of_a_point_are_described_in_words(self, changes: Any, problems: list[str]) -> None:
         point = {**SPACE.defaults(), **changes}
 
         assert SPACE.problems(point) == problems
@@ -598,7 +598,7 @@ class TestPoints:
         assert pickle.loads(pickle.dumps(SPACE)) == SPACE
         assert pickle.loads(pickle.dumps(ARGUMENTS)) == ARGUMENTS
 
-    def test_differences_are_told_in_words(self) -> None:
+    def test_differences_are_described_in_words(self) -> None:
         other = override(lr={"high": 5e-3}, optimizer="sgd").space
 
         differences = SPACE.differences(other, mine="the code", theirs="the study")
