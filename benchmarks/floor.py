@@ -1,14 +1,14 @@
-"""What no executor can leave out of the tabular search of `search.py`, beside what `hpo run` takes for all of it.
+"""The time that any executor needs for the tabular search of `search.py`, compared with the whole of `hpo run`.
 
     python benchmarks/floor.py [--seeds 0 1 2] [--write]
 
-A search by `hpo run`, and then, with nothing else around them:
-    steps       every epoch that it trained, by a loop by hand with the same networks, batches and fused optimizers, in
-                two processes of one thread with half of the trials each
+A search by `hpo run`, and then, separately:
+    steps       every epoch that it trained, by a hand-written loop with the same networks, batches and fused
+                optimizers, in two processes of one thread with half of the trials each
     import      of torch, in those processes
     proposals   as many of Optuna's TPE as the search had trials, in memory
-The floor is import and steps, one after the other on both cores, and half of the proposals. A loop by hand neither
-validates, nor can it stop, save or go on with a trial.
+The floor is import and steps, one after the other on both cores, and half of the proposals. A hand-written loop does
+not validate, and cannot stop, save or resume a trial.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ def main() -> None:
     if options.train:
         print(json.dumps(train(json.loads(options.train.read_text()))))
         return
-    told = readme.Told("floor", options)
-    told.line(
+    output = readme.Output("floor", options)
+    output.line(
         "| seed | `hpo run` s | of it processor s | steps | steps by hand s | import torch s | proposals s | floor s |"
     )
-    told.line("|---|---|---|---|---|---|---|---|")
+    output.line("|---|---|---|---|---|---|---|---|")
     found = [measure(seed) for seed in options.seeds]
     for seed, row in zip(options.seeds, found, strict=True):
-        told.line(f"| {seed} | " + " | ".join(shown(row)) + " |")
+        output.line(f"| {seed} | " + " | ".join(shown(row)) + " |")
     medians = [statistics.median(values) for values in zip(*found, strict=True)]
-    told.line("| **median** | " + " | ".join(shown(medians)) + " |")
-    told.write()
+    output.line("| **median** | " + " | ".join(shown(medians)) + " |")
+    output.write()
 
 
 def shown(row: list[float]) -> list[str]:
@@ -83,7 +83,7 @@ def measure(seed: int) -> list[float]:
 
 
 def trained(store: Path) -> list[dict[str, Any]]:
-    """The parameters of each trial, and how many epochs it had."""
+    """The parameters of each trial, and its number of epochs."""
     import hpo
 
     trials = hpo.open_study("contest", store=str(store)).trials()
@@ -91,7 +91,7 @@ def trained(store: Path) -> list[dict[str, Any]]:
 
 
 def train(jobs: list[dict[str, Any]]) -> dict[str, float]:
-    """Train each job's network by hand."""
+    """Train each job's network by a hand-written loop."""
     started = time.perf_counter()
     import torch
 
@@ -119,7 +119,7 @@ def train(jobs: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def propose(count: int, seed: int) -> float:
-    """Processor seconds of so many proposals of Optuna's TPE, each told an arbitrary value."""
+    """Processor seconds of so many proposals of Optuna's TPE, each completed with an arbitrary value."""
     import optuna
     from experiments.contest.optuna_way import BATCH_SIZES, suggest
 

@@ -1,15 +1,15 @@
-"""What pruning saves and what it costs: recorded learning curves, replayed under every pruner.
+"""Savings and costs of pruning: recorded learning curves, replayed under every pruner.
 
     python benchmarks/pruning.py [--curves FILE] [--epochs 27] [--size 40] [--subsets 16] [--slots 1 2 8] [--write]
     python benchmarks/pruning.py --record FILE [--trials 200]
 
 The first replays benchmarks/curves.csv.gz and prints the tables of benchmarks/README.md, with --write into it; it
-takes a minute and trains nothing. A subset is 40 of a model's configurations in a random order; slots train one epoch
-of a trial each at a time, and a trial has all epochs or the first ones only.
-    epochs saved   all epochs of the subset, over those that were trained
-    regret         percentage points by which the best trial that came to its last epoch is worse than the best one
-    lost           in how many subsets the best one did not come to its last epoch
-The second trains random configurations to their last epoch, with `hpo run`, and writes what they reached.
+takes a minute and trains nothing. A subset is 40 of a model's configurations in a random order; each slot trains one
+epoch of a trial at a time, and a trial has all epochs or the first ones only.
+    epochs saved   all epochs of the subset, divided by those that were trained
+    regret         percentage points by which the best trial that reached its last epoch is worse than the best one
+    lost           number of subsets in which the best trial did not reach its last epoch
+The second trains random configurations to their last epoch, with `hpo run`, and writes their curves.
 """
 
 from __future__ import annotations
@@ -105,24 +105,25 @@ def main() -> None:
     if chosen.record:
         record(chosen.record, trials=chosen.trials)
     else:
-        told = readme.Told("pruning", chosen)
+        output = readme.Output("pruning", chosen)
         recorded = read(chosen.curves)
         most = min(len(curves) for curves in recorded.values())
         if not 1 <= chosen.size <= most or chosen.subsets < 1:
-            parser.error(f"--size should be 1 to {most}, as many as were recorded, and --subsets 1 or more")
+            parser.error(f"--size should be 1 to {most}, the number of recorded curves, and --subsets 1 or more")
         for model, curves in recorded.items():
             first = [curve[: chosen.epochs] for curve in curves]
             drawn = [random.Random(seed).sample(first, chosen.size) for seed in range(chosen.subsets)]
-            told.line(f"\n{len(curves)} configurations of a {model.upper()}, {len(drawn)} subsets of {chosen.size}:\n")
-            replay_all(drawn, told, epochs=chosen.epochs, slots=chosen.slots)
-        told.write()
+            counts = f"{len(curves)} configurations of a {model.upper()}, {len(drawn)} subsets of {chosen.size}"
+            output.line(f"\n{counts}:\n")
+            replay_all(drawn, output, epochs=chosen.epochs, slots=chosen.slots)
+        output.write()
 
 
 # ---- policies
 
 
 class Policy(Protocol):
-    """Decides after each epoch, and which waiting trial goes on when a slot is free."""
+    """Decides after each epoch whether a trial continues, and which paused trial is promoted when a slot is free."""
 
     def goes_on(self, number: int, curve: Curve) -> bool: ...
 
@@ -130,7 +131,7 @@ class Policy(Protocol):
 
 
 class Stopping:
-    """One of Optuna's pruners, as a study file names it: what it ends does not come back."""
+    """One of Optuna's pruners, by its name in study files: a pruned trial is never resumed."""
 
     def __init__(self, pruner: dict[str, Any] | str, *, epochs: int) -> None:
         spec = StudySpec.model_validate(
@@ -169,7 +170,7 @@ class Promoting:
 
     def __init__(self, *, eta: int, min_epochs: int) -> None:
         self._rungs = Rungs(eta=eta, min_epochs=min_epochs, direction=Direction.MAXIMIZE)
-        self._ended: set[int] = set()  # too far behind to wait
+        self._ended: set[int] = set()  # too bad for a later promotion
 
     def goes_on(self, number: int, curve: Curve) -> bool:
         self._rungs.take(number, dict(enumerate(curve, start=1)))
@@ -187,7 +188,7 @@ HALVINGS = [(3, 3), (3, 1), (2, 3), (2, 1)]  # eta, min_epochs
 
 
 def policies(epochs: int) -> Iterator[tuple[str, Callable[[], Policy]]]:
-    """(as a study file names it, what makes one)"""
+    """(the policy as in a study file, a function that creates it)"""
     stopping = partial(Stopping, epochs=epochs)
     for name in ("none", "median", "hyperband"):
         yield name, partial(stopping, name)
@@ -204,7 +205,7 @@ def policies(epochs: int) -> Iterator[tuple[str, Callable[[], Policy]]]:
 
 @dataclass
 class Outcome:
-    """Of one subset under one policy: see the top of the file."""
+    """The outcome of one subset under one policy: see the top of the file."""
 
     saved: float
     regret: float
@@ -212,7 +213,7 @@ class Outcome:
 
 
 def replay(curves: Sequence[Curve], policy: Policy, *, slots: int) -> Outcome:
-    """Train trials by their recorded curves; every slot trains one epoch, then the next slot does."""
+    """Replay trials from their recorded curves; the slots train one epoch each in turn."""
     waiting: dict[int, int] = {}
     reached: dict[int, int] = defaultdict(int)
     running: list[int] = []
@@ -249,14 +250,14 @@ def replay(curves: Sequence[Curve], policy: Policy, *, slots: int) -> Outcome:
     return Outcome(sum(map(len, curves)) / trained, 100 * (best - found), found < best)
 
 
-def replay_all(drawn: Sequence[Sequence[Curve]], told: readme.Told, *, epochs: int, slots: Sequence[int]) -> None:
-    """A line for each policy, and in it a cell for each number of slots."""
+def replay_all(drawn: Sequence[Sequence[Curve]], output: readme.Output, *, epochs: int, slots: Sequence[int]) -> None:
+    """A line for each policy, with a cell for each number of slots."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     heads = [f"{count} slot{'s' * (count > 1)}: saved, regret mean / worst, lost" for count in slots]
-    told.line("| pruner | " + " | ".join(heads) + " |\n|---|" + "---|" * len(slots))
+    output.line("| pruner | " + " | ".join(heads) + " |\n|---|" + "---|" * len(slots))
     for name, make in policies(epochs):
         cells = [cell([replay(subset, make(), slots=count) for subset in drawn]) for count in slots]
-        told.line(f"| `{name}` | " + " | ".join(cells) + " |")
+        output.line(f"| `{name}` | " + " | ".join(cells) + " |")
 
 
 def cell(outcomes: Sequence[Outcome]) -> str:
@@ -270,7 +271,7 @@ def cell(outcomes: Sequence[Outcome]) -> str:
 
 
 def record(path: Path, *, trials: int) -> None:
-    """Train, and write a row an epoch: model, trial, epoch, accuracy."""
+    """Train, and write a row per epoch: model, trial, epoch, accuracy."""
     with tempfile.TemporaryDirectory() as folder, gzip.open(path, "wt", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["model", "trial", "epoch", "accuracy"])

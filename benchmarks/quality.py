@@ -1,9 +1,9 @@
-"""How good the models become that the shipped studies find, over seeds of the search.
+"""The quality of the models that the shipped studies find, over seeds of the search.
 
     python benchmarks/quality.py [STUDY ...] [--seeds 0 1 2] [--write]
 
-Prints the table of benchmarks/README.md, with --write into it. Each study runs with its own budget; its objective on
-the validation part is told. For the series, the best model is tested once on the years that no trial has seen, and
+Prints the table of benchmarks/README.md, with --write into it. Each study runs with its own budget; the table has its
+objective on the validation part. For the series, the best model is tested once on the years that no trial has seen, and
 compared with the forecast that next week will be like this week.
 """
 
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import readme
 
 ROOT = Path(__file__).resolve().parents[1]
-# By study: what is measured, and what is to be reached.
+# By study: the measured value, and the value to reach.
 GOALS = {
     "digits_cnn": ("validation accuracy", 0.985),
     "breast_cancer_dnn": ("validation AUROC", 0.99),
@@ -31,14 +31,14 @@ GOALS = {
     "co2_forecast_gru": ("test RMSE over that of the last value", 0.9),
     "fashion_mnist_cnn": ("validation accuracy, after 8 of its 24 trials", 0.89),
 }
-# Where a part of the budget is enough to reach it.
+# Studies that reach it with a part of their budget.
 LESS = {"fashion_mnist_cnn": ["--trials", "8"]}
-# Whose test part is the official one.
+# Studies with an official test part.
 ALSO_TESTED = ("japanese_vowels_lstm",)
 
 
 class Result(NamedTuple):
-    """What the best trial of a search reaches, the seconds that it took, and, where it was tested, all scores."""
+    """The best value of a search, its seconds, and, if the best trial was tested, all test scores."""
 
     value: float
     seconds: float
@@ -53,24 +53,24 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.write and set(chosen.studies) != set(GOALS):
         parser.error("--write takes the whole table: name no study")
-    told = readme.Told("quality", chosen)
+    output = readme.Output("quality", chosen)
     seeds = " | ".join(f"seed {seed}" for seed in chosen.seeds)
-    told.line(f"| study | measured | to reach | {seeds} | median s |")
-    told.line("|---|---|---|" + "---|" * (len(chosen.seeds) + 1))
+    output.line(f"| study | measured | to reach | {seeds} | median s |")
+    output.line("|---|---|---|" + "---|" * (len(chosen.seeds) + 1))
     for study in chosen.studies:
         measured, goal = GOALS[study]
         results = [search(study, seed) for seed in chosen.seeds]
         values = " | ".join(f"{result.value:.4f}" for result in results)
         seconds = statistics.median(result.seconds for result in results)
-        told.line(f"| `{study}` | {measured} | {goal} | {values} | {seconds:.0f} |")
+        output.line(f"| `{study}` | {measured} | {goal} | {values} | {seconds:.0f} |")
         if study in ALSO_TESTED:
             values = " | ".join(f"{result.tested['test_accuracy']:.4f}" for result in results)
-            told.line(f"| the same, its best trial on the test part | test accuracy | | {values} | |")
-    told.write()
+            output.line(f"| the same, its best trial on the test part | test accuracy | | {values} | |")
+    output.write()
 
 
 def search(study: str, seed: int) -> Result:
-    """Search once, with the study's own budget or what is enough of it."""
+    """Search once, with the study's budget or a sufficient part of it."""
     with tempfile.TemporaryDirectory() as folder:
         places = ["--project", str(ROOT), "--store", f"sqlite:///{folder}/hpo.db", "--artifacts", f"{folder}/art"]
         file = ROOT / "studies" / f"{study}.yaml"
@@ -85,7 +85,7 @@ def search(study: str, seed: int) -> Result:
 
 
 def tested(trial: dict[str, Any]) -> dict[str, float]:
-    """What a trial's model scores on the test part; of a series also its RMSE over the one of the last value."""
+    """The scores of a trial's model on the test part; for a series also its RMSE relative to that of the last value."""
     program = (
         "import json, sys, warnings; warnings.simplefilter('ignore')\n"
         "import pytorch_lightning as pl\n"

@@ -1,7 +1,7 @@
-"""The tables of benchmarks/README.md: a command writes what stands between its markers, and people the rest.
+"""The tables of benchmarks/README.md: a command writes the text between its markers, people write the rest.
 
 <!-- startup -->
-| what the command printed |
+| the command's output |
 <!-- /startup -->
 """
 
@@ -15,13 +15,13 @@ README = Path(__file__).with_name("README.md")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """`--write`, for `Told`."""
-    parser.add_argument("--write", action="store_true", help="put what is printed into benchmarks/README.md as well")
-    parser.add_argument("--readme", type=Path, default=README, help="put it into this file instead")
+    """`--write`, for `Output`."""
+    parser.add_argument("--write", action="store_true", help="also write the output into benchmarks/README.md")
+    parser.add_argument("--readme", type=Path, default=README, help="write it into this file instead")
 
 
-class Told:
-    """What a command prints, line by line as it comes, and in the end writes where it is asked to.
+class Output:
+    """Prints a command's output line by line, and in the end writes it into the README if requested.
 
     Args:
         section: the name of the markers.
@@ -33,20 +33,20 @@ class Told:
         self._readme: Path | None = options.readme if options.write else None
         self._lines: list[str] = []
         if self._readme is not None:
-            write_table(self._readme, section, None)  # before hours are spent: it can be written there
+            write_table(self._readme, section, None)  # checks the markers before the hours of measurement
 
     def line(self, text: str = "") -> None:
         print(text, flush=True)
         self._lines.append(text)
 
     def write(self) -> None:
-        """Once everything was measured: a command that fails leaves the old table."""
+        """Write the table, after all measurements: a command that fails leaves the old table."""
         if self._readme is not None:
             write_table(self._readme, self._section, "\n".join(self._lines))
 
 
 def write_table(readme: Path, section: str, text: str | None) -> None:
-    """Replace what stands between the section's markers; without a text, only look whether that is possible."""
+    """Replace the text between the section's markers; without a text, only check the markers."""
     first, last = f"<!-- {section} -->\n", f"<!-- /{section} -->\n"
     content = readme.read_text(encoding="utf-8")
     if content.count(first) != 1 or content.count(last) != 1 or content.index(last) < content.index(first):

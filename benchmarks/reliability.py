@@ -1,9 +1,9 @@
-"""What happens to a search when things go wrong or become many.
+"""The behaviour of a search under failures and at scale.
 
     python benchmarks/reliability.py kills [--rounds 10] [--stores sqlite postgresql] [--seed 0]
     python benchmarks/reliability.py store | reclaim | outage | slots | fleet      (each has its options: --help)
 
-Real workers, real databases and real signals; it needs the development extras, which bring a PostgreSQL. Prints the
+Real workers, real databases and real signals; it needs the development extras, which include a PostgreSQL. Prints the
 tables of benchmarks/README.md, with --write into it. A row that breaks its promise is marked, and the exit code is 1.
 """
 
@@ -39,10 +39,10 @@ def main() -> None:
         module.add_options(one)
         readme.add_options(one)
     options = parser.parse_args()
-    told = readme.Told(options.experiment, options)
+    output = readme.Output(options.experiment, options)
     table = EXPERIMENTS[options.experiment].measure(options)
-    told.line(str(table))
-    told.write()
+    output.line(str(table))
+    output.write()
     sys.exit(0 if table.is_kept else 1)
 
 

@@ -1,4 +1,4 @@
-"""The same search by each tool, one after the other: what it costs, and what it finds.
+"""The same search by each tool, one after the other: its cost and its result.
 
     python benchmarks/search.py [fashion | tabular] [--seeds 0 1 2 3 4] [--only hpo optuna-2] [--write]
 
@@ -9,14 +9,14 @@ The networks, the data, the ranges, the number of trials and of epochs are the s
 
     optuna-1    Optuna's example for PyTorch Lightning: TPE, MedianPruner, its Lightning callback, SQLite; one process
     optuna-2    the same as two processes of one thread each, and half of the trials each
-    ray         Ray Tune's tutorial for PyTorch Lightning: OptunaSearch, ASHA, a core a trial, two at once
+    ray         Ray Tune's tutorial for PyTorch Lightning: OptunaSearch, ASHA, one core per trial, two at once
     ray-reuse   the same with reuse_actors
     hpo         `hpo run` with the study file benchmarks/experiments/contest/*.yaml: TPE, ASHA, two slots
 
-Needs `pip install '.[contest]'`. Prints the table of benchmarks/README.md, with --write into it: a row a run, the
-medians, and for each seed that two ways share the ratio of their wall times and the difference of what they found. A
-search that fails is told, and the others go on. Memory is the proportional set size of all processes together: pages
-that several share count once.
+Needs `pip install '.[contest]'`. Prints the table of benchmarks/README.md, with --write into it: a row per run, the
+medians, and for each seed that two ways share the ratio of their wall times and the difference of their results. A
+search that fails is reported, and the others continue. Memory is the proportional set size of all processes together:
+shared pages count once.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ EPOCHS = {"fashion": 6, "tabular": 20}
 REACHED = {"fashion": (0.84, 0.86), "tabular": (0.95, 0.97)}
 PINNED = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 GIB = 2**30
-LOOKS_WITHOUT_MEMORY = 10  # the kernel counts all pages of a process for it, which holds it up
+POLLS_PER_MEMORY = 10  # the kernel counts all pages of a process for it, which delays the process
 
 
 @dataclass(frozen=True)
 class Result:
-    """Of one search.
+    """The measurements of one search.
 
     Attributes:
         seconds: from the start of its processes to the end of the last one.
@@ -79,49 +79,49 @@ def main() -> None:
     parser.add_argument("--section", help="of benchmarks/README.md, for --write; search-PROTOCOL if it is not given")
     readme.add_options(parser)
     options = parser.parse_args()
-    told = readme.Told(options.section or f"search-{options.protocol}", options)
+    output = readme.Output(options.section or f"search-{options.protocol}", options)
     low, high = REACHED[options.protocol]
     limit = TRIALS[options.protocol] * EPOCHS[options.protocol]
-    told.line(
+    output.line(
         f"| | seed | wall s | CPU s | epochs of {limit} | best accuracy | s until {low} / {high} | first step after s "
         "| peak memory GiB |\n|---|---|---|---|---|---|---|---|---|"
     )
     found: dict[str, dict[int, Result]] = {way: {} for way in options.only}  # by seed
     failures = 0
     for seed in options.seeds:
-        for way in options.only:  # in turns, so that a slow hour is slow for all
+        for way in options.only:  # in turns, so that a slow hour affects all
             if way in options.once and seed != options.seeds[0]:
                 continue
             try:
                 found[way][seed] = search(way, options.protocol, seed)
-            except SearchError as error:  # what the others found has taken hours, and stands
+            except SearchError as error:  # the results of the others have taken hours, and are kept
                 failures += 1
                 print(error, file=sys.stderr)
-                told.line(f"| {way} | {seed} | failed | | | | | | |")
+                output.line(f"| {way} | {seed} | failed | | | | | | |")
             else:
-                told.line(f"| {way} | {seed} | {row(found[way][seed])} |")
+                output.line(f"| {way} | {seed} | {row(found[way][seed])} |")
     for way, results in found.items():
         if results and way not in options.once:
-            told.line(f"| **{way}** | median | {row(median(list(results.values())))} |")
-    told.line()
+            output.line(f"| **{way}** | median | {row(median(list(results.values())))} |")
+    output.line()
     for line in compared(found):
-        told.line(line)
-    told.write()
+        output.line(line)
+    output.write()
     sys.exit(failures > 0)
 
 
 class SearchError(Exception):
-    """A search ended with an error; says what it printed."""
+    """A search ended with an error; the message has its output."""
 
 
 def search(way: str, protocol: str, seed: int) -> Result:
-    """Search once, in a folder of its own."""
+    """Search once, in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="hpo-contest-", ignore_cleanup_errors=True) as folder:
         return search_in(Path(folder), way, protocol, seed)
 
 
 def search_in(folder: Path, way: str, protocol: str, seed: int) -> Result:
-    """Search once, and leave in this folder whatever the way keeps.
+    """Search once, with the files of the search in this folder.
 
     Raises:
         SearchError: it failed.
@@ -141,9 +141,9 @@ def search_in(folder: Path, way: str, protocol: str, seed: int) -> Result:
         processor, memory = watch(processes)
     seconds = time.perf_counter() - before
     if any(process.returncode for process in processes):
-        said = (folder / "log").read_text()
-        # Of two processes the other one talks on after it.
-        raise SearchError(f"{way}, seed {seed}, failed:\n{said[max(said.find('Traceback'), 0) :][:4000]}")
+        printed = (folder / "log").read_text()
+        # From the traceback on, since the other of two processes may print after it.
+        raise SearchError(f"{way}, seed {seed}, failed:\n{printed[max(printed.find('Traceback'), 0) :][:4000]}")
     events = [json.loads(line) for line in (folder / "events").read_text().splitlines()]
     epochs = [(event["at"] - started, event["accuracy"]) for event in events if event["event"] == "epoch"]
     until = tuple(
@@ -154,13 +154,13 @@ def search_in(folder: Path, way: str, protocol: str, seed: int) -> Result:
 
 
 def environment(events: Path) -> dict[str, str]:
-    """Of a process that trains the contest's networks and writes down there what happens to them."""
+    """The environment of a process that trains the contest's networks and records their events in a file."""
     paths = [str(ROOT), str(CONTEST.parents[1]), os.environ.get("PYTHONPATH", "")]
     return os.environ | {"CONTEST_EVENTS": str(events), "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def commands(way: str, protocol: str, seed: int) -> list[list[str]]:
-    """What a way runs at once."""
+    """The commands of a way, which run at the same time."""
     trials = TRIALS[protocol]
     name, _, variant = way.partition("-")
     if name == "optuna":
@@ -175,19 +175,19 @@ def commands(way: str, protocol: str, seed: int) -> list[list[str]]:
 
 
 def watch(processes: Sequence[subprocess.Popen[bytes]]) -> tuple[float, int]:
-    """Wait for the end of all; (processor seconds, most memory) of them and all that they started."""
+    """Wait for the end of all; (processor seconds, peak memory) of them and their descendants."""
     roots = [psutil.Process(process.pid) for process in processes]
     seconds: dict[psutil.Process, float] = {}
-    memory = look = 0
+    memory = polls = 0
     while any([process.poll() is None for process in processes]):
-        total, look = 0, look + 1
+        total, polls = 0, polls + 1
         for member in _family(roots):
             try:
                 spent = member.cpu_times()
                 seconds[member] = spent.user + spent.system
-                if look % LOOKS_WITHOUT_MEMORY == 0:
+                if polls % POLLS_PER_MEMORY == 0:
                     total += _own_memory(member.pid)
-            except (psutil.Error, OSError):  # it has ended meanwhile
+            except (psutil.Error, OSError):  # it has exited meanwhile
                 continue
         memory = max(memory, total)
         time.sleep(0.2)
@@ -205,7 +205,7 @@ def _family(roots: Sequence[psutil.Process]) -> list[psutil.Process]:
 
 
 def _own_memory(pid: int) -> int:
-    """Bytes: its own pages, and its part of those that it shares."""
+    """Bytes: its own pages, and its part of shared ones."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return 1024 * int(line.split()[1])
@@ -213,7 +213,7 @@ def _own_memory(pid: int) -> int:
 
 
 def median(results: Sequence[Result]) -> Result:
-    """The medians of each; of `until`, None where half of the searches did not come so far."""
+    """The medians of each; of `until`, None where half of the searches did not reach it."""
     until = []
     for moments in zip(*(result.until for result in results), strict=True):
         middle = statistics.median_high([float("inf") if moment is None else moment for moment in moments])

@@ -1,4 +1,4 @@
-"""How long a user waits: for an answer, for the first training step, and between two trials.
+"""The waiting times of a user: for an answer, for the first training step, and between two trials.
 
     python benchmarks/startup.py [--runs 5] [--write]
 
@@ -30,7 +30,7 @@ ATTEMPTS = """
     SELECT trials.number, attempt.number, attempt.slot, attempt.started, attempt.ended
     FROM hpo_attempts attempt JOIN trials ON trials.trial_id = attempt.trial_id ORDER BY attempt.started
 """
-FIRST_STEP = re.compile(r"trial (\d+) trains ([\d.]+) s after its claim")
+FIRST_STEP = re.compile(r"trial (\d+): first step ([\d.]+) s after its claim")
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     readme.add_options(parser)
     options = parser.parse_args()
-    told, runs = readme.Told("startup", options), options.runs
+    output, runs = readme.Output("startup", options), options.runs
     with tempfile.TemporaryDirectory() as folder:
         store = f"sqlite:///{folder}/thousand.db"
         fill(store, trials=1000)
@@ -57,10 +57,10 @@ def main() -> None:
     rows.append(("`hpo run` to the first training step", [first for first, _, _ in searches]))
     rows.append(("claim to training step, from the second trial on", [s for _, claims, _ in searches for s in claims]))
     rows.append(("end of a trial to the next training step in its slot", [s for _, _, gaps in searches for s in gaps]))
-    told.line("| | median s | least | most |\n|---|---|---|---|")
+    output.line("| | median s | least | most |\n|---|---|---|---|")
     for label, seconds in rows:
-        told.line(f"| {label} | {statistics.median(seconds):.3f} | {min(seconds):.3f} | {max(seconds):.3f} |")
-    told.write()
+        output.line(f"| {label} | {statistics.median(seconds):.3f} | {min(seconds):.3f} | {max(seconds):.3f} |")
+    output.write()
 
 
 def repeat(runs: int, measure: Callable[[], float]) -> list[float]:
@@ -77,7 +77,7 @@ def command(*arguments: str) -> float:
 
 def search(folder: Path) -> tuple[float, list[float], list[float]]:
     """Seconds from `hpo run` to the first step; of each later trial, from its claim to its first step, and from the end
-    of the trial before it in its slot to that step.
+    of the previous trial in its slot to that step.
     """
     folder.mkdir()
     started = time.perf_counter()
@@ -104,11 +104,11 @@ def search(folder: Path) -> tuple[float, list[float], list[float]]:
             if slot in ended and attempt == 1:
                 gaps.append(start - ended[slot] + claims[number])
             ended[slot] = end
-    return first, [seconds for number, seconds in claims.items() if number >= 2], gaps  # two begin with the slots
+    return first, [seconds for number, seconds in claims.items() if number >= 2], gaps  # the first two fill the slots
 
 
 def fill(url: str, *, trials: int, epochs: int = 10) -> None:
-    """A store with one study of so many complete trials, written as a worker writes them."""
+    """A store with one study of so many complete trials, written with a worker's functions."""
     from hpo.queue.claim import claim_trial
     from hpo.queue.leases import register_worker
     from hpo.queue.report import begin_trial, finish_trial, report_epoch

@@ -1,21 +1,21 @@
-"""How many samples a second one thread trains: by a raw loop, the lean executor, and Lightning's Trainer.
+"""Training speed of one thread in samples a second: by a raw loop, the lean executor, and Lightning's Trainer.
 
     python benchmarks/train_step.py [--rounds 5] [--only dnn] [--device cuda] [--write]
 
 Four ways to train the same network of Fashion-MNIST's shapes with Adam, in turns in one process of one thread:
 
     raw       a PyTorch loop over sliced batches, Adam fused
-    lean      the same network as a LightningModule, over the same batches, Adam fused: what `executor: lean` does
-    Trainer   the same, with everything optional off: what `executor: lightning` does
-    tutorial  as tutorials show it: a DataLoader over a TensorDataset, Adam as it is, self.log in every step, and the
-              Trainer's own logger and checkpoints, but no progress bar
+    lean      the same network as a LightningModule, over the same batches, Adam fused, as by `executor: lean`
+    Trainer   the same, with everything optional off, as by `executor: lightning`
+    tutorial  as in tutorials: a DataLoader over a TensorDataset, Adam with its defaults, self.log in every step, and
+              the Trainer's own logger and checkpoints, but no progress bar
 
 Prints the table of benchmarks/README.md, with --write into it: medians of the rounds, then their spread. Seconds are
-those of the process, so that other work on the machine disturbs little; the first epoch of each training is not
-counted.
+processor time of the process, so that other work on the machine has little effect; the first epoch of each training is
+not counted.
 
-With `--device cuda` everything is done on the first GPU, whose name is printed: the batches are sliced there, but for
-the tutorial's, `lean` replays its steps as a CUDA graph, and seconds are those of the clock, until the GPU is done.
+With `--device cuda` all ways use the first GPU, whose name is printed: except for the tutorial's, batches are sliced
+there, `lean` replays its steps as a CUDA graph, and seconds are wall-clock time, until the GPU has finished.
 """
 
 from __future__ import annotations
@@ -58,19 +58,19 @@ def main() -> None:
         return
     if options.only and options.write:
         parser.error("--write takes the whole table: leave out --only")
-    told = readme.Told("train_step" if options.device == "cpu" else "train_step_cuda", options)
+    output = readme.Output("train_step" if options.device == "cpu" else "train_step_cuda", options)
     if options.device == "cuda":
-        told.line(name_of_gpu())
-    told.line("| network | batch | raw | lean | Trainer | tutorial | lean / raw | lean / Trainer | lean / tutorial |")
-    told.line("|---|---|---|---|---|---|---|---|---|")
+        output.line(name_of_gpu())
+    output.line("| network | batch | raw | lean | Trainer | tutorial | lean / raw | lean / Trainer | lean / tutorial |")
+    output.line("|---|---|---|---|---|---|---|---|---|")
     for shape in [options.only] if options.only else SAMPLES:
         for batch in BATCHES:
-            told.line(row(shape, batch, options.rounds, options.device))
-    told.write()
+            output.line(row(shape, batch, options.rounds, options.device))
+    output.write()
 
 
 def name_of_gpu() -> str:
-    """What the table is of; ends the program where there is no GPU."""
+    """The heading of the table, with the GPU's name; exits if there is no GPU."""
     import torch
 
     if not torch.cuda.is_available():
@@ -79,8 +79,8 @@ def name_of_gpu() -> str:
 
 
 def row(shape: str, batch: int, rounds: int, device: str) -> str:
-    """A line of the table, from a process of its own."""
-    from hpo.ipc.fork_server import MEMORY_IS_KEPT  # as in the processes of trials, for all four
+    """A line of the table, measured in a new process."""
+    from hpo.ipc.fork_server import MEMORY_IS_KEPT  # as in trial processes, for all four ways
 
     environment = os.environ | MEMORY_IS_KEPT
     environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -114,7 +114,7 @@ def measure(shape: str, batch: int, rounds: int, device: str) -> None:
     from torch import Tensor, nn
     from torch.utils.data import DataLoader, TensorDataset
 
-    import hpo.training.preload  # noqa: F401 # a trial has it as well
+    import hpo.training.preload  # noqa: F401 # as in a trial process
     from hpo.training.executor import choose_executor, use
     from models.data.batches import Batches
 
@@ -122,7 +122,7 @@ def measure(shape: str, batch: int, rounds: int, device: str) -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     samples, on_gpu = SAMPLES[shape], device == "cuda"
     if on_gpu:
-        samples *= 8  # a GPU has done the others before a clock has turned
+        samples *= 8  # fewer samples take a GPU too short a time to measure
 
     def seconds_now() -> float:
         if not on_gpu:

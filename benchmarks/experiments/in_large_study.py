@@ -1,4 +1,4 @@
-"""A worker's first trials in a store that is full, in a process of its own: what `store_cost` starts."""
+"""A worker's first trials in a large study, in a separate process. Started by `store_cost`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""80 trials, 4 workers, 12 random `kill -9` of workers and of trial processes, a new worker for each that was killed.
+"""80 trials, 4 workers, 12 random `kill -9` of workers and of trial processes, a new worker for each killed one.
 
-The trials write down themselves which process trained which epoch of theirs, and when; that says whether two trained at
-once, whether a retry went on from a checkpoint that was there, and how many epochs were trained again. The store says
-how many trials have ended, and that none is left running.
+The trials record which process trained which epoch, and when; this shows whether two processes trained a trial at once,
+whether a retry resumed from an existing checkpoint, and how many epochs were trained again. The store shows how many
+trials have ended, and that none is left running.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ LONGEST_ROUND_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was left after a round."""
+    """The counts after a round."""
 
     seconds: float
     killed_workers: int
     killed_trials: int
     complete: int
-    other_ends: int  # failed, or nothing of the kind
+    other_ends: int  # trials that are neither complete nor running
     running: int
     retries: int
     twice_at_once: int
-    from_scratch: int  # though there was a checkpoint
-    untold: int  # epochs that a complete trial lacks in the store
+    from_scratch: int  # although there was a checkpoint
+    missing: int  # epochs of complete trials that are not in the store
     again: int  # epochs that were trained more than once
     is_in_time: bool
 
@@ -50,7 +50,7 @@ class Outcome:
             "trials left running": self.running > 0,
             "trained twice at once": self.twice_at_once > 0,
             "retried from scratch": self.from_scratch > 0,
-            "epochs not in the store": self.untold > 0,
+            "epochs not in the store": self.missing > 0,
             "not over in time": not self.is_in_time,
         }
         return tuple(words for words, is_wrong in wrong.items() if is_wrong)
@@ -88,7 +88,7 @@ def _row(kind: str, rounds: list[Outcome]) -> Row:
         kind, str(len(rounds)), f"{statistics.median(found.seconds for found in rounds):.0f}",
         f"{total('killed_workers')}, {total('killed_trials')}", f"{total('complete')} of {TRIALS * len(rounds)}",
         *(str(total(name)) for name in (
-            "other_ends", "running", "retries", "twice_at_once", "from_scratch", "untold", "again",
+            "other_ends", "running", "retries", "twice_at_once", "from_scratch", "missing", "again",
         )),
     )  # fmt: skip
     broken = (f"round {number}: {words}" for number, found in enumerate(rounds) for words in found.broken)
@@ -112,7 +112,7 @@ def play(folder: Path, url: str, *, kills: int, draw: random.Random) -> Outcome:
             workers.start()
         wait_for(lambda: workers.diary.stat().st_size > 0, seconds=120)
         killed = {"worker": 0, "trial": 0}
-        # The trials take about this long; the last kills come when few are left, if the machine is quick.
+        # The trials take about this long; on a quick machine, few are left at the last kills.
         ideal = TRIALS * EPOCHS * EPOCH_SECONDS / (WORKERS * SLOTS)
         for _ in range(kills):
             time.sleep(draw.uniform(0.5, 1.2) * ideal / kills)
@@ -144,7 +144,7 @@ def play(folder: Path, url: str, *, kills: int, draw: random.Random) -> Outcome:
         retries=sum(record.attempts - 1 for record in records),
         twice_at_once=trained_twice_at_once(found),
         from_scratch=sum(training.had_checkpoint and training.from_epoch == 0 for training in found),
-        untold=sum(EPOCHS - len(record.curve) for record in complete),
+        missing=sum(EPOCHS - len(record.curve) for record in complete),
         again=len(epochs) - len(set(epochs)),
         is_in_time=is_in_time,
     )

@@ -1,6 +1,6 @@
-"""PostgreSQL is killed while two workers train on eight slots, and comes back after half a minute.
+"""PostgreSQL is killed while two workers train on eight slots, and is restarted after half a minute.
 
-All its processes get `kill -9`. Trials go on training meanwhile, and end; what they report waits in the workers.
+All its processes get `kill -9`. Trials continue meanwhile, and end; their reports are queued in the workers.
 """
 
 from __future__ import annotations
@@ -50,19 +50,20 @@ def measure(options: argparse.Namespace) -> Table:
     epochs = [(training.trial, epoch) for training in found for epoch in training.epochs]
     complete = [record for record in records if record.state == "complete"]
     away = [at for training in found for at in training.epochs.values() if killed < at < back]
+    exited = sum(code == 0 for code in codes)
     ended_away = [t for t in found if len(t.epochs) == EPOCHS and killed < max(t.epochs.values()) < back]
     return Table(
         ("", "measured", "promised"),
         [
             exactly("slots that were training when it was killed", everybody if busy else "fewer", everybody),
-            exactly("workers alive when it came back", alive, WORKERS),
-            exactly("workers that ended well", sum(code == 0 for code in codes) if is_in_time else "none", WORKERS),
+            exactly("workers alive at its restart", alive, WORKERS),
+            exactly("workers that exited with code 0", exited if is_in_time else "none", WORKERS),
             exactly("trials complete", len(complete), TRIALS),
-            exactly("of them at the first attempt", sum(record.attempts == 1 for record in complete), TRIALS),
+            exactly("of them in the first attempt", sum(record.attempts == 1 for record in complete), TRIALS),
             exactly("epochs in the store", sum(len(record.curve) for record in complete), TRIALS * EPOCHS),
             exactly("epochs trained more than once", len(epochs) - len(set(epochs)), 0),
             figure("epochs trained without a database", str(len(away))),
             figure("trials that ended without a database", str(len(ended_away))),
-            figure("from its return to the end of the search", f"{seconds:.0f} s"),
+            figure("from its restart to the end of the search", f"{seconds:.0f} s"),
         ],
     )

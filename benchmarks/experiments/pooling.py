@@ -40,7 +40,7 @@ def pgbouncer(server: Postgres, *, connections: int = 20, clients: int = 2500) -
 pool_mode = transaction
 default_pool_size = {connections}
 max_client_conn = {clients}
-# what we ask for when connecting and PgBouncer does not know; nothing of it is needed
+# a start-up parameter of ours that PgBouncer does not know, and that is not needed
 ignore_startup_parameters = options
 unix_socket_dir = {folder}
 listen_port = {PORT}

@@ -1,7 +1,7 @@
-"""A worker is killed: seconds until others have taken its trial back.
+"""A worker is killed: seconds until others have reclaimed its trial.
 
-With a peer that is free, until it has claimed the trial; with all peers inside of trials that last for minutes, until
-one of them has ended the lost attempt, so that the trial can be claimed. Promised are three heartbeats.
+With a free peer, until it has claimed the trial; with all peers in trials that last for minutes, until one of them has
+ended the lost attempt, so that the trial can be claimed. The promise is three heartbeats.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _play(folder: Path, url: str, *, is_busy: bool, rounds: int, seed: int) -> l
             for _ in range(rounds):
                 holders = wait_for(lambda: _holders(store, workers, busy), seconds=240)
                 wait_for(lambda: len(workers.trial_processes()) == busy, seconds=240)
-                time.sleep(draw.uniform(0, Timing().heartbeat))  # the last beat was some time ago
+                time.sleep(draw.uniform(0, Timing().heartbeat))  # the last heartbeat was some time ago
                 victim, attempt = draw.choice(holders)
                 victim.kill()
                 killed = time.monotonic()
@@ -80,16 +80,16 @@ def _play(folder: Path, url: str, *, is_busy: bool, rounds: int, seed: int) -> l
 
 
 def _holders(store: Store, workers: Workers, busy: int) -> list[tuple[subprocess.Popen[bytes], int]]:
-    """The workers that train, and the attempt that each one holds; none before there are enough of them."""
+    """The workers that train, each with its attempt; none before there are enough of them."""
     with store.read() as connection:
         rows = connection.execute(
             select(hpo_workers.c.pid, hpo_attempts.c.attempt_id)
             .join(hpo_attempts, hpo_attempts.c.worker_id == hpo_workers.c.worker_id)
             .where(hpo_attempts.c.ended.is_(None))
         ).all()
-    held = {row.pid: row.attempt_id for row in rows}
-    found = [(process, held[process.pid]) for process in workers.alive if process.pid in held]
-    # All are there and can train, the free one too.
+    attempts = {row.pid: row.attempt_id for row in rows}
+    found = [(process, attempts[process.pid]) for process in workers.alive if process.pid in attempts]
+    # All workers are ready to train, also the free one.
     are_ready = len(workers.alive) == WORKERS and all("working on it" in workers.log(one) for one in workers.alive)
     return found if len(found) == busy and are_ready else []
 

@@ -1,7 +1,7 @@
-"""Trials that nobody trains, on a worker's real code: claims, sampling, reports, decisions and ends, without torch.
+"""Simulated trials, on a worker's real code: claims, sampling, reports, decisions and ends, without torch.
 
-A study of eight parameters whose objective is a formula, a bulk filling of its store, and a worker of one slot whose
-trials are told by a loop instead of by a process. Everything that touches the store is what `hpo worker` runs.
+A study of eight parameters whose objective is a formula, a function that fills its store in bulk, and a worker of one
+slot whose trials are reported by a loop instead of a process. All code that uses the store is that of `hpo worker`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def create_study(store: Store, *, name: str = "simulated", **keys: Any) -> Store
 
 
 def score(params: Mapping[str, Any], epoch: int) -> float:
-    """What a trial of these parameters reaches: a hill in six of them, climbed in ten epochs."""
+    """The objective of a trial with these parameters: a hill in six of them, climbed in ten epochs."""
     distance = (
         (math.log10(params["lr"]) + 3) ** 2 / 4
         + (math.log10(params["weight_decay"]) + 4) ** 2 / 25
@@ -85,7 +85,7 @@ def score(params: Mapping[str, Any], epoch: int) -> float:
 
 
 class SimulatedWorker:
-    """A worker of one slot, with its own connections and its own view of the study, that does what it is told."""
+    """A worker of one slot, with its own connections and its own view of the study, controlled by its methods."""
 
     def __init__(self, store: Store, study: StoredStudy, artifacts: Path) -> None:
         self.store = store
@@ -106,12 +106,12 @@ class SimulatedWorker:
         return self.outbox.attempt(lambda: self.run.start_next(Slot(0, (), 1, 1)))
 
     def started(self, trial: RunningTrial) -> None:
-        """The process has built its model."""
+        """Report that the process has built its model."""
         model, data = dict(trial.config["model"]), dict(trial.config["data"])
         self.run.on_started(trial, Started(model, data, parameters=1000, from_epoch=0, executor="lean", curve=[]))
 
     def epoch(self, trial: RunningTrial, epoch: int) -> bool:
-        """The process tells an epoch; whether it is to stop."""
+        """Report an epoch; whether the trial must stop."""
         value = score(trial.config["params"], epoch)
         metrics = {"score": value, "train_loss": 1 - value, "val_loss": 1 - value}
         return self.run.on_epoch(trial, Epoch(epoch, value, metrics, float(epoch))).stop
@@ -121,12 +121,12 @@ class SimulatedWorker:
         for process in trial.processes:
             process.channel.close()
 
-    def beat(self, *held: RunningTrial) -> None:
-        heartbeat(self.store, self.worker_id, [trial.claim.attempt_id for trial in held])
+    def heartbeat(self, *trials: RunningTrial) -> None:
+        heartbeat(self.store, self.worker_id, [trial.claim.attempt_id for trial in trials])
 
 
 class _NoServer:
-    """In the place of the fork server: a process that does not exist, and so says nothing."""
+    """Replaces the fork server: its processes do not exist, and so report nothing."""
 
     def fork(self, job: Message, *, with_spare: bool = False) -> ForkedProcess:
         channel, theirs = Channel.pair()
@@ -135,8 +135,8 @@ class _NoServer:
 
 
 def fill(store: Store, study: StoredStudy, count: int, *, seed: int = 0) -> None:
-    """Finished trials as workers leave them, two of three of them pruned at the first rung, in bulk."""
-    from hpo.search.history import History  # noqa: F401  (Optuna, which knows the form of the distributions)
+    """Write finished trials in bulk, as workers would, two thirds of them pruned at the first rung."""
+    from hpo.search.history import History  # noqa: F401  (imports Optuna, for the format of the distributions)
 
     draw = random.Random(seed)
     worker = register_worker(store, host="filled", pid=1, slots=1)
@@ -157,7 +157,7 @@ def fill(store: Store, study: StoredStudy, count: int, *, seed: int = 0) -> None
     if store.engine.dialect.name == "postgresql":
         with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             for table in ("trials", "trial_params", "trial_intermediate_values", "hpo_attempts", "hpo_trials"):
-                # rows with explicit ids leave the sequences behind
+                # rows with explicit ids do not advance the sequences
                 connection.exec_driver_sql(f"ANALYZE {table}")
 
 

@@ -1,7 +1,7 @@
-"""64 slots from 16 workers: on a PostgreSQL as it comes, with its 100 connections, and on one SQLite file.
+"""64 slots of 16 workers: on a PostgreSQL with default settings, with 100 connections, and on one SQLite file.
 
 The workers, their servers and their trial processes are real; a trial sleeps through most of its epochs, so that two
-cores can carry 64 of them. While they run, PostgreSQL is asked twice a second whose its connections are.
+cores suffice for 64 of them. While they run, the connections of each worker to PostgreSQL are counted twice a second.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def _play(kind: str, folder: Path, url: str) -> list[Row]:
     workers = Workers(
         folder, url, slots=SLOTS, seconds=EPOCH_SECONDS, epochs=EPOCHS, budget={"trials": TRIALS}, retries={"crash": 0}
     )
-    connections: Counter[str] = Counter()  # the most of each worker
+    connections: Counter[str] = Counter()  # the maximum of each worker
     most_memory = next_weighing = 0.0
 
-    def look() -> None:
+    def sample() -> None:
         nonlocal most_memory, next_weighing
         if time.monotonic() > next_weighing:  # it takes seconds
             next_weighing = time.monotonic() + 20.0
@@ -59,20 +59,20 @@ def _play(kind: str, folder: Path, url: str) -> list[Row]:
     try:
         for _ in range(WORKERS):
             workers.start()
-            _watch(look, seconds=2.0)  # sixteen imports of torch at once would be another experiment
+            _watch(sample, seconds=2.0)  # not sixteen imports of torch at once
         end = time.monotonic() + LONGEST_SECONDS
         while workers.alive and time.monotonic() < end:
-            _watch(look, seconds=0.5)
+            _watch(sample, seconds=0.5)
         codes = [process.poll() for process in workers.processes]
     finally:
         workers.close()
     records, logs, found = workers.trials(), workers.logs(), trainings(workers.diary)
     rows = [
-        exactly(f"{kind}: workers that ended well", sum(code == 0 for code in codes), WORKERS),
+        exactly(f"{kind}: workers that exited with code 0", sum(code == 0 for code in codes), WORKERS),
         exactly(f"{kind}: trials complete", sum(record.state == "complete" for record in records), TRIALS),
-        exactly(f"{kind}: of them at the first attempt", sum(record.attempts == 1 for record in records), TRIALS),
+        exactly(f"{kind}: of them in the first attempt", sum(record.attempts == 1 for record in records), TRIALS),
         exactly(f"{kind}: trained twice at once", trained_twice_at_once(found), 0),
-        figure(f"{kind}: trials that were trained at one moment, at most", str(most_at_once(found))),
+        figure(f"{kind}: trials trained at the same time, at most", str(most_at_once(found))),
         figure(f"{kind}: memory of all processes, at most", f"{most_memory / GIB:.1f} GiB"),
     ]
     if kind == "sqlite":
@@ -80,29 +80,29 @@ def _play(kind: str, folder: Path, url: str) -> list[Row]:
     most = max((count for name, count in connections.items() if name.startswith("worker")), default=0)
     return [
         *rows,
-        exactly("postgresql: 'too many clients' or lost stores in a log", logs.count("is unreachable"), 0),
+        exactly("postgresql: unreachable stores in a log", logs.count("is unreachable"), 0),
         promise("postgresql: connections of a worker, at most", most, CONNECTIONS_OF_A_WORKER),
     ]
 
 
-def _watch(look: Callable[[], None], *, seconds: float) -> None:
+def _watch(sample: Callable[[], None], *, seconds: float) -> None:
     end = time.monotonic() + seconds
     while True:
-        look()
+        sample()
         if time.monotonic() > end:
             return
         time.sleep(0.5)
 
 
 def _connections(url: str) -> Counter[str]:
-    """How many connections each worker has."""
+    """The number of connections of each worker."""
     with psycopg.connect(url) as connection:
         rows = connection.execute("SELECT application_name FROM pg_stat_activity WHERE backend_type = 'client backend'")
         return Counter(str(row[0]) for row in rows)
 
 
 def _memory(workers: Workers) -> float:
-    """Bytes of all processes, each page shared out among those that have it."""
+    """Bytes of all processes, with shared pages divided among them."""
     total = 0.0
     for worker in workers.alive:
         with contextlib.suppress(psutil.NoSuchProcess):

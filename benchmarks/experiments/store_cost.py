@@ -1,11 +1,11 @@
-"""What a trial costs the store, and what a large study costs its worker.
+"""The cost of a trial for the store, and of a large study for its worker.
 
 A trial of eight parameters and ten epochs, by default sampled by TPE and judged by ASHA, on a worker's real code; every
-epoch is written by itself, as when epochs last longer than the outbox waits. Optuna's ask, suggest, report,
-should_prune and tell do the same on the same kind of database in the same run. Counted are the statements that the
-databases get from SQLAlchemy, without the BEGIN and PRAGMA of each transaction, and the commits. Where times are told,
-the worker's own processor time stands in brackets: it hardly depends on what else the machine does. Where several
-workers share a study, none of them waits for a training, so each does as much as twenty that train epochs of seconds.
+epoch is written separately, as when epochs last longer than the outbox waits. Optuna's ask, suggest, report,
+should_prune and tell do the same on the same kind of database in the same run. Counted are the statements that
+SQLAlchemy sends, without the BEGIN and PRAGMA of each transaction, and the commits. Beside times, the worker's own
+processor time is in brackets: it hardly depends on other work of the machine. Where several workers share a study, none
+of them waits for a training, so each does as much as twenty that train epochs of seconds.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from hpo.store import Store
 from hpo.worker.poll import poll_store
 
 MIB = 2**20
-PROMISED_SIZE = 10_000  # finished trials, up to which the times are promised
-TIMINGS = ("claim", "decision", "write", "look")
+PROMISED_SIZE = 10_000  # finished trials up to which the times are promised
+TIMINGS = ("claim", "decision", "write", "poll")
 
 
 def measure(options: argparse.Namespace) -> Table:
@@ -61,7 +61,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 @dataclass
 class Traffic:
-    """What went to a database."""
+    """The statements and commits that were sent to a database."""
 
     statements: int = 0
     commits: int = 0
@@ -95,7 +95,7 @@ def counted(engine: Engine) -> Iterator[Traffic]:
 
 def _cost_of_trials(kind: str, *, trials: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder, new_store(kind, Path(folder)) as url:
-        ours, looks = _our_traffic(url, Path(folder), trials=trials)
+        ours, polls = _our_traffic(url, Path(folder), trials=trials)
         theirs = _optunas_traffic(url, trials=trials)
     statements, commits = (max(getattr(one, what) for one in ours) for what in ("statements", "commits"))
     optuna = [[getattr(one, what) for one in theirs] for what in ("statements", "commits")]
@@ -103,12 +103,12 @@ def _cost_of_trials(kind: str, *, trials: int) -> list[Row]:
         promise(f"{kind}: most statements of a trial of {EPOCHS} epochs", statements, 40),
         promise(f"{kind}: most commits of it", commits, 15),
         figure(f"{kind}: Optuna's statements, commits", ", ".join(f"{min(of)}-{max(of)}" for of in optuna)),
-        figure(f"{kind}: statements of a worker's look, each second", f"{looks.statements}"),
+        figure(f"{kind}: statements of a worker's poll, each second", f"{polls.statements}"),
     ]
 
 
 def _our_traffic(url: str, artifacts: Path, *, trials: int) -> tuple[list[Traffic], Traffic]:
-    """(of each trial that ran to its end without waiting at a rung, of one look into the store)."""
+    """The traffic of each trial that was not paused at a rung, and of one poll."""
     found: list[Traffic] = []
     with Store.create(url) as store, counted(store.engine) as traffic:
         worker = SimulatedWorker(store, create_study(store), artifacts)
@@ -138,7 +138,7 @@ def _optunas_traffic(url: str, *, trials: int) -> list[Traffic]:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     storage = optuna.storages.RDBStorage(url.replace("postgresql:", "postgresql+psycopg:"))
-    # NopPruner would be cheaper by nothing: what a pruner writes down is a statement or two.
+    # NopPruner would hardly be cheaper: a pruner's writes are a statement or two.
     pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=3, reduction_factor=3)
     study = optuna.create_study(storage=storage, direction="maximize", pruner=pruner)
     found: list[Traffic] = []
@@ -192,7 +192,7 @@ def _large_study(kind: str, count: int, *, timed: int, counts: Sequence[int]) ->
 
 
 def _at_once(workers: int, url: str, folder: str, *, timed: int) -> list[dict[str, Any]]:
-    """What each of so many workers found, who all began when the last of them had opened the study."""
+    """The measurements of so many workers, which all began when the last of them had opened the study."""
     command = [sys.executable, str(Path(__file__).parent / "in_large_study.py"), url, folder, str(timed)]
     members = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(workers)
@@ -211,16 +211,16 @@ def _rows_of_several(label: str, several: Sequence[dict[str, Any]]) -> list[Row]
     all_of = {name: [value for found in several for value in found[name]] for name in ("claim_processor", *TIMINGS)}
     median = {name: 1000 * statistics.median(values) for name, values in all_of.items()}
     claims = f"{median['claim']:.0f} ms ({median['claim_processor']:.0f} ms)"
-    rest = f"{median['decision']:.2f} ms; {median['write']:.1f} ms; {median['look']:.1f} ms"
+    rest = f"{median['decision']:.2f} ms; {median['write']:.1f} ms; {median['poll']:.1f} ms"
     traffic = [pair for found in several for pair in found["traffic"]]
     return [
         figure(f"{label}: statements, commits of a trial, at most", _most(traffic)),
-        figure(f"{label}: claim and sampling; report and decision; writing it down; a look", f"{claims}; {rest}"),
+        figure(f"{label}: claim and sampling; report and decision; its write; a poll", f"{claims}; {rest}"),
     ]
 
 
 def _most(traffic: Sequence[tuple[int, int]]) -> str:
-    return ", ".join(str(max(of)) for of in zip(*traffic, strict=True)) or "no trial came to its last epoch"
+    return ", ".join(str(max(of)) for of in zip(*traffic, strict=True)) or "no trial reached its last epoch"
 
 
 def _rows_of_one(label: str, found: dict[str, Any], *, is_promised: bool) -> list[Row]:
@@ -241,16 +241,16 @@ def _rows_of_one(label: str, found: dict[str, Any], *, is_promised: bool) -> lis
         traffic,
         promise(f"{label}: report and decision, median", median["decision"], 5, unit=" ms", digits=2),
         figure(f"{label}: the same at a rung of ASHA", f"{rung:.1f} ms"),
-        figure(f"{label}: writing it down, later", f"{median['write']:.1f} ms"),
+        figure(f"{label}: its write, later", f"{median['write']:.1f} ms"),
         promise(f"{label}: claim and sampling, median", median["claim"], 150, unit=" ms", note=processor),
-        figure(f"{label}: a worker's look, each second", f"{median['look']:.1f} ms"),
+        figure(f"{label}: a worker's poll, each second", f"{median['poll']:.1f} ms"),
         figure(f"{label}: opened, and the first trial claimed and sampled", opened),
         promise(f"{label}: the worker's memory at its peak", found["memory"] / MIB, 400, unit=" MiB"),
     ]
 
 
 def work_in_large_study(url: str, artifacts: Path, timed: int, *, begin: Callable[[], None]) -> dict[str, Any]:
-    """What a new worker needs for its first trials there, in seconds; in a process of its own, for its memory.
+    """The seconds that a new worker needs for its first trials there; in a separate process, to measure its memory.
 
     Args:
         begin: called when the study is open, before the first trial.
@@ -291,7 +291,7 @@ def work_in_large_study(url: str, artifacts: Path, timed: int, *, begin: Callabl
                 found["traffic"].append(((traffic - sent).statements, (traffic - sent).commits))
             before = time.perf_counter()
             poll_store(store, [worker.run], [0])
-            found["look"].append(time.perf_counter() - before)
+            found["poll"].append(time.perf_counter() - before)
     assert "torch" not in sys.modules
     found["memory"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return found

@@ -1,4 +1,4 @@
-"""What an experiment found: a Markdown table, in which a broken promise is marked."""
+"""The result of an experiment: a Markdown table that marks broken promises."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Row:
     """A line of the table.
 
     Attributes:
-        broken: the promises that it breaks, in words.
+        broken: the promises that it breaks, as texts.
     """
 
     cells: tuple[str, ...]
@@ -20,7 +20,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """What is printed for one experiment."""
+    """The output of one experiment."""
 
     header: tuple[str, ...]
     rows: Sequence[Row]
@@ -42,9 +42,9 @@ def promise(what: str, measured: float, most: float, *, unit: str = "", digits: 
     return Row(cells, () if measured <= most else (f"{measured:.{digits}f} is more than {most:g}",))
 
 
-def exactly(what: str, measured: object, wanted: object) -> Row:
-    """A figure that must be what was promised."""
-    return Row((what, str(measured), str(wanted)), () if measured == wanted else (f"{measured} is not {wanted}",))
+def exactly(what: str, measured: object, promised: object) -> Row:
+    """A figure that must equal the promised one."""
+    return Row((what, str(measured), str(promised)), () if measured == promised else (f"{measured} is not {promised}",))
 
 
 def figure(what: str, measured: str) -> Row:

@@ -1,4 +1,4 @@
-"""Real workers: `hpo worker` in processes of their own, the study that they work on, and what its trials wrote down."""
+"""Real workers: `hpo worker` processes, their study, and the diary of its trials."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ class Workers:
         done = subprocess.run(self._command("submit", str(file)), env=self._environment, capture_output=True, text=True)
         if done.returncode:
             sys.exit(done.stdout + done.stderr)
-        self.diary.write_text("")  # a batch was tried
+        self.diary.write_text("")  # without the batch that was tried
 
     def start(self) -> subprocess.Popen[bytes]:
-        """One worker more."""
+        """Start one more worker."""
         command = self._command("worker", STUDY, "--until-idle", "--slots", str(self.slots))
         with (self.folder / f"worker-{len(self.processes)}.log").open("wb") as log:
             url = {"HPO_STORE": self.url_of(len(self.processes))}
@@ -71,7 +71,7 @@ class Workers:
         return process
 
     def url_of(self, worker: int) -> str:
-        """The store as this worker opens it: PostgreSQL is told whose connections these are."""
+        """The store's URL for this worker, with a name that PostgreSQL shows for its connections."""
         return self.url if self.url.startswith("sqlite") else f"{self.url}&application_name=worker-{worker}"
 
     @property
@@ -85,7 +85,7 @@ class Workers:
         return "".join(self.log(process) for process in self.processes)
 
     def trial_processes(self) -> list[psutil.Process]:
-        """Those that train: they write into a trial's log, which spare ones do not yet."""
+        """The processes that train: they write into a trial's log, which spare ones do not yet."""
         found = []
         for worker in self.alive:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -100,11 +100,11 @@ class Workers:
             return Study(store, STUDY).trials()
 
     def wait(self, *, seconds: float) -> bool:
-        """Wait for the end of all workers; whether it came in time."""
+        """Wait for the end of all workers; whether they ended in time."""
         return bool(wait_for(lambda: not self.alive, seconds=seconds))
 
     def close(self) -> None:
-        """End what still runs."""
+        """End all remaining processes."""
         for worker in self.alive:
             below = psutil.Process(worker.pid).children(recursive=True)
             worker.kill()
@@ -122,7 +122,7 @@ class Workers:
 
 
 def wait_for(fact: Callable[[], Any], *, seconds: float) -> Any:
-    """The fact, as soon as it is true; its last value when it does not become so in time."""
+    """The fact, as soon as it is true; its last value if it does not become true in time."""
     end = time.monotonic() + seconds
     while True:
         found = None
@@ -135,21 +135,21 @@ def wait_for(fact: Callable[[], Any], *, seconds: float) -> Any:
 
 @dataclass
 class Training:
-    """An attempt, as the process that trained it wrote it down."""
+    """An attempt, as recorded by the process that trained it."""
 
     trial: str  # its folder's name, which is its number
     pid: int
-    began: float  # monotonic seconds, of all processes of the machine
-    ended: float  # its last word
+    began: float  # in monotonic seconds, the same for all processes of the machine
+    ended: float  # the time of its last record
     had_checkpoint: bool = False
-    from_epoch: int | None = None  # None: it was killed before it came so far
-    epochs: dict[int, float] = field(default_factory=dict)  # that it trained, from 0, and when they ended
+    from_epoch: int | None = None  # None: it was killed before it trained
+    epochs: dict[int, float] = field(default_factory=dict)  # the trained ones, from 0, with the times of their ends
 
 
 def trainings(diary: Path) -> list[Training]:
-    """All attempts, in the order of their beginnings."""
+    """All attempts, in the order of their starts."""
     found: list[Training] = []
-    latest: dict[tuple[str, int], Training] = {}  # a process trains several trials, and may be given one back
+    latest: dict[tuple[str, int], Training] = {}  # a process trains several trials, and may get one again
     for text in diary.read_text(encoding="utf-8").splitlines():
         line = json.loads(text)
         key = (line["trial"], line["pid"])
@@ -167,7 +167,7 @@ def trainings(diary: Path) -> list[Training]:
 
 
 def trained_twice_at_once(found: list[Training]) -> int:
-    """Pairs of attempts of one trial, the later of which began before the earlier had said its last word."""
+    """Pairs of attempts of one trial, of which the later began before the last record of the earlier."""
     by_trial: dict[str, list[Training]] = defaultdict(list)
     for training in found:
         by_trial[training.trial].append(training)
@@ -175,6 +175,6 @@ def trained_twice_at_once(found: list[Training]) -> int:
 
 
 def most_at_once(found: list[Training]) -> int:
-    """How many trained at one moment, at most."""
+    """The maximum number of attempts that trained at the same time."""
     moments = sorted([(one.began, 1) for one in found] + [(one.ended, -1) for one in found])
     return max(itertools.accumulate(step for _, step in moments), default=0)

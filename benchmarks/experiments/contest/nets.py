@@ -1,6 +1,6 @@
-"""The networks of `benchmarks/search.py`, the same ones for every tool, which write down what happens to them.
+"""The networks of `benchmarks/search.py`, the same for every tool, which record the events of their training.
 
-Each line of the file that CONTEST_EVENTS names is an epoch: when it ended, in seconds since 1970, and what it reached.
+Each line of the file CONTEST_EVENTS is an epoch: its end, in seconds since 1970, and its accuracy.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ Initializer = Annotated[Literal["glorot", "he", "normal", "orthogonal"], Choice(
 
 
 class Net(pl.LightningModule):
-    """A classifier that is trained as a tutorial would.
+    """A classifier that is trained as in a tutorial.
 
     Args:
-        fused: as this project's models: one call for all of an optimizer's steps, or one for each operation, where
-            PyTorch has no better, images with their channels last, and activations of what pooling leaves.
+        fused: as in this project's models: fused optimizers, or foreach where PyTorch has none, images with channels
+            last, and activations after pooling.
     """
 
     def __init__(self, lr: float, optimizer: str, *, fused: bool) -> None:
@@ -67,7 +67,7 @@ class Net(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         inputs, targets = batch
         if index == 0 and self.current_epoch == 0:
-            tell(event="step")
+            record(event="step")
         return functional.cross_entropy(self(inputs), targets)
 
     def on_validation_epoch_start(self) -> None:
@@ -81,7 +81,7 @@ class Net(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         if not self.trainer.sanity_checking:
-            tell(event="epoch", accuracy=float(self._right) / self._seen)
+            record(event="epoch", accuracy=float(self._right) / self._seen)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return OPTIMIZERS[self._optimizer](self.parameters(), lr=self._lr, **self._options)  # type: ignore[call-arg]
@@ -174,7 +174,7 @@ class TabularNet(Net):
         return self.network(inputs)  # type: ignore[no-any-return]
 
 
-def tell(**what: Any) -> None:
-    # One write of a short line to a file that is open for appending: processes do not cut into each other's.
+def record(**what: Any) -> None:
+    # One write of a short line to a file that is open for appending: lines of several processes are not mixed.
     with open(os.environ["CONTEST_EVENTS"], "a", encoding="utf-8") as file:  # noqa: PTH123
         file.write(json.dumps({"at": time.time(), **what}) + "\n")

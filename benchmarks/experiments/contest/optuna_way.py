@@ -1,4 +1,4 @@
-"""The search as Optuna's example for PyTorch Lightning does it. Arguments: protocol, seed, trials, part."""
+"""The search as in Optuna's example for PyTorch Lightning. Arguments: protocol, seed, trials, part."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BATCH_SIZES = {"fashion": [32, 64, 128, 256], "tabular": [16, 32, 64, 128]}
 
 
 class Pruning(pl.Callback):
-    """What PyTorchLightningPruningCallback of optuna-integration does, which wants the package `lightning`."""
+    """The same as PyTorchLightningPruningCallback of optuna-integration, which needs the package `lightning`."""
 
     def __init__(self, trial: optuna.Trial) -> None:
         self._trial = trial
@@ -64,7 +64,7 @@ def suggest(trial: optuna.Trial, protocol: str) -> dict[str, Any]:
 def main(protocol: str, seed: int, trials: int, part: int) -> None:
     """
     Args:
-        part: of several processes. Of two that create the tables at once, one fails: the others wait for the first.
+        part: of several processes. Creating the tables at once fails in one of them, so the others wait for the first.
     """
     data: Arrays = arrays(protocol)
     while part and not CREATED.exists():

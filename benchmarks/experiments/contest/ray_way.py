@@ -1,4 +1,4 @@
-"""The search as Ray Tune's tutorial for PyTorch Lightning does it. Arguments: protocol, seed, trials, reuse or new."""
+"""The search as in Ray Tune's tutorial for PyTorch Lightning. Arguments: protocol, seed, trials, reuse or new."""
 
 from __future__ import annotations
 

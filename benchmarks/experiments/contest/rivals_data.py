@@ -1,4 +1,4 @@
-"""The data of `benchmarks/search.py` as tensors, for the tools that load them through PyTorch's DataLoader."""
+"""The data of `benchmarks/search.py` as tensors, for the tools that use PyTorch's DataLoader."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Arrays = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def arrays(protocol: str) -> Arrays:
-    """(training inputs, training classes, validation inputs, validation classes), the same as our data modules give."""
+    """(training inputs, training classes, validation inputs, validation classes), the same as of our data modules."""
     from models.data import Images, Table
 
     if protocol == "tabular":
@@ -32,7 +32,7 @@ def arrays(protocol: str) -> Arrays:
     data.prepare_data()
     data.setup("fit")
     train = data.train_dataloader()
-    # As they are evaluated: in their order, each one once, as numbers.
+    # From evaluation batches: in order, each sample once, as floats.
     train.training = False
     parts = [list(train), list(data.val_dataloader())]
     return cast(Arrays, tuple(torch.cat(tensors) for part in parts for tensors in zip(*part, strict=True)))

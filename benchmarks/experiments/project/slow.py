@@ -1,6 +1,6 @@
-"""A model that learns nothing, slowly, and writes down when it was trained, by which process, and from where.
+"""A model that trains slowly without learning, and records when and by which process it was trained, and from where.
 
-Its diary is what the experiments believe: what the store says of the same trials is compared with it.
+The experiments compare the store with this diary.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from hpo.space import Float
 
-STEPS = 5  # of an epoch, which a diary tells apart
+STEPS = 5  # of an epoch, each a record of the diary
 FEATURES = 4
 
 
@@ -36,7 +36,7 @@ class Slow(LightningModule):
     """Sleeps through its epochs.
 
     Args:
-        diary: the file that all trials write into, a line for each thing that happens.
+        diary: the file that all trials append to, a line for each event.
         seconds: of an epoch.
     """
 
@@ -79,7 +79,7 @@ class Slow(LightningModule):
     def _write(self, what: str, **more: Any) -> None:
         trial = Path(self.trainer.default_root_dir).name
         line = {"what": what, "trial": trial, "pid": os.getpid(), "at": time.monotonic(), **more}
-        # One write of less than a page at the end of a file is never mixed with another process's.
+        # One append of less than a page is never mixed with another process's.
         descriptor = os.open(self.diary, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.write(descriptor, json.dumps(line).encode() + b"\n")
         os.close(descriptor)
