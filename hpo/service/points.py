@@ -45,7 +45,9 @@ def read_points(file: Path) -> list[Point]:
         raise SpecError(f"{file} is empty: it should have a header of parameter names, and a row a point")
     header = [name.strip() for name in rows[0][1]]
     problems = [
-        f"{file}:{rows[0][0]}: '{name}' is there twice" for name in dict.fromkeys(header) if name and header.count(name) > 1
+        f"{file}:{rows[0][0]}: '{name}' is there twice"
+        for name in dict.fromkeys(header)
+        if name and header.count(name) > 1
     ]
     if "" in header:
         problems.append(f"{file}:{rows[0][0]}: column {header.index('') + 1} has no name")
