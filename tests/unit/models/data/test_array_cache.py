@@ -133,7 +133,7 @@ def test_where_nothing_can_be_written_nothing_is_kept(
     with caplog.at_level(logging.WARNING):
         assert_whole(cached({}, Maker()))
 
-    assert "every trial reads it anew" in caplog.text
+    assert "every trial reads it again" in caplog.text
 
 
 def test_a_failure_to_make_leaves_nothing_behind(folder: Path) -> None:
