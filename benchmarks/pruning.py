@@ -34,8 +34,9 @@ import readme
 
 from hpo import open_study
 from hpo.search.algorithms import make_pruner
-from hpo.search.rungs import Rungs
+from hpo.search.rungs import Rungs, Verdict
 from hpo.study.spec import StudySpec
+from hpo.study.states import Direction
 
 ROOT = Path(__file__).resolve().parents[1]
 CURVES = Path(__file__).with_name("curves.csv.gz")
@@ -167,14 +168,15 @@ class Promoting:
     """Successive halving that pauses and promotes."""
 
     def __init__(self, *, eta: int, min_epochs: int) -> None:
-        self._rungs = Rungs(eta=eta, min_epochs=min_epochs, maximize=True)
+        self._rungs = Rungs(eta=eta, min_epochs=min_epochs, direction=Direction.MAXIMIZE)
         self._ended: set[int] = set()  # too far behind to wait
 
     def goes_on(self, number: int, curve: Curve) -> bool:
         self._rungs.take(number, dict(enumerate(curve, start=1)))
-        if not self._rungs.waits(number, len(curve)):
+        verdict = self._rungs.verdict(number, len(curve))
+        if verdict == Verdict.PRUNE:
             self._ended.add(number)
-        return self._rungs.goes_on(number, len(curve))
+        return verdict == Verdict.CONTINUE
 
     def promotable(self, waiting: Mapping[int, int], *, is_last: bool) -> list[int]:
         really = {number: epoch for number, epoch in waiting.items() if number not in self._ended}

@@ -117,6 +117,7 @@ def fill(url: str, *, trials: int, epochs: int = 10) -> None:
     from hpo.store import Store
     from hpo.study.resolved_study import ResolvedStudy
     from hpo.study.spec import StudySpec
+    from hpo.study.states import OptunaState
 
     names: Sequence[str] = [f"x{index}" for index in range(8)]
     spec = StudySpec.model_validate(
@@ -154,7 +155,9 @@ def fill(url: str, *, trials: int, epochs: int = 10) -> None:
                         seconds=epoch,
                         system_attributes={},
                     )
-                finish_trial(connection, claim, state="COMPLETE", value=value, seconds=float(epochs), best_epoch=epochs)
+                finish_trial(
+                    connection, claim, state=OptunaState.COMPLETE, value=value, seconds=float(epochs), best_epoch=epochs
+                )
 
 
 if __name__ == "__main__":

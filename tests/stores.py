@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from hpo.queue.claim import Claim
+from hpo.queue.control import request_study, request_trial
 from hpo.queue.report import end_attempt
 from hpo.store import Store
+from hpo.study.states import AttemptEnd, Request, StudyState
 
 
 def write(store: Store, function: Callable[..., bool], *arguments: Any, **options: Any) -> bool:
@@ -18,4 +20,15 @@ def write(store: Store, function: Callable[..., bool], *arguments: Any, **option
 
 def hand_back(store: Store, claim: Claim, *, seconds: float = 1.0) -> bool:
     """End the attempt as a worker does that is asked to end."""
-    return write(store, end_attempt, claim, kind="preempted", cause="preempted: by its worker", seconds=seconds)
+    return write(store, end_attempt, claim, end=AttemptEnd.PREEMPTED, cause="preempted: by its worker", seconds=seconds)
+
+
+def ask_study(store: Store, name: str, verb: str) -> str:
+    """What the command `hpo VERB STUDY` does."""
+    states = {"pause": StudyState.PAUSED, "resume": StudyState.RUNNING, "stop": StudyState.STOPPED}
+    return request_study(store, name, states.get(verb, StudyState.KILLED))
+
+
+def ask_trial(store: Store, name: str, number: int, verb: str) -> str:
+    """What the command `hpo VERB STUDY TRIAL` does."""
+    return request_trial(store, name, number, None if verb == "resume" else Request(verb))

@@ -17,9 +17,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from experiments.simulated import EPOCHS, SimulatedWorker
 from hpo.errors import StoreError
-from hpo.queue.leases import HEARTBEAT_SECONDS, expire_leases
+from hpo.queue.leases import expire_leases
 from hpo.queue.studies import load_study
-from hpo.store import Store
+from hpo.store import Store, Timing
 from hpo.worker.poll import poll_store
 from hpo.worker.running_trial import RunningTrial
 
@@ -77,7 +77,7 @@ def live(
     trial: RunningTrial | None = None
     epoch = 0
     next_epoch = started + draw.uniform(0, EPOCHS * epoch_seconds)
-    next_beat = started + draw.uniform(0, HEARTBEAT_SECONDS)
+    next_beat = started + draw.uniform(0, Timing().heartbeat)
     next_look = started + draw.uniform(0, look_seconds)
     while (now := time.monotonic()) < end:
         due = min(next_epoch, next_beat, next_look, worker.outbox.due or end)
@@ -87,7 +87,7 @@ def live(
         is_counted = now >= first
         try:  # in a turn, all that is due, as a worker's loop does
             if now >= next_beat:
-                next_beat = now + HEARTBEAT_SECONDS
+                next_beat = now + Timing().heartbeat
                 worker.outbox.attempt(lambda held=trial: worker.beat(*[held] if held else []))  # type: ignore[misc]
             if now >= next_look:
                 before = time.monotonic()

@@ -19,8 +19,7 @@ from sqlalchemy import select
 from experiments.databases import KINDS, new_store
 from experiments.table import Row, Table
 from experiments.workers import Workers, wait_for
-from hpo.queue.leases import HEARTBEAT_SECONDS
-from hpo.store import Store
+from hpo.store import Store, Timing
 from hpo.store.tables import hpo_attempts, hpo_workers
 
 WORKERS = 3
@@ -40,7 +39,7 @@ def measure(options: argparse.Namespace) -> Table:
         for is_busy in (False, True):
             with tempfile.TemporaryDirectory(prefix="hpo-reclaim-") as folder, new_store(kind, Path(folder)) as url:
                 found = _play(Path(folder), url, is_busy=is_busy, rounds=options.rounds, seed=options.seed)
-            most = max(found) / HEARTBEAT_SECONDS
+            most = max(found) / Timing().heartbeat
             cells = (
                 kind,
                 "all inside trials" if is_busy else "one is free",
@@ -65,7 +64,7 @@ def _play(folder: Path, url: str, *, is_busy: bool, rounds: int, seed: int) -> l
             for _ in range(rounds):
                 holders = wait_for(lambda: _holders(store, workers, busy), seconds=240)
                 wait_for(lambda: len(workers.trial_processes()) == busy, seconds=240)
-                time.sleep(draw.uniform(0, HEARTBEAT_SECONDS))  # the last beat was some time ago
+                time.sleep(draw.uniform(0, Timing().heartbeat))  # the last beat was some time ago
                 victim, attempt = draw.choice(holders)
                 victim.kill()
                 killed = time.monotonic()

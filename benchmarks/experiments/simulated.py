@@ -18,6 +18,7 @@ from sqlalchemy import insert
 
 from hpo.ipc.channel import Channel, Message
 from hpo.ipc.fork_server import ForkedProcess, ForkServer
+from hpo.ipc.messages import Epoch, Started
 from hpo.queue.leases import heartbeat, register_worker
 from hpo.queue.studies import StoredStudy, create_or_continue
 from hpo.space import Choice, Float, Int, Parameter, SearchSpace
@@ -35,6 +36,7 @@ from hpo.store.tables import (
 from hpo.study.devices import Slot
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.spec import StudySpec
+from hpo.study.states import AttemptEnd, OptunaState
 from hpo.worker.outbox import Outbox
 from hpo.worker.running_trial import RunningTrial
 from hpo.worker.study_run import StudyRun
@@ -105,15 +107,14 @@ class SimulatedWorker:
 
     def started(self, trial: RunningTrial) -> None:
         """The process has built its model."""
-        told = {owner: dict(trial.config[owner]) for owner in ("model", "data")}
-        self.run.on_started(trial, {**told, "executor": "lean", "parameters": 1000, "from_epoch": 0, "curve": []})
+        model, data = dict(trial.config["model"]), dict(trial.config["data"])
+        self.run.on_started(trial, Started(model, data, parameters=1000, from_epoch=0, executor="lean", curve=[]))
 
     def epoch(self, trial: RunningTrial, epoch: int) -> bool:
         """The process tells an epoch; whether it is to stop."""
         value = score(trial.config["params"], epoch)
         metrics = {"score": value, "train_loss": 1 - value, "val_loss": 1 - value}
-        reply = self.run.on_epoch(trial, {"epoch": epoch, "value": value, "metrics": metrics, "seconds": float(epoch)})
-        return bool(reply["stop"])
+        return self.run.on_epoch(trial, Epoch(epoch, value, metrics, float(epoch))).stop
 
     def end(self, trial: RunningTrial) -> None:
         self.run.end(trial)
@@ -193,7 +194,7 @@ def _add(
     }
     is_pruned = draw.random() < 2 / 3
     epochs = 3 if is_pruned else EPOCHS
-    state = "PRUNED" if is_pruned else "COMPLETE"
+    state = OptunaState.PRUNED if is_pruned else OptunaState.COMPLETE
     curve = {epoch: score(params, epoch) for epoch in range(1, epochs + 1)}
     ended = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=1) + timedelta(milliseconds=number)
     rows[trials].append(
@@ -230,6 +231,7 @@ def _add(
     rows[hpo_attempts].append(
         {
             "trial_id": trial, "number": 1, "worker_id": worker, "slot": 0, "device": "cpu", "started": 1.0,
-            "lease_until": 11.0, "ended": 11.0, "kind": "done", "cause": "complete", "seconds": 10.0, "from_epoch": 0,
+            "lease_until": 11.0, "ended": 11.0, "kind": AttemptEnd.DONE, "cause": "complete", "seconds": 10.0,
+            "from_epoch": 0,
         }
     )  # fmt: skip

@@ -56,8 +56,8 @@ class Counts:
         return self.begun - self.idle - self.paused
 
     @property
-    def by_state(self) -> dict[TrialState, int]:
-        """How many trials people see in each state."""
+    def by_state(self) -> dict[str, int]:
+        """How many trials there are in each `TrialState`."""
         return {
             TrialState.COMPLETE: self.complete,
             TrialState.PRUNED: self.pruned,

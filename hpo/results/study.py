@@ -24,7 +24,7 @@ from hpo.store.tables import (
     studies,
     trials,
 )
-from hpo.study.states import Direction, StudyState, TrialState
+from hpo.study.states import Direction, StudyState
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +53,7 @@ class StudyStatus:
     study: str
     state: StudyState
     reason: str | None
-    counts: Mapping[TrialState, int]
+    counts: Mapping[str, int]
     budget: Mapping[str, Mapping[str, float]]
     best: TrialRecord | None
     workers: Sequence[WorkerRecord]

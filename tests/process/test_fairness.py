@@ -24,6 +24,7 @@ from stores import write
 
 from hpo.ipc.channel import Channel
 from hpo.ipc.fork_server import ForkServer
+from hpo.ipc.messages import Epoch
 from hpo.queue.claim import Claim, claim_trial
 from hpo.queue.leases import register_worker
 from hpo.queue.report import MAX_ERROR_CHARACTERS, end_attempt, finish_trial
@@ -31,12 +32,13 @@ from hpo.queue.studies import StoredStudy
 from hpo.results.study import Study
 from hpo.results.trial import TrialRecord
 from hpo.search.algorithms import make_pruner, sampler_factory
-from hpo.search.history import DIVERGED, History
+from hpo.search.history import History
 from hpo.space import Float, Parameter, SearchSpace
 from hpo.store import Store, child_environment
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts, studies, trials
 from hpo.study.devices import Slot
+from hpo.study.states import AttemptEnd, OptunaState
 from hpo.worker.outbox import Outbox
 from hpo.worker.running_trial import RunningTrial
 from hpo.worker.study_run import StudyRun
@@ -231,7 +233,7 @@ def test_whatever_an_error_says_can_be_written(store: Store, odd: str) -> None:
     worker.begin(other)
 
     assert write(store, finish_trial, claim, state="FAIL", value=None, seconds=1.0, cause=f"error: {odd}", error=odd)
-    assert write(store, end_attempt, other, kind="error", cause=odd, error=odd, seconds=1.0)
+    assert write(store, end_attempt, other, end=AttemptEnd("error"), cause=odd, error=odd, seconds=1.0)
 
     record = Study(store, "synthetic").trials()[0]
     assert (record.error or "").startswith("a ")
@@ -250,9 +252,7 @@ def test_a_report_out_of_order_is_ignored(store: Store, tmp_path: Path, server: 
     trial = RunningTrial(claim, Slot(0, (), 1, 1), epochs=9, config={}, directory=tmp_path, claimed_at=0.0)
 
     for epoch, value in ((1, 0.1), (3, 0.3), (2, 0.9), (3, 0.8), (4, 0.4), (1, 0.7)):
-        metrics = {"val_accuracy": value}
-        reply = run.on_epoch(trial, {"epoch": epoch, "value": value, "metrics": metrics, "seconds": 1.0})
-        assert reply["stop"] is False
+        assert not run.on_epoch(trial, Epoch(epoch, value, {"val_accuracy": value}, 1.0)).stop
     assert outbox.flush()
 
     [record] = Study(store, "synthetic").trials()
@@ -284,9 +284,16 @@ def learner(store: Store, study: StoredStudy) -> Claimant:
 
 def diverge(worker: Claimant, claim: Claim) -> None:
     assert write(
-        worker.store, finish_trial, claim, state="FAIL", value=None, seconds=1.0, kind=DIVERGED, cause=DIVERGED
+        worker.store,
+        finish_trial,
+        claim,
+        state=OptunaState.FAIL,
+        value=None,
+        seconds=1.0,
+        end=AttemptEnd.DIVERGED,
+        cause=AttemptEnd.DIVERGED,
     )
-    worker.history.end(claim.number, TrialState.FAIL, None, cause=DIVERGED)
+    worker.history.end(claim.number, TrialState.FAIL, None, cause=AttemptEnd.DIVERGED)
 
 
 def cliff(store: Store, diverged: str) -> tuple[Claimant, Claimant]:

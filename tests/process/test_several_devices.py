@@ -15,6 +15,7 @@ from hpo.ipc.fork_server import ForkedProcess
 from hpo.queue.claim import Claim
 from hpo.results.trial import TrialRecord
 from hpo.study.devices import Slot
+from hpo.study.states import AttemptEnd, OptunaState
 from hpo.worker.running_trial import RunningTrial
 
 FATES = ("first", "hopeless", "killed", "raises", "second")
@@ -95,7 +96,8 @@ def test_an_exception_of_one_rank_is_the_cause_that_is_told(outcome: Outcome) ->
 
 def test_a_death_without_a_word_outweighs_what_the_other_rank_said_of_it() -> None:
     """The news may come in any order: the other rank's lost connection first, or the death."""
-    words, silence = ("error", "error: RuntimeError", "connection closed"), ("crash", "killed: SIGKILL", "rank 1 ended")
+    words = AttemptEnd.ERROR, "error: RuntimeError", "connection closed"
+    silence = AttemptEnd.CRASH, "killed: SIGKILL", "rank 1 ended"
     channel, theirs = Channel.pair()
     theirs.close()
     told_first, died_first, diverged = (running_trial(channel) for _ in range(3))
@@ -105,7 +107,7 @@ def test_a_death_without_a_word_outweighs_what_the_other_rank_said_of_it() -> No
     told_first.fail(*silence, is_silent=True)
     died_first.fail(*silence, is_silent=True)
     died_first.fail(*words)
-    diverged.state, diverged.kind, diverged.cause = "FAIL", "diverged", "diverged"
+    diverged.state, diverged.end, diverged.cause = OptunaState.FAIL, AttemptEnd.DIVERGED, "diverged"
     diverged.fail(*silence, is_silent=True)
 
     assert not was_to_be_killed

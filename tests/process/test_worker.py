@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
@@ -20,6 +20,7 @@ from stores import hand_back, write
 
 from hpo.errors import LoadError, SpecError
 from hpo.ipc.fork_server import ForkServer
+from hpo.ipc.messages import Epoch
 from hpo.queue.claim import claim_trial
 from hpo.queue.leases import register_worker
 from hpo.queue.report import begin_trial
@@ -305,12 +306,11 @@ class Judge:
         self.run.end(trial)
         assert self.outbox.flush()
 
-    def tell(self, trial: RunningTrial, epoch: int, value: float) -> Any:
+    def tell(self, trial: RunningTrial, epoch: int, value: float) -> bool:
         """Whether the trial is to stop."""
-        message = {"epoch": epoch, "value": value, "metrics": {"val_loss": value}, "seconds": 0.1 * epoch}
-        reply = self.run.on_epoch(trial, message)
+        answer = self.run.on_epoch(trial, Epoch(epoch, value, {"val_loss": value}, 0.1 * epoch))
         assert self.outbox.flush()
-        return reply["stop"]
+        return answer.stop
 
 
 def test_a_pruner_knows_what_another_worker_reported_a_moment_ago(hpo: Hpo, server: ForkServer) -> None:

@@ -14,10 +14,12 @@ from hpo.queue.report import begin_trial, end_attempt, finish_trial, report_epoc
 from hpo.queue.studies import StoredStudy, create_or_continue
 from hpo.search.algorithms import make_pruner, make_rungs, sampler_factory
 from hpo.search.history import History
+from hpo.search.rungs import Verdict
 from hpo.space import Choice, Float, Int, Parameter, SearchSpace
 from hpo.store import Store
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.spec import StudySpec
+from hpo.study.states import AttemptEnd, OptunaState
 
 # With a conditional parameter, and one that a step makes discrete.
 SPACE = SearchSpace(
@@ -102,7 +104,7 @@ class Claimant:
 
     def report(self, claim: Claim, epoch: int, value: float) -> tuple[bool, bool]:
         """(whether to prune, whether the trial is still ours)."""
-        is_hopeless, attributes = self.history.report(claim.number, epoch, value)
+        verdict, attributes = self.history.report(claim.number, epoch, value)
         with self.store.write() as connection:
             is_ours = report_epoch(
                 connection,
@@ -113,17 +115,17 @@ class Claimant:
                 seconds=0.5 * epoch,
                 system_attributes=attributes,
             )
-        return is_hopeless, is_ours
+        return verdict != Verdict.CONTINUE, is_ours
 
     def hold(self, claim: Claim) -> None:
-        """The trial waits at its rung."""
+        """The trial is paused at its rung."""
         with self.store.write() as connection:
-            end_attempt(connection, claim, kind="held", cause="held: at a rung", seconds=1.0)
-        self.history.release(claim.trial_id, claim.number, is_held=True)
+            end_attempt(connection, claim, end=AttemptEnd.AT_RUNG, cause="paused at a rung", seconds=1.0)
+        self.history.release(claim.trial_id, claim.number, is_paused=True)
 
     def finish(self, claim: Claim, value: float | None, *, state: str = "COMPLETE", **more: Any) -> bool:
         with self.store.write() as connection:
-            is_ours = finish_trial(connection, claim, state=state, value=value, seconds=2.5, **more)
+            is_ours = finish_trial(connection, claim, state=OptunaState(state), value=value, seconds=2.5, **more)
         if is_ours:
             self.history.end(claim.number, TrialState[state], value)
         return is_ours

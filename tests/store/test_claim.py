@@ -16,20 +16,21 @@ from sqlalchemy import select, update
 from stores import hand_back, write
 
 from hpo.queue.claim import Claim
-from hpo.queue.leases import LEASE_SECONDS, LOST, expire_leases, heartbeat
+from hpo.queue.leases import LOST, expire_leases, heartbeat
 from hpo.queue.report import describe_trial, finish_trial
 from hpo.queue.studies import StoredStudy, set_study_state
 from hpo.results.study import Study
-from hpo.store import Store
+from hpo.store import Store, Timing
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts, hpo_epochs, hpo_studies, hpo_trials
+from hpo.study.states import StudyState
 
 CLAIMER = """
 import sys
 from hpo.queue.claim import claim_trial
 from hpo.queue.leases import register_worker
 from hpo.queue.report import begin_trial, finish_trial
-from hpo.store import Store
+from hpo.store import Store, Timing
 
 url, study_id = sys.argv[1], int(sys.argv[2])
 with Store.open(url) as store:
@@ -62,7 +63,7 @@ def expire(store: Store, claim: Claim, *, is_seen: bool = True) -> None:
         connection.execute(
             update(hpo_attempts).where(hpo_attempts.c.attempt_id == claim.attempt_id).values(lease_until=1.0)
         )
-    deadline = time.monotonic() + 2 * LEASE_SECONDS
+    deadline = time.monotonic() + 2 * Timing().lease
     while is_seen and not expire_leases(store):  # a database that has just started grants its workers time to come back
         assert time.monotonic() < deadline
         time.sleep(0.2)
@@ -192,8 +193,8 @@ def test_a_trial_that_was_handed_back_is_claimed_again_at_once_and_as_often_as_n
     assert (record.state, record.attempts, record.cause) == ("paused", 5, None)
 
 
-@pytest.mark.parametrize("state", ["paused", "stopped"])
-def test_a_study_that_is_not_to_run_gives_no_trials(store: Store, study: StoredStudy, state: str) -> None:
+@pytest.mark.parametrize("state", [StudyState.PAUSED, StudyState.STOPPED])
+def test_a_study_that_is_not_to_run_gives_no_trials(store: Store, study: StoredStudy, state: StudyState) -> None:
     worker = Claimant(store, study)
     claim = worker.claim()
     assert claim is not None
@@ -203,7 +204,7 @@ def test_a_study_that_is_not_to_run_gives_no_trials(store: Store, study: StoredS
 
     assert worker.claim() is None
     assert worker.finish(claim, 0.5)  # what runs may end
-    set_study_state(store, study.study_id, "running")
+    set_study_state(store, study.study_id, StudyState.RUNNING)
     assert worker.claim() is not None
 
 

@@ -12,12 +12,12 @@ from projects.launch import Hpo, wait_for
 from projects.service import running, say, submit
 from projects.synthetic import Claimant, create_study
 from sqlalchemy import select, update
-from stores import hand_back
+from stores import ask_study, ask_trial, hand_back
 
 from hpo.errors import StoreError
 from hpo.ipc.fork_server import ForkServer
 from hpo.queue.claim import Claim
-from hpo.queue.control import request_of_study, request_of_trial, set_limits
+from hpo.queue.control import set_limits
 from hpo.queue.leases import expire_leases
 from hpo.queue.progress import requests_of
 from hpo.queue.studies import StoredStudy
@@ -69,12 +69,12 @@ def hpo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Steered]:
 @pytest.fixture
 def long_study(hpo: Steered, server: ForkServer, request: pytest.FixtureRequest) -> Iterator[str]:
     """The name of a study whose trials last for long, and of which two train."""
-    name = request.node.name.removeprefix("test_").replace("_", " ")
+    name = verb.node.name.removeprefix("test_").replace("_", " ")
     submit(hpo, hpo.study(name, model=SLOW, epochs=100, budget={"trials": 40}), server)
     wait_for(hpo.is_training(name, 2))
     yield name
     with Store.open(hpo.url) as store:
-        request_of_study(store, name, "kill")
+        ask_study(store, name, "kill")
 
 
 def test_a_held_study_claims_nothing_and_goes_on_where_it_was(
@@ -253,9 +253,9 @@ def test_a_study_of_another_program_cannot_be_steered(store: Store) -> None:
 
     told = "'theirs' was made by another program, which alone can steer it"
     with pytest.raises(StoreError, match=told):
-        request_of_study(store, "theirs", "stop")
+        ask_study(store, "theirs", "stop")
     with pytest.raises(StoreError, match=told):
-        request_of_trial(store, "theirs", 0, "kill")
+        ask_trial(store, "theirs", 0, "kill")
     with pytest.raises(StoreError, match=told):
         set_limits(store, "theirs", ["trials=5"])
 
@@ -298,10 +298,10 @@ def lose_workers(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("request", "with_curve"), [("stop", ("pruned", "stopped: by request")), ("kill", ("failed", "killed: by request"))]
+    ("verb", "with_curve"), [("stop", ("pruned", "stopped: by request")), ("kill", ("failed", "killed: by request"))]
 )
 def test_what_nobody_trains_ends_at_once(
-    store: Store, study: StoredStudy, request: str, with_curve: tuple[str, str]
+    store: Store, study: StoredStudy, verb: str, with_curve: tuple[str, str]
 ) -> None:
     worker = Claimant(store, study)
     started, new, held = begin_one(worker), begin_one(worker), begin_one(worker)
@@ -310,7 +310,7 @@ def test_what_nobody_trains_ends_at_once(
     hand_back(store, new)
 
     for _ in range(2):
-        request_of_study(store, "synthetic", request)
+        ask_study(store, "synthetic", verb)
 
     without = ("failed", with_curve[1])
     assert states(store) == [with_curve, without, ("running", None)]  # the last one's worker will end it
@@ -319,10 +319,10 @@ def test_what_nobody_trains_ends_at_once(
 
 
 @pytest.mark.parametrize(
-    ("request", "expected"), [("stop", ("pruned", "stopped: by request")), ("kill", ("failed", "killed: by request"))]
+    ("verb", "expected"), [("stop", ("pruned", "stopped: by request")), ("kill", ("failed", "killed: by request"))]
 )
 def test_a_trial_that_nobody_trains_ends_alone(
-    store: Store, study: StoredStudy, request: str, expected: tuple[str, str]
+    store: Store, study: StoredStudy, verb: str, expected: tuple[str, str]
 ) -> None:
     worker = Claimant(store, study)
     claims = [begin_one(worker), begin_one(worker)]
@@ -330,66 +330,66 @@ def test_a_trial_that_nobody_trains_ends_alone(
         worker.report(claim, 1, 0.5)
         hand_back(store, claim)
 
-    request_of_trial(store, "synthetic", 0, request)
+    ask_trial(store, "synthetic", 0, verb)
 
     assert states(store) == [expected, ("paused", None)]
     assert begin_one(worker).number == 1
 
 
 @pytest.mark.parametrize("whole", [True, False])
-@pytest.mark.parametrize("request", ["stop", "kill"])
+@pytest.mark.parametrize("verb", ["stop", "kill"])
 def test_a_trial_is_over_that_its_worker_hands_back_when_it_was_to_end(
-    store: Store, study: StoredStudy, request: str, whole: bool
+    store: Store, study: StoredStudy, verb: str, whole: bool
 ) -> None:
-    """The worker was asked to end, or the trial crashed, before it saw the request."""
+    """The worker was asked to end, or the trial crashed, before it saw the verb."""
     worker = Claimant(store, study)
     claim = begin_one(worker)
     worker.report(claim, 1, 0.5)
-    steer(store, request, whole=whole)
+    steer(store, verb, whole=whole)
 
     assert hand_back(store, claim)
 
     assert states(store) == [
-        ("pruned", "stopped: by request") if request == "stop" else ("failed", "killed: by request")
+        ("pruned", "stopped: by request") if verb == "stop" else ("failed", "killed: by request")
     ]
 
 
 @pytest.mark.parametrize("whole", [True, False])
-@pytest.mark.parametrize("request", ["stop", "kill"])
+@pytest.mark.parametrize("verb", ["stop", "kill"])
 def test_a_trial_that_was_to_end_is_not_tried_again_when_its_worker_is_lost(
-    store: Store, study: StoredStudy, request: str, whole: bool
+    store: Store, study: StoredStudy, verb: str, whole: bool
 ) -> None:
     worker = Claimant(store, study)
     claim = begin_one(worker)
     worker.report(claim, 1, 0.5)
-    steer(store, request, whole=whole)
+    steer(store, verb, whole=whole)
 
     lose_workers(store)
     wait_for(lambda: expire_leases(store) == [0])
 
-    assert [state for state, _ in states(store)] == ["pruned" if request == "stop" else "failed"]
-    request_of_study(store, "synthetic", "resume")
+    assert [state for state, _ in states(store)] == ["pruned" if verb == "stop" else "failed"]
+    ask_study(store, "synthetic", "resume")
     claimed = worker.claim()
     assert claimed is not None
     assert claimed.number == 1
 
 
-def steer(store: Store, request: str, *, whole: bool) -> None:
+def steer(store: Store, verb: str, *, whole: bool) -> None:
     if whole:
-        request_of_study(store, "synthetic", request)
+        ask_study(store, "synthetic", verb)
     else:
-        request_of_trial(store, "synthetic", 0, request)
+        ask_trial(store, "synthetic", 0, verb)
 
 
-@pytest.mark.parametrize("request", ["stop", "kill"])
-def test_steering_ends_also_what_lost_its_worker(store: Store, study: StoredStudy, request: str) -> None:
+@pytest.mark.parametrize("verb", ["stop", "kill"])
+def test_steering_ends_also_what_lost_its_worker(store: Store, study: StoredStudy, verb: str) -> None:
     worker = Claimant(store, study)
     claims = [begin_one(worker), begin_one(worker)]
     worker.report(claims[0], 1, 0.5)
     lose_workers(store)
 
     def is_over() -> bool:
-        request_of_study(store, "synthetic", request)
+        ask_study(store, "synthetic", verb)
         return all(state not in ("running", "paused") for state, _ in states(store))
 
     wait_for(is_over)  # a database that has just started grants its workers time to come back
@@ -398,11 +398,11 @@ def test_steering_ends_also_what_lost_its_worker(store: Store, study: StoredStud
 def test_a_held_trial_is_passed_over_until_it_is_to_go_on(store: Store, study: StoredStudy) -> None:
     worker = Claimant(store, study)
     claim = begin_one(worker)
-    request_of_trial(store, "synthetic", 0, "pause")
+    ask_trial(store, "synthetic", 0, "pause")
     hand_back(store, claim)
 
     passed = begin_one(worker)
-    request_of_trial(store, "synthetic", 0, "resume")
+    ask_trial(store, "synthetic", 0, "resume")
     taken = begin_one(worker)
 
     assert (passed.number, taken.number, taken.attempt) == (1, 0, 2)
@@ -416,10 +416,10 @@ def test_a_trial_that_waits_to_begin_can_be_held_and_ended(store: Store, study: 
             theirs.enqueue_trial({"depth": depth})
     worker = Claimant(store, study)
 
-    request_of_trial(store, "synthetic", 0, "pause")
-    request_of_trial(store, "synthetic", 1, "kill")
+    ask_trial(store, "synthetic", 0, "pause")
+    ask_trial(store, "synthetic", 1, "kill")
     taken = begin_one(worker)
-    request_of_trial(store, "synthetic", 0, "resume")
+    ask_trial(store, "synthetic", 0, "resume")
     after = begin_one(worker)
 
     assert (taken.number, after.number) == (2, 0)
@@ -430,25 +430,25 @@ def test_a_trial_that_was_killed_before_its_worker_saw_it_ends_is_what_it_was(st
     worker = Claimant(store, study)
     claim = begin_one(worker)
 
-    request_of_trial(store, "synthetic", 0, "kill")
+    ask_trial(store, "synthetic", 0, "kill")
     with store.read() as connection:
         assert requests_of(connection, [claim.trial_id]) == {claim.trial_id: "kill"}
     assert worker.finish(claim, 0.75)
 
     assert states(store) == [("complete", None)]
     with pytest.raises(StoreError, match="has ended already"):
-        request_of_trial(store, "synthetic", 0, "kill")
+        ask_trial(store, "synthetic", 0, "kill")
 
 
 def test_each_wish_twice_in_a_row_is_as_good_as_once(store: Store, study: StoredStudy) -> None:
     worker = Claimant(store, study)
     hand_back(store, begin_one(worker))
 
-    for request in ("pause", "resume", "stop", "resume", "kill", "resume"):
-        request_of_study(store, "synthetic", request)
+    for verb in ("pause", "resume", "stop", "resume", "kill", "resume"):
+        ask_study(store, "synthetic", verb)
         once = (row_of(store), states(store))
-        request_of_study(store, "synthetic", request)
-        assert (row_of(store), states(store)) == once, request
+        ask_study(store, "synthetic", verb)
+        assert (row_of(store), states(store)) == once, verb
 
     assert row_of(store).state == "running"
     assert begin_one(worker).number == 1

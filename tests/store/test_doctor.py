@@ -25,6 +25,7 @@ from hpo.results.study import Study
 from hpo.store import Store, StoreUrl
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts, hpo_studies, hpo_trials, trials
+from hpo.study.states import StudyState
 
 
 @pytest.fixture
@@ -131,7 +132,7 @@ def test_an_expired_lease_is_found_and_closed_so_that_the_trial_is_claimed_again
 
 def test_a_living_lease_is_left_alone(store: Store, study: StoredStudy, artifacts: Path) -> None:
     add_attempt(store, add_trial(store, study, state="RUNNING"), add_worker(store), lease=20)
-    set_study_state(store, study.study_id, "stopped")
+    set_study_state(store, study.study_id, StudyState.STOPPED)
     before = dump(store)
 
     assert repair(store.url, artifacts=artifacts) == []
@@ -151,9 +152,9 @@ def test_a_trial_that_was_handed_back_is_no_problem_while_its_study_is_open(
     assert repair(store.url, artifacts=artifacts) == []
 
 
-@pytest.mark.parametrize("state", ["stopped", "killed"])
+@pytest.mark.parametrize("state", [StudyState.STOPPED, StudyState.KILLED])
 def test_running_trials_of_an_ended_study_are_ended_with_their_curves_kept(
-    state: str, store: Store, study: StoredStudy, artifacts: Path
+    state: StudyState, store: Store, study: StoredStudy, artifacts: Path
 ) -> None:
     worker = add_worker(store, silent=100)
     expired, idle = (add_trial(store, study, state="RUNNING") for _ in range(2))

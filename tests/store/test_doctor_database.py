@@ -21,9 +21,9 @@ from projects.stored import PARAMS, add_trial
 from projects.synthetic import create_study
 from sqlalchemy import event, insert, select, text, update
 
+from hpo.doctor import clock
 from hpo.doctor.disk import free_space
 from hpo.doctor.examination import examine, examine_database, repair
-from hpo.doctor import clock
 from hpo.doctor.finding import CheckContext, Finding
 from hpo.doctor.machine import check_devices, check_packages
 from hpo.doctor.sqlite import file_system

@@ -23,10 +23,12 @@ from hpo.queue.claim import Claim
 from hpo.queue.leases import LOST
 from hpo.search.algorithms import make_pruner, sampler_factory
 from hpo.search.grid import grid_points
+from hpo.search.rungs import Verdict
 from hpo.space import Float, Parameter, SearchSpace
 from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts
+from hpo.study.states import AttemptEnd
 
 SAMPLERS = ["tpe", "random", "grid", "qmc", "gp", "nsga2"]
 
@@ -51,7 +53,7 @@ def test_a_worker_that_takes_its_own_lost_trial_up_again_forgets_what_it_could_n
     worker.report(claim, 1, 0.5)
     worker.history.report(claim.number, 2, 0.6)  # known here, and on its way to the store when the lease ran out
     with store.write() as connection:
-        connection.execute(update(hpo_attempts).values(ended=1.0, lease_until=1.0, kind="crash", cause=LOST))
+        connection.execute(update(hpo_attempts).values(ended=1.0, lease_until=1.0, end=AttemptEnd("crash"), cause=LOST))
     worker.history.release(claim.trial_id, claim.number)
 
     again = worker.claim()
@@ -211,8 +213,8 @@ def test_each_pruner_lets_the_good_go_on_and_ends_the_hopeless(
         claim = worker.claim()
         assert claim is not None
         decisions = [worker.history.report(claim.number, epoch, value)[0] for epoch, value in enumerate(curve, 1)]
-        lengths.append(decisions.index(True) + 1 if True in decisions else 0)
-        worker.finish(claim, curve[-1], state="PRUNED" if True in decisions else "COMPLETE")
+        lengths.append(decisions.index(Verdict.PRUNE) + 1 if Verdict.PRUNE in decisions else 0)
+        worker.finish(claim, curve[-1], state="PRUNED" if Verdict.PRUNE in decisions else "COMPLETE")
 
     assert lengths[:6] == [0] * 6
     if ends_at is None:

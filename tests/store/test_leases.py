@@ -17,18 +17,19 @@ from sqlalchemy import select, update
 from stores import write
 
 from hpo.queue.claim import Claim
-from hpo.queue.leases import LEASE_SECONDS, LOST, expire_leases
+from hpo.queue.leases import LOST, expire_leases
 from hpo.queue.report import begin_trial, end_attempt
 from hpo.results.study import Study
-from hpo.store import Store
+from hpo.store import Store, Timing
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts
+from hpo.study.states import AttemptEnd
 
 ELSEWHERE = """
 import sys
 from hpo.queue.claim import claim_trial
 from hpo.queue.leases import expire_leases, heartbeat, register_worker
-from hpo.store import Store
+from hpo.store import Store, Timing
 
 with Store.open(sys.argv[1]) as store:
     me = register_worker(store, host="tokyo", pid=1, slots=1)
@@ -49,7 +50,7 @@ TAKER = """
 import sys
 from hpo.queue.claim import claim_trial
 from hpo.queue.leases import expire_leases, heartbeat, register_worker
-from hpo.store import Store
+from hpo.store import Store, Timing
 
 with Store.open(sys.argv[1]) as store:
     me = register_worker(store, host="here", pid=1, slots=1)
@@ -68,7 +69,7 @@ def expire(store: Store, claim: Claim) -> None:
 
 def reaped(store: Store) -> list[int]:
     """What the next look ends; a database that has just started grants its workers time to come back first."""
-    return wait_for(lambda: expire_leases(store), seconds=2 * LEASE_SECONDS)  # type: ignore[no-any-return]
+    return wait_for(lambda: expire_leases(store), seconds=2 * Timing().lease)  # type: ignore[no-any-return]
 
 
 def test_a_trial_killed_between_its_claim_and_its_first_beat_is_claimed_again(store: Store) -> None:
@@ -170,7 +171,7 @@ def test_a_retry_keeps_the_rungs_that_its_trial_has_passed(store: Store) -> None
     worker.begin(claim)
     for epoch in (1, 2, 3):
         worker.report(claim, epoch, 0.5)
-    write(store, end_attempt, claim, kind="crash", cause="killed: SIGKILL", seconds=1.0)
+    write(store, end_attempt, claim, end=AttemptEnd("crash"), cause="killed: SIGKILL", seconds=1.0)
     worker.history.release(claim.trial_id, claim.number)
 
     again = worker.claim()
@@ -193,7 +194,7 @@ def test_a_killed_worker_is_noticed_while_all_others_are_busy_and_a_stopped_one_
     """Optuna looks for stale trials only when a worker asks for its next one, and a worker that comes back dies."""
     # Three times as long as a lease: the busy worker is still in its trial when those of the others run out.
     epochs = 40
-    slow = {"class": "projects.nets:Line", "seconds": 3 * LEASE_SECONDS / epochs}
+    slow = {"class": "projects.nets:Line", "seconds": 3 * Timing().lease / epochs}
     file = hpo.study("long", model=slow, epochs=epochs, budget={"trials": 3})
     assert hpo.run("submit", file)[0] == 0
     killed, stopped, busy = (hpo.start("worker", "long", "--until-idle", "--slots", 1) for _ in range(3))

@@ -13,10 +13,10 @@ from projects.launch import Hpo, wait_for
 from projects.service import say
 from projects.synthetic import SPACE, Claimant, create_study, make_spec
 from sqlalchemy import func, select, update
-from stores import hand_back
+from stores import ask_study, hand_back
 
 from hpo.queue.claim import Claim
-from hpo.queue.control import request_of_study, set_limits
+from hpo.queue.control import set_limits
 from hpo.queue.progress import load_progress
 from hpo.queue.studies import StoredStudy, create_or_continue
 from hpo.results.study import Study
@@ -24,6 +24,7 @@ from hpo.store import Store
 from hpo.store.clock import db_now
 from hpo.store.tables import hpo_attempts, hpo_studies, trials
 from hpo.study.resolved_study import ResolvedStudy
+from hpo.study.states import AttemptEnd
 
 HOUR = 3600.0
 
@@ -152,7 +153,7 @@ def test_device_hours_count_every_device_of_every_attempt_whatever_its_end(store
     claim = begin(worker)
     hand_back(store, claim)
     claim = begin(worker)
-    assert worker.finish(claim, None, state="FAIL", kind="crash")
+    assert worker.finish(claim, None, state="FAIL", end=AttemptEnd("crash"))
     end(worker, 0.5)
 
     set_attempts(store, devices=2, seconds=(2 * HOUR - 0.5) / 3)  # three attempts: a second short of four hours
@@ -322,10 +323,10 @@ def test_a_study_that_is_stopped_spends_no_hours_until_it_goes_on(store: Store) 
     train_for(store, worker, 2)
     let_pass(store, 1)
 
-    request_of_study(store, "synthetic", "stop")
+    ask_study(store, "synthetic", "stop")
     let_pass(store, 24)
     stopped = hours_of(store)
-    request_of_study(store, "synthetic", "resume")
+    ask_study(store, "synthetic", "resume")
 
     assert stopped == pytest.approx(3, abs=0.1)
     assert hours_of(store) == pytest.approx(3, abs=0.1)
@@ -358,7 +359,7 @@ def claimers(store: Store, study: StoredStudy) -> list[subprocess.Popen[str]]:
 
 def stop(store: Store, processes: list[subprocess.Popen[str]]) -> list[int]:
     """The numbers that were claimed."""
-    request_of_study(store, "synthetic", "stop")
+    ask_study(store, "synthetic", "stop")
     outputs = [process.communicate(timeout=60)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * 4
     return sorted(int(line) for output in outputs for line in output.splitlines())

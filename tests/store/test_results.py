@@ -23,6 +23,7 @@ from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.spec import StudySpec
+from hpo.study.states import StudyState
 
 
 class Net:
@@ -228,7 +229,7 @@ def test_a_study_is_done_when_all_that_was_asked_for_has_ended(store: Store) -> 
 
 
 def test_a_stopped_study_tells_its_reason(store: Store) -> None:
-    set_study_state(store, create(store).study_id, "stopped", "5 trials in a row failed")
+    set_study_state(store, create(store).study_id, StudyState.STOPPED, "5 trials in a row failed")
 
     status = Study(store, "digits").status()
 

@@ -18,6 +18,7 @@ from hpo.service.describe_data import inspect_data as describe
 from hpo.service.describe_data import picture_file
 from hpo.service.preflight import define
 from hpo.store import child_environment
+from hpo.study.job import Call, DataJob
 from hpo.study.study_file import read_study
 from hpo.training.inspection import inspect_data
 
@@ -30,8 +31,7 @@ def hpo(tmp_path: Path) -> Hpo:
 
 def described(data: str, picture: Path, **arguments: Any) -> Message:
     """What the process that looks at the data answers."""
-    job = {"class": data, "arguments": arguments, "project": str(PROJECT), "seed": 0, "title": data}
-    answer = inspect_data({**job, "picture": str(picture)})
+    answer = inspect_data(DataJob(str(PROJECT), Call(data, arguments), seed=0, title=data, picture=str(picture)))
     json.dumps(answer, allow_nan=False)  # it goes through a socket
     return answer
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from hpo.ipc.messages import problem_of
+from hpo.ipc.incoming import InvalidMessageError, read_report
+from hpo.ipc.messages import Epoch, Started, message_of
 
 EPOCH = {"kind": "epoch", "trial": 3, "epoch": 1, "value": 0.5, "metrics": {"loss": 0.5, "steps": 3}, "seconds": 1.5}
 STARTED = {
@@ -35,7 +36,10 @@ STARTED = {
     ],
 )
 def test_what_a_trial_tells_is_taken(message: dict[str, Any]) -> None:
-    assert problem_of(message) is None
+    report = read_report(message)
+
+    assert report.kind == message["kind"]
+    assert read_report(message_of(report)) == report
 
 
 @pytest.mark.parametrize(
@@ -60,8 +64,15 @@ def test_what_a_trial_tells_is_taken(message: dict[str, Any]) -> None:
     ],
 )
 def test_what_cannot_be_is_said_in_words(message: dict[str, Any], told: str) -> None:
-    problem = problem_of(message)
+    with pytest.raises(InvalidMessageError) as raised:
+        read_report(message)
 
-    assert problem is not None
-    assert problem.startswith(told)
-    assert len(problem) < 300
+    assert str(raised.value).startswith(told)
+    assert len(str(raised.value)) < 300
+
+
+def test_the_epochs_of_a_checkpoint_become_records() -> None:
+    report = read_report(STARTED)
+
+    assert isinstance(report, Started)
+    assert report.curve == [Epoch(1, 0.5, {"loss": 0.5, "steps": 3.0}, 1.5)]

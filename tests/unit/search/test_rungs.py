@@ -8,31 +8,36 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpo.search.rungs import PLACES_BEHIND, Rungs
+from hpo.search.rungs import PLACES_BEHIND, Rungs, Verdict
+from hpo.study.states import Direction
 
 EPOCHS = 27
 
 
-def at_first_rung(values: list[float], *, maximize: bool = True) -> Rungs:
+def at_first_rung(values: list[float], *, direction: Direction = Direction.MAXIMIZE) -> Rungs:
     """Trials 0, 1, ... that have come to epoch 3 with these values."""
-    rungs = Rungs(eta=3, min_epochs=3, maximize=maximize)
+    rungs = Rungs(eta=3, min_epochs=3, direction=direction)
     for number, value in enumerate(values):
         rungs.take(number, {1: value, 2: value, 3: value})
     return rungs
 
 
-@pytest.mark.parametrize(("maximize", "expected"), [(True, [5]), (False, [0])])
-def test_the_best_third_goes_on(maximize: bool, expected: list[int]) -> None:
-    rungs = at_first_rung([0.1, 0.2, 0.3, 0.4, 0.5], maximize=maximize)
+def goes_on(rungs: Rungs, number: int, epoch: int) -> bool:
+    return rungs.verdict(number, epoch) == Verdict.CONTINUE
+
+
+@pytest.mark.parametrize(("direction", "expected"), [(Direction.MAXIMIZE, [5]), (Direction.MINIMIZE, [0])])
+def test_the_best_third_goes_on(direction: Direction, expected: list[int]) -> None:
+    rungs = at_first_rung([0.1, 0.2, 0.3, 0.4, 0.5], direction=direction)
     rungs.take(5, {3: 0.6})
-    going = [number for number in range(6) if rungs.goes_on(number, 3)]
+    going = [number for number in range(6) if goes_on(rungs, number, 3)]
     assert len(going) == 2
     assert expected[0] in going
 
 
 def test_the_first_two_wait_for_a_third() -> None:
     rungs = at_first_rung([0.5])
-    assert not rungs.goes_on(0, 3)
+    assert not goes_on(rungs, 0, 3)
     rungs.take(1, {3: 0.4})
     assert rungs.promotable({0: 3, 1: 3}) == []
     rungs.take(2, {3: 0.3})
@@ -41,38 +46,38 @@ def test_the_first_two_wait_for_a_third() -> None:
 
 def test_between_rungs_every_trial_goes_on() -> None:
     rungs = at_first_rung([0.9, 0.9, 0.9, 0.1])
-    assert rungs.goes_on(3, 2)
-    assert rungs.goes_on(3, 4)
-    assert not rungs.goes_on(3, 3)
+    assert goes_on(rungs, 3, 2)
+    assert goes_on(rungs, 3, 4)
+    assert not goes_on(rungs, 3, 3)
 
 
 def test_a_trial_counts_with_its_best_epoch_up_to_the_rung() -> None:
-    rungs = Rungs(eta=2, min_epochs=2, maximize=True)
+    rungs = Rungs(eta=2, min_epochs=2, direction=Direction.MAXIMIZE)
     rungs.take(0, {1: 0.9, 2: 0.1})
     rungs.take(1, {1: 0.5, 2: 0.6, 3: 1.0})
-    assert rungs.goes_on(0, 2)
-    assert not rungs.goes_on(1, 2)
+    assert goes_on(rungs, 0, 2)
+    assert not goes_on(rungs, 1, 2)
 
 
 def test_of_trials_that_are_as_good_as_each_other_no_more_go_on() -> None:
     rungs = at_first_rung([1.0] * 9)
 
-    assert [number for number in range(9) if rungs.goes_on(number, 3)] == [0, 1, 2]
+    assert [number for number in range(9) if goes_on(rungs, number, 3)] == [0, 1, 2]
     assert rungs.promotable(dict.fromkeys(range(9), 3)) == [0, 1, 2]
 
 
 def test_a_trial_far_behind_those_that_go_on_does_not_wait() -> None:
     places = [number / 100 for number in range(99)]
     rungs = at_first_rung(places)
-    waiting = [number for number in range(99) if not rungs.goes_on(number, 3) and rungs.waits(number, 3)]
+    waiting = [number for number in range(99) if rungs.verdict(number, 3) == Verdict.PAUSE]
 
-    assert sum(rungs.goes_on(number, 3) for number in range(99)) == 33
+    assert sum(goes_on(rungs, number, 3) for number in range(99)) == 33
     assert waiting == list(range(66 - PLACES_BEHIND, 66))
-    assert rungs.waits(0, 2)  # between rungs nobody is judged
+    assert goes_on(rungs, 0, 2)  # between rungs nobody is judged
 
 
 def test_the_highest_rung_comes_first_and_the_best_of_each() -> None:
-    rungs = Rungs(eta=2, min_epochs=1, maximize=True)
+    rungs = Rungs(eta=2, min_epochs=1, direction=Direction.MAXIMIZE)
     for number, value in enumerate([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]):
         rungs.take(number, {1: value})
     for number in (7, 6):
@@ -92,7 +97,7 @@ def test_every_study_ends_with_its_trials_and_a_trained_one(seed: int, trials: i
     """Simulated: slots take what is promotable, else a new trial, until nothing is left to do."""
     draw = random.Random(seed)
     final = [draw.random() for _ in range(trials)]
-    rungs = Rungs(eta=eta, min_epochs=1, maximize=True)
+    rungs = Rungs(eta=eta, min_epochs=1, direction=Direction.MAXIMIZE)
     epochs = dict.fromkeys(range(trials), 0)
     waiting: dict[int, int] = {}
     running: list[int] = []
@@ -121,7 +126,7 @@ def test_every_study_ends_with_its_trials_and_a_trained_one(seed: int, trials: i
             if epochs[number] == EPOCHS:
                 done.add(number)
                 break
-            if not rungs.goes_on(number, epochs[number]):
+            if not goes_on(rungs, number, epochs[number]):
                 waiting[number] = epochs[number]
                 break
     assert started == trials

@@ -12,6 +12,7 @@ from pytorch_lightning import LightningDataModule, LightningModule
 
 from hpo.errors import LoadError, SpecError
 from hpo.space import Argument, FromData, Int, SearchSpace, arguments_of
+from hpo.study.job import StudyJob
 from hpo.study.resolved_study import ResolvedStudy, resolve
 from hpo.study.study_file import read_study
 from hpo.training.describe import describe
@@ -52,7 +53,7 @@ def defined(tmp_path: Path, more: str = "", model: str = "") -> ResolvedStudy:
     file = tmp_path / "study.yaml"
     file.write_text((MINIMAL + more).replace(':Net"', f':Net"{model}'))
     labels = {"model": f"{__name__}:Net", "data": f"{__name__}:Rows"}
-    answer = describe({"classes": labels, "project": str(Path(__file__).parent)})
+    answer = describe(StudyJob(str(Path(__file__).parent), labels))
     spec, source = read_study(file)
     return resolve(spec, json.loads(json.dumps(answer))["classes"], source)
 

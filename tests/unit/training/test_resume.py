@@ -16,10 +16,11 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 
 from hpo.ipc.channel import Channel, ChannelClosedError
+from hpo.study.job import BEST_CHECKPOINT, LAST_CHECKPOINT, PREVIOUS_CHECKPOINT
 from hpo.training.best import MOST_HELD_BYTES
 from hpo.training.executor import Request, choose_executor, use
-from hpo.training.report import BEST_CHECKPOINT, Report
-from hpo.training.resume import LAST, PREVIOUS, readable
+from hpo.training.report import Report
+from hpo.training.resume import readable
 from hpo.training.worker_connection import WorkerConnection
 
 EPOCHS = 6
@@ -124,11 +125,11 @@ def test_an_interrupted_training_ends_with_the_same_weights(
 ) -> None:
     before, after = executors
     whole = train(tmp_path, schedule)
-    (tmp_path / LAST).unlink()
+    (tmp_path / LAST_CHECKPOINT).unlink()
     first = train(tmp_path, schedule, before, end_at=3)
-    saved = readable([str(tmp_path / LAST), str(tmp_path / PREVIOUS)])
+    saved = readable([str(tmp_path / LAST_CHECKPOINT), str(tmp_path / PREVIOUS_CHECKPOINT)])
     assert saved is not None
-    assert (saved.epochs, {epoch["epoch"]: epoch["value"] for epoch in saved.curve}) == (3, first)
+    assert (saved.epochs, {epoch.epoch: epoch.value for epoch in saved.curve}) == (3, first)
 
     rest = train(tmp_path, schedule, after, checkpoint=saved.path)
 
@@ -157,7 +158,7 @@ def test_the_best_weights_are_on_the_disk_before_a_checkpoint_after_them(tmp_pat
     train(tmp_path, "none", end_at=3, best_at=(2,))
 
     assert_best_is_of(2, tmp_path)
-    train(tmp_path, "none", checkpoint=str(tmp_path / LAST))
+    train(tmp_path, "none", checkpoint=str(tmp_path / LAST_CHECKPOINT))
     assert_best_is_of(2, tmp_path)
 
 
@@ -173,7 +174,7 @@ def test_lightning_loads_what_a_lean_training_has_written(tmp_path: Path) -> Non
     train(tmp_path, "step", "lean", end_at=3, best_at=(3,))
 
     then = torch.load(tmp_path / "weights-True-3.pt", weights_only=True)
-    for name in (BEST_CHECKPOINT, LAST):
+    for name in (BEST_CHECKPOINT, LAST_CHECKPOINT):
         loaded = Noisy.load_from_checkpoint(tmp_path / name, schedule="step", weights_only=True).state_dict()
         assert loaded.keys() == then.keys()
         assert all(torch.equal(loaded[name], then[name]) for name in then)
@@ -188,7 +189,7 @@ def assert_best_is_of(epoch: int, folder: Path) -> None:
 
 
 def test_a_checkpoint_that_is_cut_off_gives_way_to_the_one_before_and_then_to_none(tmp_path: Path) -> None:
-    last, previous = tmp_path / LAST, tmp_path / PREVIOUS
+    last, previous = tmp_path / LAST_CHECKPOINT, tmp_path / PREVIOUS_CHECKPOINT
     for path in (last, previous):
         loops = {"fit_loop": {"epoch_progress": {"current": {"processed": 1}}}}
         torch.save({"callbacks": {}, "loops": loops, "weights": torch.arange(1000)}, path)
@@ -207,12 +208,12 @@ def test_a_checkpoint_that_is_cut_off_gives_way_to_the_one_before_and_then_to_no
 
 
 def test_a_file_that_holds_no_training_gives_way_too(tmp_path: Path) -> None:
-    torch.save({"weights": torch.arange(3)}, tmp_path / LAST)
+    torch.save({"weights": torch.arange(3)}, tmp_path / LAST_CHECKPOINT)
 
-    assert readable([str(tmp_path / LAST)]) is None
+    assert readable([str(tmp_path / LAST_CHECKPOINT)]) is None
 
 
 def test_a_checkpoint_with_code_in_it_is_not_read(tmp_path: Path) -> None:
-    torch.save({"model": Noisy("none")}, tmp_path / LAST)
+    torch.save({"model": Noisy("none")}, tmp_path / LAST_CHECKPOINT)
 
-    assert readable([str(tmp_path / LAST)]) is None
+    assert readable([str(tmp_path / LAST_CHECKPOINT)]) is None

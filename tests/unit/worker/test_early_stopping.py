@@ -1,12 +1,13 @@
-"""When training has stalled: a table of curves."""
+"""When a curve has reached a plateau: a table of curves."""
 
 from __future__ import annotations
 
 import pytest
 
+from hpo.study.states import Direction
 from hpo.worker.early_stopping import has_plateaued
 
-# curve, patience, min_delta, whether it has stalled; larger is better
+# curve, patience, min_delta, whether it has reached a plateau; larger is better
 CURVES = [
     ([], 1, 0.0, False),
     ([0.5], 1, 0.0, False),
@@ -25,11 +26,11 @@ CURVES = [
 ]
 
 
-@pytest.mark.parametrize(("curve", "patience", "min_delta", "stalled"), CURVES)
-def test_a_curve_has_stalled_when_its_last_values_brought_nothing(
-    curve: list[float], patience: int, min_delta: float, stalled: bool
+@pytest.mark.parametrize(("curve", "patience", "min_delta", "is_flat"), CURVES)
+def test_a_curve_is_at_a_plateau_when_its_last_values_are_no_improvement(
+    curve: list[float], patience: int, min_delta: float, is_flat: bool
 ) -> None:
     falling = [-value for value in curve]
 
-    assert has_plateaued(curve, patience=patience, min_delta=min_delta, maximize=True) is stalled
-    assert has_plateaued(falling, patience=patience, min_delta=min_delta, maximize=False) is stalled
+    assert has_plateaued(curve, patience=patience, min_delta=min_delta, direction=Direction.MAXIMIZE) is is_flat
+    assert has_plateaued(falling, patience=patience, min_delta=min_delta, direction=Direction.MINIMIZE) is is_flat
