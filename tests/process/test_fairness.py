@@ -8,7 +8,6 @@ import math
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ from hpo.results.trial import TrialRecord
 from hpo.search.algorithms import make_pruner, sampler_factory
 from hpo.search.history import History
 from hpo.space import Float, Parameter, SearchSpace
-from hpo.store import Store, child_environment
+from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts, studies, trials
 from hpo.study.devices import Slot
@@ -49,13 +48,6 @@ POSSIBLE: tuple[dict[str, Any], ...] = ({"lr": 0.05}, {"depth": 3}, {})
 
 
 # ---- one worker, that waits, and studies of every kind
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ForkServer]:
-    server = ForkServer.start(child_environment(None))
-    yield server
-    server.stop()
 
 
 @dataclass(frozen=True)

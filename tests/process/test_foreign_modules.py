@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +14,7 @@ from hpo.ipc.fork_server import ForkServer
 from hpo.queue.studies import create_or_continue
 from hpo.results.trial import TrialRecord
 from hpo.service.preflight import define, slots_for, try_one_batch
-from hpo.store import Store, child_environment
+from hpo.store import Store
 from hpo.study.study_file import read_study
 from hpo.worker.loop import Worker
 
@@ -26,13 +25,6 @@ class Searched(Protocol):
     """The trials of a study of two epochs, unless the keys of its file say otherwise."""
 
     def __call__(self, name: str, **keys: Any) -> list[TrialRecord]: ...
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ForkServer]:
-    server = ForkServer.start(child_environment(None))
-    yield server
-    server.stop()
 
 
 @pytest.fixture

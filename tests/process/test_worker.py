@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ from hpo.queue.report import begin_trial
 from hpo.queue.studies import create_or_continue, load_study
 from hpo.results.trial import TrialRecord
 from hpo.service.preflight import define, try_one_batch
-from hpo.store import Store, child_environment
+from hpo.store import Store
 from hpo.study.devices import Slot
 from hpo.study.study_file import read_study
 from hpo.worker.outbox import Outbox
@@ -40,14 +40,6 @@ if TYPE_CHECKING:
 BRIEF = {"class": "projects.nets:Line", "seconds": 0.3}  # an epoch
 SAYS = {"says": ["garbage", "no message", "nothing", "odd epoch", "endless line"], "lr": 0.01}
 LR = {"lr": {"low": 1e-3, "high": 1e-1, "log": True}}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ForkServer]:
-    """One that imports torch once for all studies that are submitted here."""
-    server = ForkServer.start(child_environment(None))
-    yield server
-    server.stop()
 
 
 def submit(hpo: Hpo, file: Path, server: ForkServer) -> None:

@@ -22,7 +22,7 @@ from hpo.queue.leases import expire_leases
 from hpo.queue.progress import requests_of
 from hpo.queue.studies import StoredStudy
 from hpo.results.study import Study
-from hpo.store import Store, child_environment
+from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts, hpo_studies, trials
 
@@ -49,13 +49,6 @@ class Steered(Hpo):
     def rests(self, study: str) -> Callable[[], bool]:
         """Whether nobody trains for it."""
         return lambda: "running" not in self.counts(study)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ForkServer]:
-    server = ForkServer.start(child_environment(None))
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -349,9 +342,7 @@ def test_a_trial_is_over_that_its_worker_hands_back_when_it_was_to_end(
 
     assert hand_back(store, claim)
 
-    assert states(store) == [
-        ("pruned", "stopped: by request") if verb == "stop" else ("failed", "killed: by request")
-    ]
+    assert states(store) == [("pruned", "stopped: by request") if verb == "stop" else ("failed", "killed: by request")]
 
 
 @pytest.mark.parametrize("whole", [True, False])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +21,7 @@ from hpo.errors import HpoError
 from hpo.ipc.fork_server import ForkServer
 from hpo.results.study import list_studies
 from hpo.service.preflight import define, try_one_batch
-from hpo.store import Store, child_environment
+from hpo.store import Store
 from hpo.study.devices import Slot
 from hpo.study.study_file import read_study
 
@@ -123,20 +123,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[ForkServer]:
-    server = ForkServer.start(child_environment(None))
-    yield server
-    server.stop()
-
-
 def try_out(file: Path, *, server: ForkServer, project: Path) -> None:
     spec, source = read_study(file)
     definition, study_server = define(spec, source, server=server, project=project)
     try:
         try_one_batch(definition, source, server=study_server, project=project, slot=Slot(0, (), 1, 1))
     finally:
-        study_server.stop()
+        if study_server is not server:
+            study_server.stop()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from hpo.ipc.fork_server import ForkServer
 from hpo.service.describe_data import inspect_data as describe
 from hpo.service.describe_data import picture_file
 from hpo.service.preflight import define
-from hpo.store import child_environment
 from hpo.study.job import Call, DataJob
 from hpo.study.study_file import read_study
 from hpo.training.inspection import inspect_data
@@ -138,13 +136,6 @@ def test_what_the_data_module_tells_is_passed_on(tmp_path: Path) -> None:
     assert told["facts"] == {"missing values": {"age": 3}, "odd": [1.5, None]}
     assert told["changed"] == {"scaling": "none"}
     assert told["remarks"] == ["2 rows are without a value"]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ForkServer]:
-    server = ForkServer.start(child_environment(None))
-    yield server
-    server.stop()
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from hpo.results.study import Study
 from hpo.results.trial import TrialRecord
 from hpo.results.warm_start import find_weights
 from hpo.service.preflight import define, slots_for, try_one_batch
-from hpo.store import Store, child_environment
+from hpo.store import Store
 from hpo.study.study_file import read_study
 from hpo.worker.loop import Worker
 
@@ -26,12 +26,11 @@ FILE_OF = {read_study(file)[0].study: file for file in FILES}
 
 
 @pytest.fixture(scope="module")
-def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], list[TrialRecord]]]:
+def train(tmp_path_factory: pytest.TempPathFactory, server: ForkServer) -> Callable[[Path], list[TrialRecord]]:
     """Trains two trials of one epoch, as `hpo run` does, after the study whose weights they start from.
 
-    All studies share a store and the server that has imported torch, which takes seconds.
+    All studies share a store.
     """
-    server = ForkServer.start(child_environment(None))
     folder = tmp_path_factory.mktemp("studies")
 
     @cache
@@ -52,8 +51,7 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path],
             worker.run_until_done()
             return Study(store, study.name).trials()
 
-    yield train_once
-    server.stop()
+    return train_once
 
 
 def test_there_are_study_files_and_each_has_a_name_of_its_own() -> None:
