@@ -411,9 +411,11 @@ def test_the_same_command_continues_to_the_same_total_after_every_kind_of_end(hp
     assert hpo.counts("interrupted") == {"complete": 7}
 
 
-def test_ctrl_c_twice_ends_at_once_and_a_drain_costs_no_computing(hpo: Hpo) -> None:
+def test_ctrl_c_twice_ends_at_once_and_a_drain_costs_no_computing(tmp_path: Path) -> None:
     """The preflight trains a short epoch, because what lasts is searched, and 0 is its default."""
-    file = hpo.study("slow", space={"seconds": [0.0, 60.0], "lr": 0.01}, sampler="grid", epochs=3, budget={"trials": 2})
+    hpo = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db", environment={"HPO_TIMING": "drain=900"})
+    space = {"seconds": [0.0, 900.0], "lr": 0.01}
+    file = hpo.study("slow", space=space, sampler="grid", epochs=3, budget={"trials": 2})
     process = hpo.start("run", file, "--slots", 2)
     wait_for(lambda: len(hpo.trials("slow")) == 2 and hpo.counts("slow").get("complete") == 1)
     worker = psutil.Process(process.pid)
@@ -424,14 +426,12 @@ def test_ctrl_c_twice_ends_at_once_and_a_drain_costs_no_computing(hpo: Hpo) -> N
     time.sleep(1.5)
     spent = sum(worker.cpu_times()[:2]) - before
     still_running = process.poll() is None
-    since = time.monotonic()
     process.send_signal(signal.SIGINT)
-    code, output = finish(process)
+    code, output = finish(process)  # which waits for less than the drain, and than an epoch
 
     assert still_running
     assert spent < 0.5
     assert code == 130, output
-    assert time.monotonic() - since < 4
     assert left_of(below) == []
     assert hpo.counts("slow") == {"complete": 1, "paused": 1}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from hpo.store import Store
 from hpo.store.tables import hpo_attempts
 
 PROJECT = Path(__file__).parent.parent  # its folder of modules is this one
+EAGER = "poll=0.2"  # how often workers look into the store; how long they wait for each other is as people have it
 POLL_SECONDS = 0.1  # looking costs time that the processes need
 _CREDENTIALS = ("HPO_STORE", "HPO_PROJECT", "HPO_ARTIFACTS", "PGPASSWORD")
 
@@ -40,7 +42,8 @@ class Hpo:
         self.folder = folder
         self.url = url
         kept = {name: value for name, value in os.environ.items() if name not in _CREDENTIALS}
-        self._environment = {**kept, "COLUMNS": "200", "HPO_ARTIFACTS": str(folder / "art"), **(environment or {})}
+        ours = {"COLUMNS": "200", "HPO_ARTIFACTS": str(folder / "art"), "HPO_TIMING": EAGER}
+        self._environment = {**kept, **ours, **(environment or {})}
 
     def study(self, name: str, **keys: Any) -> Path:
         """Write a study file of two short epochs."""
@@ -102,6 +105,20 @@ def finish(process: subprocess.Popen[str], *, timeout: float = 180) -> tuple[int
                 left.kill()
         raise
     return process.returncode, output
+
+
+def read_until(process: subprocess.Popen[str], words: str, *, seconds: float = 90) -> str:
+    """What the process says until it has said this; `finish` gives what follows."""
+    assert process.stdout is not None
+    said, end = b"", time.monotonic() + seconds
+    while words.encode() not in said:
+        if not select.select([process.stdout], [], [], max(0.0, end - time.monotonic()))[0]:
+            raise TimeoutError(f"it has not said {words!r} but {said.decode(errors='replace')}")
+        piece = os.read(process.stdout.fileno(), 1 << 16)  # past Python's buffer, of which `communicate` knows nothing
+        if not piece:
+            break
+        said += piece
+    return said.decode(errors="replace")
 
 
 def wait_for(fact: Callable[[], Any], *, seconds: float = 90) -> Any:
