@@ -68,7 +68,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, server: ForkServer) -> Ser
     for name, priority in (("one", 1), ("three", 3)):
         submit(hpo, hpo.study(name, budget={"trials": 200}, epochs=1, priority=priority), server)
     with running(hpo, "worker", "--slots", 2) as process:
-        wait_for(lambda: hpo.counts("one").get("complete", 0) >= 8, seconds=90)
+        wait_for(lambda: hpo.counts("one").get("complete", 0) >= 8)
         for name in ("one", "three"):
             say(hpo, "kill", name)
         odd = {"model": "projects.mishaps:Odd", "space": {"logs": list(LOGS), "lr": 0.01}, "sampler": "grid"}
@@ -82,7 +82,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, server: ForkServer) -> Ser
                 theirs.enqueue_trial(point)
             numbers = [trial.number for trial in theirs.get_trials() if "fixed_params" in trial.system_attrs]
         say(hpo, "set", "asked", f"trials={max(numbers) + 2}")
-        wait_for(lambda: is_done(hpo, "odd") and is_done(hpo, "asked"), seconds=90)
+        wait_for(lambda: is_done(hpo, "odd") and is_done(hpo, "asked"))
         waited = process.poll() is None
         process.send_signal(signal.SIGTERM)
         code, output = finish(process)

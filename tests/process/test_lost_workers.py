@@ -22,7 +22,7 @@ def test_a_killed_worker_is_noticed_while_all_others_are_busy_and_a_stopped_one_
     file = hpo.study("long", model={"class": "projects.nets:Gated", "gate": str(gate)}, epochs=3, budget={"trials": 3})
     assert hpo.run("submit", file)[0] == 0
     killed, stopped, busy = (hpo.start("worker", "long", "--until-idle", "--slots", 1) for _ in range(3))
-    wait_for(lambda: sum(record.epochs > 0 for record in hpo.trials("long")) == 3, seconds=180)
+    wait_for(lambda: sum(record.epochs > 0 for record in hpo.trials("long")) == 3)
     owner = {record.worker: record.number for record in hpo.trials("long")}
     number_of = {process: next(n for worker, n in owner.items() if str(worker).endswith(f":{process.pid}"))
                  for process in (killed, stopped, busy)}  # fmt: skip
@@ -30,7 +30,7 @@ def test_a_killed_worker_is_noticed_while_all_others_are_busy_and_a_stopped_one_
     os.kill(stopped.pid, signal.SIGSTOP)
     killed.kill()
     lost = (number_of[killed], number_of[stopped])
-    wait_for(lambda: all(LOST in hpo.trials("long")[number].causes for number in lost), seconds=120)
+    wait_for(lambda: all(LOST in hpo.trials("long")[number].causes for number in lost))
     busy_record = hpo.trials("long")[number_of[busy]]
     gate.touch()
     os.kill(stopped.pid, signal.SIGCONT)

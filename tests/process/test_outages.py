@@ -48,7 +48,7 @@ def test_a_postgresql_that_is_killed_and_comes_back_costs_no_worker_and_no_resul
     hpo = Hpo(tmp_path, own_postgres.url(database))
     file = hpo.study("weather", model={"class": "projects.nets:Line", "seconds": 0.5}, epochs=6, budget={"trials": 6})
     worker = hpo.start("run", file, "--slots", 2)
-    wait_for(lambda: sum(record.epochs > 0 for record in hpo.trials("weather")) == 2, seconds=90)
+    wait_for(lambda: sum(record.epochs > 0 for record in hpo.trials("weather")) == 2)
 
     own_postgres.kill()
     before = read_until(worker, "training goes on")

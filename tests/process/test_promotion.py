@@ -220,7 +220,7 @@ def test_a_trial_that_waits_can_be_told_to_go_on_or_to_end(tmp_path: Path) -> No
     process = hpo.start("run", file, "--slots", 1)
     waiting = wait_for(lambda: [record.number for record in hpo.trials("steered") if record.state == "paused"][:2])
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
 
     said = [say(hpo, verb, "steered", number) for verb, number in zip(("resume", "stop"), waiting, strict=False)]
     assert [code for code, _ in said] == [0] * len(said)

@@ -95,7 +95,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory, server: ForkServer) -> Out
     submit(hpo, hpo.study("long", **lasting, epochs=1000, budget={"trials": 2, "trial_minutes": 0.1}), server)
     relapsing = {"class": "projects.mishaps:Relapsing", "folder": str(folder)}
     submit(hpo, hpo.study("relapsed", model=relapsing, epochs=9, budget={"trials": 1, "trial_minutes": 0.25}), server)
-    code, output = finish(hpo.start("worker", "--until-idle", "--slots", 4), timeout=280)
+    code, output = finish(hpo.start("worker", "--until-idle", "--slots", 4), timeout=600)
     return Outcome(hpo, code, output)
 
 

@@ -248,12 +248,12 @@ def test_a_worker_leaves_studies_that_are_over_and_takes_them_up_again(hpo: Hpo,
     submit(hpo, hpo.study("first", budget={"trials": 1}), server)
     submit(hpo, hpo.study("aimed", budget={"trials": 9, "target": 1e9}), server)
     process = hpo.start("worker", "--slots", 1)
-    wait_for(lambda: (hpo.counts("first"), hpo.counts("aimed")) == ({"complete": 1}, {"complete": 1}), seconds=120)
-    wait_for(rests, seconds=60)
+    wait_for(lambda: (hpo.counts("first"), hpo.counts("aimed")) == ({"complete": 1}, {"complete": 1}))
+    wait_for(rests)
 
     say(hpo, "set", "first", "trials=+1")
-    wait_for(lambda: hpo.counts("first") == {"complete": 2}, seconds=60)
-    wait_for(rests, seconds=60)
+    wait_for(lambda: hpo.counts("first") == {"complete": 2})
+    wait_for(rests)
     process.send_signal(signal.SIGTERM)
     code, output = finish(process)
 

@@ -27,6 +27,7 @@ from hpo.store.tables import hpo_attempts
 
 PROJECT = Path(__file__).parent.parent  # its folder of modules is this one
 EAGER = "poll=0.2"  # how often workers look into the store; how long they wait for each other is as people have it
+LIMIT_SECONDS = 300.0
 POLL_SECONDS = 0.1  # looking costs time that the processes need
 _CREDENTIALS = ("HPO_STORE", "HPO_PROJECT", "HPO_ARTIFACTS", "PGPASSWORD")
 
@@ -95,7 +96,7 @@ class Hpo:
         return ["--project", str(PROJECT), *(["--store", self.url] if "HPO_STORE" not in self._environment else [])]
 
 
-def finish(process: subprocess.Popen[str], *, timeout: float = 180) -> tuple[int, str]:
+def finish(process: subprocess.Popen[str], *, timeout: float = LIMIT_SECONDS) -> tuple[int, str]:
     """Wait for the end: (exit code, output). Whatever the process leaves behind when it fails is ended."""
     try:
         output = process.communicate(timeout=timeout)[0]
@@ -107,7 +108,7 @@ def finish(process: subprocess.Popen[str], *, timeout: float = 180) -> tuple[int
     return process.returncode, output
 
 
-def read_until(process: subprocess.Popen[str], words: str, *, seconds: float = 90) -> str:
+def read_until(process: subprocess.Popen[str], words: str, *, seconds: float = LIMIT_SECONDS) -> str:
     """What the process says until it has said this; `finish` gives what follows."""
     assert process.stdout is not None
     said, end = b"", time.monotonic() + seconds
@@ -121,7 +122,7 @@ def read_until(process: subprocess.Popen[str], words: str, *, seconds: float = 9
     return said.decode(errors="replace")
 
 
-def wait_for(fact: Callable[[], Any], *, seconds: float = 90) -> Any:
+def wait_for(fact: Callable[[], Any], *, seconds: float = LIMIT_SECONDS) -> Any:
     """The fact, as soon as it is true; not yet, while there is no store or no process."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -138,7 +139,7 @@ def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return []
 
 
-def watch(process: subprocess.Popen[str], *, seconds: float = 180) -> list[psutil.Process]:
+def watch(process: subprocess.Popen[str], *, seconds: float = LIMIT_SECONDS) -> list[psutil.Process]:
     """Wait for its end; every process below it that was ever seen."""
     seen: dict[int, psutil.Process] = {}
     end = time.monotonic() + seconds
@@ -158,7 +159,7 @@ def trial_processes(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return found
 
 
-def left_of(processes: list[psutil.Process], *, seconds: float = 20) -> list[psutil.Process]:
+def left_of(processes: list[psutil.Process], *, seconds: float = LIMIT_SECONDS) -> list[psutil.Process]:
     """Those that still run after a moment."""
     end = time.monotonic() + seconds
     while (left := [process for process in processes if _is_alive(process)]) and time.monotonic() < end:

@@ -80,7 +80,7 @@ def test_four_processes_that_claim_at_once_take_each_number_once_and_no_more_tha
     command = [sys.executable, "-c", CLAIMER, store.url.reveal(), str(study.study_id)]
     claimers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
 
-    outputs = [claimer.communicate("go\n", timeout=60)[0] for claimer in claimers]
+    outputs = [claimer.communicate("go\n", timeout=300)[0] for claimer in claimers]
 
     claims = [tuple(map(int, line.split())) for output in outputs for line in output.splitlines()]
     assert sorted(claims) == [(number, 1) for number in range(90)]

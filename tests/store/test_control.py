@@ -473,12 +473,12 @@ def test_trials_that_were_handed_back_end_when_fewer_are_asked_for(store: Store)
 
 def test_a_worker_ends_what_was_handed_back_when_fewer_are_asked_for(hpo: Steered, server: ForkServer) -> None:
     submit(hpo, hpo.study("fewer", model=SLOW, epochs=12, budget={"trials": 3}), server)
-    wait_for(lambda: hpo.is_training("fewer", 2)(), seconds=90)
+    wait_for(lambda: hpo.is_training("fewer", 2)())
     hpo.say("pause", "fewer", 0)
     wait_for(lambda: hpo.trials("fewer")[0].state == "paused")
 
     code, said = hpo.say("set", "fewer", "trials=1")
-    wait_for(lambda: "paused" not in hpo.counts("fewer") and "running" not in hpo.counts("fewer"), seconds=90)
+    wait_for(lambda: "paused" not in hpo.counts("fewer") and "running" not in hpo.counts("fewer"))
 
     assert (code, said) == (0, "study fewer: trials 1, priority 1\n")
     records = hpo.trials("fewer")

@@ -104,7 +104,7 @@ def test_150_tickets_of_an_optuna_script_are_taken_once_each_by_four_processes(s
     command = [sys.executable, "-c", TAKER, store.url.reveal(), str(study.study_id)]
     takers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
 
-    outputs = [taker.communicate("go\n", timeout=120)[0] for taker in takers]
+    outputs = [taker.communicate("go\n", timeout=300)[0] for taker in takers]
 
     taken = sorted(tuple(map(int, line.split())) for output in outputs for line in output.splitlines())
     assert taken == [(number, 1) for number in range(150)]

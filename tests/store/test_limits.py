@@ -357,7 +357,7 @@ def claimers(store: Store, study: StoredStudy) -> list[subprocess.Popen[str]]:
 def stop(store: Store, processes: list[subprocess.Popen[str]]) -> list[int]:
     """The numbers that were claimed."""
     ask_study(store, "synthetic", "stop")
-    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * 4
     return sorted(int(line) for output in outputs for line in output.splitlines())
 

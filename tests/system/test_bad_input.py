@@ -293,7 +293,7 @@ def refused(project: Path) -> dict[str, tuple[subprocess.CompletedProcess[str], 
         (project / f"{name}.yaml").write_text(texts[name])
         store = project / f"{name}.db"
         command = [sys.executable, "-m", "hpo", "run", f"{name}.yaml", "--store", str(store), "--artifacts", "art"]
-        done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=100)
+        done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=300)
         return done, store
 
     with ThreadPoolExecutor(2) as pool:
