@@ -236,7 +236,7 @@ def test_the_trials_of_a_worker_that_is_asked_to_end_go_on_with_another(hpo: Hpo
     second = finish(hpo.start("worker", "--until-idle", "--slots", 2))
 
     assert (code, second[0]) == (0, 0), (output, second)
-    assert [(r.state, r.attempts, r.cause) for r in between] == [("paused", 1, None)] * 2
+    assert [(r.state, r.attempts, r.cause) for r in between] == [("idle", 1, None)] * 2
     records = hpo.trials("moved")
     assert [(r.state, r.causes) for r in records] == [("complete", (HANDED_BACK, "complete"))] * 2
     for before, after in zip(between, records, strict=True):

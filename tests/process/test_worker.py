@@ -378,7 +378,7 @@ def test_the_same_command_continues_to_the_same_total_after_every_kind_of_end(hp
     code, output = finish(process)
     assert code == 130
     assert "the same command continues" in output
-    assert hpo.counts("interrupted") == {"paused": 2}
+    assert hpo.counts("interrupted") == {"idle": 2}
 
     # The worker is killed: its processes end by themselves.
     process = hpo.start(*command)
@@ -433,7 +433,7 @@ def test_ctrl_c_twice_ends_at_once_and_a_drain_costs_no_computing(tmp_path: Path
     assert spent < 0.5
     assert code == 130, output
     assert left_of(below) == []
-    assert hpo.counts("slow") == {"complete": 1, "paused": 1}
+    assert hpo.counts("slow") == {"complete": 1, "idle": 1}
 
 
 # ---- two workers, one study

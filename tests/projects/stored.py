@@ -71,7 +71,6 @@ def add_attempt(
     *,
     number: int = 1,
     lease: float | None = None,
-    checkpoint: Path | None = None,
 ) -> int:
     """An attempt that has ended, or whose lease ends in so many seconds."""
     with store.write() as connection:
@@ -85,7 +84,6 @@ def add_attempt(
                     started=db_now() - 60,
                     lease_until=db_now() + (lease or 0.0),
                     ended=db_now() if lease is None else None,
-                    checkpoint=str(checkpoint) if checkpoint else None,
                 )
             ).inserted_primary_key[0]  # type: ignore[index]
         )

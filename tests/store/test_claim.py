@@ -187,7 +187,7 @@ def test_a_trial_that_was_handed_back_is_claimed_again_at_once_and_as_often_as_n
         assert hand_back(store, claim, seconds=0.25)
 
     [record] = Study(store, "synthetic").trials()
-    assert (record.state, record.attempts, record.cause) == ("paused", 5, None)
+    assert (record.state, record.attempts, record.cause) == ("idle", 5, None)
 
 
 @pytest.mark.parametrize("state", [StudyState.PAUSED, StudyState.STOPPED])

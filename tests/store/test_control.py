@@ -62,7 +62,7 @@ def hpo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Steered]:
 @pytest.fixture
 def long_study(hpo: Steered, server: ForkServer, request: pytest.FixtureRequest) -> Iterator[str]:
     """The name of a study whose trials last for long, and of which two train."""
-    name = verb.node.name.removeprefix("test_").replace("_", " ")
+    name = request.node.name.removeprefix("test_").replace("_", " ")
     submit(hpo, hpo.study(name, model=SLOW, epochs=100, budget={"trials": 40}), server)
     wait_for(hpo.is_training(name, 2))
     yield name
@@ -88,8 +88,8 @@ def test_a_held_study_claims_nothing_and_goes_on_where_it_was(
 
     assert (code, said) == (0, f"study {long_study} is held: what trains is saved after its epoch\n")
     assert (again, resumed) == ((code, said), 0)
-    assert counts == {"paused": 2}
-    assert still_held == [(0, "paused", 1), (1, "paused", 1)]
+    assert counts == {"idle": 2}
+    assert still_held == [(0, "idle", 1), (1, "idle", 1)]
     assert f"{long_study}: paused (by request)" in status
     for before, after in zip(held, hpo.trials(long_study), strict=True):
         assert before.causes == ("paused: handed back by its worker",)
@@ -141,7 +141,7 @@ def test_a_wish_for_one_trial_is_for_this_one_only(hpo: Steered, long_study: str
     wait_for(lambda: hpo.trials(long_study)[1].state == "pruned")
     wait_for(lambda: len(hpo.trials(long_study)) == 4 and hpo.is_training(long_study, 2)())
     paused, _ = hpo.say("pause", long_study, 2)
-    wait_for(lambda: hpo.trials(long_study)[2].state == "paused")
+    wait_for(lambda: hpo.trials(long_study)[2].state == "idle")
     wait_for(lambda: len(hpo.trials(long_study)) == 5 and hpo.is_training(long_study, 2)())
     between = hpo.facts(long_study)
     hpo.say("kill", long_study, 3)
@@ -151,7 +151,7 @@ def test_a_wish_for_one_trial_is_for_this_one_only(hpo: Steered, long_study: str
     assert (killed, stopped, paused) == (0, 0, 0)
     assert said == f"trial 0 of study {long_study} ends now\n"
     assert late == (2, f"error: trial 0 of study '{long_study}' has ended already (failed)\n")
-    assert between == [(0, "failed", 1), (1, "pruned", 1), (2, "paused", 1), (3, "running", 1), (4, "running", 1)]
+    assert between == [(0, "failed", 1), (1, "pruned", 1), (2, "idle", 1), (3, "running", 1), (4, "running", 1)]
     records = hpo.trials(long_study)
     assert [record.cause for record in records[:3]] == ["killed: by request", "stopped: by request", None]
 
@@ -325,7 +325,7 @@ def test_a_trial_that_nobody_trains_ends_alone(
 
     ask_trial(store, "synthetic", 0, verb)
 
-    assert states(store) == [expected, ("paused", None)]
+    assert states(store) == [expected, ("idle", None)]
     assert begin_one(worker).number == 1
 
 
@@ -381,7 +381,7 @@ def test_steering_ends_also_what_lost_its_worker(store: Store, study: StoredStud
 
     def is_over() -> bool:
         ask_study(store, "synthetic", verb)
-        return all(state not in ("running", "paused") for state, _ in states(store))
+        return all(state not in ("running", "idle", "paused") for state, _ in states(store))
 
     wait_for(is_over)  # a database that has just started grants its workers time to come back
 
@@ -462,23 +462,23 @@ def test_trials_that_were_handed_back_end_when_fewer_are_asked_for(store: Store)
     assert worker.finish(again, 0.75)
     set_limits(store, "synthetic", ["trials=2"])
 
-    assert [state for state, _ in still] == ["running", "running", "paused", "paused", "paused"]
+    assert [state for state, _ in still] == ["running", "running", "idle", "idle", "idle"]
     assert refused is None
     cause = "stopped: the study has the 2 trials that it was asked for"
     assert sorted(states(store)[2:], key=str) == [("failed", cause), ("failed", cause), ("pruned", cause)]
     assert (again.number, again.attempt) == (1, 2)
     status = Study(store, "synthetic").status()
-    assert (status.state, status.counts["paused"], status.counts["waiting"]) == ("done", 0, 0)
+    assert (status.state, status.counts["idle"], status.counts["waiting"]) == ("done", 0, 0)
 
 
 def test_a_worker_ends_what_was_handed_back_when_fewer_are_asked_for(hpo: Steered, server: ForkServer) -> None:
     submit(hpo, hpo.study("fewer", model=SLOW, epochs=12, budget={"trials": 3}), server)
     wait_for(lambda: hpo.is_training("fewer", 2)())
     hpo.say("pause", "fewer", 0)
-    wait_for(lambda: hpo.trials("fewer")[0].state == "paused")
+    wait_for(lambda: hpo.trials("fewer")[0].state == "idle")
 
     code, said = hpo.say("set", "fewer", "trials=1")
-    wait_for(lambda: "paused" not in hpo.counts("fewer") and "running" not in hpo.counts("fewer"))
+    wait_for(lambda: "idle" not in hpo.counts("fewer") and "running" not in hpo.counts("fewer"))
 
     assert (code, said) == (0, "study fewer: trials 1, priority 1\n")
     records = hpo.trials("fewer")

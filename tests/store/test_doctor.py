@@ -12,7 +12,7 @@ from pathlib import Path
 import optuna
 import pytest
 import torch
-from projects.launch import Hpo
+from projects.launch import Hpo, wait_for
 from projects.stored import add_attempt, add_trial, add_worker, folder_of
 from projects.synthetic import Claimant, create_study
 from sqlalchemy import select, update
@@ -20,6 +20,7 @@ from sqlalchemy import select, update
 from hpo.doctor.checkpoints import damage
 from hpo.doctor.examination import examine, repair
 from hpo.doctor.finding import Finding
+from hpo.queue.leases import LOST
 from hpo.queue.studies import StoredStudy, set_study_state
 from hpo.results.study import Study
 from hpo.store import Store, StoreUrl
@@ -116,7 +117,8 @@ def test_an_expired_lease_is_found_and_closed_so_that_the_trial_is_claimed_again
     attempt = add_attempt(store, trial, add_worker(store, silent=100), lease=-5)
 
     [found] = about(examine(store.url, artifacts=artifacts), "leases")
-    changes = repair(store.url, artifacts=artifacts)
+    # When PostgreSQL has just started, no lease ends before living workers had the time to renew theirs.
+    changes = wait_for(lambda: repair(store.url, artifacts=artifacts))
 
     assert (found.level, found.where) == ("problem", "synthetic")
     assert "trial 0 is running: the lease has run out" in found.what
@@ -124,7 +126,7 @@ def test_an_expired_lease_is_found_and_closed_so_that_the_trial_is_claimed_again
     assert repair(store.url, artifacts=artifacts) == []
     with store.read() as connection:
         row = connection.execute(select(hpo_attempts).where(hpo_attempts.c.attempt_id == attempt)).one()
-    assert (row.kind, row.cause, row.ended) == ("crash", "lost: its worker stopped beating", row.lease_until)
+    assert (row.kind, row.cause, row.ended) == ("crash", LOST, row.lease_until)
     claim = Claimant(store, study).claim()
     assert claim is not None
     assert (claim.trial_id, claim.attempt) == (trial, 2)
@@ -167,10 +169,9 @@ def test_running_trials_of_an_ended_study_are_ended_with_their_curves_kept(
 
     assert any(f"the study is {state} and nobody trains them" in problem for problem in problems)
     assert sum("ended" in change for change in changes) >= 1
-    assert {record.state for record in Study(store, "synthetic").trials()} == {"failed"}
-    assert {record.cause for record in Study(store, "synthetic").trials()} == {
-        f"ended: its study was {state}, and nobody trained it"
-    }
+    records = Study(store, "synthetic").trials()
+    assert {record.state for record in records} == {"failed"}  # they have no curve
+    assert {record.cause for record in records} == {f"{state}: by request"}
     assert all(record.ended is not None for record in Study(store, "synthetic").trials())
     assert all(record.config for record in Study(store, "synthetic").trials())
     assert wrong(examine(store.url, artifacts=artifacts)) == []
@@ -271,27 +272,6 @@ def test_nothing_is_forgotten_while_the_whole_folder_is_away(
     ]
     assert repair(store.url, artifacts=artifacts) == []
     assert Study(store, "synthetic").trials()[0].checkpoint == str(path)
-
-
-def test_what_a_retry_would_go_on_from_is_looked_for_unless_it_is_being_written(
-    store: Store, study: StoredStudy, artifacts: Path
-) -> None:
-    worker = add_worker(store)
-    paths = [folder_of(artifacts, study, number) / "last.ckpt" for number in range(3)]
-    for path in paths:
-        path.parent.mkdir(parents=True)
-    back, training, done = (add_trial(store, study, state=state) for state in ("RUNNING", "RUNNING", "COMPLETE"))
-    add_attempt(store, back, worker, checkpoint=paths[0])
-    add_attempt(store, training, worker, lease=30, checkpoint=paths[1])
-    add_attempt(store, done, worker, checkpoint=paths[2])
-
-    [found] = about(examine(store.url, artifacts=artifacts), "checkpoints", level="problem")
-
-    assert found.what == f"the file of trial 0 ({paths[0]}) is gone"
-    assert repair(store.url, artifacts=artifacts) == ["synthetic: forgot 1 checkpoints whose files are gone"]
-    with store.read() as connection:
-        left = connection.scalars(select(hpo_attempts.c.checkpoint).order_by(hpo_attempts.c.trial_id)).all()
-    assert left == [None, str(paths[1]), str(paths[2])]
 
 
 @pytest.mark.parametrize("part", [0.0, 0.01, 0.5, 0.9, 0.999])

@@ -210,7 +210,15 @@ def test_the_status_counts_what_is_spent(store: Store) -> None:
     status = Study(store, "digits").status()
 
     assert (status.study, status.state, status.reason) == ("digits", "running", None)
-    assert status.counts == {"complete": 1, "pruned": 1, "failed": 0, "running": 1, "paused": 0, "waiting": 0}
+    assert status.counts == {
+        "complete": 1,
+        "pruned": 1,
+        "failed": 0,
+        "running": 1,
+        "paused": 0,
+        "idle": 0,
+        "waiting": 0,
+    }
     assert status.budget == {"trials": {"target": 4, "spent": 3}}
     assert isinstance(status.best, TrialRecord)
     assert status.best.number == 0

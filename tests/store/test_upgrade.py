@@ -17,7 +17,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from projects.stored import add_trial
 from projects.synthetic import create_study
-from sqlalchemy import Engine, create_engine, inspect
+from sqlalchemy import Engine, create_engine, inspect, select
 
 from hpo.doctor.examination import examine_database
 from hpo.errors import StoreError
@@ -25,6 +25,8 @@ from hpo.results.study import Study, list_studies
 from hpo.store import Store, StoreUrl, schema
 from hpo.store.engine import connect_sqlite
 from hpo.store.optuna_storage import optuna_storage
+from hpo.store.tables import hpo_attempts, hpo_trials
+from hpo.study.states import AttemptEnd, Request
 
 SAVED = sorted((Path(__file__).parents[1] / "data" / "stores").glob("*.db"))
 MIGRATIONS = ScriptDirectory(str(Path(schema.__file__).parent / "migrations"))
@@ -119,3 +121,47 @@ def test_a_revision_that_nobody_wrote_is_refused_in_words(store: Store) -> None:
 
     with pytest.raises(StoreError, match=r"schema 0000, which no release of hpo-service wrote: restore a backup"):
         schema.upgrade_schema(store.url)
+
+
+def test_what_the_first_schema_called_held_is_paused_at_a_rung_or_idle(tmp_path: Path) -> None:
+    url = StoreUrl.parse("hpo.db", base=tmp_path)
+    shutil.copy(SAVED[0], url.path)
+
+    schema.upgrade_schema(url)
+
+    with Store.open(url) as store:
+        study = Study(store, "synthetic")
+        states = [(record.state, record.causes[-1]) for record in study.trials()[3:]]
+        assert states == [("paused", "paused at a rung")] * 2 + [("idle", "preempted: by its worker")]
+        assert (study.status().counts["paused"], study.status().counts["idle"]) == (2, 1)
+        with store.read() as connection:
+            ends = connection.execute(select(hpo_attempts.c.kind).distinct()).scalars()
+            requests = connection.execute(select(hpo_trials.c.request).distinct()).scalars()
+            assert set(ends) <= set(AttemptEnd)
+            assert set(requests) - {None} == {Request.AWAIT_PROMOTION, Request.PAUSE}
+
+
+def test_an_upgraded_sqlite_store_has_the_tables_of_a_new_one(tmp_path: Path) -> None:
+    old, new = (StoreUrl.parse(f"{name}.db", base=tmp_path) for name in ("old", "new"))
+    shutil.copy(SAVED[0], old.path)
+    schema.upgrade_schema(old)
+    Store.create(new).close()
+
+    assert layout(old.path) == layout(new.path)
+
+
+def layout(file: Path) -> dict[str, object]:
+    """Columns, indexes and triggers of our tables, and which count their keys for ever."""
+    with closing(connect_sqlite(file)) as connection:
+        entries = connection.execute(
+            "SELECT type, name, tbl_name FROM sqlite_master WHERE tbl_name LIKE 'hpo%' OR name LIKE 'hpo%' ORDER BY 2"
+        ).fetchall()
+        tables = [name for kind, name, _ in entries if kind == "table"]
+        columns = {name: sorted(connection.execute(f"PRAGMA table_info({name})").fetchall()[:]) for name in tables}
+        counting = {
+            name: "AUTOINCREMENT"
+            in connection.execute("SELECT sql FROM sqlite_master WHERE name = ?", (name,)).fetchone()[0]
+            for name in tables
+        }
+    names = {name: sorted(column[1:4] for column in found) for name, found in columns.items()}
+    return {"entries": entries, "columns": names, "counting": counting}

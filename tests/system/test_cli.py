@@ -231,7 +231,15 @@ def test_every_looking_verb_prints_one_json_document(finished: Finished) -> None
     assert [trial["value"] for trial in best] == sorted(trial["value"] for trial in trials)[:3]
     assert status.keys() >= {"study", "state", "counts", "budget", "best", "workers"}
     assert (status["study"], status["state"], status["workers"]) == ("line", "done", [])
-    assert status["counts"] == {"complete": 12, "pruned": 0, "failed": 0, "running": 0, "paused": 0, "waiting": 0}
+    assert status["counts"] == {
+        "complete": 12,
+        "pruned": 0,
+        "failed": 0,
+        "running": 0,
+        "paused": 0,
+        "idle": 0,
+        "waiting": 0,
+    }
     assert status["budget"] == {"trials": {"target": 12, "spent": 12}}
     assert listed == status
 
