@@ -86,7 +86,7 @@ def show_trials(records: Sequence[TrialRecord]) -> None:
     for record in records:
         told = record.cause or params_in_words(record.params)
         if record.attempts > 1:
-            told += f" [{'; '.join(cause or 'running' for cause in record.causes)}]"
+            told += f" [{'; '.join(cause or TrialState.RUNNING for cause in record.causes)}]"
         table.add_row(
             str(record.number),
             record.state,

@@ -19,7 +19,7 @@ from hpo.store.tables import (
 )
 from hpo.study.states import AttemptEnd, OptunaState, Request, StudyState
 
-KILLED, STOPPED = "killed", "stopped"  # how the cause of such an end begins
+KILLED, STOPPED = StudyState.KILLED, StudyState.STOPPED  # how the cause of such an end begins
 BY_REQUEST = "by request"
 
 

@@ -160,8 +160,8 @@ def progress_of(connection: Connection, study_id: int, *, hours: float | Literal
             study_directions.c.direction,
             by_state.c.of,
             by_state.c.number,
-            untrained.c.idle,
-            untrained.c.paused,
+            untrained.c.not_at_rung,
+            untrained.c.at_rung,
         )
         .select_from(
             studies.outerjoin(hpo_studies)
@@ -176,7 +176,10 @@ def progress_of(connection: Connection, study_id: int, *, hours: float | Literal
     row = rows[0]
     state = StudyState(row.state or StudyState.RUNNING)
     counts = Counts.of_states(
-        {one.of: one.number for one in rows}, target=row.trials_target or 0, idle=row.idle or 0, paused=row.paused or 0
+        {one.of: one.number for one in rows},
+        target=row.trials_target or 0,
+        idle=row.not_at_rung or 0,
+        paused=row.at_rung or 0,
     )
     limits = json.loads(row.limits or "{}")
     spent = limit = None
@@ -235,8 +238,8 @@ def _untrained(study_id: int) -> Select[Any]:
     awaits = func.coalesce(hpo_trials.c.request, "") == Request.AWAIT_PROMOTION
     return (
         select(
-            func.sum(case((awaits, 0), else_=1)).label("idle"),
-            func.sum(case((awaits, 1), else_=0)).label("paused"),
+            func.sum(case((awaits, 0), else_=1)).label("not_at_rung"),
+            func.sum(case((awaits, 1), else_=0)).label("at_rung"),
         )
         .select_from(trials.outerjoin(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id))
         .where(

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hpo.errors import SpecError
-from hpo.ipc.channel import Message
 from hpo.space import Argument, Int, Parameter, SearchSpace, SpaceProblems
 from hpo.study.spec import EpochRange, StudySpec
 from hpo.study.study_file import KeyPath, Source
@@ -67,7 +66,7 @@ class ResolvedStudy:
         return found + self.space.differences(stored.space)
 
 
-def resolve(spec: StudySpec, classes: Mapping[str, Message], source: Source) -> ResolvedStudy:
+def resolve(spec: StudySpec, classes: Mapping[str, Mapping[str, Any]], source: Source) -> ResolvedStudy:
     """Put the study file's wishes over what its classes search.
 
     Args:

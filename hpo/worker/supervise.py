@@ -11,7 +11,7 @@ from hpo.study.states import AttemptEnd, Request, StudyState
 from hpo.worker.decision import Requested
 from hpo.worker.running_trial import RunningTrial
 
-PREEMPTION = Requested(Request.PAUSE, AttemptEnd.PREEMPTED, "preempted")
+PREEMPTION = Requested(Request.PAUSE, AttemptEnd.PREEMPTED, AttemptEnd.PREEMPTED)
 
 
 def take_request(trial: RunningTrial, own: Request | None, progress: Progress, *, is_draining: bool) -> None:
@@ -34,7 +34,7 @@ def _requested(own: Request | None, progress: Progress, *, is_draining: bool) ->
     if is_draining:
         return PREEMPTION
     if own == Request.PAUSE or progress.state == StudyState.PAUSED:
-        return Requested(Request.PAUSE, AttemptEnd.PAUSED, "paused")
+        return Requested(Request.PAUSE, AttemptEnd.PAUSED, AttemptEnd.PAUSED)
     return None
 
 
@@ -61,4 +61,4 @@ def supervise(trial: RunningTrial, budget: Budget, *, drained_at: float | None, 
         trial.end_with_what_it_has(AttemptEnd.OVERTIME, f"over time: {budget.trial_minutes:g} minutes")
     # A set-up may hang as well, at a file system that is gone.
     if now > (trial.progress_at or trial.claimed_at) + 60 * budget.stall_minutes:
-        trial.fail(AttemptEnd.STALLED, "stalled", f"no step for {budget.stall_minutes:g} minutes")
+        trial.fail(AttemptEnd.STALLED, AttemptEnd.STALLED, f"no step for {budget.stall_minutes:g} minutes")

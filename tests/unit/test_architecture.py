@@ -16,36 +16,36 @@ import pytest
 import hpo
 from hpo.store import Store, StoreUrl
 from hpo.store.optuna_storage import optuna_storage
+from hpo.study.states import AttemptEnd, Direction, OptunaState, Request, StudyState, TrialState
 
 ROOT = Path(__file__).parents[2]
 
-# From the bottom up: a module imports what stands in its own line or above it. Names without `hpo.`; a package means
-# what of it has no line of its own. `training` stands low because it imports little; nobody imports it but those of
-# TRAINING_USERS.
-LAYERS = (
-    ("errors", "environment"),
-    ("space", "channel", "loading", "search.rungs"),
-    ("messages",),
-    ("training",),
-    ("spec", "studyfile", "devices", "definition", "search.tpe", "search.algorithms", "search.grid"),
-    ("store",),
-    ("settings", "limits", "tally", "hours", "unheld", "leases", "queue", "writes", "studies", "search"),
-    ("steering",),
-    ("records", "results", "processes", "checks", "doctor"),
-    ("weights",),
-    ("worker.outbox", "worker.sharing", "worker.stalling", "worker.failures", "worker.interrupts"),
-    ("worker.runningtrial", "worker.workplace", "preflight", "inspection"),
-    ("worker.trialstart", "worker.trialreport", "worker.trialend", "worker.judging"),
-    ("worker.studyrun",),
-    ("worker.hearing", "worker.looking", "worker.adoption"),
-    ("worker",),
-    ("dashboard", "cli"),
-    ("__init__", "__main__"),
-)
+
+def layers_of_the_documentation() -> list[list[str]]:
+    """From the bottom up: docs/architecture.md says which packages and loose modules of `hpo` are in each layer."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("## Layers")[2]
+    return [line.split(", ") for line in text.split("```")[1].split("\n") if line]
+
+
+LAYERS = layers_of_the_documentation()
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 # Inside a function, so that whoever only looks at results needs no torch.
 TRAINING_USERS = {"hpo.results.trial": {"hpo.training.checkpoint"}}
+
+# What is spelled in hpo/study/states.py only, and the few places where the same word means something else.
+KINDS = (StudyState, OptunaState, TrialState, Request, AttemptEnd, Direction)
+STATES = {member.value for kind in KINDS for member in kind} - {"error"}  # also a column, and a key of messages
+HOMONYMS = {
+    ("hpo.cli.screen", "idle"),  # a slot without a trial
+    *((f"hpo.{module}", "failed") for module in ("ipc.messages", "ipc.fork_server", "service.describe_data")),
+    *((f"hpo.training.{module}", "failed") for module in ("server", "inspection")),  # kinds of messages
+    ("hpo.ipc.messages", "done"),
+    ("hpo.search.algorithms", "stop"),  # a mode of successive halving
+    ("hpo.search.rungs", "pause"),  # members of Verdict and of Action
+    ("hpo.worker.decision", "pause"),
+    ("hpo.worker.decision", "stop"),
+}
 
 HEAVY = ("torch", "pytorch_lightning", "lightning", "torchmetrics")
 
@@ -92,31 +92,32 @@ ALL = [found for module, path in (HPO | MODELS).items() for found in imports_of(
 WITHIN_HPO = [found for found in ALL if found.importer in HPO and found.imported in HPO]
 
 
-def level_of(module: str) -> int:
-    name = module.removeprefix("hpo").lstrip(".") or "__init__"
-    package = name.partition(".")[0]
-    assert package in LEVELS, f"hpo/{package} has no place in LAYERS"
-    return LEVELS.get(name, LEVELS[package])
+def package_of(module: str) -> str:
+    """The package of `hpo`, or its loose module, that a module is in."""
+    return module.removeprefix("hpo").lstrip(".").partition(".")[0] or "__init__"
 
 
 def is_in(module: str, package: str) -> bool:
     return module == package or module.startswith(f"{package}.")
 
 
-def test_every_module_has_a_place_in_the_layers() -> None:
-    assert {level_of(module) for module in HPO} == set(range(len(LAYERS)))
+def test_every_package_has_one_place_in_the_layers() -> None:
+    assert sorted(LEVELS) == sorted({package_of(module) for module in HPO})
+    assert sum(map(len, LAYERS)) == len(LEVELS)
 
 
-def test_imports_point_one_way() -> None:
+def test_packages_import_from_layers_above_them_only() -> None:
     # cli asks the package where it is installed; that is all it has of it
     allowed = {("hpo.cli.plan", "hpo")}
-    upward = [
-        found
-        for found in WITHIN_HPO
-        if level_of(found.imported) > level_of(found.importer) and (found.importer, found.imported) not in allowed
-    ]
+    # Inside of functions, see TRAINING_USERS.
+    allowed |= {(user, module) for user, modules in TRAINING_USERS.items() for module in modules}
+    wrong = []
+    for found in WITHIN_HPO:
+        mine, theirs = package_of(found.importer), package_of(found.imported)
+        if mine != theirs and LEVELS[theirs] >= LEVELS[mine] and (found.importer, found.imported) not in allowed:
+            wrong.append(str(found))
 
-    assert not upward, "\n".join(map(str, upward))
+    assert not wrong, "\n".join(wrong)
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
@@ -175,6 +176,18 @@ def test_only_loading_changes_the_import_path() -> None:
     }
 
     assert changing == {"hpo.loading"}
+
+
+def test_states_are_spelled_in_one_module() -> None:
+    spelled = [
+        f"{module}:{node.lineno} {node.value}"
+        for module, path in HPO.items()
+        if module != "hpo.study.states" and "migrations" not in module
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in STATES and (module, node.value) not in HOMONYMS
+    ]
+
+    assert not spelled, "\n".join(spelled)
 
 
 def _changes_import_path(node: ast.AST) -> bool:
@@ -244,12 +257,22 @@ def test_verbs_that_look_load_neither_torch_nor_optuna_nor_pandas(command: str, 
 
 @pytest.mark.parametrize(
     "module",
-    ["hpo", "hpo.worker.loop", "hpo.service.preflight", "hpo.dashboard.server", "hpo.space", "hpo.results.study"],
+    [
+        "hpo",
+        "hpo.space",
+        "hpo.ipc.messages",
+        "hpo.study.job",
+        "hpo.study.states",
+        "hpo.worker.loop",
+        "hpo.service.preflight",
+        "hpo.dashboard.server",
+        "hpo.results.study",
+    ],
 )
 def test_what_does_not_train_loads_no_torch(module: str) -> None:
     unwanted = "{'torch', 'pytorch_lightning', 'pandas'}"
-    if module in ("hpo", "hpo.space"):
-        # every trial process and every model has these two
+    if module in ("hpo", "hpo.space", "hpo.ipc.messages", "hpo.study.job", "hpo.study.states"):
+        # every trial process and every model has these
         unwanted = "{'torch', 'pytorch_lightning', 'pandas', 'optuna', 'sqlalchemy', 'pydantic'}"
     if module == "hpo.results.study":  # which `hpo best` waits for
         unwanted = "{'torch', 'pytorch_lightning', 'pandas', 'optuna', 'pydantic'}"
