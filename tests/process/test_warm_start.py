@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from hpo.ipc.fork_server import ForkServer
 from hpo.queue.studies import create_or_continue, study_exists
 from hpo.results.warm_start import find_weights
 from hpo.service.prepare import prepare
-from hpo.store import Store, child_environment
+from hpo.store import Store
 from hpo.study.study_file import read_study
 
 FOREIGN = Path(__file__).parents[1] / "foreign"
@@ -31,13 +30,6 @@ class Foreign(Hpo):
 def checksum(checkpoint: str) -> float:
     weights = torch.load(checkpoint, weights_only=True)["state_dict"]
     return float(torch.nn.utils.parameters_to_vector(weights.values()).double().sum().float())
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ForkServer]:
-    server = ForkServer.start(child_environment(None))
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="module")

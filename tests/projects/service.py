@@ -53,7 +53,7 @@ def running(hpo: Hpo, *arguments: object) -> Iterator[subprocess.Popen[str]]:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         try:
-            output = process.communicate(timeout=60)[0]
+            output = process.communicate(timeout=300)[0]
             print(output)  # shown when the test fails
         except subprocess.TimeoutExpired:
             process.kill()
