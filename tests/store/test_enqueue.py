@@ -239,8 +239,8 @@ def test_a_waiting_trial_that_is_stopped_makes_room_for_an_equal_one(store: Stor
 )
 def test_a_point_that_the_study_cannot_train_is_refused_in_words(tmp_path: Path, words: list[str], told: str) -> None:
     with Store.create(f"sqlite:///{tmp_path}/hpo.db") as store:
-        definition = ResolvedStudy(make_spec(), SPACE, {"model": {"width": 32}, "data": {}})
-        create_or_continue(store, definition)
+        resolved = ResolvedStudy(make_spec(), SPACE, {"model": {"width": 32}, "data": {}})
+        create_or_continue(store, resolved)
 
         with pytest.raises(SpecError) as refused:
             enqueue_points(store, "synthetic", [point_of_words(words)])

@@ -159,9 +159,9 @@ def test_processes_that_ask_at_once_all_get_it_whole(folder: Path) -> None:
 
     for process in processes:
         process.start()
-    found = [answers.get(timeout=30) for _ in processes]
+    found = [answers.get(timeout=300) for _ in processes]
     for process in processes:
-        process.join(timeout=30)
+        process.join(timeout=300)
 
     assert found == [(int(Maker()().arrays["pixels"].sum()), ["a", "ü"])] * 4
     assert [file.suffix for file in folder.iterdir()] == [".arrays"]
