@@ -44,8 +44,8 @@ def load_class(label: str, project: Path) -> type[Any]:
         raise LoadError(f"{label}: importing {module_name} failed: {name}: {error}{_innermost(error)}") from error
     if not isinstance(found, type) and module_name == MAIN:
         raise LoadError(
-            f"{label}: {class_name} was defined in a script or notebook, and this process cannot import it. Move it to "
-            f"a file of the project folder, such as mynets.py, and search it as mynets:{class_name}"
+            f"{label}: {class_name} was defined in a script or notebook, from which this process cannot import it. "
+            f"Move it to a file of the project folder, such as mynets.py, and name it as mynets:{class_name}"
         )
     if not isinstance(found, type):
         classes = [name for name, value in vars(module).items() if _is_own_class(value, module_name)]
@@ -69,10 +69,10 @@ def check_label(label: str) -> tuple[str, str]:
 
 
 def label_of_class(found: type[Any]) -> str:
-    """The import path of a class, as a study file names it: `package.module:Class`.
+    """The import path of a class as in a study file: `package.module:Class`.
 
     Raises:
-        LoadError: no import path leads to the class.
+        LoadError: the class has no import path.
     """
     module_name, name = found.__module__, found.__qualname__
     if getattr(sys.modules.get(module_name), name, None) is found:
@@ -80,16 +80,15 @@ def label_of_class(found: type[Any]) -> str:
     if not name.isidentifier():
         raise LoadError(f"{name} is defined inside a function or class: define it at the top level of its module")
     raise LoadError(
-        f"{name} of {module_name} is not what {module_name}:{name} names now: it was defined again, or by other means "
-        "than a class statement. Pass the class that stands there, or write its import path package.module:Class"
+        f"{name} of {module_name} is not the class that {module_name}:{name} names now: it was defined again, or not "
+        "by a class statement. Pass the present class, or write its import path package.module:Class"
     )
 
 
 def import_folder(label: str) -> Path | None:
-    """The folder that this process imported a label's module from.
+    """The folder from which this process imported a label's module.
 
-    None where any folder would do or none is known: for an installed package, a script or notebook, and a module that
-    this process has not imported.
+    None for an installed package, a script or notebook, and a module that this process has not imported.
 
     Raises:
         LoadError: the label is malformed.
@@ -108,7 +107,7 @@ def import_folder(label: str) -> Path | None:
 
 
 def extend_import_path(folders: Iterable[str]) -> None:
-    """Also import from these folders, after those that this process imports from already."""
+    """Append these folders to the import path, unless they are on it."""
     sys.path.extend(folder for folder in folders if folder not in sys.path)
 
 

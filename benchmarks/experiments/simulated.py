@@ -202,13 +202,13 @@ def _add(
     )
     rows[trial_values].append({"trial_id": trial, "objective": 0, "value": curve[epochs], "value_type": "FINITE"})
     for name, value in params.items():
-        told = distributions[name]
+        distribution = distributions[name]
         rows[trial_params].append(
             {
                 "trial_id": trial,
                 "param_name": name,
-                "param_value": float(told.to_internal_repr(value)),
-                "distribution_json": distribution_to_json(told),
+                "param_value": float(distribution.to_internal_repr(value)),
+                "distribution_json": distribution_to_json(distribution),
             }
         )
     for epoch, value in curve.items():

@@ -169,9 +169,7 @@ class ForkServer:
         if job.by_value:  # only forks of the child have its classes
             from hpo.study.by_value import refusal
 
-            reason = (
-                f"importing what it uses starts threads ({', '.join(answer['threads'])}), which do not survive a fork"
-            )
+            reason = f"its imports start threads ({', '.join(answer['threads'])}), which do not survive a fork"
             raise refusal(job.classes.values(), reason)
         log.info(
             "each trial process imports %s anew, which takes longer: the import starts threads, which do not survive "

@@ -1,4 +1,4 @@
-"""A parameter's value from text, as a command line or a CSV file gives it: the parameter's range says of which type."""
+"""Converts a text from a command line or a CSV file to a parameter's value; the type depends on the range."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from hpo.space.ranges import Choice
 from hpo.space.values import Value, among
 
 _TRUTHS = {"true": True, "false": False}
-_NOTHING = ("null", "none")
+_NULLS = ("null", "none")
 
 
 def value_of_text(parameter: Parameter, text: str) -> Value:
-    """The value that the text means for this parameter; the text itself where it means none.
+    """The value of the text for this parameter; the text itself if it has no other meaning.
 
-    Whether the value lies in the parameter's range is for the range to say. A choice that is a text comes before one
-    that only reads like it: of the choices '1' and 2, `1` is the text.
+    It is not checked against the parameter's range. Choices that are texts come first: with the choices '1' and 1,
+    `1` is the text.
     """
     if isinstance(parameter.range, Choice):
         return _choice(parameter.range, text)
@@ -27,7 +27,7 @@ def _choice(range_: Choice, text: str) -> Value:
     word = text.strip().lower()
     if word in _TRUTHS and among(_TRUTHS[word], range_.choices):
         return _TRUTHS[word]
-    if word in _NOTHING and None in range_.choices:
+    if word in _NULLS and None in range_.choices:
         return None
     return _number(text)
 

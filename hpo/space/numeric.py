@@ -75,7 +75,7 @@ class Float:
         return clipped if self.step is None else self._grid_point(round((clipped - self.low) / self.step))
 
     def middle(self) -> float:
-        """The middle of the range, on a logarithmic scale where it has one."""
+        """The middle of the range, on its scale."""
         return self.nearest(_middle(self.low, self.high, self.log))
 
     def within(self, wider: object) -> bool:
@@ -85,7 +85,7 @@ class Float:
         return wider.step is None or _on_grid_of(self, wider.low, wider.step)
 
     def suggest(self, trial: Trial, name: str) -> float:
-        """A value that the trial draws from the range."""
+        """A value of the range, drawn by the trial."""
         return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
 
     def _last_index(self, step: float) -> int:
@@ -150,7 +150,7 @@ class Int:
         return min(self.low + round((clipped - self.low) / step) * step, self.high)
 
     def middle(self) -> int:
-        """The middle of the range, on a logarithmic scale where it has one."""
+        """The middle of the range, on its scale."""
         return self.nearest(_middle(self.low, self.high, self.log))
 
     def within(self, wider: object) -> bool:
@@ -160,7 +160,7 @@ class Int:
         return wider.step is None or _on_grid_of(self, wider.low, wider.step)
 
     def suggest(self, trial: Trial, name: str) -> int:
-        """A value that the trial draws from the range."""
+        """A value of the range, drawn by the trial."""
         return trial.suggest_int(name, self.low, self.high, step=self.step or 1, log=self.log)
 
 

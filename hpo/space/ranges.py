@@ -67,7 +67,7 @@ class Choice:
         return self._matches(value)[0]
 
     def nearest(self, value: object) -> Value:
-        """The choice that is meant, or the first where the value is none."""
+        """The choice that equals the value, else the first one."""
         return self.take(value) if self.problem(value) is None else self.choices[0]
 
     def middle(self) -> Value:
@@ -82,7 +82,7 @@ class Choice:
         return all(type(choice) is own_type and wider.problem(choice) is None for choice in self.choices)
 
     def suggest(self, trial: Trial, name: str) -> Value:
-        """A choice that the trial draws."""
+        """A choice, drawn by the trial."""
         chosen: Value = trial.suggest_categorical(name, self.choices)
         return chosen
 

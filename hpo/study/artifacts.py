@@ -1,4 +1,4 @@
-"""The folders of a study on this machine: checkpoints, logs and configurations, a folder a trial."""
+"""The folders of a study on this machine, with checkpoints, logs and configurations in a folder per trial."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 
 def homes_of(artifacts: Path, folder: str, checkpoints: Iterable[Path] = ()) -> list[Path]:
-    """Where folders of a study may be on this machine: `artifacts`, and where its checkpoints are.
+    """The folders that may have folders of the study on this machine: `artifacts`, and those of its checkpoints.
 
     Args:
         folder: the name of the study's folder.
-        checkpoints: of its trials, as the store names them; workers may have had another --artifacts.
+        checkpoints: of its trials, by their paths in the store; workers may have used another --artifacts.
     """
     of_checkpoints = (
         path.parents[2] for path in checkpoints if len(path.parents) > 3 and path.parents[1].name == folder
@@ -23,21 +23,21 @@ def homes_of(artifacts: Path, folder: str, checkpoints: Iterable[Path] = ()) -> 
 
 
 def folders_of(artifacts: Path, folder: str, checkpoints: Iterable[Path] = ()) -> list[Path]:
-    """The study's folders that are on this machine; links are none. The arguments are those of `homes_of`."""
+    """The study's existing folders on this machine, without links. The arguments are those of `homes_of`."""
     candidates = [home / folder for home in homes_of(artifacts, folder, checkpoints)]
     return [path for path in candidates if path.is_dir() and not path.is_symlink()]
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder; links are not followed, and what is gone counts nothing."""
+    """Bytes of a file, or of all files below a folder; links are not followed, and missing files are ignored."""
     return sum(_files(path))
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link, or a folder with all that is in it; what is gone already is no error.
+    """Remove a file, a link, or a folder with its contents; a missing one is not an error.
 
     Raises:
-        OSError: it cannot be removed, or not all of it.
+        OSError: it cannot be removed, or not completely.
     """
     try:
         if path.is_dir() and not path.is_symlink():
@@ -45,7 +45,7 @@ def remove(path: Path) -> None:
         else:
             path.unlink()
     except FileNotFoundError:
-        if path.exists():  # somebody else removes it as well
+        if path.exists():  # another process is also removing it
             remove(path)
 
 

@@ -1,6 +1,6 @@
-"""Classes of a script or notebook, which no other process can import: sent by value to the server of their study.
+"""Classes of a script or notebook, which other processes cannot import: sent by value to the server of their study.
 
-They travel over the socket between a worker and the processes that it starts itself, and never into the store.
+They are sent only over the socket between a worker and the processes that it starts itself, never to the store.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from typing import Any
 from hpo.errors import LoadError
 from hpo.loading import MAIN, check_label, extend_import_path, load_class
 
-LARGEST_BYTES = 32 << 20  # pickled; what is larger is data, and would be copied for each study
+LARGEST_BYTES = 32 << 20  # pickled; more would be data, which would be copied for each study
 
 
 def is_by_value(label: str) -> bool:
-    """Whether the class is one of a script or notebook."""
+    """Whether the class was defined in a script or notebook."""
     return label.startswith(f"{MAIN}:")
 
 
 def pack(labels: Iterable[str]) -> dict[str, Any]:
-    """The classes among these that are of this process's script or notebook; empty when there are none.
+    """Pack the classes among these that were defined in this process's script or notebook.
 
     Returns:
-        What JSON can hold: the pickled classes, and the folders that this process imports from, which they may need.
+        A value for JSON: the pickled classes, and this process's import path, which they may need; empty if there are
+        no such classes.
 
     Raises:
-        LoadError: there is no such class here, or it uses something that cannot be sent.
+        LoadError: there is no such class here, or it uses an object that cannot be sent.
     """
     classes = {check_label(label)[1]: load_class(label, Path.cwd()) for label in labels if is_by_value(label)}
     if not classes:
@@ -43,25 +44,25 @@ def pack(labels: Iterable[str]) -> dict[str, Any]:
     names = " and ".join(classes)
     try:
         pickled = cloudpickle.dumps((classes, _names_in_annotations(classes.values())))
-    except Exception as error:  # whatever the state of the user's objects raises
+    except Exception as error:  # pickling users' objects may raise any error
         raise LoadError(
             f"{names} cannot be sent to the trial processes: {type(error).__name__}: {error}. {_advice(names)}"
         ) from error
     if len(pickled) > LARGEST_BYTES:
         raise LoadError(
-            f"{names} cannot be sent to the trial processes: with the global variables that they use they take "
-            f"{len(pickled) >> 20} MiB, and the limit is {LARGEST_BYTES >> 20} MiB. Load the data inside of the data "
-            "module, in setup()"
+            f"{names} cannot be sent to the trial processes: with the global variables that they use, they take "
+            f"{len(pickled) >> 20} MiB, but the limit is {LARGEST_BYTES >> 20} MiB. Load the data in the data module's "
+            "setup()"
         )
     folders = [str(Path(folder).resolve()) for folder in sys.path]
     return {"pickle": base64.b64encode(pickled).decode("ascii"), "folders": folders}
 
 
 def unpack(packed: Mapping[str, Any]) -> None:
-    """Make the packed classes those of this process's module `__main__`, in whose place a new one stands.
+    """Replace this process's module `__main__` by a new one with the packed classes.
 
     Raises:
-        LoadError: what the classes use cannot be imported here.
+        LoadError: modules that the classes use cannot be imported here.
     """
     main = types.ModuleType(MAIN)
     sys.modules[MAIN] = main
@@ -69,7 +70,7 @@ def unpack(packed: Mapping[str, Any]) -> None:
         return
     extend_import_path(packed["folders"])
     try:
-        # Its text comes from the process that started this one, over the socket between them.
+        # Trusted: it comes from the process that started this one, over the socket between them.
         classes, annotations = pickle.loads(base64.b64decode(packed["pickle"]))  # noqa: S301
     except Exception as error:
         raise LoadError(
@@ -93,9 +94,9 @@ def _advice(names: str) -> str:
 
 
 def _names_in_annotations(classes: Iterable[type[Any]]) -> list[tuple[Any, Mapping[str, Any]]]:
-    """The constructors whose annotations are texts, each with the global variables that these name.
+    """The constructors of the classes, each with the global variables that are named in annotations as texts.
 
-    A function is sent with the variables that its code uses, and the texts are not part of the code.
+    A function is pickled with the variables that its code uses, which do not include names in such texts.
     """
     found: list[tuple[Any, Mapping[str, Any]]] = []
     for function in {init for cls in classes for init in _constructors(cls)}:

@@ -1,4 +1,4 @@
-"""The mark in a study's folder that says which store knows the study: several may share a folder of artifacts."""
+"""A mark in a study's folder with the store of the study, since several stores may share a folder of artifacts."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ MARK = "store.txt"
 
 
 def mark_folder(folder: Path, store: str) -> None:
-    """Note the store of a study in the study's folder, once.
+    """Write the store of a study into the study's folder, unless it has a mark.
 
     Args:
         store: its URL without a password.
 
     Raises:
-        OSError: the folder is not there, or cannot be written.
+        OSError: the folder does not exist, or cannot be written.
     """
     mark = folder / MARK
     if not mark.exists():
@@ -23,7 +23,7 @@ def mark_folder(folder: Path, store: str) -> None:
 
 
 def marked_store(folder: Path) -> str | None:
-    """The store that the mark in a study's folder names; None without a mark."""
+    """The store named by the mark in a study's folder; None without a mark."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         return (folder / MARK).read_text(encoding="utf-8").strip() or None
     return None

@@ -73,7 +73,7 @@ class StudyJob:
     kind: ClassVar[str] = "study"
     project: str  # the folder that classes are imported from
     classes: dict[str, str]  # import paths by owner: model, data, or any
-    by_value: dict[str, Any] = field(default_factory=dict)  # those of a script, as hpo.study.by_value packs them
+    by_value: dict[str, Any] = field(default_factory=dict)  # of a script or notebook, from hpo.study.by_value
 
     @property
     def place(self) -> None:

@@ -1,4 +1,4 @@
-"""What a study may be called, and the folder that its name and its creation give to what its trials write."""
+"""Names of studies, and of the folders for their trials' files, which depend on the name and time of creation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TRIAL_FOLDER = re.compile(r"\d{5,}")
 
 
 def check_study_name(name: str) -> None:
-    """Refuse what no study can be called.
+    """Check the name of a study.
 
     Raises:
         SpecError: the name is empty, too long, or has characters that a folder's name should not have.
@@ -28,7 +28,7 @@ def check_study_name(name: str) -> None:
 
 
 def study_folder(name: str, created: float) -> str:
-    """The name of a study's folder below the artifacts: a study that is created again gets another one.
+    """The name of a study's folder below the artifacts; if the study is created again, it gets another one.
 
     Args:
         created: seconds since 1970, UTC.
@@ -37,7 +37,7 @@ def study_folder(name: str, created: float) -> str:
 
 
 def is_study_folder(name: str) -> bool:
-    """Whether `study_folder` may have made the name."""
+    """Whether the name has the form of `study_folder`."""
     return _FOLDER.fullmatch(name) is not None
 
 
@@ -47,5 +47,5 @@ def trial_folder(number: int) -> str:
 
 
 def trial_of_folder(name: str) -> int | None:
-    """The number of the trial whose folder has this name; None for another name."""
+    """The number of the trial with a folder of this name; None for other names."""
     return int(name) if _TRIAL_FOLDER.fullmatch(name) and trial_folder(int(name)) == name else None

@@ -1,4 +1,4 @@
-"""What Python may say where a study file has a text, a list or a mapping: classes, ranges, numbers of numpy, paths."""
+"""Converts Python values to those of a study file: classes, ranges, numpy's numbers and paths."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from hpo.loading import label_of_class
 from hpo.space import Choice, Float, Int
 from hpo.study.states import Direction
 
-# The parts of a metric's name that say which values are better.
+# Parts of a metric's name from which its direction follows.
 MAXIMIZED = frozenset({"accuracy", "acc", "auroc", "auc", "f1", "r2", "precision", "recall"})
 MINIMIZED = frozenset({"loss", "error", "mae", "mse", "rmse"})
 
 
 def as_in_a_file(value: Any) -> Any:
-    """The value as a study file would say it: import paths, mappings, lists, texts and numbers.
+    """The value in the types of a study file: import paths, mappings, lists, texts and numbers.
 
-    A range becomes a mapping that says all of it, so that nothing of the constructor's own range stays.
+    A range becomes a mapping with all its keys, so that it overrides the constructor's range completely.
 
     Raises:
-        ValueError: a study file cannot say it.
+        ValueError: a study file cannot have the value.
     """
     if value is None or isinstance(value, bool | str):
         return value
@@ -46,19 +46,19 @@ def as_in_a_file(value: Any) -> Any:
         return [as_in_a_file(item) for item in value]
     if isinstance(value, Path):
         return str(value)
-    if hasattr(value, "item"):  # a number of numpy
+    if hasattr(value, "item"):  # numpy's number
         return as_in_a_file(value.item())
     raise ValueError(
-        "a study holds numbers, texts, true, false, null, lists, mappings, classes and ranges, not "
+        "a study takes numbers, texts, true, false, null, lists, mappings, classes and ranges, not "
         f"{type(value).__name__}"
     )
 
 
 def direction_of(metric: str) -> Direction:
-    """Whether more or less of a metric is better, as its name says.
+    """The direction of a metric, from its name.
 
     Raises:
-        ValueError: the name does not say it.
+        ValueError: the name does not show it.
     """
     parts = set(re.split(r"[^a-z0-9]+", metric.lower()))
     if parts & MAXIMIZED and not parts & MINIMIZED:
@@ -66,7 +66,7 @@ def direction_of(metric: str) -> Direction:
     if parts & MINIMIZED and not parts & MAXIMIZED:
         return Direction.MINIMIZE
     raise ValueError(
-        f"the name {metric} does not tell whether more or less is better: write it as "
+        f"the name {metric} does not show whether higher or lower is better: write it as "
         f'{{"metric": "{metric}", "direction": "maximize"}}, or "minimize"'
     )
 
@@ -75,5 +75,5 @@ def _bounds(range_: Float | Int) -> dict[str, Any]:
     bounds = {"low": range_.low, "high": range_.high, "log": range_.log}
     if range_.step is not None:
         return bounds | {"step": range_.step}
-    # Whole numbers stay whole where the constructor takes any.
+    # A step of 1 keeps the numbers whole if the constructor also accepts others.
     return bounds | ({"step": 1} if isinstance(range_, Int) and not range_.log else {})

@@ -207,7 +207,7 @@ class StudySpec(Section):
     @field_validator("epochs", mode="before")
     @classmethod
     def _every_epoch(cls, value: Any) -> Any:
-        is_every = isinstance(value, dict) and value.get("step") == 1  # as hpo.Int says it
+        is_every = isinstance(value, dict) and value.get("step") == 1  # from an hpo.Int
         return {key: item for key, item in value.items() if key != "step"} if is_every else value
 
     @field_validator("*", mode="before")  # the last of these validators is the first to run
@@ -217,7 +217,7 @@ class StudySpec(Section):
 
     @property
     def max_epochs(self) -> int:
-        """How long a trial trains at most."""
+        """The largest number of epochs of a trial."""
         return self.epochs.high if isinstance(self.epochs, EpochRange) else self.epochs
 
 

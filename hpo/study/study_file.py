@@ -24,7 +24,7 @@ SHORT_FORMS = {"model": "class", "data": "class", "sampler": "name", "pruner": "
 
 
 class Source:
-    """Where each key of a study came from, so that a problem can name its file and line."""
+    """The keys of a study with their origin, so that a problem can name its file and line."""
 
     def __init__(self, file: str, tree: CommentedMap) -> None:
         self.file = file
@@ -33,10 +33,10 @@ class Source:
 
     @classmethod
     def of_file(cls, path: Path) -> Source:
-        """For a study file; the study has its name unless the file gives another.
+        """For a study file; the study's default name is that of the file.
 
         Raises:
-            SpecError: the file cannot be read, or is no mapping in YAML.
+            SpecError: the file cannot be read, or is not a mapping in YAML.
         """
         tree = _parse(path)
         if "study" not in tree:
@@ -45,10 +45,10 @@ class Source:
 
     @classmethod
     def of_mapping(cls, keys: Mapping[str, Any], *, call: str) -> Source:
-        """For the keys of a study file that a call in Python gives.
+        """For keys given in a Python call.
 
         Args:
-            call: of what function, to be named in errors.
+            call: the name of the called function, for errors.
         """
         return cls(call, CommentedMap({str(key): _copied(value) for key, value in keys.items()}))
 
@@ -174,7 +174,7 @@ def _apply(change: str, source: Source) -> None:
 
 
 def _copied(node: Any) -> Any:
-    """A tree of its own, which later changes may be put into."""
+    """A copy of the tree, which may be changed."""
     if isinstance(node, Mapping):
         return {str(key): _copied(value) for key, value in node.items()}
     return [_copied(value) for value in node] if isinstance(node, list | tuple) else node

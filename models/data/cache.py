@@ -76,10 +76,10 @@ def read_once(what: str, path: Path, arguments: Mapping[str, Any], read: Callabl
     """
 
     def make() -> Kept:
-        with warnings.catch_warnings(record=True) as heard:
+        with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always", UserWarning)
             made = read()
-        return made._replace(note=made.note | {"warnings": [str(warning.message) for warning in heard]})
+        return made._replace(note=made.note | {"warnings": [str(warning.message) for warning in warned]})
 
     kept = cached({"what": what, "file": identity(path), **arguments}, make)
     for text in kept.note["warnings"]:

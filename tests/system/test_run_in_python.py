@@ -228,7 +228,10 @@ def test_classes_of_the_program_itself_are_searched_and_loaded(
     )
 
     assert worker.returncode == 2
-    assert "__main__:Net: Net was defined in a script or notebook, and this process cannot import it" in worker.stderr
+    assert (
+        "__main__:Net: Net was defined in a script or notebook, from which this process cannot import it"
+        in worker.stderr
+    )
     assert "Move it to a file of the project folder, such as mynets.py" in worker.stderr
     assert "Traceback" not in worker.stderr
     with pytest.raises(hpo.LoadError, match="__main__:Net: Net was defined in a script or notebook"):
@@ -288,8 +291,8 @@ def test_what_cannot_be_sent_is_refused_in_words(python: Callable[..., subproces
     assert "cannot pickle '_thread.lock' object" in locked
     assert locked.endswith(f"Move Locked and Points {advice}")
     assert "Heavy and Points cannot be sent" in heavy
-    assert "they take 40 MiB, and the limit is 32 MiB. Load the data inside of the data module" in heavy
-    assert "importing what it uses starts threads (sentinel), which do not survive a fork" in threaded
+    assert "they take 40 MiB, but the limit is 32 MiB. Load the data in the data module's" in heavy
+    assert "its imports start threads (sentinel), which do not survive a fork" in threaded
     assert threaded.endswith(f"Move Threaded and Points {advice}")
     assert "'width': its annotation cannot be read: name 'Nothing' is not defined" in untyped
     assert "workers cannot import what is defined in a script or notebook; only hpo.run can train it" in submitted

@@ -78,7 +78,7 @@ def test_less_of_it_is_better(metric: str) -> None:
 def test_a_name_that_does_not_tell_is_refused_with_what_to_write(metric: str) -> None:
     [line] = refused(objective=metric)
 
-    assert line.startswith(f"hpo.run: objective: the name {metric} does not tell whether more or less is better")
+    assert line.startswith(f"hpo.run: objective: the name {metric} does not show whether higher or lower is better")
     assert f'write it as {{"metric": "{metric}", "direction": "maximize"}}, or "minimize"' in line
 
 
@@ -104,7 +104,7 @@ def test_a_call_is_named_where_a_file_would_be() -> None:
     found = refused(space={"lr": 1j}, seed=-1, budget={"trails": 3})
 
     assert found == [
-        "hpo.run: space: a study holds numbers, texts, true, false, null, lists, mappings, classes and ranges, "
+        "hpo.run: space: a study takes numbers, texts, true, false, null, lists, mappings, classes and ranges, "
         "not complex",
         "hpo.run: budget.trails: unknown key, did you mean 'trials'? Known here: trials, hours, gpu_hours, "
         "trial_minutes, target, patience, stall_minutes",
@@ -145,7 +145,7 @@ def test_a_class_that_was_defined_again_is_refused_in_words(monkeypatch: pytest.
     monkeypatch.setattr(nets, "Line", type("Line", (nets.Line,), {"__module__": nets.__name__}))
 
     assert label_of_class(nets.Line) == "projects.nets:Line"
-    with pytest.raises(LoadError, match=r"Line of projects\.nets is not what projects\.nets:Line names now"):
+    with pytest.raises(LoadError, match=r"Line of projects\.nets is not the class that projects\.nets:Line names now"):
         label_of_class(before)
 
 
