@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from hpo.cli import data, database, look, maintain, plan, steer, train
+from hpo.cli import data, database, logs, look, maintain, manage, plan, steer, train
 
 app = typer.Typer(
     name="hpo",
@@ -29,10 +29,15 @@ app.command(rich_help_panel=STEER)(steer.resume)
 app.command(rich_help_panel=STEER)(steer.stop)
 app.command(rich_help_panel=STEER)(steer.kill)
 app.command("set", rich_help_panel=STEER)(steer.change)
+app.command(rich_help_panel=STEER)(manage.enqueue)
+app.command(rich_help_panel=STEER)(manage.rename)
+app.command(rich_help_panel=STEER)(manage.delete)
 app.command(rich_help_panel=LOOK)(look.ls)
 app.command(rich_help_panel=LOOK)(look.status)
 app.command(rich_help_panel=LOOK)(look.trials)
 app.command(rich_help_panel=LOOK)(look.best)
+app.command(rich_help_panel=LOOK)(logs.logs)
 app.command(rich_help_panel=KEEP)(database.dashboard)
 app.command(rich_help_panel=KEEP)(maintain.doctor)
+app.command(rich_help_panel=KEEP)(manage.clean)
 app.add_typer(database.db, name="db", rich_help_panel=KEEP)

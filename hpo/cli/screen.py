@@ -84,6 +84,8 @@ class Screen:
         from hpo.results.study import Study
 
         name, counts = run.study.name, run.counts
+        if run.progress.is_deleted:
+            return
         records = Study(store, name).best(5)
         seconds = time.monotonic() - self._since
         told = f"{counts.complete} complete, {counts.pruned} pruned, {counts.failed} failed"

@@ -72,7 +72,7 @@ def _best_numbers(record: TrialRecord) -> tuple[str, ...]:
 def show_best(records: Sequence[TrialRecord], study: str) -> None:
     """Print the best trials, with their parameters."""
     if not records:
-        console().print(f"study {study} has no complete trial yet; 'hpo trials {study}' lists those it has")
+        console().print(Text(f"study {study} has no complete trial yet; 'hpo trials {study}' lists those it has"))
         return
     print_best(records, console())
 
@@ -112,7 +112,7 @@ def show_studies(found: Sequence[StudyStatus]) -> None:
         counts, budget = study.counts, study.budget["trials"]
         asked = f"{int(budget['spent'])}/{int(budget['target'])}" if budget["target"] else str(int(budget["spent"]))
         states = (str(counts[state]) for state in SHOWN_STATES)
-        table.add_row(study.study, study.state, asked, *states, number(study.best.value if study.best else None))
+        table.add_row(Text(study.study), study.state, asked, *states, number(study.best.value if study.best else None))
     console().print(table)
 
 
@@ -121,12 +121,13 @@ def show_status(study: StudyStatus) -> None:
     out = console()
     counts = ", ".join(f"{count} {state}" for state, count in study.counts.items() if count)
     budget = study.budget["trials"]
-    out.print(f"{study.study}: {study.state}" + (f" ({study.reason.splitlines()[0]})" if study.reason else ""))
+    reason = f" ({study.reason.splitlines()[0]})" if study.reason else ""
+    out.print(Text(f"{study.study}: {study.state}{reason}"))
     asked = f" of {int(budget['target'])}" if budget["target"] else ""  # another program's study has no target
     out.print(f"trials:  {int(budget['spent'])}{asked}" + (f": {counts}" if counts else ""))
     if study.best is not None:
         params = params_in_words(study.best.params)
-        out.print(f"best:    {number(study.best.value)} by trial {study.best.number} ({params})")
+        out.print(Text(f"best:    {number(study.best.value)} by trial {study.best.number} ({params})"))
     for worker in study.workers:
         out.print(
             f"worker:  {worker.name}, {worker.running} of {worker.slots} slots on this study, "

@@ -1,7 +1,7 @@
-"""The study's queue in the store: which trial a worker trains next.
+"""Claims: a worker takes its next trial from the study's queue in the store.
 
-A claim cannot be won twice and cannot pass the budget: it locks the study's row, counts, and inserts the trial and its
-first attempt together. A trial is one row of Optuna's for all its attempts; an attempt is leased to one worker.
+A trial cannot be claimed twice, nor beyond the budget: a claim locks the study's row, counts, and inserts the trial and
+its attempt in one transaction. A trial is one row of Optuna's for all its attempts; an attempt is leased to one worker.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, true, update
 
 from hpo.queue.budget import reached_limit, spent_of
 from hpo.queue.idle import idle_trials
@@ -24,16 +24,17 @@ from hpo.study.states import Direction, OptunaState, Request, StudyState
 
 @dataclass(frozen=True)
 class Claim:
-    """A trial that is ours to train until its lease ends."""
+    """A trial that this worker trains, as long as it renews the lease."""
 
     study_id: int
     trial_id: int
     number: int
+    study: str  # its name at this moment
     attempt_id: int
     attempt: int  # 1, 2, ...
     params: Mapping[str, Any] | None  # of an earlier attempt; None when they are still to be sampled
     seconds_before: float = 0.0  # of the attempts before
-    is_new: bool = False  # numbered by this claim
+    is_new: bool = False  # created by this claim
     is_promoted: bool = False  # it was paused at a rung
 
 
@@ -46,14 +47,17 @@ def claim_trial(
     device: str,
     devices: int = 1,
     promotable: Sequence[int] = (),
+    created: float | None = None,
 ) -> Claim | None:
     """Take a trial: an idle one, else one that is promoted from its rung, else a waiting one, else a new one.
 
-    None when there is nothing to take: all are taken, a limit is reached, or the study is not to run.
+    None when there is nothing to take: all are taken, a limit is reached, or the study is not running.
 
     Args:
-        promotable: the numbers of those that may go on from their rung, the first one first.
+        promotable: numbers of the trials that may be promoted from their rung, in order of preference.
+        created: of the study. SQLite gives the number of a deleted study to the next one, which is not meant then.
     """
+    is_meant = true() if created is None else hpo_studies.c.created == created
     with store.write() as connection:
         # Optuna's own scripts lock the study's row when they number a trial.
         study = connection.execute(
@@ -62,11 +66,12 @@ def claim_trial(
                 hpo_studies.c.trials_target,
                 hpo_studies.c.limits,
                 hpo_studies.c.started,
+                studies.c.study_name,
                 study_directions.c.direction,
             )
             .join(studies, studies.c.study_id == hpo_studies.c.study_id)
             .join(study_directions, study_directions.c.study_id == studies.c.study_id)
-            .where(hpo_studies.c.study_id == study_id)
+            .where(hpo_studies.c.study_id == study_id, is_meant)
             .with_for_update(of=(studies, hpo_studies))
         ).first()
         if study is None or study.state != StudyState.RUNNING or _is_spent(connection, study_id, study):
@@ -75,7 +80,7 @@ def claim_trial(
         wanted = idle_trials(study_id).where(hpo_trials.c.request.is_(None)).limit(1)
         trial = connection.execute(wanted).first() if counted.begun else None
         if counted.claimed > counted.target and _is_enough(connection, study_id, counted):
-            return None  # the target was lowered: those that train now are all that is still wanted
+            return None  # the target was lowered: the running trials already fill it
         is_promoted = False
         if trial is None and promotable:
             trial = _promoted(connection, study_id, promotable)
@@ -112,12 +117,21 @@ def claim_trial(
         attempt_id = int(inserted.inserted_primary_key[0])  # type: ignore[index]
     is_new = trial is None
     return Claim(
-        study_id, trial_id, number, attempt_id, attempts + 1, params, seconds, is_new=is_new, is_promoted=is_promoted
+        study_id,
+        trial_id,
+        number,
+        study.study_name,
+        attempt_id,
+        attempts + 1,
+        params,
+        seconds,
+        is_new=is_new,
+        is_promoted=is_promoted,
     )
 
 
 def _promoted(connection: Connection, study_id: int, promotable: Sequence[int]) -> Row[Any, Any, Any, Any] | None:
-    """The first of these that is paused at its rung; from now on it is not."""
+    """The first of these that is paused at its rung; it no longer awaits promotion."""
     wanted = hpo_trials.c.request == Request.AWAIT_PROMOTION, trials.c.number.in_(promotable)
     paused = connection.execute(idle_trials(study_id).where(*wanted)).all()
     chosen = min(paused, key=lambda row: promotable.index(row.number), default=None)
@@ -168,6 +182,6 @@ def _is_spent(connection: Connection, study_id: int, study: Any) -> bool:
 
 
 def _is_enough(connection: Connection, study_id: int, counted: Counts) -> bool:
-    """Whether the trials that have ended, and those that train, are as many as are asked for."""
+    """Whether the ended and the running trials reach the target."""
     waiting = connection.scalar(select(func.count()).select_from(idle_trials(study_id).subquery())) or 0
     return counted.claimed - waiting >= counted.target

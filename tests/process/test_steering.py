@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from projects.launch import Hpo, wait_for
-from projects.service import running, say, submit
+from projects.service import invoke, running, submit
 from sqlalchemy import select
 from stores import ask_study
 
@@ -23,8 +23,8 @@ SLOW = {"class": "projects.nets:Line", "seconds": 0.3}  # an epoch
 class Steered(Hpo):
     """The command line, and how far the trials of its worker are."""
 
-    def say(self, *arguments: object) -> tuple[int, str]:
-        return say(self, *arguments)
+    def invoke(self, *arguments: object) -> tuple[int, str]:
+        return invoke(self, *arguments)
 
     def facts(self, study: str) -> list[tuple[int, str, int]]:
         return [(record.number, record.state, record.attempts) for record in self.trials(study)]
@@ -60,16 +60,16 @@ def long_study(hpo: Steered, server: ForkServer, request: pytest.FixtureRequest)
 def test_a_held_study_claims_nothing_and_goes_on_where_it_was(
     hpo: Steered, server: ForkServer, long_study: str
 ) -> None:
-    code, said = hpo.say("pause", long_study)
+    code, said = hpo.invoke("pause", long_study)
     wait_for(hpo.rests(long_study))
     held = hpo.trials(long_study)
     counts = hpo.counts(long_study)
-    again = hpo.say("pause", long_study)
+    again = hpo.invoke("pause", long_study)
     submit(hpo, hpo.study("in between", budget={"trials": 6}), server)
     wait_for(lambda: hpo.counts("in between") == {"complete": 6})  # the slots are free for others
     still_held = hpo.facts(long_study)
-    _, status = hpo.say("status", long_study)
-    resumed, _ = hpo.say("resume", long_study)
+    _, status = hpo.invoke("status", long_study)
+    resumed, _ = hpo.invoke("resume", long_study)
     wait_for(lambda: hpo.is_training(long_study, 2)() and all(r.attempts == 2 for r in hpo.trials(long_study)))
     wait_for(lambda: all(now.epochs > then.epochs for now, then in zip(hpo.trials(long_study), held, strict=True)))
 
@@ -94,10 +94,10 @@ def from_epochs(hpo: Hpo, study: str, number: int) -> list[int | None]:
 
 
 def test_a_stopped_study_ends_with_what_it_has_and_leaves_nothing_running(hpo: Steered, long_study: str) -> None:
-    code, said = hpo.say("stop", long_study)
+    code, said = hpo.invoke("stop", long_study)
     wait_for(hpo.rests(long_study))
-    again = hpo.say("stop", long_study)
-    _, status = hpo.say("status", long_study)
+    again = hpo.invoke("stop", long_study)
+    _, status = hpo.invoke("status", long_study)
 
     assert (code, said) == (0, f"study {long_study} ends after the current epochs\n") == again
     assert hpo.counts(long_study) == {"pruned": 2}
@@ -108,10 +108,10 @@ def test_a_stopped_study_ends_with_what_it_has_and_leaves_nothing_running(hpo: S
 
 
 def test_a_killed_study_fails_what_trains(hpo: Steered, long_study: str) -> None:
-    code, said = hpo.say("kill", long_study)
+    code, said = hpo.invoke("kill", long_study)
     wait_for(hpo.rests(long_study))
-    again = hpo.say("kill", long_study)
-    _, status = hpo.say("status", long_study)
+    again = hpo.invoke("kill", long_study)
+    _, status = hpo.invoke("status", long_study)
 
     assert (code, said) == (0, f"study {long_study} ends now\n") == again
     assert hpo.counts(long_study) == {"failed": 2}
@@ -120,19 +120,19 @@ def test_a_killed_study_fails_what_trains(hpo: Steered, long_study: str) -> None
 
 
 def test_a_wish_for_one_trial_is_for_this_one_only(hpo: Steered, long_study: str) -> None:
-    killed, said = hpo.say("kill", long_study, 0)
+    killed, said = hpo.invoke("kill", long_study, 0)
     wait_for(lambda: hpo.trials(long_study)[0].state == "failed")
-    late = hpo.say("kill", long_study, 0)
+    late = hpo.invoke("kill", long_study, 0)
     wait_for(lambda: len(hpo.trials(long_study)) == 3 and hpo.is_training(long_study, 2)())
-    stopped, _ = hpo.say("stop", long_study, 1)
+    stopped, _ = hpo.invoke("stop", long_study, 1)
     wait_for(lambda: hpo.trials(long_study)[1].state == "pruned")
     wait_for(lambda: len(hpo.trials(long_study)) == 4 and hpo.is_training(long_study, 2)())
-    paused, _ = hpo.say("pause", long_study, 2)
+    paused, _ = hpo.invoke("pause", long_study, 2)
     wait_for(lambda: hpo.trials(long_study)[2].state == "idle")
     wait_for(lambda: len(hpo.trials(long_study)) == 5 and hpo.is_training(long_study, 2)())
     between = hpo.facts(long_study)
-    hpo.say("kill", long_study, 3)
-    hpo.say("resume", long_study, 2)
+    hpo.invoke("kill", long_study, 3)
+    hpo.invoke("resume", long_study, 2)
     wait_for(lambda: hpo.trials(long_study)[2].attempts == 2)
 
     assert (killed, stopped, paused) == (0, 0, 0)
@@ -147,7 +147,7 @@ def test_a_study_that_has_all_its_trials_is_given_more(hpo: Steered, server: For
     submit(hpo, hpo.study("grown", budget={"trials": 2, "hours": 5}), server)
     wait_for(lambda: hpo.counts("grown") == {"complete": 2})
 
-    code, said = hpo.say("set", "grown", "trials=+2", "hours=none", "priority=2")
+    code, said = hpo.invoke("set", "grown", "trials=+2", "hours=none", "priority=2")
     wait_for(lambda: hpo.counts("grown") == {"complete": 4})
 
     assert (code, said) == (0, "study grown: trials 4, priority 2\n")
@@ -190,10 +190,10 @@ def test_a_study_that_is_submitted_again_is_held_to_its_new_bounds(
 def test_a_worker_ends_what_was_handed_back_when_fewer_are_asked_for(hpo: Steered, server: ForkServer) -> None:
     submit(hpo, hpo.study("fewer", model=SLOW, epochs=12, budget={"trials": 3}), server)
     wait_for(lambda: hpo.is_training("fewer", 2)())
-    hpo.say("pause", "fewer", 0)
+    hpo.invoke("pause", "fewer", 0)
     wait_for(lambda: hpo.trials("fewer")[0].state == "idle")
 
-    code, said = hpo.say("set", "fewer", "trials=1")
+    code, said = hpo.invoke("set", "fewer", "trials=1")
     wait_for(lambda: "idle" not in hpo.counts("fewer") and "running" not in hpo.counts("fewer"))
 
     assert (code, said) == (0, "study fewer: trials 1, priority 1\n")

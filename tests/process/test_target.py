@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from projects.launch import Hpo
-from projects.service import say
+from projects.service import invoke
 
 
 def test_a_run_ends_at_its_target_and_goes_on_when_that_is_raised(tmp_path: Path) -> None:
@@ -16,9 +16,9 @@ def test_a_run_ends_at_its_target_and_goes_on_when_that_is_raised(tmp_path: Path
 
     code, output = hpo.run("run", file, "--slots", 2)
     first = hpo.counts("aimed")
-    _, said = say(hpo, "status", "aimed")
-    status = json.loads(say(hpo, "status", "aimed", "--json")[1])
-    say(hpo, "set", "aimed", "target=-1")
+    _, said = invoke(hpo, "status", "aimed")
+    status = json.loads(invoke(hpo, "status", "aimed", "--json")[1])
+    invoke(hpo, "set", "aimed", "target=-1")
     again, more = hpo.run("run", file, "--slots", 2)  # the file's own target is what it was
 
     assert code == 0, output

@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 import pytest
 from projects.launch import Hpo
-from projects.service import say
+from projects.service import invoke
 from projects.synthetic import Claimant, create_study
 from sqlalchemy import select, update
 from stores import ask_study, ask_trial, hand_back, long_up
@@ -28,12 +28,12 @@ WISHES = ("pause", "resume", "stop", "kill")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("pause", "steerd"), "the store has no study 'steerd', did you mean 'steered'?"),
         (("kill", "steered", 99), "study 'steered' has no trial 99; 'hpo trials steered' lists those it has"),
         (("stop", "steered", 0), "trial 0 of study 'steered' has ended already (complete)"),
-        (("set", "steered", "trails=5"), "'trails' cannot be set, did you mean 'trials'? What can: trials, hours,"),
+        (("set", "steered", "trails=5"), "'trails' cannot be set, did you mean 'trials'? These can: trials, hours,"),
         (("set", "steered", "trials"), "'trials' should be KEY=VALUE, such as trials=+50"),
         (("set", "steered", "trials=+x"), "'trials=+x': '+x' is not a number"),
         (("set", "steered", "trials=many"), "'trials=many': 'many' is not a number"),
@@ -49,8 +49,8 @@ WISHES = ("pause", "resume", "stop", "kill")
         (("set", "steered", "trials=+5", "hours=soon"), "'hours=soon': 'soon' is not a number"),
     ],
 )
-def test_what_cannot_be_is_said_in_words_and_changes_nothing(
-    tmp_path: Path, arguments: tuple[str, ...], told: str
+def test_invalid_changes_are_refused_with_a_reason_and_change_nothing(
+    tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     hpo = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
     with Store.create(hpo.url) as store:
@@ -58,25 +58,25 @@ def test_what_cannot_be_is_said_in_words_and_changes_nothing(
         finish_one(worker)
         before = row_of(store)
 
-        code, said = say(hpo, *arguments)
+        code, output = invoke(hpo, *arguments)
 
         assert code == 2
-        assert said.startswith(f"error: {told}"), said
+        assert output.startswith(f"error: {message}"), output
         assert row_of(store) == before
         assert Study(store, "steered").trials()[0].state == "complete"
 
 
-def test_a_study_of_another_program_cannot_be_steered(store: Store) -> None:
+def test_a_study_of_another_program_cannot_be_controlled(store: Store) -> None:
     with optuna_storage(store.url) as storage:
         theirs = optuna.create_study(storage=storage, study_name="theirs")
         theirs.ask()
 
-    told = "'theirs' was made by another program, which alone can steer it"
-    with pytest.raises(StoreError, match=told):
+    message = "'theirs' was created by another program: only that program can control it"
+    with pytest.raises(StoreError, match=message):
         ask_study(store, "theirs", "stop")
-    with pytest.raises(StoreError, match=told):
+    with pytest.raises(StoreError, match=message):
         ask_trial(store, "theirs", 0, "kill")
-    with pytest.raises(StoreError, match=told):
+    with pytest.raises(StoreError, match=message):
         set_limits(store, "theirs", ["trials=5"])
 
 
@@ -109,7 +109,7 @@ def states(store: Store) -> list[tuple[str, str | None]]:
 
 
 def lose_workers(store: Store) -> None:
-    """As if whoever holds a trial had not been heard of for long."""
+    """As if the worker of each trial had sent no heartbeat for long."""
     with store.write() as connection:
         connection.execute(update(hpo_attempts).where(hpo_attempts.c.ended.is_(None)).values(lease_until=1.0))
 
@@ -117,11 +117,9 @@ def lose_workers(store: Store) -> None:
 @pytest.mark.parametrize(
     ("verb", "with_curve"), [("stop", ("pruned", "stopped: by request")), ("kill", ("failed", "killed: by request"))]
 )
-def test_what_nobody_trains_ends_at_once(
-    store: Store, study: StoredStudy, verb: str, with_curve: tuple[str, str]
-) -> None:
+def test_idle_trials_end_at_once(store: Store, study: StoredStudy, verb: str, with_curve: tuple[str, str]) -> None:
     worker = Claimant(store, study)
-    started, new, held = begin_one(worker), begin_one(worker), begin_one(worker)
+    started, new, last = begin_one(worker), begin_one(worker), begin_one(worker)
     worker.report(started, 1, 0.5)
     hand_back(store, started)
     hand_back(store, new)
@@ -132,15 +130,13 @@ def test_what_nobody_trains_ends_at_once(
     without = ("failed", with_curve[1])
     assert states(store) == [with_curve, without, ("running", None)]  # the last one's worker will end it
     assert worker.claim() is None
-    assert worker.finish(held, 0.5, state="PRUNED")
+    assert worker.finish(last, 0.5, state="PRUNED")
 
 
 @pytest.mark.parametrize(
     ("verb", "expected"), [("stop", ("pruned", "stopped: by request")), ("kill", ("failed", "killed: by request"))]
 )
-def test_a_trial_that_nobody_trains_ends_alone(
-    store: Store, study: StoredStudy, verb: str, expected: tuple[str, str]
-) -> None:
+def test_an_idle_trial_ends_alone(store: Store, study: StoredStudy, verb: str, expected: tuple[str, str]) -> None:
     worker = Claimant(store, study)
     claims = [begin_one(worker), begin_one(worker)]
     for claim in claims:
@@ -197,7 +193,7 @@ def steer(store: Store, verb: str, *, whole: bool) -> None:
 
 
 @pytest.mark.parametrize("verb", ["stop", "kill"])
-def test_steering_ends_also_what_lost_its_worker(store: Store, study: StoredStudy, verb: str) -> None:
+def test_control_also_ends_trials_that_lost_their_worker(store: Store, study: StoredStudy, verb: str) -> None:
     worker = Claimant(store, study)
     claims = [begin_one(worker), begin_one(worker)]
     worker.report(claims[0], 1, 0.5)
@@ -208,7 +204,7 @@ def test_steering_ends_also_what_lost_its_worker(store: Store, study: StoredStud
     assert all(state not in ("running", "idle", "paused") for state, _ in states(store))
 
 
-def test_a_held_trial_is_passed_over_until_it_is_to_go_on(store: Store, study: StoredStudy) -> None:
+def test_a_paused_trial_is_skipped_until_it_is_resumed(store: Store, study: StoredStudy) -> None:
     worker = Claimant(store, study)
     claim = begin_one(worker)
     ask_trial(store, "synthetic", 0, "pause")
@@ -221,7 +217,7 @@ def test_a_held_trial_is_passed_over_until_it_is_to_go_on(store: Store, study: S
     assert (passed.number, taken.number, taken.attempt) == (1, 0, 2)
 
 
-def test_a_trial_that_waits_to_begin_can_be_held_and_ended(store: Store, study: StoredStudy) -> None:
+def test_a_waiting_trial_can_be_paused_and_ended(store: Store, study: StoredStudy) -> None:
     """Optuna's scripts enqueue points, which are trials before anybody trains them."""
     with optuna_storage(store.url) as storage:
         theirs = optuna.load_study(storage=storage, study_name="synthetic")
@@ -239,7 +235,9 @@ def test_a_trial_that_waits_to_begin_can_be_held_and_ended(store: Store, study: 
     assert states(store)[1] == ("failed", "killed: by request")
 
 
-def test_a_trial_that_was_killed_before_its_worker_saw_it_ends_is_what_it_was(store: Store, study: StoredStudy) -> None:
+def test_a_trial_that_completes_before_its_worker_sees_the_kill_stays_complete(
+    store: Store, study: StoredStudy
+) -> None:
     worker = Claimant(store, study)
     claim = begin_one(worker)
 
@@ -253,7 +251,7 @@ def test_a_trial_that_was_killed_before_its_worker_saw_it_ends_is_what_it_was(st
         ask_trial(store, "synthetic", 0, "kill")
 
 
-def test_each_wish_twice_in_a_row_is_as_good_as_once(store: Store, study: StoredStudy) -> None:
+def test_repeating_a_request_changes_nothing(store: Store, study: StoredStudy) -> None:
     worker = Claimant(store, study)
     hand_back(store, begin_one(worker))
 
@@ -267,7 +265,7 @@ def test_each_wish_twice_in_a_row_is_as_good_as_once(store: Store, study: Stored
     assert begin_one(worker).number == 1
 
 
-def test_trials_that_were_handed_back_end_when_fewer_are_asked_for(store: Store) -> None:
+def test_idle_trials_end_when_the_target_is_lowered(store: Store) -> None:
     study = create_study(store, budget={"trials": 6})
     worker = Claimant(store, study)
     trained, other, *handed_back = [begin_one(worker) for _ in range(5)]
@@ -286,7 +284,7 @@ def test_trials_that_were_handed_back_end_when_fewer_are_asked_for(store: Store)
 
     assert [state for state, _ in still] == ["running", "running", "idle", "idle", "idle"]
     assert refused is None
-    cause = "stopped: the study has the 2 trials that it was asked for"
+    cause = "stopped: the study has all its 2 trials"
     assert sorted(states(store)[2:], key=str) == [("failed", cause), ("failed", cause), ("pruned", cause)]
     assert (again.number, again.attempt) == (1, 2)
     status = Study(store, "synthetic").status()

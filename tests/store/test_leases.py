@@ -1,4 +1,4 @@
-"""Leases: what Optuna's heartbeats leave open (a trial of its own for each), on real databases and processes."""
+"""Leases in the cases that Optuna's heartbeats do not cover (one test for each), on real databases and processes."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_150_tickets_of_an_optuna_script_are_taken_once_each_by_four_processes(s
     assert taken == [(number, 1) for number in range(150)]
 
 
-def test_a_lease_that_ran_out_is_ended_by_whoever_looks_first_and_counted_once(store: Store) -> None:
+def test_an_expired_lease_is_ended_by_the_first_poll_and_counted_once(store: Store) -> None:
     study = create_study(store, retries={"crash": 1})
     worker = Claimant(store, study)
     claim = worker.claim()

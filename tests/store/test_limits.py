@@ -1,4 +1,4 @@
-"""What a study may spend: hours, device-hours, a target, patience and trials, whichever comes first."""
+"""A study's limits: hours, device-hours, a target, patience and trials, whichever comes first."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_device_hours_count_every_device_of_every_attempt_whatever_its_end(store
     assert worker.claim() is None
 
 
-def test_device_hours_count_what_runs_now(store: Store) -> None:
+def test_device_hours_count_running_attempts(store: Store) -> None:
     study = create_study(store, budget={"trials": 9, "gpu_hours": 1})
     worker = Claimant(store, study)
     running = begin(worker)
@@ -231,15 +231,15 @@ def test_the_first_limit_that_is_reached_counts(store: Store) -> None:
 def test_a_trial_that_was_handed_back_is_not_claimed_beyond_a_limit(store: Store) -> None:
     study = create_study(store, budget={"trials": 9, "target": 0.9})
     worker = Claimant(store, study)
-    held = begin(worker)
-    worker.report(held, 1, 0.5)
+    begun = begin(worker)
+    worker.report(begun, 1, 0.5)
     good = begin(worker)
-    hand_back(store, held)
+    hand_back(store, begun)
     assert worker.finish(good, 0.9)
 
     assert worker.claim() is None
     set_limits(store, "synthetic", ["target=0.95"])
-    assert begin(worker).number == held.number
+    assert begin(worker).number == begun.number
 
 
 # ---- hours of a study that is over
@@ -283,7 +283,7 @@ def test_hours_stop_with_the_study(store: Store) -> None:
 
 
 @pytest.mark.parametrize("by", ["set", "file"])
-def test_hours_go_on_where_they_stopped_when_the_study_is_extended(store: Store, by: str) -> None:
+def test_hours_continue_where_they_stopped_when_the_study_is_extended(store: Store, by: str) -> None:
     worker = ended_a_day_ago(store)
     if by == "set":
         set_limits(store, "synthetic", ["trials=+2"])
@@ -315,7 +315,7 @@ def test_hours_that_are_spent_can_be_added_to_a_day_later(store: Store) -> None:
     assert worker.claim() is None
 
 
-def test_a_study_that_is_stopped_spends_no_hours_until_it_goes_on(store: Store) -> None:
+def test_a_stopped_study_spends_no_hours_until_it_is_resumed(store: Store) -> None:
     worker = Claimant(store, create_study(store, budget={"trials": 9, "hours": 5}))
     train_for(store, worker, 2)
     let_pass(store, 1)
@@ -331,7 +331,7 @@ def test_a_study_that_is_stopped_spends_no_hours_until_it_goes_on(store: Store) 
     assert hours_of(store) == pytest.approx(4, abs=0.1)
 
 
-def test_what_changes_nothing_of_a_study_that_is_over_moves_no_hours(store: Store) -> None:
+def test_a_change_that_leaves_a_study_over_moves_no_hours(store: Store) -> None:
     ended_a_day_ago(store)
 
     for change in ("priority=3", "trials=1", "hours=9", "hours=1", "patience=4", "hours=none", "trials=+1", "trials=1"):
@@ -405,7 +405,7 @@ def limits(store: Store) -> dict[str, float]:
     return {name: limit["target"] for name, limit in Study(store, "synthetic").status().budget.items()}
 
 
-def test_the_same_file_again_does_not_undo_what_was_set(store: Store) -> None:
+def test_the_same_file_again_does_not_undo_hpo_set(store: Store) -> None:
     submit(store, hours=2, target=0.9)
     set_limits(store, "synthetic", ["trials=+5", "hours=3", "target=none", "patience=7", "priority=4"])
 

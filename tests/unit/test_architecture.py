@@ -1,9 +1,10 @@
-"""Who may import whom, read from the source of every file; and what a process has really loaded when it has run."""
+"""The allowed imports, read from the source of every file; and the modules that a process has loaded after a run."""
 
 from __future__ import annotations
 
 import ast
 import graphlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import optuna
 import pytest
+from projects.stored import add_trial, folder_of
+from projects.synthetic import create_study
 
 import hpo
 from hpo.store import Store, StoreUrl
@@ -145,7 +148,7 @@ def test_only_training_and_models_import_torch() -> None:
     assert not strangers, "\n".join(map(str, strangers))
 
 
-def test_training_is_imported_by_nobody_but_who_loads_a_model() -> None:
+def test_training_is_imported_only_to_load_a_model() -> None:
     users: dict[str, set[str]] = {}
     for found in WITHIN_HPO:
         if is_in(found.imported, "hpo.training") and not is_in(found.importer, "hpo.training"):
@@ -154,7 +157,7 @@ def test_training_is_imported_by_nobody_but_who_loads_a_model() -> None:
     assert users == TRAINING_USERS
 
 
-def test_hpo_knows_nothing_of_the_models() -> None:
+def test_hpo_does_not_depend_on_the_models() -> None:
     offenders = [found for found in ALL if is_in(found.importer, "hpo") and found.imported.split(".")[0] in MODELS]
 
     assert not offenders, "\n".join(map(str, offenders))
@@ -243,13 +246,44 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
         "doctor",
         "doctor --json",
         "db check",
+        "clean --artifacts none",
+        "clean --json --artifacts none",
     ],
 )
-def test_verbs_that_look_load_neither_torch_nor_optuna_nor_pandas(command: str, store: str) -> None:
+def test_reading_verbs_load_neither_torch_nor_optuna_nor_pandas(command: str, store: str) -> None:
     words = command.split()
     arguments = words if "--help" in words else [*words, "--store", store]
 
     done = subprocess.run([sys.executable, "-c", RUN_AND_TELL, *arguments], capture_output=True, text=True, timeout=300)
+
+    assert done.returncode == 0, done.stderr
+    assert "LOADED" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "enqueue synthetic lr=0.01",
+        "pause synthetic",
+        "set synthetic trials=+1",
+        "logs synthetic 0",
+        "rename synthetic renamed",
+        "delete synthetic --yes",
+        "clean --yes",
+    ],
+)
+def test_verbs_that_manage_studies_load_neither_torch_nor_optuna_nor_pandas(command: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/hpo.db"
+    with Store.create(url) as store:
+        study = create_study(store)
+        folder = folder_of(tmp_path, study, 0)
+        folder.mkdir(parents=True)
+        (folder / "log.txt").write_text("epoch 1\n")
+        add_trial(store, study)
+    arguments = [sys.executable, "-c", RUN_AND_TELL, *command.split(), "--store", url]
+    environment = os.environ | {"HPO_ARTIFACTS": str(tmp_path)}
+
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=60)
 
     assert done.returncode == 0, done.stderr
     assert "LOADED" not in done.stderr
@@ -264,17 +298,18 @@ def test_verbs_that_look_load_neither_torch_nor_optuna_nor_pandas(command: str, 
         "hpo.study.job",
         "hpo.study.states",
         "hpo.worker.loop",
-        "hpo.service.preflight",
+        "hpo.service.assembly",
         "hpo.dashboard.server",
         "hpo.results.study",
+        "hpo.service.study",
     ],
 )
-def test_what_does_not_train_loads_no_torch(module: str) -> None:
+def test_modules_that_do_not_train_load_no_torch(module: str) -> None:
     unwanted = "{'torch', 'pytorch_lightning', 'pandas'}"
     if module in ("hpo", "hpo.space", "hpo.ipc.messages", "hpo.study.job", "hpo.study.states"):
         # every trial process and every model has these
         unwanted = "{'torch', 'pytorch_lightning', 'pandas', 'optuna', 'sqlalchemy', 'pydantic'}"
-    if module == "hpo.results.study":  # which `hpo best` waits for
+    if module in ("hpo.results.study", "hpo.service.study"):  # which `hpo best` waits for
         unwanted = "{'torch', 'pytorch_lightning', 'pandas', 'optuna', 'pydantic'}"
     code = f"import sys, {module}; print(sorted({unwanted} & set(sys.modules)))"
 
@@ -286,7 +321,7 @@ def test_what_does_not_train_loads_no_torch(module: str) -> None:
 # ---- names
 
 
-def test_the_package_exports_what_it_says() -> None:
+def test_the_package_exports_its_documented_names() -> None:
     for name in hpo.__all__:
         assert getattr(hpo, name).__name__ == name
     assert sorted(hpo.__all__) == hpo.__all__

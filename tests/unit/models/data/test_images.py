@@ -1,4 +1,4 @@
-"""Images: every kind of source gives the same pixels, parts are cut as asked, and bad input is told in words."""
+"""Images: every kind of source gives the same pixels, parts are split as requested, and bad input is reported."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def ready(source: Path, *stages: str, **arguments: Any) -> Images:
 
 
 def problem(source: Path, *stages: str, **arguments: Any) -> str:
-    """What the user is told."""
-    with pytest.raises(ValueError, match=r"^Images: ") as told:
+    """The message of the error."""
+    with pytest.raises(ValueError, match=r"^Images: ") as message:
         ready(source, *stages, **arguments)
-    return str(told.value)
+    return str(message.value)
 
 
 def all_of(loader: Any) -> tuple[Tensor, Tensor]:
@@ -256,7 +256,7 @@ def test_crop_takes_the_middle_and_squeeze_everything(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("colour", "channels"), [("grey", 1), ("colour", 3)])
-def test_colour_is_what_is_asked_for(tmp_path: Path, colour: Any, channels: int) -> None:
+def test_images_have_the_requested_colour(tmp_path: Path, colour: Any, channels: int) -> None:
     images, labels = drawn(30, channels=3)
     grey, _ = drawn(30)
     folders = write_folders(tmp_path / "folders", images, labels)
@@ -391,21 +391,21 @@ def broken_jpeg(root: Path) -> Path:
 
 
 def test_broken_files_are_named_and_counted(tmp_path: Path) -> None:
-    told = problem(broken_jpeg(tmp_path))
+    message = problem(broken_jpeg(tmp_path))
 
-    assert "2 of 13 images cannot be read: bar/000.jpg (" in told
-    assert "truncated" in told.lower()
-    assert "cross/extra.png (is no PNG or JPEG image)" in told
-    assert "corrupt: skip" in told
+    assert "2 of 13 images cannot be read: bar/000.jpg (" in message
+    assert "truncated" in message.lower()
+    assert "cross/extra.png (is not a PNG or JPEG image)" in message
+    assert "corrupt: skip" in message
 
 
 def test_broken_files_may_be_skipped_with_a_warning_in_every_trial(tmp_path: Path) -> None:
     broken_jpeg(tmp_path)
 
     for _ in range(2):
-        with pytest.warns(UserWarning, match=r"^Images: .*2 of 13 images cannot be read: .* left out") as told:
+        with pytest.warns(UserWarning, match=r"^Images: .*2 of 13 images cannot be read: .* left out") as message:
             data = ready(tmp_path, corrupt="skip")
-        assert len(told) == 1
+        assert len(message) == 1
     assert sum(len(rows) for rows in data.rows) == 11
 
 
@@ -442,11 +442,11 @@ def test_a_class_of_nothing_but_broken_files_is_not_left_out(tmp_path: Path) -> 
     assert problem(tmp_path, corrupt="skip").endswith("and nothing is left of class 'zebra'")
 
 
-def test_a_part_without_a_sample_says_why(tmp_path: Path) -> None:
+def test_the_error_of_an_empty_part_names_the_reason(tmp_path: Path) -> None:
     write_folders(tmp_path, *drawn(2 * len(SHAPES)))
     data = ready(tmp_path)
 
-    with pytest.raises(ValueError, match=r"there is no validation part: a fraction of 0.2 of so few samples is none"):
+    with pytest.raises(ValueError, match=r"there is no validation part: a fraction of 0.2 of so few samples is empty"):
         data.val_dataloader()
 
 
@@ -455,17 +455,17 @@ def test_nothing_but_broken_files_is_an_error(tmp_path: Path) -> None:
         (tmp_path / shape).mkdir()
         (tmp_path / shape / "x.png").write_bytes(b"no picture")
 
-    assert problem(tmp_path, corrupt="skip").endswith("nothing is left")
+    assert problem(tmp_path, corrupt="skip").endswith("no image is left")
 
 
 def test_images_of_mixed_sizes_need_a_size(tmp_path: Path) -> None:
     write_folders(tmp_path, *drawn(6))
     Image.new("L", (20, 11)).save(tmp_path / "cross" / "large.png")
 
-    told = problem(tmp_path)
+    message = problem(tmp_path)
 
-    assert "bar/000.png has 8 x 9 pixels, cross/large.png has 20 x 11" in told
-    assert "size: 11" in told
+    assert "bar/000.png has 8 x 9 pixels, cross/large.png has 20 x 11" in message
+    assert "size: 11" in message
 
 
 def test_a_missing_source_is_named(tmp_path: Path) -> None:
@@ -481,7 +481,7 @@ def test_a_source_of_another_kind_is_refused(tmp_path: Path) -> None:
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     assert "has no folders with PNG or JPEG images" in problem(tmp_path)
     Image.new("L", (2, 2)).save(tmp_path / "x.png")
-    assert "each class needs a folder of its own" in problem(tmp_path)
+    assert "each class needs its own folder" in problem(tmp_path)
 
 
 def test_a_class_without_images_is_named(tmp_path: Path) -> None:
@@ -496,7 +496,7 @@ def test_a_class_with_one_image_is_named(tmp_path: Path) -> None:
     write_folders(tmp_path, *drawn(6))
     (tmp_path / "frame" / "005.png").unlink()
 
-    assert "class 'frame' has one image where it takes two" in problem(tmp_path)
+    assert "class 'frame' has one image but needs two" in problem(tmp_path)
 
 
 def test_a_single_class_is_refused(tmp_path: Path) -> None:
@@ -509,13 +509,15 @@ def test_a_split_that_leaves_a_class_out_is_refused(tmp_path: Path) -> None:
     images, labels = drawn(30)
     source = npz(tmp_path / "sorted.npz", x=images, y=np.sort(labels))
 
-    assert "class '2' has no image to train on, by split: order" in problem(source, split="order", train_samples=12)
+    assert "class '2' has no image in the training part, by split: order" in problem(
+        source, split="order", train_samples=12
+    )
 
 
 def test_more_samples_than_there_are_is_an_error(tmp_path: Path) -> None:
     write_mnist(tmp_path)
 
-    assert "train_samples: 1,000 are asked for, 31 are there" in problem(tmp_path, train_samples=1000)
+    assert "train_samples: 1,000 are requested, but there are 31" in problem(tmp_path, train_samples=1000)
 
 
 @pytest.mark.parametrize(
@@ -525,22 +527,24 @@ def test_more_samples_than_there_are_is_an_error(tmp_path: Path) -> None:
         ({"images": drawn(6)[0], "labels": drawn(6)[1]}, "has no 'x_train'"),
         ({"x": drawn(6)[0], "y": drawn(5)[1]}, "there are 6 images and 5 labels"),
         ({"x": drawn(6)[0], "y": np.eye(6)}, "labels should be one for each image, their shape is (6, 6)"),
-        ({"x": drawn(6)[0], "y": np.array([0, 1, 2, 0.5, 1, np.nan])}, "2 of 6 labels are no whole numbers"),
+        ({"x": drawn(6)[0], "y": np.array([0, 1, 2, 0.5, 1, np.nan])}, "2 of 6 labels are not whole numbers"),
         ({"x": np.zeros((6, 64)), "y": drawn(6)[1]}, "their shape is (6, 64)"),
-        ({"x": np.full((6, 4, 4), np.nan), "y": drawn(6)[1]}, "6 of 6 images have values that are no finite numbers"),
-        ({"x": np.zeros((6, 3, 9, 4)), "y": drawn(6)[1]}, "say layout: channels_first or channels_last"),
-        ({"x": np.zeros((6, 9, 9, 9)), "y": drawn(6)[1]}, "say layout: channels_first or channels_last"),
+        ({"x": np.full((6, 4, 4), np.nan), "y": drawn(6)[1]}, "6 of 6 images have values that are not finite numbers"),
+        ({"x": np.zeros((6, 3, 9, 4)), "y": drawn(6)[1]}, "give layout: channels_first or channels_last"),
+        ({"x": np.zeros((6, 9, 9, 9)), "y": drawn(6)[1]}, "give layout: channels_first or channels_last"),
         ({"x": np.zeros((6, 4, 4), dtype=complex), "y": drawn(6)[1]}, "images should be numbers"),
         ({"x": np.array([[["a"]]] * 6), "y": drawn(6)[1]}, "images should be numbers"),
         ({"x": np.zeros((0, 4, 4)), "y": np.zeros(0)}, "their shape is (0, 4, 4)"),
         ({"x": np.array([None] * 6), "y": drawn(6)[1]}, "Object arrays cannot be loaded"),
     ],
 )
-def test_arrays_that_are_no_images_are_told_in_words(tmp_path: Path, arrays: dict[str, Any], words: str) -> None:
+def test_arrays_that_are_no_images_are_refused_with_a_reason(
+    tmp_path: Path, arrays: dict[str, Any], words: str
+) -> None:
     assert words in problem(npz(tmp_path / "x.npz", **arrays))
 
 
-def test_a_layout_that_is_said_is_taken(tmp_path: Path) -> None:
+def test_an_explicit_layout_is_used(tmp_path: Path) -> None:
     images, labels = drawn(12, size=(3, 4), channels=3)
     source = npz(tmp_path / "x.npz", x=images, y=labels)
 
@@ -550,7 +554,7 @@ def test_a_layout_that_is_said_is_taken(tmp_path: Path) -> None:
 def test_a_file_that_is_no_npz_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(b"PK\x03\x04 no archive")
 
-    assert "x.npz: is no .npz archive" in problem(tmp_path / "x.npz")
+    assert "x.npz: is not an .npz archive" in problem(tmp_path / "x.npz")
 
 
 @pytest.mark.parametrize(
@@ -591,22 +595,22 @@ def empty(path: Path) -> None:
 @pytest.mark.parametrize(
     ("end", "damage", "words"),
     [
-        ("", cut, "is cut off: 40 x 9 x 8 values make 2,896 bytes with the head, it has 2,891"),
+        ("", cut, "is truncated: 40 x 9 x 8 values make 2,896 bytes with the head, it has 2,891"),
         ("", lengthen, "is too long: 40 x 9 x 8 values"),
-        ("", overwrite, "is no IDX file"),
-        ("", empty, "is no IDX file"),
-        (".gz", cut, "cannot be decompressed, it may be cut off"),
-        (".gz", overwrite, "is no IDX file"),
+        ("", overwrite, "is not an IDX file"),
+        ("", empty, "is not an IDX file"),
+        (".gz", cut, "cannot be decompressed, it may be truncated"),
+        (".gz", overwrite, "is not an IDX file"),
     ],
 )
 def test_a_damaged_idx_file_is_named(tmp_path: Path, end: str, damage: Callable[[Path], None], words: str) -> None:
     write_mnist(tmp_path, end=end)
     damage(tmp_path / f"train-images-idx3-ubyte{end}")
 
-    told = problem(tmp_path)
+    message = problem(tmp_path)
 
-    assert f"{tmp_path}/train-images-idx3-ubyte{end}: " in told
-    assert words in told
+    assert f"{tmp_path}/train-images-idx3-ubyte{end}: " in message
+    assert words in message
 
 
 def test_idx_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
@@ -626,18 +630,18 @@ def test_idx_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> No
         ({"split": "time"}, "split: 'time' should be one of stratified, order"),
         ({"corrupt": "ignore"}, "corrupt: 'ignore' should be one of refuse, skip"),
         ({"size": -1}, "size: -1 should be pixels"),
-        ({"train_samples": -1}, "train_samples: -1 should be how many"),
+        ({"train_samples": -1}, "train_samples: -1 should be a number of images"),
         ({"rotate": 500.0}, "rotate: 500.0 should be 0 to 180"),
         ({"validation_fraction": 0.9, "test_fraction": 0.2}, "validation_fraction 0.9"),
     ],
 )
 def test_arguments_that_cannot_be_are_refused_at_once(arguments: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=r"^Images: ") as told:
+    with pytest.raises(ValueError, match=r"^Images: ") as message:
         Images("nowhere", **arguments)
-    assert words in str(told.value)
+    assert words in str(message.value)
 
 
-def test_a_test_part_that_does_not_fit_is_told_in_words(tmp_path: Path) -> None:
+def test_a_test_part_that_does_not_fit_is_refused_with_a_reason(tmp_path: Path) -> None:
     images, labels = drawn(30)
     other, _ = drawn(30, size=(5, 5))
     sizes = npz(tmp_path / "sizes.npz", x_train=images, y_train=labels, x_test=other, y_test=labels)

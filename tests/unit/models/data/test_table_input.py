@@ -1,4 +1,4 @@
-"""What people's tables have wrong: an error or a counted warning, in their words, with column and row."""
+"""Problems of users' tables: an error or a counted warning, in the user's words, with column and row."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def numbered(count: int = 40, **columns: list[Any]) -> str:
     return rows(**whole)
 
 
-def test_what_is_right_says_nothing() -> None:
+def test_correct_tables_log_nothing() -> None:
     data = table(GOOD)
     assert (data.task, data.class_names, data.input_shape, data.cardinalities) == ("binary", ("no", "yes"), (1,), (3,))
 
@@ -59,25 +59,28 @@ def test_what_is_right_says_nothing() -> None:
         (GOOD + "1,a,yes,2\n", r"line 42 has 4 fields instead of 3"),
         (GOOD.replace("x,c,y", "x,y").replace("y\n", "y\n", 1), r"more fields than there are column names"),
         (GOOD.replace("x,c,y", "x,c,why"), r"no column 'y' \(target\).* It has x, c, why"),
-        (rows(y=[0, 1] * 9), r"no column to learn from besides the target"),
+        (rows(y=[0, 1] * 9), r"no column besides the target, so there is nothing to learn from"),
         (rows(x=[7] * 40, y=[0, 1] * 20), r"no column is left to learn from of x"),
-        (numbered(y=["a"] * 39 + ["b"]), r"class 'b' of the target 'y', in row 40, has one example only"),
-        (numbered(y=["a"] * 38 + ["b", "c"]), r"class 'b' .*and 1 more class have one example only"),
+        (numbered(y=["a"] * 39 + ["b"]), r"class 'b' of the target 'y', in row 40, has a single example"),
+        (numbered(y=["a"] * 38 + ["b", "c"]), r"class 'b' .*and 1 more class have a single example"),
         (numbered(y=["a"] * 40), r"the target 'y' is a in every row: there is nothing to learn"),
         (numbered(y=[2.5] * 40), r"the target 'y' is 2.5 in every row"),
         (numbered(y=[""] * 40), r"no row has a value of the target 'y'"),
-        (numbered(x=[*range(38), "abc", "de"]), r"'x' holds numbers, but 'abc' in row 39, and 1 more value like it"),
+        (numbered(x=[*range(38), "abc", "de"]), r"'x' holds numbers, but 'abc' in row 39, and 1 more such value"),
         (
             numbered(y=[*range(100, 138), "n.k.", "n.k."]),
             r"the target 'y' holds numbers, but 'n.k.' in row 39, and 1 more",
         ),
-        (numbered(d=["2025-01-01"] * 39 + ["soon"]), r"column 'd' holds dates, but 'soon' in row 40 is none"),
-        (numbered(d=["01/02/2025", "03/04/2025"] * 20), r"'01/02/2025' may have the day or the month first"),
+        (numbered(d=["2025-01-01"] * 39 + ["soon"]), r"column 'd' holds dates, but 'soon' in row 40 is not a date"),
+        (
+            numbered(d=["01/02/2025", "03/04/2025"] * 20),
+            r"is ambiguous: '01/02/2025' and all others may have the day or the month first",
+        ),
         (numbered(x=['"1,5"', '"2,5"'] * 20), r'\'x\' has decimal commas, such as \'1,5\': give \{decimal: ","\}'),
         (numbered(4), r"4 rows are too few: .*leave nothing for the validation part"),
     ],
 )
-def test_a_table_that_cannot_be_is_refused_in_words(text: str, message: str) -> None:
+def test_an_invalid_table_is_refused_with_a_reason(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=r"^Table: ") as caught:
         table(text)
     caught.match(message)
@@ -86,7 +89,10 @@ def test_a_table_that_cannot_be_is_refused_in_words(text: str, message: str) -> 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("nowhere.csv", r"source 'nowhere.csv' is no file: .*a path \(here /.*nowhere.csv\), or one of breast_cancer"),
+        (
+            "nowhere.csv",
+            r"source 'nowhere.csv' is not a file: .*a path \(here /.*nowhere.csv\), or one of breast_cancer",
+        ),
         ("irsi", r"did you mean iris\?"),
         (".", r"source '.' is a folder"),
         ("t.xlsx", r"t.xlsx: it should end in .csv, .tsv, .tab, .parquet, .pq"),
@@ -110,11 +116,11 @@ def test_a_source_that_is_none_is_refused(source: str, message: str) -> None:
         ({"task": "regression"}, r"the target 'y' holds text, such as 'no': a regression needs numbers"),
         ({"task": "ranking"}, r"task 'ranking' should be auto, binary, multiclass, regression"),
         ({"target": "x", "task": "binary"}, r"the target 'x' has 40 classes, 0, 1, .*, but a binary task two"),
-        ({"target": "x,y", "task": "binary"}, r"several targets, 'x', 'y', can be predicted as numbers only"),
+        ({"target": "x,y", "task": "binary"}, r"several targets, 'x', 'y', need a regression, not a"),
         ({"target": "x,y"}, r"the target 'y' holds text"),
-        ({"target": "x", "task": "multiclass"}, r"one example only.* is it a regression, \{task: regression\}\?"),
+        ({"target": "x", "task": "multiclass"}, r"a single example.* is it a regression, \{task: regression\}\?"),
         ({"encoding": "utf-9"}, r"encoding 'utf-9' is not known"),
-        ({"validation_fraction": 0.9}, r"something to validate and to train on"),
+        ({"validation_fraction": 0.9}, r"samples for validation and training"),
     ],
 )
 def test_arguments_that_do_not_fit_the_table_are_refused(arguments: dict[str, Any], message: str) -> None:
@@ -191,7 +197,7 @@ def test_a_file_that_is_no_parquet_is_refused_with_its_name() -> None:
         table(b"PAR1", "t.parquet")
 
 
-def test_parquet_without_a_reader_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_a_parquet_reader_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="pip install fastparquet"):
         table(b"PAR1", "t.parquet")
@@ -204,9 +210,9 @@ def test_parquet_without_a_reader_says_what_to_install(monkeypatch: pytest.Monke
         (
             numbered(y=["inf"] + [row / 7 for row in range(39)]),
             {},
-            r"column 'y' has 1 infinite value: taken as missing",
+            r"column 'y' has 1 infinite value: treated as missing",
         ),
-        (numbered(x=["inf", "-inf", *range(38)]), {}, r"column 'x' has 2 infinite values: taken as missing"),
+        (numbered(x=["inf", "-inf", *range(38)]), {}, r"column 'x' has 2 infinite values: treated as missing"),
         (numbered(empty=[""] * 40), {}, r"column 'empty' is left out: it has no value in the training part"),
         (numbered(name=[f"n{row}" for row in range(40)]), {"most_categories": 20}, r"'name' is left out: it has 26"),
         (",x,y\n" + "".join(f"{row},{row},{row % 2}\n" for row in range(40)), {}, r"1 column has no name: left out"),
@@ -223,13 +229,13 @@ def test_parquet_without_a_reader_says_what_to_install(monkeypatch: pytest.Monke
         (numbered(y=["a", "b"] * 15 + ["c"] * 10), {"time": "x"}, r"classes without a training row: c"),
     ],
 )
-def test_what_is_left_out_or_changed_is_warned_of(text: str, arguments: dict[str, Any], message: str) -> None:
+def test_omissions_and_changes_are_logged_as_warnings(text: str, arguments: dict[str, Any], message: str) -> None:
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         data = table(text, **arguments)
-    told = [str(warning.message) for warning in warned]
-    assert any(re.search(message, text) for text in told), told
-    assert all(text.startswith("Table: ") for text in told)
+    messages = [str(warning.message) for warning in warned]
+    assert any(re.search(message, text) for text in messages), messages
+    assert all(text.startswith("Table: ") for text in messages)
     assert len(data.part("train").targets) > 1
 
 
@@ -240,14 +246,14 @@ def test_a_missing_group_or_time_is_refused_with_its_row() -> None:
         table(numbered(g=["", *range(39)]), time="g")
 
 
-def test_what_stands_for_no_value_can_be_named() -> None:
+def test_markers_of_missing_values_can_be_set() -> None:
     text = numbered(x=["?", "n/k", *range(38)])
     with pytest.raises(ValueError, match=r"'n/k' in row 2.*missing_values: \"\?,n/k\""):
         table(text)
     assert table(text, missing_values="?,n/k").feature_names == ("x",)
 
 
-def test_text_among_numbers_may_be_classes_where_that_is_said() -> None:
+def test_text_among_numbers_may_be_classes_on_request() -> None:
     data = table(numbered(y=["7", "8", "9", "x"] * 10), task="multiclass")
     assert data.class_names == ("7", "8", "9", "x")
 
@@ -262,8 +268,8 @@ def test_a_suffix_may_be_in_capitals() -> None:
     assert table(GOOD, "T.CSV").feature_names == ("x",)
 
 
-def test_numbers_that_single_precision_cannot_hold_are_missing() -> None:
-    with pytest.warns(UserWarning, match="'x' has 2 infinite values: taken as missing"):
+def test_numbers_beyond_single_precision_are_missing() -> None:
+    with pytest.warns(UserWarning, match="'x' has 2 infinite values: treated as missing"):
         data = table(numbered(x=["1e160", "1e308", *range(38)]))
     inputs = data.part("train").inputs
     assert isinstance(inputs, torch.Tensor)

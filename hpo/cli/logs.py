@@ -1,0 +1,60 @@
+"""The verb that prints a trial's log, and follows it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from hpo.cli.options import (
+    ArtifactsOption,
+    JsonOption,
+    ProjectOption,
+    StoreOption,
+    StudyName,
+    open_to_look,
+    print_json,
+)
+from hpo.errors import SpecError
+
+
+def logs(
+    study: StudyName,
+    trial: Annotated[int, typer.Argument(metavar="TRIAL", min=0, help="The trial's number.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the trial has ended.")] = False,
+    store: StoreOption = None,
+    project: ProjectOption = None,
+    artifacts: ArtifactsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print what a trial printed, on the machine that trained it."""
+    from hpo.service.trial_log import find_log, follow_log, wait_for_log
+    from hpo.settings import artifacts_folder, project_folder
+
+    if follow and as_json:
+        raise SpecError("--json prints one document, which --follow would never end: give one of them")
+    folder = artifacts_folder(artifacts, project_folder(project))
+    with open_to_look(store, project) as opened:
+        if not follow:
+            log = find_log(opened, study, trial, artifacts=folder)
+            content = log.path.read_bytes()
+            if as_json:
+                text = content.decode(errors="replace")
+                state = log.trial.state
+                print_json({"study": study, "trial": trial, "state": state, "path": str(log.path), "log": text})
+            else:
+                _write(content)
+            return
+        found = wait_for_log(opened, study, trial, artifacts=folder, tell=_tell)
+        for part in follow_log(opened, study, found, tell=_tell):
+            _write(part)
+
+
+def _write(content: bytes) -> None:
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
+
+
+def _tell(text: str) -> None:
+    typer.echo(text, err=True)

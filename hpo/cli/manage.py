@@ -1,0 +1,169 @@
+"""Verbs that change what a store and a machine keep of studies: enqueue, rename, delete, clean."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hpo.cli.options import (
+    ArtifactsOption,
+    JsonOption,
+    ProjectOption,
+    StoreOption,
+    StudyName,
+    open_to_look,
+    print_json,
+)
+from hpo.errors import RunError, SpecError
+
+if TYPE_CHECKING:
+    from hpo.service.clean import Cleaned
+
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
+
+
+def enqueue(
+    study: StudyName,
+    params: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME=VALUE ...]", help="One point; what is left out is sampled: lr=1e-3 depth=2."),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="POINTS.csv", help="A header of parameter names, and a row a point."),
+    ] = None,
+    store: StoreOption = None,
+    project: ProjectOption = None,
+) -> None:
+    """Ask for trials at points of your own: workers take them before anything that they sample."""
+    from hpo.queue.enqueue import enqueue_points
+    from hpo.service.points import point_of_words, read_points
+
+    if bool(params) == (file is not None):
+        raise SpecError("name either a point (lr=1e-3 depth=2) or a file of points (--from points.csv)")
+    points = read_points(file) if file is not None else [point_of_words(params or [])]
+    with open_to_look(store, project) as opened:
+        typer.echo(enqueue_points(opened, study, points))
+
+
+def rename(
+    study: StudyName,
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The name that it shall have.")],
+    store: StoreOption = None,
+    project: ProjectOption = None,
+    artifacts: ArtifactsOption = None,
+) -> None:
+    """Give a study another name; its checkpoints and logs on this machine move with it."""
+    from hpo.service.rename import rename_study
+    from hpo.settings import artifacts_folder, project_folder
+
+    folder = artifacts_folder(artifacts, project_folder(project))
+    with open_to_look(store, project) as opened:
+        typer.echo(rename_study(opened, study, new, artifacts=folder))
+
+
+def delete(
+    study: StudyName,
+    yes: YesOption = False,
+    force: Annotated[bool, typer.Option("--force", help="Also while workers train it.")] = False,
+    store: StoreOption = None,
+    project: ProjectOption = None,
+    artifacts: ArtifactsOption = None,
+) -> None:
+    """Delete a study with all its trials, and its checkpoints and logs on this machine."""
+    from hpo.doctor.finding import mebibytes
+    from hpo.service.delete import belongings_of, delete_study
+    from hpo.settings import artifacts_folder, project_folder
+
+    folder = artifacts_folder(artifacts, project_folder(project))
+    with open_to_look(store, project) as opened:
+        found = belongings_of(opened, study, artifacts=folder)
+        for name in found.referring:
+            typer.echo(f"study {name} starts from weights of {study}: it cannot begin more trials without it", err=True)
+        told = f"study {study}: {found.trials} trials and {mebibytes(found.size)} of artifacts"
+        if not yes and not _confirms(f"{told}. Delete them?", f"delete {study}"):
+            raise RunError("nothing was deleted")
+        deleted = delete_study(opened, study, artifacts=folder, force=force)
+    typer.echo(f"study {study} deleted: {deleted.trials} trials, {mebibytes(deleted.size)} of artifacts")
+    if deleted.problems:
+        raise RunError("not all of its artifacts could be removed:\n  " + "\n  ".join(deleted.problems))
+
+
+def clean(
+    yes: YesOption = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    store: StoreOption = None,
+    project: ProjectOption = None,
+    artifacts: ArtifactsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what artifacts take on this machine, and remove what no trial needs.
+
+    It asks before it removes; without a terminal it removes nothing unless --yes is given.
+    """
+    from hpo.doctor.finding import mebibytes
+    from hpo.service.clean import clean_artifacts, look_at_artifacts
+    from hpo.settings import artifacts_folder, project_folder
+
+    folder = artifacts_folder(artifacts, project_folder(project))
+    with open_to_look(store, project) as opened:
+        found = look_at_artifacts(opened, folder)
+        if not as_json:
+            _show_artifacts(found)
+        does = yes and not dry_run
+        if found.unneeded_count and not (yes or dry_run or as_json) and sys.stdin.isatty():
+            does = typer.confirm(f"Remove {found.unneeded_count} of them ({mebibytes(found.unneeded)})?")
+        if does:
+            found = clean_artifacts(opened, folder)
+    if as_json:
+        print_json(found.to_json())
+    elif does:
+        typer.echo(f"removed {mebibytes(found.removed)}")
+    elif found.unneeded_count:
+        typer.echo("nothing was removed: 'hpo clean --yes' does it")
+    if found.problems:
+        raise RunError("some could not be removed:\n  " + "\n  ".join(found.problems))
+
+
+def _confirms(question: str, verb: str) -> bool:
+    """Whether the person at the terminal agrees.
+
+    Raises:
+        SpecError: nobody is there to be asked.
+    """
+    if not sys.stdin.isatty():
+        raise SpecError(f"{question} Nobody can be asked without a terminal: 'hpo {verb} --yes' does it")
+    return typer.confirm(question)
+
+
+def _show_artifacts(found: Cleaned) -> None:
+    from rich.box import SIMPLE
+    from rich.table import Table
+    from rich.text import Text
+
+    from hpo.cli.tables import console
+    from hpo.doctor.finding import mebibytes
+
+    out = console()
+    if not found.uses:
+        out.print(Text(f"no study has artifacts in {found.artifacts}"))
+        return
+    table = Table(box=SIMPLE, pad_edge=False)
+    for heading in ("study", "folder", "size", "not needed"):
+        table.add_column(heading, justify="right" if heading in ("size", "not needed") else "left", no_wrap=True)
+    for use in found.uses:
+        name = Text("unknown", style="yellow") if use.study is None else Text(use.study)
+        table.add_row(name, Text(use.folder.name), mebibytes(use.size), mebibytes(use.unneeded))
+    out.print(table)
+    for use in found.uses:
+        for left in use.leftovers:
+            path = left.path.relative_to(found.artifacts)
+            out.print(Text(f"not needed: {path} ({mebibytes(left.size)}): {left.why}"))
+        if use.kept is not None:
+            out.print(Text(f"left alone: {use.folder.name}: {use.kept}"))
+    out.print(
+        Text(f"{mebibytes(found.size)} in {found.artifacts}, of which no trial needs {mebibytes(found.unneeded)}")
+    )

@@ -1,0 +1,178 @@
+"""What the artifacts of this machine take on the disk, and which of them no trial needs.
+
+Only what workers write is looked at: the folders of studies and trials, by their names, and our files in them. Links
+are never followed. The folders are listed before the store is asked: a trial's row is older than its folder, so what
+begins meanwhile is not taken for something that nobody knows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import Connection, select
+
+from hpo.store import Store
+from hpo.store.tables import hpo_studies, hpo_trials, studies, trials
+from hpo.study.artifacts import size_of
+from hpo.study.folder_mark import MARK, marked_store
+from hpo.study.job import BEST_CHECKPOINT, CONFIG, RESUME_CHECKPOINTS
+from hpo.study.naming import is_study_folder, study_folder, trial_of_folder
+from hpo.study.states import OPTUNA_ENDED
+
+REMOVED = ".removed-"  # begins the name of a folder that is being removed
+
+_CHECKPOINTS = (BEST_CHECKPOINT, *RESUME_CHECKPOINTS)
+_PARTIAL = tuple(sorted({Path(name).with_suffix(".partial").name for name in (*_CHECKPOINTS, CONFIG)}))
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A file or folder that no trial needs.
+
+    Attributes:
+        size: in bytes.
+        unknown_trial: its number, for the folder of a trial that its study does not have.
+    """
+
+    path: Path
+    size: int
+    why: str
+    unknown_trial: int | None = None
+
+
+@dataclass(frozen=True)
+class FolderUse:
+    """A study's folder.
+
+    Attributes:
+        study: its name; None for a study that the store does not know.
+        study_id: its number in the store.
+        size: of all that is in it, in bytes.
+        kept: why the folder of an unknown study is left alone.
+    """
+
+    folder: Path
+    study: str | None
+    study_id: int | None
+    size: int
+    leftovers: tuple[Leftover, ...] = ()
+    kept: str | None = None
+
+    @property
+    def unneeded(self) -> int:
+        """Bytes that no trial needs."""
+        return sum(leftover.size for leftover in self.leftovers)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A study of the store; its trials by number: (state, name of the checkpoint that its row names)."""
+
+    study_id: int
+    name: str
+    trials: dict[int, tuple[str, str | None]] = field(default_factory=dict)
+
+
+def survey(store: Store, artifacts: Path) -> list[FolderUse]:
+    """Each study's folder below the artifacts, by name; none where there is no such folder."""
+    if not artifacts.is_dir():
+        return []
+    found = {folder: _entries(folder) for folder in _folders(artifacts) if is_study_folder(folder.name)}
+    with store.read() as connection:
+        known = _known(connection)
+    uses = []
+    for folder, entries in found.items():
+        study = known.get(folder.name)
+        if study is None:
+            uses.append(_unknown(folder, entries, str(store.url)))
+        else:
+            leftovers = tuple(_leftovers(study, entries))
+            uses.append(FolderUse(folder, study.name, study.study_id, size_of(folder), leftovers))
+    return uses
+
+
+def _folders(parent: Path) -> Iterator[Path]:
+    return (path for path in sorted(parent.iterdir()) if path.is_dir() and not path.is_symlink())
+
+
+def _entries(folder: Path) -> dict[Path, list[Path]]:
+    """By what is in a study's folder, the files of a trial."""
+    return {path: _listed(path) if path.is_dir() and not path.is_symlink() else [] for path in _listed(folder)}
+
+
+def _listed(folder: Path) -> list[Path]:
+    with contextlib.suppress(OSError):  # it is gone by now, or not ours
+        return sorted(folder.iterdir())
+    return []
+
+
+def _unknown(folder: Path, entries: Mapping[Path, list[Path]], store: str) -> FolderUse:
+    size, marked = size_of(folder), marked_store(folder)
+    strange = [path.name for path in entries if not _is_ours(path)]
+    kept = None
+    if marked is not None and marked != store:
+        kept = f"it belongs to another store: {marked}"
+    elif strange:
+        kept = f"it holds something that no worker wrote: {strange[0]}"
+    leftovers = () if kept else (Leftover(folder, size, "the store does not know its study"),)
+    return FolderUse(folder, None, None, size, leftovers, kept)
+
+
+def _is_ours(path: Path) -> bool:
+    if path.is_symlink():
+        return False
+    is_trial = trial_of_folder(path.name) is not None or path.name.startswith(REMOVED)
+    return path.is_dir() if is_trial else path.name == MARK
+
+
+def _leftovers(study: _Known, entries: Mapping[Path, list[Path]]) -> Iterator[Leftover]:
+    for folder, files in entries.items():
+        number = trial_of_folder(folder.name)
+        if folder.is_symlink() or not folder.is_dir():
+            continue
+        if folder.name.startswith(REMOVED):
+            yield Leftover(folder, size_of(folder), "it was being removed")
+        elif number is not None and number not in study.trials:
+            yield Leftover(folder, size_of(folder), "the study does not have this trial", number)
+        elif number is not None:
+            state, checkpoint = study.trials[number]
+            if state in OPTUNA_ENDED:  # whatever else is to go on, or begins
+                yield from _files_of_ended(files, checkpoint)
+
+
+def _files_of_ended(files: list[Path], checkpoint: str | None) -> Iterator[Leftover]:
+    for file in files:
+        if file.is_symlink() or file.name == checkpoint:
+            continue
+        if file.name in _CHECKPOINTS:
+            yield Leftover(file, size_of(file), "its trial has ended, and the store names no such checkpoint")
+        elif file.name in _PARTIAL:
+            yield Leftover(file, size_of(file), "it was not written to its end")
+
+
+def _known(connection: Connection) -> dict[str, _Known]:
+    """The studies by the names of their folders."""
+    rows = connection.execute(
+        select(
+            studies.c.study_id,
+            studies.c.study_name,
+            hpo_studies.c.created,
+            trials.c.number,
+            trials.c.state,
+            hpo_trials.c.checkpoint,
+        )
+        .join(hpo_studies, hpo_studies.c.study_id == studies.c.study_id)
+        .outerjoin(trials, trials.c.study_id == studies.c.study_id)
+        .outerjoin(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
+    )
+    found: dict[str, _Known] = {}
+    for row in rows:
+        name = study_folder(row.study_name, row.created)
+        study = found.setdefault(name, _Known(row.study_id, row.study_name))
+        if row.number is not None:
+            # By its name only: the same folder may be reached by another path than the worker's.
+            study.trials[row.number] = (row.state, Path(row.checkpoint).name if row.checkpoint else None)
+    return found

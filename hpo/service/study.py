@@ -1,0 +1,159 @@
+"""A study from Python: what `hpo.results.study.Study` reads, and the verbs that change it.
+
+study = hpo.open_study("digits-dnn")
+study.enqueue(lr=1e-3, depth=2)
+study.set(trials="+20")
+for event in study.watch():
+    print(event.kind, event.number)
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hpo.queue.control import request_study, request_trial, set_limits
+from hpo.queue.enqueue import Enqueued, Point, enqueue_points
+from hpo.results import study as results
+from hpo.service.delete import Deleted, delete_study
+from hpo.service.rename import rename_study
+from hpo.service.watch import StudyEvent, Watch
+from hpo.settings import artifacts_folder
+from hpo.store import Store
+from hpo.study.states import Request, StudyState
+
+log = logging.getLogger(__name__)
+
+
+class Study(results.Study):
+    """A study in a store: each call reads or changes the store anew, and every worker sees a change within seconds.
+
+    The verbs return the line that the command line prints.
+
+    Args:
+        artifacts: the folder for checkpoints and logs on this machine, which `rename` and `delete` change; by default
+            HPO_ARTIFACTS, or `hpo-artifacts` in the project folder.
+        project: the project folder.
+
+    Raises:
+        StoreError: the store has no such study; so do all methods once it was deleted, and those that change a study
+            when another program made it.
+    """
+
+    def __init__(
+        self, store: Store, name: str, *, artifacts: str | Path | None = None, project: str | Path = "."
+    ) -> None:
+        super().__init__(store, name)
+        self._artifacts = None if artifacts is None else Path(artifacts)
+        self._project = Path(project)
+
+    def pause(self, trial: int | None = None) -> str:
+        """Pause the study, or one trial: what trains is saved after its epoch, and nothing begins until `resume`.
+
+        Raises:
+            StoreError: the study has no such trial, or it has ended.
+        """
+        return self._request(trial, StudyState.PAUSED, Request.PAUSE)
+
+    def resume(self, trial: int | None = None) -> str:
+        """Let a paused or stopped study, or a paused trial, go on where it was.
+
+        Raises:
+            StoreError: the study has no such trial, or it has ended.
+        """
+        return self._request(trial, StudyState.RUNNING, None)
+
+    def stop(self, trial: int | None = None) -> str:
+        """End the study, or one trial, after the current epoch; what trains counts as pruned.
+
+        Raises:
+            StoreError: the study has no such trial, or it has ended.
+        """
+        return self._request(trial, StudyState.STOPPED, Request.STOP)
+
+    def kill(self, trial: int | None = None) -> str:
+        """End the study, or one trial, at once; what trains counts as failed.
+
+        Raises:
+            StoreError: the study has no such trial, or it has ended.
+        """
+        return self._request(trial, StudyState.KILLED, Request.KILL)
+
+    def set(self, **limits: float | str | None) -> str:
+        """Change what the study may spend: `set(trials="+20", hours=2, target=None)`.
+
+        Args:
+            limits: trials, hours, gpu_hours, target, patience or priority: a number, a text such as "+20" that adds to
+                what it is, or None for no limit.
+
+        Raises:
+            SpecError: a name or a value that cannot be; nothing is changed then.
+        """
+        changes = [f"{name}={'none' if value is None else value}" for name, value in limits.items()]
+        return set_limits(self._store, self.name, changes)
+
+    def enqueue(self, /, **params: Any) -> int:
+        """Ask for a trial with these parameters; what is left out is sampled. The trial's number.
+
+        A point that equals one that still waits is not entered again: the number is that one's. A study without room
+        in its budget keeps it waiting, and a warning is logged: `set(trials="+1")` makes room.
+
+        Raises:
+            SpecError: parameters that the study does not search, or values that it cannot take; or a grid study.
+        """
+        return self.enqueue_many([params])[0]
+
+    def enqueue_many(self, points: Sequence[Mapping[str, Any]]) -> list[int]:
+        """`enqueue` for several points, in one transaction: all are entered or none. Their trials' numbers, in order.
+
+        Raises:
+            SpecError: with everything that is wrong with any of the points.
+        """
+        named = [Point(point, f"point {place}" if len(points) > 1 else "") for place, point in enumerate(points)]
+        entered: Enqueued = enqueue_points(self._store, self.name, named)
+        for note in entered.notes():
+            log.warning("study %s: %s", self.name, note)
+        return list(entered.numbers)
+
+    def rename(self, new: str) -> str:
+        """Give the study another name; its folder on this machine and the paths of its checkpoints move with it.
+
+        Raises:
+            SpecError: no study can be called that.
+            StoreError: workers train it, or the name is taken; see `hpo.service.rename.rename_study`.
+        """
+        renamed = rename_study(self._store, self.name, new, artifacts=self._folder())
+        self.name = new
+        return str(renamed)
+
+    def delete(self, force: bool = False) -> Deleted:
+        """Delete the study with all its trials, and its folder on this machine.
+
+        Args:
+            force: also while workers train it; they drop its trials within seconds.
+
+        Raises:
+            StoreError: workers train it.
+        """
+        return delete_study(self._store, self.name, artifacts=self._folder(), force=force)
+
+    def watch(self, poll_seconds: float = 1.0, *, from_start: bool = False) -> Iterator[StudyEvent]:
+        """What happens from this call on, until the study is over; also while it is paused, nothing ends the wait.
+
+        Each trial is told of once, however short it was, in the order in which things happened.
+
+        Args:
+            poll_seconds: between two looks into the store.
+            from_start: also what happened before.
+        """
+        return Watch(self._store, self._study_id, self._direction, from_start=from_start).events(poll_seconds)
+
+    def _request(self, trial: int | None, state: StudyState, request: Request | None) -> str:
+        if trial is None:
+            return request_study(self._store, self.name, state)
+        return request_trial(self._store, self.name, trial, request)
+
+    def _folder(self) -> Path:
+        return artifacts_folder(self._artifacts, self._project)

@@ -1,0 +1,139 @@
+"""The log of a trial: where it is on this machine, and what comes to it while the trial goes on."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import select
+
+from hpo.errors import HpoError, StoreError
+from hpo.queue.progress import find_study
+from hpo.queue.rename import named_checkpoints
+from hpo.results.study import Study
+from hpo.results.trial import TrialRecord
+from hpo.store import Store
+from hpo.store.tables import hpo_studies
+from hpo.study.artifacts import folders_of
+from hpo.study.job import LOG
+from hpo.study.naming import study_folder, trial_folder
+from hpo.study.states import TrialState
+
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
+READ_SECONDS = 0.3  # between two looks into the file
+LOOK_SECONDS = 1.0  # between two looks into the store
+
+
+@dataclass(frozen=True)
+class TrialLog:
+    """A trial's log on this machine.
+
+    Attributes:
+        trial: as the store had it.
+        path: of the file, to which all attempts on this machine add.
+    """
+
+    trial: TrialRecord
+    path: Path
+
+
+def find_log(store: Store, study: str, number: int, *, artifacts: Path) -> TrialLog:
+    """The log of a trial.
+
+    Args:
+        artifacts: the folder for checkpoints and logs on this machine.
+
+    Raises:
+        StoreError: there is no such study or trial.
+        HpoError: the trial has not begun, or its log is not on this machine; names the worker that has it.
+    """
+    study_id, _ = find_study(store, study)
+    record = Study(store, study).trial(number)
+    if record is None:
+        raise StoreError(f"study '{study}' has no trial {number}; 'hpo trials {study}' lists those it has")
+    with store.read() as connection:
+        created = connection.scalar(select(hpo_studies.c.created).where(hpo_studies.c.study_id == study_id))
+        checkpoints = named_checkpoints(connection, study_id)
+    if created is None:
+        raise StoreError(f"study '{study}' was made by another program, which keeps no logs here")
+    folder = study_folder(study, created)
+    for found in folders_of(artifacts, folder, checkpoints.values()):
+        path = found / trial_folder(number) / LOG
+        if path.is_file():
+            return TrialLog(record, path)
+    if record.attempts == 0:
+        said = "waits, and has not begun" if record.state == TrialState.WAITING else "ended before it began"
+        raise HpoError(f"trial {number} of study '{study}' {said}: it has no log")
+    expected = artifacts / folder / trial_folder(number) / LOG
+    raise HpoError(
+        f"trial {number} of study '{study}' has no log on this machine: it was trained by {record.worker}. "
+        f"Looked for {expected}; ask there, or name the folder with --artifacts"
+    )
+
+
+def wait_for_log(store: Store, study: str, number: int, *, artifacts: Path, tell: Callable[[str], None]) -> TrialLog:
+    """`find_log`, for a trial that may still have to begin.
+
+    Args:
+        tell: is told once that the trial is waited for.
+
+    Raises:
+        HpoError: see `find_log`.
+    """
+    is_told = False
+    while True:
+        try:
+            return find_log(store, study, number, artifacts=artifacts)
+        except HpoError:
+            record = Study(store, study).trial(number)
+            if record is None or not (record.state == TrialState.WAITING or _has_just_begun(record)):
+                raise
+        if not is_told:
+            tell(f"trial {number} of study '{study}' has not begun; waiting for it")
+            is_told = True
+        time.sleep(READ_SECONDS)
+
+
+def follow_log(store: Store, study: str, log: TrialLog, *, tell: Callable[[str], None]) -> Iterator[bytes]:
+    """The log from its beginning, and all that comes to it until the trial has ended.
+
+    Attempts that follow on this machine write into the same file.
+
+    Args:
+        tell: is told when another machine goes on with the trial.
+    """
+    watched, worker, next_look, record = Study(store, study), log.trial.worker, 0.0, log.trial
+    with log.path.open("rb") as file:
+        while True:
+            now = time.monotonic()
+            if now >= next_look:
+                next_look = now + LOOK_SECONDS
+                found = watched.trial(record.number)
+                if found is None:
+                    yield file.read()
+                    tell(f"study '{study}' was deleted")
+                    return
+                record = found
+            part = file.read()
+            if part:
+                yield part
+            if record.state in ENDED:
+                return
+            if record.worker != worker:
+                worker = record.worker
+                if _host(worker) != _host(log.trial.worker):
+                    tell(f"trial {record.number} goes on at {worker}, which has the rest of its log")
+            time.sleep(READ_SECONDS)
+
+
+def _has_just_begun(record: TrialRecord) -> bool:
+    """Whether this machine trains it, and has not got to the log: the file comes a moment after the claim."""
+    is_here = _host(record.worker) == platform.node()
+    return is_here and record.state == TrialState.RUNNING and record.attempts == 1 and not record.curve
+
+
+def _host(worker: str | None) -> str:
+    return (worker or "").rpartition(":")[0]

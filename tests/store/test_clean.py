@@ -1,0 +1,179 @@
+"""What artifacts take, and which of them go: nothing that a trial needs, and nothing that no worker wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from projects.stored import add_attempt, add_trial, add_worker, folder_of
+from projects.synthetic import create_study
+
+from hpo.doctor.examination import examine
+from hpo.queue.claim import claim_trial
+from hpo.queue.leases import register_worker
+from hpo.queue.studies import StoredStudy
+from hpo.service.clean import clean_artifacts, look_at_artifacts
+from hpo.service.delete import delete_study
+from hpo.store import Store
+from hpo.study.folder_mark import mark_folder
+
+FILES = (
+    "best.ckpt",
+    "last.ckpt",
+    "previous.ckpt",
+    "last.partial",
+    "best.partial",
+    "config.json",
+    "log.txt",
+    "own.ckpt",
+)
+NEEDED = ["config.json", "log.txt", "own.ckpt"]  # the last one was written by a callback of the user's
+
+
+@pytest.fixture
+def study(store: Store) -> StoredStudy:
+    return create_study(store)
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> Path:
+    folder = tmp_path / "art"
+    folder.mkdir()
+    return folder
+
+
+def fill(folder: Path) -> Path:
+    """A trial's folder with all that may be in it, 10 bytes each."""
+    folder.mkdir(parents=True)
+    for name in FILES:
+        (folder / name).write_bytes(b"x" * 10)
+    return folder
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_of_ended_trials_what_no_row_names_goes_and_all_of_others_stays(
+    store: Store, study: StoredStudy, artifacts: Path
+) -> None:
+    folders = [fill(folder_of(artifacts, study, number)) for number in range(6)]
+    add_trial(store, study, checkpoint=Path("/another/path/to/it") / folders[0].name / "best.ckpt")
+    add_trial(store, study)
+    add_trial(store, study, state="PRUNED")
+    add_trial(store, study, state="FAIL")
+    add_attempt(store, add_trial(store, study, state="RUNNING"), add_worker(store))  # idle
+    add_trial(store, study, state="WAITING")
+
+    looked = look_at_artifacts(store, artifacts)
+    before = [names(folder) for folder in folders]
+    cleaned = clean_artifacts(store, artifacts)
+    again = clean_artifacts(store, artifacts)
+
+    assert before == [sorted(FILES)] * 6
+    assert names(folders[0]) == ["best.ckpt", *NEEDED]
+    assert [names(folder) for folder in folders[1:4]] == [NEEDED] * 3
+    assert [names(folder) for folder in folders[4:]] == [sorted(FILES)] * 2
+    assert looked.unneeded == cleaned.removed == 40 + 3 * 50
+    assert (again.unneeded_count, again.removed, again.size) == (0, 0, 480 - 190)
+
+
+def test_folders_that_the_store_does_not_know_go(store: Store, study: StoredStudy, artifacts: Path) -> None:
+    fill(folder_of(artifacts, study, 7))
+    deleted = create_study(store, study="deleted")
+    gone = fill(folder_of(artifacts, deleted, 0)).parent
+    mark_folder(gone, str(store.url))
+    delete_study(store, deleted.name, artifacts=artifacts / "elsewhere")  # on another machine
+
+    cleaned = clean_artifacts(store, artifacts)
+
+    assert not gone.exists()
+    assert not folder_of(artifacts, study, 7).exists()
+    assert {(use.study, len(use.leftovers), use.unneeded) for use in cleaned.uses} == {
+        ("synthetic", 1, 80),
+        (None, 1, 80 + len(str(store.url)) + 1),
+    }
+
+
+def test_what_is_not_ours_stays(store: Store, study: StoredStudy, artifacts: Path, tmp_path: Path) -> None:
+    precious = fill(tmp_path / "precious" / "00000").parent
+    shared = fill(artifacts / "theirs-20240101-000000" / "00000").parent
+    mark_folder(shared, "postgresql://ada@far/away")
+    strange = fill(artifacts / "photos-20240101-000000" / "00000").parent
+    (strange / "holiday.jpg").write_text("mine")
+    (artifacts / "linked-20240101-000000").symlink_to(precious)
+    linking = fill(artifacts / "linking-20240101-000000" / "00000").parent
+    (linking / "00001").symlink_to(precious)
+    fill(artifacts / "notes" / "00000")
+    (artifacts / "file.txt").write_text("mine")
+    mine = folder_of(artifacts, study, 0)
+    fill(mine)
+    add_trial(store, study, state="FAIL")
+    (mine / "best.ckpt").unlink()
+    (mine / "best.ckpt").symlink_to(precious / "00000" / "best.ckpt")
+    (mine.parent / "00009").symlink_to(precious)
+
+    cleaned = clean_artifacts(store, artifacts)
+
+    assert {use.folder.name: use.kept for use in cleaned.uses if use.study is None} == {
+        "theirs-20240101-000000": "it belongs to another store: postgresql://ada@far/away",
+        "photos-20240101-000000": "it holds something that no worker wrote: holiday.jpg",
+        "linking-20240101-000000": "it holds something that no worker wrote: 00001",
+    }
+    assert cleaned.removed == 40
+    assert names(precious / "00000") == sorted(FILES)
+    assert (artifacts / "linked-20240101-000000").is_symlink()
+    assert (mine.parent / "00009").is_symlink()
+    assert [folder.exists() for folder in (shared, strange, linking, artifacts / "notes", mine / "own.ckpt")] == [
+        True
+    ] * 5
+
+
+def test_a_trial_that_begins_in_a_folder_of_its_number_keeps_it(
+    store: Store, study: StoredStudy, artifacts: Path
+) -> None:
+    """Between the look and the removal, while a person is asked."""
+    folder = fill(folder_of(artifacts, study, 0))
+    looked = look_at_artifacts(store, artifacts)
+    worker = register_worker(store, host="here", pid=1, slots=1)
+    claim = claim_trial(store, study.study_id, worker_id=worker, slot=0, device="cpu")
+
+    cleaned = clean_artifacts(store, artifacts)
+
+    assert claim is not None
+    assert looked.unneeded == 80
+    assert cleaned.removed == 0
+    assert names(folder) == sorted(FILES)
+
+
+def test_what_an_interrupted_removal_left_goes(store: Store, study: StoredStudy, artifacts: Path) -> None:
+    left = fill(folder_of(artifacts, study, 0).with_name(".removed-00000-abcd"))
+
+    cleaned = clean_artifacts(store, artifacts)
+
+    assert cleaned.removed == 80
+    assert not left.exists()
+
+
+def test_the_doctor_notes_the_same(store: Store, study: StoredStudy, artifacts: Path) -> None:
+    fill(folder_of(artifacts, study, 7))
+    [note] = [found for found in examine(store.url, artifacts=artifacts) if found.about == "leftovers"]
+    clean_artifacts(store, artifacts)
+    later = [found for found in examine(store.url, artifacts=artifacts) if found.about == "leftovers"]
+
+    assert note.what.startswith("1 files or folders (0.0 MiB) belong to no trial of this store: synthetic-")
+    assert note.remedy.startswith("hpo clean removes them")
+    assert later == []
+
+
+def test_no_artifacts_at_all(store: Store, study: StoredStudy, tmp_path: Path) -> None:
+    cleaned = clean_artifacts(store, tmp_path / "none")
+
+    assert cleaned.to_json() == {
+        "artifacts": str(tmp_path / "none"),
+        "bytes": 0,
+        "unneeded_bytes": 0,
+        "removed_bytes": 0,
+        "studies": [],
+        "problems": [],
+    }
