@@ -160,7 +160,7 @@ def test_a_study_that_is_trained_is_deleted_by_force_and_the_worker_goes_on(serv
     invoke(served, "clean", "--yes", *art)
 
     assert asked[0] == 2
-    assert "Without a terminal, confirm it by --yes: 'hpo delete doomed --yes' does it" in asked[1]
+    assert "Without a terminal, confirm it by --yes: hpo delete doomed --yes" in asked[1]
     assert refused[0] == 2
     assert "with --force it is deleted all the same" in refused[1]
     assert (code, said.startswith("study doomed deleted: 2 trials, ")) == (0, True)
