@@ -20,6 +20,10 @@ from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from hpo.ipc.fork_server import ForkServer
 from hpo.store import Store, child_environment
 
+# Read when torch is imported, here and in what tests start: two processes with threads for every core each would
+# wait for each other more than they compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 CHROMIUM, CHROMEDRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 ARGUMENTS = (
     "--headless=new",

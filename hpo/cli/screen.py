@@ -1,4 +1,4 @@
-"""What a person sees of a run: a live view on a terminal, a line an event elsewhere, and the best trials at the end."""
+"""The output of a run: a live view on a terminal, a line an event elsewhere, and the best trials at the end."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Screen:
         told = f"{counts.complete} complete, {counts.pruned} pruned, {counts.failed} failed"
         self.say(f"\n{name}: {counts.ended} of {counts.target} trials ended ({told}) in {_duration(seconds)}")
         if not records:
-            self.say("no trial completed; 'hpo trials " + name + "' says why")
+            self.say("no trial completed; 'hpo trials " + name + "' shows the causes")
             return
         objective = run.resolved.spec.objective
         self.say(f"best {objective.metric}:")

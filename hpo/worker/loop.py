@@ -98,7 +98,7 @@ class Worker:
         """Train until the adopted studies are over, or the user interrupts.
 
         Raises:
-            RunError: the process that starts trials died.
+            RunError: the process that starts trials ended unexpectedly.
         """
         self._has_adopted = True
         self._run(lambda: None, is_service=False)
@@ -107,7 +107,7 @@ class Worker:
         """Train the named studies, or all open ones; wait for new work, unless `is_until_idle`.
 
         Raises:
-            RunError: the process that starts trials died.
+            RunError: the process that starts trials ended unexpectedly.
             StoreError: a named study does not exist.
         """
         self._run(lambda: self._adopt(names), is_service=not is_until_idle)

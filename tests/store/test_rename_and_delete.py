@@ -81,7 +81,7 @@ def test_a_renamed_study_is_the_same_study(store: Store, study: StoredStudy, art
 
     moved = load_study(store, "renamed")
     [folder] = artifacts.iterdir()
-    assert said == f"study synthetic is called renamed now\nits artifacts are in {folder}"
+    assert said == f"study synthetic was renamed to renamed\nits artifacts are in {folder}"
     assert folder.name == kept.parent.name.replace("synthetic", "renamed")
     assert not study_exists(store, "synthetic")
     assert (moved.study_id, moved.created, moved.resolved.spec.study) == (study.study_id, study.created, "renamed")

@@ -39,7 +39,7 @@ def test_the_commands_do_what_the_page_says(answers: tuple[Path, dict[str, str]]
 
     assert "trial 2 waits for a worker" in printed["hpo enqueue quickstart lr=3e-3 depth=2"]
     assert "trials 3, 4 wait for a worker" in printed["hpo enqueue quickstart --from points.csv"]
-    assert "is called digits-first now" in printed["hpo rename quickstart digits-first"]
+    assert "was renamed to digits-first" in printed["hpo rename quickstart digits-first"]
     assert "study digits-first deleted: 5 trials" in printed["hpo delete digits-first --yes"]
     assert "executor: " in printed["hpo logs quickstart 0"]
     assert printed["hpo logs quickstart 1 -f"]

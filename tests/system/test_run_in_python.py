@@ -1,4 +1,4 @@
-"""`hpo.run`, `hpo.submit` and `hpo.check` in people's own programs: modules, scripts, notebooks; real training."""
+"""`hpo.run`, `hpo.submit` and `hpo.check` in users' programs: modules, scripts, notebooks; real training."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_a_study_that_fails_says_why_and_where(folder: Path) -> None:
         ("nothing.yaml", {}, "nothing.yaml: there is no such file"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_imported(folder: Path, study: Any, keys: Any, said: str) -> None:
+def test_mistakes_are_reported_before_anything_is_imported(folder: Path, study: Any, keys: Any, said: str) -> None:
     with pytest.raises(hpo.SpecError) as caught:
         hpo.run(study, **keys)
 
