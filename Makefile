@@ -1,4 +1,4 @@
-# The two commands of the README, and the parts they are made of.
+# The two commands of the README, and their parts.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

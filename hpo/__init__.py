@@ -1,7 +1,7 @@
-"""Hyperparameter optimization for PyTorch: from a study file to its best model in one command.
+"""Hyperparameter optimization for PyTorch: from a study file to its best model in one command, or one call.
 
 import hpo
-study = hpo.open_study("digits-dnn", store="sqlite:///hpo.db")
+study = hpo.run("studies/digits_dnn.yaml", trials=40)
 study.best(5)
 model = study.best(1)[0].load_model()
 """
@@ -14,42 +14,76 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hpo.errors import HpoError, LoadError, RunError, SpecError, StoreError
-    from hpo.results.study import Study, StudyStatus, WorkerRecord
+    from hpo.results.study import StudyStatus, WorkerRecord
     from hpo.results.trial import TrialRecord
+    from hpo.service.check import StudyCheck
+    from hpo.service.python import check, run, submit
+    from hpo.service.study import Study
+    from hpo.service.watch import EventKind, StudyEvent
+    from hpo.space import Choice, Float, Int, When
+    from hpo.study.spec import StudySpec
+    from hpo.study.states import StudyState, TrialState
 
 __all__ = [
+    "Choice",
+    "EventKind",
+    "Float",
     "HpoError",
+    "Int",
     "LoadError",
     "RunError",
     "SpecError",
     "StoreError",
     "Study",
+    "StudyCheck",
+    "StudyEvent",
+    "StudySpec",
+    "StudyState",
     "StudyStatus",
     "TrialRecord",
+    "TrialState",
+    "When",
     "WorkerRecord",
+    "check",
     "open_study",
+    "run",
+    "submit",
 ]
 
-_HOMES = {
-    name: "hpo.errors" if name.endswith("Error") else "hpo.results.study" for name in __all__ if name != "open_study"
+_NAMES = {
+    "hpo.errors": ("HpoError", "LoadError", "RunError", "SpecError", "StoreError"),
+    "hpo.results.study": ("StudyStatus", "WorkerRecord"),
+    "hpo.results.trial": ("TrialRecord",),
+    "hpo.service.check": ("StudyCheck",),
+    "hpo.service.python": ("check", "run", "submit"),
+    "hpo.service.study": ("Study",),
+    "hpo.service.watch": ("EventKind", "StudyEvent"),
+    "hpo.space": ("Choice", "Float", "Int", "When"),
+    "hpo.study.spec": ("StudySpec",),
+    "hpo.study.states": ("StudyState", "TrialState"),
 }
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 
-def open_study(name: str, store: str | None = None, *, project: str | Path = ".") -> Study:
-    """Open a study to look at it.
+def open_study(
+    name: str, store: str | None = None, *, project: str | Path = ".", artifacts: str | Path | None = None
+) -> Study:
+    """Open a study to read it and to change it.
 
     Args:
         store: URL of the store; by default HPO_STORE, or `sqlite:///hpo.db` in the project folder.
         project: folder that relative SQLite paths start from.
+        artifacts: folder for checkpoints and logs, which `rename` and `delete` change; by default HPO_ARTIFACTS, or
+            `hpo-artifacts` in the project folder.
 
     Raises:
         StoreError: there is no such store, or it has no such study.
     """
-    from hpo.results.study import Study
+    from hpo.service.study import Study
     from hpo.settings import store_url
     from hpo.store import Store
 
-    return Study(Store.open(store_url(store, Path(project))), name)
+    return Study(Store.open(store_url(store, Path(project))), name, artifacts=artifacts, project=project)
 
 
 def __getattr__(name: str) -> object:

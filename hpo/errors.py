@@ -1,9 +1,9 @@
-"""The errors that we raise on purpose: each is a message for the person who can mend the cause.
+"""The errors that we raise on purpose: each is a message for the person who can fix the cause.
 
     HpoError
-    ├── SpecError      a study file, an option or a search space says something that cannot be
+    ├── SpecError      a study file, an option or a search space has an invalid value
     │   └── ExecutorError   a study demands an executor that cannot train its model
-    ├── LoadError      a model or data module cannot be imported or is of the wrong kind
+    ├── LoadError      a model or data module cannot be imported, or is not a class of the right kind
     ├── StoreError     the store is absent, unreachable, of another schema, or contradicts the request
     └── RunError       the run itself failed, although what was asked for was right
 
@@ -17,13 +17,13 @@ from collections.abc import Iterable
 
 
 class HpoError(Exception):
-    """Something that the user can understand and, unless it is a RunError, can mend."""
+    """An error that the user can understand and, unless it is a RunError, can fix."""
 
     exit_code = 2
 
 
 class SpecError(HpoError):
-    """A study file, an option or a search space says something that cannot be."""
+    """A study file, an option or a search space has an invalid value."""
 
 
 class ExecutorError(SpecError):
@@ -31,11 +31,11 @@ class ExecutorError(SpecError):
 
 
 class LoadError(HpoError):
-    """A model or data module cannot be imported, or is not what it should be."""
+    """A model or data module cannot be imported, or is not a class of the right kind."""
 
 
 class StoreError(HpoError):
-    """The store is absent, unreachable, of another schema, or holds something else than asked for."""
+    """The store is absent, unreachable, of another schema, or contradicts the request."""
 
 
 class RunError(HpoError):
@@ -45,6 +45,6 @@ class RunError(HpoError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint such as `, did you mean 'epochs'?`, or an empty string when nothing known is near."""
+    """A hint such as `, did you mean 'epochs'?`, or an empty string when no known word is similar."""
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f", did you mean '{matches[0]}'?" if matches else ""

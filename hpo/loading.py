@@ -1,14 +1,18 @@
-"""Importing what a study names, `package.module:Class`, from a project folder: the one place that touches sys.path."""
+"""Imports the classes that a study names, `package.module:Class`, from a project folder; only this changes sys.path."""
 
 from __future__ import annotations
 
 import importlib
 import sys
+import sysconfig
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from hpo.errors import LoadError, nearest
+
+MAIN = "__main__"  # the module of a script or notebook, which no other process can import
 
 
 def load_class(label: str, project: Path) -> type[Any]:
@@ -38,6 +42,11 @@ def load_class(label: str, project: Path) -> type[Any]:
     except (Exception, SystemExit) as error:
         name = type(error).__name__
         raise LoadError(f"{label}: importing {module_name} failed: {name}: {error}{_innermost(error)}") from error
+    if not isinstance(found, type) and module_name == MAIN:
+        raise LoadError(
+            f"{label}: {class_name} was defined in a script or notebook, and this process cannot import it. Move it to "
+            f"a file of the project folder, such as mynets.py, and search it as mynets:{class_name}"
+        )
     if not isinstance(found, type):
         classes = [name for name, value in vars(module).items() if _is_own_class(value, module_name)]
         raise LoadError(
@@ -51,7 +60,7 @@ def check_label(label: str) -> tuple[str, str]:
     """(module, class) that the label consists of.
 
     Raises:
-        LoadError: it is malformed.
+        LoadError: the label is malformed.
     """
     module_name, _, class_name = label.partition(":")
     if not module_name or not class_name.isidentifier():
@@ -59,12 +68,56 @@ def check_label(label: str) -> tuple[str, str]:
     return module_name, class_name
 
 
+def label_of_class(found: type[Any]) -> str:
+    """The import path of a class, as a study file names it: `package.module:Class`.
+
+    Raises:
+        LoadError: no import path leads to the class.
+    """
+    module_name, name = found.__module__, found.__qualname__
+    if getattr(sys.modules.get(module_name), name, None) is found:
+        return f"{module_name}:{name}"
+    if not name.isidentifier():
+        raise LoadError(f"{name} is defined inside a function or class: define it at the top level of its module")
+    raise LoadError(
+        f"{name} of {module_name} is not what {module_name}:{name} names now: it was defined again, or by other means "
+        "than a class statement. Pass the class that stands there, or write its import path package.module:Class"
+    )
+
+
+def import_folder(label: str) -> Path | None:
+    """The folder that this process imported a label's module from.
+
+    None where any folder would do or none is known: for an installed package, a script or notebook, and a module that
+    this process has not imported.
+
+    Raises:
+        LoadError: the label is malformed.
+    """
+    module_name = check_label(label)[0]
+    file = getattr(sys.modules.get(module_name), "__file__", None)
+    if module_name == MAIN or file is None:
+        return None
+    path = Path(file).resolve()
+    levels = module_name.count(".") + (path.name == "__init__.py")
+    if levels >= len(path.parents):
+        return None
+    folder = path.parents[levels]
+    is_installed = folder.name in ("site-packages", "dist-packages") or folder == Path(sysconfig.get_path("stdlib"))
+    return None if is_installed else folder
+
+
+def extend_import_path(folders: Iterable[str]) -> None:
+    """Also import from these folders, after those that this process imports from already."""
+    sys.path.extend(folder for folder in folders if folder not in sys.path)
+
+
 def _is_own_class(value: object, module_name: str) -> bool:
     return isinstance(value, type) and value.__module__ == module_name and not value.__name__.startswith("_")
 
 
 def _importable(project: Path) -> str:
-    """The names in a folder that could be imported, for the message that says what was found instead."""
+    """The modules and packages of a folder, for the error message."""
     if not project.is_dir():
         return "nothing: the folder does not exist"
     entries = sorted(project.iterdir())
@@ -74,7 +127,7 @@ def _importable(project: Path) -> str:
 
 
 def _innermost(error: BaseException) -> str:
-    """Where it happened: ` (models/cnn.py, line 12)`."""
+    """Where the error was raised: ` (models/cnn.py, line 12)`."""
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, SyntaxError):
         return f" ({error.filename}, line {error.lineno})"

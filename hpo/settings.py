@@ -1,4 +1,4 @@
-"""Where things are unless somebody says otherwise: the store and the artifacts, by option, environment or default."""
+"""Where the store, the artifacts and the project are: by option, environment variable or default."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def store_url(option: str | None, project: Path) -> StoreUrl:
     """The store: the option, else HPO_STORE, else `hpo.db` in the project folder.
 
     Raises:
-        StoreError: it is no URL of a store.
+        StoreError: it is not a URL of a store.
     """
     if option is None and not os.environ.get("HPO_STORE"):
         return StoreUrl.parse(DEFAULT_STORE, base=project)

@@ -1,4 +1,4 @@
-"""What tests share: a real database of its own for every test, SQLite or PostgreSQL, and a real browser."""
+"""Shared fixtures: a real database of its own for every test, SQLite or PostgreSQL, and a real browser."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
 
 @pytest.fixture
 def browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Chrome]:
-    """Headless Chromium with an empty profile, which also keeps what its console said."""
+    """Headless Chromium with an empty profile, which also records its console."""
     # selenium itself talks to chromedriver over HTTP
     monkeypatch.setenv("NO_PROXY", "localhost,127.0.0.1")
     options = ChromeOptions()

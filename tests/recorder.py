@@ -1,4 +1,4 @@
-"""What a CUDA graph does, done on a CPU: kernels are noted with their tensors, and run again in the same memory.
+"""CUDA graphs emulated on a CPU: kernels are recorded with their tensors, and run again in the same memory.
 
 Python runs once, so that whatever it decides or computes is frozen, as in a graph; random numbers are drawn anew; and
 what needs a result on the host cannot be captured.

@@ -13,7 +13,7 @@ from hpo.study.states import AttemptEnd, Request, StudyState
 
 
 def write(store: Store, function: Callable[..., bool], *arguments: Any, **options: Any) -> bool:
-    """Run one of hpo.queue.report in a transaction of its own; what it says."""
+    """Run one of hpo.queue.report in a transaction of its own; its result."""
     with store.write() as connection:
         return function(connection, *arguments, **options)
 

@@ -80,7 +80,7 @@ def _play(kind: str, folder: Path, url: str) -> list[Row]:
     most = max((count for name, count in connections.items() if name.startswith("worker")), default=0)
     return [
         *rows,
-        exactly("postgresql: 'too many clients' or lost stores in a log", logs.count("is away"), 0),
+        exactly("postgresql: 'too many clients' or lost stores in a log", logs.count("is unreachable"), 0),
         promise("postgresql: connections of a worker, at most", most, CONNECTIONS_OF_A_WORKER),
     ]
 

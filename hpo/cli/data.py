@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.options import JsonOption, ProjectOption, SetOption, StudyFile, print_json, start_server
+from hpo.cli.options import JsonOption, ProjectOption, SetOption, StudyFile, print_json
+from hpo.service.server import start_server
 
 data = typer.Typer(help="Look at a study's data.", no_args_is_help=True)
 
@@ -32,27 +33,20 @@ def describe(
 
     Looks at the training and validation parts; the test part is not touched.
     """
-    from hpo.service.describe_data import inspect_data, picture_file
-    from hpo.service.preflight import define
-    from hpo.settings import project_folder
-    from hpo.study.study_file import read_study
-
-    folder = project_folder(project)
-    spec, source = read_study(file, changes=changes or [])
-    picture = picture_file(out, spec.study)
     server = start_server()
     try:
-        definition, study_server = define(spec, source, server=server, project=folder)
-        facts = inspect_data(definition, source, server=study_server, project=folder, picture=picture)
+        from hpo.service.describe_data import describe_data, picture_file
+        from hpo.service.prepare import prepare
+        from hpo.settings import project_folder
+        from hpo.study.study_file import read_study
+
+        folder = project_folder(project)
+        spec, source = read_study(file, changes=changes or [])
+        picture = picture_file(out, spec.study)
+        with prepare(spec, source, server=server, project=folder) as prepared:
+            document = describe_data(prepared, picture=picture)
     finally:
         server.stop()
-    document = {
-        "study": spec.study,
-        "data": {"class": spec.data.label, "arguments": facts["arguments"], "changed": facts["changed"]},
-        **{name: facts[name] for name in ("holds", "task", "parts", "features", "examples", "facts", "remarks")},
-        "warnings": facts["warnings"],
-        "picture": str(picture),
-    }
     if as_json:
         print_json(document)
         return

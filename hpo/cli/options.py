@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from hpo.ipc.fork_server import ForkServer
     from hpo.store import Store, StoreUrl
 
 StoreOption = Annotated[
@@ -44,17 +42,6 @@ def url_of(store: str | None, project: Path | None) -> StoreUrl:
     from hpo.settings import project_folder, store_url
 
     return store_url(store, project_folder(project))
-
-
-def start_server(store: str | None = None, project: Path | None = None) -> ForkServer:
-    """Start importing torch, which takes longest, before anything else is imported here."""
-    from hpo.ipc.environment import clean_environment
-    from hpo.ipc.fork_server import ForkServer
-
-    url = store or os.environ.get("HPO_STORE", "")
-    # Only PostgreSQL has a password to keep from the children; to find it takes half a second of imports.
-    password = url_of(store, project).password if url.startswith("postgres") else None
-    return ForkServer.start(clean_environment(password))
 
 
 def open_to_look(store: str | None, project: Path | None) -> Store:

@@ -16,9 +16,9 @@ from hpo.cli.options import (
     StudyFile,
     open_to_look,
     print_json,
-    start_server,
 )
 from hpo.errors import SpecError
+from hpo.service.server import start_server
 
 
 def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or an empty one.")]) -> None:
@@ -45,47 +45,29 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Validate a study file, try one batch, and say what the study will cost."""
-    from hpo.results.warm_start import find_weights, names_weights
-    from hpo.service.preflight import define, slots_for, try_one_batch
-    from hpo.settings import project_folder
-    from hpo.study.study_file import read_study
-
-    folder = project_folder(project)
-    spec, source = read_study(file, changes=changes or [])
-    slots = slots_for(spec, source)
     server = start_server(store, project)
     try:
-        definition, study_server = define(spec, source, server=server, project=folder)
-        weights = {}
-        if names_weights(definition):  # any other study can be checked without a store
-            with open_to_look(store, project) as opened:
-                weights = find_weights(opened, definition, source)
-        probe = try_one_batch(definition, source, server=study_server, project=folder, slot=slots[0], weights=weights)
+        from hpo.service.check import check_study
+        from hpo.settings import project_folder
+        from hpo.study.study_file import read_study
+
+        folder = project_folder(project)
+        spec, source = read_study(file, changes=changes or [])
+        checked = check_study(
+            spec, source, server=server, project=folder, open_store=lambda: open_to_look(store, project)
+        )
     finally:
         server.stop()
-    most_epochs = spec.budget.trials * spec.max_epochs
     if as_json:
-        print_json(
-            {
-                "study": spec.study,
-                "searched": definition.space.to_json(),
-                "metrics": list(probe.metrics),
-                "parameters": probe.parameters,
-                "trials": spec.budget.trials,
-                "epochs": most_epochs,
-                "slots": len(slots),
-            }
-        )
+        print_json(checked.to_json())
         return
     typer.echo(f"{file}: fine")
-    typer.echo(f"  searched    {', '.join(definition.space.names)}")
+    typer.echo(f"  searched    {', '.join(checked.space.names)}")
+    typer.echo(f"  objective   {checked.direction} {checked.metric}; the model logs {', '.join(checked.metrics)}")
+    typer.echo(f"  model       {checked.parameters:,} parameters at its defaults")
     typer.echo(
-        f"  objective   {spec.objective.direction} {spec.objective.metric}; the model logs {', '.join(probe.metrics)}"
-    )
-    typer.echo(f"  model       {probe.parameters:,} parameters at its defaults")
-    typer.echo(
-        f"  cost        {spec.budget.trials} trials of at most {spec.max_epochs} epochs: {most_epochs} epochs before "
-        f"pruning, on {len(slots)} slots here ({', '.join(slot.device for slot in slots)})"
+        f"  cost        {checked.trials} trials of at most {checked.max_epochs} epochs: {checked.epochs} epochs before "
+        f"pruning, on {len(checked.devices)} slots here ({', '.join(checked.devices)})"
     )
 
 
@@ -96,24 +78,22 @@ def space(
 ) -> None:
     """Print the search space of a study, or of one model or data module."""
     from hpo.loading import check_label
-    from hpo.service.preflight import define
-    from hpo.settings import project_folder
-    from hpo.space import SearchSpace
-    from hpo.study.job import StudyJob
-    from hpo.study.study_file import read_study
 
-    folder = project_folder(project)
     is_file = target.endswith((".yaml", ".yml")) or Path(target).is_file()
-    study = read_study(Path(target)) if is_file else None
-    if study is None:
+    if not is_file:
         check_label(target)
     server = start_server()
     try:
-        if study is not None:
-            found = define(*study, server=server, project=folder)[0].space
+        from hpo.service.prepare import prepare, space_of_class
+        from hpo.settings import project_folder
+        from hpo.study.study_file import read_study
+
+        folder = project_folder(project)
+        if is_file:
+            with prepare(*read_study(Path(target)), server=server, project=folder) as prepared:
+                found = prepared.definition.space
         else:
-            _, classes = server.serve_study(StudyJob(str(folder), {"any": target}))
-            found = SearchSpace.from_json(next(iter(classes.values()))["space"])
+            found = space_of_class(target, server=server, project=folder)
     finally:
         server.stop()
     if as_json:

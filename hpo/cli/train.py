@@ -15,10 +15,9 @@ from hpo.cli.options import (
     SlotsOption,
     StoreOption,
     StudyFile,
-    start_server,
     url_of,
 )
-from hpo.errors import RunError
+from hpo.service.server import start_server
 
 if TYPE_CHECKING:
     from hpo.study.spec import StudySpec
@@ -50,34 +49,23 @@ def run(
         spec, source = _read(file, trials, name, changes)
         screen = Screen.start(verbose=verbose)
 
-        from hpo.queue.studies import create_or_continue, study_exists
-        from hpo.results.warm_start import find_weights
-        from hpo.service.preflight import define, slots_for, try_one_batch
+        from hpo.service.assembly import Workspace, begin
         from hpo.store import Store
-        from hpo.worker.loop import Worker
 
-        machine = slots_for(spec, source, wanted=slots)
         with Store.create(url) as opened:
-            definition, study_server = define(spec, source, server=server, project=folder)
-            weights = find_weights(opened, definition, source)
-            if not study_exists(opened, spec.study):
-                try_one_batch(definition, source, server=study_server, project=folder, slot=machine[0], weights=weights)
-            study, said = create_or_continue(opened, definition)
-            screen.say(f"{said}; {len(machine)} slots; store {url}")
-            worker = Worker(
-                opened, server=server, slots=machine, project=folder, artifacts=artifacts, on_frame=screen.draw
-            )
-            adopted = worker.adopt(study, server=study_server, definition=definition)
-            with screen.live(worker, adopted):
-                worker.run_until_done()
-            screen.show_result(opened, adopted, store_option=store)
+            workspace = Workspace(server, folder, opened, artifacts)
+            search = begin(workspace, spec, source, slots=slots, on_frame=lambda _: screen.draw())
+            screen.say(f"{search.message}; {len(search.worker.slots)} slots; store {url}")
+            with screen.live(search.worker, search.run):
+                search.worker.run_until_done()
+            screen.show_result(opened, search.run, store_option=store)
     finally:
         server.stop()
-    if worker.is_draining:
+    try:
+        search.check_end()
+    except KeyboardInterrupt:
         screen.say(f"stopped early; the same command continues: hpo run {file}")
-        raise typer.Exit(130)
-    if adopted.stop_reason:
-        raise RunError(f"study {study.name} was stopped: {adopted.stop_reason}")
+        raise typer.Exit(130) from None
 
 
 def submit(
@@ -89,28 +77,21 @@ def submit(
     project: ProjectOption = None,
 ) -> None:
     """Create or continue a study, and leave the training to workers."""
-    from hpo.queue.studies import create_or_continue, study_exists
-    from hpo.results.warm_start import find_weights
-    from hpo.service.preflight import define, try_one_batch
-    from hpo.settings import project_folder
-    from hpo.store import Store
-    from hpo.study.devices import Slot
-
     server = start_server(store, project)
     try:
+        from hpo.service.assembly import Workspace
+        from hpo.service.assembly import submit as submit_study
+        from hpo.settings import artifacts_folder, project_folder
+        from hpo.store import Store
+
         folder, url = project_folder(project), url_of(store, project)
         spec, source = _read(file, trials, name, changes)
         with Store.create(url) as opened:
-            definition, study_server = define(spec, source, server=server, project=folder)
-            weights = find_weights(opened, definition, source)
-            if not study_exists(opened, spec.study):
-                # On the CPU: whoever submits need not have the workers' GPUs.
-                slot = Slot(0, (), 1, 1)
-                try_one_batch(definition, source, server=study_server, project=folder, slot=slot, weights=weights)
-            _, said = create_or_continue(opened, definition)
+            workspace = Workspace(server, folder, opened, artifacts_folder(None, folder))
+            _, message = submit_study(workspace, spec, source)
     finally:
         server.stop()
-    typer.echo(said)
+    typer.echo(message)
 
 
 def worker(
@@ -123,28 +104,18 @@ def worker(
     verbose: VerboseOption = False,
 ) -> None:
     """Train trials of the named studies, or of whatever study is open, and wait for more."""
-    from hpo.cli.screen import log_to_stderr
-    from hpo.queue.studies import load_study
-    from hpo.settings import artifacts_folder, project_folder
-    from hpo.store import Store
-    from hpo.study.devices import slots_of
-    from hpo.study.spec import Resources
-    from hpo.worker.loop import Worker
-
-    log_to_stderr(verbose=verbose)
     server = start_server(store, project)
     try:
+        from hpo.cli.screen import log_to_stderr
+        from hpo.service.assembly import Workspace, work
+        from hpo.settings import artifacts_folder, project_folder
+        from hpo.store import Store
+
+        log_to_stderr(verbose=verbose)
         folder, url = project_folder(project), url_of(store, project)
+        artifacts = artifacts_folder(artifacts, folder)
         with Store.create(url) as opened:
-            resources = load_study(opened, studies[0]).definition.spec.resources if studies else Resources()
-            serving = Worker(
-                opened,
-                server=server,
-                slots=slots_of(resources, wanted=slots),
-                project=folder,
-                artifacts=artifacts_folder(artifacts, folder),
-            )
-            serving.run_service(studies or [], is_until_idle=until_idle)
+            work(Workspace(server, folder, opened, artifacts), studies or [], slots=slots, is_until_idle=until_idle)
     finally:
         server.stop()
 

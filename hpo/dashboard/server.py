@@ -1,7 +1,7 @@
-"""Serves optuna-dashboard on a store, for looking only.
+"""Serves optuna-dashboard on a store, read-only.
 
-optuna-dashboard asks nobody for a login, and lets whoever reaches its port delete studies. So `LookOnly` stands before
-it and refuses whatever would change something, and its connections to the database cannot write either.
+optuna-dashboard has no login, and everyone who reaches its port can delete studies. Therefore `ReadOnly` wraps it and
+refuses all requests that could change something, and its connections to the database are read-only too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# A browser opens up to six connections, most of which only wait; each thread may hold a database connection.
+# A browser opens up to six connections, most of which only wait; each thread may use a database connection.
 THREADS = 4
 
 _METHODS = ("GET", "HEAD")
@@ -45,43 +45,43 @@ _PAGE_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# An artifact may be a web page that somebody else wrote: opened by itself, it is shown, but runs nothing.
+# An artifact may be somebody else's web page: opened on its own, it is displayed, but its scripts do not run.
 _DATA_POLICY = "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'"
 
 
 def serve(store_url: StoreUrl, *, host: str, port: int, artifacts: Path) -> None:
-    """Serve the dashboard until Ctrl-C or SIGTERM; prints where it listens. A store that is not there is created.
+    """Serve the dashboard until Ctrl-C or SIGTERM; prints its address. A missing store is created.
 
     Args:
-        host: an address of this machine; anything but the loopback is warned of, since there is no login.
-        port: 0 for one that is free.
+        host: an address of this machine; any but the loopback is logged as a warning, since there is no login.
+        port: 0 for any free port.
         artifacts: the folder of files that Optuna scripts attached to trials.
 
     Raises:
         StoreError: the store cannot be used.
-        HpoError: nothing can listen on this host and port.
+        HpoError: the server cannot listen on this host and port.
     """
     with _until_interrupted():
         Store.create(store_url).close()
         with optuna_storage(store_url, pool_size=THREADS) as storage:
             forbid_writing(storage)
-            server = _listen(LookOnly(_dashboard(storage, artifacts), host=host), host, port)
+            server = _listen(ReadOnly(_dashboard(storage, artifacts), host=host), host, port)
             try:
                 if not _is_loopback(host):
                     log.warning("the dashboard has no login: whoever can reach %s can read all studies", host)
                 address = f"[{host}]" if ":" in host else host
-                said = f"dashboard of {store_url} on http://{address}:{_port_of(server)}/ (Ctrl-C ends it)"
-                print(said, flush=True)  # noqa: T201 (the answer of the verb)
+                message = f"dashboard of {store_url} on http://{address}:{_port_of(server)}/ (Ctrl-C ends it)"
+                print(message, flush=True)  # noqa: T201 (the answer of the verb)
                 server.run()
             finally:
                 server.close()
 
 
-class LookOnly:
-    """A WSGI application in front of optuna-dashboard's: reads pass, with headers for the browser; all else is refused.
+class ReadOnly:
+    """A WSGI application in front of optuna-dashboard's: reads pass, with security headers; all else is refused.
 
-    A web page can point a name of its own at this machine, and the browser then takes our studies for that page's.
-    Such requests carry that name in `Host`, which has to be one of ours.
+    A web page can point its own host name at this machine, and the browser would then let it read our studies (DNS
+    rebinding). Such requests have that name in `Host`, which must therefore be one of ours.
 
     Args:
         host: where the server listens.
@@ -98,29 +98,29 @@ class LookOnly:
             return _refuse(
                 start_response,
                 "403 Forbidden",
-                f"this dashboard does not go by the name in the request, {shown}: open it by the address that "
+                f"the request's host name, {shown}, is not the name of this dashboard: open it by the address that "
                 "'hpo dashboard' printed, or start it with --host NAME",
             )
         if environ["REQUEST_METHOD"] not in _METHODS:
             return _refuse(
                 start_response,
                 "405 Method Not Allowed",
-                "this dashboard only looks: change studies with hpo's own verbs, such as 'hpo stop STUDY'",
+                "this dashboard is read-only: change studies with hpo's own verbs, such as 'hpo stop STUDY'",
                 ("Allow", ", ".join(_METHODS)),
             )
-        # optuna-dashboard looks it up without asking whether it is there
+        # optuna-dashboard reads it without a default
         environ.setdefault("HTTP_ACCEPT_ENCODING", "")
         try:
             return self._app(environ, _hardening(start_response, is_page=_is_page(environ["PATH_INFO"])))
         except Exception as error:
-            # the message may quote the store's address, so its kind has to do
+            # without the message, which may quote the store's address
             log.warning("the dashboard could not answer: %s", type(error).__name__)
-            said = "the store cannot be read at the moment: try again, and see 'hpo ls' for the reason"
-            return _refuse(start_response, "503 Service Unavailable", said)
+            reason = "the store cannot be read at the moment: try again, and see 'hpo ls' for the reason"
+            return _refuse(start_response, "503 Service Unavailable", reason)
 
 
 def forbid_writing(storage: RDBStorage) -> None:
-    """Open the storage's connections to the database for reading only."""
+    """Make the storage's connections to the database read-only."""
     from sqlalchemy import event
 
     def forbid(connection: Any, _: object) -> None:
@@ -130,7 +130,7 @@ def forbid_writing(storage: RDBStorage) -> None:
             connection.read_only = True
 
     event.listen(storage.engine, "connect", forbid)
-    storage.engine.dispose()  # of the connections that were there before
+    storage.engine.dispose()  # of connections that were opened before
 
 
 def _dashboard(storage: RDBStorage, artifacts: Path) -> Any:
@@ -141,17 +141,17 @@ def _dashboard(storage: RDBStorage, artifacts: Path) -> Any:
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     for noisy in ("optuna_dashboard", "waitress"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
-    # without a folder there is nothing to offer, and the pages leave out what they could not show
+    # without a folder there are no artifacts, and the pages leave them out
     app: Any = wsgi(storage, FileSystemArtifactStore(artifacts) if artifacts.is_dir() else None)
-    app.catchall = False  # errors come to LookOnly instead of being printed with a traceback
+    app.catchall = False  # errors come to ReadOnly instead of being printed with a traceback
     return app
 
 
-def _listen(app: LookOnly, host: str, port: int) -> Any:
+def _listen(app: ReadOnly, host: str, port: int) -> Any:
     from waitress.server import create_server
 
     try:
-        # `ident` would tell the server's name; a request to look has no body worth keeping
+        # `ident` would reveal the server's name; requests to read need no large body
         return create_server(app, host=host, port=port, threads=THREADS, ident=None, max_request_body_size=64 * 1024)
     except OSError as error:
         raise HpoError(f"the dashboard cannot listen on {host}, port {port}: {_reason(error, port)}") from error
@@ -165,25 +165,25 @@ def _listen(app: LookOnly, host: str, port: int) -> Any:
 def _reason(error: OSError, port: int) -> str:
     match error.errno:
         case errno.EADDRINUSE:
-            return f"another program does so already; choose another port, such as --port {port + 1}"
+            return f"another program uses it already; choose another port, such as --port {port + 1}"
         case errno.EACCES:
-            return "ports below 1024 are for the administrator; choose one such as --port 8080"
+            return "ports below 1024 are reserved for the administrator; choose one such as --port 8080"
         case errno.EADDRNOTAVAIL:
-            return "this is no address of this machine"
+            return "this is not an address of this machine"
         case _:
             return error.strerror or str(error)
 
 
 def _port_of(server: Any) -> int:
-    # a name such as localhost may stand for an IPv4 and an IPv6 address, and so for two sockets
+    # a name such as localhost may resolve to an IPv4 and an IPv6 address, and so to two sockets
     several = getattr(server, "effective_listen", None)
     return int(several[0][1] if several else server.effective_port)
 
 
 @contextmanager
 def _until_interrupted() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does: end the block, without an error."""
-    # Also Ctrl-C: what a script started in the background would ignore it.
+    """Let SIGTERM end the block as Ctrl-C does, without an error."""
+    # Ctrl-C has to be set too: a process that a script started in the background ignores it by default.
     ends = (signal.SIGTERM, signal.SIGINT)
     previous = [(end, signal.signal(end, signal.default_int_handler)) for end in ends]
     try:
@@ -207,7 +207,7 @@ def _is_ours(name: str, host: str) -> bool:
         return True
     if not name or _is_loopback(host):
         return False
-    # addresses and names without a dot, as inside a network of containers, cannot be somebody else's web page
+    # addresses, and names without a dot, as in a network of containers, cannot be another web page's host name
     return _address(name) is not None or "." not in name or name == socket.getfqdn().lower()
 
 
@@ -228,7 +228,7 @@ def _is_page(path: str) -> bool:
 
 
 def _hardening(start_response: StartResponse, *, is_page: bool) -> StartResponse:
-    """Put our headers over the application's, and take away the permission for other web pages to read along."""
+    """Replace the application's headers by ours, and remove the permission for other web pages to read answers."""
     ours = _HEADERS | {"Content-Security-Policy": _PAGE_POLICY if is_page else _DATA_POLICY}
     replaced = {name.lower() for name in ours} | {"access-control-allow-origin"}
 

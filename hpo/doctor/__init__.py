@@ -1,1 +1,1 @@
-"""Looks for what is wrong with a store and a machine: one check an idea, and the repairs."""
+"""Checks of a store and a machine, one per topic, and their repairs."""

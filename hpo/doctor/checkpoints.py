@@ -1,4 +1,4 @@
-"""Checkpoints: the files that the store names and this machine should have, and the files that nobody names."""
+"""Checkpoints: the files named in the store that this machine should have, and files that no trial names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LOCAL_HEADER = b"PK\x03\x04"
 
 @dataclass(frozen=True)
 class _Named:
-    """A checkpoint that the store names."""
+    """A checkpoint named in the store."""
 
     study: str
     number: int
@@ -35,7 +35,7 @@ class _Named:
 
 
 def check_checkpoints(context: CheckContext) -> Iterator[Finding]:
-    """Each file that the store names, if the trial ran on this machine: there, and whole."""
+    """Each checkpoint named in the store, if the trial ran on this machine: the file exists and is complete."""
     with context.store.read() as connection:
         named = _named(connection, context.host)
     missing = [checkpoint for checkpoint in named if not checkpoint.path.exists()]
@@ -44,16 +44,16 @@ def check_checkpoints(context: CheckContext) -> Iterator[Finding]:
     damaged = 0
     for root in sorted({_root(checkpoint.path) for checkpoint in unmounted}):
         count = sum(_root(checkpoint.path) == root for checkpoint in unmounted)
-        remedy = "mount it, or move it back; nothing is forgotten as long as the whole folder is away"
-        yield Finding("problem", "checkpoints", f"the folder of {count} checkpoints is not there", str(root), remedy)
+        remedy = "mount it, or move it back; --repair forgets no checkpoint while the whole folder is missing"
+        yield Finding("problem", "checkpoints", f"the folder of {count} checkpoints is missing", str(root), remedy)
     for study in dict.fromkeys(checkpoint.study for checkpoint in gone):
         mine = [checkpoint for checkpoint in gone if checkpoint.study == study]
         yield Finding(
             "problem",
             "checkpoints",
-            f"the file of {listed([f'{found} ({found.path})' for found in mine], most=3)} is gone",
+            f"the file of {listed([f'{found} ({found.path})' for found in mine], most=3)} is missing",
             study,
-            "put it back, or let hpo doctor --repair forget it: results stay, the weights are lost",
+            "put it back, or let hpo doctor --repair remove it from the store: results stay, the weights are lost",
             partial(_forget, study=study, gone=mine),
         )
     for checkpoint in named:
@@ -65,14 +65,14 @@ def check_checkpoints(context: CheckContext) -> Iterator[Finding]:
                 "checkpoints",
                 f"{checkpoint}: {checkpoint.path} {reason}",
                 checkpoint.study,
-                "put back a copy; or delete the file, and hpo doctor --repair forgets it",
+                "put back a copy; or delete the file, and hpo doctor --repair removes it from the store",
             )
     whole = len(named) - len(missing) - damaged
-    yield Finding("ok", "checkpoints", f"{whole} of {len(named)} of this machine are whole", str(context.artifacts))
+    yield Finding("ok", "checkpoints", f"{whole} of {len(named)} on this machine are intact", str(context.artifacts))
 
 
 def check_leftovers(context: CheckContext) -> Iterator[Finding]:
-    """Files and folders among the artifacts that no trial of the store names."""
+    """Files and folders among the artifacts that belong to no trial of the store."""
     if not context.artifacts.is_dir():
         return
     yield free_space(context.artifacts, "artifacts")
@@ -83,16 +83,16 @@ def check_leftovers(context: CheckContext) -> Iterator[Finding]:
         yield Finding(
             "note",
             "leftovers",
-            f"{len(left)} files or folders ({mebibytes(size)}) that no trial of this store names: {names}",
+            f"{len(left)} files or folders ({mebibytes(size)}) belong to no trial of this store: {names}",
             str(context.artifacts),
             "hpo clean removes them; look first whether they belong to another store",
         )
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint, in words that follow its name; None when its structure is whole.
+    """The damage of a checkpoint, as a predicate for its name; None when its structure is intact.
 
-    A checkpoint is a zip archive: a cut one has lost the directory at its end, or members that this names.
+    A checkpoint is a zip archive: a truncated one has lost the directory at its end, or members listed in it.
     """
     try:
         size = path.stat().st_size
@@ -106,11 +106,11 @@ def damage(path: Path) -> str | None:
                 if file.read(4) != _LOCAL_HEADER or ends > archive.start_dir:
                     return f"is damaged: its part {member.filename} is not where it should be"
             if not any(member.filename.endswith("data.pkl") for member in members):
-                return "is no checkpoint: it is an archive of something else"
+                return "is not a checkpoint: the archive contains something else"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
-        return f"is truncated or no checkpoint ({mebibytes(size)})"
+        return f"is truncated or not a checkpoint ({mebibytes(size)})"
     return None
 
 
@@ -153,4 +153,4 @@ def _forget(store: Store, study: str, gone: list[_Named]) -> str | None:
                 .where(hpo_trials.c.trial_id == checkpoint.trial_id, hpo_trials.c.checkpoint == str(checkpoint.path))
                 .values(checkpoint=None)
             ).rowcount
-    return f"{study}: forgot {forgotten} checkpoints whose files are gone" if forgotten else None
+    return f"{study}: removed {forgotten} checkpoints without files from the store" if forgotten else None

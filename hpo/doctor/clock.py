@@ -1,4 +1,4 @@
-"""Clocks and time zones: leases count by the database's clock in UTC, whatever the machines' clocks show."""
+"""Clocks and time zones: leases count by the database's clock in UTC, regardless of the machines' clocks."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ def check_clock(context: CheckContext) -> Iterator[Finding]:
         after = time.time()
     difference = database - (before + after) / 2
     direction = "behind" if difference > 0 else "ahead of"
-    # half of the way there and back may be all of the difference
+    # without the network delay, which is at most half of the round trip
     seconds = max(0.0, abs(difference) - (after - before) / 2)
-    said = f"this machine's clock is {seconds:.1f} s {direction} the database's"
-    remedy = "set the clock (NTP, chrony): leases are safe, but times in tables and logs will not fit together"
+    message = f"this machine's clock is {seconds:.1f} s {direction} the database's"
+    remedy = "set the clock (NTP, chrony): leases are safe, but times in tables and logs will not match"
     if seconds > context.store.timing.lease:
-        yield Finding("problem", "clock", said, context.host, remedy)
+        yield Finding("problem", "clock", message, context.host, remedy)
     elif seconds > TOLERATED_SECONDS:
-        yield Finding("note", "clock", said, context.host, remedy)
+        yield Finding("note", "clock", message, context.host, remedy)
     else:
         zone = datetime.now().astimezone().strftime("UTC%z")
         yield Finding("ok", "clock", f"agrees with the database's; this machine is in {zone}, the store in UTC")
 
 
 def check_session_zone(context: CheckContext) -> Iterator[Finding]:
-    """The time zone of our sessions, and the one that other programs' sessions get; PostgreSQL only."""
+    """The time zone of our sessions, and the default one of other programs' sessions; PostgreSQL only."""
     with context.store.read() as connection:
         ours = str(connection.exec_driver_sql("SHOW timezone").scalar())
         others = [str(zone).strip("'\"") for zone in connection.scalars(_DEFAULT_ZONES)]
@@ -53,7 +53,7 @@ def check_session_zone(context: CheckContext) -> Iterator[Finding]:
             "problem",
             "time zone",
             f"sessions of hpo-service have the time zone {ours}, although they ask for UTC",
-            remedy="a pooler between may drop the options of a connection: let it pass 'timezone' on",
+            remedy="a connection pooler may drop the options of a connection: let it pass 'timezone' on",
         )
     foreign = [zone for zone in others if zone not in ("UTC", "Etc/UTC", "GMT")]
     if foreign:

@@ -1,4 +1,4 @@
-"""Room on a disk."""
+"""Free space on a disk."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ TOO_FEW_BYTES = 100 * 2**20
 
 
 def free_space(folder: Path, what_for: str, free: int | None = None) -> Finding:
-    """Whether the disk of a folder has room for what is written there.
+    """Whether the disk of a folder has enough free space.
 
     Args:
-        free: bytes; asked of the disk by default.
+        free: bytes; by default those of the folder's disk.
     """
     free = shutil.disk_usage(folder).free if free is None else free
-    said = f"{mebibytes(free)} free for {what_for}"
+    message = f"{mebibytes(free)} free for {what_for}"
     if free < TOO_FEW_BYTES:
-        return Finding("problem", "disk", said, str(folder), "make room: workers stop claiming when a disk is full")
+        return Finding("problem", "disk", message, str(folder), "make room: workers stop claiming when a disk is full")
     if free < FEW_BYTES:
-        return Finding("note", "disk", said, str(folder), "make room before it is full")
-    return Finding("ok", "disk", said, str(folder))
+        return Finding("note", "disk", message, str(folder), "make room before it is full")
+    return Finding("ok", "disk", message, str(folder))

@@ -1,4 +1,4 @@
-"""The doctor: runs the checks over a store and this machine, and mends what can be mended without losing anything."""
+"""The doctor: runs the checks on a store and this machine, and makes the repairs that lose no data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ROUNDS = 4
 
 
 def examine(url: StoreUrl, *, artifacts: Path) -> list[Finding]:
-    """Everything that is known of this machine and the store; changes nothing."""
+    """All findings about this machine and the store; changes nothing."""
     return [*check_packages(), *check_devices(), *_examine_store(url, artifacts, everything=True)]
 
 
@@ -38,7 +38,7 @@ def examine_database(url: StoreUrl) -> list[Finding]:
 
 
 def repair(url: StoreUrl, *, artifacts: Path) -> list[str]:
-    """Mend what is safe to mend: what was changed, in words. No result is ever deleted; repeating it changes nothing.
+    """Make all safe repairs; the changes, in words. No result is ever deleted; repeating it changes nothing.
 
     Raises:
         StoreError: the store cannot be written.
@@ -76,7 +76,7 @@ def _examine_store(url: StoreUrl, artifacts: Path, *, everything: bool) -> Itera
             integrity = list(_run([check_integrity], context))
             yield from integrity
             if any(finding.level == "problem" and finding.where == str(url.path) for finding in integrity):
-                return  # nothing else that is read from a damaged file can be trusted, and nothing be mended
+                return  # further findings from a damaged file cannot be trusted, nor can it be repaired
         yield from _run([check_tables, check_rows, check_studies], context)
         if everything:
             yield from _run(_service_checks(url), context)
@@ -104,7 +104,7 @@ def _run(checks: Sequence[Check], context: CheckContext) -> Iterator[Finding]:
             yield Finding(
                 "problem",
                 subject,
-                f"could not be looked at: {reason}",
+                f"could not be checked: {reason}",
                 context.store.url.place,
-                "what was found before this may be the cause; if not, restore a backup",
+                "an earlier finding may be the cause; if not, restore a backup",
             )

@@ -1,4 +1,4 @@
-"""What a check answers with, and what it may look at."""
+"""Findings, which checks return, and the context that they check."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Level = Literal["ok", "note", "problem"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """One result of a check.
 
     Attributes:
-        level: ok; note, which nobody needs to act on; or problem.
+        level: ok; note, which requires no action; or problem.
         about: the subject in a word or two, the same for all findings of a kind: leases, checkpoints.
         where: the study, trial, file or setting; empty for the whole store or machine.
-        what: what was found, in a sentence.
-        remedy: what to do about it; empty when there is nothing to do.
-        repair: mends it, and says in words what it changed; None when there was nothing left to change. It looks
-            again before it changes anything, so it is harmless when somebody else was faster.
+        what: the finding, in a sentence.
+        remedy: the advice; empty when there is nothing to do.
+        repair: repairs it and returns the change in words, or None when there was nothing left to change. It checks
+            again before it changes anything, so it is harmless after somebody else's repair.
     """
 
     level: Level
@@ -42,11 +42,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class CheckContext:
-    """What a check looks at.
+    """The subject of a check.
 
     Attributes:
         artifacts: folder for checkpoints and logs on this machine; it need not exist.
-        host: this machine, as workers call it.
+        host: this machine's name, as workers register it.
     """
 
     store: Store

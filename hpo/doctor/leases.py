@@ -1,4 +1,4 @@
-"""Trials that run as far as the store knows, and whether anybody still trains them."""
+"""Trials that are running according to the store, and whether a worker still trains them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _Running:
 
 
 def check_leases(context: CheckContext) -> Iterator[Finding]:
-    """Running trials whose lease ran out, that wait for a worker, whose study has ended, or that are not ours."""
+    """Running trials with an expired lease, without a worker, of an ended study, or of another program."""
     with context.store.read() as connection:
         running = _running(connection)
         left_open = _left_open(connection)
@@ -58,9 +58,9 @@ def check_leases(context: CheckContext) -> Iterator[Finding]:
             yield _of_ended_study(study, state, idle)
         elif idle:
             remedy = (
-                "start a worker, which takes them on"
+                "start a worker, which continues them"
                 if state == StudyState.RUNNING
-                else f"they go on with: hpo run {study}"
+                else f"continue them with: hpo run {study}"
             )
             yield Finding("note", "orphans", f"{_trials(idle)} without a worker: handed back or lost", study, remedy)
         if foreign:
@@ -79,7 +79,7 @@ def check_leases(context: CheckContext) -> Iterator[Finding]:
 
 
 def check_workers(context: CheckContext) -> Iterator[Finding]:
-    """Workers that beat, and those that vanished."""
+    """Workers that send heartbeats, and those that have stopped to."""
     silence = db_now() - hpo_workers.c.beat
     with context.store.read() as connection:
         rows = connection.execute(
@@ -88,8 +88,8 @@ def check_workers(context: CheckContext) -> Iterator[Finding]:
     silent = [f"{row.host}:{row.pid}" for row in rows if row.silence > context.store.timing.lease]
     yield Finding("ok", "workers", f"{len(rows) - len(silent)} at work")
     if silent:
-        remedy = "killed, or cut off from the store; their logs tell. Their trials are taken on by others"
-        yield Finding("note", "workers", f"{len(silent)} went silent without ending: {listed(silent)}", remedy=remedy)
+        remedy = "killed, or cut off from the store: see their logs. Other workers continue their trials"
+        yield Finding("note", "workers", f"{len(silent)} stopped sending heartbeats: {listed(silent)}", remedy=remedy)
 
 
 def _running(connection: Connection) -> list[_Running]:
@@ -140,9 +140,9 @@ def _expired(study: str, expired: list[_Running]) -> Finding:
     return Finding(
         "problem",
         "leases",
-        f"{_trials(expired)}: the lease has run out, so the worker is gone",
+        f"{_trials(expired)}, but the lease has run out, so the worker is lost",
         study,
-        "a worker takes them on at its next claim; hpo doctor --repair closes the leases at once",
+        "a worker continues them at its next claim; hpo doctor --repair ends the leases at once",
         partial(_expire, study=study),
     )
 
@@ -151,9 +151,9 @@ def _of_ended_study(study: str, state: StudyState, idle: list[_Running]) -> Find
     return Finding(
         "problem",
         "orphans",
-        f"{_trials(idle)} as the store says, but the study is {state} and nobody trains them",
+        f"{_trials(idle)} according to the store, but the study is {state} and no worker trains them",
         study,
-        f"go on with 'hpo run', or let hpo doctor --repair end them as a worker would; their curves stay ({study})",
+        f"continue with 'hpo run {study}', or let hpo doctor --repair end them as a worker would; their curves stay",
         partial(_end, study=study),
     )
 
@@ -166,7 +166,7 @@ def _of_other_programs(study: str, state: StudyState | None, foreign: list[_Runn
     return Finding(
         "problem" if is_long_ago and state is not None else "note",
         "other programs",
-        f"{_trials(foreign)} by an Optuna script, without a lease: nobody can tell whether it lives{takes}",
+        f"{_trials(foreign)} by an Optuna script, without a lease: whether the script is alive is unknown{takes}",
         study,
         f"if it does not: optuna tell --storage URL --study-name {study} {numbers} --state fail",
     )
@@ -200,6 +200,6 @@ def _close_left_open(store: Store) -> str | None:
 def _end(store: Store, study: str) -> str | None:
     study_id, _ = find_study(store, study)
     with store.write() as connection:
-        lock_study(connection, study_id)  # so that no worker takes a trial on while we end it
+        lock_study(connection, study_id)  # so that no worker claims a trial while it is ended
         ended = end_idle_trials(connection, study_id)
-    return f"{study}: ended {len(ended)} trials that nobody trained" if ended else None
+    return f"{study}: ended {len(ended)} trials without a worker" if ended else None

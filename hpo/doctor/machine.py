@@ -1,4 +1,4 @@
-"""This machine: the versions that are installed, and what it can train on."""
+"""This machine: the installed versions, and the devices for training."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ OPTIONAL = ("psycopg",)
 
 
 def check_packages() -> Iterator[Finding]:
-    """The versions that are installed, against those that we ask for; nothing is imported for it."""
-    asked: dict[str, Requirement] = {}
+    """The installed versions against the required ones, read without importing the packages."""
+    required: dict[str, Requirement] = {}
     for line in _requirements():
         requirement = Requirement(line)
         marker = requirement.marker
         if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", "postgres")):
             requirement.marker = None
-            asked.setdefault(requirement.name.lower(), requirement)
-    found = {name: _installed(name) for name in dict.fromkeys([*SHOWN, *asked])}
+            required.setdefault(requirement.name.lower(), requirement)
+    found = {name: _installed(name) for name in dict.fromkeys([*SHOWN, *required])}
     is_well = True
     for name, here in found.items():
         if here is None:
             if name not in OPTIONAL:
                 is_well = False
                 yield Finding(
-                    "problem", "versions", f"{name} is not installed", name, f"pip install '{asked.get(name, name)}'"
+                    "problem", "versions", f"{name} is not installed", name, f"pip install '{required.get(name, name)}'"
                 )
-        elif name in asked and not asked[name].specifier.contains(here, prereleases=True):
+        elif name in required and not required[name].specifier.contains(here, prereleases=True):
             is_well = False
-            said = f"{name} {here} is installed, {asked[name].specifier} is needed"
-            yield Finding("problem", "versions", said, name, f"pip install '{asked[name]}'")
+            message = f"{name} {here} is installed, {required[name].specifier} is needed"
+            yield Finding("problem", "versions", message, name, f"pip install '{required[name]}'")
     shown = [f"{name} {found[name]}" if found[name] else f"no {name}" for name in SHOWN]
     level: Level = "ok" if is_well else "note"
     yield Finding(level, "versions", ", ".join([f"python {platform.python_version()}", *shown]))
@@ -57,8 +57,8 @@ def check_devices() -> Iterator[Finding]:
         yield Finding(
             "note",
             "GPUs",
-            "none is seen, although nvidia-smi is installed",
-            remedy="run nvidia-smi, and look at CUDA_VISIBLE_DEVICES",
+            "none is visible, although nvidia-smi is installed",
+            remedy="run nvidia-smi, and check CUDA_VISIBLE_DEVICES",
         )
     else:
         yield Finding("ok", "GPUs", "none")
@@ -68,7 +68,7 @@ def _requirements() -> list[str]:
     try:
         return requires("hpo-service") or []
     except PackageNotFoundError:
-        return []  # told with the other packages
+        return []  # reported with the other packages
 
 
 def _installed(name: str) -> str | None:
@@ -79,7 +79,7 @@ def _installed(name: str) -> str | None:
 
 
 def _names_of_gpus() -> list[str]:
-    """Models and memory, when nvidia-ml-py is there to ask."""
+    """Models and memory, when nvidia-ml-py is installed."""
     try:
         import pynvml
     except ImportError:

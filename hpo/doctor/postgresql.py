@@ -1,4 +1,4 @@
-"""A PostgreSQL store's server: whether it has connections left, and takes writes."""
+"""A PostgreSQL store's server: whether it has free connections, and accepts writes."""
 
 from __future__ import annotations
 
@@ -40,26 +40,28 @@ def check_connections(context: CheckContext) -> Iterator[Finding]:
         if limit is None:
             continue
         in_use = sum(row[kind] for row in used)
-        said = f"{in_use} of the {limit} connections that {_WORDS[kind]} allows are in use ({applications})"
+        message = f"{in_use} of the {limit} connections that {_WORDS[kind]} allows are in use ({applications})"
         left = limit - in_use
         if left < CONNECTIONS_A_WORKER:
             remedy = f"a worker needs {CONNECTIONS_A_WORKER}: raise the limit, end idle programs, or use a pooler"
-            yield Finding("problem", "connections", said, kind, remedy)
+            yield Finding("problem", "connections", message, kind, remedy)
         elif left < limit / 5:
             remedy = (
                 f"there is room for {left // CONNECTIONS_A_WORKER} more workers: raise the limit before adding more"
             )
-            yield Finding("note", "connections", said, kind, remedy)
+            yield Finding("note", "connections", message, kind, remedy)
         else:
-            yield Finding("ok", "connections", said, kind)
+            yield Finding("ok", "connections", message, kind)
 
 
 def check_server(context: CheckContext) -> Iterator[Finding]:
-    """Whether the server takes writes."""
+    """Whether the server accepts writes."""
     with context.store.engine.connect() as connection:
         row = connection.execute(_STANDING).one()
     if row.is_standby:
-        yield Finding("problem", "server", "it is a standby, which takes no writes", "", "name the primary in --store")
+        yield Finding(
+            "problem", "server", "it is a standby, which accepts no writes", "", "name the primary in --store"
+        )
     elif row.read_only == "on":
         remedy = "ALTER DATABASE ... RESET default_transaction_read_only, or the same for the user"
         yield Finding("problem", "server", "transactions are read-only by default here", "", remedy)

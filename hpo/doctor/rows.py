@@ -1,4 +1,4 @@
-"""Rows that nobody can read, or that stop others from being read: Optuna and our verbs load a study as a whole."""
+"""Rows that cannot be read, or that make a whole study unreadable: Optuna and our verbs load it as a whole."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _values(connection: Connection) -> Iterator[Finding]:
         yield Finding(
             "problem",
             "rows",
-            f"the value of {row.where} ({row.state}) is no number (stored as {row.value}, {row.kind}): "
+            f"the value of {row.where} ({row.state}) is not a number (stored as {row.value}, {row.kind}): "
             "Optuna cannot read the study",
             row.study_name,
             _by_hand(_NO_VALUE, row.trial_id),
@@ -93,7 +93,7 @@ def _values(connection: Connection) -> Iterator[Finding]:
         yield Finding(
             "problem",
             "rows",
-            f"{row.where} is complete, but has no value: Optuna cannot tell the best trial",
+            f"{row.where} is complete, but has no value: Optuna cannot determine the best trial",
             row.study_name,
             _by_hand(_FAIL, row.trial_id),
         )
@@ -107,7 +107,7 @@ def _curves(connection: Connection) -> Iterator[Finding]:
         yield Finding(
             "problem",
             "rows",
-            f"step {row.step} in the curve of {row.where} is no number: Optuna cannot read the study",
+            f"step {row.step} in the curve of {row.where} is not a number: Optuna cannot read the study",
             row.study_name,
             _by_hand(f"{_NO_NUMBER} AND step = {row.step}", row.trial_id),
         )
@@ -117,11 +117,11 @@ def _parameters(connection: Connection) -> Iterator[Finding]:
     columns = (trial_params.c.param_name, trial_params.c.param_value)
     query = _named(trial_params, *columns).where(_is_no_number(connection, trial_params.c.param_value))
     for row in connection.execute(query):
-        said = f"parameter {row.param_name} of {row.where} is no number: {row.param_value}"
+        message = f"parameter {row.param_name} of {row.where} is not a number: {row.param_value}"
         yield Finding(
             "problem",
             "rows",
-            said,
+            message,
             row.study_name,
             _by_hand("DELETE FROM trial_params WHERE trial_id = ID", row.trial_id),
         )
@@ -148,18 +148,20 @@ def _parameters(connection: Connection) -> Iterator[Finding]:
             plain = json.loads(row.distribution_json)
             name, mine = plain["name"], plain["attributes"].get("choices")
         except (ValueError, TypeError, KeyError, AttributeError):
-            said = f"the range of {where} cannot be read: {str(row.distribution_json)[:60]}"
-            yield Finding("problem", "rows", said, row.study_name, _restore())
+            message = f"the range of {where} cannot be read: {str(row.distribution_json)[:60]}"
+            yield Finding("problem", "rows", message, row.study_name, _restore())
             continue
         if name != "CategoricalDistribution":
             continue
         known = choices.setdefault((row.study_id, row.param_name), mine)
         if mine != known:
-            said = f"{where} was chosen of {mine}, earlier ones of {known}: Optuna's samplers refuse such a study"
-            yield Finding("problem", "rows", said, row.study_name, "begin another study with --name")
+            message = (
+                f"{where} was chosen from {mine}, earlier ones from {known}: Optuna's samplers refuse such a study"
+            )
+            yield Finding("problem", "rows", message, row.study_name, "begin another study with --name")
         elif not _are_positions(row.least, row.most, len(mine)):
-            said = f"{where} or a later one is choice number {row.most:g}, of {len(mine)}: {mine}"
-            yield Finding("problem", "rows", said, row.study_name, _restore())
+            message = f"{where} or a later one is choice number {row.most:g}, of {len(mine)}: {mine}"
+            yield Finding("problem", "rows", message, row.study_name, _restore())
 
 
 def _json(connection: Connection) -> Iterator[Finding]:
@@ -176,8 +178,8 @@ def _json(connection: Connection) -> Iterator[Finding]:
         if bad:
             keys = ", ".join(key.name for key in column.table.primary_key.columns)
             where = f"{column.table.name}.{column.name}"
-            said = f"{len(bad)} rows of {where} hold no readable JSON ({keys}: {listed(bad)})"
-            yield Finding("problem", "rows", said, where, _restore())
+            message = f"{len(bad)} rows of {where} are not valid JSON ({keys}: {listed(bad)})"
+            yield Finding("problem", "rows", message, where, _restore())
 
 
 def _keyed(column: Column[Any]) -> Any:
@@ -205,7 +207,7 @@ def _named(table: Any, *columns: Any) -> Any:
 
 
 def _is_poison(connection: Connection, value: Any, kind: Any, *, infinite: bool) -> Any:
-    """A number that is none, or something else than nothing where the type alone says what it is."""
+    """A value that is not a number although its type is FINITE, or is set although its type is not, or a wrong type."""
     types = ("FINITE", "INF_POS", "INF_NEG") if infinite else ("FINITE", "INF_POS", "INF_NEG", "NAN")
     return or_(
         kind.not_in(types),
@@ -224,7 +226,7 @@ def _is_no_number(connection: Connection, value: Any) -> Any:
 
 def _are_positions(least: Any, most: Any, count: int) -> bool:
     if not all(isinstance(number, int | float) for number in (least, most)):
-        return True  # told already, as no number
+        return True  # reported already, as not a number
     return bool(least >= 0 and most < count and least == int(least) and most == int(most))
 
 

@@ -1,4 +1,4 @@
-"""The store's schema: the revisions that it says it has, and whether its tables have the columns of these."""
+"""The store's schema: its recorded revisions, and whether its tables have the columns of these."""
 
 from __future__ import annotations
 
@@ -38,6 +38,6 @@ def check_tables(context: CheckContext) -> Iterator[Finding]:
         yield Finding(
             "problem",
             "schema",
-            f"{listed(missing)} is missing, although the store says that its schema has it",
+            f"{listed(missing)} is missing, although the store's schema revision includes it",
             remedy="restore a backup (hpo db restore FILE --force), or begin a new store",
         )

@@ -1,4 +1,4 @@
-"""A SQLite store's file: whether it is whole, in the right mode, on a fitting disk, and guarded by our triggers."""
+"""A SQLite store's file: integrity, journal mode, triggers, and the file system that it is on."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def check_integrity(context: CheckContext) -> Iterator[Finding]:
     path = context.store.url.path
     with context.store.read() as connection:
         try:
-            said = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check(20)")]
-        except DatabaseError as error:  # so damaged that the check gives up
-            said = [str(error.orig)]
-        if said != ["ok"]:
+            lines = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check(20)")]
+        except DatabaseError as error:  # too damaged for the check itself
+            lines = [str(error.orig)]
+        if lines != ["ok"]:
             yield Finding(
                 "problem",
                 "integrity",
-                f"the file is damaged: {'; '.join(' '.join(line.split()) for line in said[:3])}",
+                f"the file is damaged: {'; '.join(' '.join(line.split()) for line in lines[:3])}",
                 str(path),
                 "stop the workers and restore a backup: hpo db restore FILE --force",
             )
@@ -47,17 +47,17 @@ def check_integrity(context: CheckContext) -> Iterator[Finding]:
         yield Finding(
             "problem",
             "integrity",
-            f"{count} rows of {table} belong to rows of {parent} that are gone; a new study could take them over",
+            f"{count} rows of {table} belong to deleted rows of {parent}; a new study could inherit them",
             table,
-            "a program deleted a study past the triggers: make a backup, then delete these rows "
+            "a program deleted a study without our triggers: make a backup, then delete these rows "
             f"(PRAGMA foreign_key_check({table}) lists them)",
         )
     if not orphans:
-        yield Finding("ok", "integrity", f"the file is whole ({mebibytes(path.stat().st_size)})", str(path))
+        yield Finding("ok", "integrity", f"the file is intact ({mebibytes(path.stat().st_size)})", str(path))
 
 
 def check_journal(context: CheckContext) -> Iterator[Finding]:
-    """Write-ahead log: on, and not growing without end."""
+    """The write-ahead log: enabled, and not too large."""
     path = context.store.url.path
     with context.store.read() as connection:
         mode = str(connection.exec_driver_sql("PRAGMA journal_mode").scalar())
@@ -67,7 +67,7 @@ def check_journal(context: CheckContext) -> Iterator[Finding]:
             "journal",
             f"journal mode '{mode}': readers and writers wait for each other",
             str(path),
-            "hpo doctor --repair turns the write-ahead log on",
+            "hpo doctor --repair enables the write-ahead log",
             _turn_wal_on,
         )
         return
@@ -77,9 +77,9 @@ def check_journal(context: CheckContext) -> Iterator[Finding]:
         yield Finding(
             "note",
             "journal",
-            f"the write-ahead log has {mebibytes(size)}: a program keeps a transaction open, and reading gets slow",
+            f"the write-ahead log has {mebibytes(size)}: a program keeps a transaction open, which slows down reads",
             str(log),
-            "end programs that look at the store for long (notebooks, SQL shells)",
+            "end programs that keep the store open for reading (notebooks, SQL shells)",
         )
     else:
         yield Finding("ok", "journal", f"write-ahead log, {mebibytes(size)}", str(path))
@@ -102,7 +102,7 @@ def check_triggers(context: CheckContext) -> Iterator[Finding]:
 
 
 def check_place(context: CheckContext) -> Iterator[Finding]:
-    """The file system that the store is on, and the room that it has."""
+    """The file system that the store is on, and its free space."""
     folder = context.store.url.path.resolve().parent
     mounts = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
     yield file_system(folder, mounts)
@@ -139,7 +139,7 @@ def _turn_wal_on(store: Store) -> str | None:
         try:
             mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         except sqlite3.OperationalError:
-            mode = "the old one"  # somebody holds a lock, for a minute by now
+            mode = "the old one"  # another program has locked the file for a minute
     return "journal mode is now WAL" if mode == "wal" else None
 
 

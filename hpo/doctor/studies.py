@@ -1,4 +1,4 @@
-"""Studies as this version understands them: their files, their spaces, and points that fit these no more."""
+"""Studies as this version reads them: their files, their spaces, and points outside of these."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ def check_studies(context: CheckContext) -> Iterator[Finding]:
         for row in rows:
             try:
                 space = ResolvedStudy.from_json(row.spec, row.space).space
-            except Exception as error:  # whatever somebody wrote into the row
+            except Exception as error:  # the row may contain anything
                 first = str(error).splitlines()[0] if str(error) else type(error).__name__
-                said = f"its study file, as stored, cannot be read by this version: {first}"
+                message = f"its study file, as stored, cannot be read by this version: {first}"
                 is_well = False
-                yield Finding("problem", "studies", said, row.study_name, "run the version that wrote it, or a backup")
+                remedy = "use the version that wrote it, or restore a backup"
+                yield Finding("problem", "studies", message, row.study_name, remedy)
                 continue
             for finding in (
                 *_choices(connection, row.study_id, row.study_name, space),
@@ -54,25 +55,26 @@ def _choices(connection: Connection, study_id: int, name: str, space: SearchSpac
     )
     for parameter, distribution in found:
         stored = None
-        with suppress(ValueError, KeyError, TypeError):  # told with the rows
+        with suppress(ValueError, KeyError, TypeError):  # reported with the rows
             stored = json.loads(distribution)["attributes"].get("choices")
         wanted = space[parameter].range if parameter in space else None
         if stored is not None and isinstance(wanted, Choice) and list(wanted.choices) != stored:
-            said = f"trials chose {parameter} of {stored}, but the study searches {list(wanted.choices)}"
-            yield Finding("problem", "studies", said, name, "begin another study with --name: samplers refuse this one")
+            message = f"trials chose {parameter} from {stored}, but the study searches {list(wanted.choices)}"
+            remedy = "begin another study with --name: samplers refuse this one"
+            yield Finding("problem", "studies", message, name, remedy)
 
 
 def _points(connection: Connection, study_id: int, name: str, space: SearchSpace) -> Iterator[Finding]:
-    """Points that somebody asked for, and those of trials that a worker would take on again."""
-    asked = connection.execute(
+    """Enqueued points, and those of trials that a worker may continue."""
+    enqueued = connection.execute(
         select(trials.c.number, trial_system_attributes.c.value_json)
         .join(trial_system_attributes, trial_system_attributes.c.trial_id == trials.c.trial_id)
         .where(trials.c.study_id == study_id, trials.c.state == OptunaState.WAITING)
         .where(trial_system_attributes.c.key == "fixed_params")
         .order_by(trials.c.number)
     )
-    for number, content in asked:
-        yield from _outside(name, f"waiting trial {number} asks for a point that", content, space, partial=True)
+    for number, content in enqueued:
+        yield from _outside(name, f"waiting trial {number} has a point that", content, space, partial=True)
     begun = connection.execute(
         select(trials.c.number, hpo_trials.c.config)
         .join(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
@@ -87,11 +89,12 @@ def _outside(
     study: str, who: str, content: str, space: SearchSpace, *, key: str | None = None, partial: bool = False
 ) -> Iterator[Finding]:
     point: Any = None
-    with suppress(ValueError, KeyError, TypeError):  # told with the rows
+    with suppress(ValueError, KeyError, TypeError):  # reported with the rows
         point = json.loads(content) if key is None else json.loads(content)[key]
     if not isinstance(point, Mapping):
         return
     problems = space.problems(point, partial=partial)
     if problems:
-        said = f"{who} the study does not search: {'; '.join(problems)}"
-        yield Finding("problem", "studies", said, study, "it will fail when its turn comes; ask again within the space")
+        message = f"{who} the study does not search: {'; '.join(problems)}"
+        remedy = "it will fail when it is claimed; enqueue a point within the space"
+        yield Finding("problem", "studies", message, study, remedy)

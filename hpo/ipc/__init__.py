@@ -1,1 +1,1 @@
-"""Between a worker and the processes it starts: the fork server, channels, messages and their environment."""
+"""Communication of a worker with the processes it starts: fork server, channels, messages, environment."""

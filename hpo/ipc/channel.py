@@ -1,7 +1,7 @@
 """One JSON object a line over a Unix socket, between a worker and the processes that it starts.
 
-A message may carry an open file descriptor (the socket of a process that is to be forked). The worker's end never
-blocks in a read, so that a process which stopped in the middle of a line cannot hold up the others.
+A message may carry an open file descriptor (the socket for a process to be forked). The worker's end never blocks
+in a read, so a process that stopped in the middle of a line cannot delay the others.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from typing import Any
 
 Message = dict[str, Any]
 
-# One request of the kernel; a longer line simply takes several.
+# Read by one system call; a longer line takes several.
 CHUNK_BYTES = 1 << 16
-# A traceback may have megabytes; what is longer is no message, and would fill the memory.
+# A traceback may have megabytes; a longer line is not a message, and would fill the memory.
 LONGEST_LINE_BYTES = 1 << 26
 SHOWN_BYTES = 100
 DESCRIPTOR_SPACE = socket.CMSG_SPACE(16 * array.array("i").itemsize)
 
 
 class ChannelClosedError(Exception):
-    """The other end is gone."""
+    """The other end is closed."""
 
 
 class GarbledError(ChannelClosedError):
-    """The other end sent what is no message; says what. Nothing more is read."""
+    """The other end sent an invalid message, which the error quotes. Nothing more is read."""
 
 
 class Channel:
     """One end of a connected pair: `send` writes a message, `receive` or `receive_ready` read them in order.
 
     Attributes:
-        garbled: what came instead of a message, in words; None while all is well.
+        garbled: a description of the invalid message that arrived; None if all were valid.
     """
 
     def __init__(self, end: socket.socket) -> None:
@@ -58,7 +58,7 @@ class Channel:
         """Write one message.
 
         Raises:
-            ChannelClosedError: the other end is gone.
+            ChannelClosedError: the other end is closed.
         """
         line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
         try:
@@ -73,15 +73,15 @@ class Channel:
         """The next message; waits for it.
 
         Raises:
-            ChannelClosedError: the other end is gone and has said all that it had to say.
-            GarbledError: the next is no message.
+            ChannelClosedError: the other end is closed, and all its messages have been read.
+            GarbledError: the next message is invalid.
         """
         while not self._messages:
             self._read(0)
         return self._messages.popleft()
 
     def receive_ready(self) -> tuple[list[Message], bool]:
-        """Whatever has arrived, without waiting, and whether the other end is still there to be listened to."""
+        """The messages that have arrived, without waiting, and whether more can follow."""
         is_open = True
         try:
             while True:
@@ -95,7 +95,7 @@ class Channel:
         return messages, is_open
 
     def take_descriptor(self) -> int:
-        """The descriptor that came with the earliest message which carried one."""
+        """The descriptor of the earliest message that carried one."""
         return self._descriptors.popleft()
 
     def close(self) -> None:
@@ -107,7 +107,7 @@ class Channel:
         if self.garbled is not None:
             raise GarbledError(self.garbled)
         try:
-            # socket.recv_fds forgets the flags in Python 3.11
+            # socket.recv_fds ignores the flags in Python 3.11
             data, ancillary, _, _ = self._socket.recvmsg(CHUNK_BYTES, DESCRIPTOR_SPACE, flags)
         except (ConnectionResetError, BrokenPipeError) as error:
             raise ChannelClosedError from error
@@ -127,7 +127,7 @@ class Channel:
             for line in lines:
                 message = _message(line)
                 if message is None:
-                    self._refuse("a line that is no message", line)
+                    self._refuse("a line that is not a message", line)
                     return
                 self._messages.append(message)
         if len(self._buffer) > LONGEST_LINE_BYTES:

@@ -1,6 +1,6 @@
-"""What trial processes may see of the environment: not the store's credentials.
+"""The environment variables of trial processes: all but the store's credentials.
 
-Apart from the store's URL, so that the fork server can be started before a database library is imported.
+This is separate from the store's URL so that the fork server can start before a database library is imported.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ PASSWORD_FILE = "HPO_STORE_PASSWORD_FILE"  # noqa: S105 (the name of a variable)
 _CREDENTIAL_VARIABLES = frozenset(
     {"HPO_STORE", PASSWORD_FILE, "PGPASSWORD", "PGPASSFILE", "DATABASE_URL"},
 )
-# a child cannot start without these, and a short password ('postgres') may well be part of them
+# a child cannot start without these, and a short password ('postgres') may be part of them
 _INDISPENSABLE_VARIABLES = frozenset(
     {"PATH", "HOME", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR"},
 )
 
 
 def clean_environment(password: str | None) -> dict[str, str]:
-    """This process's environment without credentials, nor anything else that holds the password."""
+    """This process's environment without credentials, and without any variable that contains the password."""
     kept = {name: value for name, value in os.environ.items() if name not in _CREDENTIAL_VARIABLES}
     if not password:
         return kept
     spellings = {password, quote(password, safe=""), quote(password, safe=" +"), quote_plus(password)}
     pattern = "|".join(re.escape(spelling) for spelling in sorted(spellings))
     if len(password) < 8:
-        # as a part of a word, a short password would take half of the environment with it
+        # matched within words, a short password would remove half of the environment
         pattern = rf"(?<![A-Za-z0-9])(?:{pattern})(?![A-Za-z0-9])"
     holds_password = re.compile(pattern)
     return {

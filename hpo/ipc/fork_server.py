@@ -1,4 +1,4 @@
-"""The worker's side of the trial processes: a fork server, one server a study below it, and what they fork."""
+"""The worker's side of the trial processes: the fork server, its child server for each study, and their forks."""
 
 from __future__ import annotations
 
@@ -21,53 +21,52 @@ from hpo.study.job import Job, StudyJob, job_message
 
 log = logging.getLogger(__name__)
 
-SECONDS_FOR_AN_END = 2.0  # between a process's last word and the news of its end
-LONGEST_IDLE_SECONDS = 5.0  # for which a process that could do another job keeps its memory
+EXIT_REPORT_SECONDS = 2.0  # from a process closing its channel to the server's report of its exit
+LONGEST_IDLE_SECONDS = 5.0  # for which an idle process keeps its memory
 
-# Of the C library, which reads it when a process starts: freed memory is kept for the next step. Given back and taken
-# anew, its pages are cleared each time, and a CNN's step of large batches on a CPU takes up to twice as long. The
-# first is the most that glibc takes.
+# The C library reads these when a process starts: freed memory is kept for the next step. Returned to the system and
+# allocated anew, its pages are cleared each time, and a CNN's step of large batches on a CPU takes up to twice as
+# long. The first value is the largest that glibc accepts.
 MEMORY_IS_KEPT = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(512 << 20)}
 
-
-# What a process computes on and for which study, where it may do another job of the same place; else None.
+# The study and devices of a process that may do another job with the same; None for a process that is used once.
 Place = tuple[Any, ...] | None
 
 
 @dataclass
 class ForkedProcess:
-    """A job's process that a fork server started for us: its channel, and its end when the server reports it."""
+    """The process of a job, forked by the server: its channel, and its exit status once the server reports it."""
 
     channel: Channel
     pid: int | None = None
     status: int | None = None  # exit code, or minus the signal's number; None while it runs
     place: Place = None
-    is_released: bool = False  # it has done its job well, and waits for another under a new name
+    is_released: bool = False  # it has done its job, and is idle under a new `ForkedProcess`
     idle_since: float = 0.0  # monotonic
 
     def kill(self) -> None:
-        """End it and whatever it has started; harmless when it is gone."""
+        """Kill it and the processes it has started; no effect when it has exited."""
         if self.pid is not None and self.status is None:
-            for kill in (os.killpg, os.kill):  # its own group exists from its first line of code on
+            for kill in (os.killpg, os.kill):  # it makes its own group in its first line of code
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     kill(self.pid, signal.SIGKILL)
 
 
 @dataclass
 class ForkServer:
-    """One server process: forks on request, says who was forked and who has ended."""
+    """One server process: it forks on request, and reports each fork and each exit."""
 
     control: Channel
     owner: subprocess.Popen[bytes] | ForkedProcess
     ready: bool = False
     _unconfirmed: deque[ForkedProcess] = field(default_factory=deque)
     _running: dict[int, ForkedProcess] = field(default_factory=dict)
-    _spares: deque[ForkedProcess] = field(default_factory=deque)  # forked, and waiting for a job
-    _idle: list[ForkedProcess] = field(default_factory=list)  # that have done a job, and wait for another like it
+    _spares: deque[ForkedProcess] = field(default_factory=deque)  # forked in advance, without a job yet
+    _idle: list[ForkedProcess] = field(default_factory=list)  # done with a job, free for another of the same place
 
     @staticmethod
     def start(environment: Mapping[str, str]) -> ForkServer:
-        """A new server with torch and Lightning; it is `ready` some seconds later. Requests may be made at once."""
+        """A new server with torch and Lightning, which is `ready` some seconds later; it accepts requests at once."""
         control, theirs = Channel.pair()
         with theirs:
             process = subprocess.Popen(
@@ -75,22 +74,22 @@ class ForkServer:
                 pass_fds=[theirs.fileno()],
                 env={**MEMORY_IS_KEPT, **environment},
                 stdin=subprocess.DEVNULL,
-                start_new_session=True,  # the terminal's Ctrl-C is the worker's business
+                start_new_session=True,  # only the worker handles the terminal's Ctrl-C
             )
         return ForkServer(control, process)
 
     def fork(self, job: Job, *, with_spare: bool = False) -> ForkedProcess:
-        """A process with this job: one that has done another like it, or a new one.
+        """A process with this job: an idle one of the same place, a spare, or a new one.
 
         Args:
-            with_spare: fork one more, which waits for the next job, so that the next trial need not wait for it.
+            with_spare: fork one more in advance, so that the next trial need not wait for the fork.
 
         Raises:
-            RunError: the server is gone.
+            RunError: the server has exited.
         """
         message = job_message(job)
         try:
-            process = self._give_to_waiting(message, job.place)
+            process = self._give_to_existing(message, job.place)
             if process is None:
                 process = self._request()
                 process.channel.send(message)
@@ -101,8 +100,8 @@ class ForkServer:
             raise RunError("the process that starts trials exited; its last messages are above") from error
         return process
 
-    def _give_to_waiting(self, job: Message, place: Place) -> ForkedProcess | None:
-        """The process that has the job now; None where none waits for it."""
+    def _give_to_existing(self, job: Message, place: Place) -> ForkedProcess | None:
+        """Send the job to an idle process of its place, or to a spare one; None if there is neither."""
         like = [process for process in self._idle if process.place == place is not None]
         while like or self._spares:
             process = like.pop() if like else self._spares.popleft()
@@ -110,7 +109,7 @@ class ForkServer:
                 self._idle.remove(process)
             try:
                 process.channel.send(job)
-            except ChannelClosedError:  # somebody has killed it
+            except ChannelClosedError:  # it was killed
                 process.channel.close()
                 continue
             if process.status is None:
@@ -118,10 +117,10 @@ class ForkServer:
         return None
 
     def release(self, process: ForkedProcess) -> None:
-        """The process has done its job, and says that it can do another: for whoever had it, it has ended."""
-        self.poll()  # its number may just have come
+        """Make a process idle that has reported that it can do another job; its previous user sees it as ended."""
+        self.poll()  # its pid may just have arrived
         if process.pid not in self._running or process.is_released:
-            process.channel.close()  # then it ends, which we are told
+            process.channel.close()  # then it exits, which the server reports
             return
         again = ForkedProcess(process.channel, process.pid, place=process.place, idle_since=time.monotonic())
         self._running[process.pid] = again
@@ -137,19 +136,19 @@ class ForkServer:
         return process
 
     def dismiss(self, *, idle_seconds: float = 0.0) -> None:
-        """End the processes that have waited for another job for so long."""
+        """End the processes that have been idle for so long."""
         for process in list(self._idle):
             if time.monotonic() >= process.idle_since + idle_seconds:
                 self._idle.remove(process)
                 process.channel.close()
 
     def serve_study(self, job: StudyJob) -> tuple[ForkServer, Message]:
-        """A server below this one that has imported the study's modules, and what it says of their classes.
+        """A child server that has imported the study's modules, and its description of their classes.
 
-        Waits for it. When its modules cannot survive a fork, trials are forked from this server instead.
+        Waits for it. When its modules do not survive a fork, trials are forked from this server instead.
 
         Raises:
-            HpoError: the classes cannot be used; in the words of the process that tried.
+            HpoError: the classes cannot be used; with the message of the process that imported them.
         """
         child = self.fork(job)
         try:
@@ -158,7 +157,7 @@ class ForkServer:
             end = self.end_of(child)
             child.channel.close()
             classes = " and ".join(job.classes.values())
-            raise LoadError(f"importing {classes} ended the process that tried{end}") from error
+            raise LoadError(f"importing {classes} ended the importing process{end}") from error
         if "error" not in answer and not answer["threads"]:
             return ForkServer(child.channel, child, ready=True), answer["classes"]
         self.poll()
@@ -167,16 +166,23 @@ class ForkServer:
         if "error" in answer:
             kinds: dict[str, type[HpoError]] = {"LoadError": LoadError, "SpecError": SpecError}
             raise kinds.get(answer["kind"], SpecError)(answer["error"])
+        if job.by_value:  # only forks of the child have its classes
+            from hpo.study.by_value import refusal
+
+            reason = (
+                f"importing what it uses starts threads ({', '.join(answer['threads'])}), which do not survive a fork"
+            )
+            raise refusal(job.classes.values(), reason)
         log.info(
-            "each process of a trial imports %s anew, which takes longer: it starts threads, which do not survive a "
-            "fork (%s)",
+            "each trial process imports %s anew, which takes longer: the import starts threads, which do not survive "
+            "a fork (%s)",
             " and ".join(job.classes.values()),
             ", ".join(answer["threads"]),
         )
         return self, answer["classes"]
 
     def poll(self) -> bool:
-        """Take in what the server has said, without waiting. False when it is gone, and all its processes with it."""
+        """Read the server's messages without waiting. False when it has exited, and all its processes with it."""
         messages, is_open = self.control.receive_ready()
         for message in messages:
             if "forked" in message:
@@ -199,8 +205,8 @@ class ForkServer:
         return is_open
 
     def end_of(self, process: ForkedProcess) -> str:
-        """How a process ended that has closed its channel, in brackets; empty when the server does not say in time."""
-        deadline = time.monotonic() + SECONDS_FOR_AN_END
+        """The exit status, in brackets, of a process that closed its channel; empty if none is reported in time."""
+        deadline = time.monotonic() + EXIT_REPORT_SECONDS
         while process.status is None and self.poll() and time.monotonic() < deadline:
             select.select([self.control], [], [], 0.1)
         if process.status is None:
@@ -208,13 +214,13 @@ class ForkServer:
         return f" (signal {-process.status})" if process.status < 0 else f" (exit code {process.status})"
 
     def stop(self) -> None:
-        """End the server; it takes its processes with it."""
+        """End the server and all its processes."""
         self.control.close()
         for process in [*self._running.values(), *self._unconfirmed]:
             process.channel.close()
         if isinstance(self.owner, subprocess.Popen):
             if not self.ready:
-                self.owner.kill()  # it is still importing, and would go on for seconds
+                self.owner.kill()  # it is still importing, and would continue for seconds
             try:
                 self.owner.wait(timeout=5)
             except subprocess.TimeoutExpired:

@@ -1,7 +1,7 @@
-"""What a trial process reports to its worker, and what the worker answers: frozen records, JSON lines on the wire.
+"""The reports of a trial process and the answers of its worker: frozen records, JSON lines on the wire.
 
-The trial's side only makes them, so nothing here imports pydantic. The worker validates what it receives with
-`hpo.ipc.incoming`: the user's code shares the process that wrote it.
+The trial's side only creates reports, so nothing here imports pydantic. The worker validates them with
+`hpo.ipc.incoming`, because they come from a process that runs the user's code.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 from annotated_types import Ge, Le
 
 Count = Annotated[int, Ge(0)]
-EpochNumber = Annotated[int, Ge(0), Le(2**31 - 1)]  # as large as a database keeps an integer
+EpochNumber = Annotated[int, Ge(0), Le(2**31 - 1)]  # the largest integer of a database column
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Epoch:
     kind: ClassVar[str] = "epoch"
     epoch: EpochNumber  # 1 for the first
     value: float | None  # the objective after it; None when it was not finite
-    metrics: dict[str, float]  # all that are finite, by name
+    metrics: dict[str, float]  # all finite ones, by name
     seconds: float  # since the attempt began to train
 
 
@@ -31,12 +31,12 @@ class Started:
     """The data and the model are built."""
 
     kind: ClassVar[str] = "started"
-    model: dict[str, Any]  # the constructor's arguments, those left to their defaults too
+    model: dict[str, Any]  # the constructor's arguments, including defaults
     data: dict[str, Any]
     parameters: Count  # of the model
-    from_epoch: EpochNumber  # whose checkpoint it goes on from; 0 from scratch
-    executor: str  # what trains it, and why
-    curve: list[Epoch]  # the epochs before, as far as the checkpoint has them
+    from_epoch: EpochNumber  # whose checkpoint it resumes from; 0 from scratch
+    executor: str  # which executor trains it, and why
+    curve: list[Epoch]  # the earlier epochs, as far as the checkpoint has them
     warnings: list[str] = field(default_factory=list)  # of the data module
 
 
@@ -49,14 +49,14 @@ class Training:
 
 @dataclass(frozen=True)
 class Alive:
-    """There were steps since the last sign of life."""
+    """There were steps since the last message."""
 
     kind: ClassVar[str] = "alive"
 
 
 @dataclass(frozen=True)
 class Warned:
-    """Something that a person should know."""
+    """A warning for a person to see."""
 
     kind: ClassVar[str] = "warning"
     text: str
@@ -67,18 +67,18 @@ class Failed:
     """The training ended with an error."""
 
     kind: ClassVar[str] = "failed"
-    cause: str  # in a few words: OUT_OF_MEMORY, or 'error: ValueError'
+    cause: str  # short: OUT_OF_MEMORY, or 'error: ValueError'
     error: str  # message or traceback
-    reason: str = ""  # what was raised, with the lines of the project's own code that led there
-    owner: str = "model"  # the part of the study file that is to blame: model or data
+    reason: str = ""  # the exception, with the lines of the project's own code that led to it
+    owner: str = "model"  # the section of the study file that caused it: model or data
 
 
 @dataclass(frozen=True)
 class Done:
-    """The training ended well."""
+    """The training ended without an error."""
 
     kind: ClassVar[str] = "done"
-    takes_another: bool  # the process is clean, and waits for another job
+    takes_another: bool  # the process is clean, and accepts another job
 
 
 Report = Epoch | Started | Training | Alive | Warned | Failed | Done
@@ -91,14 +91,14 @@ OUT_OF_MEMORY = "out of memory"  # the cause of a `Failed` that `retries: {oom: 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a trial is to do after an epoch."""
+    """What a trial must do after an epoch."""
 
     stop: bool = False  # end the training
-    save: bool = False  # take the weights as the best so far
-    checkpoint: bool = False  # write the whole state, to go on from
-    drop: bool = False  # forget the best weights: nobody will need them
+    save: bool = False  # keep the weights as the best so far
+    checkpoint: bool = False  # write the whole state, to resume from
+    drop: bool = False  # discard the best weights: they will not be needed
 
 
 def message_of(record: Report | Answer) -> dict[str, Any]:
-    """The record as it travels."""
+    """The record as a message."""
     return asdict(record) if isinstance(record, Answer) else {"kind": record.kind, **asdict(record)}

@@ -1,1 +1,1 @@
-"""Every change of a study in the store: what may be claimed, by whom, for how long, and what came of it."""
+"""The queue of trials in the store: claims, leases, limits, progress, reports, and requests of people."""

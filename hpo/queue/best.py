@@ -13,7 +13,7 @@ from hpo.study.states import Direction, OptunaState
 def ranked_trials(study_id: int, direction: Direction) -> Select[Any]:
     """The study's complete trials, the best first; of equal ones the earlier.
 
-    Rows of (trial_id, number, value, datetime_complete). An infinite value of another program is no result.
+    Rows of (trial_id, number, value, datetime_complete). Infinite values, which other programs may store, are left out.
     """
     return (
         select(trials.c.trial_id, trials.c.number, trial_values.c.value, trials.c.datetime_complete)

@@ -1,4 +1,4 @@
-"""Limits: what a study may spend, what it has spent, and which limit it has reached."""
+"""A study's limits: its budget, the part of it that is spent, and the limit that is reached."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Spent:
     """What a study has spent.
 
     Attributes:
-        hours: since its first claim; those at its end, when it is over.
+        hours: since its first claim; for a study that is over, until its end.
         hours_at_end: from its first claim until the last attempt ended; below 0 when it was extended since, and has
             not trained yet.
-        gpu_hours: of all devices in all attempts, those included that run now.
+        gpu_hours: of all devices in all attempts, running ones included.
         best: value of the best complete trial.
         since_best: trials that have ended since the best one did.
     """
@@ -79,7 +79,7 @@ def spent_of(connection: Connection, study_id: int, direction: Direction) -> Spe
 def settled(
     spent: Spent, limits: Mapping[str, float | None], direction: Direction, *, is_complete: bool, is_running: bool
 ) -> tuple[Spent, str | None]:
-    """What is spent when the hours stop with the study, and the limit that it has reached, in words.
+    """What is spent, where the hours of a study that is over stop at its end; and the limit reached, in words.
 
     Args:
         is_complete: all its trials have ended, or nothing more is requested.
@@ -91,7 +91,7 @@ def settled(
     at_end = replace(spent, hours=spent.hours_at_end)
     if is_complete or reached_limit({**limits, "hours": None}, spent, direction) is not None:
         return at_end, reached_limit(limits, at_end, direction)
-    if limit is not None:  # its hours: they were over later than its last trial when nobody was there to train
+    if limit is not None:  # its hours: without a worker, they can run out after its last trial has ended
         return replace(spent, hours=max(limits["hours"] or 0.0, spent.hours_at_end)), limit
     return spent, None
 

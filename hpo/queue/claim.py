@@ -1,7 +1,7 @@
-"""The study's queue in the store: which trial a worker trains next.
+"""Claims: a worker takes its next trial from the study's queue in the store.
 
-A claim cannot be won twice and cannot pass the budget: it locks the study's row, counts, and inserts the trial and its
-first attempt together. A trial is one row of Optuna's for all its attempts; an attempt is leased to one worker.
+A trial cannot be claimed twice, nor beyond the budget: a claim locks the study's row, counts, and inserts the trial and
+its attempt in one transaction. A trial is one row of Optuna's for all its attempts; an attempt is leased to one worker.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hpo.study.states import Direction, OptunaState, Request, StudyState
 
 @dataclass(frozen=True)
 class Claim:
-    """A trial that is ours to train until its lease ends."""
+    """A trial that this worker trains, as long as it renews the lease."""
 
     study_id: int
     trial_id: int
@@ -34,7 +34,7 @@ class Claim:
     attempt: int  # 1, 2, ...
     params: Mapping[str, Any] | None  # of an earlier attempt; None when they are still to be sampled
     seconds_before: float = 0.0  # of the attempts before
-    is_new: bool = False  # numbered by this claim
+    is_new: bool = False  # created by this claim
     is_promoted: bool = False  # it was paused at a rung
 
 
@@ -51,10 +51,10 @@ def claim_trial(
 ) -> Claim | None:
     """Take a trial: an idle one, else one that is promoted from its rung, else a waiting one, else a new one.
 
-    None when there is nothing to take: all are taken, a limit is reached, or the study is not to run.
+    None when there is nothing to take: all are taken, a limit is reached, or the study is not running.
 
     Args:
-        promotable: the numbers of those that may go on from their rung, the first one first.
+        promotable: numbers of the trials that may be promoted from their rung, in order of preference.
         created: of the study. SQLite gives the number of a deleted study to the next one, which is not meant then.
     """
     is_meant = true() if created is None else hpo_studies.c.created == created
@@ -80,7 +80,7 @@ def claim_trial(
         wanted = idle_trials(study_id).where(hpo_trials.c.request.is_(None)).limit(1)
         trial = connection.execute(wanted).first() if counted.begun else None
         if counted.claimed > counted.target and _is_enough(connection, study_id, counted):
-            return None  # the target was lowered: those that train now are all that is still wanted
+            return None  # the target was lowered: the running trials already fill it
         is_promoted = False
         if trial is None and promotable:
             trial = _promoted(connection, study_id, promotable)
@@ -131,7 +131,7 @@ def claim_trial(
 
 
 def _promoted(connection: Connection, study_id: int, promotable: Sequence[int]) -> Row[Any, Any, Any, Any] | None:
-    """The first of these that is paused at its rung; from now on it is not."""
+    """The first of these that is paused at its rung; it no longer awaits promotion."""
     wanted = hpo_trials.c.request == Request.AWAIT_PROMOTION, trials.c.number.in_(promotable)
     paused = connection.execute(idle_trials(study_id).where(*wanted)).all()
     chosen = min(paused, key=lambda row: promotable.index(row.number), default=None)
@@ -182,6 +182,6 @@ def _is_spent(connection: Connection, study_id: int, study: Any) -> bool:
 
 
 def _is_enough(connection: Connection, study_id: int, counted: Counts) -> bool:
-    """Whether the trials that have ended, and those that train, are as many as are asked for."""
+    """Whether the ended and the running trials reach the target."""
     waiting = connection.scalar(select(func.count()).select_from(idle_trials(study_id).subquery())) or 0
     return counted.claimed - waiting >= counted.target

@@ -1,4 +1,4 @@
-"""What people request of a study or a trial, written into the store, where every worker sees it within a second."""
+"""Requests of people: pause, resume, stop or kill a study or a trial, set limits; workers poll them from the store."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from hpo.store import Store
 from hpo.store.tables import hpo_studies, hpo_trials, trials
 from hpo.study.states import OPTUNA_ENDED, OptunaState, Request, StudyState, TrialState
 
-SAID = {
-    StudyState.PAUSED: "is paused: what trains is saved after its epoch",
-    StudyState.RUNNING: "goes on",
+STUDY_OUTCOMES = {
+    StudyState.PAUSED: "is paused: running trials are saved after their epoch",
+    StudyState.RUNNING: "is resumed",
     StudyState.STOPPED: "ends after the current epochs",
     StudyState.KILLED: "ends now",
 }
-SAID_OF_TRIAL = {
-    Request.PAUSE: SAID[StudyState.PAUSED],
-    None: SAID[StudyState.RUNNING],
-    Request.STOP: SAID[StudyState.STOPPED],
-    Request.KILL: SAID[StudyState.KILLED],
+TRIAL_OUTCOMES = {
+    Request.PAUSE: "is paused: it is saved after its epoch",
+    None: "is resumed",
+    Request.STOP: "ends after its epoch",
+    Request.KILL: "ends now",
 }
 LIMITS = ("hours", "gpu_hours", "target", "patience")
-LARGEST_WHOLE = 2**31 - 1  # that a database keeps as an integer
+LARGEST_INTEGER = 2**31 - 1  # of an INTEGER column
 
 
 def request_study(store: Store, name: str, state: StudyState) -> str:
-    """Pause, resume, stop or kill a study; a line that says what that means.
+    """Pause, resume, stop or kill a study; returns a line with the outcome.
 
     Raises:
         StoreError: there is no such study, or another program made it.
     """
     study_id, _ = find_study(store, name)
     reason = None if state == StudyState.RUNNING else BY_REQUEST
-    expire_leases(store)  # perhaps no worker is left that would
+    expire_leases(store)  # there may be no worker left to do it
     with store.write() as connection:
         lock_own_study(connection, study_id, name)
         with wall_clock_kept(connection, study_id):
@@ -50,11 +50,11 @@ def request_study(store: Store, name: str, state: StudyState) -> str:
                 update(hpo_studies).where(hpo_studies.c.study_id == study_id).values(state=state, state_reason=reason)
             )
             end_idle_trials(connection, study_id)
-    return f"study {name} {SAID[state]}"
+    return f"study {name} {STUDY_OUTCOMES[state]}"
 
 
 def request_trial(store: Store, name: str, number: int, request: Request | None) -> str:
-    """Pause, stop or kill one trial, or let it go on (None); a line that says what that means.
+    """Pause, stop, kill or resume (None) one trial; returns a line with the outcome.
 
     Raises:
         StoreError: there is no such trial, it has ended, or another program made it.
@@ -79,14 +79,14 @@ def request_trial(store: Store, name: str, number: int, request: Request | None)
             cause = STOPPED if request == Request.STOP else KILLED
             end_trial(connection, row.trial_id, OptunaState.FAIL, cause=f"{cause}: {BY_REQUEST}")
         end_idle_trials(connection, study_id, only=row.trial_id)
-    return f"trial {number} of study {name} {SAID_OF_TRIAL[request]}"
+    return f"trial {number} of study {name} {TRIAL_OUTCOMES[request]}"
 
 
 def set_limits(store: Store, name: str, changes: Sequence[str]) -> str:
-    """Change what a study may spend, by `key=value`, or `key=+value` to add; a line that says what it is now.
+    """Change a study's limits by `key=value`, or `key=+value` to add; returns a line with the new limits.
 
     Raises:
-        SpecError: a key or a value that cannot be; nothing is changed then.
+        SpecError: an unknown key, or an invalid value; nothing is changed then.
         StoreError: there is no such study, or another program made it.
     """
     study_id, _ = find_study(store, name)
@@ -107,7 +107,7 @@ def set_limits(store: Store, name: str, changes: Sequence[str]) -> str:
                 limits[key] = None if text == "none" else _limit(change, key, text, limits.get(key))
             else:
                 known = ["trials", *LIMITS, "priority"]
-                listed = f"{nearest(key, known) or '.'} What can: {', '.join(known)}"
+                listed = f"{nearest(key, known) or '.'} These can: {', '.join(known)}"
                 raise SpecError(f"'{key}' cannot be set{listed}. Change the rest in the file, and submit it again")
         with wall_clock_kept(connection, study_id):
             connection.execute(
@@ -115,9 +115,9 @@ def set_limits(store: Store, name: str, changes: Sequence[str]) -> str:
                 .where(hpo_studies.c.study_id == study_id)
                 .values(**values, limits=json.dumps(limits))
             )
-            end_idle_trials(connection, study_id)  # with fewer trials, perhaps nobody is to go on with them
-    told = {"trials": values["trials_target"], **limits, "priority": values["priority"]}
-    return f"study {name}: " + ", ".join(f"{key} {value:g}" for key, value in told.items() if value is not None)
+            end_idle_trials(connection, study_id)  # fewer trials may leave no need for them
+    shown = {"trials": values["trials_target"], **limits, "priority": values["priority"]}
+    return f"study {name}: " + ", ".join(f"{key} {value:g}" for key, value in shown.items() if value is not None)
 
 
 def _limit(change: str, key: str, text: str, before: float | None) -> float:
@@ -135,8 +135,8 @@ def _number(change: str, text: str, before: float | None, *, whole: bool = False
     except ValueError:
         raise SpecError(f"'{change}': '{text}' is not a number") from None
     value += before if is_added and before is not None else 0.0
-    if whole and not (math.isfinite(value) and 0 < value <= LARGEST_WHOLE and value == int(value)):
-        raise SpecError(f"'{change}' should be a whole number from 1 to {LARGEST_WHOLE}")
+    if whole and not (math.isfinite(value) and 0 < value <= LARGEST_INTEGER and value == int(value)):
+        raise SpecError(f"'{change}' should be a whole number from 1 to {LARGEST_INTEGER}")
     if not math.isfinite(value) or value <= lowest:
         raise SpecError(f"'{change}' should be a number" + (f" above {lowest:g}" if lowest == 0 else ""))
     return value
@@ -151,5 +151,5 @@ def lock_own_study(connection: Connection, study_id: int, name: str) -> Any:
     lock_named_study(connection, study_id, name)
     row = connection.execute(select(hpo_studies).where(hpo_studies.c.study_id == study_id)).first()
     if row is None:
-        raise StoreError(f"study '{name}' was made by another program, which alone can steer it")
+        raise StoreError(f"study '{name}' was created by another program: only that program can control it")
     return row

@@ -1,4 +1,4 @@
-"""Trials that have begun and that no worker trains: which they are, and how a trial ends."""
+"""Idle trials, which have begun and are trained by no worker; and the end of a trial."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from hpo.store.tables import (
 )
 from hpo.study.states import AttemptEnd, OptunaState, Request, StudyState
 
-KILLED, STOPPED = StudyState.KILLED, StudyState.STOPPED  # how the cause of such an end begins
+KILLED, STOPPED = StudyState.KILLED, StudyState.STOPPED  # the first word of the cause of such an end
 BY_REQUEST = "by request"
 
 
 def idle_trials(study_id: int) -> Select[Any]:
     """The study's trials that have begun and not ended, and whose attempts have all ended; by number.
 
-    Those that are paused at a rung are among them: their request says so.
+    Trials paused at a rung are included; they have the request to await promotion.
     """
     attempt = exists().where(hpo_attempts.c.trial_id == trials.c.trial_id)
     is_trained = attempt.where(hpo_attempts.c.ended.is_(None))
@@ -41,13 +41,13 @@ def idle_trials(study_id: int) -> Select[Any]:
 def end_idle_trials(
     connection: Connection, study_id: int, *, limit: str | None = None, only: int | None = None
 ) -> list[int]:
-    """End the idle trials that nobody will take on, because they or their study are to end; their numbers.
+    """End the idle trials that will not be continued, because they or their study are to end; their numbers.
 
-    A killed trial has failed; a stopped one is pruned at what it reached, or failed without an epoch. A study is to
-    end also when it has all its trials: its target was lowered after these had begun.
+    A killed trial has failed; a stopped one is pruned at its last epoch, or failed without an epoch. A study also ends
+    when it has all its trials: its target was lowered after these had begun.
 
     Args:
-        limit: of the study, that is reached.
+        limit: the study's limit that is reached, in words.
         only: the trial_id of one trial.
     """
     wanted = select(hpo_studies.c.state, hpo_studies.c.state_reason).where(hpo_studies.c.study_id == study_id)
@@ -56,14 +56,14 @@ def end_idle_trials(
         return []
     found = idle_trials(study_id)
     if only is not None:
-        # Whoever requests something of this trial at this moment comes before or after us, not between.
+        # A request for this trial at the same moment is written before or after this, not in between.
         connection.execute(select(hpo_trials.c.request).where(hpo_trials.c.trial_id == only).with_for_update())
         found = found.where(trials.c.trial_id == only)
     rows = connection.execute(found).all()
     if rows and limit is None:
         counted = counts_of(connection, study_id)
         if counted.ended >= counted.target:
-            limit = f"the study has the {counted.target} trials that it was asked for"
+            limit = f"the study has all its {counted.target} trials"
     ended = []
     for row in rows:
         if row.request == Request.KILL or study.state == StudyState.KILLED:
@@ -81,16 +81,16 @@ def end_idle_trials(
 
 
 def standstill(store: Store, study_id: int) -> int | None:
-    """The newest attempt of a study whose trials have all begun and none of which is trained; else None."""
+    """The newest attempt of a study whose trials have all begun and of which none is running; else None."""
     with store.read() as connection:
         return _standstill(connection, study_id)
 
 
 def end_paused_trials(store: Store, study_id: int, *, since: int) -> list[int]:
-    """Prune the trials that are paused at rungs, none of which may go on any more; their numbers.
+    """Prune the trials paused at rungs, when none of them can be promoted any more; their numbers.
 
     Args:
-        since: what `standstill` answered before that was found out: when a trial was taken on since, nothing is done.
+        since: the attempt that `standstill` returned before that was checked; after a newer claim, nothing is done.
     """
     with store.write() as connection:
         lock_study(connection, study_id)
@@ -129,16 +129,16 @@ def end_trial(
     """End a trial that has no running attempt any more: the only place where a trial of ours ends.
 
     Args:
-        value: the objective, finite; by default what a pruned trial reached last.
+        value: the objective, finite; by default the last one that a pruned trial reported.
         columns: of `hpo_trials`: best_epoch, checkpoint, error.
     """
-    told = {**columns, "cause": cause, "request": None}
+    columns = {**columns, "cause": cause, "request": None}
     total = select(func.sum(hpo_attempts.c.seconds)).where(hpo_attempts.c.trial_id == trial_id).scalar_subquery()
     changed = connection.execute(
-        update(hpo_trials).where(hpo_trials.c.trial_id == trial_id).values(**told, seconds=total)
+        update(hpo_trials).where(hpo_trials.c.trial_id == trial_id).values(**columns, seconds=total)
     )
     if changed.rowcount == 0:  # it was lost before its parameters were sampled
-        connection.execute(insert(hpo_trials).values(trial_id=trial_id, **told, seconds=total))
+        connection.execute(insert(hpo_trials).values(trial_id=trial_id, **columns, seconds=total))
     if value is not None:
         row = {"trial_id": trial_id, "objective": 0, "value": value, "value_type": "FINITE"}
         connection.execute(insert(trial_values), row)
@@ -150,7 +150,7 @@ def end_trial(
 
 
 def _last_value(trial_id: int) -> tuple[list[str], Select[Any]]:
-    """The columns of a trial's value, and what it reached last as that."""
+    """The columns of a trial's value, and a query for the last value that it reported."""
     curve = trial_intermediate_values.c
     kind = literal("FINITE", trial_values.c.value_type.type)
     return (

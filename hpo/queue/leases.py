@@ -1,7 +1,7 @@
 """Workers and their leases: an attempt belongs to a worker as long as that worker sends heartbeats.
 
-Leases run by the database's clock. Whoever looks into the store ends those that have run out, so that the trial can be
-claimed again.
+Leases count by the database's clock. Every worker that polls the store ends the expired ones, so that their trials can
+be claimed again.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ LOST = "lost: its worker sent no heartbeat"
 
 
 def register_worker(store: Store, *, host: str, pid: int, slots: int) -> int:
-    """Enter a worker into the store; its number."""
+    """Add a worker to the store; its number."""
     with store.write() as connection:
         statement = insert(hpo_workers).values(host=host, pid=pid, slots=slots, started=db_now(), beat=db_now())
         return int(connection.execute(statement).inserted_primary_key[0])  # type: ignore[index]
 
 
 def heartbeat(store: Store, worker_id: int, attempts: Sequence[int] = ()) -> None:
-    """Send a sign of life, and renew the leases of the attempts that it trains, by their numbers in the store.
+    """Record a heartbeat, and renew the leases of the worker's attempts, by their numbers in the store.
 
-    An attempt that it does not know of, because the store went away in the middle of a claim, runs out.
+    If the connection breaks during a claim, the worker may not know of its attempt; the lease of that one expires.
     """
     with store.write() as connection:
         connection.execute(update(hpo_workers).where(hpo_workers.c.worker_id == worker_id).values(beat=db_now()))
@@ -44,7 +44,7 @@ def heartbeat(store: Store, worker_id: int, attempts: Sequence[int] = ()) -> Non
 
 
 def deregister_worker(store: Store, worker_id: int) -> None:
-    """The worker is done."""
+    """Mark the worker as ended."""
     with store.write() as connection:
         connection.execute(
             update(hpo_workers).where(hpo_workers.c.worker_id == worker_id).values(beat=db_now(), ended=db_now())
@@ -55,9 +55,9 @@ def expire_leases(store: Store, *, study_id: int | None = None) -> list[int]:
     """End the attempts whose lease has run out, in all studies or one; the numbers of their trials.
 
     Their trials can be claimed again at once, or fail when that has happened too often. After a restart of the
-    database nothing is ended until all workers had the time to come back and renew.
+    database nothing is ended until all workers have had time to reconnect and renew.
     """
-    from hpo.study.spec import Retries  # here, since whoever only looks needs no pydantic, a tenth of a second
+    from hpo.study.spec import Retries  # imported here: verbs that only read are spared pydantic, a tenth of a second
 
     wanted = is_expired() if study_id is None else (*is_expired(), trials.c.study_id == study_id)
     query = (
@@ -90,7 +90,7 @@ def expire_leases(store: Store, *, study_id: int | None = None) -> list[int]:
 
 
 def close_stray_attempts(store: Store) -> int:
-    """End the attempts that are open although their trials have ended, as only a damaged store has them; how many."""
+    """End the open attempts of trials that have ended, which only a damaged store has; how many there were."""
     over = select(trials.c.trial_id).where(trials.c.state.in_(OPTUNA_ENDED))
     with store.write() as connection:
         return connection.execute(
@@ -101,7 +101,7 @@ def close_stray_attempts(store: Store) -> int:
 
 
 def is_expired() -> tuple[Any, ...]:
-    """Conditions of an attempt whose worker was not heard of for too long."""
+    """SQL conditions of an attempt whose lease has run out."""
     return hpo_attempts.c.ended.is_(None), hpo_attempts.c.lease_until < db_now()
 
 

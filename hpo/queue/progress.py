@@ -1,4 +1,4 @@
-"""Study progress: counts, limits, best trial; small questions to the store, answered by a statement or two each."""
+"""Study progress: counts, limits, requests, best trial, each read with a statement or two."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Counts:
     """The trials of a study by Optuna's state, and how many it may have.
 
     Attributes:
-        begun: trials that have begun and not ended: trained now, idle, or paused at a rung.
+        begun: trials that have begun and not ended: running, idle, or paused at a rung.
         idle: those of them that were handed back or lost, and that no worker trains.
         paused: those of them that are paused at a rung.
     """
@@ -80,7 +80,7 @@ class Counts:
 
 
 def find_study(store: Store, name: str) -> tuple[int, Direction]:
-    """(number in the store, direction) of a study, also of one that another program made.
+    """(number in the store, direction) of a study, also of one that another program created.
 
     Raises:
         StoreError: there is none; names the nearest.
@@ -97,7 +97,7 @@ def find_study(store: Store, name: str) -> tuple[int, Direction]:
 
 
 def no_such_study(connection: Connection, name: str) -> StoreError:
-    """The error for a name that the store does not have; tells the nearest that it has."""
+    """The error for a name that the store does not have; names the nearest and all others."""
     known = list(connection.scalars(select(studies.c.study_name).order_by(studies.c.study_id)))
     listed = f" It has {', '.join(known)}." if known else " It has none."
     return StoreError(f"the store has no study '{name}'{nearest(name, known) or '.'}{listed}")
@@ -105,16 +105,16 @@ def no_such_study(connection: Connection, name: str) -> StoreError:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a study is, and what is requested of it.
+    """A study's progress, and its requested state.
 
     Attributes:
-        state: what the study is to do; one that another program made is to run.
+        state: as requested; `running` for a study that another program created.
         reason: for the state.
-        limits: what it may spend besides trials; None where there is no limit.
+        limits: by name, those besides the number of trials; None where there is no limit.
         spent: None where there is no limit.
         limit: the one that is reached, in words.
-        spec: what it searches and how, as JSON; submitting it again changes what may change.
-        created: seconds since 1970, UTC; None for a study that another program made, and for one that was deleted.
+        spec: the resolved study file as JSON; submitting the study again may change parts of it.
+        created: seconds since 1970, UTC; None for a study of another program, and for a deleted one.
     """
 
     state: StudyState
@@ -139,22 +139,22 @@ class Progress:
 
     @property
     def is_over(self) -> bool:
-        """All trials have ended, a limit is reached and none is left that has begun, or the study is to end."""
+        """All trials have ended, or a limit is reached and no begun trial is left, or the study is to end."""
         is_spent = self.limit is not None and self.counts.begun == 0
         return self.counts.ended >= self.counts.target or is_spent or self.state.is_ending
 
 
 def load_progress(store: Store, study_id: int) -> Progress:
-    """How far a study is; one that was deleted is stopped."""
+    """A study's progress; a deleted study is stopped."""
     with store.read() as connection:
         return progress_of(connection, study_id)
 
 
 def progress_of(connection: Connection, study_id: int, *, hours: float | Literal["measured"] | None = None) -> Progress:
-    """How far a study is, within a transaction of the caller.
+    """A study's progress, within a transaction of the caller.
 
     Args:
-        hours: tell what is spent also without a limit, and take this for its hours, unless they are to be measured.
+        hours: compute what is spent even without a limit, with these hours or with the measured ones.
     """
     by_state = (
         select(trials.c.study_id, trials.c.state.label("of"), func.count().label("number"))
@@ -163,7 +163,7 @@ def progress_of(connection: Connection, study_id: int, *, hours: float | Literal
         .subquery()
     )
     untrained = _untrained(study_id).subquery()
-    rows = connection.execute(  # one for each state that its trials are in: every worker asks this every second
+    rows = connection.execute(  # one for each state of its trials, in one statement: every worker polls it
         select(
             hpo_studies.c.state,
             hpo_studies.c.state_reason,
@@ -210,7 +210,11 @@ def progress_of(connection: Connection, study_id: int, *, hours: float | Literal
 
 
 def counts_of(connection: Connection, study_id: int, *, target: int | None = None) -> Counts:
-    """The trials by state, within a transaction of the caller, who may know the target already."""
+    """The trials by state, within a transaction of the caller.
+
+    Args:
+        target: the study's, where the caller knows it already.
+    """
     rows = connection.execute(
         select(trials.c.state, func.count()).where(trials.c.study_id == study_id).group_by(trials.c.state)
     )
@@ -221,9 +225,9 @@ def counts_of(connection: Connection, study_id: int, *, target: int | None = Non
 
 
 def lock_study(connection: Connection, study_id: int) -> None:
-    """Keep others from claiming of a study, or changing it, until the transaction ends.
+    """Lock a study against claims and changes until the transaction ends.
 
-    The rows are Optuna's and ours, always in this order, or two transactions could wait for each other.
+    Optuna's row is locked before ours, always in this order, to prevent deadlocks.
     """
     for column in (studies.c.study_id, hpo_studies.c.study_id):
         connection.execute(select(column).where(column == study_id).with_for_update())
@@ -260,7 +264,7 @@ def best_with_checkpoints(store: Store, study_id: int, direction: Direction) -> 
 
 
 def _untrained(study_id: int) -> Select[Any]:
-    """One row: how many trials have begun and are not trained now, and why."""
+    """One row: the number of idle trials, and of those paused at a rung."""
     attempt = select(hpo_attempts.c.attempt_id).where(hpo_attempts.c.trial_id == trials.c.trial_id)
     awaits = func.coalesce(hpo_trials.c.request, "") == Request.AWAIT_PROMOTION
     return (
@@ -279,7 +283,7 @@ def _untrained(study_id: int) -> Select[Any]:
 
 
 def requests_of(connection: Connection, trial_ids: Sequence[int]) -> dict[int, Request]:
-    """By trial_id, what is requested of single trials."""
+    """The requests for single trials, by trial_id."""
     if not trial_ids:
         return {}
     rows = connection.execute(

@@ -1,6 +1,7 @@
-"""What a worker writes of a trial that it holds: each function is part of a transaction of the caller.
+"""A worker's reports about its trial, from its parameters to its end: each within a transaction of the caller.
 
-Each returns whether the lease is still ours. When it is not, another worker has the trial, and nothing was written.
+Each function returns whether the lease is still ours. When it is not, another worker has the trial, and nothing was
+written.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from hpo.store.tables import (
 )
 from hpo.study.states import AttemptEnd, OptunaState, Request
 
-# A traceback is at its end what matters, and an error as large as a model would slow down every look at the study.
+# The end of a traceback matters most, and a very long error would slow down every read of the study.
 MAX_ERROR_CHARACTERS = 20_000
 
 
@@ -40,22 +41,22 @@ def begin_trial(
     seed: int | None = None,
     system_attributes: Mapping[str, Any] | None = None,
 ) -> bool:
-    """Write down what the trial will train, before it does.
+    """Store the trial's parameters and configuration, before it trains.
 
     Args:
         params: by name, the value and the distribution as Optuna stores them.
         config: the whole configuration, pinned and inactive parameters too; at least `params`, by name.
-        system_attributes: what the sampler wrote down with its proposal.
+        system_attributes: the sampler's notes on its proposal.
     """
     row = {"config": json.dumps(config), "seed": seed}
-    if upsert(connection, hpo_trials, {"trial_id": claim.trial_id}, row, while_held=claim) == 0:
+    if upsert(connection, hpo_trials, {"trial_id": claim.trial_id}, row, while_leased=claim) == 0:
         return False
     if params:
         rows = [
             {"trial_id": claim.trial_id, "param_name": name, "param_value": value, "distribution_json": distribution}
             for name, (value, distribution) in params.items()
         ]
-        # A worker that was away for long between its claim and this may have written its own at the last moment.
+        # A worker that lost this trial's lease may have written its own parameters at the last moment.
         key, values = ("trial_id", "param_name"), ("param_value", "distribution_json")
         connection.execute(_upsert(connection.dialect.name, trial_params, key, values), rows)
     _put_attributes(connection, claim, system_attributes or {})
@@ -63,12 +64,12 @@ def begin_trial(
 
 
 def describe_trial(connection: Connection, claim: Claim, *, config: Mapping[str, Any], from_epoch: int) -> bool:
-    """Complete the configuration by what the trial process found when it built the model.
+    """Complete the configuration with what the trial process reported when it had built the model.
 
     Args:
-        from_epoch: whose checkpoint the attempt goes on from; 0 from scratch.
+        from_epoch: the epoch whose checkpoint the attempt resumes from; 0 from scratch.
     """
-    changed = connection.execute(update(hpo_attempts).where(_held(claim)).values(from_epoch=from_epoch))
+    changed = connection.execute(update(hpo_attempts).where(_is_leased(claim)).values(from_epoch=from_epoch))
     if changed.rowcount == 0:
         return False
     connection.execute(
@@ -87,16 +88,16 @@ def report_epoch(
     seconds: float,
     system_attributes: Mapping[str, Any],
 ) -> bool:
-    """An epoch's metrics.
+    """Store an epoch's metrics.
 
     Args:
         epoch: 1 for the first.
         value: the objective after it, finite.
         seconds: since the attempt began to train.
-        system_attributes: what the pruner wrote down with its decision.
+        system_attributes: the pruner's notes on its decision.
     """
     row = {"attempt": claim.attempt, "metrics": json.dumps(dict(metrics)), "seconds": seconds}
-    if upsert(connection, hpo_epochs, {"trial_id": claim.trial_id, "epoch": epoch}, row, while_held=claim) == 0:
+    if upsert(connection, hpo_epochs, {"trial_id": claim.trial_id, "epoch": epoch}, row, while_leased=claim) == 0:
         return False
     upsert(
         connection,
@@ -133,14 +134,14 @@ def finish_trial(
     Args:
         state: complete, pruned or failed.
         value: the objective, finite; none for a failed trial.
-        seconds: that this attempt took.
+        seconds: the duration of this attempt.
         attributes: shown in optuna-dashboard beside the trial.
     """
     cause, error = shortened(cause), shortened(error)
     if not _end_attempt(connection, claim, end=end, cause=cause or state.lower(), error=error, seconds=seconds):
         return False
-    told = {"best_epoch": best_epoch, "checkpoint": checkpoint, "error": error}
-    end_trial(connection, claim.trial_id, state, cause=cause, value=value, **told)
+    columns = {"best_epoch": best_epoch, "checkpoint": checkpoint, "error": error}
+    end_trial(connection, claim.trial_id, state, cause=cause, value=value, **columns)
     if attributes:
         rows = [
             {"trial_id": claim.trial_id, "key": key, "value_json": json.dumps(item)} for key, item in attributes.items()
@@ -152,7 +153,7 @@ def finish_trial(
 def end_attempt(
     connection: Connection, claim: Claim, *, end: AttemptEnd, cause: str, error: str | None = None, seconds: float
 ) -> bool:
-    """End the attempt, not the trial: the next claim goes on with it, unless it was requested to end meanwhile."""
+    """End the attempt, not the trial: a later claim continues the trial, unless its end was requested meanwhile."""
     is_ours = _end_attempt(connection, claim, end=end, cause=cause, error=error, seconds=seconds)
     if is_ours:
         if end == AttemptEnd.AT_RUNG:
@@ -168,7 +169,7 @@ def _end_attempt(
     words = {"cause": shortened(cause), "error": shortened(error)}
     result = connection.execute(
         update(hpo_attempts)
-        .where(_held(claim))
+        .where(_is_leased(claim))
         .values(ended=db_now(), lease_until=db_now(), kind=end, seconds=seconds, **words)
     )
     return result.rowcount == 1
@@ -186,7 +187,7 @@ def forget_checkpoints(connection: Connection, trial_ids: Sequence[int]) -> bool
 
 
 def shortened(error: str | None) -> str | None:
-    """The end of a long error, as every database takes it: zero bytes and halves of characters are spelled out."""
+    """The end of a long error, as every database accepts it: zero bytes and lone surrogates are escaped."""
     if error is None:
         return None
     left_out = max(0, len(error) - MAX_ERROR_CHARACTERS)
@@ -200,17 +201,17 @@ def upsert(
     key: Mapping[str, Any],
     values: Mapping[str, Any],
     *,
-    while_held: Claim | None = None,
+    while_leased: Claim | None = None,
 ) -> int:
     """Insert a row, or update the one that is there; how many rows were written.
 
     Args:
-        while_held: write only while this lease is ours: a round trip less than to ask before.
+        while_leased: write only while this lease is ours, which saves the round trip of checking it before.
     """
-    statement = _upsert(connection.dialect.name, table, (*key,), (*values,), is_conditional=while_held is not None)
+    statement = _upsert(connection.dialect.name, table, (*key,), (*values,), is_conditional=while_leased is not None)
     row = {**key, **values}
-    if while_held is not None:
-        row = {f"new_{name}": value for name, value in row.items()} | {"held": while_held.attempt_id}
+    if while_leased is not None:
+        row = {f"new_{name}": value for name, value in row.items()} | {"leased": while_leased.attempt_id}
     result = connection.execute(statement, row, execution_options={"preserve_rowcount": True})
     return int(result.rowcount)
 
@@ -219,16 +220,16 @@ def upsert(
 def _upsert(
     dialect: str, table: Table, key: tuple[str, ...], values: tuple[str, ...], *, is_conditional: bool = False
 ) -> Any:
-    """The statement of `put`. It is built once: that takes longer than to run it, and every epoch of a trial needs two.
+    """The statement of `upsert`. It is built once: that takes longer than to run it, and every epoch needs two.
 
     Args:
-        is_conditional: its values are called `new_...`, and it writes nothing when the attempt `held` has ended.
+        is_conditional: its values are called `new_...`, and it writes nothing when the attempt `leased` has ended.
     """
     # The database's own insert, which can update the row that is there.
     statement = (postgresql if dialect == "postgresql" else sqlite).insert(table)
     if is_conditional:
         names = [*key, *values]
-        is_ours = and_(hpo_attempts.c.attempt_id == bindparam("held"), hpo_attempts.c.ended.is_(None))
+        is_ours = and_(hpo_attempts.c.attempt_id == bindparam("leased"), hpo_attempts.c.ended.is_(None))
         row = select(*(bindparam(f"new_{name}", type_=table.c[name].type) for name in names)).where(
             exists().where(is_ours)
         )
@@ -238,5 +239,5 @@ def _upsert(
     )
 
 
-def _held(claim: Claim) -> Any:
+def _is_leased(claim: Claim) -> Any:
     return and_(hpo_attempts.c.attempt_id == claim.attempt_id, hpo_attempts.c.ended.is_(None))

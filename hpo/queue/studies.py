@@ -1,4 +1,4 @@
-"""Studies in the store: creating one, continuing it, finding it, and what it is to do."""
+"""Studies in the store: creating, continuing and finding them, and setting their state."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StoredStudy:
-    """A study as the store has it."""
+    """A study as it is stored."""
 
     study_id: int
     name: str
     definition: ResolvedStudy
-    state: StudyState  # what it is to do
+    state: StudyState  # as requested
     state_reason: str | None
     trials_target: int
     created: float  # seconds since 1970, UTC
 
 
 def create_or_continue(store: Store, definition: ResolvedStudy) -> tuple[StoredStudy, str]:
-    """Create the study, or go on with it: a larger number of trials extends it, a smaller one changes nothing.
+    """Create the study, or continue it: a larger number of trials extends it, a smaller one changes nothing.
 
-    What `hpo set` changed stays, as long as the file says the same as before.
+    A limit that `hpo set` changed stays, as long as the file's value is the same as before.
 
     Returns:
-        The study, and one line that says what became of it.
+        The study, and a line that says whether it was created, continued or extended.
 
     Raises:
         StoreError: the store has a study of this name that searches something else.
@@ -51,7 +51,7 @@ def create_or_continue(store: Store, definition: ResolvedStudy) -> tuple[StoredS
         with store.write() as connection:
             row = connection.execute(_query().where(studies.c.study_name == name).with_for_update(of=studies)).first()
             if row is None:
-                said = f"study {name} created: {target} trials"
+                message = f"study {name} created: {target} trials"
                 _create(connection, definition)
             else:
                 study = _stored(row, name)
@@ -59,13 +59,13 @@ def create_or_continue(store: Store, definition: ResolvedStudy) -> tuple[StoredS
                     lines = "".join(f"\n  {line}" for line in differences)
                     raise StoreError(
                         f"study '{name}' is in the store already, and searches something else:{lines}\n"
-                        "Continue it with the file as it was, or begin another study with --name"
+                        "Continue it with the file as it was, or begin another study with --name (in Python name=...)"
                     )
                 with wall_clock_kept(connection, study.study_id):
-                    said = _continue(connection, study, definition)
-    except IntegrityError:  # another process created it between our look and our insert
+                    message = _continue(connection, study, definition)
+    except IntegrityError:  # another process created it between our query and our insert
         return create_or_continue(store, definition)
-    return load_study(store, name), said
+    return load_study(store, name), message
 
 
 def load_study(store: Store, name: str) -> StoredStudy:
@@ -82,14 +82,14 @@ def load_study(store: Store, name: str) -> StoredStudy:
 
 
 def study_exists(store: Store, name: str) -> bool:
-    """Whether the store has a study of this name, whoever made it."""
+    """Whether the store has a study of this name, also one of another program."""
     with store.read() as connection:
         return connection.execute(select(studies.c.study_id).where(studies.c.study_name == name)).first() is not None
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """A study that is to run, by its name, and all that must change for one that is over to go on."""
+    """A running study and its bounds: one that is over can only continue when a bound changes."""
 
     name: str
     trials_target: int
@@ -98,7 +98,7 @@ class Bounds:
 
 
 def bounds_of_running(store: Store) -> dict[int, Bounds]:
-    """The studies that are to run, by the store's id, the oldest first; also those that have nothing left to do."""
+    """The studies in the state `running`, by the store's id, the oldest first; also those with nothing left to do."""
     with store.read() as connection:
         rows = connection.execute(
             select(
@@ -116,7 +116,7 @@ def bounds_of_running(store: Store) -> dict[int, Bounds]:
 
 
 def set_study_state(store: Store, study_id: int, state: StudyState, reason: str | None = None) -> None:
-    """Say what the study is to do from now on, and why."""
+    """Set the study's state, and the reason for it."""
     with store.write() as connection:
         connection.execute(
             update(hpo_studies).where(hpo_studies.c.study_id == study_id).values(state=state, state_reason=reason)
@@ -139,7 +139,7 @@ def _query() -> Select[Any]:
 def _stored(row: Any, name: str) -> StoredStudy:
     if row.spec is None:
         raise StoreError(
-            f"study '{name}' in this store was made by another program, without a study file: it can be looked at, "
+            f"study '{name}' in this store was created by another program, without a study file: it can be read, "
             "not run. Choose another name with --name"
         )
     definition = ResolvedStudy.from_json(row.spec, row.space)
@@ -179,9 +179,9 @@ def _continue(connection: Connection, study: StoredStudy, definition: ResolvedSt
     target = definition.spec.budget.trials
     changed: dict[str, Any] = {"state": StudyState.RUNNING, "state_reason": None}
     before, now = study.definition.spec, definition.spec
-    if now != before:  # in what may change: limits, retries, ...
+    if now != before:  # in a part that may change: limits, retries, ...
         changed["spec"] = definition.to_json()
-    # A limit that is as it was in the file stays as `hpo set` left it.
+    # A limit that is unchanged in the file stays as `hpo set` left it.
     news = {key: limit for key, limit in now.budget.limits.items() if limit != before.budget.limits[key]}
     if news:
         limits = connection.scalar(select(hpo_studies.c.limits).where(mine))
@@ -195,7 +195,7 @@ def _continue(connection: Connection, study: StoredStudy, definition: ResolvedSt
         return f"study {study.name} extended from {study.trials_target} to {target} trials, {ended} of them ended"
     kept = ""
     if target < study.trials_target:
-        kept = f" (it was asked for {study.trials_target}; {target} is fewer)"
+        kept = f" (it keeps its {study.trials_target}, since the file's {target} is fewer)"
     elif target > study.trials_target:
-        kept = f" ('hpo set' made them {study.trials_target}, the file's {target} did not change)"
+        kept = f" ('hpo set' changed them to {study.trials_target}; the file's {target} is unchanged)"
     return f"study {study.name} continued: {ended} of {study.trials_target} trials ended{kept}"

@@ -1,4 +1,4 @@
-"""A study's hours run while it is open: they stop when it is over, and go on from there when it is extended."""
+"""A study's hours run while it is open: they stop when it is over, and continue from there when it is extended."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from hpo.store.tables import hpo_studies
 
 @contextmanager
 def wall_clock_kept(connection: Connection, study_id: int) -> Iterator[None]:
-    """Around a change of what is requested of a study, so that the change itself spends nothing.
+    """Around a change of a study's state or limits: keeps the hours that are spent as they are.
 
-    The store has the moment of the first claim only. When the change opens the study, the time since it was over must
-    not count; when it closes the study, the time since its last trial must not be lost: the moment is moved by it.
+    The store has the time of the first claim only. When the change reopens the study, the time since it was over must
+    not count; when it closes the study, the time since its last trial must not be lost: the start is moved by it.
     """
     before = progress_of(connection, study_id, hours="measured")
     assert before.spent is not None

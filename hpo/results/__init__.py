@@ -1,1 +1,1 @@
-"""What came of a study, to read: trials as plain records, a study's status, weights to start from."""
+"""Results of a study, read-only: trials as plain records, a study's status, checkpoints to start from."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WorkerRecord:
-    """A worker that trains for the study, or did a moment ago."""
+    """A worker whose last heartbeat is at most two leases ago."""
 
     name: str
     slots: int
@@ -42,12 +42,12 @@ class WorkerRecord:
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """How far a study is.
+    """A study's state, progress and workers.
 
     Attributes:
-        state: what it is to do, or done when it has all its trials or has reached a limit.
+        state: as requested, or `done` when it has all its trials or has reached a limit.
         counts: trials by `TrialState`.
-        budget: for each limit, what was asked for and what is spent.
+        budget: for each limit, its value (`target`) and what is spent of it.
     """
 
     study: str
@@ -65,7 +65,7 @@ class StudyStatus:
 
 
 class Study:
-    """A study in a store, to be looked at. Each call reads the store anew."""
+    """A study in a store, read-only. Each call reads the store anew."""
 
     def __init__(self, store: Store, name: str) -> None:
         self.name = name
@@ -97,7 +97,7 @@ class Study:
             return next(iter(read_records(connection, self._study_id, chosen).values()), None)
 
     def frame(self) -> pd.DataFrame:
-        """A row a trial: number, state, value, `params_*`, epochs, seconds, attempts, cause, device, worker."""
+        """A row for each trial: number, state, value, `params_*`, epochs, seconds, attempts, cause, device, worker."""
         import pandas as pd
 
         rows = []
@@ -110,7 +110,7 @@ class Study:
         return pd.DataFrame(rows)
 
     def status(self) -> StudyStatus:
-        """How far it is, and who works on it."""
+        """Its state, progress, budget, best trial and workers."""
         found = load_progress(self._store, self._study_id)
         counts, best = found.counts, self.best(1)
         is_done = found.state == StudyState.RUNNING and counts.target > 0 and found.is_over
@@ -145,7 +145,7 @@ class Study:
 
 
 def _budget(found: Progress) -> dict[str, dict[str, float]]:
-    """For each limit besides trials that the study has: what was asked for, and what is spent."""
+    """For each limit of the study besides trials: its value, and what is spent of it."""
     if found.spent is None:
         return {}
     spent: dict[str, float | None] = {

@@ -1,4 +1,4 @@
-"""A trial as a plain record: everything the store knows of it, read with a statement a table."""
+"""A trial as a plain record: everything stored about it, read with one statement per table."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial, whatever became of it.
+    """One trial in any state.
 
     Attributes:
         number: counts from 0 within the study.
         state: see `hpo.study.states.TrialState`; paused means at a rung, idle that no worker trains it.
         value: the objective; of a complete trial its best epoch's, of a pruned or running one the last epoch's.
         params: the searched parameters that were active.
-        config: everything that its model, its data and its training were built with, also what was pinned.
-        curve: (epoch, metrics by name), one entry an epoch, the first epoch being 1.
+        config: all arguments of its model and data, searched or pinned, and its epochs and seed.
+        curve: (epoch, metrics by name), one entry per epoch, the first epoch being 1.
         seconds: of all its attempts; None until one has ended.
-        attempts: how often a worker took it on.
+        attempts: how often a worker has claimed it.
         causes: how each of these attempts ended, in order; None for one that still runs.
         cause: why it failed, in a few words; None for the others.
         error: of a failed trial, the message or traceback.
@@ -71,7 +71,7 @@ class TrialRecord:
 
     @property
     def epochs(self) -> int:
-        """How many it was trained for."""
+        """The number of epochs that it has been trained for."""
         return self.curve[-1][0] if self.curve else 0
 
     def to_json(self) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def read_records(connection: Connection, study_id: int, only: Sequence[int] | No
 def _curve(epochs: list[Any], steps: list[Any]) -> tuple[tuple[int, Mapping[str, float]], ...]:
     if epochs:
         return tuple((e.epoch, json.loads(e.metrics)) for e in sorted(epochs, key=lambda e: int(e.epoch)))
-    # A trial of another program: Optuna knows the objective only.
+    # A trial of another program: Optuna stores the objective only.
     return tuple((s.step, {"value": s.intermediate_value}) for s in sorted(steps, key=lambda s: int(s.step)))
 
 

@@ -1,7 +1,7 @@
-"""Starting from another trial's weights: an argument `trial:STUDY/best` of a study stands for that trial's checkpoint.
+"""Warm start from another trial's weights: an argument `trial:STUDY/best` stands for that trial's checkpoint.
 
-The study keeps the words, so that the same file remains the same study. Whoever starts a trial looks the file up in
-the store, since a trial process cannot.
+The study stores this reference, so that the same file remains the same study. The worker looks the checkpoint up in the
+store when it starts a trial, since a trial process has no access to the store.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from hpo.study.study_file import KeyPath, Source
 PREFIX = "trial:"
 
 Weights = dict[str, dict[str, Any]]
-"""By the study's words: the trial's number ('trial') and its file on this machine ('checkpoint')."""
+"""By reference: the trial's number ('trial') and its file on this machine ('checkpoint')."""
 
 
 def find_weights(store: Store, definition: ResolvedStudy, source: Source | None = None) -> Weights:
     """The checkpoint of every trial that the study's arguments name.
 
     Args:
-        source: where the study's words stand, to be named in an error.
+        source: the study file, for the line numbers of errors.
 
     Raises:
-        SpecError: a study, a trial or its checkpoint is not there.
+        SpecError: a study, a trial or its checkpoint does not exist.
     """
     found: Weights = {}
-    for path, words in _references(definition):
+    for path, reference in _references(definition):
         try:
-            found[words] = _find(store, words)
+            found[reference] = _find(store, reference)
         except SpecError as error:
             raise (source or Source.of_stored(definition.spec.study)).error([(path, str(error))]) from error
     return found
 
 
 def names_weights(definition: ResolvedStudy) -> bool:
-    """Whether any argument of the study names another trial."""
+    """Whether any argument of the study refers to another trial."""
     return any(_references(definition))
 
 
 def with_checkpoints(arguments: Mapping[str, Any], weights: Weights) -> dict[str, Any]:
-    """A constructor's arguments with files in place of the words."""
+    """A constructor's arguments with files in place of the references."""
     return {
         name: weights[value]["checkpoint"] if isinstance(value, str) and value in weights else value
         for name, value in arguments.items()
@@ -55,7 +55,7 @@ def with_checkpoints(arguments: Mapping[str, Any], weights: Weights) -> dict[str
 
 
 def _references(definition: ResolvedStudy) -> Iterator[tuple[KeyPath, str]]:
-    """Where the study says it, and what."""
+    """(path in the study file, reference) of each."""
     given = definition.spec.space
     for owner in OWNERS:
         for name, value in definition.fixed[owner].items():
@@ -68,30 +68,30 @@ def _references(definition: ResolvedStudy) -> Iterator[tuple[KeyPath, str]]:
                 yield ("space", parameter.name), choice
 
 
-def _find(store: Store, words: str) -> dict[str, Any]:
-    name, slash, which = words.removeprefix(PREFIX).rpartition("/")
+def _find(store: Store, reference: str) -> dict[str, Any]:
+    name, slash, which = reference.removeprefix(PREFIX).rpartition("/")
     if not slash or not (which == "best" or which.isdecimal()):
-        raise SpecError(f"'{words}' should be {PREFIX}STUDY/best, or {PREFIX}STUDY/NUMBER of one of its trials")
+        raise SpecError(f"'{reference}' should be {PREFIX}STUDY/best, or {PREFIX}STUDY/NUMBER of one of its trials")
     try:
         study = Study(store, name)
     except StoreError as error:
-        raise SpecError(f"'{words}': {error} Search that study first, with the same --store") from error
+        raise SpecError(f"'{reference}': {error} Search that study first, with the same --store") from error
     if which == "best":
         record = next(iter(study.best(1)), None)
         if record is None:
-            raise SpecError(f"'{words}': study '{name}' has no complete trial yet")
+            raise SpecError(f"'{reference}': study '{name}' has no complete trial yet")
     else:
         record = study.trial(int(which))
         if record is None:
-            raise SpecError(f"'{words}': study '{name}' has no trial {which}")
+            raise SpecError(f"'{reference}': study '{name}' has no trial {which}")
     if record.checkpoint is None:
         raise SpecError(
-            f"'{words}': trial {record.number} of study '{name}' ({record.state}) has no checkpoint: a study keeps "
+            f"'{reference}': trial {record.number} of study '{name}' ({record.state}) has no checkpoint: a study keeps "
             "those of its best trials (keep: {checkpoints: 5} in its file)"
         )
     if not Path(record.checkpoint).is_file():
         raise SpecError(
-            f"'{words}': the checkpoint of trial {record.number} of study '{name}', {record.checkpoint}, is not on "
+            f"'{reference}': the checkpoint of trial {record.number} of study '{name}', {record.checkpoint}, is not on "
             "this machine: checkpoints stay on the machine that trained them"
         )
     return {"trial": record.number, "checkpoint": str(Path(record.checkpoint).absolute())}

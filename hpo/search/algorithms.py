@@ -1,7 +1,7 @@
 """Samplers and pruners by name: Optuna's classes under the field's names, with their options checked before use.
 
-A sampler is built anew for each trial, seeded by the study's seed and the trial's number: what it proposes depends on
-these and on the trials before, never on which worker asks or how often it was restarted.
+A sampler is built anew for each trial, seeded by the study's seed and the trial's number: its proposal depends on these
+and on the trials before, never on the worker that asks or on restarts.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SamplerFactory = Callable[[int], optuna.samplers.BaseSampler]
 
 
 def derive_seed(*parts: object) -> int:
-    """A seed of 32 bits from what identifies a thing: (study seed, trial number, purpose)."""
+    """A seed of 32 bits from the parts of its identity: (study seed, trial number, purpose)."""
     text = "/".join(map(str, parts))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
@@ -45,9 +45,9 @@ def derive_seed(*parts: object) -> int:
 class _SobolPoint(optuna.samplers.QMCSampler):
     """The point of the sequence that belongs to one trial's number, in the whole space.
 
-    Optuna counts the points in the store, which workers that ask at once get wrong; numbers are exact. And it takes
-    the space from earlier trials: where it knows none, and for parameters that the first one lacked, it would draw
-    the same random number for every trial.
+    Optuna counts the points in the store, and miscounts when several workers ask at once; trial numbers are exact. And
+    it takes the space from earlier trials: without one, and for parameters that the first one lacked, it would draw the
+    same random number for every trial.
     """
 
     def __init__(self, number: int, distributions: Mapping[str, BaseDistribution], **options: Any) -> None:
@@ -66,7 +66,7 @@ class _SobolPoint(optuna.samplers.QMCSampler):
 
 @dataclass(frozen=True)
 class _Known:
-    """One algorithm: Optuna's class, what our option names mean there, and our defaults."""
+    """One algorithm: Optuna's class, its names for our options, and our defaults."""
 
     cls: type[Any]
     renamed: Mapping[str, str]
@@ -112,17 +112,17 @@ def sampler_factory(spec: StudySpec, space: SearchSpace, project: Path) -> Sampl
         if any(parameter.when for parameter in space.values()):
             # Samples jointly inside conditional branches; otherwise a conditional parameter is sampled on its own.
             options = {"multivariate": True, "group": True} | options
-        _make(cls, options | {"seed": seed}, "sampler")  # complains in the name of Optuna's class
+        _make(cls, options | {"seed": seed}, "sampler")  # errors name Optuna's class
         cls, options = TPE, options | {"memory": Memory()}
     _make(cls, options | {"seed": seed}, "sampler")
     return lambda number: _make(cls, options | {"seed": derive_seed(seed, number, "sampler")}, "sampler")
 
 
 def make_rungs(spec: StudySpec) -> Rungs | None:
-    """The rungs of a study whose pruner pauses and promotes; None where it stops for good.
+    """The rungs of a study whose pruner pauses and promotes trials; None where it stops them for good.
 
     Raises:
-        SpecError: an unknown mode or option, or a value that cannot be.
+        SpecError: an unknown mode or option, or an invalid value.
     """
     mode = spec.pruner.options.get("mode", "promote")
     if spec.pruner.name != "asha" or mode == "stop":
@@ -133,7 +133,7 @@ def make_rungs(spec: StudySpec) -> Rungs | None:
     options.pop("mode", None)
     for name in sorted(options.keys() - {"eta", "min_epochs"}):
         if name in inspect.signature(PRUNERS["asha"].cls).parameters:
-            raise SpecError(f"pruner: asha has the option '{name}' where it stops for good: write mode: stop, too")
+            raise SpecError(f"pruner: asha has the option '{name}' only with mode: stop, where it stops for good")
         raise SpecError(
             f"pruner: asha has no option '{name}'{nearest(name, ASHA_OPTIONS) or '.'} It has {', '.join(ASHA_OPTIONS)}"
         )
@@ -144,7 +144,7 @@ def make_rungs(spec: StudySpec) -> Rungs | None:
 
 
 def make_pruner(spec: StudySpec, project: Path) -> optuna.pruners.BasePruner:
-    """The study's pruner; one that ends nothing where rungs decide.
+    """The study's pruner; one that prunes nothing where rungs decide.
 
     Raises:
         SpecError: an unknown name or option, or a value that the pruner refuses.

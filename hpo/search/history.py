@@ -1,7 +1,7 @@
-"""The study's trials in memory, as Optuna's samplers and pruners see them: they propose and judge without the store.
+"""The study's trials in memory, so that Optuna's samplers and pruners need not read the store.
 
-Optuna's own InMemoryStorage holds them. `sync` brings in what other workers did since the last time; what this worker
-samples or reports happens here first and is written to the store in one transaction by `hpo.queue.report`.
+They are kept in Optuna's own InMemoryStorage. `sync` reads the changes of other workers; this worker's samples and
+reports are recorded here first and written to the store in one transaction by `hpo.queue.report`.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class History:
     """One study's trials, for one worker.
 
     Args:
-        samplers: gives the sampler for a trial's number.
-        diverged: what the sampler is told of a trial whose objective became NaN or infinite, which is FAIL in the
-            store, and which Optuna's samplers would ignore: `worst`, as bad as the worst of the pruned ones;
-            `infeasible`, not allowed; `ignore`, nothing.
-        rungs: where trials wait, if the study promotes them; then the pruner ends nothing.
+        samplers: returns the sampler for a trial's number.
+        diverged: how the sampler sees a trial whose objective became NaN or infinite, which is FAIL in the store and
+            would be ignored by Optuna's samplers: `worst`, as bad as the worst of the pruned ones; `infeasible`, as a
+            violated constraint; `ignore`, not at all.
+        rungs: of a study that promotes trials; then the pruner prunes nothing.
 
-    A trial that waits at a rung is RUNNING in the store and PRUNED in memory: samplers learn from what it reached.
+    A trial that is paused at a rung is RUNNING in the store and PRUNED in memory: samplers learn from its last value.
     """
 
     def __init__(
@@ -65,14 +65,14 @@ class History:
         )
         self._known = 0  # trials are numbered without gaps, so this is also the next number
         self._others: dict[int, int] = {}  # unfinished trials of other workers: store's id -> number
-        self._paused: set[int] = set()  # those of them that wait at a rung, of which there is no news
+        self._paused: set[int] = set()  # those of them that are paused at a rung, as of the last sync
         self._ours: set[int] = set()  # numbers of the trials that this worker trains: memory is ahead of the store
 
     def sync(self, connection: Connection | None = None) -> None:
-        """Bring in what other workers have done.
+        """Read the changes of other workers.
 
         Args:
-            connection: read within this transaction of the caller.
+            connection: of a transaction of the caller; by default, its own.
         """
         with self._store.read() if connection is None else nullcontext(connection) as reader:
             changed, paused = self._changed(reader)
@@ -97,7 +97,7 @@ class History:
         """From now on this worker trains the trial.
 
         Args:
-            is_new: it was numbered for us just now, so the store knows no more of it.
+            is_new: its claim has just created it, so there is nothing to read of it.
         """
         if is_new and number == self._known:
             self._memory.create_new_trial(self._study._study_id)
@@ -111,10 +111,10 @@ class History:
             self._memory.set_trial_state_values(number, TrialState.RUNNING)
 
     def release(self, trial_id: int, number: int, *, is_paused: bool = False) -> None:
-        """The trial is no longer ours and not ended: another attempt will go on with it.
+        """The trial is no longer ours and has not ended: another attempt will continue it.
 
         Args:
-            is_paused: it waits at a rung.
+            is_paused: at a rung.
         """
         self._ours.discard(number)
         self._others[trial_id] = number
@@ -124,14 +124,14 @@ class History:
 
     @property
     def paused(self) -> int:
-        """How many trials wait at a rung."""
+        """How many trials are paused at a rung."""
         return len(self._paused & self._others.keys())
 
     def promotable(self, *, is_last: bool = False) -> list[int]:
-        """The numbers of the trials that may go on from their rung, the first one first.
+        """The numbers of the trials that may be promoted from their rung, in order of preference.
 
         Args:
-            is_last: no trial trains, and none will be new.
+            is_last: no trial is running, and no new one will follow.
         """
         if self.rungs is None:
             return []
@@ -151,7 +151,7 @@ class History:
         if point is not None and "fixed_params" not in self._memory.get_trial(number).system_attrs:
             self._memory.set_trial_system_attr(number, "fixed_params", dict(point))
         self._study.sampler = self._samplers(number)
-        # As Study.ask does it: samplers look at this list, which Optuna takes once a trial.
+        # As in Study.ask: samplers read this list, which Optuna caches for one trial.
         self._study._thread_local.cached_all_trials = None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -169,15 +169,15 @@ class History:
         }
 
     def attributes_to_store(self, number: int) -> dict[str, Any]:
-        """What the sampler wrote down when it proposed, for all workers' samplers to see, such as a generation.
+        """The sampler's notes on its proposal, such as a generation, which all workers' samplers need.
 
-        Without TPE's copy of what it proposed, since its parameters are stored at once.
+        Without TPE's copy of the proposal, since the parameters are stored in the same transaction.
         """
         attributes = self._memory.get_trial(number).system_attrs
         return {key: item for key, item in attributes.items() if not key.startswith(("fixed_params", "tpe:"))}
 
     def report(self, number: int, epoch: int, value: float) -> tuple[Verdict, dict[str, Any]]:
-        """Take in the objective after an epoch; the pruner's verdict, and what it wrote down for others to see."""
+        """Record the objective after an epoch; the pruner's verdict, and its notes for other workers."""
         before = self._memory.get_trial(number).system_attrs
         self._memory.set_trial_intermediate_value(number, epoch, value)
         if self.rungs is not None:
@@ -196,7 +196,7 @@ class History:
         return dict(self._memory.get_trial(number).intermediate_values)
 
     def end(self, number: int, state: TrialState, value: float | None, *, cause: str | None = None) -> None:
-        """The trial is over."""
+        """Record the end of the trial."""
         if state == TrialState.FAIL and cause == AttemptEnd.DIVERGED:
             state, value = self._as_learned(self._memory._get_trial(number))
         values = None if value is None else [value]
@@ -205,24 +205,24 @@ class History:
         self._ours.discard(number)
 
     def _as_learned(self, frozen: FrozenTrial) -> tuple[TrialState, float | None]:
-        """Change a diverged trial to what the sampler shall make of it; its state and value."""
+        """Change a diverged trial to what the sampler is to learn from it; its state and value."""
         if self._diverged == "ignore":
             return TrialState.FAIL, None
         if self._diverged == "infeasible":
             frozen.system_attrs[_CONSTRAINT] = 1.0
             return TrialState.COMPLETE, 0.0
-        # TPE ranks pruned trials by how far they came; one without a curve is the worst of them.
+        # TPE ranks pruned trials by their last epoch; one without a curve is the worst of them.
         frozen.intermediate_values = {}
         return TrialState.PRUNED, None
 
     def _add(self, frozen: FrozenTrial) -> None:
-        """Put a trial that nobody else holds into memory: as a template it would be copied, to the last number."""
+        """Add a trial, which nothing else refers to, to memory; Optuna would copy it, down to the last number."""
         frozen._trial_id = self._memory.create_new_trial(self._study._study_id)
         self._memory._set_trial(frozen._trial_id, frozen)
         self._memory._update_cache(frozen._trial_id, self._study._study_id)
 
     def _update(self, number: int, frozen: FrozenTrial) -> None:
-        """Bring a trial that we knew unfinished up to date."""
+        """Bring a trial that was unfinished in memory up to date."""
         self._reopen(number)
         known = self._memory._get_trial(number)  # not a copy: they are many
         if known.state == TrialState.WAITING and frozen.state != TrialState.WAITING:
@@ -231,7 +231,7 @@ class History:
             if name not in known.params:
                 distribution = frozen.distributions[name]
                 self._memory.set_trial_param(number, name, distribution.to_internal_repr(value), distribution)
-        # Also less than was known: what an attempt reported that had lost its lease was not written.
+        # The curve may get shorter: reports of an attempt that had lost its lease were not written.
         self._memory._get_trial(number).intermediate_values = dict(frozen.intermediate_values)
         for key, item in frozen.system_attrs.items():
             self._memory.set_trial_system_attr(number, key, item)
@@ -239,7 +239,7 @@ class History:
             self._memory.set_trial_state_values(number, frozen.state, frozen.values)
 
     def _reopen(self, number: int) -> None:
-        """A trial that waited at a rung may have gone on."""
+        """Set the trial running again: it may have been promoted from its rung."""
         own = self._memory._get_trial(number)
         if own.state.is_finished():
             own.state, own.values = TrialState.RUNNING, None
@@ -254,7 +254,7 @@ class History:
             paused=self._paused,
         )
         rows = [row for row in rows if not self._is_known(row)]
-        # Mostly these are trials that others train, of which only the curve is new.
+        # Mostly these are running trials of other workers, of which only the curve is new.
         is_new = not all(self._has_params(row.number) for row in rows)
         found, paused = [], set()
         for row, frozen in trial_rows.frozen(connection, rows, with_params=is_new):
@@ -275,7 +275,7 @@ class History:
         return number < self._known and bool(self._memory._get_trial(number).params)
 
     def _is_known(self, row: Any) -> bool:
-        """Whether somebody trains the trial, as we know, and has reported no further epoch: most are, at most looks."""
+        """Whether the trial is still running, without a further epoch: at most polls, this is true of most trials."""
         if (
             row.state != OptunaState.RUNNING
             or row.request == Request.AWAIT_PROMOTION

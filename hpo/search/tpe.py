@@ -1,9 +1,9 @@
 """Optuna's TPE for studies of any size: a proposal after many thousands of trials costs little more than after one.
 
-Optuna looks at each trial of the study for each proposal, with half a second of work after ten thousand. Of more than
-MOST trials it is shown a part: the best ones, which make up the good side of TPE's comparison as always, the newest
-ones, and others spread evenly over the rest of the study for its other side, where more of them would not tell more. Up
-to MOST trials the proposals are Optuna's to the last bit.
+Optuna reads each trial of the study for each proposal, which takes half a second after ten thousand. Of more than MOST
+trials it is shown a part: the best ones, which make up the good side of TPE's comparison as always, the newest ones,
+and others spread evenly over the rest of the study for its other side, where more of them would add little information.
+Up to MOST trials the proposals are Optuna's to the last bit.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ _Rank = tuple[float, ...]
 
 
 class Memory:
-    """What one worker knows of the ended trials of one study, kept from one trial's sampler to the next's."""
+    """A cache of one study's ended trials, shared by the samplers of a worker's trials."""
 
     def __init__(self) -> None:
-        self.common = IntersectionSearchSpace(include_pruned=True)  # looks at each ended trial once
-        self._ranks: dict[int, tuple[FrozenTrial, int, _Rank]] = {}  # of ended trials, and their epochs then
+        self.common = IntersectionSearchSpace(include_pruned=True)  # reads each ended trial once
+        self._ranks: dict[int, tuple[FrozenTrial, int, _Rank]] = {}  # (ended trial, its epochs then, rank) by id
 
     def choose(self, trials: list[FrozenTrial], direction: StudyDirection) -> list[FrozenTrial]:
-        """The trials that are looked at, in their order."""
+        """The trials that the sampler is shown, in their order."""
         if len(trials) <= MOST:
             return trials
         sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
         older, newest = trials[:-NEWEST], trials[-NEWEST:]
         known = self._ranks
         ranked = []
-        for place, trial in enumerate(older):  # without a call for each: they are many
+        for place, trial in enumerate(older):  # without a function call for each: they are many
             entry = known.get(id(trial))
-            # One that waits at a rung may go on.
+            # One that was paused at a rung may have been promoted.
             if entry is None or entry[1] != len(trial.intermediate_values):
                 if not trial.state.is_finished():
                     continue
@@ -56,7 +56,7 @@ class Memory:
 
 
 class TPE(optuna.samplers.TPESampler):
-    """Proposes what Optuna's own class would, of the trials that it is shown."""
+    """Proposes the same as Optuna's own class, for the trials that it is shown."""
 
     def __init__(self, memory: Memory, **options: Any) -> None:
         super().__init__(**options)
@@ -83,10 +83,10 @@ class TPE(optuna.samplers.TPESampler):
 
 
 class _Shown:
-    """A study of which a sampler sees some trials.
+    """A study of which a sampler sees only some trials.
 
     Args:
-        counts_first: what it asks for first is only counted.
+        counts_first: the sampler's first query only counts the trials, so that it gets all of them.
     """
 
     def __init__(self, study: optuna.Study, memory: Memory, *, counts_first: bool) -> None:
@@ -99,7 +99,7 @@ class _Shown:
         return getattr(self._study, name)
 
     def _get_trials(self, deepcopy: bool, states: Iterable[TrialState], use_cache: bool = False) -> list[FrozenTrial]:
-        # What Optuna's TPE calls; one that called another method would be shown all trials, and be slower for it.
+        # Called by Optuna's TPE; a version that called another method would get all trials, and only be slower.
         key = tuple(states)
         if key not in self._chosen:
             trials = self._study._get_trials(deepcopy=deepcopy, states=key, use_cache=use_cache)
@@ -111,8 +111,8 @@ class _Shown:
 
 
 def _rank(trial: FrozenTrial, sign: float) -> _Rank:
-    """The smaller, the better in TPE's eyes: complete, then pruned by how far they came, then not allowed."""
-    if any(broken > 0 for broken in trial.constraints.values()):
+    """TPE's order, the best first: complete trials, then pruned ones by their last epoch, then infeasible ones."""
+    if any(violation > 0 for violation in trial.constraints.values()):
         return (2.0,)
     if trial.state == TrialState.COMPLETE:
         return (0.0, sign * cast(float, trial.value))

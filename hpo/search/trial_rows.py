@@ -1,4 +1,4 @@
-"""A study's trials read from the store as Optuna's samplers know them, in as few statements as may be."""
+"""A study's trials read from the store as Optuna's FrozenTrial, in as few statements as possible."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ _INFINITE = {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("na
 def changed(
     connection: Connection, study_id: int, *, known: int, unfinished: Collection[int], paused: Collection[int]
 ) -> Sequence[Any]:
-    """The study's trials of which there may be news, by number: rows of `trials`, cause, request, epoch `reached`.
+    """The study's trials that may have changed, by number: rows of `trials`, cause, request, epoch `reached`.
 
     Args:
-        known: how many are known, which are the first ones.
-        unfinished: ids of those of them that may have gone on.
+        known: the number of trials that are known, which are the first ones.
+        unfinished: ids of those of them that may have changed.
         paused: ids of those of them that were paused at a rung.
     """
-    has_news = or_(
+    has_changed = or_(
         trials.c.state != OptunaState.RUNNING, hpo_trials.c.request.is_distinct_from(Request.AWAIT_PROMOTION)
     )
     is_wanted = or_(
-        trials.c.number >= known, trials.c.trial_id.in_(unfinished), and_(trials.c.trial_id.in_(paused), has_news)
+        trials.c.number >= known, trials.c.trial_id.in_(unfinished), and_(trials.c.trial_id.in_(paused), has_changed)
     )
     reached = select(func.max(trial_intermediate_values.c.step)).where(
         trial_intermediate_values.c.trial_id == trials.c.trial_id
@@ -87,7 +87,7 @@ def frozen(connection: Connection, rows: Sequence[Any], *, with_params: bool) ->
 
 @functools.cache
 def _parts(*, with_params: bool, with_values: bool) -> Any:
-    """One statement for what trials have in other tables: four would be four round trips.
+    """One statement for the trials' rows in other tables: four would be four round trips.
 
     A row is (trial_id, of which table, step, name, number, text).
     """

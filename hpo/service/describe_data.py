@@ -1,51 +1,38 @@
-"""Before the first trial: what a study's data is like, as a process tells that may import it."""
+"""What `hpo data describe` does: what a study's data is like, as a process tells that may import it."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from hpo.errors import SpecError
 from hpo.ipc.channel import ChannelClosedError, Message
-from hpo.ipc.fork_server import ForkServer
+from hpo.service.prepare import PreparedStudy
 from hpo.study.job import Call, DataJob
-from hpo.study.resolved_study import ResolvedStudy
-from hpo.study.study_file import Source
 
 PICTURES = (".png", ".svg", ".pdf")
 
 
-def inspect_data(
-    definition: ResolvedStudy, source: Source, *, server: ForkServer, project: Path, picture: Path
-) -> Message:
+def describe_data(prepared: PreparedStudy, *, picture: Path) -> dict[str, Any]:
     """The facts of a study's training and validation parts, as its default configuration has them.
 
     Args:
         picture: the file that a picture of the data is written to.
 
+    Returns:
+        What `hpo data describe --json` prints.
+
     Raises:
         SpecError: the data cannot be read; in its own words, with the lines of the project that say so.
     """
-    spec = definition.spec
-    process = server.fork(
-        DataJob(
-            project=str(project),
-            data=Call(spec.data.label, definition.arguments("data", definition.space.defaults())),
-            seed=spec.seed,
-            title=f"{spec.study}: {spec.data.label}",
-            picture=str(picture),
-        )
-    )
-    try:
-        answer = process.channel.receive()
-    except ChannelClosedError as error:
-        end = server.end_of(process)
-        raise source.error([(("data",), f"the process that read the data exited without reporting{end}")]) from error
-    finally:
-        process.kill()
-        process.channel.close()
-    if answer["kind"] == "failed":
-        raise source.error([(("data",), answer["reason"])])
-    return answer
+    facts, label = _facts(prepared, picture), prepared.spec.data.label
+    return {
+        "study": prepared.spec.study,
+        "data": {"class": label, "arguments": facts["arguments"], "changed": facts["changed"]},
+        **{name: facts[name] for name in ("holds", "task", "parts", "features", "examples", "facts", "remarks")},
+        "warnings": facts["warnings"],
+        "picture": str(picture),
+    }
 
 
 def picture_file(option: Path | None, study: str) -> Path:
@@ -62,3 +49,27 @@ def picture_file(option: Path | None, study: str) -> Path:
     if chosen.is_dir():
         raise SpecError(f"--out {option}: is a folder")
     return chosen
+
+
+def _facts(prepared: PreparedStudy, picture: Path) -> Message:
+    spec, definition, source = prepared.spec, prepared.definition, prepared.source
+    process = prepared.server.fork(
+        DataJob(
+            project=str(prepared.project),
+            data=Call(spec.data.label, definition.arguments("data", definition.space.defaults())),
+            seed=spec.seed,
+            title=f"{spec.study}: {spec.data.label}",
+            picture=str(picture),
+        )
+    )
+    try:
+        answer = process.channel.receive()
+    except ChannelClosedError as error:
+        end = prepared.server.end_of(process)
+        raise source.error([(("data",), f"the process that read the data exited without reporting{end}")]) from error
+    finally:
+        process.kill()
+        process.channel.close()
+    if answer["kind"] == "failed":
+        raise source.error([(("data",), answer["reason"])])
+    return answer

@@ -1,4 +1,4 @@
-"""Before the first trial: import the study's classes, resolve its space, try one batch, so that mistakes show now."""
+"""Before the first trial: find the machine's slots and try one batch, so that mistakes show now."""
 
 from __future__ import annotations
 
@@ -11,17 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpo.errors import HpoError, LoadError, SpecError
+from hpo.errors import SpecError
 from hpo.ipc.channel import ChannelClosedError, GarbledError
-from hpo.ipc.fork_server import ForkServer
 from hpo.ipc.incoming import InvalidMessageError, read_report
 from hpo.ipc.messages import Done, Epoch, Failed, Started
 from hpo.results.warm_start import Weights
-from hpo.search.algorithms import derive_seed, make_pruner, sampler_factory
-from hpo.search.grid import check_grid
+from hpo.search.algorithms import derive_seed
+from hpo.service.prepare import PreparedStudy
 from hpo.study.devices import Slot, slots_of
-from hpo.study.job import StudyJob
-from hpo.study.resolved_study import ResolvedStudy, resolve
 from hpo.study.spec import StudySpec
 from hpo.study.study_file import KeyPath, Source
 from hpo.worker.jobs import trial_jobs
@@ -44,42 +41,6 @@ class Probe:
     seconds: float
 
 
-def define(spec: StudySpec, source: Source, *, server: ForkServer, project: Path) -> tuple[ResolvedStudy, ForkServer]:
-    """Resolve the study against its classes; also the server that has them imported.
-
-    Raises:
-        HpoError: a class that cannot be imported, a name that nothing claims, an option that is not known, ...
-    """
-    job = StudyJob(str(project), {"model": spec.model.label, "data": spec.data.label})
-    try:
-        study_server, classes = server.serve_study(job)
-    except (LoadError, SpecError) as error:
-        is_data = str(error).startswith((f"{spec.data.label}:", f"{spec.data.label} "))
-        raise source.place("data" if is_data else "model", error) from error
-    try:
-        definition = resolve(spec, classes, source)
-        _check_algorithms(definition, source, project)
-    except HpoError:
-        if study_server is not server:
-            study_server.stop()
-        raise
-    return definition, study_server
-
-
-def _check_algorithms(definition: ResolvedStudy, source: Source, project: Path) -> None:
-    spec = definition.spec
-    try:
-        sampler_factory(spec, definition.space, project)
-        if spec.sampler.name == "grid":
-            check_grid(definition.space, trials=spec.budget.trials)
-    except HpoError as error:
-        raise source.place("sampler", error) from error
-    try:
-        make_pruner(spec, project)
-    except HpoError as error:
-        raise source.place("pruner", error) from error
-
-
 def slots_for(spec: StudySpec, source: Source, *, wanted: int | None = None) -> list[Slot]:
     """This machine's slots for a study; `wanted` overrides the number that the study asks for.
 
@@ -92,15 +53,7 @@ def slots_for(spec: StudySpec, source: Source, *, wanted: int | None = None) -> 
         raise (source.place("resources", error) if wanted is None else error) from None
 
 
-def try_one_batch(
-    definition: ResolvedStudy,
-    source: Source,
-    *,
-    server: ForkServer,
-    project: Path,
-    slot: Slot,
-    weights: Weights | None = None,
-) -> Probe:
+def try_one_batch(prepared: PreparedStudy, *, slot: Slot, weights: Weights | None = None) -> Probe:
     """Train and validate the default configuration on one batch.
 
     Args:
@@ -110,6 +63,7 @@ def try_one_batch(
         SpecError: it fails, or the objective's metric is not among what the model logs.
     """
     started = time.monotonic()
+    definition, source, server = prepared.definition, prepared.source, prepared.server
     params = definition.space.defaults()
     spec = definition.spec
     config: Mapping[str, Any] = {
@@ -127,7 +81,7 @@ def try_one_batch(
         config,
         trial=0,
         slot=one_rank,
-        project=project,
+        project=prepared.project,
         directory=None,
         batches=1,
         root=Path(folder.name),

@@ -1,9 +1,9 @@
-"""The search space is the constructor, read aloud: a range beside a default means that it is searched.
+"""The search space of a class, read from its constructor: an argument annotated with a range is searched.
 
     def __init__(self, classes: int, depth: Annotated[int, Int(1, 6)] = 2) -> None
 
-`SearchSpace.of(Class)` reads it, `override` applies a study file's wishes, `suggest` draws a point for a
-trial. Models import the ranges from here and nothing else of hpo, and the import costs next to nothing.
+`SearchSpace.of(Class)` reads it, `override` applies a study file's `space`, `suggest` draws a point for a trial.
+Models import the ranges from here and nothing else of hpo; the import takes almost no time.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What a study file makes of a search space: it narrows, lists, pins or adds ranges.
+"""Applies a study file's `space` to a search space: it narrows, lists, pins or adds ranges.
 
-    lr: {high: 1.0e-2}            narrows: what is not named stays
+    lr: {high: 1.0e-2}            narrows: keys that are not named stay
     optimizer: [adam, rmsprop]    lists the choices, also out of a range of numbers
     width: 64                     pins: no longer searched
     alpha: {low: 0, high: 1}      adds a range for a constructor argument that has none
 
-What pins and lists decide about other parameters' conditions is decided here, once, not in each trial.
+Conditions of other parameters that pins and lists decide are resolved here, once, not in each trial.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ANY_NUMBER: dict[str, Float | Int] = {
 
 
 class SpaceProblems(SpecError):  # noqa: N818  (it holds several)
-    """All that is wrong with the `space:` entries of a study: pairs of a parameter's name and a message."""
+    """All problems of a study's `space:` entries: pairs of a parameter's name and a message."""
 
     def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
         super().__init__(problems)
@@ -48,10 +48,10 @@ def narrowed(
     arguments: Sequence[Argument],
     label: str,
 ) -> tuple[tuple[Parameter, ...], dict[str, Value]]:
-    """The parameters that are left or new, and the pinned values.
+    """The parameters that are searched after the changes, and the pinned values.
 
     Raises:
-        SpaceProblems: with everything that is wrong with the changes.
+        SpaceProblems: with all problems of the changes.
     """
     searched = {parameter.name: parameter for parameter in parameters}
     pins: dict[str, Value] = {}
@@ -82,7 +82,7 @@ def narrowed(
 def _unknown(name: str, searched: Mapping[str, Parameter], arguments: Sequence[Argument], label: str) -> str | None:
     owners = [argument.owner for argument in arguments if argument.name == name]
     if len(owners) > 1:
-        return f"'{name}' is an argument of {' and '.join(owners)}, so it is unclear whose is meant"
+        return f"'{name}' is ambiguous: it is an argument of {' and '.join(owners)}"
     if owners:
         return None
     hint = nearest(name, [*searched, *(argument.name for argument in arguments)])
@@ -107,7 +107,7 @@ def _added(argument: Argument, change: dict[str, Any] | list[Any]) -> Parameter:
     if "choices" in entries:
         range_ = Choice(*(_fitting(argument, value) for value in entries["choices"]))
     elif argument.hint in ("bool", "str", "choice"):
-        raise SpecError("it is no number, so list its choices")
+        raise SpecError("it is not a number, so list its choices")
     elif not {"low", "high"} <= entries.keys():
         raise SpecError("it has no range yet, so give low and high, or list its choices")
     else:
@@ -144,7 +144,7 @@ def _narrower(range_: Range, entries: Mapping[str, Any]) -> Range:
 
 
 def _default(range_: Range, before: Parameter | Argument, entries: Mapping[str, Any]) -> dict[str, Any]:
-    """The default that is asked for, else the earlier one, moved inside where the range left it behind."""
+    """The entries' default, else the earlier one, moved to the nearest value of the new range."""
     if "default" in entries:
         problem = range_.problem(entries["default"])
         if problem is not None:
@@ -158,7 +158,7 @@ def _default(range_: Range, before: Parameter | Argument, entries: Mapping[str, 
 
 
 def _fitting(argument: Argument, value: object) -> Value:
-    """The value in the type of the argument's hint."""
+    """The value, converted to the type of the argument's hint."""
     if not is_plain(value):
         raise SpecError(f"{value!r} is not a text, a number, true, false or null")
     if argument.choices:
@@ -173,7 +173,7 @@ def _fitting(argument: Argument, value: object) -> Value:
 
 
 def _settled(parameters: Mapping[str, Parameter], pins: Mapping[str, Value]) -> tuple[Parameter, ...]:
-    """The parameters that are still searched, each with what is still open of its condition."""
+    """The parameters that are still searched, each with the part of its condition that is still undecided."""
     settled: dict[str, Conditions | None] = {}
     for parameter in parameters.values():
         settled[parameter.name] = _open_conditions(parameter, parameters, pins, settled)
@@ -190,7 +190,7 @@ def _open_conditions(
     pins: Mapping[str, Value],
     settled: Mapping[str, Conditions | None],
 ) -> Conditions | None:
-    """The conditions that each trial must decide; None when they can never hold."""
+    """The conditions that depend on the trial; None when they can never hold."""
     conditions: Conditions = {}
     for parent, values in parameter.when.items():
         above = settled[parent]
@@ -201,7 +201,7 @@ def _open_conditions(
             above = {parent: possible}
         elif not among(pins[parent], values):
             return None
-        # What a pinned parent depended on decides whether it matters, so the child depends on that now.
+        # A pinned parent's own conditions decide whether it is active, so the child depends on them now.
         for name, allowed in above.items():
             both = tuple(value for value in allowed if among(value, conditions.get(name, allowed)))
             if not both:

@@ -1,4 +1,4 @@
-"""Ranges of numbers, real or whole, on a plain or a logarithmic scale, with or without a grid."""
+"""Ranges of real and whole numbers, on a linear or logarithmic scale, with or without a grid."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, Protocol
 from hpo.errors import SpecError
 from hpo.space.values import is_number
 
-# Optuna keeps an integer as a float in its tables.
+# Optuna stores an integer as a float.
 _LARGEST_INT = 2**53
 
 
 class Trial(Protocol):
-    """What a range needs of an Optuna trial."""
+    """The methods of an Optuna trial that ranges use."""
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
@@ -49,7 +49,7 @@ class Float:
         return _bounds_in_words(self)
 
     def problem(self, value: object) -> str | None:
-        """What is wrong with the value, in words that follow its repr; None when it lies in the range."""
+        """Why the value is invalid, as a text that follows its repr; None when it lies in the range."""
         if isinstance(value, str):
             return f"is a text, not a number{_unquoted(value)}"
         if not is_number(value):
@@ -61,7 +61,7 @@ class Float:
         return None
 
     def take(self, value: object) -> float:
-        """The value in the range's own type.
+        """The value, converted to the range's type.
 
         Raises:
             SpecError: the value does not lie in the range.
@@ -70,23 +70,27 @@ class Float:
         return float(value)  # type: ignore[arg-type]
 
     def nearest(self, value: float) -> float:
+        """The value of the range that is nearest to the given one."""
         clipped = min(max(float(value), self.low), self.high)
         return clipped if self.step is None else self._grid_point(round((clipped - self.low) / self.step))
 
     def middle(self) -> float:
+        """The middle of the range, on a logarithmic scale where it has one."""
         return self.nearest(_middle(self.low, self.high, self.log))
 
     def within(self, wider: object) -> bool:
+        """Whether each value of this range is one of the wider range."""
         if not isinstance(wider, Float) or self.low < wider.low or self.high > wider.high:
             return False
         return wider.step is None or _on_grid_of(self, wider.low, wider.step)
 
     def suggest(self, trial: Trial, name: str) -> float:
+        """A value that the trial draws from the range."""
         return trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
 
     def _last_index(self, step: float) -> int:
         index = (_exact(self.high) - _exact(self.low)) / _exact(step)
-        # 0.1 + 2 * 0.1 is not 0.3 in floats, but it is meant to be.
+        # 0.1 + 2 * 0.1 is not 0.3 in floats, but is meant to be.
         return round(index) if _is_whole(float(index)) else math.floor(index)
 
     def _grid_point(self, index: int) -> float:
@@ -117,7 +121,7 @@ class Int:
         return _bounds_in_words(self)
 
     def problem(self, value: object) -> str | None:
-        """What is wrong with the value, in words that follow its repr; None when it lies in the range."""
+        """Why the value is invalid, as a text that follows its repr; None when it lies in the range."""
         if isinstance(value, float) and value.is_integer():
             return f"is not an integer; write {int(value)}"
         if isinstance(value, str):
@@ -140,24 +144,28 @@ class Int:
         return int(value)  # type: ignore[call-overload, no-any-return]
 
     def nearest(self, value: float) -> int:
+        """The value of the range that is nearest to the given one."""
         step = self.step or 1
         clipped = min(max(value, self.low), self.high)
         return min(self.low + round((clipped - self.low) / step) * step, self.high)
 
     def middle(self) -> int:
+        """The middle of the range, on a logarithmic scale where it has one."""
         return self.nearest(_middle(self.low, self.high, self.log))
 
     def within(self, wider: object) -> bool:
+        """Whether each value of this range is one of the wider range."""
         if not isinstance(wider, Int) or self.low < wider.low or self.high > wider.high:
             return False
         return wider.step is None or _on_grid_of(self, wider.low, wider.step)
 
     def suggest(self, trial: Trial, name: str) -> int:
+        """A value that the trial draws from the range."""
         return trial.suggest_int(name, self.low, self.high, step=self.step or 1, log=self.log)
 
 
 def refuse(problem: str | None, value: object) -> None:
-    """Raises a SpecError about the value if there is a problem with it."""
+    """Raise a SpecError about the value if it has a problem."""
     if problem is not None:
         raise SpecError(f"{value!r} {problem}")
 
@@ -172,7 +180,7 @@ def _finite(value: object, field: str) -> float:
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise SpecError(f"{field} is {value!r}, but a range is finite")
+        raise SpecError(f"{field} is {value!r}, but a range must be finite")
     return number + 0.0  # -0.0 and 0.0 are the same bound
 
 
@@ -188,17 +196,17 @@ def _check_whole(value: object, field: str) -> None:
 def _check_bounds(range_: Float | Int) -> None:
     low, high, step = range_.low, range_.high, range_.step
     if not isinstance(range_.log, bool):
-        raise SpecError(f"log is {range_.log!r}, but it is true or false")
+        raise SpecError(f"log is {range_.log!r}, but must be true or false")
     if low > high:
         raise SpecError(f"low {low!r} is above high {high!r}")
     if range_.log and low <= 0:
-        raise SpecError(f"a log range starts above 0, not at {low!r}")
+        raise SpecError(f"a log range must start above 0, not at {low!r}")
     if step is None:
         return
     if range_.log:
         raise SpecError("a range is either log or has a step, not both")
     if step <= 0:
-        raise SpecError(f"step is {step!r}, but it is above 0")
+        raise SpecError(f"step is {step!r}, but must be above 0")
     if low < high and step > high - low and not math.isclose(step, high - low):
         raise SpecError(f"step {step!r} is wider than the range from {low!r} to {high!r}")
     if (high - low) / step > _LARGEST_INT:
@@ -233,10 +241,10 @@ def _unquoted(text: str) -> str:
 
 
 def _is_whole(number: float) -> bool:
-    # Optuna's own tolerance for a point on a grid.
+    # Optuna's tolerance for a point on a grid.
     return abs(number - round(number)) < 1e-8
 
 
 def _exact(number: float) -> Decimal:
-    # What was written, 0.1, rather than the nearest binary fraction.
+    # The decimal as written, 0.1, not the nearest binary fraction.
     return Decimal(repr(number))

@@ -1,4 +1,4 @@
-"""One searched parameter: its range, its first value, and the condition under which it exists."""
+"""One searched parameter: its range, its default, and the condition under which it is active."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Owner = Literal["model", "data", "trainer"]
 
 @dataclass(frozen=True, init=False)
 class When:
-    """The parameter exists only while each parameter named here has the value, or one of the values."""
+    """The parameter is active only while each parameter named here has the value, or one of the values."""
 
     conditions: Mapping[str, tuple[Value, ...]]
 
@@ -29,17 +29,16 @@ class When:
 class FromData:
     """The argument is taken from the data module's attribute of the same name, where it has one.
 
-    An argument without a default is taken from there in any case; this is for those that have one.
+    An argument without a default is always taken from there; this is for arguments with a default.
     """
 
 
 @dataclass(frozen=True, eq=False)
 class Parameter:
-    """A name that is searched.
+    """A searched parameter.
 
-    The default is the first value tried, and what the constructor uses while the parameter is inactive.
-    `when` maps each parameter that this one depends on to the values under which this one exists; all must
-    hold.
+    The default is the first value tried, and the value while the parameter is inactive. `when` maps each parameter
+    that this one depends on to the values under which this one is active; all conditions must hold.
     """
 
     name: str
@@ -90,7 +89,7 @@ class Parameter:
         return self.default if self.has_default else self.range.middle()
 
     def is_active(self, params: Mapping[str, Any]) -> bool:
-        """Whether the condition holds among the values given; a parent that is absent does not meet it."""
+        """Whether the condition holds for these values; an absent parent does not meet it."""
         return all(parent in params and among(params[parent], values) for parent, values in self.when.items())
 
     def to_json(self) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """The three kinds of range that a parameter is searched in.
 
-    Float(1e-5, 1e-1, log=True)     real numbers; with a step, those of a grid that starts at low
+    Float(1e-5, 1e-1, log=True)     real numbers; with a step, on a grid that starts at low
     Int(1, 6)                       whole numbers, likewise
     Choice("adam", "sgd")           one of some plain values; Choice() takes them from the type hint
 
-Every range answers the same questions: what is wrong with this value (`problem`), what is it in the range's
-own type (`take`), which value inside is nearest, does the range lie within a wider one, how does a trial draw
-from it.
+Every range has the same methods: `problem` says why a value is invalid, `take` converts a valid value to the range's
+type, `nearest` finds the closest valid value, `middle` is the middle of the range, `within` compares it with a wider
+range, and `suggest` draws a value for a trial.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Choice:
                 )
             for earlier in choices[:position]:
                 if same(earlier, choice):
-                    raise SpecError(f"the choice {choice!r} is there twice")
+                    raise SpecError(f"the choice {choice!r} is listed twice")
                 if earlier == choice:
                     # Optuna stores a choice by the position of the first one that compares equal.
-                    raise SpecError(f"the store cannot tell the choices {earlier!r} and {choice!r} apart")
+                    raise SpecError(f"the store cannot distinguish the choices {earlier!r} and {choice!r}")
         object.__setattr__(self, "choices", choices)
 
     def __eq__(self, other: object) -> bool:
@@ -50,15 +50,15 @@ class Choice:
         return hash(self.choices)
 
     def __str__(self) -> str:
-        words = ", ".join(map(repr, self.choices))
-        return words if len(self.choices) == 1 else f"one of {words}"
+        listed = ", ".join(map(repr, self.choices))
+        return listed if len(self.choices) == 1 else f"one of {listed}"
 
     def problem(self, value: object) -> str | None:
-        """What is wrong with the value, in words that follow its repr; None when it is a choice."""
+        """Why the value is invalid, as a text that follows its repr; None when it is a choice."""
         return None if self._matches(value) else f"is not {self}"
 
     def take(self, value: object) -> Value:
-        """The choice that is meant: 1 means 1.0 where 1.0 is a choice and 1 is not.
+        """The choice that equals the value: 1 stands for 1.0 where 1.0 is a choice and 1 is not.
 
         Raises:
             SpecError: the value is none of the choices.
@@ -67,18 +67,22 @@ class Choice:
         return self._matches(value)[0]
 
     def nearest(self, value: object) -> Value:
+        """The choice that is meant, or the first where the value is none."""
         return self.take(value) if self.problem(value) is None else self.choices[0]
 
     def middle(self) -> Value:
+        """The first choice."""
         return self.choices[0]
 
     def within(self, wider: Range) -> bool:
+        """Whether each choice is a value of the wider range."""
         if isinstance(wider, Choice):
             return all(among(choice, wider.choices) for choice in self.choices)
         own_type = float if isinstance(wider, Float) else int
         return all(type(choice) is own_type and wider.problem(choice) is None for choice in self.choices)
 
     def suggest(self, trial: Trial, name: str) -> Value:
+        """A choice that the trial draws."""
         chosen: Value = trial.suggest_categorical(name, self.choices)
         return chosen
 
@@ -92,7 +96,7 @@ Range = Float | Int | Choice
 
 
 def range_to_json(range_: Range) -> dict[str, Any]:
-    """The range as plain data that JSON can hold."""
+    """The range as plain data for JSON."""
     if isinstance(range_, Choice):
         return {"kind": "choice", "choices": list(range_.choices)}
     kind = "float" if isinstance(range_, Float) else "int"

@@ -1,7 +1,7 @@
-"""What a constructor says about itself: its arguments, and which of them carry a range.
+"""Reads a constructor's signature: its arguments, and which of them have a range.
 
-A constructor that hands its `**kwargs` on takes the arguments of the next one in the method resolution order
-as well, so a shared base can hold the parameters that all models have.
+A constructor with `**kwargs` also takes the arguments of the next one in the method resolution order, so a shared
+base class can declare the parameters that all models have.
 """
 
 from __future__ import annotations
@@ -24,41 +24,41 @@ Hint = Literal["float", "int", "bool", "str", "choice", "other"]
 
 @dataclass(frozen=True)
 class Argument:
-    """One argument of a constructor, searched or not, in plain data that can travel between processes."""
+    """One argument of a constructor, searched or not, as plain data that can be sent between processes."""
 
     name: str
     owner: Owner = "model"
     hint: Hint = "other"
     has_default: bool = False
-    default: Value = None  # also None where the default is an object that is no plain value
+    default: Value = None  # also None where the default is not a plain value
     choices: tuple[Value, ...] = ()  # of a Literal or bool hint
-    is_from_data: bool = False  # by the data module, where it has an attribute of that name
+    is_from_data: bool = False  # taken from the data module, where it has an attribute of that name
 
 
 def label_of(target: Callable[..., Any]) -> str:
-    """The import path that a study file would use, such as `models.cnn:CNN`."""
+    """The class's import path as in a study file, such as `models.cnn:CNN`."""
     return f"{target.__module__}:{target.__qualname__}"
 
 
 def arguments_of(target: Callable[..., Any], owner: Owner = "model") -> tuple[Argument, ...]:
-    """Every argument that the constructor can be given by name.
+    """Every argument that the constructor takes by name.
 
     Raises:
-        SpecError: an annotation that carries a range cannot be read.
+        SpecError: an annotation with a range cannot be evaluated.
     """
     return _arguments_of(cast(Hashable, target), owner)
 
 
-@functools.cache  # a process that trains many trials asks for the same classes, four times in each
+@functools.cache  # a trial process reads the same classes four times per trial
 def _arguments_of(target: Any, owner: Owner) -> tuple[Argument, ...]:
     return tuple(_argument(declared, owner) for declared in _declared(target))
 
 
 def parameters_of(target: Callable[..., Any], owner: Owner) -> tuple[Parameter, ...]:
-    """The arguments that carry a range, each after the parameters that it depends on.
+    """The arguments with a range, each after the parameters that it depends on.
 
     Raises:
-        SpecError: a range, its default or its condition cannot be.
+        SpecError: a range, its default or its condition is invalid.
     """
     depths: dict[str, int] = {}
     parameters: list[Parameter] = []
@@ -76,7 +76,7 @@ class _Declared:
     name: str
     annotation: Any
     default: Any
-    depth: int  # 0 for the constructor itself, 1 for the one that it hands its **kwargs to, ...
+    depth: int  # 0 for the constructor itself, 1 for the next one, which takes its **kwargs, ...
 
 
 def _declared(target: Callable[..., Any]) -> list[_Declared]:
@@ -112,7 +112,7 @@ def _constructors(target: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
 
 
 def _evaluated(function: Callable[..., Any], argument: inspect.Parameter) -> Any:
-    """The annotation as an object, Any where it cannot be evaluated and surely holds no range."""
+    """The annotation as an object; Any where it cannot be evaluated and certainly has no range."""
     if argument.annotation is argument.empty:
         return argument.empty
     holder = types.SimpleNamespace(__annotations__={argument.name: argument.annotation})
@@ -122,7 +122,7 @@ def _evaluated(function: Callable[..., Any], argument: inspect.Parameter) -> Any
     except SpecError as error:
         raise SpecError(f"'{argument.name}': {error}") from error
     except Exception as error:
-        # Other people's modules import names for the type checker only, and can be searched all the same.
+        # Users' modules may import names for the type checker only; their other arguments can be searched.
         if "Annotated" not in str(argument.annotation):
             return Any
         raise SpecError(f"'{argument.name}': its annotation cannot be read: {error}") from error
@@ -132,7 +132,7 @@ def _argument(declared: _Declared, owner: Owner) -> Argument:
     hint, choices = _hint(_bare(declared.annotation))
     default = declared.default
     if declared.annotation is inspect.Parameter.empty:
-        # An int says little: `weight_decay=0` means a real number.
+        # An int default does not give the type: `weight_decay=0` means a real number.
         hint = {bool: "bool", float: "float", str: "str"}.get(type(default), "other")  # type: ignore[assignment]
         choices = (False, True) if hint == "bool" else ()
     has_default = default is not inspect.Parameter.empty
@@ -157,7 +157,7 @@ def _parameter(declared: _Declared, owner: Owner) -> Parameter | None:
         raise SpecError(f"'{name}' needs one range and at most one When(...)")
     has_default = declared.default is not inspect.Parameter.empty
     if conditions and not has_default:
-        raise SpecError(f"'{name}' exists only under a condition, so it needs a default for when it is inactive")
+        raise SpecError(f"'{name}' has a condition, so it needs a default for when it is inactive")
     return Parameter(
         name,
         _agreeing(name, ranges[0], _bare(declared.annotation)),
@@ -169,16 +169,16 @@ def _parameter(declared: _Declared, owner: Owner) -> Parameter | None:
 
 
 def _agreeing(name: str, range_: Range, hint: Any) -> Range:
-    """The range, if the type hint allows it, with the choices of the hint where it has none of its own."""
+    """The range, checked against the type hint; a `Choice()` gets the choices of the hint."""
     kind, choices = _hint(hint)
     if isinstance(range_, Choice):
         if not range_.choices and not choices:
             raise SpecError(f"'{name}': Choice() needs its choices here, or a Literal or bool hint")
         if choices and not range_.within(Choice(*choices)):
-            raise SpecError(f"'{name}': {range_} is not what the hint allows, {Choice(*choices)}")
+            raise SpecError(f"'{name}': {range_} is not within the hint, {Choice(*choices)}")
         return range_ if range_.choices else Choice(*choices)
     if kind not in (("float", "other") if isinstance(range_, Float) else ("int", "float", "other")):
-        raise SpecError(f"'{name}': {type(range_).__name__}(...) does not go with the hint of type {kind}")
+        raise SpecError(f"'{name}': {type(range_).__name__}(...) contradicts the hint of type {kind}")
     return range_
 
 
@@ -222,7 +222,7 @@ def _check_own_order(parameters: list[Parameter], depths: dict[str, int]) -> Non
 
 
 def _parents_first(parameters: list[Parameter]) -> tuple[Parameter, ...]:
-    # A parameter may depend on one of the base class, and those are listed last.
+    # A parameter may depend on one of the base class, which are listed last.
     ordered: list[Parameter] = []
     while parameters:
         waiting = {parameter.name for parameter in parameters}

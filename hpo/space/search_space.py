@@ -1,4 +1,4 @@
-"""The search space of a study: every parameter that is searched, in the order in which a trial draws them."""
+"""The search space of a study: its searched parameters, in the order in which a trial draws them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from hpo.space.values import Value, among
 
 @dataclass(frozen=True, eq=False)
 class SearchSpace(Mapping[str, Parameter]):
-    """Parameters by name. A parameter's condition speaks of earlier ones only, so one pass draws a point.
+    """Parameters by name. A parameter's condition refers to earlier ones only, so one pass draws a point.
 
-    Two spaces are equal when they hold the same parameters, in whichever order.
+    Two spaces are equal when they hold the same parameters, in any order.
 
     Raises:
-        SpecError: a name is there twice, or a condition can never hold or comes too early.
+        SpecError: a name occurs twice, or a condition can never hold or precedes its parent.
     """
 
     parameters: tuple[Parameter, ...] = ()
@@ -38,10 +38,10 @@ class SearchSpace(Mapping[str, Parameter]):
 
     @classmethod
     def of(cls, target: Callable[..., Any], owner: Owner = "model") -> Self:
-        """What a class, or any callable, says in its signature; nothing is called.
+        """The search space in the signature of a class or another callable, which is not called.
 
         Raises:
-            SpecError: naming the class and the parameter, where a range, a default or a condition cannot be.
+            SpecError: a range, a default or a condition is invalid; the message names the class and the parameter.
         """
         try:
             return cls(parameters_of(target, owner))
@@ -53,7 +53,7 @@ class SearchSpace(Mapping[str, Parameter]):
         """All parameters of several owners.
 
         Raises:
-            SpecError: two owners claim a name.
+            SpecError: two owners search the same name.
         """
         owners: dict[str, Owner] = {}
         for parameter in (parameter for space in spaces for parameter in space.parameters):
@@ -66,13 +66,13 @@ class SearchSpace(Mapping[str, Parameter]):
     def override(
         self, changes: Mapping[str, Any], arguments: Sequence[Argument] = (), *, label: str = "the study"
     ) -> Resolved:
-        """The space that a study's `space:` entries leave, and what they pin; see hpo.space.narrowing.
+        """The space after a study's `space:` entries, and the pinned values; see hpo.space.narrowing.
 
-        `arguments` are the constructor arguments that may be pinned or get a range although they have none;
-        `label` names the classes in messages.
+        `arguments` are the constructor arguments without a range, which may be pinned or get one; `label` names the
+        classes in messages.
 
         Raises:
-            SpaceProblems: with everything that is wrong with the changes.
+            SpaceProblems: with all problems of the changes.
         """
         parameters, pins = narrowed(self.parameters, changes, arguments, label)
         return Resolved(SearchSpace(parameters), pins)
@@ -94,7 +94,7 @@ class SearchSpace(Mapping[str, Parameter]):
         return point
 
     def inactive_defaults(self, params: Mapping[str, Any]) -> dict[str, Value]:
-        """The defaults of the parameters that do not exist at this point, where they have one."""
+        """The defaults of the parameters that are inactive at this point, where they have one."""
         return {
             parameter.name: parameter.default
             for parameter in self.parameters
@@ -102,14 +102,14 @@ class SearchSpace(Mapping[str, Parameter]):
         }
 
     def complete(self, params: Mapping[str, Value]) -> dict[str, Value]:
-        """The point with the defaults of its inactive parameters: all that the constructors are given."""
+        """The point with the defaults of its inactive parameters: all searched arguments of the constructors."""
         return {**self.inactive_defaults(params), **params}
 
     def contains(self, params: Mapping[str, Any]) -> bool:
         return not self.problems(params)
 
     def problems(self, params: Mapping[str, Any], *, partial: bool = False) -> list[str]:
-        """What is wrong with a point, in words; a partial one may leave active parameters to the sampler."""
+        """The problems of a point, as messages; a partial one may leave active parameters to the sampler."""
         found = [f"'{name}' is not searched{nearest(name, self)}" for name in params if name not in self]
         taken: dict[str, Value] = {}
         active: dict[str, bool | None] = {}
@@ -118,7 +118,7 @@ class SearchSpace(Mapping[str, Parameter]):
             active[name] = _known_to_be_active(parameter, taken, active)
             if name not in params:
                 if active[name] and not partial:
-                    found.append(f"'{name}' is missing: it is {parameter.range}")
+                    found.append(f"'{name}' is missing ({parameter.range})")
                 continue
             problem = parameter.range.problem(params[name])
             if problem is not None:
@@ -126,11 +126,11 @@ class SearchSpace(Mapping[str, Parameter]):
                 continue
             taken[name] = parameter.range.take(params[name])
             if active[name] is False:
-                found.append(f"'{name}' is given, but exists only when {parameter.condition()}")
+                found.append(f"'{name}' is given, but is active only when {parameter.condition()}")
         return found
 
     def narrower_than(self, wider: SearchSpace) -> bool:
-        """Whether each point of this space, with what is pinned, is a point of the wider one."""
+        """Whether each point of this space, together with the pinned values, is a point of the wider one."""
         return all(
             name in wider
             and parameter.range.within(wider[name].range)
@@ -144,7 +144,7 @@ class SearchSpace(Mapping[str, Parameter]):
         )
 
     def differences(self, other: SearchSpace, *, mine: str = "this space", theirs: str = "the other") -> list[str]:
-        """In words, what one space says and the other does not; empty when they are equal."""
+        """The differences of the two spaces, as messages; empty when they are equal."""
         found = []
         for name in [*self, *(name for name in other if name not in self)]:
             if name not in other or name not in self:
@@ -189,12 +189,12 @@ class SearchSpace(Mapping[str, Parameter]):
             raise SpecError(f"'{name}' depends on '{parent}', but a condition needs a choice or an integer")
         for value in values:
             if not Choice(value).within(range_):
-                raise SpecError(f"'{name}' exists when '{parent}' is {value!r}, but that is {range_}")
+                raise SpecError(f"'{name}' is active when '{parent}' is {value!r}, but '{parent}' is {range_}")
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """What a study makes of a space: what is left to search, and what is fixed."""
+    """A search space after a study's changes: the space that is left to search, and the pinned values."""
 
     space: SearchSpace
     pins: Mapping[str, Value]
@@ -203,7 +203,7 @@ class Resolved:
 def _known_to_be_active(
     parameter: Parameter, taken: Mapping[str, Value], active: Mapping[str, bool | None]
 ) -> bool | None:
-    """None while a parent is absent or wrong, so that one mistake is told once."""
+    """Whether the parameter is active; None while a parent is absent or invalid, so that a mistake is reported once."""
     unknown = False
     for parent, values in parameter.when.items():
         if active[parent] is False or (parent in taken and not among(taken[parent], values)):

@@ -1,6 +1,6 @@
-"""The store: the SQL database in which studies, trials, workers and results live.
+"""The store: the SQL database of studies, trials, workers and results.
 
-`Store.create` is for verbs that write, `Store.open` for verbs that look; `read()` and `write()` are their
+`Store.create` is for verbs that write, `Store.open` for verbs that only read; `read()` and `write()` are their
 transactions.
 """
 
@@ -23,7 +23,7 @@ __all__ = ["Store", "StoreUrl", "Timing", "child_environment"]
 
 @dataclass(frozen=True)
 class Store:
-    """An open store; shows itself without its password.
+    """An open store; its `repr` has no password.
 
     Attributes:
         timing: of the leases in it.
@@ -42,7 +42,7 @@ class Store:
             base: where relative SQLite paths start; the current folder by default.
 
         Raises:
-            StoreError: it cannot be reached, written, or has an older or newer schema.
+            StoreError: it is unreachable, cannot be written, or has an older or newer schema.
         """
         parsed = url if isinstance(url, StoreUrl) else StoreUrl.parse(url, base=base)
         store = cls(parsed, _engine.open_engine(parsed))
@@ -55,10 +55,10 @@ class Store:
 
     @classmethod
     def open(cls, url: str | StoreUrl, *, base: Path | None = None) -> Store:
-        """Open the store and create nothing: for verbs that look.
+        """Open the store and create nothing: for verbs that only read.
 
         Raises:
-            StoreError: there is no store, it cannot be reached, or has an older or newer schema.
+            StoreError: there is no store, it is unreachable, or has an older or newer schema.
         """
         parsed = url if isinstance(url, StoreUrl) else StoreUrl.parse(url, base=base)
         store = cls(parsed, _engine.open_engine(parsed))
@@ -74,7 +74,7 @@ class Store:
         return _engine.read(self.engine)
 
     def write(self) -> AbstractContextManager[Connection]:
-        """A transaction that is committed at the end, or undone by an exception."""
+        """A transaction that is committed at the end, or rolled back on an exception."""
         return _engine.write(self.engine)
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""Backups of a store: written while workers run, checked before they count, and put back when nobody works.
+"""Backups of a store: written while workers run, checked for completeness, and restored while no worker runs.
 
 A SQLite store becomes a SQLite file, by the database's own online copy; a PostgreSQL store becomes an archive of
-pg_dump (`hpo.store.pg_tools`). Either is complete under a temporary name before it gets its own.
+pg_dump (`hpo.store.pg_tools`). Either is completed under a temporary name before it gets its own.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ _SQLITE_MAGIC, _ARCHIVE_MAGIC = b"SQLite format 3\0", b"PGDMP"
 
 @dataclass(frozen=True)
 class Contents:
-    """What a backup holds; as a text, how many studies and trials."""
+    """The contents of a backup; `str` gives the numbers of studies and trials."""
 
     path: Path
     studies: int
     trials: int
 
     def __str__(self) -> str:
-        words = ((self.studies, "study", "studies"), (self.trials, "trial", "trials"))
-        return ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in words)
+        counts = ((self.studies, "study", "studies"), (self.trials, "trial", "trials"))
+        return ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts)
 
 
 def back_up(url: StoreUrl, file: Path, *, force: bool = False) -> Contents:
-    """Write a backup of the store as it is at one moment; others go on reading and writing.
+    """Write a consistent backup of the store, while others read and write it.
 
     Raises:
-        StoreError: the store or pg_dump is not there, the file is there already (unless `force`) or cannot be written.
+        StoreError: there is no store or no pg_dump, the file exists already (unless `force`) or cannot be written.
     """
     file = file.absolute()
     _check_target(url, file, force=force)
@@ -68,14 +68,14 @@ def back_up(url: StoreUrl, file: Path, *, force: bool = False) -> Contents:
 
 
 def restore(url: StoreUrl, file: Path, *, force: bool = False) -> tuple[Contents, Path | None]:
-    """Fill the store from a backup, all of it or nothing.
+    """Replace the store's contents by a backup, completely or not at all.
 
     Returns:
-        What the store holds now, and where a damaged file was moved that stood in its place.
+        The store's new contents, and the new path of a damaged SQLite file that was moved away, if any.
 
     Raises:
-        StoreError: the file is no whole backup for this kind of store, the store has studies (unless `force`), or
-            workers use it.
+        StoreError: the file is not a complete backup for this kind of store, the store has studies (unless `force`),
+            or workers use it.
     """
     contents = _read_backup(url, file.absolute())
     if not url.is_sqlite:
@@ -86,16 +86,16 @@ def restore(url: StoreUrl, file: Path, *, force: bool = False) -> tuple[Contents
             try:
                 _check_free(url, force=force)
             except StoreError as error:
-                if not force or not _tells_of_damage(error):
+                if not force or not _is_damage(error):
                     raise
-                moved = _moved_aside(url.path)  # it cannot be read, which may be why there is a restore
+                moved = _move_aside(url.path)  # it cannot be read, which may be the reason for the restore
         with store_errors(url):
             if url.path.exists():
                 sqlite_copy.fill(url.path, contents.path)
             else:
                 with _partial(url.path, force=False) as partial:
                     sqlite_copy.fill(partial, contents.path)
-                    _give_usual_rights(partial)
+                    _set_default_mode(partial)
     return contents, moved
 
 
@@ -105,9 +105,9 @@ def _check_target(url: StoreUrl, file: Path, *, force: bool) -> None:
     if file.is_dir():
         raise StoreError(f"{file} is a folder: name a file in it, such as {file / 'hpo.backup'}")
     if not file.parent.is_dir():
-        raise StoreError(f"{file} cannot be there: {file.parent} is not a folder; create it first")
+        raise StoreError(f"{file} cannot be written: {file.parent} is not a folder; create it first")
     if file.exists() and not force:
-        raise StoreError(f"{file} is there already: name another file, or replace it with --force")
+        raise StoreError(f"{file} exists already: name another file, or replace it with --force")
 
 
 def _check_is_store(engine: Engine, url: StoreUrl) -> None:
@@ -120,7 +120,7 @@ def _check_is_store(engine: Engine, url: StoreUrl) -> None:
 
 @contextmanager
 def _partial(file: Path, *, force: bool) -> Iterator[Path]:
-    """A temporary file beside the one that is meant, which it becomes if all goes well."""
+    """A temporary file beside `file`, renamed to it if no error occurs."""
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".partial", dir=file.parent)
     except OSError as error:
@@ -134,7 +134,7 @@ def _partial(file: Path, *, force: bool) -> Iterator[Path]:
         else:
             _rename_unless_there(partial, file)
     except FileExistsError:
-        raise StoreError(f"{file} is there already: somebody wrote it at the same time") from None
+        raise StoreError(f"{file} exists already: another process wrote it at the same time") from None
     except OSError as error:
         raise StoreError(f"{file} cannot be written: {error.strerror}") from error
     finally:
@@ -145,11 +145,11 @@ def _partial(file: Path, *, force: bool) -> Iterator[Path]:
 
 def _rename_unless_there(partial: Path, file: Path) -> None:
     try:
-        os.link(partial, file)  # unlike a renaming, it fails if somebody was faster
+        os.link(partial, file)  # unlike a renaming, it fails if the file exists by now
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOTSUP) or file.exists():
             raise
-        partial.replace(file)  # a file system without links
+        partial.replace(file)  # the file system has no hard links
 
 
 def _sync_folder(folder: Path) -> None:
@@ -169,36 +169,36 @@ def _read_backup(url: StoreUrl, file: Path) -> Contents:
     if url.is_sqlite and file.exists() and url.path.exists() and file.samefile(url.path):
         raise StoreError(f"{file} is the store itself: name a backup of it")
     if not magic:
-        raise StoreError(f"{file} is empty: it is no backup")
+        raise StoreError(f"{file} is empty: it is not a backup")
     is_sqlite, is_archive = magic == _SQLITE_MAGIC, magic.startswith(_ARCHIVE_MAGIC)
     if not (is_sqlite or is_archive):
-        raise StoreError(f"{file} is no backup: it was not written by 'hpo db backup'")
+        raise StoreError(f"{file} is not a backup: it was not written by 'hpo db backup'")
     if is_sqlite != url.is_sqlite:
         kinds = ("a SQLite", "a PostgreSQL")
         mine, theirs = kinds if is_sqlite else kinds[::-1]
-        raise StoreError(f"{file} is a backup of {mine} store, and cannot fill {theirs} store: {url}")
+        raise StoreError(f"{file} is a backup of {mine} store, and cannot be restored into {theirs} store: {url}")
     revision, *counts = (sqlite_copy if is_sqlite else pg_tools).contents(file)
     if revision > REVISION:
         raise StoreError(
-            f"{file} was written by a newer hpo-service (schema {revision}, this one knows {REVISION}): update it "
+            f"{file} was written by a newer hpo-service (schema {revision}, this one has {REVISION}): update this one "
             "with 'pip install -U hpo-service'"
         )
     return Contents(file, *counts)
 
 
-def _give_usual_rights(path: Path) -> None:
-    """Those of any new file; mkstemp's are for one user."""
+def _set_default_mode(path: Path) -> None:
+    """Set the mode of any new file; mkstemp's allows one user only."""
     mask = os.umask(0)
     os.umask(mask)
     path.chmod(0o666 & ~mask)
 
 
-def _tells_of_damage(error: StoreError) -> bool:
-    """Whether the file is to blame; 'locked' and the like are an OperationalError."""
+def _is_damage(error: StoreError) -> bool:
+    """Whether the file is damaged; 'locked' and the like are an OperationalError."""
     return isinstance(error.__cause__, DBAPIError) and type(error.__cause__.orig) is sqlite3.DatabaseError
 
 
-def _moved_aside(store: Path) -> Path:
+def _move_aside(store: Path) -> Path:
     stamp = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     for suffix in ("-wal", "-shm", ""):
         path = store.with_name(store.name + suffix)
@@ -213,24 +213,24 @@ def _check_free(url: StoreUrl, *, force: bool) -> None:
     engine = open_engine(url)
     try:
         with store_errors(url), read(engine) as connection:
-            there = inspect(connection).get_table_names()
-            count = connection.scalar(select(func.count()).select_from(studies)) if "studies" in there else 0
-            beating = []
-            if "hpo_workers" in there:
+            tables = inspect(connection).get_table_names()
+            count = connection.scalar(select(func.count()).select_from(studies)) if "studies" in tables else 0
+            alive = []
+            if "hpo_workers" in tables:
                 silence = db_now() - hpo_workers.c.beat
                 query = select(hpo_workers.c.host, hpo_workers.c.pid)
                 rows = connection.execute(query.where(hpo_workers.c.ended.is_(None), silence < lease))
-                beating = [f"{row.host}:{row.pid}" for row in rows]
+                alive = [f"{row.host}:{row.pid}" for row in rows]
     finally:
         engine.dispose()
-    if beating:
+    if alive:
         raise StoreError(
-            f"{len(beating)} workers use the store {url} ({', '.join(beating[:5])}): stop them first; one that was "
-            f"killed is taken for alive for {lease:g} s"
+            f"{len(alive)} workers use the store {url} ({', '.join(alive[:5])}): stop them first; a killed worker "
+            f"counts as alive for {lease:g} s"
         )
     if count and not force:
         raise StoreError(
-            f"the store {url} has {count} studies: name an empty one, or replace them all with --force (after "
+            f"the store {url} has {count} studies: name an empty store, or replace them all with --force (after "
             "'hpo db backup')"
         )
 
@@ -246,5 +246,5 @@ def _restore_archive(url: StoreUrl, contents: Contents, *, force: bool) -> Conte
     finally:
         engine.dispose()
     if counts != [contents.studies, contents.trials]:
-        raise StoreError(f"the store {url} does not hold what the backup does: {counts} instead of {contents}")
+        raise StoreError(f"the store {url} differs from the backup after the restore: {counts} instead of {contents}")
     return contents

@@ -1,4 +1,4 @@
-"""The database's clock: the only one that all workers share, so leases, beats and ends are measured by it."""
+"""The database's clock: the only one that all workers share, so it times leases, heartbeats and ends."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ class db_now(FunctionElement[float]):  # noqa: N801 (it is used as a function of
     type = Double()
 
 
-# a Julian day of today has steps of 40 us as a double; 2440587.5 is the one of 1970-01-01 00:00 UTC
+# as a double, a Julian day of today has a resolution of 40 us; 2440587.5 is 1970-01-01 00:00 UTC
 @compiles(db_now, "sqlite")
 def _sqlite(element: db_now, compiler: Any, **options: Any) -> str:
     return "((julianday('now') - 2440587.5) * 86400.0)"
 
 
-# now() would be the start of the transaction, which can be long ago for one that waited for a lock
+# now() would be the start of the transaction, which may have waited long for a lock
 @compiles(db_now, "postgresql")
 def _postgresql(element: db_now, compiler: Any, **options: Any) -> str:
     return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)"
 
 
 class db_utc(FunctionElement[datetime]):  # noqa: N801
-    """The same moment as Optuna's tables keep it: a naive date and time in UTC."""
+    """The same moment as stored in Optuna's tables: a naive date and time in UTC."""
 
     inherit_cache = True
     type = DateTime()
@@ -43,7 +43,7 @@ class db_utc(FunctionElement[datetime]):  # noqa: N801
 
 @compiles(db_utc, "sqlite")
 def _sqlite_utc(element: db_utc, compiler: Any, **options: Any) -> str:
-    return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"  # %f: seconds with three digits behind the point
+    return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"  # %f: seconds with three decimals
 
 
 @compiles(db_utc, "postgresql")

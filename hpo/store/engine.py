@@ -1,7 +1,7 @@
 """The one factory that opens a store's database, and the two kinds of transactions on it.
 
-`read` sees one snapshot and may not write; `write` sees what is committed and commits at its end.
-Both are the same on SQLite and PostgreSQL, but for rows that are claimed: see `write`.
+`read` sees one snapshot and cannot write; `write` sees committed rows and commits at its end.
+Both behave alike on SQLite and PostgreSQL, except for claiming rows: see `write`.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _READS = "hpo_reads"
 
 
 def open_engine(url: StoreUrl) -> Engine:
-    """Open the store's database; a SQLite file that does not exist is left so.
+    """Open the store's database; a missing SQLite file is not created.
 
     Raises:
-        StoreError: the database cannot be reached or read; says where it was looked for and what to check.
+        StoreError: the database is unreachable or cannot be read; the message has its place and what to check.
     """
     # hide_parameters: an error with a statement's values would put configurations and tracebacks into logs
     pool: dict[str, Any] = {"pool_size": 1, "max_overflow": 1, "hide_parameters": True}
@@ -89,10 +89,10 @@ def read(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def write(engine: Engine) -> Iterator[Connection]:
-    """A transaction that is committed at the end, or undone by an exception.
+    """A transaction that is committed at the end, or rolled back on an exception.
 
     On SQLite it excludes all other writers from its start, so that a row cannot change between being read and
-    being written. On PostgreSQL claim rows with `with_for_update()`, which SQLite leaves out.
+    being written. On PostgreSQL claim rows with `with_for_update()`, which SQLite ignores.
     """
     with engine.begin() as connection:
         yield connection
@@ -100,7 +100,7 @@ def write(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def store_errors(url: StoreUrl) -> Iterator[None]:
-    """Turn what the database or its driver complains about into a StoreError without the password."""
+    """Turn errors of the database or its driver into a StoreError without the password."""
     failure: StoreError | None = None
     cause: BaseException | None = None
     try:
@@ -117,15 +117,15 @@ def store_errors(url: StoreUrl) -> Iterator[None]:
 
 
 def is_outage(error: SQLAlchemyError) -> bool:
-    """Whether the store may be back later: no connection, a full disk, a file that may only be read, a busy database.
+    """Whether the error may be temporary: no connection, a full disk, a read-only file, a busy database.
 
-    The alternative is a statement that will never be accepted.
+    Any other error is a statement that the database will never accept.
     """
     if isinstance(error, OperationalError | InterfaceError | PoolTimeoutError):
         return "no such table" not in str(error) and "no such column" not in str(error)
     if not isinstance(error, DBAPIError):
         return False
-    # psycopg's names: a server that is a standby for a moment, one that is shutting down
+    # psycopg's names: the server is a standby for a moment, or is shutting down
     return error.connection_invalidated or type(error.orig).__name__ in ("ReadOnlySqlTransaction", "AdminShutdown")
 
 
@@ -134,11 +134,11 @@ def connect_sqlite(
     *,
     isolation_level: Literal["IMMEDIATE"] | None = None,
 ) -> sqlite3.Connection:
-    """Open an existing SQLite file as every process here does: patient, and with foreign keys.
+    """Open an existing SQLite file with our settings: a long busy timeout, and foreign keys.
 
-    Without an `isolation_level`, sqlite3 starts no transaction of its own accord.
+    Without an `isolation_level`, sqlite3 starts no transactions by itself.
     """
-    # mode=rw: a file that was moved away is an error, not an empty store in its place
+    # mode=rw: a missing file is an error, and is not replaced by an empty store
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?mode=rw",
         uri=True,
@@ -147,19 +147,19 @@ def connect_sqlite(
         check_same_thread=False,
     )
     connection.execute("PRAGMA foreign_keys = ON")
-    # in WAL mode this can lose the last commits to a power failure, but never consistency
+    # in WAL mode a power failure can lose the last commits, but never consistency
     connection.execute("PRAGMA synchronous = NORMAL")
     return connection
 
 
 def connect_arguments(url: StoreUrl) -> dict[str, Any]:
-    """What psycopg is told besides the URL, which may overrule all of it but the time zone."""
+    """psycopg's arguments besides the URL, which may override all of them but the time zone."""
     query = make_url(url.reveal()).query
     options = query.get("options", "")
     defaults: dict[str, Any] = {
         "connect_timeout": 10,
         "application_name": "hpo",
-        # a server that vanished without a word is noticed within a minute instead of two hours
+        # a server that vanished without closing its connections is noticed within a minute instead of two hours
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
@@ -167,14 +167,14 @@ def connect_arguments(url: StoreUrl) -> dict[str, Any]:
     }
     arguments = {name: value for name, value in defaults.items() if name not in query}
     # Prepared statements belong to a connection of the server, which a pooler such as PgBouncer gives to another client
-    # after each transaction; without them, ours take as long.
+    # after each transaction; our statements take as long without them.
     return arguments | {"options": f"{options} -c timezone=UTC".strip(), "prepare_threshold": None}
 
 
 def _begin_sqlite(connection: Connection) -> None:
     reads = bool(connection.get_execution_options().get(_READS))
     connection.exec_driver_sql(f"PRAGMA query_only = {int(reads)}")
-    # a plain BEGIN that reads first and writes later fails at once if another has written in between
+    # after a plain BEGIN, a write fails at once if another process has written since the first read
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
@@ -188,22 +188,22 @@ def _check_path(path: Path) -> None:
     if path.is_dir():
         raise StoreError(f"the store {path} is a folder: name a file in it, such as {path / 'hpo.db'}")
     if not path.parent.is_dir():
-        raise StoreError(f"the store {path} cannot be there: {path.parent} is not a folder; create it first")
+        raise StoreError(f"the store {path} cannot be created: {path.parent} is not a folder; create it first")
 
 
 def _explanation(url: StoreUrl, reason: str) -> str:
-    said = f": {reason}" if reason else ""
+    detail = f": {reason}" if reason else ""
     if not url.is_sqlite:
         return (
-            f"the store {url} cannot be used{said}. Looked for {url.place}: check that the server runs there "
+            f"the store {url} cannot be used{detail}. Looked for {url.place}: check that the server runs there "
             "and accepts connections from this machine, that the database exists, and the user's name, "
-            "password and rights"
+            "password and privileges"
         )
     if "not a database" in reason:
         return f"the store {url.path} is not a SQLite database: name another file, or move this one away"
     if "unable to open" in reason or "readonly" in reason:
         return (
-            f"the store {url.path} cannot be opened{said}. Check that you may write the file and its folder, "
+            f"the store {url.path} cannot be opened{detail}. Check that you may write the file and its folder, "
             "where SQLite keeps two more files beside it"
         )
-    return f"the store {url.path} cannot be used{said}"
+    return f"the store {url.path} cannot be used{detail}"

@@ -1,4 +1,4 @@
-"""Optuna's own storage, opened on our store: for what only Optuna can do."""
+"""Optuna's own storage, opened on our store, for operations that only Optuna offers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["optuna_storage"]
 
 @contextmanager
 def optuna_storage(url: StoreUrl, *, create: bool = False, pool_size: int = 1) -> Iterator[RDBStorage]:
-    """An open RDBStorage whose connections are set up as ours are; imports Optuna, which takes 0.6 s.
+    """An open RDBStorage with the same connection settings as ours; imports Optuna, which takes 0.6 s.
 
     Args:
-        url: a store that exists.
-        create: make Optuna's tables; only `hpo.store.schema` does so, because that needs its lock.
+        url: an existing store.
+        create: create Optuna's tables; only `hpo.store.schema` does so, because that needs its lock.
         pool_size: the number of threads that use the storage at once.
     """
     from optuna.exceptions import StorageInternalError
@@ -31,7 +31,7 @@ def optuna_storage(url: StoreUrl, *, create: bool = False, pool_size: int = 1) -
 
     options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 1}
     if create:
-        # a creation that fails gives us no storage, and so no pool that we could close
+        # if the creation fails there is no storage object, and so no pool that we could close
         options = {"poolclass": NullPool}
     options["hide_parameters"] = True
     if url.is_sqlite:
@@ -49,7 +49,7 @@ def optuna_storage(url: StoreUrl, *, create: bool = False, pool_size: int = 1) -
                 skip_compatibility_check=True,
             )
         except StorageInternalError as error:
-            # its own text guesses at 'invalid data in the commit'; what happened is the cause
+            # its own text guesses 'invalid data in the commit'; its cause is the real error
             raise error.__cause__ or error from None
     try:
         yield storage

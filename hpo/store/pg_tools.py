@@ -1,4 +1,4 @@
-"""PostgreSQL's own pg_dump and pg_restore: finding them, and running them without showing the password."""
+"""PostgreSQL's pg_dump and pg_restore: finds them, and runs them without exposing the password."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hpo.store.schema import VERSION_TABLE
 from hpo.store.tables import hpo_metadata, optuna_metadata
 from hpo.store.url import StoreUrl, child_environment
 
-# where distributions put them when they are not in PATH
+# where distributions install them outside of PATH
 _FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin")
 _LOCK_SECONDS = 10
 
@@ -45,12 +45,12 @@ _TYPES = {
     if isinstance(column.type, Enum)
 }
 
-# Optuna's tables that we have no use for are part of a store, too
+# Optuna's tables that we do not use are part of a store, too
 _OTHERS_OF_OPTUNA = ("alembic_version", "version_info", "trial_heartbeats", "trial_constraints")
 
 
 def dump(url: StoreUrl, engine: Engine, file: Path) -> None:
-    """Write the store's tables, as they are at one moment, into an archive.
+    """Write one snapshot of the store's tables into an archive.
 
     Raises:
         StoreError: there is no pg_dump, it is older than the server, or it fails.
@@ -59,8 +59,8 @@ def dump(url: StoreUrl, engine: Engine, file: Path) -> None:
         major = _major(connection)
         schema = str(connection.exec_driver_sql("SELECT current_schema()").scalar())
         relations = connection.execute(_RELATIONS).all()
-    strangers = [relation.name for relation in relations if not _is_ours(relation.table)]
-    excluded = [f'--exclude-table="{schema}"."{name}"' for name in strangers]
+    foreign = [relation.name for relation in relations if not _is_ours(relation.table)]
+    excluded = [f'--exclude-table="{schema}"."{name}"' for name in foreign]
     options = ["--format=custom", "--no-owner", "--no-privileges", f'--schema="{schema}"', *excluded]
     _run(url, [_find("pg_dump", major), *options, f"--file={file}"], f"the store {url} cannot be backed up")
 
@@ -69,32 +69,32 @@ def restore(url: StoreUrl, engine: Engine, file: Path) -> None:
     """Replace the store's tables by the archive's, in one transaction.
 
     Raises:
-        StoreError: there is no pg_restore, or it fails: then nothing has changed.
+        StoreError: there is no pg_restore, or it fails; nothing has changed then.
     """
     with read(engine) as connection:
         program = _find("pg_restore", _major(connection))
     entries = _run(None, [program, "--list", str(file)], f"{file} cannot be read")
     kept = [line for line in entries.splitlines() if _is_kept(line)]
     with tempfile.TemporaryDirectory() as folder:
-        wanted = Path(folder) / "entries"
-        wanted.write_text("\n".join(kept), encoding="utf-8")
+        use_list = Path(folder) / "entries"
+        use_list.write_text("\n".join(kept), encoding="utf-8")
         options = ["--single-transaction", "--exit-on-error", "--clean", "--if-exists", "--no-owner", "--no-privileges"]
-        command = [program, *options, f"--use-list={wanted}"]
-        _run(url, [*command, "DATABASE", str(file)], f"the store {url} cannot be restored, and is as it was")
+        command = [program, *options, f"--use-list={use_list}"]
+        _run(url, [*command, "DATABASE", str(file)], f"the store {url} cannot be restored, and is unchanged")
 
 
 def contents(file: Path) -> tuple[str, int, int]:
-    """(revision, studies, trials) of an archive, all of which is read for it.
+    """(revision, studies, trials) of an archive, which is read completely.
 
     Raises:
-        StoreError: it is cut short, or no archive of a store.
+        StoreError: it is truncated, or not an archive of a store.
     """
-    said = f"{file} is damaged, or was cut short"
+    failure = f"{file} is damaged or truncated"
     program = _newest("pg_restore")
-    entries = _run(None, [program, "--list", str(file)], said)
+    entries = _run(None, [program, "--list", str(file)], failure)
     if not re.search(rf"TABLE DATA \S+ {VERSION_TABLE} ", entries):
-        raise StoreError(f"{file} is no backup of a store: it is an archive of another database")
-    _run(None, [program, f"--file={os.devnull}", str(file)], said)
+        raise StoreError(f"{file} is not a backup of a store: it is an archive of another database")
+    _run(None, [program, f"--file={os.devnull}", str(file)], failure)
     [revision] = _rows(program, file, VERSION_TABLE) or ["none"]
     return revision, len(_rows(program, file, "studies")), len(_rows(program, file, "trials"))
 
@@ -110,7 +110,7 @@ def _major(connection: Connection) -> int:
 
 
 def _is_kept(entry: str) -> bool:
-    """Whether an entry of an archive's list belongs to the store: its schema may hold what is not ours."""
+    """Whether an entry of an archive's list belongs to the store: its schema may hold other objects."""
     found = re.match(rf"\d+; \d+ \d+ ({'|'.join(_KINDS)}) \S+ (\S+)", entry)
     return found is not None and (found[1] != "TYPE" or found[2] in _TYPES)
 
@@ -121,9 +121,9 @@ def _is_ours(table: str) -> bool:
 
 
 def _find(program: str, major: int) -> str:
-    """The program of the server's version, or of the next newer one that there is.
+    """The program of the server's version, or else of the next newer version installed.
 
-    An older pg_dump refuses the server, and what a much newer pg_restore sends may be unknown to it.
+    An older pg_dump refuses the server, and a server may not know the commands of a much newer pg_restore.
     """
     found = _installed(program)
     for version, path in found:
@@ -134,7 +134,7 @@ def _find(program: str, major: int) -> str:
 
 
 def _newest(program: str) -> str:
-    """The newest there is, which reads the archives of all."""
+    """The newest version installed, which reads the archives of all versions."""
     found = _installed(program)
     if not found:
         raise _missing(f"PostgreSQL's {program}", "")
@@ -149,7 +149,7 @@ def _missing(program: str, seen: str) -> StoreError:
 
 
 def _installed(program: str) -> list[tuple[int, str]]:
-    """(version, path) of each such program, the oldest first; of equal ones first what PATH names first."""
+    """(version, path) of each such program, the oldest first; equal versions in the order of PATH."""
     folders = [Path(folder) for folder in os.get_exec_path()]
     for pattern in _FOLDERS:
         folders += sorted(Path("/").glob(pattern.removeprefix("/")))
@@ -163,7 +163,7 @@ def _installed(program: str) -> list[tuple[int, str]]:
 
 
 def _run(url: StoreUrl | None, command: Sequence[str], failure: str) -> str:
-    """Run a program, for a database if there is a URL; its output."""
+    """The output of a program, which gets the database's address if there is a URL."""
     if url is None:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     else:
@@ -198,7 +198,7 @@ def _connection_string(url: StoreUrl) -> str:
 
 @contextmanager
 def _credentials(url: StoreUrl) -> Iterator[dict[str, str]]:
-    """An environment for the program: the password is in a file that only this user can read, and only meanwhile."""
+    """An environment for the program, with the password in a temporary file that only this user can read."""
     environment = child_environment(url) | {"PGOPTIONS": f"-c lock_timeout={_LOCK_SECONDS}s", "LC_MESSAGES": "C"}
     password = url.password or os.environ.get("PGPASSWORD")
     if password is None:

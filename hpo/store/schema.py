@@ -1,7 +1,7 @@
 """Creates, checks and migrates a store's tables: Optuna's through Optuna, ours through alembic.
 
-Several workers may start on an empty store at once, and neither Optuna nor alembic survives that by itself:
-all changes happen under one lock. A store that is as it should be is recognised without importing them.
+Several workers may start on an empty store at once, which neither Optuna nor alembic handles by itself:
+all changes happen under one lock. A store that is up to date is recognised without importing them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LOCK_KEY = 0x68706F  # 'hpo': advisory locks of PostgreSQL are numbers, shared 
 
 
 def create_schema(url: StoreUrl) -> None:
-    """Make a store usable: `ensure_schema` for whoever has no engine."""
+    """Create what is missing in a store: `ensure_schema` for callers without an engine."""
     engine = open_engine(url)
     try:
         ensure_schema(engine, url)
@@ -57,11 +57,11 @@ def ensure_schema(engine: Engine, url: StoreUrl) -> None:
             return
         with schema_lock(engine, url):
             if _is_ready(engine, url):
-                return  # another process was faster
+                return  # another process has created it
             if url.is_sqlite:
                 _prepare_file(url.path)
             if versions_of(engine, url).optuna is None:
-                # also when a process died halfway through: Optuna stamps its revision last
+                # also if a process died halfway through: Optuna writes its revision last
                 with optuna_storage(url, create=True):
                     log.debug("Optuna's tables created")
             _check_versions(url, versions_of(engine, url))
@@ -70,10 +70,10 @@ def ensure_schema(engine: Engine, url: StoreUrl) -> None:
 
 
 def check_schema(engine: Engine) -> None:
-    """Refuse a store that cannot be read as it is, without changing or creating anything.
+    """Check that the store exists and is up to date, without changing or creating anything.
 
     Raises:
-        StoreError: the store does not exist, or has an older or newer schema; says what to do.
+        StoreError: the store does not exist, or has an older or newer schema; the message has the remedy.
     """
     url = StoreUrl(engine.url)
     with store_errors(url):
@@ -84,7 +84,7 @@ def check_schema(engine: Engine) -> None:
 
 
 def upgrade_schema(url: StoreUrl) -> None:
-    """Bring an existing store to the newest schemas of Optuna and of ours.
+    """Migrate an existing store to the newest schemas, Optuna's and ours.
 
     Raises:
         StoreError: there is no store, or it was written by a newer release.
@@ -101,14 +101,14 @@ def upgrade_schema(url: StoreUrl) -> None:
 
 
 class Versions(NamedTuple):
-    """The revisions that a store says it has; None: it has no such tables."""
+    """The revisions stored in a store; None if it has no such tables."""
 
     ours: str | None
     optuna: str | None
 
 
 def versions_of(engine: Engine, url: StoreUrl) -> Versions:
-    """What the store says of itself, without judging it."""
+    """The stored revisions, without a check."""
     if url.is_sqlite and not url.path.exists():
         return Versions(None, None)
     with read(engine) as connection:
@@ -139,8 +139,8 @@ def _check_versions(url: StoreUrl, versions: Versions) -> None:
     if versions.ours is not None and versions.ours != REVISION:
         if versions.ours > REVISION:
             raise StoreError(
-                f"the store {url} was written by a newer hpo-service (schema {versions.ours}, this one knows "
-                f"{REVISION}): update it with 'pip install -U hpo-service'",
+                f"the store {url} was written by a newer hpo-service (schema {versions.ours}, this one has "
+                f"{REVISION}): update this one with 'pip install -U hpo-service'",
             )
         raise StoreError(
             f"the store {url} has the older schema {versions.ours}, this hpo-service needs {REVISION}: "
@@ -150,7 +150,7 @@ def _check_versions(url: StoreUrl, versions: Versions) -> None:
         return
     with optuna_storage(url) as storage:
         if versions.optuna == storage.get_head_version():
-            return  # an Optuna that is newer than the constant above
+            return  # Optuna is newer than the constant above
         if versions.optuna in storage.get_all_versions():
             raise StoreError(
                 f"the store {url} has Optuna's older schema {versions.optuna}: stop its workers, then run "
@@ -182,7 +182,7 @@ def schema_lock(engine: Engine | None, url: StoreUrl) -> Iterator[None]:
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
             yield
         return
-    # the folder's own descriptor: a lock file would stay behind, and the store itself may not exist yet
+    # a lock on the folder: a lock file would be left behind, and the store itself may not exist yet
     try:
         folder = os.open(url.path.parent, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
@@ -207,7 +207,7 @@ def _lock_folder(folder: int, url: StoreUrl) -> None:
 def _check_writable(path: Path) -> None:
     for needed in (path, path.parent):
         if needed.exists() and not os.access(needed, os.W_OK, effective_ids=True):
-            raise StoreError(f"the store {path} cannot be written: you have no right to write {needed}")
+            raise StoreError(f"the store {path} cannot be written: you have no permission to write {needed}")
 
 
 def _prepare_file(path: Path) -> None:
@@ -220,7 +220,7 @@ def _prepare_file(path: Path) -> None:
     with closing(connect_sqlite(path)) as connection:
         mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal":
-        log.warning("the store %s has no write-ahead log here: readers and writers wait for each other", path)
+        log.warning("the store %s has no write-ahead log here: readers and writers block each other", path)
 
 
 def _migrate(engine: Engine) -> None:
@@ -231,7 +231,7 @@ def _migrate(engine: Engine) -> None:
         config.attributes |= {"connection": connection, "version_table": VERSION_TABLE}
         command.upgrade(config, "head")
         if engine.dialect.name == "sqlite":
-            # after every migration, because one that copies a table loses the triggers on it
+            # after every migration, because copying a table loses its triggers
             for trigger in SQLITE_TRIGGERS:
                 connection.exec_driver_sql(trigger)
 
@@ -256,12 +256,12 @@ def _upgrade(engine: Engine, url: StoreUrl) -> None:
         if versions.ours > REVISION:
             _check_versions(url, versions)
         raise StoreError(
-            f"the store {url} says that it has schema {versions.ours}, which no release of hpo-service wrote: "
-            "restore a backup of it with 'hpo db restore'"
+            f"the store {url} has the unknown schema {versions.ours}, which no release of hpo-service wrote: "
+            "restore a backup of the store with 'hpo db restore'"
         )
     if url.is_sqlite:
         _prepare_file(url.path)
-    with _untouched_logging(), optuna_storage(url, create=versions.optuna is None) as storage:
+    with _unchanged_logging(), optuna_storage(url, create=versions.optuna is None) as storage:
         known = storage.get_all_versions()
         if versions.optuna is not None and versions.optuna not in known:
             _check_versions(url, versions)
@@ -270,7 +270,7 @@ def _upgrade(engine: Engine, url: StoreUrl) -> None:
 
 
 @contextmanager
-def _untouched_logging() -> Iterator[None]:
+def _unchanged_logging() -> Iterator[None]:
     # Optuna's migration configures all logging of the process unless the root logger has a handler
     handler = logging.NullHandler()
     logging.getLogger().addHandler(handler)

@@ -1,4 +1,4 @@
-"""Copying SQLite databases by their own online copy, and judging the copies."""
+"""Copies SQLite databases with SQLite's online backup, and checks the copies."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ BUSY_SECONDS = 60.0
 
 
 def copy_out(store: Path, target: Path, *, name: Path) -> tuple[str, int, int]:
-    """Copy a store, as it is at one moment, into a file that exists; (revision, studies, trials) of the copy.
+    """Copy one snapshot of a store into an existing file; (revision, studies, trials) of the copy.
 
     Args:
-        name: of the file in messages.
+        name: the file's name in messages.
     """
     with closing(connect_sqlite(store)) as source, closing(sqlite3.connect(target)) as copy:
         try:
             _copy(source, copy, place=store)
-            # a single file, that can be read where nothing may be written
+            # a single file, which can be read in a read-only folder
             copy.execute("PRAGMA journal_mode = DELETE")
         except sqlite3.OperationalError as error:
             raise StoreError(f"{name} cannot be written: {error}") from error
@@ -33,10 +33,10 @@ def copy_out(store: Path, target: Path, *, name: Path) -> tuple[str, int, int]:
 
 
 def contents(file: Path) -> tuple[str, int, int]:
-    """(revision, studies, trials) of a copy, all of which is read for it.
+    """(revision, studies, trials) of a copy, which is read completely.
 
     Raises:
-        StoreError: it is damaged, in use, or no copy of a store.
+        StoreError: it is damaged, in use, or not a copy of a store.
     """
     log = file.with_name(f"{file.name}-wal")
     if log.exists() and log.stat().st_size > 0:
@@ -46,19 +46,19 @@ def contents(file: Path) -> tuple[str, int, int]:
 
 
 def fill(store: Path, backup: Path) -> None:
-    """Replace what a SQLite file holds by a backup, all of it or nothing; whoever has it open sees the new content."""
+    """Replace a SQLite file's contents by a backup, completely or not at all; open connections see the new contents."""
     with _opened(backup) as source, closing(sqlite3.connect(store, timeout=1)) as target:
         _copy(source, target, place=store)
-        said = target.execute("PRAGMA integrity_check(1)").fetchone()[0]
-        if said != "ok":
-            raise StoreError(f"the store {store} is damaged after the copy ({said}): check the disk")
+        result = target.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if result != "ok":
+            raise StoreError(f"the store {store} is damaged after the copy ({result}): check the disk")
     with closing(connect_sqlite(store)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
 
 
 @contextmanager
 def _opened(backup: Path) -> Iterator[sqlite3.Connection]:
-    # immutable: a backup may lie where nothing can be written, not even a lock
+    # immutable: a backup may be in a read-only folder, where not even a lock can be written
     with closing(sqlite3.connect(f"file:{quote(str(backup))}?mode=ro&immutable=1", uri=True)) as connection:
         yield connection
 
@@ -69,24 +69,26 @@ def _copy(source: sqlite3.Connection, target: sqlite3.Connection, *, place: Path
     def give_up(*_: int) -> None:
         # without this, sqlite3 would wait for ever
         if time.monotonic() > end:
-            raise StoreError(f"the store {place} is locked by another program for {BUSY_SECONDS:.0f} s: end that first")
+            raise StoreError(
+                f"the store {place} has been locked by another program for {BUSY_SECONDS:.0f} s: end that first"
+            )
 
-    # all pages in one step: in several, every write of a worker would start the copy anew
+    # all pages in one step: between steps, every write of a worker would restart the copy
     source.backup(target, progress=give_up)
 
 
 def _contents(connection: sqlite3.Connection, file: Path) -> tuple[str, int, int]:
     try:
-        said = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-        if said != "ok":
-            raise StoreError(f"{file} is damaged: {' '.join(said.split())}")
+        result = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if result != "ok":
+            raise StoreError(f"{file} is damaged: {' '.join(result.split())}")
         [(revision,)] = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchall()  # noqa: S608
         [(studies,)] = connection.execute("SELECT count(*) FROM studies").fetchall()
         [(trials,)] = connection.execute("SELECT count(*) FROM trials").fetchall()
     except ValueError:
-        raise StoreError(f"{file} is no backup of a store: it does not say which schema it has") from None
+        raise StoreError(f"{file} is not a backup of a store: it has no schema revision") from None
     except sqlite3.DatabaseError as error:
         if "no such table" in str(error):
-            raise StoreError(f"{file} is no backup of a store: it is another SQLite database") from error
-        raise StoreError(f"{file} is damaged, or was cut short: {error}") from error
+            raise StoreError(f"{file} is not a backup of a store: it is another SQLite database") from error
+        raise StoreError(f"{file} is damaged or truncated: {error}") from error
     return str(revision), int(studies), int(trials)

@@ -1,8 +1,8 @@
-"""The tables of a store: Optuna's, as far as we read and write them, and ours beside them.
+"""The tables of a store: those of Optuna's that we read or write, and ours beside them.
 
-Optuna's are written down here, and compared with Optuna's own by a test, because importing them from Optuna
-takes longer than all that `hpo best` does. Optuna creates and migrates them. Its enumerations are plain
-strings for us, its dates are naive UTC. Our times are seconds since 1970 by the database's clock (`db_now`).
+Optuna's are repeated here, and compared with Optuna's own by a test, because importing them from Optuna takes
+longer than the whole of `hpo best`. Optuna creates and migrates them. We use its enumerations as plain strings;
+its dates are naive UTC. Our times are seconds since 1970 by the database's clock (`db_now`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ hpo_metadata = MetaData()
 
 # ------------------------------------------------------------------------------------------------ Optuna's
 
-# on PostgreSQL these are types of the database, so the names are part of what is sent
+# on PostgreSQL these are types of the database, so their names are part of statements
 _Direction = Enum("NOT_SET", *(direction.optuna for direction in Direction), name="studydirection")
 _State = Enum(*(state.value for state in OptunaState), name="trialstate")
 _ValueType = Enum("FINITE", "INF_POS", "INF_NEG", name="trialvaluetype")
@@ -116,7 +116,7 @@ trial_params = Table(
     UniqueConstraint("trial_id", "param_name"),
 )
 
-# an infinite value is NULL with its type; NaN, which only a curve may hold, likewise
+# an infinite value is NULL with its type; so is NaN, which occurs in curves only
 trial_values = Table(
     "trial_values",
     optuna_metadata,
@@ -160,8 +160,8 @@ hpo_studies = Table(
     Column("state", Text, nullable=False, server_default=StudyState.RUNNING.value),  # desired: a StudyState
     Column("state_reason", Text),
     Column("trials_target", Integer, nullable=False),
-    Column("limits", Text, nullable=False, server_default="{}"),  # JSON: what it may spend besides trials
-    Column("started", Double),  # first claim; later by the time in which the study was over
+    Column("limits", Text, nullable=False, server_default="{}"),  # JSON: the limits other than trials
+    Column("started", Double),  # first claim, plus the time during which the study was over
     Column("priority", Double, nullable=False, server_default="1"),
     Column("created", Double, nullable=False),
 )
@@ -188,8 +188,8 @@ hpo_attempts = Table(
     Column("worker_id", ForeignKey(hpo_workers.c.worker_id), nullable=False),
     Column("slot", Integer, nullable=False),
     Column("device", Text),
-    Column("devices", Integer, nullable=False, server_default="1"),  # how many: device-seconds count each
-    Column("from_epoch", Integer),  # it went on after this epoch's checkpoint; 0 from scratch
+    Column("devices", Integer, nullable=False, server_default="1"),  # their number: device-seconds count each
+    Column("from_epoch", Integer),  # it resumed from this epoch's checkpoint; 0 from scratch
     Column("started", Double, nullable=False),
     Column("lease_until", Double, nullable=False),
     Column("ended", Double),
@@ -199,7 +199,7 @@ hpo_attempts = Table(
     Column("seconds", Double),
     # also the index by trial_id, which deleting a trial needs
     UniqueConstraint("trial_id", "number", name="hpo_attempts_trial_number"),
-    # without its row, a worker of a deleted study could renew the lease of the next study's attempt
+    # after a study is deleted, a reused id could let its worker renew the lease of the next study's attempt
     sqlite_autoincrement=True,
 )
 # the leases of ended attempts are all in the past, so an index over them would not narrow the search
@@ -220,7 +220,7 @@ hpo_trials = Table(
     "hpo_trials",
     hpo_metadata,
     Column("trial_id", _trial_reference(), primary_key=True, autoincrement=False),
-    Column("config", Text),  # JSON: the whole configuration, pinned and inactive parameters too
+    Column("config", Text),  # JSON: the whole configuration, including pinned and inactive parameters
     Column("seed", BigInteger),
     Column("request", Text),  # a Request; none to train
     Column("best_epoch", Integer),
@@ -230,8 +230,8 @@ hpo_trials = Table(
     Column("seconds", Double),
 )
 
-# Optuna and its dashboard open SQLite without foreign keys, and SQLite gives a deleted study's number to the
-# next one: without these triggers, a deleted study's rows would become the next study's
+# Optuna and its dashboard open SQLite without foreign keys, and SQLite gives a deleted study's id to the next
+# one: without these triggers, a deleted study's rows would belong to the next study
 SQLITE_TRIGGERS = (
     """
     CREATE TRIGGER IF NOT EXISTS hpo_study_deleted AFTER DELETE ON studies BEGIN

@@ -1,4 +1,4 @@
-"""How long workers wait for each other: one record, which a store carries to whoever asks it."""
+"""The durations by which workers coordinate: one record, an attribute of the open store."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ VARIABLE = "HPO_TIMING"
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds; the defaults are what decision 8 gives reasons for.
+    """Durations in seconds; decision 8 gives the reasons for the defaults.
 
-    All workers of a store should have the same. Tests, and people with a store that is far away, set `HPO_TIMING`.
+    All workers of a store should use the same. Tests, and users of a remote store, set `HPO_TIMING`.
 
     Attributes:
-        heartbeat: between two signs of life of a worker, which also renew its leases.
-        lease: for which a trial belongs to a worker that gives no sign of life; two heartbeats and more.
+        heartbeat: between two heartbeats of a worker, which also renew its leases.
+        lease: for which a trial belongs to a worker without a heartbeat; at least two heartbeats.
         drain: for which trials may finish their epoch when their worker is asked to end; preemption grants about 30 s.
-        poll: between two looks of a worker into the store: how soon it sees what was requested.
+        poll: between two polls of the store by a worker: how soon it sees requests.
     """
 
     heartbeat: float = 5.0
@@ -30,10 +30,10 @@ class Timing:
 
     @staticmethod
     def of_environment() -> Timing:
-        """As HPO_TIMING says it, such as `heartbeat=1,lease=3`; the defaults without it.
+        """From HPO_TIMING, such as `heartbeat=1,lease=3`; the defaults for the rest.
 
         Raises:
-            SpecError: it is written in another way, or a lease would not outlive two heartbeats.
+            SpecError: it is malformed, or the lease is shorter than two heartbeats.
         """
         known = [field.name for field in fields(Timing)]
         values: dict[str, float] = {}
@@ -52,7 +52,7 @@ class Timing:
         timing = Timing(**values)
         if timing.lease < 2 * timing.heartbeat:
             raise SpecError(
-                f"{VARIABLE}: a lease of {timing.lease:g} s would end before the second of two heartbeats, which are "
-                f"{timing.heartbeat:g} s apart: give lease at least {2 * timing.heartbeat:g}"
+                f"{VARIABLE}: a lease of {timing.lease:g} s would expire before the second of two heartbeats, which "
+                f"are {timing.heartbeat:g} s apart: give lease at least {2 * timing.heartbeat:g}"
             )
         return timing

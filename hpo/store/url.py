@@ -1,7 +1,7 @@
-"""Where a study is stored: a URL that is checked, hides its password, and is kept from trial processes.
+"""The store's URL: validated, shown without its password, and withheld from trial processes.
 
-Anything printed here may end in a log or an issue, so no message quotes a text that could not be parsed: in a
-misspelt URL the password can stand where the host or the port should be.
+Any message may end up in a log or an issue, so none quotes a text that could not be parsed: in a misspelt URL the
+password can stand where the host or the port should be.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class StoreUrl:
 
     @classmethod
     def parse(cls, text: str, *, base: Path | None = None) -> StoreUrl:
-        """Read what a user wrote: a `sqlite:///` or `postgresql://` URL, or the bare path of a SQLite file.
+        """Parse a user's text: a `sqlite:///` or `postgresql://` URL, or the bare path of a SQLite file.
 
-        Relative paths start at `base`, the current folder by default. When a PostgreSQL URL has no password,
-        the file that `?password_file=` or HPO_STORE_PASSWORD_FILE names holds it.
+        Relative paths start at `base`, the current folder by default. When a PostgreSQL URL has no password, it is
+        read from the file that `?password_file=` or HPO_STORE_PASSWORD_FILE names.
 
         Raises:
-            StoreError: the text is no URL of a store that we can open, or the password file cannot be read.
+            StoreError: the text is not a URL of a store that we can open, or the password file cannot be read.
         """
         text = text.strip()
         base = (base or Path.cwd()).resolve()
@@ -59,7 +59,7 @@ class StoreUrl:
         return cls(_postgresql_url(url, base))
 
     def reveal(self) -> str:
-        """The URL with its password, for whoever connects; not for messages and not for logs."""
+        """The URL with its password, to connect with; not for messages or logs."""
         return self._url.render_as_string(hide_password=False)
 
     @property
@@ -78,7 +78,7 @@ class StoreUrl:
 
     @property
     def place(self) -> str:
-        """Where to look, in words: the file, or database, host and port."""
+        """The store's place, for messages: the file, or database, host and port."""
         if self.is_sqlite:
             return str(self.path)
         hosts = self._url.query.get("host", self._url.host or os.environ.get("PGHOST", "the local socket"))
@@ -97,13 +97,13 @@ class StoreUrl:
 
 
 def child_environment(url: StoreUrl | None) -> dict[str, str]:
-    """This process's environment without the store's credentials: what a trial process may see."""
+    """This process's environment without the store's credentials, for trial processes."""
     return clean_environment(None if url is None else url.password)
 
 
 def _parse(text: str) -> URL:
     if text.startswith("postgresql") and text.count("@") > 1:
-        # the text between the two '@' would be taken for the host, and shown in every message
+        # the text between the two '@' would be parsed as the host, and shown in every message
         raise StoreError("the store's URL has more than one '@': write an '@' within a password as %40")
     url = None
     # the original message quotes the text, and would stay reachable from an error raised in its handler
@@ -130,17 +130,17 @@ def _sqlite_path(url: URL) -> str:
             "sqlite:///hpo.db, sqlite:////data/hpo.db",
         )
     if url.query:
-        raise StoreError("a SQLite URL takes no options after '?': they are set for all processes alike")
+        raise StoreError("a SQLite URL takes no options after '?': all processes use the same settings")
     return url.database or ":memory:"
 
 
 def _sqlite_url(text: str, base: Path) -> URL:
     if text == ":memory:" or text.startswith("file:"):
         raise StoreError(
-            "a store must be a file, not ':memory:': workers and command line are processes that share it; "
+            "a store must be a file, not ':memory:': workers and the command line share it between processes; "
             "write sqlite:///hpo.db",
         )
-    # not resolved further: a symbolic link to the store is to be followed when it is opened, not now
+    # not resolved further: a symbolic link to the store must be followed when it is opened, not now
     return URL.create("sqlite", database=str(base / Path(text).expanduser()))
 
 
@@ -148,7 +148,7 @@ def _postgresql_url(url: URL, base: Path) -> URL:
     if not url.database:
         raise StoreError("the store's URL names no database: write postgresql://USER:PASSWORD@HOST/DATABASE")
     if url.host and not re.fullmatch(r"[A-Za-z0-9._:%-]+", url.host):
-        raise StoreError("the store's URL has a host name with characters that no host name has")
+        raise StoreError("the store's URL has a host name with invalid characters")
     query = dict(url.query)
     if "sslpassword" in query:
         raise StoreError("the store's URL has 'sslpassword': use a key file without a password (sslkey=FILE)")
@@ -164,7 +164,7 @@ def _postgresql_url(url: URL, base: Path) -> URL:
     if password and not url.username:
         username = query.pop("user", None)
         if not isinstance(username, str):
-            raise StoreError("the store has a password, but no user: write postgresql://USER@HOST/DATABASE")
+            raise StoreError("the store's URL has a password, but no user: write postgresql://USER@HOST/DATABASE")
         url = url.set(username=username)
     return url.set(drivername="postgresql+psycopg", password=password or None, query=query)
 

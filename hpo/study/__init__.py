@@ -1,1 +1,1 @@
-"""A study: its file, what the file says, what it resolves to, and where it is trained."""
+"""A study: its file, the validated specification, the resolved study, and the jobs and devices that train it."""

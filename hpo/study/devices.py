@@ -1,4 +1,4 @@
-"""What this machine can train on, without torch: its cores, its GPUs, and the slots that they make."""
+"""This machine's cores and GPUs, found without torch, and the slots they are divided into."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Slot:
     """A share of the machine that trains one trial at a time.
 
     Attributes:
-        devices: names of its GPUs as CUDA_VISIBLE_DEVICES takes them; empty on the CPU.
+        devices: names of its GPUs in the form of CUDA_VISIBLE_DEVICES; empty on the CPU.
         ranks: how many processes train a trial together.
         threads: cores of each of these processes.
     """
@@ -41,14 +41,14 @@ class Slot:
 def slots_of(resources: Resources, *, wanted: int | None = None) -> list[Slot]:
     """The slots of this machine for a study's resources.
 
-    One slot a GPU with its share of the cores, which prepare its data; without a GPU, one a core with one thread: two
-    trials of one thread each are faster than one of two.
+    One slot per GPU with its share of the cores, which prepare its data; without a GPU, one slot per core with one
+    thread: two trials of one thread each are faster than one trial of two.
 
     Args:
         wanted: overrides `resources.slots`.
 
     Raises:
-        SpecError: more devices are asked for than there are.
+        SpecError: more devices are requested than there are.
     """
     per_trial = resources.devices_per_trial
     gpus = visible_gpus() if resources.accelerator != "cpu" else []
@@ -69,13 +69,13 @@ def slots_of(resources: Resources, *, wanted: int | None = None) -> list[Slot]:
 
 
 def cores() -> int:
-    """Cores that this process may use: fewer than the machine has in a container or under taskset."""
+    """Cores that this process may use: fewer than the machine has if in a container or under taskset."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(allowed, _cgroup_cores() or allowed)
 
 
 def visible_gpus() -> list[str]:
-    """GPUs by index or UUID, as CUDA_VISIBLE_DEVICES limits them."""
+    """GPUs by index or UUID, limited by CUDA_VISIBLE_DEVICES."""
     limited = os.environ.get("CUDA_VISIBLE_DEVICES")
     if limited is not None:
         return [name for name in (part.strip() for part in limited.split(",")) if name and name != "-1"]

@@ -1,6 +1,6 @@
-"""What a worker asks of a process that it starts, and the names of the files that both sides know.
+"""The jobs that a worker gives to its processes, and the names of the files that both sides use.
 
-The records travel as JSON lines. Trial processes read them, so nothing here imports pydantic or a database library.
+Jobs are sent as JSON lines. Trial processes read them, so nothing here imports pydantic or a database library.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 BEST_CHECKPOINT = "best.ckpt"  # the weights after the best epoch
 LAST_CHECKPOINT, PREVIOUS_CHECKPOINT = "last.ckpt", "previous.ckpt"
-# The state after the last epochs: when the newer file cannot be read, an attempt goes on from the older one.
+# The state after the last epochs: when the newer file cannot be read, an attempt resumes from the older one.
 RESUME_CHECKPOINTS = (LAST_CHECKPOINT, PREVIOUS_CHECKPOINT)
 LOG, CONFIG = "log.txt", "config.json"
 
@@ -36,31 +36,31 @@ class TrialJob:
     model: Call
     data: Call
     metric: str  # the objective, as the model logs it
-    epochs: int  # to train at most
+    epochs: int  # the maximum
     seed: int  # of weights, order and augmentation
-    precision: Any = "32-true"  # Lightning's word
+    precision: Any = "32-true"  # Lightning's name
     strategy: str = "auto"  # of several devices: auto, ddp, fsdp
     executor: Literal["auto", "lean", "lightning"] = "auto"
     accelerator: str = "cpu"  # cpu or gpu
-    devices: list[str] = field(default_factory=list)  # as CUDA_VISIBLE_DEVICES takes them; empty on the CPU
+    devices: list[str] = field(default_factory=list)  # in the form of CUDA_VISIBLE_DEVICES; empty on the CPU
     threads: int = 1  # cores of this process
     ranks: int = 1  # processes that train the trial together
     rank: int = 0  # of this one
     rendezvous: str | None = None  # the file through which the ranks meet
     directory: str | None = None  # for checkpoints and the log; nothing is kept without it
-    root: str | None = None  # the folder that callbacks of the model write into
-    resume: list[str] = field(default_factory=list)  # checkpoints to go on from, the first that can be read
-    batches: int | None = None  # of each epoch; all without it
+    root: str | None = None  # the folder for files of the model's callbacks
+    resume: list[str] = field(default_factory=list)  # checkpoints to resume from: the first readable one is used
+    batches: int | None = None  # per epoch; all by default
     is_reusable: bool = False  # the process may do another job of the same place
 
     @property
     def log(self) -> str | None:
-        """The file that what the trial prints goes to."""
+        """The file for the trial's output."""
         return None if self.directory is None else str(Path(self.directory) / LOG)
 
     @property
     def place(self) -> tuple[Any, ...] | None:
-        """What jobs have in common that may follow each other in one process; None for one that is used once."""
+        """Equal for jobs that may follow each other in one process; None if the process is used once."""
         if not self.is_reusable:
             return None
         return self.project, self.study, self.accelerator, tuple(self.devices), self.threads
@@ -68,11 +68,12 @@ class TrialJob:
 
 @dataclass(frozen=True)
 class StudyJob:
-    """Import a study's classes, say what they search, and then fork its trials."""
+    """Import a study's classes, report their search spaces, and then fork its trials."""
 
     kind: ClassVar[str] = "study"
     project: str  # the folder that classes are imported from
     classes: dict[str, str]  # import paths by owner: model, data, or any
+    by_value: dict[str, Any] = field(default_factory=dict)  # those of a script, as hpo.study.by_value packs them
 
     @property
     def place(self) -> None:
@@ -99,12 +100,12 @@ Job = TrialJob | StudyJob | DataJob
 
 
 def job_message(job: Job) -> dict[str, Any]:
-    """The job as it travels."""
+    """The job as a message."""
     return {"kind": job.kind, **asdict(job)}
 
 
 def job_of(message: Mapping[str, Any]) -> Job:
-    """The job that travelled as this message."""
+    """The job of a message that `job_message` made."""
     fields = {name: value for name, value in message.items() if name != "kind"}
     for name in ("model", "data"):
         if name in fields:

@@ -1,4 +1,4 @@
-"""A study as it will be searched: what its file says, resolved against the constructors that it names."""
+"""A resolved study: the study file applied to the search spaces of the classes that it names."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from hpo.study.study_file import KeyPath, Source
 
 OWNERS = ("model", "data")
 
-# What may differ between two runs of a study without making it another search.
+# These keys may differ between two runs of the same study.
 _FREE_KEYS = ("study", "space", "budget", "keep", "model", "data", "retries", "priority", "executor", "reuse_processes")
 _FREE_RESOURCES = ("slots", "trials_per_device")
 
 
 @dataclass(frozen=True)
 class ResolvedStudy:
-    """What a study searches and how: the same on every worker, written into the store when it is created.
+    """A study's search space and settings: the same on every worker, stored when the study is created.
 
     Attributes:
         spec: the study file.
@@ -53,13 +53,13 @@ class ResolvedStudy:
         )
 
     def renewed(self, text: str) -> ResolvedStudy:
-        """The same search, with what else the stored study says by now: its budget, retries, ..."""
+        """The same search with the other settings from the store, which may have changed: budget, retries, ..."""
         return replace(self, spec=StudySpec.model_validate(json.loads(text)["spec"]))
 
     def differences(self, stored: ResolvedStudy) -> list[str]:
-        """In words, how this search differs from the stored one: empty when it is the same study."""
+        """Each difference of this search from the stored one, in words; empty when it is the same study."""
         found = []
-        mine, theirs = (_compared(definition) for definition in (self, stored))
+        mine, theirs = (_compared(study) for study in (self, stored))
         for key in mine:
             if mine[key] != theirs[key]:
                 found.append(f"{key}: {_short(mine[key])} here, {_short(theirs[key])} in the store")
@@ -67,13 +67,13 @@ class ResolvedStudy:
 
 
 def resolve(spec: StudySpec, classes: Mapping[str, Mapping[str, Any]], source: Source) -> ResolvedStudy:
-    """Put the study file's wishes over what its classes search.
+    """Apply the study file's `space` and arguments to the search spaces of its classes.
 
     Args:
-        classes: by owner, what `hpo.training.describe` answered.
+        classes: by owner, the answer of `hpo.training.describe`.
 
     Raises:
-        SpecError: names or ranges that cannot be; all of them, each with its file and line.
+        SpecError: unknown names or invalid ranges; all of them, each with its file and line.
     """
     labels = {"model": spec.model.label, "data": spec.data.label}
     spaces = [SearchSpace.from_json(classes[owner]["space"]) for owner in OWNERS]
@@ -84,10 +84,10 @@ def resolve(spec: StudySpec, classes: Mapping[str, Mapping[str, Any]], source: S
         raise source.error([(("data",), f"{error} ({labels['model']} and {labels['data']})")]) from error
     problems = [problem for owner in OWNERS for problem in _unknown_arguments(spec, owner, arguments, union)]
     given = {owner: dict(getattr(spec, owner).arguments) for owner in OWNERS}
-    # `model: {class: ..., depth: 3}` says of a searched parameter what `space: {depth: 3}` says.
+    # `model: {class: ..., depth: 3}` pins a searched parameter, as `space: {depth: 3}` does.
     pins = {name: value for owner in OWNERS for name, value in given[owner].items() if name in union.names}
     for name in pins.keys() & spec.space.keys():
-        problems.append((("space", name), "is also given as a constructor argument; say it once"))
+        problems.append((("space", name), "is also given as a constructor argument; keep one of them"))
     try:
         resolved = union.override(pins | spec.space, arguments=arguments, label=" or ".join(labels.values()))
     except SpaceProblems as error:
@@ -132,14 +132,14 @@ def _epochs(epochs: EpochRange) -> Parameter:
     return Parameter("epochs", Int(epochs.low, epochs.high, log=epochs.log), owner="trainer")
 
 
-def _compared(definition: ResolvedStudy) -> dict[str, Any]:
-    """What makes two runs the same search, apart from the space, which tells its differences itself."""
-    plain = definition.spec.model_dump(mode="json")
+def _compared(study: ResolvedStudy) -> dict[str, Any]:
+    """The settings that two runs of the same search share, apart from the space, which is compared separately."""
+    plain = study.spec.model_dump(mode="json")
     kept = {key: value for key, value in plain.items() if key not in _FREE_KEYS}
     kept["resources"] = {key: value for key, value in plain["resources"].items() if key not in _FREE_RESOURCES}
     for owner in OWNERS:
         kept[owner] = plain[owner]["label"]
-        kept[f"{owner} arguments"] = dict(definition.fixed[owner])
+        kept[f"{owner} arguments"] = dict(study.fixed[owner])
     return kept
 
 

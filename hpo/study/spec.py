@@ -1,4 +1,4 @@
-"""What a study file says, as frozen, validated data. Reading the file, with its line numbers, is studyfile.py's."""
+"""The content of a study file as frozen, validated data; `study_file.py` reads the file, with line numbers."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from hpo.study.naming import LONGEST_NAME, NAME_PATTERN
+from hpo.study.python_values import as_in_a_file, direction_of
 from hpo.study.states import AttemptEnd, Direction
 
 Scalar = bool | int | float | str | None
-PositiveInt = Annotated[int, Field(ge=1, lt=2**31, strict=True)]  # as large as databases keep it
+PositiveInt = Annotated[int, Field(ge=1, lt=2**31, strict=True)]  # the largest integer of a database column
 PositiveFloat = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=0, strict=True)]
 
-# The short forms that people write, and Lightning's names for them.
+# Short forms for study files, and Lightning's names for them.
 PRECISIONS = {"32": "32-true", "64": "64-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 
 
 class Section(BaseModel):
-    """A mapping of the study file: its keys are known, and nothing changes once it is read."""
+    """A mapping of the study file: frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 class ClassSpec(Section):
-    """A class by import path, and constructor arguments: `models.cnn:CNN`, or `{class: models.cnn:CNN, depth: 3}`."""
+    """A class by import path, with constructor arguments: `models.cnn:CNN`, or `{class: models.cnn:CNN, depth: 3}`."""
 
     label: str = Field(alias="class", pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     arguments: dict[str, Any] = {}
@@ -44,7 +45,7 @@ class Objective(Section):
 
     metric: str = Field(min_length=1)
     direction: Direction
-    # what the sampler makes of a trial whose metric became NaN or infinite: as bad as the worst, not allowed, nothing
+    # how the sampler treats a trial whose metric became NaN or infinite: as the worst value, as infeasible, not at all
     diverged: Literal["worst", "infeasible", "ignore"] = "worst"
 
 
@@ -70,15 +71,15 @@ class EpochRange(Section):
 
 
 class Budget(Section):
-    """What the study may spend; the first limit that is reached ends it.
+    """The study's limits; the first one reached ends it.
 
     Attributes:
-        hours: from the first claim on, by the clock on the wall, while the study is not over.
+        hours: wall-clock time from the first claim on, while the study is not over.
         gpu_hours: of all devices and all attempts together; of cores where there is no GPU.
-        trial_minutes: of a trial with all its attempts; then it ends with what it has reached.
+        trial_minutes: of a trial with all its attempts; then it ends with its best value so far.
         target: a value of the objective that is good enough.
-        patience: trials that may end one after the other without a better one.
-        stall_minutes: without a step, after which a trial counts as hung.
+        patience: consecutive trials without an improvement of the best value.
+        stall_minutes: time without a step after which a trial counts as hung.
     """
 
     trials: PositiveInt = 20
@@ -91,12 +92,12 @@ class Budget(Section):
 
     @property
     def limits(self) -> dict[str, float | None]:
-        """What a study may spend besides trials."""
+        """The limits other than the number of trials."""
         return self.model_dump(include={"hours", "gpu_hours", "target", "patience"})
 
 
 class Resources(Section):
-    """What one machine gives to the study, and how a trial uses it."""
+    """The resources of one machine for the study, and how a trial uses them."""
 
     slots: PositiveInt | Literal["auto"] = "auto"
     devices_per_trial: PositiveInt = 1
@@ -115,7 +116,7 @@ class Resources(Section):
 
 
 class Retries(Section):
-    """How often a trial is tried again, by the cause of its end."""
+    """How often a trial is retried, by how its attempt ended."""
 
     crash: Count = 2
     oom: Count = 1
@@ -125,18 +126,23 @@ class Retries(Section):
     error: Count = 0
 
     def of(self, end: AttemptEnd) -> int:
-        """How many attempts of a trial may end in this way and be followed by another."""
+        """How many attempts of a trial that end in this way are retried."""
         return int(getattr(self, end, 0))
 
 
 class Keep(Section):
-    """What stays in the artifact folder."""
+    """What is kept in the artifact folder."""
 
     checkpoints: Count = 5
 
 
 class StudySpec(Section):
-    """A study, as its file describes it."""
+    """The content of a study file: `StudySpec(model=MyNet, data=MyData, objective="val_loss", ...)`.
+
+    Classes may stand where a file names import paths, and instances of `Float`, `Int` and `Choice` where it describes
+    ranges. The constructor raises pydantic's ValidationError; `hpo.run` and `hpo.submit`, which take the same keys,
+    raise SpecError.
+    """
 
     study: str = Field(min_length=1, max_length=LONGEST_NAME, pattern=NAME_PATTERN)
     model: ClassSpec
@@ -170,17 +176,17 @@ class StudySpec(Section):
     @field_validator("objective", mode="before")
     @classmethod
     def _one_of_a_list(cls, value: Any) -> Any:
-        if not isinstance(value, list):
-            return value
-        if len(value) != 1:
-            raise ValueError("takes one metric in this version; several are not available yet")
-        return value[0]
+        if isinstance(value, list):
+            if len(value) != 1:
+                raise ValueError("takes one metric in this version; several are not available yet")
+            value = value[0]
+        return {"metric": value, "direction": direction_of(value)} if isinstance(value, str) else value
 
     @field_validator("sampler", "pruner", mode="before")
     @classmethod
     def _name_or_options(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, str):
-            return {"name": value}
+            return {"class" if ":" in value else "name": value}
         if value is None and info.field_name == "pruner":
             return {"name": "none"}
         if isinstance(value, dict) and "options" not in value:
@@ -198,20 +204,32 @@ class StudySpec(Section):
     def _empty_space(cls, value: Any) -> Any:
         return {} if value is None else value
 
+    @field_validator("epochs", mode="before")
+    @classmethod
+    def _every_epoch(cls, value: Any) -> Any:
+        is_every = isinstance(value, dict) and value.get("step") == 1  # as hpo.Int says it
+        return {key: item for key, item in value.items() if key != "step"} if is_every else value
+
+    @field_validator("*", mode="before")  # the last of these validators is the first to run
+    @classmethod
+    def _as_in_a_file(cls, value: Any) -> Any:
+        return value if isinstance(value, Section) else as_in_a_file(value)
+
     @property
     def max_epochs(self) -> int:
+        """How long a trial trains at most."""
         return self.epochs.high if isinstance(self.epochs, EpochRange) else self.epochs
 
 
 def contradictions(spec: StudySpec) -> list[tuple[tuple[str, ...], str]]:
-    """Keys that are right each for itself, and cannot be together: where, and why."""
+    """Keys that are valid alone but contradict each other: where, and why."""
     if spec.executor == "lean" and spec.resources.devices_per_trial > 1:
         return [(("executor",), "lean trains on one device: with several devices_per_trial, write auto or lightning")]
     return []
 
 
 def pending(spec: StudySpec) -> list[tuple[tuple[str, ...], str]]:
-    """Keys that are understood but do nothing yet: where, and the reason to refuse them rather than ignore them."""
+    """Values that are not implemented yet, and are refused rather than ignored: where, and a message."""
     found: list[tuple[tuple[str, ...], str]] = []
     if spec.resources.trials_per_device != 1:
         found.append((("resources", "trials_per_device"), "other than 1 is not available in this version yet"))

@@ -1,7 +1,7 @@
-"""The states of studies and trials, what people request of them, and how attempts end, as the store keeps them.
+"""The states of studies and trials, the requests for trials, and the ends of attempts, as stored.
 
-These are the only places where a state is spelled. Optuna's tables know five states of a trial in words of their own;
-what we add to them is derived, so that optuna-dashboard and Optuna's scripts read a store as it is.
+No other module spells a state. Optuna's tables have five trial states of their own; ours are derived from them, so
+that optuna-dashboard and Optuna scripts can read a store unchanged.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class StudyState(StrEnum):
-    """What a study is to do; the store keeps all but `DONE`."""
+    """The desired state of a study; all but `DONE` are stored."""
 
     RUNNING = "running"
     """Workers claim its trials."""
     PAUSED = "paused"
-    """Nothing is claimed; what trained is saved and idle until the study is resumed."""
+    """No trial is claimed; running trials are saved and idle until the study is resumed."""
     STOPPED = "stopped"
-    """It ends: running trials end after their epoch, pruned with what they reached."""
+    """It ends: running trials end after their epoch, pruned with their value so far."""
     KILLED = "killed"
     """It ends at once: running trials fail."""
     DONE = "done"
@@ -29,7 +29,7 @@ class StudyState(StrEnum):
 
     @property
     def is_ending(self) -> bool:
-        """Whether no trial of the study is to go on."""
+        """Whether all trials of the study must end."""
         return self in (StudyState.STOPPED, StudyState.KILLED)
 
 
@@ -37,7 +37,7 @@ class OptunaState(StrEnum):
     """A trial's state in Optuna's table `trials`."""
 
     WAITING = "WAITING"
-    """Asked for by somebody, and not begun."""
+    """Enqueued and not begun."""
     RUNNING = "RUNNING"
     """Begun and not ended, whether or not a worker trains it now."""
     COMPLETE = "COMPLETE"
@@ -59,19 +59,19 @@ class TrialState(StrEnum):
     """A trial's state as people see it: in tables, `--json` and Python."""
 
     WAITING = "waiting"
-    """Asked for by somebody, and not begun."""
+    """Enqueued and not begun."""
     RUNNING = "running"
     """A worker trains it."""
     PAUSED = "paused"
-    """Paused at a rung: goes on when it is among the best that came to it."""
+    """Paused at a rung: it continues when it is among the best that reached the rung."""
     IDLE = "idle"
-    """Begun and handed back, or lost by its worker: the next free slot takes it on, unless it was asked to pause."""
+    """Begun and handed back, or lost by its worker: the next free slot resumes it, unless it was asked to pause."""
     COMPLETE = "complete"
-    """Trained to its end; its value is its best epoch's."""
+    """Trained to its end; its value is that of its best epoch."""
     PRUNED = "pruned"
-    """Ended early, by the pruner, a limit or by request, with what it had reached."""
+    """Ended early, by the pruner, a limit or a request, with its value so far."""
     FAILED = "failed"
-    """Ended without a result; its cause says why."""
+    """Ended without a result; its `cause` is stored."""
 
     @staticmethod
     def of(state: str, *, is_trained: bool, request: str | None) -> TrialState:
@@ -79,7 +79,7 @@ class TrialState(StrEnum):
 
         Args:
             is_trained: an attempt of the trial has not ended, or another program trains it.
-            request: what is requested of the trial.
+            request: the trial's request.
         """
         if state != OptunaState.RUNNING or is_trained:
             return _OF_OPTUNA[OptunaState(state)]
@@ -96,12 +96,12 @@ _OF_OPTUNA = {
 
 
 class Request(StrEnum):
-    """What is requested of one trial, by a person or by its pruner; without a request it trains."""
+    """A request for one trial, by a person or by its pruner; without a request it trains."""
 
     PAUSE = "pause"
     """By a person: hand it back after its epoch, and leave it idle until it is resumed."""
     STOP = "stop"
-    """By a person: end it after its epoch, pruned with what it reached."""
+    """By a person: end it after its epoch, pruned with its value so far."""
     KILL = "kill"
     """By a person: end it at once, as failed."""
     AWAIT_PROMOTION = "await promotion"
@@ -109,10 +109,10 @@ class Request(StrEnum):
 
 
 class AttemptEnd(StrEnum):
-    """How an attempt to train a trial ended; `retries:` of a study says which may be followed by another."""
+    """How an attempt to train a trial ended; a study's `retries:` limits how often each is retried."""
 
     DONE = "done"
-    """The trial ended with it: complete or pruned."""
+    """The trial ended with this attempt: complete or pruned."""
     CRASH = "crash"
     """Its process died, or its worker was lost."""
     OUT_OF_MEMORY = "oom"
@@ -120,19 +120,19 @@ class AttemptEnd(StrEnum):
     PREEMPTED = "preempted"
     """Its worker was asked to end, and handed the trial back."""
     PAUSED = "paused"
-    """A person asked for it, or a folder could not be written: handed back."""
+    """Handed back at a person's request, or because a folder could not be written."""
     AT_RUNG = "at rung"
     """Its pruner paused it at a rung."""
     STALLED = "stalled"
     """It hung: no step for `stall_minutes`."""
     OVERTIME = "overtime"
-    """The trial was over its `trial_minutes`."""
+    """The trial exceeded its `trial_minutes`."""
     ERROR = "error"
     """Its code raised an error."""
     DIVERGED = "diverged"
     """Its objective was not a finite number."""
     KILLED = "killed"
-    """A person asked for it."""
+    """A person requested it."""
 
 
 class Direction(StrEnum):
@@ -148,11 +148,11 @@ class Direction(StrEnum):
 
     @property
     def optuna(self) -> str:
-        """The word of Optuna's table."""
+        """The name in Optuna's table."""
         return self.upper()
 
     def better(self, value: float, other: float) -> bool:
-        """Whether `value` is better than `other`; not, where they are equal."""
+        """Whether `value` is better than `other`; false where they are equal."""
         return value > other if self is Direction.MAXIMIZE else value < other
 
     def reaches(self, value: float, target: float) -> bool:
@@ -164,7 +164,7 @@ class Direction(StrEnum):
         return value - other if self is Direction.MAXIMIZE else other - value
 
     def cost(self, value: float) -> float:
-        """The value as something of which less is better, to be sorted by."""
+        """A sort key: lower is better."""
         return -value if self is Direction.MAXIMIZE else value
 
     def order(self, column: ColumnElement[Any]) -> ColumnElement[Any]:

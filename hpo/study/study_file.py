@@ -1,4 +1,4 @@
-"""Reading a study file: YAML 1.2 with line numbers, command-line changes, and every problem at once."""
+"""Reads a study file: YAML 1.2 with line numbers, changes from the command line, and all problems in one error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hpo.study.spec import StudySpec, contradictions, pending
 
 KeyPath = tuple[str | int, ...]
 
-# What a section says when it is written as one word.
+# The key that a section's short form, a single word, stands for.
 SHORT_FORMS = {"model": "class", "data": "class", "sampler": "name", "pruner": "name"}
 
 
@@ -32,12 +32,33 @@ class Source:
         self._set_by_option: dict[KeyPath, str] = {}
 
     @classmethod
+    def of_file(cls, path: Path) -> Source:
+        """For a study file; the study has its name unless the file gives another.
+
+        Raises:
+            SpecError: the file cannot be read, or is no mapping in YAML.
+        """
+        tree = _parse(path)
+        if "study" not in tree:
+            tree["study"] = path.stem
+        return cls(str(path), tree)
+
+    @classmethod
+    def of_mapping(cls, keys: Mapping[str, Any], *, call: str) -> Source:
+        """For the keys of a study file that a call in Python gives.
+
+        Args:
+            call: of what function, to be named in errors.
+        """
+        return cls(call, CommentedMap({str(key): _copied(value) for key, value in keys.items()}))
+
+    @classmethod
     def of_stored(cls, name: str) -> Source:
-        """For a study that was read from the store: there is no file to point to."""
+        """For a study read from the store, which has no file."""
         return cls(f"study {name}", CommentedMap())
 
     def set(self, path: KeyPath, value: Any, option: str) -> None:
-        """Put a value from the command line over the file's."""
+        """Override a value of the file by one from the command line."""
         node: Any = self._tree
         for key in path[:-1]:
             before = node.get(key)
@@ -49,8 +70,22 @@ class Source:
         node[path[-1]] = value
         self._set_by_option[path] = option
 
+    def study(self) -> StudySpec:
+        """The study, validated.
+
+        Raises:
+            SpecError: something cannot be; all problems at once.
+        """
+        try:
+            spec = StudySpec.model_validate(_plain(self._tree))
+        except ValidationError as error:
+            raise self.error(_problems(error)) from None
+        if refused := pending(spec) + contradictions(spec):
+            raise self.error(refused)
+        return spec
+
     def where(self, path: KeyPath) -> str:
-        """`studies/x.yaml:12`, or the option that said it; the nearest enclosing key where this one has no line."""
+        """`studies/x.yaml:12`, or the option that set it; the line of the nearest enclosing key if it has none."""
         for length in range(len(path), 0, -1):
             if path[:length] in self._set_by_option:
                 return self._set_by_option[path[:length]]
@@ -77,7 +112,7 @@ class Source:
         return SpecError("\n".join(text for _, text in sorted(lines, key=lambda pair: pair[0])))
 
     def place(self, key: str, error: HpoError) -> HpoError:
-        """The same error, with the file and line of what it speaks of: the key, or one below it that it begins with."""
+        """The same error with the file and line of the key, or of the key below it that the message begins with."""
         first, colon, rest = str(error).partition(": ")
         is_named = bool(colon) and first.split(".")[0] == key
         path, text = (first.split("."), rest) if is_named else ([key], str(error))
@@ -85,26 +120,17 @@ class Source:
 
 
 def read_study(path: Path, *, changes: Sequence[str] = (), name: str | None = None) -> tuple[StudySpec, Source]:
-    """The study of a file, with `key=value` changes from the command line put over it.
+    """The study of a file, overridden by `key=value` changes from the command line.
 
     Raises:
-        SpecError: the file cannot be read, is no YAML, or says something that cannot be; all problems at once.
+        SpecError: the file cannot be read, is not valid YAML, or has invalid values; all problems at once.
     """
-    tree = _parse(path)
-    source = Source(str(path), tree)
+    source = Source.of_file(path)
     for change in changes:
         _apply(change, source)
     if name is not None:
         source.set(("study",), name, "--name")
-    elif "study" not in tree:
-        tree["study"] = path.stem
-    try:
-        spec = StudySpec.model_validate(_plain(tree))
-    except ValidationError as error:
-        raise source.error(_problems(error)) from None
-    if refused := pending(spec) + contradictions(spec):
-        raise source.error(refused)
-    return spec, source
+    return source.study(), source
 
 
 def _parse(path: Path) -> CommentedMap:
@@ -147,6 +173,13 @@ def _apply(change: str, source: Source) -> None:
     source.set(tuple(key.strip().split(".")), value, f"--set {change}")
 
 
+def _copied(node: Any) -> Any:
+    """A tree of its own, which later changes may be put into."""
+    if isinstance(node, Mapping):
+        return {str(key): _copied(value) for key, value in node.items()}
+    return [_copied(value) for value in node] if isinstance(node, list | tuple) else node
+
+
 def _plain(node: Any) -> Any:
     """Plain dicts, lists and scalars: ruamel's own scalar types would leak into what we store."""
     if isinstance(node, Mapping):
@@ -171,20 +204,20 @@ def _problems(error: ValidationError) -> list[tuple[KeyPath, str]]:
             problems[path] = "is missing"
         elif "pattern" in item["type"] and path[-1:] in (("model",), ("data",), ("class",)):
             problems[path] = f"'{item['input']}' does not name a class: write it as package.module:Class"
-        elif path in (("model",), ("data",)):
+        elif path in (("model",), ("data",)) and item["type"] != "value_error":
             problems[path] = f"should name a class: write it as package.module:Class (it is {item['input']!r})"
         elif path in problems and item["type"] != "value_error":
-            problems[path] += f"; or {_said(item)}".replace("; or should be", " or")
+            problems[path] += f"; or {_message(item)}".replace("; or should be", " or")
         else:
             shown = "" if isinstance(item["input"], dict | list) else f" (it is {item['input']!r})"
-            problems[path] = _said(item) + shown
+            problems[path] = _message(item) + shown
     paths = list(problems)
-    # One member of a union complains of its own keys, the other only that this is not what it is.
+    # One member of a union reports problems of its own keys, the other only that the type is wrong.
     is_explained = {p for p in paths for q in paths if p != q and q[: len(p)] == p}
     return [(path, text) for path, text in problems.items() if path not in is_explained]
 
 
-def _said(item: ErrorDetails) -> str:
+def _message(item: ErrorDetails) -> str:
     message = item["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
     if "a valid dictionary" in message:
         message = "should be a mapping of keys"
@@ -192,7 +225,7 @@ def _said(item: ErrorDetails) -> str:
 
 
 def _file_path(location: Sequence[str | int]) -> KeyPath:
-    """The path in the file: without the names that pydantic gives to the alternatives of a union."""
+    """The path in the file: pydantic's path without the names of a union's members."""
     path: list[str | int] = []
     model: Any = StudySpec
     for part in location:
@@ -209,12 +242,12 @@ def _file_path(location: Sequence[str | int]) -> KeyPath:
     return tuple(path)
 
 
-# What pydantic calls the members of our unions: int | Literal["auto"], int | EpochRange, Objective | list[Objective].
+# Pydantic's names for the members of our unions: int | Literal["auto"], int | EpochRange, Objective | list[Objective].
 KINDS = frozenset({"int", "constrained-int", "float", "str", "literal['auto']"})
 
 
 def _fields(model: Any) -> dict[str, Any] | None:
-    """The keys that a section of the file may have, each with the section below it, if any."""
+    """The keys of a section of the file, each with the section below it, if any."""
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         return None
     found = {}

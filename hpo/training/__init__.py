@@ -1,1 +1,1 @@
-"""What runs in the trial process: the only part of the engine that imports torch and Lightning."""
+"""The code of trial processes: the only part of the engine that imports torch and Lightning."""

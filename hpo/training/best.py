@@ -1,4 +1,4 @@
-"""The weights after a trial's best epoch, written when somebody may need them, not in each epoch that is the best."""
+"""The weights after a trial's best epoch, written to disk when they may be needed, not after each improvement."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ MOST_HELD_BYTES = 64 << 20
 
 
 class Best:
-    """Holds a copy of the best weights, as long as it is small, until it is written.
+    """Holds a copy of the best weights in memory, if it is small, until it is written.
 
-    A trial that is pruned never needs them, and one that goes on from a checkpoint only those from before it.
+    A pruned trial never needs them, and a trial that resumes from a checkpoint needs only the weights before it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -23,10 +23,10 @@ class Best:
         self._held: dict[str, Any] | None = None
 
     def take(self, trainer: pl.Trainer) -> None:
-        """Take the weights and hyperparameters as they are now, in the place of those before; all ranks call this.
+        """Replace the best weights and hyperparameters by the present ones; all ranks call this.
 
         Raises:
-            OSError: they were too large to be held, and cannot be written.
+            OSError: they are too large to be held, and cannot be written.
         """
         self._held = None
         if trainer.world_size > 1 or _bytes_of(trainer.lightning_module) > MOST_HELD_BYTES:
@@ -35,14 +35,14 @@ class Best:
             if trainer.is_global_zero:
                 partial.replace(self._path)
             return
-        # What trainer.save_checkpoint would write.
+        # The contents that trainer.save_checkpoint would write.
         self._held = copy.deepcopy(trainer._checkpoint_connector.dump_checkpoint(weights_only=True))
 
     def write(self, trainer: pl.Trainer) -> None:
-        """Write what is held; a reader never sees half a file.
+        """Write the held copy; a reader never sees a partial file.
 
         Raises:
-            OSError: the disk is full, or the folder may not be written; what is held stays.
+            OSError: the disk is full, or the folder cannot be written; the copy is still held.
         """
         if self._held is None:
             return

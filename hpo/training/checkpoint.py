@@ -1,4 +1,4 @@
-"""Loading a trial's best weights again, without unpickling anything."""
+"""Loads a trial's best weights without unpickling code."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def load_model(config: Mapping[str, Any], checkpoint: Path, project: Path) -> Li
     """The module that `config` describes (its class, and its constructor's arguments) with the checkpoint's weights.
 
     Raises:
-        LoadError: the file is not there, is no checkpoint of this model, or the class cannot be imported.
+        LoadError: the file does not exist, is not a checkpoint of this model, or the class cannot be imported.
     """
     model_class = load_class(config["class"], project)
     arguments = {name: value for name, value in config.items() if name != "class"}
     model: LightningModule = model_class(**arguments)
     try:
-        # weights_only: a checkpoint is data, and must not run code when it is read
+        # weights_only: a checkpoint is data, and reading it must not run code
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
         model.load_state_dict(state)
     except FileNotFoundError:

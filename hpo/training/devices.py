@@ -1,4 +1,4 @@
-"""Where a trial computes: its cores or GPUs, and, when it has several, the group that its ranks form."""
+"""The devices of a trial: its cores or GPUs, and the process group of its ranks when it has several."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Ranks:
 
 
 def prepare_device(job: TrialJob) -> None:
-    """Show this process its own devices and cores only, before anything computes."""
+    """Limit this process to its own devices and cores, before any computation."""
     if job.accelerator == "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(job.devices)
     else:
@@ -35,9 +35,9 @@ def prepare_device(job: TrialJob) -> None:
 
 
 def join_ranks(job: TrialJob) -> Ranks:
-    """Form the process group of a trial on several devices, through a file: no port that another trial could take.
+    """Form the process group of a trial on several devices, through a file: a port could be taken by another trial.
 
-    Lightning finds the group in place and uses it, so that it never runs our command line again.
+    Lightning uses an existing group, and then does not launch our command line again.
     """
     if job.ranks == 1:
         return Ranks(1, lambda: None)
@@ -55,7 +55,7 @@ def join_ranks(job: TrialJob) -> Ranks:
     if is_gpu:
         torch.cuda.set_device(job.rank)
     else:
-        # Gloo would listen on the interface of the host's name; the ranks of one trial share a machine.
+        # By default Gloo listens on the interface of the host's name; the ranks of a trial are on one machine.
         os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.distributed.init_process_group(
         "nccl" if is_gpu else "gloo",

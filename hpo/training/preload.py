@@ -1,4 +1,4 @@
-"""Imported by the fork server for what it brings into memory: torch, Lightning, and what a first trial would import."""
+"""Preloads torch, Lightning and the other imports of a first trial into the fork server's memory."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import functools
 import os
 import warnings
 
-# Before anything native is loaded: libraries read these once. A trial that owns more cores raises its own number.
+# Set before native libraries are loaded, which read these once. A trial with more cores raises its own number.
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
-# pandas imports pyarrow, where it is installed, whose allocator starts a thread: then nothing could be forked.
+# pandas imports pyarrow where it is installed; its allocator starts a thread, which would prevent forking.
 os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
 
-import numpy.ma  # noqa: E402, F401  # numpy loads it at the first use of np.unique, which is in many data modules
+import numpy.ma  # noqa: E402, F401  # numpy loads it at the first np.unique, which many data modules call
 import torch  # noqa: E402
 
 from hpo.training.lazy_imports import imported_later  # noqa: E402
@@ -28,7 +28,7 @@ with warnings.catch_warnings(), imported_later():
 
 torch.set_num_threads(1)
 
-# Each self.log looks at the signature of training_step, 40 us; it does not change while we run.
+# Each self.log inspects the signature of training_step, 40 us; it does not change while we run.
 module.is_param_in_hook_signature = functools.cache(module.is_param_in_hook_signature)  # type: ignore[attr-defined]
 
 # Each Trainer reads the entry points of every installed package, 14 ms; they do not change while we run.

@@ -1,7 +1,7 @@
-"""Whether a process that has trained a trial may train another: it must not be able to tell that it is not new.
+"""Checks whether a process is clean after a trial, so that the next trial in it behaves as in a new process.
 
-What lies deeper than a project's global variables and class attributes, such as in an object that one of them holds,
-is not looked at; `reuse_processes: false` is for those.
+Only global variables and class attributes of the project's modules are compared, not the contents of the objects that
+they refer to; projects that change those set `reuse_processes: false`.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from typing import Any
 import psutil
 import torch
 
-# Of what the first trial left; a model's own memory comes and goes, what grows is a leak.
+# Compared with the memory after the first trial; a model's memory is freed, so growth beyond this is a leak.
 MOST_GROWTH_BYTES = 256 << 20
-# Lightning notes its seeds there, for processes that a trial starts.
+# Lightning stores its seeds in these variables, for processes that a trial starts.
 _OF_LIGHTNING = "PL_"
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class ProcessState:
-    """What a trial finds in its process, taken before the first one.
+    """The state of a process before its first trial, to compare with.
 
     Args:
-        project: the folder whose modules are watched.
+        project: the folder whose modules are compared.
     """
 
     def __init__(self, project: Path) -> None:
@@ -47,30 +47,30 @@ class ProcessState:
         self._is_growing = False
 
     def tidy(self) -> None:
-        """Drop what the last trial has left to drop, and see what stays."""
+        """Free the last trial's memory, and measure the rest."""
         gc.collect()
         if _uses_gpu():
             torch.cuda.empty_cache()
         if self._bytes is None:
-            self._bytes = _held()
-            gc.freeze()  # what stays after the first trial stays, and need not be looked at after each
+            self._bytes = _memory_in_use()
+            gc.freeze()  # objects that survive the first trial are permanent, and need no further collections
         self._is_growing = self._has_grown()
-        if self._is_growing:  # or the C library keeps what a larger model has freed
-            _give_back_freed_memory()
+        if self._is_growing:  # or the C library keeps memory that a larger model has freed
+            _release_freed_memory()
             self._is_growing = self._has_grown()
 
     def _has_grown(self) -> bool:
         assert self._bytes is not None
-        return any(now - then >= MOST_GROWTH_BYTES for now, then in zip(_held(), self._bytes, strict=True))
+        return any(now - then >= MOST_GROWTH_BYTES for now, then in zip(_memory_in_use(), self._bytes, strict=True))
 
     def changed(self) -> str:
-        """What the next trial would find otherwise than the first one did, or ""."""
+        """The first difference to the state before the first trial, as a text; "" if there is none."""
         if threading.active_count() > self._threads:
             return "a thread still runs"
         if _has_children():
             return "a child process still runs"
         if _has_compiled():
-            return "torch.compile takes what it has compiled for new shapes"
+            return "torch.compile would compile new shapes differently"
         if self._is_growing:
             return "its memory grows"
         now = _settings()
@@ -89,7 +89,7 @@ class ProcessState:
         return ""
 
     def _watch_new_modules(self) -> None:
-        """Those that a trial was the first to import, too."""
+        """Record the variables of modules that were imported since the last call."""
         for name in sys.modules.keys() - self._seen:
             self._seen.add(name)
             file = getattr(sys.modules[name], "__file__", None) or ""
@@ -102,11 +102,11 @@ _ABSENT = (object(), 0)
 
 
 def _variables(module: ModuleType) -> _Variables:
-    """By name: each variable of a module and attribute of its classes, and how much it holds, if it is a container."""
+    """By name: each variable of a module and attribute of its classes, with its size if it is a container."""
     found = _attributes(module)
     for key, value in list(vars(module).items()):
         if isinstance(value, type) and value.__module__ == module.__name__:
-            found |= {f"{key}.{attribute}": held for attribute, held in _attributes(value).items()}
+            found |= {f"{key}.{attribute}": entry for attribute, entry in _attributes(value).items()}
     return found
 
 
@@ -119,7 +119,7 @@ def _attributes(owner: object) -> _Variables:
 
 
 def _settings() -> dict[str, Any]:
-    """By what they are called."""
+    """The process-wide settings that user code may change, by the name used in messages."""
     return {
         "os.environ": {name: value for name, value in os.environ.items() if not name.startswith(_OF_LIGHTNING)},
         "the working folder": Path.cwd(),
@@ -145,9 +145,9 @@ def _settings() -> dict[str, Any]:
 
 
 def _has_children() -> bool:
-    if not hasattr(os, "waitid"):  # on macOS; the other way reads all processes of the machine
+    if not hasattr(os, "waitid"):  # on macOS; psutil reads all processes of the machine, which is slow
         return bool(psutil.Process().children())
-    multiprocessing.active_children()  # takes in those that have ended
+    multiprocessing.active_children()  # reaps those that have ended
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -155,13 +155,13 @@ def _has_children() -> bool:
     return True
 
 
-def _held() -> tuple[int, int]:
+def _memory_in_use() -> tuple[int, int]:
     """Bytes of memory: of the process, and of its tensors on a GPU."""
     on_gpu = torch.cuda.memory_allocated() if _uses_gpu() else 0
     return psutil.Process().memory_info().rss, on_gpu
 
 
-def _give_back_freed_memory() -> None:
+def _release_freed_memory() -> None:
     with contextlib.suppress(AttributeError):  # glibc's
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -171,6 +171,6 @@ def _uses_gpu() -> bool:
 
 
 def _has_compiled() -> bool:
-    """Whether torch.compile was used, which takes shapes that it meets later for other ones."""
+    """Whether torch.compile was used: after one shape, it compiles a new one as dynamic, with another result."""
     utils = sys.modules.get("torch._dynamo.utils")
     return utils is not None and bool(utils.counters["frames"])

@@ -1,4 +1,4 @@
-"""The callback that tells the worker each epoch's metrics and does what the worker decides: go on, save, stop."""
+"""The callback that reports each epoch's metrics to the worker and follows its answer: continue, save, stop."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ from hpo.training.resume import Saver, random_state, set_random_state
 from hpo.training.worker_connection import WorkerConnection
 
 PULSE_SECONDS = 2.0
-# A worker that is killed may take the news of the last moments with it; the checkpoint tells them again.
+# A worker that is killed may lose the last reports; the checkpoint repeats them.
 EPOCHS_IN_CHECKPOINT = 100
 
 
 class Report(Checkpoint):
     """Runs after all other callbacks, as Lightning's checkpoints do, when the epoch's metrics are complete."""
 
-    def __init__(self, link: WorkerConnection, metric: str, directory: Path | None) -> None:
-        self._link = link
+    def __init__(self, worker: WorkerConnection, metric: str, directory: Path | None) -> None:
+        self._worker = worker
         self._metric = metric
         self._directory = directory
         self._saver = Saver(directory) if directory is not None else None
         self._best = Best(directory / BEST_CHECKPOINT) if directory is not None else None
         self._started = time.perf_counter()
         self._curve: list[Epoch] = []  # the last epochs, as they were reported
-        self._random_state: dict[str, Any] | None = None  # to go on with
+        self._random_state: dict[str, Any] | None = None  # to resume with
         self._pulse_thread: threading.Thread | None = None
         self._is_over = threading.Event()
-        self._is_worth_keeping = True
+        self._keeps_best = True
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Before Lightning makes the first iterator over the data, which may draw the order of the samples.
+        # Before Lightning creates the first iterator over the data, which may draw the order of the samples.
         if self._random_state is not None and trainer.world_size == 1:
             set_random_state(self._random_state)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._random_state is not None:
-            self._make_up_for_plateaus(trainer)
-        self._link.tell(Training())
+            self._step_plateau_schedules(trainer)
+        self._worker.send(Training())
         if trainer.is_global_zero:
             self._pulse_thread = threading.Thread(target=self._pulse, args=(trainer,), name="pulse", daemon=True)
             self._pulse_thread.start()
@@ -69,8 +69,8 @@ class Report(Checkpoint):
                 seconds=time.perf_counter() - self._started,
             )
             self._curve = [*self._curve[1 - EPOCHS_IN_CHECKPOINT :], epoch]
-            answer = self._link.ask(epoch)
-            # Saving on its own time, or because the attempt ends here and another goes on.
+            answer = self._worker.ask(epoch)
+            # A periodic checkpoint, or one because the attempt ends here and another resumes.
             is_due = self._saver is not None and not answer.stop and self._saver.is_due()
             answer = replace(answer, checkpoint=answer.checkpoint or is_due)
         answer = trainer.strategy.broadcast(answer)
@@ -80,16 +80,16 @@ class Report(Checkpoint):
             if answer.checkpoint and self._saver is not None and self._best is not None:
                 self._saver.save(trainer, self._best)
         except OSError as error:  # such as a full disk: the training is worth more than its checkpoint
-            self._tell_unwritten(error)
-        self._is_worth_keeping = not answer.drop
+            self._warn_of_unwritten(error)
+        self._keeps_best = not answer.drop
         trainer.should_stop = trainer.should_stop or answer.stop
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         try:
-            if self._best is not None and self._is_worth_keeping:
+            if self._best is not None and self._keeps_best:
                 self._best.write(trainer)
         except OSError as error:
-            self._tell_unwritten(error)
+            self._warn_of_unwritten(error)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._is_over.set()
@@ -101,12 +101,12 @@ class Report(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._random_state = state_dict["random"]
-        self._curve = [Epoch(**told) for told in state_dict["curve"]]
+        self._curve = [Epoch(**fields) for fields in state_dict["curve"]]
 
-    def _make_up_for_plateaus(self, trainer: pl.Trainer) -> None:
-        """Step the schedules that look at a metric for the epoch of the checkpoint, which was saved before they did.
+    def _step_plateau_schedules(self, trainer: pl.Trainer) -> None:
+        """Step the schedules that monitor a metric for the checkpoint's epoch, which was saved before they stepped.
 
-        Lightning makes up for the other schedules itself.
+        Lightning steps the other schedules itself.
         """
         metrics: Mapping[str, Any] = self._curve[-1].metrics if self._curve else {}
         for config in trainer.lr_scheduler_configs:
@@ -116,21 +116,21 @@ class Report(Checkpoint):
                 config.scheduler.step(value)
 
     def _pulse(self, trainer: pl.Trainer) -> None:
-        """Tell the worker that there are steps, as long as there are: a trial that hangs is silent."""
+        """Report to the worker while there are new steps: a trial that hangs sends nothing."""
         before = None
         while not self._is_over.wait(PULSE_SECONDS):
             loop = trainer.fit_loop.epoch_loop
             now = (loop.batch_progress.total.ready, loop.val_loop.batch_progress.total.ready)
             if now != before:
-                self._link.tell(Alive())
+                self._worker.send(Alive())
             before = now
 
-    def _tell_unwritten(self, error: OSError) -> None:
-        self._link.tell(Warned(f"its checkpoint could not be written: {error}"))
+    def _warn_of_unwritten(self, error: OSError) -> None:
+        self._worker.send(Warned(f"its checkpoint could not be written: {error}"))
 
 
 def _number(value: torch.Tensor) -> float | None:
-    """None for what JSON cannot say: NaN and the infinities."""
+    """The value as a number; None for NaN and infinities, which JSON does not have."""
     number = float(value)
     return number if math.isfinite(number) else None
 

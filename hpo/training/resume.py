@@ -1,7 +1,7 @@
-"""Going on where an attempt ended: the whole state of a training after an epoch, on disk or not there at all.
+"""Resuming a trial: saves the whole state of a training after an epoch, and finds the newest readable checkpoint.
 
-The newer of two files is the state after the last epoch that was saved. When it cannot be read, the older one is
-taken, and without that the training begins anew.
+There are two files. When the newer cannot be read, the older one is used, and without it the training starts from
+scratch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hpo.ipc.messages import Epoch
 from hpo.study.job import LAST_CHECKPOINT, PREVIOUS_CHECKPOINT
 from hpo.training.best import Best
 
-# Saving takes at most about a fiftieth of the time, and a trial of a second is not worth it.
+# Saving takes at most about a fiftieth of the time, and a trial of one second is not saved.
 LEAST_SECONDS = 1.0
 LEAST_RATIO = 50.0
 
@@ -32,7 +32,7 @@ _BROKEN = (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.Unpickl
 
 
 class Saver:
-    """Decides when to save, and does."""
+    """Writes checkpoints, and decides when one is due."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -43,12 +43,12 @@ class Saver:
         return time.perf_counter() - self._saved_at > max(LEAST_SECONDS, LEAST_RATIO * self._seconds)
 
     def save(self, trainer: pl.Trainer, best: Best) -> None:
-        """Write the best weights, which whoever goes on from here does not meet again, and then the whole state.
+        """Write the best weights, which a resumed attempt does not compute again, and then the whole state.
 
         All ranks call this together.
 
         Raises:
-            OSError: the disk is full, or the folder may not be written; the older file is untouched.
+            OSError: the disk is full, or the folder cannot be written; the older file is untouched.
         """
         started = time.perf_counter()
         partial, last = self._directory / "last.partial", self._directory / LAST_CHECKPOINT
@@ -68,11 +68,11 @@ class Saver:
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint to go on from.
+    """A checkpoint to resume from.
 
     Attributes:
-        epochs: how many its training has behind it.
-        curve: what the last of them told.
+        epochs: the number of epochs that were trained.
+        curve: the reports of the last of them.
     """
 
     path: str
@@ -84,18 +84,18 @@ def readable(paths: Sequence[str]) -> Saved | None:
     """The first of the checkpoints that can be read; None when none can."""
     for path in paths:
         try:
-            # weights_only: a checkpoint is data, and must not run code when it is read
+            # weights_only: a checkpoint is data, and reading it must not run code
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             curves = [saved["curve"] for key, saved in state["callbacks"].items() if key.startswith("Report")]
             epochs = int(state["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
         except _BROKEN:
             continue
-        return Saved(path, epochs, [Epoch(**told) for told in curves[0]] if curves else [])
+        return Saved(path, epochs, [Epoch(**fields) for fields in curves[0]] if curves else [])
     return None
 
 
 def random_state() -> Message:
-    """The state of all random generators, in types that need no code to be read, and no time."""
+    """The state of all random generators, in types that are read quickly and without running code."""
     kind, keys, position, has_gauss, gauss = np.random.get_state()
     version, internal, gauss_next = random.getstate()
     state: dict[str, Any] = {
@@ -109,7 +109,7 @@ def random_state() -> Message:
 
 
 def set_random_state(state: Message) -> None:
-    """Go on drawing where `random_state` was taken."""
+    """Restore the generators to a `random_state`."""
     torch.set_rng_state(state["torch"])
     kind, keys, position, has_gauss, gauss = state["numpy"]
     np.random.set_state((kind, torch.as_tensor(keys).numpy().astype(np.uint32), position, has_gauss, gauss))
@@ -120,7 +120,7 @@ def set_random_state(state: Message) -> None:
 
 
 def _to_disk(path: Path) -> None:
-    """Wait until the file is on the disk: renamed before, it could be empty after a power failure."""
+    """Wait until the file is on the disk: if renamed earlier, it could be empty after a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

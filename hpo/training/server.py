@@ -1,9 +1,9 @@
 """The fork server: a process that has imported torch and Lightning and forks a process for each trial in milliseconds.
 
-It is started once a worker, as `python -m hpo.training.server DESCRIPTOR`, while the store is being opened. A request
-`{"fork": true}` with a socket makes it fork a child, which reads its job from that socket. A child whose job is a
-study imports the study's modules and then serves forks itself, so that trials start with these imported too. The
-server answers `{"forked": pid}` in the order of the requests, and `{"exited": pid, "status": s}` when a child ends.
+Each worker starts one, as `python -m hpo.training.server DESCRIPTOR`, while the store is being opened. On a request
+`{"fork": true}` with a socket it forks a child, which reads its job from that socket. A child with a study's job
+imports the study's modules and then serves forks itself, so that trials start with these imported too. The server
+answers `{"forked": pid}` in the order of the requests, and sends `{"exited": pid, "status": s}` when a child exits.
 
 Nothing here may run a tensor operation or touch CUDA: neither survives a fork.
 """
@@ -26,13 +26,13 @@ from hpo.study.job import DataJob, StudyJob, job_of
 
 
 def serve(control: Channel) -> Channel | None:
-    """Fork on request until the worker is gone. Returns only in a forked child, with the child's own channel."""
+    """Fork on request until the worker exits; None then. In a forked child, returns the child's own channel."""
     wake_read, wake_write = socket.socketpair()
     wake_write.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     previous_wakeup = signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
     children: set[int] = set()
-    # What stands now is never garbage: a collection in a child would only copy its pages.
+    # The present objects are never garbage: a collection in a child would only copy their pages.
     gc.collect()
     gc.freeze()
     with selectors.DefaultSelector() as selector:
@@ -55,9 +55,9 @@ def serve(control: Channel) -> Channel | None:
                     return Channel(socket.socket(fileno=descriptor))
                 os.close(descriptor)
                 children.add(pid)
-                is_open = is_open and _tell(control, {"forked": pid})
+                is_open = is_open and _send(control, {"forked": pid})
             for pid, status in _reap(children):
-                is_open = is_open and _tell(control, {"exited": pid, "status": status})
+                is_open = is_open and _send(control, {"exited": pid, "status": status})
             if not is_open:
                 signal.set_wakeup_fd(previous_wakeup)
                 for pid in children:
@@ -65,35 +65,35 @@ def serve(control: Channel) -> Channel | None:
                 return None
 
 
-def become_child(link: Channel) -> None:
-    """What every forked process does first: a group of its own, without Ctrl-C, and into the project folder."""
+def become_child(channel: Channel) -> None:
+    """Run a forked process: make a process group, ignore Ctrl-C, enter the project folder, and do the job."""
     with contextlib.suppress(PermissionError):
         os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    job = job_of(link.receive())
-    # Paths in a study file start from the project folder. Without one, loading a class says what is missing.
+    job = job_of(channel.receive())
+    # Paths in a study file start from the project folder. If there is none, loading a class raises the error.
     with contextlib.suppress(OSError):
         os.chdir(job.project)
     if isinstance(job, StudyJob):
         from hpo.training.describe import describe
 
         answer = describe(job)
-        # Threads do not survive a fork, and what they held locked stays locked: such modules are imported
-        # by each trial's own process instead.
+        # Threads do not survive a fork, and their locks stay locked: such modules are imported by each trial's own
+        # process instead.
         answer["threads"] = _other_threads()
-        link.send(answer)
-        child = serve(link)
+        channel.send(answer)
+        child = serve(channel)
         if child is not None:
             become_child(child)
         return
     if isinstance(job, DataJob):
         from hpo.training.inspection import run_inspection
 
-        run_inspection(job, link)
+        run_inspection(job, channel)
         return
     from hpo.training.trial import run_jobs
 
-    run_jobs(job, link)
+    run_jobs(job, channel)
 
 
 def _reap(children: set[int]) -> list[tuple[int, int]]:
@@ -102,14 +102,14 @@ def _reap(children: set[int]) -> list[tuple[int, int]]:
         with contextlib.suppress(ChildProcessError):
             if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
                 continue
-            _kill_group(pid)  # what it started and left; until it is waited for, nobody else can have its number
+            _kill_group(pid)  # its remaining children; its pid cannot be reused before waitpid
             _, status = os.waitpid(pid, 0)
             children.discard(pid)
             ended.append((pid, os.waitstatus_to_exitcode(status)))
     return ended
 
 
-def _tell(control: Channel, message: Message) -> bool:
+def _send(control: Channel, message: Message) -> bool:
     try:
         control.send(message)
     except ChannelClosedError:
@@ -123,7 +123,7 @@ def _kill_group(pid: int) -> None:
 
 
 def _other_threads() -> list[str]:
-    """What the threads of this process are called besides this one, those that a native library started included."""
+    """The names of this process's other threads, including those that native libraries started."""
     names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
     tasks = Path("/proc/self/task")
     if tasks.is_dir():
@@ -136,20 +136,20 @@ def _other_threads() -> list[str]:
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = Channel(socket.socket(fileno=int(sys.argv[1])))
-    gc.disable()  # what is imported stays: looking through it again and again takes a tenth of the time
+    gc.disable()  # imported objects are permanent: collections during the imports take a tenth of their time
     try:
-        import hpo.training.preload  # imported for what they bring into memory
+        import hpo.training.preload  # imported to have them in memory
         import hpo.training.trial  # noqa: F401
     except BaseException:
-        _tell(control, {"failed": traceback.format_exc()})
+        _send(control, {"failed": traceback.format_exc()})
         raise
     gc.enable()
-    _tell(control, {"ready": os.getpid()})
+    _send(control, {"ready": os.getpid()})
     child = serve(control)
     if child is None:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)  # the worker waits, and tearing down torch would take a quarter of a second
+        os._exit(0)  # the worker waits, and torch's clean-up would take a quarter of a second
     with contextlib.suppress(ChannelClosedError):
         become_child(child)
 

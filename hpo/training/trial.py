@@ -1,4 +1,4 @@
-"""One trial, or one rank of it: builds the data and the model, trains, and answers to the worker after each epoch."""
+"""One trial, or one rank of it: builds the data and the model, trains, and reports to the worker after each epoch."""
 
 from __future__ import annotations
 
@@ -32,81 +32,81 @@ from hpo.training.worker_connection import WorkerConnection
 
 
 def run_jobs(job: TrialJob, channel: Channel) -> None:
-    """Train as the job says, and as the next ones say, as long as the process is clean.
+    """Train the trial of the job, and then those of further jobs, while the process is clean.
 
-    Every outcome, also a failure, is a message to the worker.
+    Every outcome, also a failure, is reported to the worker.
     """
-    link = WorkerConnection(channel)
+    worker = WorkerConnection(channel)
     process_state: ProcessState | None = None
-    kept: list[Any] = []  # the data module of the trial before
+    kept: list[Any] = []  # the data module of the previous trial
     while True:
-        link.trial = job.trial
+        worker.trial = job.trial
         redirect_output(job.log)
         try:
             prepare_device(job)
             classes = _load(job)
-            # What importing them changes is the same for all that follow.
+            # After the imports, whose changes are the same for all trials.
             process_state = process_state or ProcessState(Path(job.project))
-            _train(job, link, classes, kept)
-        except BaseException as error:  # whatever it was, the worker wants to know
+            _train(job, worker, classes, kept)
+        except BaseException as error:  # of any kind: it is reported to the worker
             reason, owner = reason_of(error, Path(job.project)), getattr(error, "owner", "model")
-            link.tell(Failed(_cause_of(error), _text_of(error), reason, owner))
+            worker.send(Failed(_cause_of(error), _text_of(error), reason, owner))
             break
         changed = process_state.changed() if job.is_reusable else ""
         if changed:
-            sys.stdout.write(f"process: takes no other trial, since {changed}\n")
+            sys.stdout.write(f"process: not reused for another trial, because {changed}\n")
         takes_another = job.is_reusable and not changed
-        link.tell(Done(takes_another))
+        worker.send(Done(takes_another))
         if not takes_another:
             break
         redirect_output(None)
-        process_state.tidy()  # while the worker writes down the end, and samples the next trial
-        job = link.next_job()
+        process_state.tidy()  # while the worker records the end, and samples the next trial
+        job = worker.next_job()
     sys.stdout.flush()
     sys.stderr.flush()
-    # Without the interpreter's tear-down: nothing is left to save, and native libraries may hang in theirs.
+    # Without the interpreter's clean-up: nothing is left to save, and native libraries may hang in it.
     os._exit(0)
 
 
 def _load(job: TrialJob) -> tuple[type[Any], type[Any]]:
     """The classes of the data and of the model."""
     project = Path(job.project)
-    with _blamed_on("data"):
+    with _errors_of("data"):
         data_class = load_class(job.data.label, project)
     return data_class, load_class(job.model.label, project)
 
 
-def _train(job: TrialJob, link: WorkerConnection, classes: tuple[type[Any], type[Any]], kept: list[Any]) -> None:
+def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], type[Any]], kept: list[Any]) -> None:
     """Train.
 
     Args:
         classes: of the data and of the model.
-        kept: the data module of the process's last trial, and then of this one. One that has the method `take_over` may
-            take from the last one what it has prepared.
+        kept: the data module of the process's last trial, replaced by this one's. If this one has a method `take_over`,
+            it is called with the last one, to reuse prepared data.
     """
     ranks = join_ranks(job)
     pl.seed_everything(job.seed, workers=True, verbose=False)
     data_class, model_class = classes
-    with _blamed_on("data"), warnings.catch_warnings(record=True) as warned:
+    with _errors_of("data"), warnings.catch_warnings(record=True) as warned:
         data = build(data_class, job.data.arguments)
         if kept and hasattr(data, "take_over"):
             data.take_over(kept[0])
         kept.clear()  # before there are two of them in memory
-        # Lightning calls these again; the model's shape was needed before.
+        # They run now, since the model's arguments depend on the data; Lightning calls them again.
         data.prepare_data = _once(data.prepare_data)
         data.setup = _once(data.setup)
         if job.rank == 0:
             data.prepare_data()
         ranks.wait()
-        data.setup(stage="fit")  # by keyword, as Lightning does, so that its call is the same one
+        data.setup(stage="fit")  # by keyword, as Lightning does, so that the cached call is the same
     for warning in warned:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     model_arguments = job.model.arguments | given_by_data(model_class, job.model.arguments, data)
-    # The data module may draw random numbers in its set-up; the weights should not depend on how many.
+    # The data module may draw random numbers in its set-up; the weights should not depend on their count.
     pl.seed_everything(job.seed, workers=True, verbose=False)
     model = build(model_class, model_arguments)
     saved = readable(job.resume)
-    report = Report(link, job.metric, Path(job.directory) if job.directory else None)
+    report = Report(worker, job.metric, Path(job.directory) if job.directory else None)
     executor = choose_executor(job.executor, model, ranks=ranks.count)
     trainer = pl.Trainer(
         **trainer_devices(job, ranks),
@@ -116,7 +116,7 @@ def _train(job: TrialJob, link: WorkerConnection, classes: tuple[type[Any], type
         limit_val_batches=job.batches,
         callbacks=[report],
         logger=False,
-        enable_checkpointing=True,  # means: our callback may be there
+        enable_checkpointing=True,  # which allows our callback
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -126,14 +126,16 @@ def _train(job: TrialJob, link: WorkerConnection, classes: tuple[type[Any], type
     use(
         executor,
         trainer,
-        lambda text: link.tell(Warned(text)),
+        lambda text: worker.send(Warned(text)),
         lambda text: print(f"executor: {text}"),  # noqa: T201 # into the trial's log
     )
     if job.rank == 0:
         sys.stdout.write(f"executor: {executor}\n")
-        link.tell(
+        worker.send(
             Started(
-                model=plain(complete_arguments(model_class, model_arguments) | _filled_in(model, model_arguments)),
+                model=plain(
+                    complete_arguments(model_class, model_arguments) | _resolved_defaults(model, model_arguments)
+                ),
                 data=plain(complete_arguments(data_class, job.data.arguments)),
                 parameters=sum(p.numel() for p in model.parameters()),
                 executor=str(executor),
@@ -143,27 +145,27 @@ def _train(job: TrialJob, link: WorkerConnection, classes: tuple[type[Any], type
             )
         )
     trainer.fit(model, datamodule=data, ckpt_path=saved.path if saved else None, weights_only=True)
-    # What holds the model, or the data in a circle, would keep both alive.
+    # References to the model, and cycles of the data module, would keep both in memory.
     data.trainer = None
     del data.prepare_data, data.setup
     kept.append(data)
 
 
 def given_by_data(model_class: type[Any], arguments: Message, data: Any) -> dict[str, Any]:
-    """The model's arguments that neither the search nor the study gives: attributes of the data module.
+    """The model's arguments that are neither searched nor in the study file, from attributes of the data module.
 
-    Those without a default, and those that are marked as given where the data module has the attribute.
+    These are arguments without a default, and those marked `FromData()` if the data module has the attribute.
 
     Raises:
         LoadError: the data module has no such attribute.
     """
     given = {}
     for argument in arguments_of(model_class):
-        is_needed = not argument.has_default
-        if argument.name in arguments or not (is_needed or argument.is_from_data):
+        is_required = not argument.has_default
+        if argument.name in arguments or not (is_required or argument.is_from_data):
             continue
         if not hasattr(data, argument.name):
-            if not is_needed:
+            if not is_required:
                 continue
             raise LoadError(
                 f"{model_class.__name__} needs '{argument.name}': it is not searched, the study file does not give it "
@@ -188,18 +190,18 @@ def build(cls: type[Any], arguments: Message) -> Any:
 
 
 def complete_arguments(cls: type[Any], arguments: Message) -> dict[str, Any]:
-    """All arguments of the call, those left to their defaults included."""
+    """All arguments of the call, including defaults."""
     return {a.name: a.default for a in arguments_of(cls) if a.has_default} | arguments
 
 
-def _filled_in(model: pl.LightningModule, arguments: Message) -> dict[str, Any]:
-    """What the model itself put in the place of its defaults, as its hyperparameters tell."""
+def _resolved_defaults(model: pl.LightningModule, arguments: Message) -> dict[str, Any]:
+    """Hyperparameters by which the model replaced defaults of its constructor."""
     names = {argument.name for argument in arguments_of(type(model)) if argument.has_default} - arguments.keys()
     return {name: value for name, value in model.hparams.items() if name in names and _is_plain(value)}
 
 
 def plain(values: dict[str, Any]) -> dict[str, Any]:
-    """What JSON can hold; the rest is rebuilt from the class's own defaults."""
+    """The values that JSON can hold; the others are rebuilt from the class's defaults."""
     return {name: value for name, value in values.items() if _is_plain(value)}
 
 
@@ -212,8 +214,8 @@ def _is_plain(value: Any) -> bool:
 
 
 @contextlib.contextmanager
-def _blamed_on(owner: str) -> Iterator[None]:
-    """What goes wrong here is told of this part of the study file."""
+def _errors_of(owner: str) -> Iterator[None]:
+    """Mark errors raised within as caused by this section of the study file."""
     try:
         yield
     except BaseException as error:
@@ -238,9 +240,9 @@ def _text_of(error: BaseException) -> str:
 
 
 def reason_of(error: BaseException, project: Path) -> str:
-    """In short: what was raised, and the lines of the project's own code that led there.
+    """A short text: the exception, and the lines of the project's own code that led to it.
 
-    Of a ValueError that is raised on purpose, the last of them: its text says the rest.
+    Of a ValueError that is raised on purpose, only the last line: its message explains the rest.
     """
     if isinstance(error, HpoError):
         return str(error)
@@ -260,7 +262,7 @@ def reason_of(error: BaseException, project: Path) -> str:
 
 
 def redirect_output(log: str | None) -> None:
-    """What user code prints from now on goes to the trial's log, never into the worker's screen."""
+    """Redirect the process's output to the trial's log, away from the worker's screen."""
     sys.stdout.flush()
     sys.stderr.flush()
     target = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -269,7 +271,7 @@ def redirect_output(log: str | None) -> None:
     os.close(target)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    # Lightning advises to use more workers for loading; how many cores a trial has is decided elsewhere.
+    # Lightning advises to use more data-loading workers, but the study decides the cores of a trial.
     warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
-    # Lightning's own use of torch, at every fit.
+    # Caused by Lightning's own use of torch, at every fit.
     warnings.filterwarnings("ignore", message=r".*LeafSpec.* is deprecated", category=FutureWarning)

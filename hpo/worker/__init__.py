@@ -1,1 +1,1 @@
-"""A machine's worker: its loop, its studies, its trials from claim to end, and what it writes into the store."""
+"""A machine's worker: its event loop, its studies, its trials from claim to end, and its reports to the store."""

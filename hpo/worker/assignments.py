@@ -1,6 +1,6 @@
-"""Which studies a worker works on: it looks for open ones, refuses what its machine cannot train, and adopts the rest.
+"""The studies of a worker: it finds open ones, refuses those that its machine cannot train, and adopts the rest.
 
-A study that is adopted has a server of its own, which has imported its classes.
+Each adopted study has its own server, which has imported the study's classes.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class StudyAssignments:
     """The studies of one worker, and the servers that fork their trials.
 
     Args:
-        server: has torch and Lightning, or is about to; the studies' own servers are started below it.
+        server: has imported torch and Lightning, or is importing them; the studies' own servers are forked from it.
         slot: one of the worker's, which are all alike.
 
     Attributes:
         runs: the adopted studies, by the store's id.
-        servers: the one of the worker, and those of studies.
+        servers: the worker's, and those of the studies.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class StudyAssignments:
         self._worker_id = worker_id
         self._refused: set[int] = set()
         self._named: dict[str, int] = {}  # the store's ids of those that were adopted by name
-        self._over: dict[int, Bounds] = {}  # with these bounds it has nothing left to do
+        self._over: dict[int, Bounds] = {}  # studies with nothing left to do, as long as their bounds stay these
 
-    def look_for(self, names: Sequence[str]) -> bool:
-        """Adopt the named studies; whether that could be done already.
+    def adopt_named(self, names: Sequence[str]) -> bool:
+        """Adopt the named studies; False while the server is not ready.
 
         One that is renamed afterwards stays adopted; one that is deleted is adopted again when it is created again.
 
@@ -79,15 +79,15 @@ class StudyAssignments:
                     continue
                 raise
             if study.study_id not in self.runs:
-                self._take_on(study)
+                self._assign(study)
             self._named[name] = study.study_id
         return True
 
-    def look(self) -> bool:
-        """Adopt whatever study is open; whether that could be done already.
+    def adopt_open(self) -> bool:
+        """Adopt all open studies; False while the server is not ready.
 
-        One statement tells of all studies, and those that are known to be over cost no other: a service that runs for
-        weeks sees hundreds of them.
+        One statement reads all studies, and those known to be over cost no further one: a service that runs for weeks
+        sees hundreds of them.
         """
         if not self.servers[0].ready:
             return False
@@ -101,14 +101,14 @@ class StudyAssignments:
                 self._over[study_id] = bounds
                 continue
             try:
-                self._take_on(load_study(self._store, bounds.name))
-            except (HpoError, ValueError) as error:  # a ValueError: a newer release wrote what is not understood here
+                self._assign(load_study(self._store, bounds.name))
+            except (HpoError, ValueError) as error:  # a ValueError: a newer release wrote a file unknown to this one
                 self._refused.add(study_id)
-                log.warning("study %s is not for this worker: %s", bounds.name, error)
+                log.warning("study %s cannot be trained by this worker: %s", bounds.name, error)
         return True
 
-    def give_up(self, busy: Collection[int], *, only_deleted: bool = False) -> list[ForkServer]:
-        """Leave the studies that are over; the servers that nobody needs any more. `look` adopts what goes on.
+    def drop_finished(self, busy: Collection[int], *, only_deleted: bool = False) -> list[ForkServer]:
+        """Drop the studies that are over; the servers that are no longer needed. `adopt_open` adopts extended ones.
 
         Args:
             busy: studies whose trials this worker still trains.
@@ -131,7 +131,7 @@ class StudyAssignments:
 
         Args:
             server: has imported the study's classes.
-            definition: what this machine's code makes of the study.
+            definition: the study as this machine's code resolves it.
 
         Raises:
             StoreError: this machine's code resolves to another search than the stored one.
@@ -140,7 +140,7 @@ class StudyAssignments:
         self._check_slots(study)
         if differences := definition.differences(study.definition):
             lines = "".join(f"\n  {line}" for line in differences)
-            raise StoreError(f"study '{study.name}' was created with other code than is in {self._project}:{lines}")
+            raise StoreError(f"study '{study.name}' was created with other code than that in {self._project}:{lines}")
         run = StudyRun(
             self._store,
             study,
@@ -155,7 +155,7 @@ class StudyAssignments:
             self.servers.append(server)
         return run
 
-    def _take_on(self, study: StoredStudy) -> None:
+    def _assign(self, study: StoredStudy) -> None:
         spec = study.definition.spec
         job = StudyJob(str(self._project), {"model": spec.model.label, "data": spec.data.label})
         server, classes = self.servers[0].serve_study(job)
@@ -166,13 +166,13 @@ class StudyAssignments:
             if server not in self.servers:
                 server.stop()
             raise
-        log.info("study %s: working on it, %d trials asked for", study.name, study.trials_target)
+        log.info("study %s: working on it, %d trials requested", study.name, study.trials_target)
 
     def _check_slots(self, study: StoredStudy) -> None:
-        wanted, slot = study.definition.spec.resources, self._slot
-        if wanted.devices_per_trial != slot.ranks or wanted.accelerator not in ("auto", slot.accelerator):
-            kind = "" if wanted.accelerator == "auto" else f" ({wanted.accelerator})"
+        needed, slot = study.definition.spec.resources, self._slot
+        if needed.devices_per_trial != slot.ranks or needed.accelerator not in ("auto", slot.accelerator):
+            kind = "" if needed.accelerator == "auto" else f" ({needed.accelerator})"
             raise SpecError(
-                f"study '{study.name}' trains a trial on {wanted.devices_per_trial} devices{kind}, and a slot of this "
+                f"study '{study.name}' trains a trial on {needed.devices_per_trial} devices{kind}, but a slot of this "
                 f"worker is {slot.device}: start a worker for it: hpo worker {study.name}"
             )

@@ -1,4 +1,4 @@
-"""How a trial goes on after an epoch: a function of values, without a store, a process or a clock."""
+"""The decision about a trial after each epoch: a function of values, without a store, a process or a clock."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from hpo.worker.early_stopping import has_plateaued
 
 
 class Action(StrEnum):
-    """What is done with the trial."""
+    """What to do with the trial."""
 
     CONTINUE = "continue"
-    """Train on."""
+    """Train the next epoch."""
     SAVE = "save"
-    """Train on, and keep the weights of this epoch as the best so far."""
+    """Train the next epoch, and keep the weights of this one as the best so far."""
     PAUSE = "pause"
-    """Write a checkpoint and hand it back: another attempt goes on with it."""
+    """Write a checkpoint and hand the trial back: another attempt resumes from it."""
     PRUNE = "prune"
-    """End it early, with what it reached."""
+    """End it early, with its last value."""
     STOP = "stop"
     """End it as complete."""
     DROP = "drop"
@@ -31,7 +31,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Requested:
-    """What is to become of a running trial after its epoch, apart from its pruner."""
+    """The request to pause or stop a running trial after its epoch, independent of its pruner."""
 
     request: Request  # pause or stop
     end: AttemptEnd  # how the attempt then ends
@@ -40,11 +40,11 @@ class Requested:
 
 @dataclass(frozen=True)
 class Decision:
-    """What is done with a trial after an epoch."""
+    """What to do with a trial after an epoch."""
 
     action: Action
     end: AttemptEnd = AttemptEnd.DONE  # of the attempt, when it ends by this
-    reason: str | None = None  # in words, where a person would ask
+    reason: str | None = None  # in words, where it is not obvious
     is_best: bool = False  # the epoch is the trial's best so far
 
     @property
@@ -65,15 +65,15 @@ def decide(
     target: float | None = None,
     early_stopping: EarlyStopping | None = None,
 ) -> Decision:
-    """How a trial goes on.
+    """Decide whether and how a trial continues.
 
     Args:
         curve: the objective after each epoch before this one.
         value: the objective after this one; None when it was not finite.
         epoch: this one; 1 for the first.
-        epochs: that it is to be trained for.
+        epochs: the number that it is to be trained for.
         verdict: its pruner's.
-        granted: epochs that it may train whatever its rung says: those of the rung that it was promoted from.
+        granted: epochs that it may train regardless of its rungs, because it was promoted from the rung at this epoch.
         target: a value of the objective that is good enough for the study.
     """
     if value is None:

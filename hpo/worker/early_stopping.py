@@ -1,4 +1,4 @@
-"""Early stopping: when a curve has reached a plateau."""
+"""Early stopping: whether a curve has reached a plateau."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What failures in a row say of a study: five with the same cause stop it, unless the trials only diverged."""
+"""Consecutive failures of a study's trials: five with the same cause stop it, unless the trials diverged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Failures:
         self._has_warned = False
 
     def add(self, study: StoredStudy, end: AttemptEnd) -> None:
-        """A trial has failed for good: stop the study when it was one too many."""
+        """A trial has failed for good: stop the study when too many have in a row."""
         if end == AttemptEnd.KILLED:  # a person asked for it
             return
         causes = recent_causes(self._store, study.study_id, FAILURES_THAT_STOP)
@@ -30,7 +30,7 @@ class Failures:
             return
         cause, error = causes[0]
         if cause == AttemptEnd.DIVERGED:
-            # The code works: it is these parameters that do not, and to find others is what a search is for.
+            # The code works, these parameters do not: the search is to find others.
             self._warn_of_divergence(study)
             return
         reason = f"{FAILURES_THAT_STOP} trials in a row failed with the same cause: {cause}\n{(error or '').strip()}"
@@ -42,8 +42,8 @@ class Failures:
             return
         self._has_warned = True
         log.warning(
-            "study %s: no trial has completed, and the last %d diverged: %s was not a finite number. Its space may "
-            "reach too far (learning rates?), or its data holds values that are not finite. It goes on searching; "
+            "study %s: no trial has completed, and the last %d diverged: %s was not a finite number. Its ranges may "
+            "be too wide (learning rates?), or its data may contain values that are not finite. The search continues; "
             "'hpo stop %s' ends it",
             study.name, FAILURES_THAT_STOP, study.definition.spec.objective.metric, study.name,
         )  # fmt: skip

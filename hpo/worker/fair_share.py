@@ -1,8 +1,8 @@
-"""Which study a free slot goes to: every study gets its share of the slots' time, by its priority.
+"""The study that a free slot goes to: every study gets its share of the slots' time, in proportion to its priority.
 
-This is start-time fair queueing. A study's turn moves on by the seconds that a slot gives to it, over its priority,
-and the study whose turn is the lowest comes next. One that had nothing to train is not paid for that later: its turn
-is at least the turn of the study that was served last.
+This is start-time fair queueing. A study's turn grows by the slot seconds it uses, divided by its priority, and the
+study with the lowest turn comes next. A study that had nothing to train is not compensated for that later: its turn is
+at least the turn of the study that was served last.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ class _Account:
 
     @property
     def guess(self) -> float:
-        """How long the study's next trial will take."""
+        """The expected seconds of the study's next trial."""
         return self.seconds / self.ended if self.ended else FIRST_GUESS_SECONDS
 
 
 class FairShare:
-    """What one worker gave to each of its studies, by the study's number in the store."""
+    """The slot time that one worker gave to each of its studies, by the study's number in the store."""
 
     def __init__(self) -> None:
         self._accounts: dict[int, _Account] = {}
@@ -37,7 +37,7 @@ class FairShare:
         return max(self._account(study).turn, self._now)
 
     def begin(self, study: int, *, priority: float) -> None:
-        """A trial of the study has begun: until it ends, it is charged as the ones before it."""
+        """A trial of the study has begun: until it ends, it is charged with the mean of the ones before it."""
         account = self._account(study)
         self._now = self.turn(study)
         account.guesses.append(account.guess)
@@ -51,7 +51,7 @@ class FairShare:
         account.ended += 1
 
     def forget(self, study: int) -> None:
-        """The study is over; should it go on one day, it begins like a new one."""
+        """The study is over; if it is extended later, it starts like a new one."""
         self._accounts.pop(study, None)
 
     def _account(self, study: int) -> _Account:

@@ -1,4 +1,4 @@
-"""What a trial's processes report: each message is validated and passed on; a death without a report is a crash."""
+"""The messages of a trial's processes: each is validated and handled; an exit without a report is a crash."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def take_messages(trial: RunningTrial, run: StudyRun) -> list[Channel]:
-    """Take in what the trial's processes have reported, and end those that wait in vain; the channels that have closed.
+    """Handle the messages of the trial's processes, and kill those of a failed trial; the channels that have closed.
 
     Args:
         run: of the trial's study.
@@ -69,7 +69,7 @@ def _take(report: Report, trial: RunningTrial, process: ForkedProcess, run: Stud
             run.on_started(trial, report)
         case Training():
             trial.seconds_to_first_step = trial.seconds_to_first_step or trial.seconds
-            log.debug("trial %d trains %.3f s after its claim", trial.number, trial.seconds_to_first_step)
+            log.debug("trial %d: first step %.3f s after its claim", trial.number, trial.seconds_to_first_step)
         case Epoch():
             with contextlib.suppress(ChannelClosedError):
                 process.channel.send(message_of(run.on_epoch(trial, report)))

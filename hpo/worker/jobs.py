@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo.results.warm_start import with_checkpoints
+from hpo.study.by_value import is_by_value
 from hpo.study.devices import Slot
 from hpo.study.job import RESUME_CHECKPOINTS, Call, TrialJob
 from hpo.study.resolved_study import ResolvedStudy
@@ -24,17 +25,19 @@ def trial_jobs(
     batches: int | None = None,
     root: Path | None = None,
 ) -> list[TrialJob]:
-    """What each rank of a trial is to do.
+    """The job of each rank of a trial.
 
     Args:
         config: with `weights` where arguments name the checkpoints of other trials.
         directory: for its log and checkpoints; None keeps nothing.
-        attempt: from the second on, it goes on from the last checkpoint that can be read.
-        batches: train and validate on so many only, to try the configuration out.
+        attempt: from the second on, it resumes from the last checkpoint that can be read.
+        batches: train and validate on only so many, to try the configuration out.
         root: the folder that callbacks of the model write into; by default the directory.
     """
     spec = resolved.spec
     folder = root or directory
+    # What a script's class leaves in its global variables, which are of no module, is not seen between trials.
+    is_watched = not (is_by_value(spec.model.label) or is_by_value(spec.data.label))
     return [
         TrialJob(
             trial=trial,
@@ -58,7 +61,7 @@ def trial_jobs(
             root=str(folder) if folder else None,
             resume=[str(directory / name) for name in RESUME_CHECKPOINTS] if directory and attempt > 1 else [],
             batches=batches,
-            is_reusable=spec.reuse_processes and slot.ranks == 1,
+            is_reusable=spec.reuse_processes and slot.ranks == 1 and is_watched,
         )
         for rank in range(slot.ranks)
     ]

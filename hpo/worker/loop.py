@@ -1,7 +1,7 @@
 """The worker: one event loop that owns this machine's slots, and trains trials of one or many studies on them.
 
-It imports neither torch nor the user's models. Trial processes report over their channels; the loop writes what they
-say into the store, answers, renews the leases, and claims the next trial as soon as a slot is free.
+It imports neither torch nor the user's models. Trial processes report over their channels; the loop writes the reports
+to the store, answers them, renews the leases, and claims the next trial as soon as a slot is free.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class Worker:
     """This machine's worker.
 
     Args:
-        server: has torch and Lightning, or is about to.
+        server: has imported torch and Lightning, or is importing them.
         on_frame: called a few times a second, to draw.
 
     Attributes:
-        trials: what it trains, by the slot's number.
+        trials: the running ones, by the slot's number.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class Worker:
         self.trials: dict[int, RunningTrial] = {}
         self._store = store
         self._on_frame = on_frame
-        self._shares = FairShare()
-        self._has_looked = False  # for studies, since the server is ready
+        self._fair_share = FairShare()
+        self._has_adopted = False  # searched the store for studies, after the server was ready
         self._selector = selectors.DefaultSelector()
         self._signals = Signals(lambda: len(self.trials))
-        self.outbox = Outbox(store, on_return=self._beat)
+        self.outbox = Outbox(store, on_return=self._heartbeat)
         self._worker_id = register_worker(store, host=platform.node(), pid=os.getpid(), slots=len(slots))
         self._studies = StudyAssignments(
             store,
@@ -87,24 +87,24 @@ class Worker:
 
     @property
     def is_draining(self) -> bool:
-        """It was asked to end: running trials are handed back after their epoch."""
+        """The worker was asked to end: running trials are handed back after their epoch."""
         return self._signals.drained_at is not None
 
     def adopt(self, study: StoredStudy, *, server: ForkServer, definition: ResolvedStudy) -> StudyRun:
-        """Work on a study: see `Adoption.adopt`."""
+        """Work on a study: see `StudyAssignments.adopt`."""
         return self._studies.adopt(study, server=server, definition=definition)
 
     def run_until_done(self) -> None:
-        """Train until the adopted studies have all that they asked for, are stopped, or the user interrupts.
+        """Train until the adopted studies are over, or the user interrupts.
 
         Raises:
             RunError: the process that starts trials died.
         """
-        self._has_looked = True
+        self._has_adopted = True
         self._run(lambda: None, is_service=False)
 
     def run_service(self, names: Sequence[str], *, is_until_idle: bool = False) -> None:
-        """Train what the named studies need, or whatever study is open; wait for more, unless `is_until_idle`.
+        """Train the named studies, or all open ones; wait for new work, unless `is_until_idle`.
 
         Raises:
             RunError: the process that starts trials died.
@@ -112,24 +112,24 @@ class Worker:
         """
         self._run(lambda: self._adopt(names), is_service=not is_until_idle)
 
-    def _run(self, look_for_studies: Callable[[], None], *, is_service: bool) -> None:
-        self._look_for_studies = look_for_studies
-        self._next_beat = self._next_poll = 0.0
+    def _run(self, adopt_studies: Callable[[], None], *, is_service: bool) -> None:
+        self._adopt_studies = adopt_studies
+        self._next_heartbeat = self._next_poll = 0.0
         for server in self._studies.servers:
             self._watch(server.control)
-        with self._signals.taken(self._selector):
+        with self._signals.handled(self._selector):
             try:
                 while True:
                     self._visit_store()
                     if len(self.trials) < len(self.slots):
-                        self._wait(0.0)  # whoever asks how to go on should not have to wait for the next proposal
+                        self._wait(0.0)  # running trials get their answers before a new one is sampled
                     for trial in self.trials.values():
                         budget = self.runs[trial.claim.study_id].definition.spec.budget
                         supervise(
                             trial, budget, drained_at=self._signals.drained_at, drain_seconds=self._store.timing.drain
                         )
                     self._fill_slots()
-                    is_over = self._has_looked and all(run.is_over for run in self.runs.values()) and not is_service
+                    is_over = self._has_adopted and all(run.is_over for run in self.runs.values()) and not is_service
                     if not self.trials and self.outbox.is_empty and (self.is_draining or is_over):
                         self._on_frame()  # the last one shows the end
                         return
@@ -139,56 +139,56 @@ class Worker:
                 self._close()
 
     def _visit_store(self) -> None:
-        """Beat, look, and write what waits, each in its time."""
+        """Send heartbeats, poll, and flush the outbox, each when it is due."""
         now = time.monotonic()
-        if now >= self._next_beat:
-            self._next_beat = now + self._store.timing.heartbeat
-            self.outbox.attempt(self._beat)
+        if now >= self._next_heartbeat:
+            self._next_heartbeat = now + self._store.timing.heartbeat
+            self.outbox.attempt(self._heartbeat)
         if now >= self._next_poll:
-            pause = self.outbox.attempt(self._look)
+            pause = self.outbox.attempt(self._poll)
             self._next_poll = now + (self._store.timing.poll if pause is None else pause)
         if self.outbox.due is not None and now >= self.outbox.due:
             self.outbox.flush()
 
-    def _beat(self) -> None:
+    def _heartbeat(self) -> None:
         heartbeat(self._store, self._worker_id, [trial.claim.attempt_id for trial in self.trials.values()])
 
-    def _look(self) -> float:
-        """What is wished, how far everybody is, and which leases have run out; seconds until the next look."""
-        self._look_for_studies()
-        seen = poll_store(self._store, self.runs.values(), [trial.claim.trial_id for trial in self.trials.values()])
-        if seen.has_lost and self.outbox.knows_leases:
+    def _poll(self) -> float:
+        """Read new studies, requests, progress and expired leases from the store; seconds until the next poll."""
+        self._adopt_studies()
+        poll = poll_store(self._store, self.runs.values(), [trial.claim.trial_id for trial in self.trials.values()])
+        if poll.has_lost and self.outbox.knows_leases:
             for number in expire_leases(self._store):
-                log.warning("trial %d lost its worker", number)
+                log.warning("trial %d lost its worker: its lease has run out", number)
         for trial in self.trials.values():
             run = self.runs[trial.claim.study_id]
-            take_request(trial, seen.requests.get(trial.claim.trial_id), run.progress, is_draining=self.is_draining)
-        return seen.pause
+            take_request(trial, poll.requests.get(trial.claim.trial_id), run.progress, is_draining=self.is_draining)
+        return poll.pause
 
     def _adopt(self, names: Sequence[str]) -> None:
-        """Work on the named studies, or on whatever is open."""
+        """Work on the named studies, or on all open ones."""
         if self.is_draining:
             return
-        if names:  # they are few, and whoever names them wants them watched
-            self._leave_what_is_over(only_deleted=True)
-            self._has_looked |= self._studies.look_for(names)
+        if names:  # these are few, and stay adopted when they are over: they may be extended
+            self._drop_finished(only_deleted=True)
+            self._has_adopted |= self._studies.adopt_named(names)
         else:
-            self._leave_what_is_over()
-            self._has_looked |= self._studies.look()
+            self._drop_finished()
+            self._has_adopted |= self._studies.adopt_open()
         for server in self._studies.servers:
             self._watch(server.control)
 
-    def _leave_what_is_over(self, *, only_deleted: bool = False) -> None:
+    def _drop_finished(self, *, only_deleted: bool = False) -> None:
         before = set(self.runs)
         busy = {trial.claim.study_id for trial in self.trials.values()}
-        for server in self._studies.give_up(busy, only_deleted=only_deleted):
+        for server in self._studies.drop_finished(busy, only_deleted=only_deleted):
             self._ignore(server.control)
             server.stop()
         for study_id in before - set(self.runs):
-            self._shares.forget(study_id)
+            self._fair_share.forget(study_id)
 
     def _next_event(self) -> float:
-        moments = [self._next_beat, self._next_poll, time.monotonic() + FRAME_SECONDS]
+        moments = [self._next_heartbeat, self._next_poll, time.monotonic() + FRAME_SECONDS]
         if self.outbox.due is not None:
             moments.append(self.outbox.due)
         return min(moments)
@@ -199,7 +199,7 @@ class Worker:
         for server in reversed(self._studies.servers):
             server.stop()
         if not self.outbox.flush():
-            log.warning("the store is away: this worker's trials are taken up by others when their leases end")
+            log.warning("the store is unreachable: other workers resume this worker's trials when their leases run out")
         self.outbox.attempt(lambda: deregister_worker(self._store, self._worker_id))
         self._selector.close()
 
@@ -219,25 +219,25 @@ class Worker:
                     if slot.accelerator != "cpu":
                         self._dismiss_others(run)
                     self.trials[slot.number] = trial
-                    self._shares.begin(run.study.study_id, priority=run.progress.priority)
+                    self._fair_share.begin(run.study.study_id, priority=run.progress.priority)
                     for process in trial.processes:
                         self._watch(process.channel)
                     break
 
     def _dismiss_others(self, run: StudyRun) -> None:
-        """Other studies' processes that wait for a job would keep memory of a GPU that this one's trials may need."""
+        """End other studies' idle processes: they occupy GPU memory that this study's trials may need."""
         for server in self._studies.servers:
             if server is not run.server:
                 server.dismiss()
 
     def _turn(self, run: StudyRun) -> tuple[float, float]:
-        """Whose turn it is comes first; when workers begin together, the study that fewer of them train."""
+        """The sort key: the study's turn, then (when workers start together) how much of it is running elsewhere."""
         running = run.progress.counts.running
-        return self._shares.turn(run.study.study_id), running / run.progress.priority
+        return self._fair_share.turn(run.study.study_id), running / run.progress.priority
 
     def _wait(self, seconds: float) -> None:
         self._selector.select(max(0.0, seconds))
-        self._signals.rest()
+        self._signals.clear_wakeups()
         for server in self._studies.servers:
             if not server.poll():
                 raise RunError("the process that starts trials ended unexpectedly; running trials were handed back")
@@ -255,9 +255,9 @@ class Worker:
     # ---- trials
 
     def _serve(self, trial: RunningTrial) -> None:
-        """Take in what the trial's processes have said, and end it when they have ended."""
+        """Handle the messages of the trial's processes, and end the trial when they have ended."""
         for channel in take_messages(trial, self.runs[trial.claim.study_id]):
-            self._ignore(channel)  # at its end it would wake us without pause
+            self._ignore(channel)  # a closed one would wake the selector without pause
         if all(process.status is not None for process in trial.processes):
             self._end(trial)
 
@@ -268,7 +268,7 @@ class Worker:
             if not process.is_released:
                 process.channel.close()
         run = self.runs[trial.claim.study_id]
-        self._shares.end(run.study.study_id, priority=run.progress.priority, seconds=trial.seconds)
+        self._fair_share.end(run.study.study_id, priority=run.progress.priority, seconds=trial.seconds)
         run.end(trial)
 
     def _abandon(self, trial: RunningTrial) -> None:

@@ -1,4 +1,4 @@
-"""What a worker sees when it looks into the store: all of its studies, in one transaction."""
+"""A worker's poll of the store: progress, requests and expired leases of all its studies, in one transaction."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from hpo.store.tables import hpo_workers
 from hpo.study.states import Request
 from hpo.worker.study_run import StudyRun
 
-# Whatever is wished is to be seen within 5 s, and a lost trial to be claimed again within three beats.
+# A request must be seen within 5 s, and a lost trial be claimed again within three heartbeats.
 LONGEST_FACTOR = 2.5
-# That many can look every second without being much of a load for a small database: see docs/scaling.md.
+# So many can poll every second without much load on a small database: see docs/scaling.md.
 _WORKERS_A_SECOND = 50
 
 
 @dataclass(frozen=True)
 class Poll:
-    """What concerns the worker rather than a study.
+    """The results of a poll that are not kept with a study.
 
     Attributes:
-        requests: by trial_id, what is requested of single trials.
-        has_lost: leases have run out, see `leases.reap`.
-        workers: how many live.
+        requests: for single trials, by trial_id.
+        has_lost: leases have run out, see `leases.expire_leases`.
+        workers: the number that are alive.
         seconds: between two polls, while workers are few.
     """
 
@@ -39,12 +39,12 @@ class Poll:
 
     @property
     def pause(self) -> float:
-        """Seconds until the worker is to look again: the more look, the less often each of them."""
+        """Seconds until the worker polls again: the more workers there are, the longer."""
         return self.seconds * min(LONGEST_FACTOR, max(1.0, self.workers / _WORKERS_A_SECOND))
 
 
 def poll_store(store: Store, runs: Collection[StudyRun], trial_ids: Sequence[int]) -> Poll:
-    """Bring the studies up to date, and see what is requested of these trials."""
+    """Bring the studies up to date, and read the requests for these trials."""
     with store.read() as connection:
         expired = select(func.count()).where(*is_expired()).scalar_subquery()
         alive = select(func.count()).where(
@@ -52,8 +52,8 @@ def poll_store(store: Store, runs: Collection[StudyRun], trial_ids: Sequence[int
         )
         row = connection.execute(select(expired.label("lost"), alive.scalar_subquery().label("workers"))).one()
         for run in runs:
-            run.see(connection)
-        wishes = requests_of(connection, trial_ids)
+            run.read(connection)
+        requests = requests_of(connection, trial_ids)
     for run in runs:
         run.settle()
-    return Poll(wishes, row.lost > 0, row.workers, store.timing.poll)
+    return Poll(requests, row.lost > 0, row.workers, store.timing.poll)

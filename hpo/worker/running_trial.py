@@ -1,4 +1,4 @@
-"""A trial that this worker trains: its processes, and what is known of it from what they reported."""
+"""A trial that this worker trains: its processes, and its state according to their reports."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hpo.study.devices import Slot
 from hpo.study.states import AttemptEnd, OptunaState
 from hpo.worker.decision import Requested
 
-# A rank that dies makes the others fail; their reports may arrive before the news of its death.
-SECONDS_FOR_SILENT_DEATHS = 0.5
+# A rank that dies makes the others fail; their reports may arrive before its exit is noticed.
+SECONDS_FOR_SILENT_EXITS = 0.5
 
 
 @dataclass
@@ -22,11 +22,11 @@ class RunningTrial:
     """A trial that this worker trains.
 
     Attributes:
-        state: what it will end as, as far as is known.
+        state: the state in which it will end, as far as is known.
         end: how its attempt will end.
-        handed_back: the end with which the attempt is handed back, for another to go on with the trial.
-        granted: epochs that it may train whatever its rung says: those of the rung from which it was promoted.
-        requested: what is to become of it after this epoch.
+        handed_back: the end of an attempt that is handed back, so that another attempt continues the trial.
+        granted: epochs that it may train regardless of its rungs, because it was promoted from the rung at this epoch.
+        requested: a pause or stop after this epoch.
     """
 
     claim: Claim
@@ -53,7 +53,7 @@ class RunningTrial:
     is_retried: bool = False  # its attempt failed, and another may follow
     progress_at: float | None = None  # monotonic seconds of the last sign of life; None before the first
     failed_at: float | None = None  # monotonic seconds
-    is_reported: bool = False  # the failure is what a rank reported, not its death without a report
+    is_reported: bool = False  # a rank reported the failure, rather than exiting without a report
     is_killed: bool = False
     done: list[ForkedProcess] = field(default_factory=list)  # ranks whose end is known, reported or not
 
@@ -73,17 +73,17 @@ class RunningTrial:
 
     @property
     def is_to_be_killed(self) -> bool:
-        """Whether no rank will end in a way that is worth waiting for."""
+        """Whether its processes are to be killed, without waiting for further reports of the ranks."""
         if self.failed_at is None or self.is_dropped:
             return self.is_dropped
         is_waiting = self.is_reported and len(self.processes) > 1
-        return not is_waiting or time.monotonic() > self.failed_at + SECONDS_FOR_SILENT_DEATHS
+        return not is_waiting or time.monotonic() > self.failed_at + SECONDS_FOR_SILENT_EXITS
 
     def fail(self, end: AttemptEnd, cause: str, error: str, *, is_silent: bool = False) -> None:
-        """Note how it failed; what was decided before, such as a diverged objective, stands.
+        """Record the failure; an earlier decision, such as on a diverged objective, stands.
 
         Args:
-            is_silent: a process died; that explains what another rank reported before of a lost connection.
+            is_silent: a process exited without a report; that replaces another rank's report of a lost connection.
         """
         if self.failed_at is None:
             self.failed_at = time.monotonic()
@@ -93,8 +93,8 @@ class RunningTrial:
             self.state, self.end, self.cause, self.error = OptunaState.FAIL, end, cause, error
             self.is_reported = not is_silent
 
-    def end_with_what_it_has(self, end: AttemptEnd, cause: str) -> None:
-        """End it now: pruned at the last epoch, or failed when it has none."""
+    def cut_off(self, end: AttemptEnd, cause: str) -> None:
+        """End it now: pruned at the last epoch, or failed without an epoch."""
         self.failed_at = time.monotonic()
         if self.end == AttemptEnd.DONE and self.handed_back is None:
             self.state = OptunaState.FAIL if self.value is None else OptunaState.PRUNED

@@ -1,4 +1,4 @@
-"""How a worker is asked to end: SIGTERM and the first Ctrl-C drain, the second Ctrl-C ends at once."""
+"""The signals that end a worker: SIGTERM and the first Ctrl-C drain it, the second Ctrl-C ends it at once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import selectors
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -17,7 +18,7 @@ class Signals:
     """The signals of one worker.
 
     Args:
-        count_running: how many trials will be handed back; for what is told.
+        count_running: the number of trials that will be handed back, for the log.
 
     Attributes:
         drained_at: when it was first asked to end, by the monotonic clock; None before.
@@ -29,12 +30,19 @@ class Signals:
         self._wake: socket.socket | None = None
 
     @contextlib.contextmanager
-    def taken(self, selector: selectors.BaseSelector) -> Iterator[None]:
-        """Take the signals; each of them also wakes the selector."""
+    def handled(self, selector: selectors.BaseSelector) -> Iterator[None]:
+        """Handle the signals; each of them also wakes the selector. Outside the main thread, Python delivers none."""
         self._wake, waking = socket.socketpair()
         self._wake.setblocking(False)
         waking.setblocking(False)
         selector.register(self._wake, selectors.EVENT_READ)
+        if threading.current_thread() is not threading.main_thread():
+            try:
+                yield
+            finally:
+                self._wake.close()
+                waking.close()
+            return
         previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         wakeup = signal.set_wakeup_fd(waking.fileno(), warn_on_full_buffer=False)
         try:
@@ -46,8 +54,8 @@ class Signals:
             self._wake.close()
             waking.close()
 
-    def rest(self) -> None:
-        """Take note of having been woken: unread, it would wake the selector without pause."""
+    def clear_wakeups(self) -> None:
+        """Read the wake-up bytes: unread, they would wake the selector without pause."""
         assert self._wake is not None
         with contextlib.suppress(BlockingIOError):
             self._wake.recv(4096)

@@ -1,4 +1,4 @@
-"""What a worker has at hand to train the trials of one study: the store and the way to it, a server, a folder."""
+"""The parts that a worker needs to train the trials of one study: store, outbox, history, server, folder."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from hpo.worker.outbox import Outbox
 
 @dataclass(frozen=True)
 class StudyContext:
-    """One study's, on one worker.
+    """The context of one study on one worker.
 
     Attributes:
         server: has imported the study's classes; forks its trials.
-        directory: of the study's checkpoints and logs, a folder a trial.
+        directory: for the study's checkpoints and logs, one folder per trial.
         worker_id: the worker's number in the store.
     """
 

@@ -1,4 +1,4 @@
-"""A study as one worker works on it: how far it is, what is claimed of it, and what becomes of its trials here."""
+"""A study on one worker: its progress, its next claim, and its trials' reports and ends."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class StudyRun:
     """One study on one worker.
 
     Attributes:
-        progress: how far all workers together are, as of the last look into the store.
+        progress: of all workers together, as of the last poll.
         best: (number, value) of the best complete trial.
-        stop_reason: why no more is requested or possible, in words.
+        stop_reason: why the study was stopped, or cannot be trained here, in words.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class StudyRun:
         self.best: tuple[int, float] | None = None
         self.stop_reason: str | None = None
         self._obstacle: str | None = None  # why this worker cannot train the study's trials
-        self._is_exhausted = False  # the last claim found nothing; asked again at the next look into the store
-        self._known_spec: str | None = None  # as the store had it at the last look
+        self._is_exhausted = False  # the last claim found nothing; tried again after the next poll
+        self._known_spec: str | None = None  # as stored at the last poll
         self._store = store
         self._artifacts = artifacts
         spec = self.definition.spec
@@ -98,16 +98,16 @@ class StudyRun:
         return self.progress.counts
 
     def refresh(self, *, with_trials: bool = True) -> None:
-        """Look into the store: what is requested of the study, and how far all workers together are.
+        """Read the study's requested state and the progress of all workers from the store.
 
         Args:
-            with_trials: also what other workers' trials have reached.
+            with_trials: also the curves of other workers' trials.
         """
         with self._store.read() as connection:
-            self.see(connection, with_trials=with_trials)
+            self.read(connection, with_trials=with_trials)
         self.settle()
 
-    def see(self, connection: Connection, *, with_trials: bool = True) -> None:
+    def read(self, connection: Connection, *, with_trials: bool = True) -> None:
         """The reading half of `refresh`, within a transaction of the caller."""
         self._is_exhausted = False
         completed = self.counts.complete
@@ -123,7 +123,7 @@ class StudyRun:
             self._history.sync(connection)
 
     def settle(self) -> None:
-        """The writing half of `refresh`: end what nobody trains and nobody will."""
+        """The writing half of `refresh`: end the idle trials of a study that is to end."""
         if self.progress.is_deleted:
             self.stop_reason = self.progress.reason
             return
@@ -136,14 +136,14 @@ class StudyRun:
         self.stop_reason = stopped or self._obstacle
 
     def _take_changes(self, spec: str | None) -> None:
-        """What is submitted again searches the same, but may have another budget, other retries, or keep more."""
+        """A study that is submitted again searches the same, but may have another budget, retries, or `keep`."""
         if spec is None or spec == self._known_spec:
             return
         self._known_spec = spec
         try:
             self.study = replace(self.study, definition=self.definition.renewed(spec))
-        except ValueError as error:  # of a newer release: what trains goes on as before
-            log.warning("study %s was changed to something that is not understood here: %s", self.study.name, error)
+        except ValueError as error:  # written by a newer release: this worker keeps the file that it knows
+            log.warning("study %s was changed in a way that this version cannot read: %s", self.study.name, error)
         self._take_name(self.definition.spec.study)
 
     def _take_name(self, name: str) -> None:
@@ -157,7 +157,7 @@ class StudyRun:
 
     @property
     def is_over(self) -> bool:
-        """All that was asked for has ended, or no more is requested, or possible on this machine."""
+        """The study is over, or this worker cannot train it."""
         return self.progress.is_over or self._obstacle is not None
 
     @property
@@ -182,7 +182,7 @@ class StudyRun:
         try:
             weights = find_weights(self._store, self.definition)
         except SpecError as error:
-            log.warning("study %s cannot go on here: %s", self.study.name, error)
+            log.warning("study %s cannot continue on this worker: %s", self.study.name, error)
             self._obstacle = self.stop_reason = str(error)
             return None
         claim = self._claim(slot, self._history.promotable()) or self._claim_last(slot)
@@ -205,7 +205,7 @@ class StudyRun:
         )
 
     def _claim_last(self, slot: Slot) -> Claim | None:
-        """When all trials have begun and none trains: the best of a rung, or the end of those that wait."""
+        """When all trials have begun and none is running: promote the best of a rung, or prune the paused ones."""
         if self._history.rungs is None:
             return None
         newest = standstill(self._store, self.study.study_id)
@@ -216,7 +216,7 @@ class StudyRun:
             return self._claim(slot, promotable)
         ended = end_paused_trials(self._store, self.study.study_id, since=newest)
         if ended:
-            log.info("%d trials that were paused at a rung are pruned: none of them goes on", len(ended))
+            log.info("%d trials paused at a rung are pruned: none of them can be promoted", len(ended))
         for number in ended:
             for name in (*RESUME_CHECKPOINTS, BEST_CHECKPOINT):
                 (self._context.directory / trial_folder(number) / name).unlink(missing_ok=True)
@@ -228,12 +228,12 @@ class StudyRun:
         take_start(self._context, self.definition.spec, trial, report)
 
     def on_epoch(self, trial: RunningTrial, report: Epoch) -> Answer:
-        """Take in an epoch's metrics, and decide how the trial goes on."""
+        """Record an epoch's metrics, and answer with the decision about the trial."""
         spec = self.definition.spec
         target = self.progress.limits["target"] if self.progress.limits else spec.budget.target
         return take_epoch(self._context, spec, trial, report, target=target)
 
     def end(self, trial: RunningTrial) -> None:
         """Write the trial's end into the store, when its processes have ended."""
-        # Others' trials are seen at every look, and by most claims.
+        # Without other workers' trials: every poll reads them, and most claims.
         end_trial(self._context, self.study, trial, then=partial(self.refresh, with_trials=False))

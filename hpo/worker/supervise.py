@@ -1,4 +1,4 @@
-"""What is requested of a trial that trains: by its study, by its own row, by the clock, by a worker that ends."""
+"""Supervision of running trials: requests for them and their study, time limits, and the drain of the worker."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ PREEMPTION = Requested(Request.PAUSE, AttemptEnd.PREEMPTED, AttemptEnd.PREEMPTED
 
 
 def take_request(trial: RunningTrial, own: Request | None, progress: Progress, *, is_draining: bool) -> None:
-    """What the study, the trial's own request and this worker's end mean for the trial.
+    """Set what is requested of the trial after its epoch, by its study, by its own request or by this worker's drain.
 
     Args:
-        own: what is requested of this trial alone.
+        own: the request for this trial alone.
     """
     if progress.is_deleted:
         trial.is_dropped = True
@@ -45,11 +45,11 @@ def _stop(reason: str) -> Requested:
 
 
 def supervise(trial: RunningTrial, budget: Budget, *, drained_at: float | None, drain_seconds: float) -> None:
-    """End a trial that takes too long, that no longer moves, or that cannot wait for its epoch's end.
+    """End a trial that is over its time, that hangs, or whose epoch takes longer than the worker's drain.
 
     Args:
-        drained_at: monotonic seconds when the worker was asked to end; None while it is not.
-        drain_seconds: for which trials may then finish their epoch.
+        drained_at: monotonic seconds when the worker was asked to end; None before.
+        drain_seconds: how long trials may then take to finish their epoch.
     """
     if trial.is_ending:
         return
@@ -60,7 +60,7 @@ def supervise(trial: RunningTrial, budget: Budget, *, drained_at: float | None, 
             trial.hand_back(AttemptEnd.PREEMPTED)
     minutes = (trial.claim.seconds_before + trial.seconds) / 60
     if budget.trial_minutes is not None and minutes > budget.trial_minutes:
-        trial.end_with_what_it_has(AttemptEnd.OVERTIME, f"over time: {budget.trial_minutes:g} minutes")
-    # A set-up may hang as well, at a file system that is gone.
+        trial.cut_off(AttemptEnd.OVERTIME, f"over time: {budget.trial_minutes:g} minutes")
+    # The setup may hang as well, for instance on a lost network file system.
     if now > (trial.progress_at or trial.claimed_at) + 60 * budget.stall_minutes:
         trial.fail(AttemptEnd.STALLED, AttemptEnd.STALLED, f"no step for {budget.stall_minutes:g} minutes")

@@ -1,4 +1,4 @@
-"""How a trial ends: what is written of it, whether it is tried again, and which checkpoints stay."""
+"""The end of a trial on its worker: its result is written, it may be retried, and unneeded checkpoints are deleted."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 
 
 def end_trial(context: StudyContext, study: StoredStudy, trial: RunningTrial, *, then: Callable[[], None]) -> None:
-    """Write the trial's end into the store; stop the study when it was one failure too many.
+    """Write the trial's end into the store; stop the study after too many failures.
 
     Args:
-        then: is called when that is written: the study may have something to claim again, or be over.
+        then: called after the write: the study may have a trial to claim again, or be over.
     """
     if trial.is_dropped:
         _drop(context, trial)
@@ -42,7 +42,7 @@ def hand_back(
     """End the attempt, not the trial: preempted, paused, or paused at a rung.
 
     Args:
-        then: is called when that is written.
+        then: called after the write.
     """
     seconds = trial.seconds
     context.outbox.put(
@@ -55,7 +55,7 @@ def hand_back(
 def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then: Callable[[], None]) -> None:
     if trial.state == OptunaState.COMPLETE and trial.best_value is None:
         trial.state, trial.end, trial.cause = OptunaState.FAIL, AttemptEnd.ERROR, "error: no epoch"
-        trial.error = "training ended without an epoch: the data module gave no batches"
+        trial.error = "training ended without an epoch: the data module provided no batches"
     is_kept = trial.state == OptunaState.COMPLETE and (trial.directory / BEST_CHECKPOINT).exists()
     seconds = trial.seconds
     value = {OptunaState.COMPLETE: trial.best_value, OptunaState.PRUNED: trial.value}.get(trial.state)
@@ -92,7 +92,7 @@ def _cause_of_return(end: AttemptEnd) -> str:
     return "paused at a rung" if end == AttemptEnd.AT_RUNG else f"{end}: handed back by its worker"
 
 
-# ---- what follows when a write is in the store
+# ---- callbacks after a write
 
 
 def _on_handed_back(
@@ -122,7 +122,7 @@ def _on_finished(
         return
     if trial.is_retried:
         context.history.release(trial.claim.trial_id, trial.number)
-        log.warning("trial %d: %s; it is tried again", trial.number, trial.cause)
+        log.warning("trial %d: %s; it is retried", trial.number, trial.cause)
         then()
         return
     context.history.end(trial.number, optuna.trial.TrialState[trial.state], value, cause=trial.cause)
@@ -138,13 +138,13 @@ def _on_finished(
 
 
 def _drop(context: StudyContext, trial: RunningTrial) -> None:
-    """Another worker has the trial now, or nobody: forget our result."""
+    """Another worker has the trial now, or it was deleted: drop this worker's result."""
     context.history.release(trial.claim.trial_id, trial.number)
     log.warning("trial %d was taken over by another worker or deleted; this worker's result is dropped", trial.number)
 
 
 def _keep_best(context: StudyContext, study: StoredStudy) -> None:
-    """Delete the checkpoints of trials that are no longer among the best, as far as they are on this machine."""
+    """Delete the checkpoints on this machine of trials that are no longer among the best."""
     spec = study.definition.spec
     ranked = best_with_checkpoints(context.store, study.study_id, spec.objective.direction)
     dropped = []

@@ -1,4 +1,4 @@
-"""What a trial reports while it trains: it is recorded, a decision is made, and the trial gets its answer."""
+"""The reports of a running trial: each is recorded, a decision is made, and the trial gets its answer."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ ANSWERS = {
 
 
 def take_start(context: StudyContext, spec: StudySpec, trial: RunningTrial, report: Started) -> None:
-    """The model is built: note what it was built with, also what was left to its defaults."""
+    """The model is built: record its arguments, defaults included, and the epoch that the attempt resumes from."""
     trial.parameters = report.parameters
     trial.config["executor"] = report.executor
     weights = trial.config.get("weights", {})
     for owner in OWNERS:
         before = trial.config[owner]
-        # What the study says of other trials' weights stands; which files these were stands beside it.
-        words = {name: value for name, value in before.items() if isinstance(value, str) and value in weights}
-        trial.config[owner] = {"class": before["class"], **getattr(report, owner), **words}
+        # References to other trials' weights stay as in the study file; `weights` has the files that they stand for.
+        references = {name: value for name, value in before.items() if isinstance(value, str) and value in weights}
+        trial.config[owner] = {"class": before["class"], **getattr(report, owner), **references}
     if report.from_epoch:
-        log.info("trial %d goes on after epoch %d", trial.number, report.from_epoch)
+        log.info("trial %d resumes after epoch %d", trial.number, report.from_epoch)
     known = context.history.curve(trial.number)
-    for told in report.curve:
-        if told.epoch not in known and told.value is not None:
-            _record(context, trial, told, told.value)
+    for earlier in report.curve:
+        if earlier.epoch not in known and earlier.value is not None:
+            _record(context, trial, earlier, earlier.value)
     if report.from_epoch == 0:
         (trial.directory / BEST_CHECKPOINT).unlink(missing_ok=True)
-    take_up(context, spec, trial, until=report.from_epoch)
+    restore_progress(context, spec, trial, until=report.from_epoch)
     config, from_epoch = dict(trial.config), report.from_epoch
     context.outbox.put(
         lambda connection: describe_trial(connection, trial.claim, config=config, from_epoch=from_epoch),
@@ -59,17 +59,19 @@ def take_start(context: StudyContext, spec: StudySpec, trial: RunningTrial, repo
 def take_epoch(
     context: StudyContext, spec: StudySpec, trial: RunningTrial, report: Epoch, *, target: float | None
 ) -> Answer:
-    """Record an epoch's metrics, decide how the trial goes on, and answer.
+    """Record an epoch's metrics, decide about the trial, and answer it.
 
     Args:
-        target: the study's, as it is now.
+        target: the study's current one.
     """
     if report.epoch <= trial.epoch:
         log.warning("trial %d reported epoch %d after epoch %d: ignored", trial.number, report.epoch, trial.epoch)
         return Answer()
     trial.epoch = report.epoch
     curve = context.history.curve(trial.number)
-    before = [curve[epoch] for epoch in sorted(curve) if epoch < report.epoch]  # not what an earlier attempt reached
+    before = [
+        curve[epoch] for epoch in sorted(curve) if epoch < report.epoch
+    ]  # an earlier attempt may have gone further
     verdict = Verdict.CONTINUE if report.value is None else _record(context, trial, report, report.value)
     decision = decide(
         before,
@@ -88,11 +90,11 @@ def take_epoch(
     return Answer(answer.stop, decision.is_best and not answer.drop, answer.checkpoint, answer.drop)
 
 
-def take_up(context: StudyContext, spec: StudySpec, trial: RunningTrial, *, until: int | None = None) -> None:
-    """Stand where the attempts before have come to.
+def restore_progress(context: StudyContext, spec: StudySpec, trial: RunningTrial, *, until: int | None = None) -> None:
+    """Set the trial's epoch and values from the curve of earlier attempts.
 
     Args:
-        until: the epoch that this attempt goes on from; None while that is not known, and all of it stands.
+        until: the epoch that this attempt resumes from; None while that is not known, for the whole curve.
     """
     curve = context.history.curve(trial.number)
     known = sorted(epoch for epoch in curve if until is None or epoch <= until)
@@ -105,7 +107,7 @@ def take_up(context: StudyContext, spec: StudySpec, trial: RunningTrial, *, unti
 
 
 def _record(context: StudyContext, trial: RunningTrial, report: Epoch, value: float) -> Verdict:
-    """Write down an epoch's metrics; what the pruner makes of the trial."""
+    """Record an epoch's metrics; the pruner's verdict on the trial."""
     verdict, attributes = context.history.report(trial.number, report.epoch, value)
     context.outbox.put(
         lambda connection: report_epoch(
@@ -123,7 +125,7 @@ def _record(context: StudyContext, trial: RunningTrial, report: Epoch, value: fl
 
 
 def _apply(trial: RunningTrial, decision: Decision, report: Epoch, *, metric: str) -> None:
-    """Note in the trial what was decided."""
+    """Apply the decision to the trial's state."""
     if report.value is not None:
         trial.value = report.value
     if decision.is_best:

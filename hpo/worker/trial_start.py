@@ -1,4 +1,4 @@
-"""How a claimed trial starts: its parameters are sampled and written down, and its processes get their jobs."""
+"""The start of a claimed trial: its parameters are sampled and stored, and its processes get their jobs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hpo.worker.jobs import trial_jobs
 from hpo.worker.running_trial import RunningTrial
 from hpo.worker.study_context import StudyContext
 from hpo.worker.trial_end import hand_back
-from hpo.worker.trial_report import take_up
+from hpo.worker.trial_report import restore_progress
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 def start_trial(
     context: StudyContext, definition: ResolvedStudy, claim: Claim, *, slot: Slot, weights: Weights, claimed_at: float
 ) -> RunningTrial | None:
-    """Start what was claimed; None when it is over already, or handed back.
+    """Start the claimed trial; None when it has ended already, or is handed back.
 
     Args:
         weights: the checkpoints that `find_weights` found for the study.
@@ -53,9 +53,9 @@ def start_trial(
                 is_ours = begin_trial(
                     connection, claim, params=stored, config=config, seed=config["seed"], system_attributes=attributes
                 )
-        except IntegrityError:  # its study is deleted at this moment
+        except IntegrityError:  # its study is being deleted
             is_ours = False
-        if not is_ours:  # this worker was away for longer than a lease, or the study was deleted
+        if not is_ours:  # this worker stalled for longer than a lease, or the study was deleted
             context.history.release(claim.trial_id, claim.number)
             log.warning("trial %d was taken over by another worker or deleted before it began", claim.number)
             return None
@@ -69,13 +69,13 @@ def start_trial(
     )
     if claim.is_promoted:
         trial.granted = max(context.history.curve(claim.number), default=0)
-    # Its time may be over before it has begun: then it ends with what the attempts before have reached.
-    take_up(context, definition.spec, trial)
+    # It may run out of time before its first epoch here: then it ends with the values of earlier attempts.
+    restore_progress(context, definition.spec, trial)
     try:
         trial.directory.mkdir(parents=True, exist_ok=True)
         mark_folder(context.directory, str(context.store.url))
     except OSError as error:
-        context.outbox.went_down(f"the folder {trial.directory} cannot be made ({error.strerror})")
+        context.outbox.mark_down(f"the folder {trial.directory} cannot be created ({error.strerror})")
         hand_back(context, trial, AttemptEnd.PAUSED)
         return None
     jobs = trial_jobs(
@@ -94,10 +94,10 @@ def start_trial(
 
 
 def _sample(context: StudyContext, definition: ResolvedStudy, claim: Claim) -> dict[str, Any] | None:
-    """The trial's parameters; None when it asks for a point outside of the space, and has failed for it."""
+    """The trial's parameters; None when it was enqueued with a point outside of the space, and has failed."""
     space = definition.space
     try:
-        params = context.history.suggest(claim.number, space, point=_given_point(definition, claim.number))
+        params = context.history.suggest(claim.number, space, point=_fixed_point(definition, claim.number))
         problem = None if space.contains(params) else f"{params} is not in the study's space"
     except (ValueError, KeyError) as error:
         params, problem = {}, str(error)
@@ -120,8 +120,8 @@ def _sample(context: StudyContext, definition: ResolvedStudy, claim: Claim) -> d
     return None
 
 
-def _given_point(definition: ResolvedStudy, number: int) -> Mapping[str, Any] | None:
-    """The point that a trial takes without sampling: the grid's, or the defaults for the first trial."""
+def _fixed_point(definition: ResolvedStudy, number: int) -> Mapping[str, Any] | None:
+    """The point of a trial that is not sampled: the grid's, or the defaults for the first trial."""
     if definition.spec.sampler.name == "grid":
         return next(itertools.islice(grid_points(definition.space), number, None), None)
     takes_defaults = number == 0 and definition.spec.first_trial == "defaults"

@@ -1,1 +1,1 @@
-"""Contracts: what every implementation of an idea must do. A new one is tested by adding one line."""
+"""Contracts that every implementation of an interface must meet. A new one is tested by adding one line."""

@@ -1,4 +1,4 @@
-"""What every data module must do, so that its trials can be compared and repeated, and its test part stays unseen.
+"""The contract of data modules: their trials can be compared and repeated, and the test part stays unseen.
 
 An entry in the list of test_data.py runs all of it: a class, or whatever makes a data module when it is called, such
 as `partial(Table, source="wine")`. Whatever is not searched and not given has its default. The samples that are read
@@ -101,7 +101,7 @@ def told_targets(data: DataModule, name: Literal["validation", "test"]) -> Tenso
     return data.restore(name, targets * torch.tensor(data.target_scale) + torch.tensor(data.target_mean)).float()
 
 
-def told(data: DataModule) -> dict[str, Any]:
+def facts(data: DataModule) -> dict[str, Any]:
     return {name: getattr(data, name) for name in TOLD}
 
 
@@ -126,7 +126,7 @@ class DataContract:
                     if data.cardinalities:
                         _check_categories(several(inputs)[1], data.cardinalities)
 
-    def test_what_it_tells_of_classes_and_values_is_that_of_the_training_part(self, data_factory: DataFactory) -> None:
+    def test_its_facts_on_classes_and_values_are_those_of_the_training_part(self, data_factory: DataFactory) -> None:
         for number, point in enumerate(points_of(data_factory, 5)):
             data = ready(data_factory, **point)
             targets = data.train_dataloader().targets
@@ -187,18 +187,18 @@ class DataContract:
         assert first != second
         assert first != other
 
-    def test_what_another_one_of_the_same_options_has_prepared_is_taken_over(self, data_factory: DataFactory) -> None:
+    def test_data_prepared_with_the_same_options_is_reused(self, data_factory: DataFactory) -> None:
         fresh, taker = data_factory(batch_size=16), data_factory(batch_size=16)
         assert taker.take_over(ready(data_factory))
         taker.read = None  # which is needed no more
-        assert told(_set_up(taker, "fit")) == told(_set_up(fresh, "fit"))
+        assert facts(_set_up(taker, "fit")) == facts(_set_up(fresh, "fit"))
         for name in ("train_dataloader", "val_dataloader"):
             assert _epoch(getattr(taker, name)()) == _epoch(getattr(fresh, name)())
         with pytest.raises(KeyError, match="test"):
             taker.test_dataloader()
         assert data_factory().take_over(taker)
 
-    def test_what_is_kept_of_a_file_is_what_stands_in_it(
+    def test_the_cache_of_a_file_equals_the_file(
         self, data_factory: DataFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -210,7 +210,7 @@ class DataContract:
             "path" in read.hparams or "/" in read.hparams.get("source", "")
         )
         for other in kept:
-            assert told(other) == told(read)
+            assert facts(other) == facts(read)
             for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
                 assert _epoch(getattr(other, name)()) == _epoch(getattr(read, name)())
 
@@ -230,18 +230,18 @@ class DataContract:
             other = _set_up(_with_garbage_in(data_factory, point, "test"), "fit")
             with pytest.raises(KeyError, match="test"):
                 honest.test_dataloader()
-            assert told(other) == told(honest), point
+            assert facts(other) == facts(honest), point
             for name in ("train_dataloader", "val_dataloader"):
                 assert _epoch(getattr(other, name)()) == _epoch(getattr(honest, name)()), point
 
-    def test_what_is_fitted_is_fitted_on_the_training_samples_only(self, data_factory: DataFactory) -> None:
+    def test_statistics_are_fitted_on_the_training_samples_only(self, data_factory: DataFactory) -> None:
         for point in points_of(data_factory, 5):
             honest = _set_up(data_factory(**point), "fit")
             other = _set_up(_with_garbage_in(data_factory, point, "validation", "test"), "fit")
-            assert told(other) == told(honest), point
+            assert facts(other) == facts(honest), point
             assert _epoch(other.train_dataloader()) == _epoch(honest.train_dataloader()), point
 
-    def test_garbage_is_seen_where_it_is(self, data_factory: DataFactory) -> None:
+    def test_garbage_in_the_test_part_reaches_its_loader(self, data_factory: DataFactory) -> None:
         """Without this, the two tests above might say nothing."""
         honest = ready(data_factory)
         other = _set_up(_with_garbage_in(data_factory, {}, "test"), "test")

@@ -1,4 +1,4 @@
-"""Samples as they would be had other values stood in some rows of the file."""
+"""Samples with other values in some rows of the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small modules as people write them, each with something of its own; `noted` is what it saw, for comparison."""
+"""Small modules as users write them, each with one peculiarity; `noted` records what it saw, for comparison."""
 
 from __future__ import annotations
 

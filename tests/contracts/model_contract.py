@@ -1,4 +1,4 @@
-"""What every model must do, so that any point of its space can be trained, stored and rebuilt.
+"""The contract of models: any point of the space can be trained, stored and rebuilt.
 
 A pair (model, data module) in the list of test_models.py runs all of it. The data module is a class, or whatever
 makes one when it is called: `partial(Table, source="iris")`. What the search does not give a model, the data module
@@ -179,7 +179,7 @@ class ModelContract:
             again.load_state_dict(model.state_dict())
             assert torch.equal(outputs_of(again, batch), outputs_of(model, batch)), point
 
-    def test_the_class_says_what_it_is_and_what_it_takes(
+    def test_the_class_documents_itself_and_its_arguments(
         self, model_class: ModelClass, data_factory: DataFactory
     ) -> None:
         assert inspect.getdoc(model_class)

@@ -1,4 +1,4 @@
-"""The data modules against their contract, and what is particular to each."""
+"""The data modules against their contract, and the properties of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps that are replayed: the same weights, metrics, counters and random numbers as steps that are computed."""
+"""Replayed steps leave the same weights, metrics, counters and random numbers as computed ones."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ class StackedWithDropout(Small):
 
 
 def fit(
-    make: Callable[[], tuple[Any, Any]], *, is_graphed: bool, told: list[str] | None = None, **options: Any
+    make: Callable[[], tuple[Any, Any]], *, is_graphed: bool, messages: list[str] | None = None, **options: Any
 ) -> Left:
     """As twins.fit, with or without a recorder in the place of a CUDA graph."""
     pl.seed_everything(11, verbose=False)
@@ -209,9 +209,9 @@ def fit(
     model, data = make()
     metrics = Metrics()
     trainer = cpu_trainer(**{"max_epochs": 3, "enable_checkpointing": True, **options, "callbacks": [metrics]})
-    use(Executor("lean", is_demanded=True), trainer, pytest.fail)
+    use(Executor("lean", is_required=True), trainer, pytest.fail)
     if is_graphed:
-        notes: list[str] = [] if told is None else told
+        notes: list[str] = [] if messages is None else messages
         trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, pytest.fail, GraphedSteps(notes.append, Recorder))
     trainer.fit(model, datamodule=data)
     states = [optimizer.state_dict() for optimizer in trainer.optimizers]
@@ -226,14 +226,14 @@ def fit(
 
 
 def counted(make: Callable[[], tuple[Any, Any]], **options: Any) -> tuple[list[str], int, int]:
-    """Train both ways, which must leave the same; what was told, how many graphs were made, and how many replays."""
-    told: list[str] = []
+    """Train both ways, with the same result; the messages, and the numbers of graphs and of replays."""
+    messages: list[str] = []
     made, replays = Recorder.made, Recorder.replays
 
-    left = [fit(make, is_graphed=is_graphed, told=told, **options) for is_graphed in (True, False)]
+    left = [fit(make, is_graphed=is_graphed, messages=messages, **options) for is_graphed in (True, False)]
 
     assert_same(*left)
-    return told, Recorder.made - made, Recorder.replays - replays
+    return messages, Recorder.made - made, Recorder.replays - replays
 
 
 OPTIONS: list[dict[str, Any]] = [
@@ -253,26 +253,26 @@ MODELS: list[tuple[ModelClass, Callable[[], Any], dict[str, Any]]] = [
 def test_a_replayed_model_learns_what_a_computed_one_learns(
     model: ModelClass, data: Callable[[], Any], point: dict[str, Any], options: dict[str, Any]
 ) -> None:
-    told, made, replays = counted(lambda: (build(model, data, **point, **options), data()))
+    messages, made, replays = counted(lambda: (build(model, data, **point, **options), data()))
 
-    assert told == [REPLAYED]
+    assert messages == [REPLAYED]
     assert made == 1
     assert replays > 10
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
 def test_a_replayed_model_learns_the_same_in_other_precisions(precision: str) -> None:
-    told, _, _ = counted(lambda: (build(DNN, Digits, dropout=0.3), Digits()), precision=precision)
+    messages, _, _ = counted(lambda: (build(DNN, Digits, dropout=0.3), Digits()), precision=precision)
 
-    assert told == [REPLAYED]
+    assert messages == [REPLAYED]
 
 
 def test_a_model_that_thaws_is_captured_anew() -> None:
     data = partial(Digits, only="567", batch_size=32)
 
-    told, made, _ = counted(lambda: (build(OfDNN, data, freeze="epochs", frozen_epochs=1), data()))
+    messages, made, _ = counted(lambda: (build(OfDNN, data, freeze="epochs", frozen_epochs=1), data()))
 
-    assert told == [REPLAYED]
+    assert messages == [REPLAYED]
     assert made >= 2
 
 
@@ -284,10 +284,10 @@ def test_a_model_that_thaws_is_captured_anew() -> None:
      (hooked.TakesTheBatchOnly, 1), (hooked.NeverValidates, 1), (hooked.TwoSchedules, 1), (hooked.ClipsItself, 1),
      (hooked.OnPlateauOfSteps, 1), (hooked.ChecksPoints, 1), (hooked.StopsEarly, 1)],
 )  # fmt: skip
-def test_what_can_be_repeated_is_replayed(module: type[Any], graphs: int, tmp_path: Path) -> None:
-    told, made, replays = counted(lambda: (module(), Points()), default_root_dir=tmp_path)
+def test_repeatable_steps_are_replayed(module: type[Any], graphs: int, tmp_path: Path) -> None:
+    messages, made, replays = counted(lambda: (module(), Points()), default_root_dir=tmp_path)
 
-    assert told == [REPLAYED]
+    assert messages == [REPLAYED]
     assert made == graphs
     assert replays > 3
 
@@ -305,32 +305,32 @@ def test_what_can_be_repeated_is_replayed(module: type[Any], graphs: int, tmp_pa
         (Rolls, "training_step draws random numbers on the host (python)"),
         (SlowsDown, "attributes of its modules change in the middle of an epoch"),
         (ReplacesATensor, "attributes of its modules change in the middle of an epoch"),
-        (ReplacesWeights, "parameters or buffers are replaced, or frozen, in the middle of an epoch"),
+        (ReplacesWeights, "parameters or buffers are replaced or frozen in the middle of an epoch"),
         (KeepsTheLoss, "training_step changes 'last'"),
-        (TrainsAHalf, "gradients are kept of parameters that are not optimized"),
+        (TrainsAHalf, "some parameters have gradients but are not optimized"),
         (StackedWithDropout, "recurrent layers have dropout between them"),
-        (hooked.ActsInEveryHook, "the optimizer, the precision or the module asks for Lightning's own step"),
-        (hooked.NeedsItsClosure, "the optimizer, the precision or the module asks for Lightning's own step"),
+        (hooked.ActsInEveryHook, "the optimizer, the precision or the module requires Lightning's own step"),
+        (hooked.NeedsItsClosure, "the optimizer, the precision or the module requires Lightning's own step"),
         (hooked.Accumulates, "gradients are accumulated over several batches"),
-        (hooked.EndsItsEpochs, "something is done in on_train_batch_start"),
-        (hooked.NotesEverything, "something is done in on_train_batch_start"),
+        (hooked.EndsItsEpochs, "the hook on_train_batch_start is used"),
+        (hooked.NotesEverything, "the hook on_train_batch_start is used"),
         (hooked.Skips, "training_step uses the batch's number"),
-        (hooked.LogsInEveryWay, "something is done in on_train_batch_start"),
+        (hooked.LogsInEveryWay, "the hook on_train_batch_start is used"),
     ],
 )
-def test_what_cannot_be_repeated_is_computed_and_the_reason_told(
+def test_steps_that_cannot_be_repeated_are_computed_and_the_reason_is_logged(
     module: type[Any], reason: str, tmp_path: Path
 ) -> None:
-    told, _, _ = counted(lambda: (module(), Points()), default_root_dir=tmp_path)
+    messages, _, _ = counted(lambda: (module(), Points()), default_root_dir=tmp_path)
 
-    assert told[-1].startswith(NOT)
-    assert reason in told[-1]
-    assert len(told) == 1 or told[0] == REPLAYED
+    assert messages[-1].startswith(NOT)
+    assert reason in messages[-1]
+    assert len(messages) == 1 or messages[0] == REPLAYED
 
 
-def test_what_nobody_sees_is_found_by_what_it_computes() -> None:
-    told: list[str] = []
+def test_hidden_side_effects_are_found_by_their_results() -> None:
+    messages: list[str] = []
 
-    fit(lambda: (HidesAState(), Points()), is_graphed=True, told=told)
+    fit(lambda: (HidesAState(), Points()), is_graphed=True, messages=messages)
 
-    assert told == [f"{NOT}a step that was replayed gave other loss than the same step computed anew"]
+    assert messages == [f"{NOT}a replayed step gave other loss than the same step when computed"]

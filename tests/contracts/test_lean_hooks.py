@@ -1,4 +1,4 @@
-"""What people's modules do, trained by both executors: each hook, each form of logging, each kind of data."""
+"""Users' modules, trained by both executors: each hook, each form of logging, each kind of data."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ def test_both_executors_do_the_same(
     ids=["two optimizers", "a reduction of its own"],
 )
 def test_both_executors_refuse_the_same_in_the_same_words(module: Callable[[], Any], words: str) -> None:
-    said = []
+    errors = []
     for executor in (LIGHTNING, LEAN):
         with pytest.raises(Exception, match=words) as raised:
             fit(executor, lambda: (module(), Points()))
-        said.append((type(raised.value), str(raised.value)))
+        errors.append((type(raised.value), str(raised.value)))
 
-    assert said[0] == said[1]
+    assert errors[0] == errors[1]

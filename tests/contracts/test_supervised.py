@@ -1,4 +1,4 @@
-"""What all supervised models get from their base: exact scores, on any number of ranks and in any precision."""
+"""The base of all supervised models: exact scores, on any number of ranks and in any precision."""
 
 from __future__ import annotations
 
@@ -417,7 +417,7 @@ def test_the_gradient_is_clipped_to_its_largest_norm_and_0_clips_nothing(precisi
     assert _moved(linear(**SGD, gradient_clip=100.0), precision=precision) == pytest.approx(free, rel=1e-6)
 
 
-def test_what_a_trainer_says_of_clipping_comes_first() -> None:
+def test_the_trainers_clipping_takes_precedence() -> None:
     assert _moved(linear(**SGD, gradient_clip=0.01), gradient_clip_val=0.02) == pytest.approx(0.02, rel=1e-3)
     assert _moved(linear(**SGD, gradient_clip=0.01), gradient_clip_val=0.0) > 0.1
 
@@ -435,7 +435,7 @@ def test_the_step_is_fused_unless_gradients_are_clipped_in_mixed_precision() -> 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"class_weight": "even"}, "Linear: class_weight 'even' should be none or balanced"),
         ({"class_weight": "balanced"}, "Linear: class_weight 'balanced' needs class_counts, which data of classes has"),
@@ -449,8 +449,8 @@ def test_the_step_is_fused_unless_gradients_are_clipped_in_mixed_precision() -> 
         ),
     ],
 )
-def test_what_cannot_be_is_refused_in_words(arguments: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_invalid_values_are_refused_with_a_reason(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Linear(features=4, outputs=3, **arguments)
 
 

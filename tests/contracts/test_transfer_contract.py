@@ -1,4 +1,4 @@
-"""Transfer against the contract of the models, and on two ranks: what thaws must learn the same on both."""
+"""Transfer against the contract of the models, and on two ranks: thawed layers must learn the same on both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One training by both executors: what each leaves, and what must be the same bit by bit."""
+"""One training by both executors, and the comparison of their results, bit by bit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hpo.training.executor import Executor, use
 
 from .model_contract import cpu_trainer
 
-LEAN, LIGHTNING = Executor("lean", is_demanded=True), Executor("lightning", "it is compared with")
+LEAN, LIGHTNING = Executor("lean", is_required=True), Executor("lightning", "it is compared with")
 
 
 class Metrics(pl.callbacks.Checkpoint):

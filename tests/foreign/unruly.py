@@ -1,4 +1,4 @@
-"""Modules as people have them: hooks overridden freely, callbacks, loggers' keys and schedules of their own."""
+"""Modules as users have them: hooks overridden freely, callbacks, loggers' keys and schedules of their own."""
 
 import pytorch_lightning as pl
 import torch

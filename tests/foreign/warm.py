@@ -1,4 +1,4 @@
-"""A model of somebody else's that can start from weights, and knows nothing of this project."""
+"""A third-party model that can start from weights, and does not depend on this project."""
 
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule

@@ -1,4 +1,4 @@
-"""A whole study on a GPU, as people run it."""
+"""A whole study on a GPU, from the command line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = [
 ]
 
 
-def test_a_study_on_a_gpu_replays_its_steps_and_says_so(tmp_path: Path) -> None:
+def test_a_study_on_a_gpu_replays_its_steps_and_logs_it(tmp_path: Path) -> None:
     hpo = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
     file = hpo.study(
         "onagpu",

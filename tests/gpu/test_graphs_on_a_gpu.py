@@ -1,4 +1,4 @@
-"""Steps captured on a real GPU: they train as computed ones do, and fall back from real errors of CUDA."""
+"""Steps captured on a real GPU: they train like computed ones, and fall back after real errors of CUDA."""
 
 from __future__ import annotations
 
@@ -84,24 +84,24 @@ def no_graph(device: torch.device) -> Graph | None:
 
 
 def fit(make: Make, *, is_graphed: bool, **options: Any) -> tuple[LightningModule, list[dict[str, Tensor]], list[str]]:
-    """The trained model, its metrics by epoch, and what was told."""
+    """The trained model, its metrics by epoch, and its notes."""
     pl.seed_everything(11, verbose=False)
     model, data = make()
-    metrics, told = Metrics(), list[str]()
+    metrics, notes = Metrics(), list[str]()
     trainer = cpu_trainer(
         **{"accelerator": "gpu", "devices": 1, "max_epochs": 3, "enable_checkpointing": True, **options},
         callbacks=[metrics],
     )
-    use(Executor("lean", is_demanded=True), trainer, pytest.fail, told.append)
+    use(Executor("lean", is_required=True), trainer, pytest.fail, notes.append)
     if not is_graphed:
-        trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, pytest.fail, GraphedSteps(told.append, no_graph))
+        trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, pytest.fail, GraphedSteps(notes.append, no_graph))
     trainer.fit(model, datamodule=data)
-    return model, metrics.by_epoch, told
+    return model, metrics.by_epoch, notes
 
 
 def assert_close(make: Make, *, close: float = CLOSE, **options: Any) -> list[str]:
-    """Train with graphs and without, compare, and give what was told."""
-    replayed, replayed_metrics, told = fit(make, is_graphed=True, **options)
+    """Train with graphs and without, and compare; returns the notes."""
+    replayed, replayed_metrics, notes = fit(make, is_graphed=True, **options)
     computed, computed_metrics, _ = fit(make, is_graphed=False, **options)
 
     for (name, one), other in zip(replayed.state_dict().items(), computed.state_dict().values(), strict=True):
@@ -113,7 +113,7 @@ def assert_close(make: Make, *, close: float = CLOSE, **options: Any) -> list[st
         assert one_epoch.keys() == other_epoch.keys()
         for name in one_epoch:
             assert float(one_epoch[name]) == pytest.approx(float(other_epoch[name]), rel=5 * close, abs=5 * close)
-    return told
+    return notes
 
 
 MODELS: list[tuple[ModelClass, Callable[[], Any], dict[str, Any]]] = [
@@ -132,16 +132,16 @@ def test_a_captured_model_learns_what_a_computed_one_learns(
 
 @pytest.mark.parametrize("model", [DNN, CNN])
 def test_so_it_does_in_bfloat16(model: ModelClass) -> None:
-    told = assert_close(lambda: (build(model, Digits), Digits()), close=0.1, precision="bf16-mixed")
+    notes = assert_close(lambda: (build(model, Digits), Digits()), close=0.1, precision="bf16-mixed")
 
-    assert told == [REPLAYED]
+    assert notes == [REPLAYED]
 
 
 def test_weights_of_convolutions_keep_a_pixels_channels_side_by_side() -> None:
-    model, _, told = fit(lambda: (build(CNN, Digits, width=16), Digits()), is_graphed=True, max_epochs=2)
+    model, _, notes = fit(lambda: (build(CNN, Digits, width=16), Digits()), is_graphed=True, max_epochs=2)
 
     weights = [x for x in model.parameters() if x.ndim == 4 and x.shape[1] > 1]
-    assert told == [REPLAYED]
+    assert notes == [REPLAYED]
     assert weights
     assert all(x.is_contiguous(memory_format=torch.channels_last) for x in weights)
 
@@ -153,16 +153,16 @@ def test_batches_come_from_pinned_memory_and_the_last_may_be_smaller() -> None:
 def test_samples_that_do_not_fit_stay_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "SHARE_OF_GPU", 0.0)
 
-    told = assert_close(lambda: (build(DNN, Digits), Digits()))
+    notes = assert_close(lambda: (build(DNN, Digits), Digits()))
 
-    assert told == [REPLAYED]
+    assert notes == [REPLAYED]
 
 
 def test_dropout_draws_the_same_numbers_and_others_in_each_step() -> None:
-    replayed, _, told = fit(lambda: (Draws(), Points()), is_graphed=True)
+    replayed, _, notes = fit(lambda: (Draws(), Points()), is_graphed=True)
     computed, _, _ = fit(lambda: (Draws(), Points()), is_graphed=False)
 
-    assert told == [REPLAYED]
+    assert notes == [REPLAYED]
     assert isinstance(replayed, Draws)
     assert isinstance(computed, Draws)
     assert torch.equal(torch.stack(replayed.drawn), torch.stack(computed.drawn))
@@ -170,14 +170,14 @@ def test_dropout_draws_the_same_numbers_and_others_in_each_step() -> None:
 
 
 @pytest.mark.parametrize("module", [Asks, CopiesFromTheHost])
-def test_what_cuda_refuses_to_capture_is_computed(module: type[Small]) -> None:
-    told = assert_close(lambda: (module(), Points()))
+def test_steps_that_cuda_cannot_capture_are_computed(module: type[Small]) -> None:
+    notes = assert_close(lambda: (module(), Points()))
 
-    assert len(told) == 1
-    assert told[0].startswith(f"{NOT}it cannot be captured")
+    assert len(notes) == 1
+    assert notes[0].startswith(f"{NOT}it cannot be captured")
 
 
-def test_the_gpu_and_its_random_numbers_go_on_after_a_capture_that_failed() -> None:
+def test_the_gpu_and_its_random_numbers_are_intact_after_a_failed_capture() -> None:
     device = torch.device("cuda", torch.cuda.current_device())
     torch.cuda.manual_seed(5)
     expected = torch.rand(4, device=device)
@@ -196,6 +196,6 @@ def test_the_gpu_and_its_random_numbers_go_on_after_a_capture_that_failed() -> N
 def test_a_gpu_that_is_almost_full_captures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpo.training.lean.cuda.SHARE_TO_BE_FREE", float("inf"))
 
-    told = assert_close(lambda: (build(DNN, Digits), Digits()))
+    notes = assert_close(lambda: (build(DNN, Digits), Digits()))
 
-    assert told == [f"{NOT}a graph needs as much memory again, and the GPU has too little left"]
+    assert notes == [f"{NOT}a graph needs as much memory again, and the GPU has too little left"]

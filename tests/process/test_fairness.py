@@ -1,4 +1,4 @@
-"""A worker without names: fair to every open study, and not to be shaken by points and values that cannot be."""
+"""A worker without names: fair to every open study, and robust against invalid points and values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from projects.launch import PROJECT, Hpo, finish, wait_for
-from projects.service import running, say, submit
+from projects.service import invoke, running, submit
 from projects.synthetic import Claimant, create_study
 from sqlalchemy import select
 from stores import write
@@ -78,7 +78,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, server: ForkServer) -> Ser
     with running(hpo, "worker", "--slots", 2) as process:
         wait_for(lambda: hpo.counts("one").get("complete", 0) >= 8, seconds=90)
         for name in ("one", "three"):
-            say(hpo, "kill", name)
+            invoke(hpo, "kill", name)
         odd = {"model": "projects.mishaps:Odd", "space": {"logs": list(LOGS), "lr": 0.01}, "sampler": "grid"}
         submit(hpo, hpo.study("odd", **odd, budget={"trials": len(LOGS)}), server)
         asked = IMPOSSIBLE + POSSIBLE
@@ -89,7 +89,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, server: ForkServer) -> Ser
             for point in asked:
                 theirs.enqueue_trial(point)
             numbers = [trial.number for trial in theirs.get_trials() if "fixed_params" in trial.system_attrs]
-        say(hpo, "set", "asked", f"trials={max(numbers) + 2}")
+        invoke(hpo, "set", "asked", f"trials={max(numbers) + 2}")
         wait_for(lambda: is_done(hpo, "odd") and is_done(hpo, "asked"), seconds=90)
         waited = process.poll() is None
         process.send_signal(signal.SIGTERM)
@@ -98,7 +98,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, server: ForkServer) -> Ser
 
 
 def is_done(hpo: Hpo, study: str) -> bool:
-    return bool(json.loads(say(hpo, "status", study, "--json")[1])["state"] == "done")
+    return bool(json.loads(invoke(hpo, "status", study, "--json")[1])["state"] == "done")
 
 
 def test_a_worker_without_names_waits_for_more_until_it_is_asked_to_end(service: Service) -> None:
@@ -168,7 +168,7 @@ def test_an_error_that_no_database_would_take_is_kept_as_well_as_it_can_be(servi
     assert "at the end" in (record.error or "")
 
 
-def test_a_point_outside_of_the_space_fails_its_trial_and_the_study_goes_on(service: Service) -> None:
+def test_a_point_outside_of_the_space_fails_its_trial_and_the_study_continues(service: Service) -> None:
     records = service.hpo.trials("asked")
     failed = [record for record in records if record.state == "failed"]
 
@@ -183,7 +183,7 @@ def test_a_point_outside_of_the_space_fails_its_trial_and_the_study_goes_on(serv
 
 
 def test_a_study_with_odd_trials_can_be_read_by_everyone(service: Service) -> None:
-    code, table = say(service.hpo, "trials", "odd")
+    code, table = invoke(service.hpo, "trials", "odd")
     with optuna_storage(Store.open(service.hpo.url).url) as storage:
         theirs = optuna.load_study(study_name="odd", storage=storage).get_trials()
 
@@ -199,11 +199,12 @@ def test_two_threads_of_a_trial_speak_one_after_the_other() -> None:
     speaks = """
 import socket, sys, threading
 from hpo.ipc.channel import Channel
-from hpo.training.worker_connection import Link
+from hpo.ipc.messages import Warned
+from hpo.training.worker_connection import WorkerConnection
 
-link = Link(Channel(socket.socket(fileno=int(sys.argv[1]))))
-link.trial = 7
-threads = [threading.Thread(target=link.tell, args=({"text": letter * 1_000_000},)) for letter in "abcd"]
+connection = WorkerConnection(Channel(socket.socket(fileno=int(sys.argv[1]))))
+connection.trial = 7
+threads = [threading.Thread(target=connection.send, args=(Warned(letter * 1_000_000),)) for letter in "abcd"]
 for thread in threads:
     thread.start()
 for thread in threads:
@@ -224,7 +225,7 @@ sys.stdin.read()
 
 
 @pytest.mark.parametrize("odd", ["a \0 b", "a \ud83d b"], ids=["zero byte", "half a character"])
-def test_whatever_an_error_says_can_be_written(store: Store, odd: str) -> None:
+def test_any_error_text_can_be_written(store: Store, odd: str) -> None:
     worker = Claimant(store, create_study(store))
     claim, other = worker.claim(), worker.claim()
     assert claim is not None

@@ -12,12 +12,10 @@ from projects.launch import Hpo
 
 from hpo.errors import SpecError
 from hpo.ipc.fork_server import ForkServer
-from hpo.queue.studies import create_or_continue
 from hpo.results.trial import TrialRecord
-from hpo.service.preflight import define, slots_for, try_one_batch
+from hpo.service.assembly import Workspace, begin
 from hpo.store import Store, child_environment
 from hpo.study.study_file import read_study
-from hpo.worker.loop import Worker
 
 FOREIGN = Path(__file__).parents[1] / "foreign"
 
@@ -46,15 +44,9 @@ def searched(tmp_path: Path, server: ForkServer) -> Searched:
     def search(name: str, **keys: Any) -> list[TrialRecord]:
         file = hpo.study(name, **{"data": "unruly:RingsData", "budget": {"trials": 3}, **keys})
         before = files_of(FOREIGN)
-        spec, source = read_study(file)
-        definition, study_server = define(spec, source, server=server, project=FOREIGN)
-        slots = slots_for(spec, source)
-        try_one_batch(definition, source, server=study_server, project=FOREIGN, slot=slots[0])
         with Store.create(hpo.url) as store:
-            study, _ = create_or_continue(store, definition)
-            worker = Worker(store, server=study_server, slots=slots, project=FOREIGN, artifacts=tmp_path / "art")
-            worker.adopt(study, server=study_server, definition=definition)
-            worker.run_until_done()
+            workspace = Workspace(server, FOREIGN, store, tmp_path / "art")
+            begin(workspace, *read_study(file)).worker.run_until_done()
         # what they write by themselves stays in the trials' folders
         assert files_of(FOREIGN) == before
         return hpo.trials(name)
@@ -110,7 +102,7 @@ def test_several_optimizers_by_hand_are_searched(searched: Searched) -> None:
     assert [trial.state for trial in trials] == ["complete"] * 3, [trial.error for trial in trials]
     assert all(trial.curve[-1][1]["val_loss"] < 1 for trial in trials)
     assert {"loss_step", "loss_epoch", "val_loss"} <= trials[0].curve[0][1].keys()
-    because = "TwoPlayers optimises by hand (automatic_optimization is False)"
+    because = "TwoPlayers optimises manually (automatic_optimization is False)"
     assert {trial.config["executor"] for trial in trials} == {f"lightning, because {because}"}
 
 

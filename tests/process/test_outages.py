@@ -1,4 +1,4 @@
-"""Outages: the store goes away and comes back, and no worker dies and no result is lost."""
+"""Outages: while the store is unreachable, workers survive and no result is lost."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_postgresql_that_is_killed_and_comes_back_costs_no_worker_and_no_resul
 
     assert is_alive
     assert code == 0, output
-    assert "training goes on" in output
+    assert "training continues" in output
     assert "the store answers again" in output
     records = hpo.trials("weather")
     assert [(record.state, record.attempts) for record in records] == [("complete", 1)] * 6
@@ -79,7 +79,7 @@ def no_room(folder: Path) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, previous)
 
 
-def test_a_full_disk_makes_reports_wait_and_room_lets_them_through_in_order(
+def test_reports_wait_while_the_disk_is_full_and_are_then_written_in_order(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Optuna: AssertionError."""
@@ -90,7 +90,7 @@ def test_a_full_disk_makes_reports_wait_and_room_lets_them_through_in_order(
         assert claim is not None
         worker.begin(claim)
         outbox = Outbox(store)
-        told: list[tuple[int, bool]] = []
+        called: list[tuple[int, bool]] = []
 
         with no_room(tmp_path), caplog.at_level(logging.WARNING):
             for epoch in (1, 2, 3):
@@ -99,7 +99,7 @@ def test_a_full_disk_makes_reports_wait_and_room_lets_them_through_in_order(
                         connection, claim, epoch=epoch, value=0.1 * epoch, metrics={"a": 1.0}, seconds=1.0,
                         system_attributes={},
                     ),
-                    then=lambda is_ours, epoch=epoch: told.append((epoch, is_ours)),  # type: ignore[misc]
+                    then=lambda is_ours, epoch=epoch: called.append((epoch, is_ours)),  # type: ignore[misc]
                 )  # fmt: skip
             was_written = outbox.flush()
             second = outbox.attempt(lambda: True)
@@ -109,43 +109,45 @@ def test_a_full_disk_makes_reports_wait_and_room_lets_them_through_in_order(
 
         assert (was_written, second, is_waiting) == (False, None, True)
         assert len([record for record in caplog.records if "3 reports wait" in record.message]) == 1  # once a minute
-        assert told == [(1, True), (2, True), (3, True)]
+        assert called == [(1, True), (2, True), (3, True)]
         assert [epoch for epoch, _ in Study(store, "synthetic").trials()[0].curve] == [1, 2, 3]
 
 
-def test_a_report_that_can_never_be_written_holds_up_no_other(store: Store) -> None:
+def test_a_report_that_can_never_be_written_blocks_no_other(store: Store) -> None:
     worker = Claimant(store, create_study(store))
     claim = worker.claim()
     assert claim is not None
     worker.begin(claim)
     outbox = Outbox(store)
-    told: list[bool] = []
+    called: list[bool] = []
 
-    outbox.put(lambda connection: connection.execute(text("INSERT INTO nowhere VALUES (1)")) is None, then=told.append)
+    outbox.put(
+        lambda connection: connection.execute(text("INSERT INTO nowhere VALUES (1)")) is None, then=called.append
+    )
     outbox.put(
         lambda connection: report_epoch(
             connection, claim, epoch=1, value=0.5, metrics={}, seconds=1.0, system_attributes={}
         ),
-        then=told.append,
+        then=called.append,
     )
 
     assert outbox.flush()
-    assert told == [False, True]
+    assert called == [False, True]
     assert outbox.is_empty
     assert Study(store, "synthetic").trials()[0].epochs == 1
 
 
-def test_who_is_told_of_a_write_and_finds_the_store_away_keeps_no_other_from_being_told(store: Store) -> None:
+def test_a_callback_that_finds_the_store_unreachable_blocks_no_other_callback(store: Store) -> None:
     worker = Claimant(store, create_study(store))
     claims = [worker.claim() for _ in range(3)]
     for claim in claims:
         assert claim is not None
         worker.begin(claim)
     outbox = Outbox(store)
-    told: list[int] = []
+    called: list[int] = []
 
     def then(number: int) -> None:
-        told.append(number)
+        called.append(number)
         if number == 0:  # what it does next fails as it does without a server
             with create_engine("postgresql+psycopg://nobody@/none?host=/nowhere").connect():
                 raise AssertionError
@@ -159,20 +161,20 @@ def test_who_is_told_of_a_write_and_finds_the_store_away_keeps_no_other_from_bei
             then=lambda _, number=claim.number: then(number),  # type: ignore[misc]
         )
     was_written = outbox.flush()
-    first, is_waiting = list(told), not outbox.is_empty
+    first, is_waiting = list(called), not outbox.is_empty
     while not outbox.flush():
         time.sleep(0.05)
 
     assert (was_written, first, is_waiting) == (False, [0], True)
-    assert told == [0, 1, 2]
+    assert called == [0, 1, 2]
     assert [record.epochs for record in Study(store, "synthetic").trials()] == [1, 1, 1]
 
 
-def test_a_worker_that_was_away_lets_the_others_renew_before_it_ends_their_leases(store: Store) -> None:
+def test_a_reconnected_worker_lets_the_others_renew_before_it_ends_their_leases(store: Store) -> None:
     outbox = Outbox(store)
     before = outbox.knows_leases
 
-    outbox.went_down("a test")
+    outbox.mark_down("a test")
     while outbox.attempt(lambda: True) is None:
         time.sleep(0.1)
 

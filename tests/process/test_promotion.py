@@ -1,4 +1,4 @@
-"""Trials wait at a rung and go on when they are among the best: by several workers, with kills, to an exact end."""
+"""Trials are paused at a rung and promoted when among the best: by several workers, with kills, to an exact end."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 from projects.launch import Hpo, finish, trial_processes, wait_for
-from projects.service import say
+from projects.service import invoke
 from projects.synthetic import Claimant, create_study
 from sqlalchemy import select
 
 from hpo.queue.claim import Claim
 from hpo.queue.idle import end_paused_trials, standstill
 from hpo.results.study import Study
+from hpo.search.rungs import Verdict
 from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts, hpo_epochs, trials
@@ -36,12 +37,12 @@ def train(worker: Claimant, claim: Claim, quality: float) -> None:
         is_hopeless, is_ours = worker.report(claim, epoch, quality * epoch / EPOCHS)
         assert is_ours
         if is_hopeless and epoch < EPOCHS:
-            worker.hold(claim)
+            worker.pause_at_rung(claim)
             return
     assert worker.finish(claim, quality)
 
 
-def test_workers_promote_each_others_trials_and_end_with_exactly_what_was_asked_for(store: Store) -> None:
+def test_workers_promote_each_others_trials_and_end_with_the_exact_number(store: Store) -> None:
     study = create_study(store, pruner=PROMOTE, epochs=EPOCHS, budget={"trials": TRIALS})
     workers = [Claimant(store, study) for _ in range(3)]
     draw = random.Random(0)
@@ -80,7 +81,7 @@ def test_workers_promote_each_others_trials_and_end_with_exactly_what_was_asked_
 
 
 @pytest.mark.parametrize(("slots", "count"), [(1, 27), (64, 96)], ids=["one slot", "64 slots"])
-def test_trials_wait_and_go_on_with_one_slot_and_with_64(store: Store, slots: int, count: int) -> None:
+def test_trials_are_paused_and_promoted_with_one_slot_and_with_64(store: Store, slots: int, count: int) -> None:
     study = create_study(store, pruner=PROMOTE, sampler="random", epochs=EPOCHS, budget={"trials": count})
     workers = [Claimant(store, study) for _ in range(max(1, slots // 4))]
     draw = random.Random(0)
@@ -106,8 +107,8 @@ def test_trials_wait_and_go_on_with_one_slot_and_with_64(store: Store, slots: in
         assert is_ours
         if epoch == EPOCHS:
             assert worker.finish(claim, qualities[claim.number])
-        elif is_hopeless and worker.history.rungs.waits(claim.number, epoch):  # type: ignore[union-attr]
-            worker.hold(claim)
+        elif is_hopeless and worker.history.rungs.verdict(claim.number, epoch) == Verdict.PAUSE:  # type: ignore[union-attr]
+            worker.pause_at_rung(claim)
         elif is_hopeless:
             assert worker.finish(claim, qualities[claim.number] * epoch / EPOCHS, state="PRUNED")
         else:
@@ -125,7 +126,7 @@ def test_trials_wait_and_go_on_with_one_slot_and_with_64(store: Store, slots: in
     assert sum(record.epochs for record in records) < 0.5 * count * EPOCHS
 
 
-def test_what_waits_is_not_ended_while_somebody_trains_or_began_to(store: Store) -> None:
+def test_paused_trials_are_not_ended_while_a_trial_runs_or_was_claimed(store: Store) -> None:
     study = create_study(store, pruner=PROMOTE, epochs=EPOCHS, budget={"trials": 2})
     first, second = Claimant(store, study), Claimant(store, study)
     claims = [first.claim(), second.claim()]
@@ -148,7 +149,7 @@ def test_what_waits_is_not_ended_while_somebody_trains_or_began_to(store: Store)
     assert [record.state for record in Study(store, study.name).trials()] == ["paused", "paused"]
 
 
-def test_samplers_learn_from_a_trial_that_waits_and_forget_it_when_it_goes_on(store: Store) -> None:
+def test_samplers_learn_from_a_paused_trial_until_it_is_promoted(store: Store) -> None:
     study = create_study(store, pruner=PROMOTE, epochs=EPOCHS, budget={"trials": 3})
     worker, other = Claimant(store, study), Claimant(store, study)
     for quality in (0.3, 0.6, 0.9):
@@ -200,20 +201,20 @@ def test_a_killed_worker_changes_nothing_about_how_a_promoting_study_ends(tmp_pa
 
     records = hpo.trials("halving")
     assert code == 0, output
-    assert "waits at epoch 1" in output
+    assert "paused at its rung after epoch 1" in output
     assert hpo.counts("halving").keys() == {"complete", "pruned"}
     assert len(records) == TRIALS
     assert not trained_twice(hpo, "halving")
-    assert kinds(hpo)["held"] >= TRIALS // 2
+    assert kinds(hpo)["at rung"] >= TRIALS // 2
     assert any(record.attempts > 1 for record in records)  # what was killed, at least
     for record in records:
         folder = next((tmp_path / "art").glob(f"*/{record.number:05d}"))
         assert not list(folder.glob("last.ckpt"))
         assert bool(list(folder.glob("best.ckpt"))) == (record.checkpoint is not None)
-    assert say(hpo, "doctor")[0] == 0
+    assert invoke(hpo, "doctor")[0] == 0
 
 
-def test_a_trial_that_waits_can_be_told_to_go_on_or_to_end(tmp_path: Path) -> None:
+def test_a_trial_paused_at_a_rung_can_be_resumed_or_stopped(tmp_path: Path) -> None:
     hpo = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
     slow = {"class": "projects.nets:Line", "seconds": 0.1}  # so that those that wait do so for a while
     file = hpo.study("steered", model=slow, pruner=PROMOTE, epochs=EPOCHS, budget={"trials": TRIALS})
@@ -222,8 +223,8 @@ def test_a_trial_that_waits_can_be_told_to_go_on_or_to_end(tmp_path: Path) -> No
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
 
-    said = [say(hpo, verb, "steered", number) for verb, number in zip(("resume", "stop"), waiting, strict=False)]
-    assert [code for code, _ in said] == [0] * len(said)
+    answers = [invoke(hpo, verb, "steered", number) for verb, number in zip(("resume", "stop"), waiting, strict=False)]
+    assert [code for code, _ in answers] == [0] * len(answers)
     code, output = finish(hpo.start("run", file, "--slots", 2))
 
     assert code == 0, output

@@ -1,4 +1,4 @@
-"""What goes wrong in a trial, and how often it is tried again: with real crashes, and the store afterwards."""
+"""Failures of trials and their retries: with real crashes, and the store afterwards."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_worker_outlives_every_mishap_and_leaves_nothing_running(outcome: Outc
         ("hang", "stalled"),
     ],
 )
-def test_a_trial_goes_on_from_its_checkpoint_after(outcome: Outcome, does: str, cause: str) -> None:
+def test_a_trial_resumes_from_its_checkpoint_after(outcome: Outcome, does: str, cause: str) -> None:
     record = outcome.trial("once", does)
     first, second = attempts_of(outcome.hpo, "once", record.number)
     trained = trained_by(outcome.hpo, "once", record.number)
@@ -150,7 +150,9 @@ def test_a_trial_that_was_retried_ends_as_one_that_nothing_happened_to(outcome: 
 
 
 @pytest.mark.parametrize(("does", "cause"), [("killed", "killed: SIGKILL"), ("hang in setup", "stalled")])
-def test_a_trial_that_dies_before_its_first_epoch_ends_begins_anew(outcome: Outcome, does: str, cause: str) -> None:
+def test_a_trial_killed_before_its_first_epoch_ends_starts_from_scratch(
+    outcome: Outcome, does: str, cause: str
+) -> None:
     record = outcome.trial("at-first", does)
 
     assert (record.state, record.causes) == ("complete", (cause, "complete"))
@@ -165,7 +167,7 @@ def test_an_error_in_the_users_code_is_not_retried(outcome: Outcome) -> None:
     assert "it did not go well" in (record.error or "")
 
 
-def test_an_error_in_the_users_code_is_retried_when_the_file_says_so(outcome: Outcome) -> None:
+def test_an_error_in_the_users_code_is_retried_when_the_file_asks_for_it(outcome: Outcome) -> None:
     record = outcome.trial("forgiven", "raise")
     [first, _] = attempts_of(outcome.hpo, "forgiven", record.number)
 
@@ -187,7 +189,7 @@ def test_a_trial_has_as_many_attempts_as_the_file_allows(
     assert record.causes == (cause,) * attempts
 
 
-def test_a_trial_over_its_time_ends_with_what_it_has(outcome: Outcome) -> None:
+def test_a_trial_over_its_time_ends_with_its_last_value(outcome: Outcome) -> None:
     record = outcome.trial("long", 0.3, by="seconds")
 
     assert (record.state, record.cause) == ("pruned", "over time: 0.1 minutes")
@@ -202,7 +204,7 @@ def test_a_trial_over_its_time_without_an_epoch_fails(outcome: Outcome) -> None:
     assert (record.epochs, record.attempts) == (0, 1)
 
 
-def test_a_trial_over_its_time_before_its_next_attempt_begins_ends_with_what_the_last_one_reached(
+def test_a_trial_over_its_time_before_its_next_attempt_ends_with_the_last_value(
     outcome: Outcome,
 ) -> None:
     [record] = outcome.hpo.trials("relapsed")
@@ -233,7 +235,7 @@ def hpo(tmp_path: Path) -> Hpo:
     return Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
 
 
-def test_the_trials_of_a_worker_that_is_asked_to_end_go_on_with_another(hpo: Hpo, server: ForkServer) -> None:
+def test_the_trials_of_a_draining_worker_are_continued_by_another(hpo: Hpo, server: ForkServer) -> None:
     model = {"class": "projects.nets:Line", "seconds": 0.3}
     submit(hpo, hpo.study("moved", model=model, epochs=20, budget={"trials": 2}), server)
     with running(hpo, "worker", "moved", "--slots", 2) as first:

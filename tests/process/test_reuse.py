@@ -1,4 +1,4 @@
-"""Trials that follow each other in one process, as long as none of them can tell."""
+"""Consecutive trials in one process, as long as none leaves anything behind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def hpo(tmp_path: Path) -> Hpo:
 
 
 def train(hpo: Hpo, name: str, **keys: object) -> str:
-    """On one slot, to the end; what it said."""
+    """Run on one slot, to the end; its output."""
     plain: dict[str, object] = {"model": LEAVER, "budget": {"trials": 4}, "space": {"leaves": "nothing"}}
     study = hpo.study(name, **(plain | keys), resources={"accelerator": "cpu", "slots": 1})
     code, output = hpo.run("run", study)
@@ -37,7 +37,7 @@ def curves(hpo: Hpo, name: str) -> list[list[float]]:
     return [[metrics["val_loss"] for _, metrics in record.curve] for record in hpo.trials(name)]
 
 
-def test_trials_that_follow_each_other_in_a_process_reach_what_they_reach_in_one_of_their_own(hpo: Hpo) -> None:
+def test_trials_in_a_shared_process_reach_the_same_values_as_in_separate_ones(hpo: Hpo) -> None:
     train(hpo, "together")
     train(hpo, "apart", reuse_processes=False)
 
@@ -47,7 +47,7 @@ def test_trials_that_follow_each_other_in_a_process_reach_what_they_reach_in_one
 
 
 @pytest.mark.parametrize(
-    ("leaves", "told"),
+    ("leaves", "reason"),
     [
         ("environment", "os.environ changed"),
         ("thread", "a thread still runs"),
@@ -59,15 +59,17 @@ def test_trials_that_follow_each_other_in_a_process_reach_what_they_reach_in_one
         ("attribute", "projects.nets.Leaver.left changed"),
     ],
 )
-def test_a_process_that_is_not_as_it_was_takes_no_other_trial_and_says_why(hpo: Hpo, leaves: str, told: str) -> None:
+def test_a_process_that_has_changed_takes_no_other_trial_and_logs_the_reason(
+    hpo: Hpo, leaves: str, reason: str
+) -> None:
     train(hpo, "leaver", space={"leaves": leaves}, budget={"trials": 3})
 
     assert len(set(processes(hpo, "leaver"))) == 3
     for log in (hpo.folder / "art").glob("leaver-*/*/log.txt"):
-        assert f"takes no other trial, since {told}" in log.read_text()
+        assert f"not reused for another trial, because {reason}" in log.read_text()
 
 
-def test_trials_of_modules_that_cannot_be_forked_follow_each_other_too_and_it_is_said_that_they_cannot(
+def test_trials_of_modules_that_cannot_be_forked_share_a_process_and_the_log_names_the_reason(
     hpo: Hpo,
 ) -> None:
     output = train(hpo, "threaded", model="projects.threaded:Threaded")
@@ -99,7 +101,7 @@ def test_a_process_whose_trial_failed_takes_no_other(hpo: Hpo) -> None:
     assert (code, hpo.counts("failing")) == (0, {"complete": 1, "failed": 1}), output
 
 
-def test_a_process_that_dies_between_two_trials_takes_none_with_it(hpo: Hpo) -> None:
+def test_a_process_killed_between_two_trials_fails_neither(hpo: Hpo) -> None:
     study = hpo.study(
         "waiting",
         model=LEAVER,
@@ -123,7 +125,7 @@ def test_a_process_that_dies_between_two_trials_takes_none_with_it(hpo: Hpo) -> 
     assert [record.attempts for record in hpo.trials("waiting")] == [1, 1, 1]
 
 
-def test_a_process_that_waits_in_vain_for_another_trial_ends(hpo: Hpo) -> None:
+def test_a_process_that_gets_no_further_trial_ends(hpo: Hpo) -> None:
     assert hpo.run("submit", hpo.study("over", model=LEAVER, space={"leaves": "nothing"}, budget={"trials": 1}))[0] == 0
     worker = hpo.start("worker", "over", "--slots", "1")
     wait_for(lambda: hpo.counts("over") == {"complete": 1})

@@ -1,4 +1,4 @@
-"""Trials of two processes each: they stop together, fail together, and leave nobody behind."""
+"""Trials of two processes each: they stop together, fail together, and leave no process behind."""
 
 from __future__ import annotations
 
@@ -80,21 +80,21 @@ def test_the_metric_is_the_mean_over_the_ranks(outcome: Outcome) -> None:
     assert [metrics["score"] for _, metrics in outcome.trials["second"].curve] == [1.5, 1.5, 1.5]
 
 
-def test_a_rank_that_is_killed_is_the_cause_that_is_told(outcome: Outcome) -> None:
+def test_the_kill_of_a_rank_is_the_reported_cause(outcome: Outcome) -> None:
     record = outcome.trials["killed"]
 
     assert record.cause == "killed: SIGKILL"
     assert "rank 1" in (record.error or "")
 
 
-def test_an_exception_of_one_rank_is_the_cause_that_is_told(outcome: Outcome) -> None:
+def test_the_exception_of_one_rank_is_the_reported_cause(outcome: Outcome) -> None:
     record = outcome.trials["raises"]
 
     assert record.cause == "error: ValueError"
     assert "rank 1 alone cannot go on" in (record.error or "")
 
 
-def test_a_death_without_a_word_outweighs_what_the_other_rank_said_of_it() -> None:
+def test_a_silent_exit_outweighs_the_error_that_it_causes_in_the_other_rank() -> None:
     """The news may come in any order: the other rank's lost connection first, or the death."""
     words = AttemptEnd.ERROR, "error: RuntimeError", "connection closed"
     silence = AttemptEnd.CRASH, "killed: SIGKILL", "rank 1 ended"
@@ -117,7 +117,7 @@ def test_a_death_without_a_word_outweighs_what_the_other_rank_said_of_it() -> No
 
 
 def running_trial(channel: Channel) -> RunningTrial:
-    claim = Claim(study_id=1, trial_id=1, number=0, attempt_id=1, attempt=1, params=None)
+    claim = Claim(study_id=1, trial_id=1, number=0, study="two", attempt_id=1, attempt=1, params=None)
     ranks = [ForkedProcess(channel), ForkedProcess(channel)]
     slot = Slot(0, (), ranks=2, threads=1)
     return RunningTrial(claim, slot, epochs=3, config={}, directory=Path(), claimed_at=0.0, processes=ranks)
@@ -127,7 +127,7 @@ def test_no_process_is_left(outcome: Outcome) -> None:
     assert outcome.left == []
 
 
-def test_trials_of_several_devices_wait_at_rungs_and_go_on(tmp_path: Path) -> None:
+def test_trials_of_several_devices_are_paused_and_promoted(tmp_path: Path) -> None:
     hpo = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
     file = hpo.study(
         "pairs",

@@ -14,7 +14,7 @@ from hpo.errors import SpecError
 from hpo.ipc.fork_server import ForkServer
 from hpo.queue.studies import create_or_continue, study_exists
 from hpo.results.warm_start import find_weights
-from hpo.service.preflight import define
+from hpo.service.prepare import prepare
 from hpo.store import Store, child_environment
 from hpo.study.study_file import read_study
 
@@ -89,7 +89,7 @@ def test_where_to_start_from_can_be_searched(hpo: Foreign) -> None:
     assert warm.curve[0][1]["checksum"] != cold.curve[0][1]["checksum"]
 
 
-def test_beside_a_checkpoint_lies_what_rebuilds_its_model(hpo: Foreign) -> None:
+def test_the_file_beside_a_checkpoint_rebuilds_its_model(hpo: Foreign) -> None:
     record = next(record for record in hpo.trials("first") if record.checkpoint is not None)
     assert record.checkpoint is not None
 
@@ -102,7 +102,7 @@ def test_beside_a_checkpoint_lies_what_rebuilds_its_model(hpo: Foreign) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ("trial:frist/best", "the store has no study 'frist', did you mean 'first'?"),
         ("trial:first/17", "study 'first' has no trial 17"),
@@ -110,25 +110,25 @@ def test_beside_a_checkpoint_lies_what_rebuilds_its_model(hpo: Foreign) -> None:
         ("trial:first/{dropped}", "has no checkpoint: a study keeps those of its best trials"),
     ],
 )
-def test_what_is_not_there_is_said_with_the_line_of_the_file(
-    hpo: Foreign, server: ForkServer, words: str, said: str
+def test_missing_weights_are_reported_with_the_line_of_the_file(
+    hpo: Foreign, server: ForkServer, words: str, message: str
 ) -> None:
     dropped = next(record.number for record in hpo.trials("first") if record.checkpoint is None)
     words = words.format(dropped=dropped)
     file = study(hpo, "wrong", model={"class": "warm:Warm", "start": words})
     line = 1 + next(n for n, text in enumerate(file.read_text().splitlines()) if words in text)
     spec, source = read_study(file)
-    definition, study_server = define(spec, source, server=server, project=FOREIGN)
-    study_server.stop()
+    with prepare(spec, source, server=server, project=FOREIGN) as prepared:
+        definition = prepared.definition
 
     with Store.open(hpo.url) as store, pytest.raises(SpecError) as error:
         find_weights(store, definition, source)
 
     assert str(error.value).startswith(f"{file}:{line}: model.start: '{words}'")
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
-def test_the_command_line_says_it_before_anything_is_created(hpo: Foreign) -> None:
+def test_the_command_line_reports_it_before_anything_is_created(hpo: Foreign) -> None:
     file = study(hpo, "hasty", model={"class": "warm:Warm", "start": "trial:nothing/best"})
 
     code, output = hpo.run("run", file)
@@ -143,13 +143,12 @@ def test_a_checkpoint_that_goes_missing_ends_the_study_on_this_worker(hpo: Forei
     dropped = next(record for record in hpo.trials("first") if record.checkpoint is None)
     with Store.open(hpo.url) as store:
         file = study(hpo, "orphan", model={"class": "warm:Warm", "start": f"trial:first/{dropped.number}"})
-        definition, study_server = define(*read_study(file), server=server, project=FOREIGN)
-        study_server.stop()
-        create_or_continue(store, definition)  # as it was when there still was a checkpoint
+        with prepare(*read_study(file), server=server, project=FOREIGN) as prepared:
+            create_or_continue(store, prepared.definition)  # as it was when there still was a checkpoint
 
     code, output = hpo.run("worker", "orphan", "--until-idle")
 
     assert code == 0, output
-    assert "study orphan cannot go on here" in output
+    assert "study orphan cannot continue on this worker" in output
     assert "has no checkpoint" in output
     assert hpo.counts("orphan") == {}

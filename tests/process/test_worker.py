@@ -1,4 +1,4 @@
-"""Workers as people start them: `hpo run` and `hpo worker`, real training, real signals, and the store afterwards."""
+"""Workers from the command line: `hpo run` and `hpo worker`, real training, real signals, and the store afterwards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 from projects.launch import PROJECT, Hpo, descendants, finish, left_of, trial_processes, wait_for, watch
-from projects.service import say
+from projects.service import invoke, submit
 from stores import hand_back, write
 
 from hpo.errors import LoadError, SpecError
@@ -24,9 +24,10 @@ from hpo.ipc.messages import Epoch
 from hpo.queue.claim import claim_trial
 from hpo.queue.leases import register_worker
 from hpo.queue.report import begin_trial
-from hpo.queue.studies import create_or_continue, load_study
+from hpo.queue.studies import load_study
 from hpo.results.trial import TrialRecord
-from hpo.service.preflight import define, try_one_batch
+from hpo.service.preflight import try_one_batch
+from hpo.service.prepare import prepare
 from hpo.store import Store, child_environment
 from hpo.study.devices import Slot
 from hpo.study.study_file import read_study
@@ -48,15 +49,6 @@ def server() -> Iterator[ForkServer]:
     server = ForkServer.start(child_environment(None))
     yield server
     server.stop()
-
-
-def submit(hpo: Hpo, file: Path, server: ForkServer) -> None:
-    """What `hpo submit` does, without another import of torch."""
-    definition, study_server = define(*read_study(file), server=server, project=PROJECT)
-    with Store.create(hpo.url) as store:
-        create_or_continue(store, definition)
-    if study_server is not server:
-        study_server.stop()
 
 
 @pytest.fixture
@@ -107,45 +99,45 @@ def test_a_worker_until_idle_trains_all_open_studies_and_ends(outcome: Outcome) 
 
 
 @pytest.mark.parametrize(
-    ("does", "cause", "said"),
+    ("does", "cause", "message"),
     [
         ("raise", "error: RuntimeError", "in on_train_epoch_start"),
         ("raise", "error: RuntimeError", "RuntimeError: the second epoch is too much"),
         ("nan", "diverged", "val_loss was not a finite number after epoch 2"),
-        ("killed", "killed: SIGKILL", "ended without a word"),
-        ("exit", "exited: code 3", "ended without a word"),
+        ("killed", "killed: SIGKILL", "exited without reporting"),
+        ("exit", "exited: code 3", "exited without reporting"),
         ("memory", "out of memory", "MemoryError"),
     ],
 )
-def test_a_failed_trial_has_its_cause_in_the_store(outcome: Outcome, does: str, cause: str, said: str) -> None:
+def test_a_failed_trial_has_its_cause_in_the_store(outcome: Outcome, does: str, cause: str, message: str) -> None:
     record = outcome.mishap(does)
 
     assert (record.state, record.cause, record.value, record.checkpoint) == ("failed", cause, None, None)
-    assert said in (record.error or "")
+    assert message in (record.error or "")
     assert record.epochs == 1
     assert record.seconds is not None
 
 
 @pytest.mark.parametrize(
-    ("says", "told"),
+    ("says", "message"),
     [
-        ("garbage", "the trial process told a line that is no message: b'\\x00\\xff what a mess'"),
-        ("no message", "the trial process told a line that is no message: b'[1, 2, 3]'"),
-        ("odd epoch", "the trial process told a message 'epoch' whose 'epoch' cannot be 'two'"),
-        ("endless line", "the trial process told a line "),  # its own thread may have written into the middle
+        ("garbage", "the trial process sent a line that is not a message: b'\\x00\\xff what a mess'"),
+        ("no message", "the trial process sent a line that is not a message: b'[1, 2, 3]'"),
+        ("odd epoch", "the trial process sent a message 'epoch' with an invalid 'epoch': 'two'"),
+        ("endless line", "the trial process sent a line "),  # its own thread may have written into the middle
     ],
 )
-def test_a_trial_that_writes_into_its_connection_fails_alone(outcome: Outcome, says: str, told: str) -> None:
+def test_a_trial_that_writes_into_its_connection_fails_alone(outcome: Outcome, says: str, message: str) -> None:
     record = next(record for record in outcome.hpo.trials("babbling") if record.params["says"] == says)
 
     assert (record.state, record.cause, record.attempts) == ("failed", "error: an unreadable report", 1)
-    assert (record.error or "").startswith(told)
+    assert (record.error or "").startswith(message)
     assert "writes into its connection to the worker" in (record.error or "")
     assert record.epochs == 1
     assert outcome.hpo.counts("babbling") == {"failed": 4, "complete": 1}
 
 
-def test_what_a_killed_trial_had_started_ends_with_it(outcome: Outcome) -> None:
+def test_the_child_processes_of_a_killed_trial_end_with_it(outcome: Outcome) -> None:
     number = outcome.mishap("killed").number
     [log] = outcome.hpo.folder.glob(f"art/mishaps-*/{number:05d}/log.txt")
     helper = int(log.read_text().split("helper ")[1].split()[0])
@@ -186,39 +178,36 @@ def test_a_module_that_raises_at_import_is_refused_with_the_place(hpo: Hpo, serv
     file = hpo.study("broken", model="projects.broken:Net")
 
     with pytest.raises(LoadError, match=r"importing projects.broken failed: ZeroDivisionError: at import \(.*line 5"):
-        define(*read_study(file), server=server, project=PROJECT)
+        prepare(*read_study(file), server=server, project=PROJECT)
 
 
 def test_a_package_that_fails_where_it_exports_lazily_is_refused_with_the_place(hpo: Hpo, server: ForkServer) -> None:
     file = hpo.study("lazily", model="projects.lazily:Net")
 
     with pytest.raises(LoadError, match=r"importing projects.lazily failed: No module named 'not_there'.*line 10"):
-        define(*read_study(file), server=server, project=PROJECT)
+        prepare(*read_study(file), server=server, project=PROJECT)
 
 
 def test_a_model_that_logs_nothing_is_refused_before_the_first_trial(hpo: Hpo, server: ForkServer) -> None:
-    spec, source = read_study(hpo.study("silent", model="projects.nets:Silent"))
-    definition, study_server = define(spec, source, server=server, project=PROJECT)
+    study = read_study(hpo.study("silent", model="projects.nets:Silent"))
+    said = pytest.raises(SpecError, match="the model never logs 'val_loss'")
 
-    with pytest.raises(SpecError, match="the model never logs 'val_loss'"):
-        try_one_batch(definition, source, server=study_server, project=PROJECT, slot=Slot(0, (), 1, 1))
-    study_server.stop()
+    with prepare(*study, server=server, project=PROJECT) as prepared, said:
+        try_one_batch(prepared, slot=Slot(0, (), 1, 1))
 
 
 def test_an_objective_that_is_no_number_is_warned_of_before_the_first_trial(
     hpo: Hpo, server: ForkServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     spec, source = read_study(hpo.study("lost", model="projects.nets:Lost"))
-    definition, study_server = define(spec, source, server=server, project=PROJECT)
 
-    with caplog.at_level(logging.WARNING):
-        try_one_batch(definition, source, server=study_server, project=PROJECT, slot=Slot(0, (), 1, 1))
-    study_server.stop()
+    with caplog.at_level(logging.WARNING), prepare(spec, source, server=server, project=PROJECT) as prepared:
+        try_one_batch(prepared, slot=Slot(0, (), 1, 1))
 
     assert "val_loss was not a finite number after one batch with the defaults" in caplog.messages
 
 
-def test_five_failures_of_one_cause_end_the_study_and_say_why(hpo: Hpo) -> None:
+def test_five_failures_of_one_cause_stop_the_study_with_a_reason(hpo: Hpo) -> None:
     file = hpo.study("doomed", model="projects.nets:Sometimes", space={"does": "raise", **LR}, budget={"trials": 40})
 
     code, output = hpo.run("run", file, "--slots", 2)
@@ -230,7 +219,7 @@ def test_five_failures_of_one_cause_end_the_study_and_say_why(hpo: Hpo) -> None:
 
 
 @pytest.mark.parametrize("diverged", ["worst", "ignore"])
-def test_a_study_whose_trials_all_diverge_goes_on_and_is_warned_of(hpo: Hpo, server: ForkServer, diverged: str) -> None:
+def test_a_study_whose_trials_all_diverge_continues_with_a_warning(hpo: Hpo, server: ForkServer, diverged: str) -> None:
     """Its code works; other parameters may as well."""
     objective = {"metric": "val_loss", "direction": "minimize", "diverged": diverged}
     space = {"does": "nan", **LR}
@@ -246,7 +235,7 @@ def test_a_study_whose_trials_all_diverge_goes_on_and_is_warned_of(hpo: Hpo, ser
     assert output.count(warning) == 1
 
 
-def test_a_worker_leaves_studies_that_are_over_and_takes_them_up_again(hpo: Hpo, server: ForkServer) -> None:
+def test_a_worker_drops_studies_that_are_over_and_adopts_extended_ones(hpo: Hpo, server: ForkServer) -> None:
     """With their processes: a service would have hundreds of them after some weeks."""
 
     def rests() -> bool:
@@ -259,7 +248,7 @@ def test_a_worker_leaves_studies_that_are_over_and_takes_them_up_again(hpo: Hpo,
     wait_for(lambda: (hpo.counts("first"), hpo.counts("aimed")) == ({"complete": 1}, {"complete": 1}), seconds=120)
     wait_for(rests, seconds=60)
 
-    say(hpo, "set", "first", "trials=+1")
+    invoke(hpo, "set", "first", "trials=+1")
     wait_for(lambda: hpo.counts("first") == {"complete": 2}, seconds=60)
     wait_for(rests, seconds=60)
     process.send_signal(signal.SIGTERM)
@@ -275,7 +264,7 @@ def test_a_worker_leaves_studies_that_are_over_and_takes_them_up_again(hpo: Hpo,
 
 
 class Judge:
-    """A worker's view of a study whose epochs are told, not trained."""
+    """A worker's view of a study whose epochs are reported without training."""
 
     def __init__(self, hpo: Hpo, store: Store, name: str, server: ForkServer) -> None:
         self.worker_id = register_worker(store, host="here", pid=1, slots=1)
@@ -306,28 +295,28 @@ class Judge:
         self.run.end(trial)
         assert self.outbox.flush()
 
-    def tell(self, trial: RunningTrial, epoch: int, value: float) -> bool:
+    def report(self, trial: RunningTrial, epoch: int, value: float) -> bool:
         """Whether the trial is to stop."""
         answer = self.run.on_epoch(trial, Epoch(epoch, value, {"val_loss": value}, 0.1 * epoch))
         assert self.outbox.flush()
         return answer.stop
 
 
-def test_a_pruner_knows_what_another_worker_reported_a_moment_ago(hpo: Hpo, server: ForkServer) -> None:
+def test_a_pruner_sees_the_latest_reports_of_another_worker(hpo: Hpo, server: ForkServer) -> None:
     submit(hpo, hpo.study("judged", pruner={"name": "asha", "mode": "stop"}, epochs=9), server)
     with Store.open(hpo.url) as store:
         here, there = Judge(hpo, store, "judged", server), Judge(hpo, store, "judged", server)
         late, *early = here.claim(), there.claim(), there.claim(), there.claim()
         for trial in early:
-            assert there.tell(trial, 3, 0.1) is False
+            assert there.report(trial, 3, 0.1) is False
 
         here.run.refresh()
 
-        assert here.tell(late, 3, 0.9) is True
+        assert here.report(late, 3, 0.9) is True
         assert late.state == "PRUNED"
 
 
-def test_what_waits_at_a_rung_goes_on_and_ends_without_another_look(hpo: Hpo, server: ForkServer) -> None:
+def test_a_paused_trial_is_promoted_and_ends_without_another_poll(hpo: Hpo, server: ForkServer) -> None:
     halving = {"name": "asha", "eta": 3, "min_epochs": 3}
     submit(hpo, hpo.study("last", pruner=halving, epochs=9, budget={"trials": 2}), server)
     with Store.open(hpo.url) as store:
@@ -337,18 +326,18 @@ def test_what_waits_at_a_rung_goes_on_and_ends_without_another_look(hpo: Hpo, se
         for trial in (better, worse):
             write(store, begin_trial, trial.claim, params={}, config={"params": {}})
         slot = Slot(0, (), 1, 1)
-        assert judge.tell(better, 3, 0.1) is True
+        assert judge.report(better, 3, 0.1) is True
         judge.end(better)
         assert judge.run.start_next(slot) is None
         assert not judge.run.may_claim  # the other one still trains
 
-        assert judge.tell(worse, 3, 0.9) is True
+        assert judge.report(worse, 3, 0.9) is True
         judge.end(worse)
 
         assert judge.run.may_claim
         again = judge.claim(promotable=[better.number])
         assert (again.number, again.claim.attempt) == (better.number, 2)
-        assert [judge.tell(again, epoch, 0.1) for epoch in (6, 9)] == [False, True]
+        assert [judge.report(again, epoch, 0.1) for epoch in (6, 9)] == [False, True]
         judge.end(again)
         assert not judge.run.is_over
         assert judge.run.start_next(slot) is None
@@ -356,20 +345,22 @@ def test_what_waits_at_a_rung_goes_on_and_ends_without_another_look(hpo: Hpo, se
     assert hpo.counts("last") == {"complete": 1, "pruned": 1}
 
 
-def test_an_attempt_is_not_stopped_early_for_what_the_one_before_it_reached(hpo: Hpo, server: ForkServer) -> None:
+def test_an_attempt_is_not_stopped_early_for_the_curve_of_an_earlier_one(hpo: Hpo, server: ForkServer) -> None:
     submit(hpo, hpo.study("patient", epochs=9, early_stopping={"patience": 3}), server)
     with Store.open(hpo.url) as store:
         judge = Judge(hpo, store, "patient", server)
         trial = judge.claim()
         write(store, begin_trial, trial.claim, params={}, config={"params": {}})
-        assert [judge.tell(trial, epoch, value) for epoch, value in enumerate((0.5, 0.4, 0.45, 0.45), 1)] == [False] * 4
+        assert [judge.report(trial, epoch, value) for epoch, value in enumerate((0.5, 0.4, 0.45, 0.45), 1)] == [
+            False
+        ] * 4
         hand_back(store, trial.claim, seconds=1.0)
 
         again = judge.claim()
 
         assert (again.number, again.claim.attempt) == (trial.number, 2)
-        assert [judge.tell(again, epoch, value) for epoch, value in enumerate((0.35, 0.4, 0.4), 1)] == [False] * 3
-        assert judge.tell(again, 4, 0.4) is True
+        assert [judge.report(again, epoch, value) for epoch, value in enumerate((0.35, 0.4, 0.4), 1)] == [False] * 3
+        assert judge.report(again, 4, 0.4) is True
 
 
 # ---- one command, interrupted in every way, and started again

@@ -1,1 +1,1 @@
-"""Small projects, as users have them, and what the tests need to run studies of them."""
+"""Small projects, as users have them, and helpers to run studies of them."""

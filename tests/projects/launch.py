@@ -1,4 +1,4 @@
-"""Running `hpo` as people do, in processes of its own, and looking at these and at the store.
+"""Runs `hpo` in processes of its own, as users do, and inspects these and the store.
 
 The limits of time here only end what hangs: on a busy machine, to import torch alone may take a minute.
 """

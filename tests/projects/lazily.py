@@ -1,4 +1,4 @@
-"""Exports a class that it imports only when it is asked for, and cannot."""
+"""Exports a class lazily, whose import fails."""
 
 from __future__ import annotations
 

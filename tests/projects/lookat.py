@@ -1,4 +1,4 @@
-"""Data modules to be described, which know nothing of us: each with something that a person should be told."""
+"""Data modules for `hpo data describe` that do not depend on hpo: each with a problem to report."""
 
 from __future__ import annotations
 

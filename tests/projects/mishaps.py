@@ -1,4 +1,4 @@
-"""Models that go wrong as often as they are told to, and then train as if nothing had been."""
+"""Models that fail as often as requested, and then train normally."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Babbling(Line):
     def on_train_epoch_start(self) -> None:
         if self.current_epoch == 0 or self.says == "nothing":
             return
-        said = {
+        lines = {
             "garbage": b"\x00\xff what a mess\n",
             "no message": b"[1, 2, 3]\n",
             "odd epoch": b'{"kind":"epoch","epoch":"two","value":0.1,"metrics":{},"seconds":1.0}\n',
@@ -113,7 +113,7 @@ class Babbling(Line):
             with contextlib.suppress(OSError):
                 if descriptor.readlink().name.startswith("socket:"):
                     with open(int(descriptor.name), "wb", closefd=False) as channel:
-                        channel.write(said[self.says])
+                        channel.write(lines[self.says])
 
 
 class Odd(Line):

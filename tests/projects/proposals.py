@@ -1,4 +1,4 @@
-"""What workers propose together for a study; as a program (URL SAMPLER ...), in a process without a past."""
+"""The proposals of several workers for a study; as a program (URL SAMPLER ...), in a new process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model for several processes that notes which rank trained which epoch, and one of whose ranks may die."""
+"""A model for several processes that records which rank trained which epoch, and one of whose ranks may be killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers that wait for studies, and studies that are handed to them."""
+"""Workers that wait for studies, and studies that are submitted to them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import psutil
 from hpo.__main__ import main
 from hpo.ipc.fork_server import ForkServer
 from hpo.queue.studies import StoredStudy, create_or_continue
-from hpo.service.preflight import define
+from hpo.service.prepare import prepare
 from hpo.store import Store
 from hpo.study.study_file import read_study
 from projects.launch import PROJECT, Hpo, descendants
@@ -23,27 +23,23 @@ from projects.launch import PROJECT, Hpo, descendants
 
 def submit(hpo: Hpo, file: Path, server: ForkServer) -> StoredStudy:
     """What `hpo submit` does, without another import of torch and without trying a batch."""
-    definition, study_server = define(*read_study(file), server=server, project=PROJECT)
-    with Store.create(hpo.url) as store:
-        study, _ = create_or_continue(store, definition)
-    if study_server is not server:
-        study_server.stop()
-    return study
+    with prepare(*read_study(file), server=server, project=PROJECT) as prepared, Store.create(hpo.url) as store:
+        return create_or_continue(store, prepared.definition)[0]
 
 
-def say(hpo: Hpo, *arguments: object) -> tuple[int, str]:
+def invoke(hpo: Hpo, *arguments: object) -> tuple[int, str]:
     """`hpo ARGUMENTS`, a verb that needs no torch, in this process: (exit code, output)."""
-    said = io.StringIO()
+    output = io.StringIO()
     before, sys.argv = sys.argv, ["hpo", *map(str, arguments), "--store", hpo.url, "--project", str(PROJECT)]
     code = 0
     try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             main()
     except SystemExit as end:
         code = int(end.code or 0)
     finally:
         sys.argv = before
-    return code, said.getvalue()
+    return code, output.getvalue()
 
 
 @contextlib.contextmanager

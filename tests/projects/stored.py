@@ -1,4 +1,4 @@
-"""Rows as workers leave them in a store, written straight into the tables: also those that no worker should leave."""
+"""Rows as workers leave them in a store, written directly into the tables; also invalid ones."""
 
 from __future__ import annotations
 

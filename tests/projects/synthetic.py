@@ -1,4 +1,4 @@
-"""Studies that nobody trains: what the queue and the history need of one."""
+"""Studies without training: the parts that the queue and the history need."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Claimant:
             )
         return verdict != Verdict.CONTINUE, is_ours
 
-    def hold(self, claim: Claim) -> None:
+    def pause_at_rung(self, claim: Claim) -> None:
         """The trial is paused at its rung."""
         with self.store.write() as connection:
             end_attempt(connection, claim, end=AttemptEnd.AT_RUNG, cause="paused at a rung", seconds=1.0)

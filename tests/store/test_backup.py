@@ -148,7 +148,7 @@ def test_a_restored_file_is_in_write_ahead_mode_and_has_the_usual_rights(sqlite_
     assert target.path.stat().st_mode & 0o777 == 0o666 & ~mask
 
 
-def test_whoever_has_the_store_open_sees_what_was_restored(filled: Store, file: Path) -> None:
+def test_open_connections_see_the_restored_store(filled: Store, file: Path) -> None:
     back_up(filled.url, file)
     add_trial(filled, 1, value=99.0)
 
@@ -163,7 +163,7 @@ def test_whoever_has_the_store_open_sees_what_was_restored(filled: Store, file: 
 def test_a_file_that_is_there_is_kept_unless_forced(filled: Store, file: Path) -> None:
     file.write_text("precious")
 
-    with pytest.raises(StoreError, match="is there already: name another file, or replace it with --force"):
+    with pytest.raises(StoreError, match="exists already: name another file, or replace it with --force"):
         back_up(filled.url, file)
     assert file.read_text() == "precious"
     assert back_up(filled.url, file, force=True).trials == 5
@@ -177,7 +177,7 @@ def test_two_backups_at_once_leave_one_whole_file(filled: Store, file: Path) -> 
     answers = [process.communicate(timeout=60) for process in both]
 
     assert sorted(process.returncode for process in both) == [0, 2], answers
-    assert "is there already" in "".join(err for _, err in answers)
+    assert "exists already" in "".join(err for _, err in answers)
     assert restore(filled.url, file, force=True)[0].trials == 5
     assert left_beside(file) == []
 
@@ -204,7 +204,7 @@ def test_there_is_no_backup_of_a_store_that_is_not_there(store_url: str, file: P
     assert list(file.parent.iterdir()) == []
 
 
-def test_what_is_no_backup_is_refused_before_anything_changes(filled: Store, file: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_no_backup_is_refused_before_anything_changes(filled: Store, file: Path, tmp_path: Path) -> None:
     text, empty, other = (tmp_path / name for name in ("text", "empty", "other.db"))
     text.write_text("these are notes\n" * 100)
     empty.touch()
@@ -212,7 +212,7 @@ def test_what_is_no_backup_is_refused_before_anything_changes(filled: Store, fil
         connection.execute("CREATE TABLE notes (note TEXT)")
 
     for path, words in [
-        (text, "is no backup: it was not written by 'hpo db backup'"),
+        (text, "is not a backup: it was not written by 'hpo db backup'"),
         (empty, "is empty"),
         (other, "another SQLite database" if filled.url.is_sqlite else "a backup of a SQLite store"),
         (tmp_path / "absent", "cannot be read: No such file"),
@@ -229,7 +229,7 @@ def test_a_truncated_backup_is_refused_before_anything_changes(part: float, fill
     content = file.read_bytes()
     file.write_bytes(content[: int(len(content) * part)])
 
-    with pytest.raises(StoreError, match=r"is damaged|is no backup"):
+    with pytest.raises(StoreError, match=r"is damaged|is not a backup"):
         restore(filled.url, file, force=True)
 
     assert values(filled) == [0.0, 1.0, 2.0, 3.0, 4.0]
@@ -250,7 +250,7 @@ def test_a_backup_of_one_database_does_not_fill_the_other(
     back_up(filled.url, file)
     other = StoreUrl.parse(postgres_url if filled.url.is_sqlite else f"{sqlite_url}.other")
 
-    with pytest.raises(StoreError, match=r"is a backup of a (SQLite|PostgreSQL) store, and cannot fill"):
+    with pytest.raises(StoreError, match=r"is a backup of a (SQLite|PostgreSQL) store, and cannot be restored"):
         restore(other, file)
 
 
@@ -258,14 +258,14 @@ def test_a_store_with_studies_is_replaced_only_by_force(filled: Store, file: Pat
     back_up(filled.url, file)
     add_trial(filled, 1, value=5.0)
 
-    with pytest.raises(StoreError, match="has 1 studies: name an empty one, or replace them all with --force"):
+    with pytest.raises(StoreError, match="has 1 studies: name an empty store, or replace them all with --force"):
         restore(filled.url, file)
     assert len(values(filled)) == 6
     restore(filled.url, file, force=True)
     assert len(values(filled)) == 5
 
 
-def test_nothing_is_restored_while_workers_beat(filled: Store, file: Path) -> None:
+def test_nothing_is_restored_while_workers_send_heartbeats(filled: Store, file: Path) -> None:
     back_up(filled.url, file)
     worker = add_worker(filled)
 
@@ -309,7 +309,7 @@ def test_a_locked_store_is_not_taken_for_a_damaged_one(
     with Store.create(sqlite_url) as store:
         add_trial(store, create_study(store))
         back_up(store.url, file)
-        with store.write(), pytest.raises(StoreError, match="is locked by another program"):
+        with store.write(), pytest.raises(StoreError, match="has been locked by another program"):
             restore(store.url, file, force=True)
 
         assert values(store) == [0.5]
@@ -411,11 +411,11 @@ def test_the_verbs_answer_in_a_line_and_fail_without_a_traceback(filled: Store, 
         return done.returncode, done.stdout + done.stderr
 
     assert hpo("backup", file) == (0, f"{file}: 1 study, 5 trials of {filled.url}\n")
-    code, said = hpo("restore", file)
-    assert (code, said.startswith("error: the store "), "--force" in said) == (2, True, True)
+    code, output = hpo("restore", file)
+    assert (code, output.startswith("error: the store "), "--force" in output) == (2, True, True)
     assert hpo("restore", file, "--force") == (0, f"store restored: 1 study, 5 trials in {filled.url}\n")
     assert hpo("check")[0] == 0
     with filled.write() as connection:
         connection.execute(update(hpo_trials).values(config="{"))
-    code, said = hpo("check")
-    assert (code, "hold no readable JSON" in said, "Traceback" in said) == (1, True, False)
+    code, output = hpo("check")
+    assert (code, "are not valid JSON" in output, "Traceback" in output) == (1, True, False)

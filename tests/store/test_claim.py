@@ -134,11 +134,11 @@ def test_a_worker_that_lost_its_lease_writes_nothing(store: Store, study: Stored
     assert taken is not None
 
     heartbeat(store, slow.worker_id, [claim.attempt_id])  # it wakes up, and goes on as if nothing had been
-    told = slow.report(claim, 2, 0.9)[1]
+    reported = slow.report(claim, 2, 0.9)[1]
     handed = hand_back(store, claim, seconds=1.0)
     ended = write(store, finish_trial, claim, state="FAIL", value=None, seconds=1.0, cause="error: Late", error="late")
 
-    assert (told, handed, ended) == (False, False, False)
+    assert (reported, handed, ended) == (False, False, False)
     assert written(store, claim) == (1, None, "running")
     assert quick.finish(taken, 0.75)
     assert not write(store, finish_trial, taken, state="PRUNED", value=0.1, seconds=1.0)  # ended is ended
@@ -216,7 +216,7 @@ def test_a_study_that_was_deleted_gives_no_trials(store: Store, study: StoredStu
     assert worker.claim() is None
 
 
-def test_optuna_reads_what_was_written(store: Store, study: StoredStudy) -> None:
+def test_optuna_reads_the_written_rows(store: Store, study: StoredStudy) -> None:
     worker = Claimant(store, study)
     before = datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=1)
     done, pruned, failed, running = (worker.claim() for _ in range(4))
@@ -254,7 +254,7 @@ def test_optuna_reads_what_was_written(store: Store, study: StoredStudy) -> None
     assert trials[3].datetime_complete is None
 
 
-def test_a_record_tells_the_whole_trial(store: Store, study: StoredStudy) -> None:
+def test_a_record_contains_the_whole_trial(store: Store, study: StoredStudy) -> None:
     worker = Claimant(store, study)
     claim = worker.claim()
     assert claim is not None

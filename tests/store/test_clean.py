@@ -161,7 +161,7 @@ def test_the_doctor_notes_the_same(store: Store, study: StoredStudy, artifacts: 
     clean_artifacts(store, artifacts)
     later = [found for found in examine(store.url, artifacts=artifacts) if found.about == "leftovers"]
 
-    assert note.what.startswith("1 files or folders (0.0 MiB) that no trial of this store names: synthetic-")
+    assert note.what.startswith("1 files or folders (0.0 MiB) belong to no trial of this store: synthetic-")
     assert note.remedy.startswith("hpo clean removes them")
     assert later == []
 

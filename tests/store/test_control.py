@@ -1,4 +1,4 @@
-"""Holding, ending and changing what runs: the command line beside a worker, and the store of both databases."""
+"""Pausing, ending and changing running studies: the command line beside a worker, and the store of both databases."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 import pytest
 from projects.launch import Hpo, wait_for
-from projects.service import running, say, submit
+from projects.service import invoke, running, submit
 from projects.synthetic import Claimant, create_study
 from sqlalchemy import select, update
 from stores import ask_study, ask_trial, hand_back
@@ -36,8 +36,8 @@ WISHES = ("pause", "resume", "stop", "kill")
 class Steered(Hpo):
     """The command line, and how far the trials of its worker are."""
 
-    def say(self, *arguments: object) -> tuple[int, str]:
-        return say(self, *arguments)
+    def invoke(self, *arguments: object) -> tuple[int, str]:
+        return invoke(self, *arguments)
 
     def facts(self, study: str) -> list[tuple[int, str, int]]:
         return [(record.number, record.state, record.attempts) for record in self.trials(study)]
@@ -47,7 +47,7 @@ class Steered(Hpo):
         return lambda: sum(r.state == "running" and r.epochs > 0 for r in self.trials(study)) == count
 
     def rests(self, study: str) -> Callable[[], bool]:
-        """Whether nobody trains for it."""
+        """Whether no worker trains it."""
         return lambda: "running" not in self.counts(study)
 
 
@@ -77,28 +77,30 @@ def long_study(hpo: Steered, server: ForkServer, request: pytest.FixtureRequest)
         ask_study(store, name, "kill")
 
 
-def test_a_held_study_claims_nothing_and_goes_on_where_it_was(
+def test_a_paused_study_claims_nothing_and_resumes_where_it_was(
     hpo: Steered, server: ForkServer, long_study: str
 ) -> None:
-    code, said = hpo.say("pause", long_study)
+    code, output = hpo.invoke("pause", long_study)
     wait_for(hpo.rests(long_study))
-    held = hpo.trials(long_study)
+    before_resume = hpo.trials(long_study)
     counts = hpo.counts(long_study)
-    again = hpo.say("pause", long_study)
+    again = hpo.invoke("pause", long_study)
     submit(hpo, hpo.study("in between", budget={"trials": 6}), server)
     wait_for(lambda: hpo.counts("in between") == {"complete": 6})  # the slots are free for others
-    still_held = hpo.facts(long_study)
-    _, status = hpo.say("status", long_study)
-    resumed, _ = hpo.say("resume", long_study)
+    still_paused = hpo.facts(long_study)
+    _, status = hpo.invoke("status", long_study)
+    resumed, _ = hpo.invoke("resume", long_study)
     wait_for(lambda: hpo.is_training(long_study, 2)() and all(r.attempts == 2 for r in hpo.trials(long_study)))
-    wait_for(lambda: all(now.epochs > then.epochs for now, then in zip(hpo.trials(long_study), held, strict=True)))
+    wait_for(
+        lambda: all(now.epochs > then.epochs for now, then in zip(hpo.trials(long_study), before_resume, strict=True))
+    )
 
-    assert (code, said) == (0, f"study {long_study} is held: what trains is saved after its epoch\n")
-    assert (again, resumed) == ((code, said), 0)
+    assert (code, output) == (0, f"study {long_study} is held: what trains is saved after its epoch\n")
+    assert (again, resumed) == ((code, output), 0)
     assert counts == {"idle": 2}
-    assert still_held == [(0, "idle", 1), (1, "idle", 1)]
+    assert still_paused == [(0, "idle", 1), (1, "idle", 1)]
     assert f"{long_study}: paused (by request)" in status
-    for before, after in zip(held, hpo.trials(long_study), strict=True):
+    for before, after in zip(before_resume, hpo.trials(long_study), strict=True):
         assert before.causes == ("paused: handed back by its worker",)
         assert (after.params, after.curve[: before.epochs]) == (before.params, before.curve)
         assert [epoch for epoch, _ in after.curve] == list(range(1, after.epochs + 1))
@@ -113,13 +115,13 @@ def from_epochs(hpo: Hpo, study: str, number: int) -> list[int | None]:
         return list(connection.scalars(chosen.where(wanted).order_by(hpo_attempts.c.number)))
 
 
-def test_a_stopped_study_ends_with_what_it_has_and_leaves_nothing_running(hpo: Steered, long_study: str) -> None:
-    code, said = hpo.say("stop", long_study)
+def test_a_stopped_study_keeps_its_values_and_leaves_nothing_running(hpo: Steered, long_study: str) -> None:
+    code, output = hpo.invoke("stop", long_study)
     wait_for(hpo.rests(long_study))
-    again = hpo.say("stop", long_study)
-    _, status = hpo.say("status", long_study)
+    again = hpo.invoke("stop", long_study)
+    _, status = hpo.invoke("status", long_study)
 
-    assert (code, said) == (0, f"study {long_study} ends after the current epochs\n") == again
+    assert (code, output) == (0, f"study {long_study} ends after the current epochs\n") == again
     assert hpo.counts(long_study) == {"pruned": 2}
     assert f"{long_study}: stopped (by request)" in status
     for record in hpo.trials(long_study):
@@ -127,36 +129,36 @@ def test_a_stopped_study_ends_with_what_it_has_and_leaves_nothing_running(hpo: S
         assert record.value == record.curve[-1][1]["val_loss"]
 
 
-def test_a_killed_study_fails_what_trains(hpo: Steered, long_study: str) -> None:
-    code, said = hpo.say("kill", long_study)
+def test_a_killed_study_fails_its_running_trials(hpo: Steered, long_study: str) -> None:
+    code, output = hpo.invoke("kill", long_study)
     wait_for(hpo.rests(long_study))
-    again = hpo.say("kill", long_study)
-    _, status = hpo.say("status", long_study)
+    again = hpo.invoke("kill", long_study)
+    _, status = hpo.invoke("status", long_study)
 
-    assert (code, said) == (0, f"study {long_study} ends now\n") == again
+    assert (code, output) == (0, f"study {long_study} ends now\n") == again
     assert hpo.counts(long_study) == {"failed": 2}
     assert {record.cause for record in hpo.trials(long_study)} == {"killed: by request"}
     assert f"{long_study}: killed (by request)" in status
 
 
-def test_a_wish_for_one_trial_is_for_this_one_only(hpo: Steered, long_study: str) -> None:
-    killed, said = hpo.say("kill", long_study, 0)
+def test_a_request_for_one_trial_affects_only_that_one(hpo: Steered, long_study: str) -> None:
+    killed, output = hpo.invoke("kill", long_study, 0)
     wait_for(lambda: hpo.trials(long_study)[0].state == "failed")
-    late = hpo.say("kill", long_study, 0)
+    late = hpo.invoke("kill", long_study, 0)
     wait_for(lambda: len(hpo.trials(long_study)) == 3 and hpo.is_training(long_study, 2)())
-    stopped, _ = hpo.say("stop", long_study, 1)
+    stopped, _ = hpo.invoke("stop", long_study, 1)
     wait_for(lambda: hpo.trials(long_study)[1].state == "pruned")
     wait_for(lambda: len(hpo.trials(long_study)) == 4 and hpo.is_training(long_study, 2)())
-    paused, _ = hpo.say("pause", long_study, 2)
+    paused, _ = hpo.invoke("pause", long_study, 2)
     wait_for(lambda: hpo.trials(long_study)[2].state == "idle")
     wait_for(lambda: len(hpo.trials(long_study)) == 5 and hpo.is_training(long_study, 2)())
     between = hpo.facts(long_study)
-    hpo.say("kill", long_study, 3)
-    hpo.say("resume", long_study, 2)
+    hpo.invoke("kill", long_study, 3)
+    hpo.invoke("resume", long_study, 2)
     wait_for(lambda: hpo.trials(long_study)[2].attempts == 2)
 
     assert (killed, stopped, paused) == (0, 0, 0)
-    assert said == f"trial 0 of study {long_study} ends now\n"
+    assert output == f"trial 0 of study {long_study} ends now\n"
     assert late == (2, f"error: trial 0 of study '{long_study}' has ended already (failed)\n")
     assert between == [(0, "failed", 1), (1, "pruned", 1), (2, "idle", 1), (3, "running", 1), (4, "running", 1)]
     records = hpo.trials(long_study)
@@ -167,10 +169,10 @@ def test_a_study_that_has_all_its_trials_is_given_more(hpo: Steered, server: For
     submit(hpo, hpo.study("grown", budget={"trials": 2, "hours": 5}), server)
     wait_for(lambda: hpo.counts("grown") == {"complete": 2})
 
-    code, said = hpo.say("set", "grown", "trials=+2", "hours=none", "priority=2")
+    code, output = hpo.invoke("set", "grown", "trials=+2", "hours=none", "priority=2")
     wait_for(lambda: hpo.counts("grown") == {"complete": 4})
 
-    assert (code, said) == (0, "study grown: trials 4, priority 2\n")
+    assert (code, output) == (0, "study grown: trials 4, priority 2\n")
     assert [record.number for record in hpo.trials("grown")] == [0, 1, 2, 3]
 
 
@@ -186,7 +188,7 @@ def test_a_study_that_has_all_its_trials_is_given_more(hpo: Steered, server: For
     ],
     ids=["stall_minutes and retries", "trial_minutes"],
 )
-def test_a_study_that_is_submitted_again_is_held_to_its_new_bounds(
+def test_a_study_that_is_submitted_again_has_its_new_bounds(
     hpo: Steered, server: ForkServer, tmp_path: Path, model: dict[str, str], again: dict[str, Any], end: object
 ) -> None:
     """By the workers that train it meanwhile, from their next look on."""
@@ -208,12 +210,12 @@ def test_a_study_that_is_submitted_again_is_held_to_its_new_bounds(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("pause", "steerd"), "the store has no study 'steerd', did you mean 'steered'?"),
         (("kill", "steered", 99), "study 'steered' has no trial 99; 'hpo trials steered' lists those it has"),
         (("stop", "steered", 0), "trial 0 of study 'steered' has ended already (complete)"),
-        (("set", "steered", "trails=5"), "'trails' cannot be set, did you mean 'trials'? What can: trials, hours,"),
+        (("set", "steered", "trails=5"), "'trails' cannot be set, did you mean 'trials'? These can: trials, hours,"),
         (("set", "steered", "trials"), "'trials' should be KEY=VALUE, such as trials=+50"),
         (("set", "steered", "trials=+x"), "'trials=+x': '+x' is not a number"),
         (("set", "steered", "trials=many"), "'trials=many': 'many' is not a number"),
@@ -229,8 +231,8 @@ def test_a_study_that_is_submitted_again_is_held_to_its_new_bounds(
         (("set", "steered", "trials=+5", "hours=soon"), "'hours=soon': 'soon' is not a number"),
     ],
 )
-def test_what_cannot_be_is_said_in_words_and_changes_nothing(
-    tmp_path: Path, arguments: tuple[str, ...], told: str
+def test_invalid_changes_are_refused_with_a_reason_and_change_nothing(
+    tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     hpo = Steered(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
     with Store.create(hpo.url) as store:
@@ -238,25 +240,25 @@ def test_what_cannot_be_is_said_in_words_and_changes_nothing(
         finish_one(worker)
         before = row_of(store)
 
-        code, said = hpo.say(*arguments)
+        code, output = hpo.invoke(*arguments)
 
         assert code == 2
-        assert said.startswith(f"error: {told}"), said
+        assert output.startswith(f"error: {message}"), output
         assert row_of(store) == before
         assert Study(store, "steered").trials()[0].state == "complete"
 
 
-def test_a_study_of_another_program_cannot_be_steered(store: Store) -> None:
+def test_a_study_of_another_program_cannot_be_controlled(store: Store) -> None:
     with optuna_storage(store.url) as storage:
         theirs = optuna.create_study(storage=storage, study_name="theirs")
         theirs.ask()
 
-    told = "'theirs' was made by another program, which alone can steer it"
-    with pytest.raises(StoreError, match=told):
+    message = "'theirs' was created by another program: only that program can control it"
+    with pytest.raises(StoreError, match=message):
         ask_study(store, "theirs", "stop")
-    with pytest.raises(StoreError, match=told):
+    with pytest.raises(StoreError, match=message):
         ask_trial(store, "theirs", 0, "kill")
-    with pytest.raises(StoreError, match=told):
+    with pytest.raises(StoreError, match=message):
         set_limits(store, "theirs", ["trials=5"])
 
 
@@ -292,7 +294,7 @@ def states(store: Store) -> list[tuple[str, str | None]]:
 
 
 def lose_workers(store: Store) -> None:
-    """As if whoever holds a trial had not been heard of for long."""
+    """As if the worker of each trial had sent no heartbeat for long."""
     with store.write() as connection:
         connection.execute(update(hpo_attempts).where(hpo_attempts.c.ended.is_(None)).values(lease_until=1.0))
 
@@ -300,11 +302,9 @@ def lose_workers(store: Store) -> None:
 @pytest.mark.parametrize(
     ("verb", "with_curve"), [("stop", ("pruned", "stopped: by request")), ("kill", ("failed", "killed: by request"))]
 )
-def test_what_nobody_trains_ends_at_once(
-    store: Store, study: StoredStudy, verb: str, with_curve: tuple[str, str]
-) -> None:
+def test_idle_trials_end_at_once(store: Store, study: StoredStudy, verb: str, with_curve: tuple[str, str]) -> None:
     worker = Claimant(store, study)
-    started, new, held = begin_one(worker), begin_one(worker), begin_one(worker)
+    started, new, last = begin_one(worker), begin_one(worker), begin_one(worker)
     worker.report(started, 1, 0.5)
     hand_back(store, started)
     hand_back(store, new)
@@ -315,15 +315,13 @@ def test_what_nobody_trains_ends_at_once(
     without = ("failed", with_curve[1])
     assert states(store) == [with_curve, without, ("running", None)]  # the last one's worker will end it
     assert worker.claim() is None
-    assert worker.finish(held, 0.5, state="PRUNED")
+    assert worker.finish(last, 0.5, state="PRUNED")
 
 
 @pytest.mark.parametrize(
     ("verb", "expected"), [("stop", ("pruned", "stopped: by request")), ("kill", ("failed", "killed: by request"))]
 )
-def test_a_trial_that_nobody_trains_ends_alone(
-    store: Store, study: StoredStudy, verb: str, expected: tuple[str, str]
-) -> None:
+def test_an_idle_trial_ends_alone(store: Store, study: StoredStudy, verb: str, expected: tuple[str, str]) -> None:
     worker = Claimant(store, study)
     claims = [begin_one(worker), begin_one(worker)]
     for claim in claims:
@@ -380,7 +378,7 @@ def steer(store: Store, verb: str, *, whole: bool) -> None:
 
 
 @pytest.mark.parametrize("verb", ["stop", "kill"])
-def test_steering_ends_also_what_lost_its_worker(store: Store, study: StoredStudy, verb: str) -> None:
+def test_control_also_ends_trials_that_lost_their_worker(store: Store, study: StoredStudy, verb: str) -> None:
     worker = Claimant(store, study)
     claims = [begin_one(worker), begin_one(worker)]
     worker.report(claims[0], 1, 0.5)
@@ -393,7 +391,7 @@ def test_steering_ends_also_what_lost_its_worker(store: Store, study: StoredStud
     wait_for(is_over)  # a database that has just started grants its workers time to come back
 
 
-def test_a_held_trial_is_passed_over_until_it_is_to_go_on(store: Store, study: StoredStudy) -> None:
+def test_a_paused_trial_is_skipped_until_it_is_resumed(store: Store, study: StoredStudy) -> None:
     worker = Claimant(store, study)
     claim = begin_one(worker)
     ask_trial(store, "synthetic", 0, "pause")
@@ -406,7 +404,7 @@ def test_a_held_trial_is_passed_over_until_it_is_to_go_on(store: Store, study: S
     assert (passed.number, taken.number, taken.attempt) == (1, 0, 2)
 
 
-def test_a_trial_that_waits_to_begin_can_be_held_and_ended(store: Store, study: StoredStudy) -> None:
+def test_a_waiting_trial_can_be_paused_and_ended(store: Store, study: StoredStudy) -> None:
     """Optuna's scripts enqueue points, which are trials before anybody trains them."""
     with optuna_storage(store.url) as storage:
         theirs = optuna.load_study(storage=storage, study_name="synthetic")
@@ -424,7 +422,9 @@ def test_a_trial_that_waits_to_begin_can_be_held_and_ended(store: Store, study: 
     assert states(store)[1] == ("failed", "killed: by request")
 
 
-def test_a_trial_that_was_killed_before_its_worker_saw_it_ends_is_what_it_was(store: Store, study: StoredStudy) -> None:
+def test_a_trial_that_completes_before_its_worker_sees_the_kill_stays_complete(
+    store: Store, study: StoredStudy
+) -> None:
     worker = Claimant(store, study)
     claim = begin_one(worker)
 
@@ -438,7 +438,7 @@ def test_a_trial_that_was_killed_before_its_worker_saw_it_ends_is_what_it_was(st
         ask_trial(store, "synthetic", 0, "kill")
 
 
-def test_each_wish_twice_in_a_row_is_as_good_as_once(store: Store, study: StoredStudy) -> None:
+def test_repeating_a_request_changes_nothing(store: Store, study: StoredStudy) -> None:
     worker = Claimant(store, study)
     hand_back(store, begin_one(worker))
 
@@ -452,7 +452,7 @@ def test_each_wish_twice_in_a_row_is_as_good_as_once(store: Store, study: Stored
     assert begin_one(worker).number == 1
 
 
-def test_trials_that_were_handed_back_end_when_fewer_are_asked_for(store: Store) -> None:
+def test_idle_trials_end_when_the_target_is_lowered(store: Store) -> None:
     study = create_study(store, budget={"trials": 6})
     worker = Claimant(store, study)
     trained, other, *handed_back = [begin_one(worker) for _ in range(5)]
@@ -471,26 +471,26 @@ def test_trials_that_were_handed_back_end_when_fewer_are_asked_for(store: Store)
 
     assert [state for state, _ in still] == ["running", "running", "idle", "idle", "idle"]
     assert refused is None
-    cause = "stopped: the study has the 2 trials that it was asked for"
+    cause = "stopped: the study has all its 2 trials"
     assert sorted(states(store)[2:], key=str) == [("failed", cause), ("failed", cause), ("pruned", cause)]
     assert (again.number, again.attempt) == (1, 2)
     status = Study(store, "synthetic").status()
     assert (status.state, status.counts["idle"], status.counts["waiting"]) == ("done", 0, 0)
 
 
-def test_a_worker_ends_what_was_handed_back_when_fewer_are_asked_for(hpo: Steered, server: ForkServer) -> None:
+def test_a_worker_ends_idle_trials_when_the_target_is_lowered(hpo: Steered, server: ForkServer) -> None:
     submit(hpo, hpo.study("fewer", model=SLOW, epochs=12, budget={"trials": 3}), server)
     wait_for(lambda: hpo.is_training("fewer", 2)(), seconds=90)
-    hpo.say("pause", "fewer", 0)
+    hpo.invoke("pause", "fewer", 0)
     wait_for(lambda: hpo.trials("fewer")[0].state == "idle")
 
-    code, said = hpo.say("set", "fewer", "trials=1")
+    code, output = hpo.invoke("set", "fewer", "trials=1")
     wait_for(lambda: "idle" not in hpo.counts("fewer") and "running" not in hpo.counts("fewer"), seconds=90)
 
-    assert (code, said) == (0, "study fewer: trials 1, priority 1\n")
+    assert (code, output) == (0, "study fewer: trials 1, priority 1\n")
     records = hpo.trials("fewer")
     assert (records[0].state, records[0].cause) == (
-        "pruned", "stopped: the study has the 1 trials that it was asked for"
+        "pruned", "stopped: the study has all its 1 trials"
     )  # fmt: skip
     assert {record.state for record in records[1:]} == {"complete"}  # who trained is not disturbed
 

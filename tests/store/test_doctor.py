@@ -1,4 +1,4 @@
-"""What the doctor says of trials, leases, workers and checkpoints, and what it mends."""
+"""The doctor's findings about trials, leases, workers and checkpoints, and its repairs."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_healthy_store_with_work_under_way_has_no_problems(
     assert dump(store) == before
 
 
-def test_what_a_real_run_leaves_behind_is_all_in_order(tmp_path: Path, sqlite_url: str) -> None:
+def test_a_real_run_leaves_no_problems_behind(tmp_path: Path, sqlite_url: str) -> None:
     here = Hpo(tmp_path, sqlite_url)
     here.study("line")
     code, output = here.run("run", "line.yaml", "--trials", 3)
@@ -104,7 +104,7 @@ def test_what_a_real_run_leaves_behind_is_all_in_order(tmp_path: Path, sqlite_ur
 
     assert [found for found in findings if found.level != "ok"] == []
     [counted] = about(findings, "checkpoints")
-    assert counted.what == "3 of 3 of this machine are whole"
+    assert counted.what == "3 of 3 on this machine are intact"
 
 
 # ---- leases
@@ -149,7 +149,7 @@ def test_a_trial_that_was_handed_back_is_no_problem_while_its_study_is_open(
     findings = examine(store.url, artifacts=artifacts)
 
     [found] = about(findings, "orphans")
-    assert (found.level, found.remedy) == ("note", "start a worker, which takes them on")
+    assert (found.level, found.remedy) == ("note", "start a worker, which continues them")
     assert wrong(findings) == []
     assert repair(store.url, artifacts=artifacts) == []
 
@@ -167,7 +167,7 @@ def test_running_trials_of_an_ended_study_are_ended_with_their_curves_kept(
     problems = wrong(examine(store.url, artifacts=artifacts))
     changes = repair(store.url, artifacts=artifacts)
 
-    assert any(f"the study is {state} and nobody trains them" in problem for problem in problems)
+    assert any(f"the study is {state} and no worker trains them" in problem for problem in problems)
     assert sum("ended" in change for change in changes) >= 1
     records = Study(store, "synthetic").trials()
     assert {record.state for record in records} == {"failed"}  # they have no curve
@@ -189,7 +189,7 @@ def test_an_open_attempt_of_a_trial_that_has_ended_is_closed(store: Store, study
     assert Study(store, "synthetic").trials()[0].value == 0.5
 
 
-def test_a_running_trial_of_an_optuna_script_is_told_and_left_alone(
+def test_a_running_trial_of_an_optuna_script_is_reported_and_left_alone(
     store: Store, study: StoredStudy, artifacts: Path
 ) -> None:
     with optuna_storage(store.url) as storage:
@@ -230,7 +230,7 @@ def test_workers_that_went_silent_are_noted(store: Store, artifacts: Path) -> No
     alive, silent = about(examine(store.url, artifacts=artifacts), "workers")
 
     assert alive.what == "1 at work"
-    assert (silent.level, silent.what) == ("note", "1 went silent without ending: vanished:7")
+    assert (silent.level, silent.what) == ("note", "1 stopped sending heartbeats: vanished:7")
 
 
 # ---- checkpoints
@@ -244,9 +244,9 @@ def test_a_checkpoint_whose_file_is_gone_is_found_and_forgotten_but_not_its_resu
 
     found, counted = about(examine(store.url, artifacts=artifacts), "checkpoints")
 
-    assert found.what == f"the file of trial 0 ({gone}) is gone"
-    assert (counted.level, counted.what) == ("ok", "1 of 2 of this machine are whole")
-    assert repair(store.url, artifacts=artifacts) == ["synthetic: forgot 1 checkpoints whose files are gone"]
+    assert found.what == f"the file of trial 0 ({gone}) is missing"
+    assert (counted.level, counted.what) == ("ok", "1 of 2 on this machine are intact")
+    assert repair(store.url, artifacts=artifacts) == ["synthetic: removed 1 checkpoints without files from the store"]
     assert [record.checkpoint for record in Study(store, "synthetic").trials()] == [None, str(kept)]
     assert [record.value for record in Study(store, "synthetic").trials()] == [0.5, 0.5]
     assert repair(store.url, artifacts=artifacts) == []
@@ -259,7 +259,7 @@ def test_checkpoints_of_other_machines_are_not_looked_for(store: Store, study: S
     assert repair(store.url, artifacts=artifacts) == []
 
 
-def test_nothing_is_forgotten_while_the_whole_folder_is_away(
+def test_no_checkpoint_is_removed_while_the_whole_folder_is_missing(
     store: Store, study: StoredStudy, artifacts: Path, checkpoint: bytes
 ) -> None:
     path = place_checkpoint(store, study, artifacts, checkpoint)
@@ -268,7 +268,7 @@ def test_nothing_is_forgotten_while_the_whole_folder_is_away(
     found = about(examine(store.url, artifacts=artifacts), "checkpoints", level="problem")
 
     assert [(finding.what, finding.where) for finding in found] == [
-        ("the folder of 1 checkpoints is not there", str(artifacts))
+        ("the folder of 1 checkpoints is missing", str(artifacts))
     ]
     assert repair(store.url, artifacts=artifacts) == []
     assert Study(store, "synthetic").trials()[0].checkpoint == str(path)
@@ -288,7 +288,7 @@ def test_a_truncated_checkpoint_is_found_and_left_in_place(
     assert path.exists()
 
 
-def test_damage_is_told_from_a_whole_checkpoint(tmp_path: Path, checkpoint: bytes) -> None:
+def test_damaged_and_intact_checkpoints_are_distinguished(tmp_path: Path, checkpoint: bytes) -> None:
     whole, shifted, other, text = (tmp_path / name for name in ("whole", "shifted", "other", "text"))
     whole.write_bytes(checkpoint)
     # the end is there, the middle is not: what a copy that was resumed wrongly looks like
@@ -300,7 +300,7 @@ def test_damage_is_told_from_a_whole_checkpoint(tmp_path: Path, checkpoint: byte
     assert damage(whole) is None
     assert damage(shifted) is not None
     assert "an archive of something else" in str(damage(other))
-    assert "truncated or no checkpoint" in str(damage(text))
+    assert "truncated or not a checkpoint" in str(damage(text))
 
 
 # ---- leftovers
@@ -319,7 +319,7 @@ def test_files_that_no_trial_names_are_noted(
     [found] = about(examine(store.url, artifacts=artifacts), "leftovers")
 
     assert found.level == "note"
-    assert found.what.startswith("3 files or folders (0.0 MiB) that no trial of this store names: deleted-20200101-0")
+    assert found.what.startswith("3 files or folders (0.0 MiB) belong to no trial of this store: deleted-20200101-0")
     assert "/00000/last.ckpt" in found.what
     assert "/00099" in found.what
     assert "best.ckpt" not in found.what
@@ -335,7 +335,7 @@ def hpo(*arguments: object) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def test_the_verb_says_what_is_wrong_and_ends_with_1_and_with_0_once_it_is_mended(
+def test_the_verb_reports_problems_with_exit_code_1_and_0_after_the_repair(
     store: Store, study: StoredStudy, artifacts: Path
 ) -> None:
     add_attempt(store, add_trial(store, study, state="RUNNING"), add_worker(store), lease=-5)
@@ -365,7 +365,7 @@ def test_a_store_that_is_not_there_is_a_problem_and_not_created(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_server_that_cannot_be_reached_is_a_problem_told_without_the_password() -> None:
+def test_an_unreachable_server_is_a_problem_reported_without_the_password() -> None:
     code, out, err = hpo("doctor", "--store", "postgresql://me:s3cretword@127.0.0.1:1/runs", "--repair")
 
     assert code == 1

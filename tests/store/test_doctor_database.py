@@ -1,4 +1,4 @@
-"""What the doctor says of the database itself: its file or server, schema, clock, and rows that cannot be read."""
+"""The doctor's findings about the database itself: its file or server, schema, clock, and unreadable rows."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_rows_whose_study_is_gone_are_found(sqlite_store: Store) -> None:
     [found] = look(sqlite_store, "integrity")
 
     assert (found.level, found.where) == ("problem", "hpo_trials")
-    assert "1 rows of hpo_trials belong to rows of trials that are gone" in found.what
+    assert "1 rows of hpo_trials belong to deleted rows of trials" in found.what
     assert "PRAGMA foreign_key_check(hpo_trials)" in found.remedy
 
 
@@ -299,14 +299,14 @@ def test_a_table_or_column_that_is_missing_is_found(statement: str, lost: str, s
 
     found = [finding.what for finding in problems(store)]
 
-    assert f"{lost} is missing, although the store says that its schema has it" in found
+    assert f"{lost} is missing, although the store's schema revision includes it" in found
 
 
 # ---- rows
 
 
 def poison(store: Store, trial_id: int, kind: str) -> None:
-    """Plant a row that stops others from being read, or that nobody can read."""
+    """Insert a row that makes others unreadable, or cannot be read itself."""
     statements = {
         "value": "UPDATE trial_values SET value = {nothing} WHERE trial_id = {id}",
         "infinite value": "UPDATE trial_values SET value = {infinity} WHERE trial_id = {id}",
@@ -331,14 +331,14 @@ def read_by_optuna(store: Store) -> list[Any]:
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("value", "the value of trial 1 (COMPLETE) is no number"),
-        ("infinite value", "the value of trial 1 (COMPLETE) is no number"),
+        ("value", "the value of trial 1 (COMPLETE) is not a number"),
+        ("infinite value", "the value of trial 1 (COMPLETE) is not a number"),
         ("no value", "trial 1 is complete, but has no value"),
-        ("curve", "step 1 in the curve of trial 1 is no number"),
-        ("parameter", "parameter depth of trial 1 is no number"),
+        ("curve", "step 1 in the curve of trial 1 is not a number"),
+        ("parameter", "parameter depth of trial 1 is not a number"),
     ],
 )
-def test_a_number_that_is_none_is_found_and_what_is_advised_makes_the_study_readable(
+def test_an_invalid_number_is_found_and_the_remedy_makes_the_study_readable(
     kind: str, words: str, store: Store, study: StoredStudy
 ) -> None:
     ids = [add_trial(store, study) for _ in range(3)]
@@ -372,9 +372,9 @@ def test_text_in_a_column_of_numbers_and_unknown_states_are_found(sqlite_store: 
 
     found = " ".join(finding.what for finding in problems(sqlite_store))
 
-    assert "the value of trial 0 (COMPLETE) is no number (stored as good, FINITE)" in found
+    assert "the value of trial 0 (COMPLETE) is not a number (stored as good, FINITE)" in found
     assert "trial 1 has the state 'DONE'" in found
-    assert "the value of trial 2 (COMPLETE) is no number" in found
+    assert "the value of trial 2 (COMPLETE) is not a number" in found
 
 
 def test_infinite_values_as_optuna_stores_them_are_no_problem(store: Store, study: StoredStudy) -> None:
@@ -421,14 +421,19 @@ def test_json_that_cannot_be_read_is_found(where: str, store: Store, study: Stor
     [found] = problems(store)
 
     assert found.where == where
-    assert f"1 rows of {where} hold no readable JSON" in found.what
+    assert f"1 rows of {where} are not valid JSON" in found.what
 
 
 @pytest.mark.parametrize(
     ("name", "distribution", "value", "words"),
     [
         ("optimizer", '{"name": "CategoricalDistribution", "attributes": {"choices": ["adam", "sgd"]}}', 2.0, "of 2:"),
-        ("optimizer", '{"name": "CategoricalDistribution", "attributes": {"choices": ["lion"]}}', 0.0, "was chosen of"),
+        (
+            "optimizer",
+            '{"name": "CategoricalDistribution", "attributes": {"choices": ["lion"]}}',
+            0.0,
+            "was chosen from",
+        ),
         ("depth", '{"name": "IntDistr', 2.0, "the range of parameter depth of trial 1 cannot be read"),
     ],
 )
@@ -470,7 +475,7 @@ def test_choices_that_the_study_searches_no_more_are_found(store: Store, study: 
 
     found = [finding.what for finding in problems(store)]
 
-    assert "trials chose optimizer of ['adam', 'sgd'], but the study searches ['adam', 'lion']" in found
+    assert "trials chose optimizer from ['adam', 'sgd'], but the study searches ['adam', 'lion']" in found
 
 
 def test_points_outside_of_the_space_are_found(store: Store, study: StoredStudy) -> None:
@@ -483,7 +488,7 @@ def test_points_outside_of_the_space_are_found(store: Store, study: StoredStudy)
     found = [finding.what for finding in problems(store)]
 
     assert len(found) == 2
-    assert "waiting trial 1 asks for a point that the study does not search: 'optimizer': 'lion' is not" in found[0]
+    assert "waiting trial 1 has a point that the study does not search: 'optimizer': 'lion' is not" in found[0]
     assert "running trial 2 has a point that the study does not search: 'depth': 9" in found[1]
 
 
@@ -517,7 +522,7 @@ def test_packages_that_are_not_installed_are_found(tmp_path: Path, monkeypatch: 
     assert "psycopg" not in found  # only PostgreSQL needs it
 
 
-def test_gpus_are_told_by_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_are_listed_by_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "nvidia-smi"
     script.write_text("#!/bin/sh\nprintf '0\\n1\\n'\n")
     script.chmod(0o755)
@@ -531,7 +536,7 @@ def test_gpus_are_told_by_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert [found.level for found in unseen] == ["note"]
 
 
-def test_what_was_looked_at_names_the_studies(store: Store, study: StoredStudy) -> None:
+def test_findings_name_the_studies(store: Store, study: StoredStudy) -> None:
     add_trial(store, study)
     with store.read() as connection:
         assert connection.scalar(select(studies.c.study_name)) == "synthetic"

@@ -1,4 +1,4 @@
-"""Opening a database: transactions that mean the same on both, the clock, and errors a user can act on."""
+"""Opening a database: the same transactions on both, the clock, and errors that a user can act on."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def unprivileged_folder() -> Iterator[Path]:
     ("name", "words"),
     [
         ("hpo.db", "Check that you may write the file and its folder"),
-        ("new.db", "you have no right to write"),
+        ("new.db", "you have no permission to write"),
     ],
 )
 def test_a_store_that_may_not_be_written_is_explained(name: str, words: str, unprivileged_folder: Path) -> None:
@@ -219,5 +219,5 @@ def test_a_missing_database_is_named(postgres: PostgresServer) -> None:
 def test_missing_rights_are_explained(postgres: PostgresServer, postgres_url: str) -> None:
     visitor = postgres_url.replace("postgres@", "visitor@")
 
-    with pytest.raises(StoreError, match=r"permission denied.*name, password and rights"):
+    with pytest.raises(StoreError, match=r"permission denied.*name, password and privileges"):
         Store.create(visitor)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -197,7 +198,7 @@ def test_points_beyond_the_budget_do_not_keep_paused_trials_from_ending(store: S
     assert claim is not None
     worker.begin(claim)
     worker.report(claim, 1, 0.5)
-    worker.hold(claim)
+    worker.pause_at_rung(claim)
 
     enqueue_points(store, study.name, [Point({"depth": 4})])
     newest = standstill(store, study.study_id)
@@ -351,7 +352,7 @@ def test_two_processes_enqueue_while_another_claims_and_no_number_is_lost_or_giv
         process.stdin.write("go\n")
         process.stdin.flush()
     worker = Claimant(store, study)
-    claims = []
+    claims: list[tuple[int, dict[str, Any]]] = []
     while any(process.poll() is None for process in processes):
         if len(claims) < 25 and (claim := worker.claim()) is not None:
             claims.append((claim.number, worker.begin(claim)))

@@ -1,4 +1,4 @@
-"""What workers see of each other's trials, and what samplers and pruners make of it."""
+"""Workers read each other's trials, and their samplers and pruners use them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 # ---- what two workers see of each other
 
 
-def test_a_worker_that_takes_its_own_lost_trial_up_again_forgets_what_it_could_not_write(store: Store) -> None:
+def test_a_worker_that_claims_its_own_lost_trial_forgets_unwritten_reports(store: Store) -> None:
     """Or the epochs that its checkpoint tells of would be taken for known, and be missing in the store for ever."""
     study = create_study(store)
     worker = Claimant(store, study)
@@ -202,7 +202,7 @@ PRUNERS = [
 
 
 @pytest.mark.parametrize(("pruner", "ends_at"), PRUNERS, ids=str)
-def test_each_pruner_lets_the_good_go_on_and_ends_the_hopeless(
+def test_each_pruner_continues_good_trials_and_prunes_hopeless_ones(
     shared_store: Store, request: pytest.FixtureRequest, pruner: object, ends_at: int | None
 ) -> None:
     study = create_study(shared_store, study=f"pruner {abs(hash(request.node.name))}", pruner=pruner)

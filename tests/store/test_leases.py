@@ -1,4 +1,4 @@
-"""Leases: what Optuna's heartbeats leave open (a trial of its own for each), on real databases and processes."""
+"""Leases in the cases that Optuna's heartbeats do not cover (one test for each), on real databases and processes."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def reaped(store: Store) -> list[int]:
     return wait_for(lambda: expire_leases(store), seconds=2 * Timing().lease)  # type: ignore[no-any-return]
 
 
-def test_a_trial_killed_between_its_claim_and_its_first_beat_is_claimed_again(store: Store) -> None:
+def test_a_trial_killed_between_its_claim_and_its_first_heartbeat_is_claimed_again(store: Store) -> None:
     study = create_study(store, budget={"trials": 1})
     first, second = Claimant(store, study), Claimant(store, study)
     claim = first.claim()
@@ -119,7 +119,7 @@ def test_150_tickets_of_an_optuna_script_are_taken_once_each_by_four_processes(s
     assert taken == [(number, 1) for number in range(150)]
 
 
-def test_a_lease_that_ran_out_is_ended_by_whoever_looks_first_and_counted_once(store: Store) -> None:
+def test_an_expired_lease_is_ended_by_the_first_poll_and_counted_once(store: Store) -> None:
     study = create_study(store, retries={"crash": 1})
     worker = Claimant(store, study)
     claim = worker.claim()
@@ -137,7 +137,7 @@ def test_a_lease_that_ran_out_is_ended_by_whoever_looks_first_and_counted_once(s
     assert (record.state, record.attempts, record.cause) == ("failed", 2, LOST)
 
 
-def test_a_worker_that_was_away_between_its_claim_and_its_sampling_neither_dies_nor_writes(store: Store) -> None:
+def test_a_worker_that_stalled_between_claim_and_sampling_neither_fails_nor_writes(store: Store) -> None:
     study = create_study(store, budget={"trials": 1})
     slow, quick = Claimant(store, study), Claimant(store, study)
     late = slow.claim()
@@ -212,7 +212,7 @@ def test_a_killed_worker_is_noticed_while_all_others_are_busy_and_a_stopped_one_
     ends = [finish(process, timeout=400) for process in (stopped, busy)]
     finish(killed)
 
-    # It was in its trial when it noticed, and nobody else was there to notice. How soon is benchmarks' business.
+    # It noticed during its trial, and there was no other worker to notice. The delay is measured by benchmarks.
     assert (busy_record.state, busy_record.attempts) == ("running", 1)
     assert [code for code, _ in ends] == [0, 0], ends
     assert "taken over by another worker or deleted; this worker's result is dropped" in ends[0][1]

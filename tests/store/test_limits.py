@@ -1,4 +1,4 @@
-"""What a study may spend: hours, device-hours, a target, patience and trials, whichever comes first."""
+"""A study's limits: hours, device-hours, a target, patience and trials, whichever comes first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from projects.launch import Hpo, wait_for
-from projects.service import say
+from projects.service import invoke
 from projects.synthetic import SPACE, Claimant, create_study, make_spec
 from sqlalchemy import func, select, update
 from stores import ask_study, hand_back
@@ -167,7 +167,7 @@ def test_device_hours_count_every_device_of_every_attempt_whatever_its_end(store
     assert worker.claim() is None
 
 
-def test_device_hours_count_what_runs_now(store: Store) -> None:
+def test_device_hours_count_running_attempts(store: Store) -> None:
     study = create_study(store, budget={"trials": 9, "gpu_hours": 1})
     worker = Claimant(store, study)
     running = begin(worker)
@@ -234,15 +234,15 @@ def test_the_first_limit_that_is_reached_counts(store: Store) -> None:
 def test_a_trial_that_was_handed_back_is_not_claimed_beyond_a_limit(store: Store) -> None:
     study = create_study(store, budget={"trials": 9, "target": 0.9})
     worker = Claimant(store, study)
-    held = begin(worker)
-    worker.report(held, 1, 0.5)
+    begun = begin(worker)
+    worker.report(begun, 1, 0.5)
     good = begin(worker)
-    hand_back(store, held)
+    hand_back(store, begun)
     assert worker.finish(good, 0.9)
 
     assert worker.claim() is None
     set_limits(store, "synthetic", ["target=0.95"])
-    assert begin(worker).number == held.number
+    assert begin(worker).number == begun.number
 
 
 # ---- hours of a study that is over
@@ -286,7 +286,7 @@ def test_hours_stop_with_the_study(store: Store) -> None:
 
 
 @pytest.mark.parametrize("by", ["set", "file"])
-def test_hours_go_on_where_they_stopped_when_the_study_is_extended(store: Store, by: str) -> None:
+def test_hours_continue_where_they_stopped_when_the_study_is_extended(store: Store, by: str) -> None:
     worker = ended_a_day_ago(store)
     if by == "set":
         set_limits(store, "synthetic", ["trials=+2"])
@@ -318,7 +318,7 @@ def test_hours_that_are_spent_can_be_added_to_a_day_later(store: Store) -> None:
     assert worker.claim() is None
 
 
-def test_a_study_that_is_stopped_spends_no_hours_until_it_goes_on(store: Store) -> None:
+def test_a_stopped_study_spends_no_hours_until_it_is_resumed(store: Store) -> None:
     worker = Claimant(store, create_study(store, budget={"trials": 9, "hours": 5}))
     train_for(store, worker, 2)
     let_pass(store, 1)
@@ -334,7 +334,7 @@ def test_a_study_that_is_stopped_spends_no_hours_until_it_goes_on(store: Store) 
     assert hours_of(store) == pytest.approx(4, abs=0.1)
 
 
-def test_what_changes_nothing_of_a_study_that_is_over_moves_no_hours(store: Store) -> None:
+def test_a_change_that_leaves_a_study_over_moves_no_hours(store: Store) -> None:
     ended_a_day_ago(store)
 
     for change in ("priority=3", "trials=1", "hours=9", "hours=1", "patience=4", "hours=none", "trials=+1", "trials=1"):
@@ -408,7 +408,7 @@ def limits(store: Store) -> dict[str, float]:
     return {name: limit["target"] for name, limit in Study(store, "synthetic").status().budget.items()}
 
 
-def test_the_same_file_again_does_not_undo_what_was_set(store: Store) -> None:
+def test_the_same_file_again_does_not_undo_hpo_set(store: Store) -> None:
     submit(store, hours=2, target=0.9)
     set_limits(store, "synthetic", ["trials=+5", "hours=3", "target=none", "patience=7", "priority=4"])
 
@@ -442,22 +442,22 @@ def test_a_number_of_trials_that_was_set_counts_until_the_file_asks_for_another(
 # ---- one study that is really trained
 
 
-def test_a_run_ends_at_its_target_and_goes_on_when_that_is_raised(tmp_path: Path) -> None:
+def test_a_run_ends_at_its_target_and_continues_when_that_is_raised(tmp_path: Path) -> None:
     hpo = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
     budget = {"trials": 6, "target": 1e9, "gpu_hours": 5}
     file = hpo.study("aimed", budget=budget, model={"class": "projects.nets:Line", "seconds": 0.1})
 
     code, output = hpo.run("run", file, "--slots", 2)
     first = hpo.counts("aimed")
-    _, said = say(hpo, "status", "aimed")
-    status = json.loads(say(hpo, "status", "aimed", "--json")[1])
-    say(hpo, "set", "aimed", "target=-1")
+    _, shown = invoke(hpo, "status", "aimed")
+    status = json.loads(invoke(hpo, "status", "aimed", "--json")[1])
+    invoke(hpo, "set", "aimed", "target=-1")
     again, more = hpo.run("run", file, "--slots", 2)  # the file's own target is what it was
 
     assert code == 0, output
     assert set(first) <= {"complete", "pruned", "failed"}
     assert 1 <= sum(first.values()) <= 2  # one, and what trained beside it
-    assert "aimed: done (the target 1e+09 is reached: " in said
+    assert "aimed: done (the target 1e+09 is reached: " in shown
     assert status["state"] == "done"
     assert status["budget"]["trials"] == {"target": 6, "spent": sum(first.values())}
     assert status["budget"]["target"] == {"target": 1e9, "spent": status["best"]["value"]}

@@ -1,4 +1,4 @@
-"""What a study's records say, on both databases; the rows are written by the queue, as a worker does, or by Optuna."""
+"""A study's records, on both databases; the rows are written by the queue, as a worker does, or by Optuna."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def train(
 # ---- trials
 
 
-def test_a_complete_trial_is_told_in_full(store: Store) -> None:
+def test_the_record_of_a_complete_trial_is_complete(store: Store) -> None:
     study = create(store)
     params = {
         "lr": (0.01, distribution_to_json(FloatDistribution(1e-4, 1e-1, log=True))),
@@ -111,7 +111,7 @@ def test_a_complete_trial_is_told_in_full(store: Store) -> None:
     assert record.started <= record.ended
 
 
-def test_every_state_has_its_word_and_value(store: Store) -> None:
+def test_every_state_has_its_name_and_value(store: Store) -> None:
     study = create(store, trials=9)
     train(store, study, [0.5, 0.6])
     train(store, study, [0.4, 0.3], state="PRUNED")
@@ -191,7 +191,7 @@ def test_a_study_without_a_complete_trial_has_no_best(store: Store) -> None:
     assert Study(store, "digits").status().best is None
 
 
-def test_a_trial_without_a_checkpoint_says_why_it_has_no_model(store: Store) -> None:
+def test_the_error_of_a_trial_without_a_checkpoint_names_the_reason(store: Store) -> None:
     train(store, create(store), [0.5])
 
     with pytest.raises(HpoError, match=r"trial 0 \(complete\) has no checkpoint: .* \(keep: "):
@@ -201,7 +201,7 @@ def test_a_trial_without_a_checkpoint_says_why_it_has_no_model(store: Store) -> 
 # ---- the study
 
 
-def test_the_status_counts_what_is_spent(store: Store) -> None:
+def test_the_status_counts_the_spent_budget(store: Store) -> None:
     study = create(store)
     train(store, study, [0.5])
     train(store, study, [0.4], state="PRUNED")
@@ -236,7 +236,7 @@ def test_a_study_is_done_when_all_that_was_asked_for_has_ended(store: Store) -> 
     assert Study(store, "digits").status().state == "done"
 
 
-def test_a_stopped_study_tells_its_reason(store: Store) -> None:
+def test_a_stopped_study_has_its_reason(store: Store) -> None:
     set_study_state(store, create(store).study_id, StudyState.STOPPED, "5 trials in a row failed")
 
     status = Study(store, "digits").status()
@@ -284,7 +284,7 @@ def test_the_frame_has_a_row_a_trial(store: Store) -> None:
 # ---- studies of other programs
 
 
-def test_a_study_that_plain_optuna_made_can_be_looked_at(store: Store) -> None:
+def test_a_study_of_plain_optuna_can_be_read(store: Store) -> None:
     def objective(trial: optuna.Trial) -> float:
         x, kind = trial.suggest_float("x", -1, 1), trial.suggest_categorical("kind", ["a", None, 3])
         trial.report(x, 1)

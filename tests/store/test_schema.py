@@ -110,7 +110,7 @@ def test_creating_twice_changes_nothing(store: Store) -> None:
         assert connection.exec_driver_sql("SELECT study_name FROM studies").scalars().all() == ["kept"]
 
 
-def test_looking_creates_nothing(store_url: str, tmp_path: Path) -> None:
+def test_reading_creates_nothing(store_url: str, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"there is no store .*hpo run.*hpo db init"):
         Store.open(store_url)
     with pytest.raises(StoreError, match="there is no store"):
@@ -186,7 +186,7 @@ def test_a_backup_is_put_back_into_write_ahead_mode(sqlite_url: str, tmp_path: P
         ("alembic_version", "v9.0.0.a", "newer Optuna.*pip install -U optuna"),
     ],
 )
-def test_another_schema_is_refused_with_what_to_do(
+def test_another_schema_is_refused_with_a_remedy(
     verb: Callable[[StoreUrl], Store], table: str, revision: str, words: str, store: Store
 ) -> None:
     set_revision(store, table, revision)

@@ -1,4 +1,4 @@
-"""Our description of Optuna's tables is Optuna's own, and what we write there Optuna reads."""
+"""Our description of Optuna's tables matches Optuna's own, and Optuna reads the rows that we write."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def insert_trial(connection: sa.Connection, study_id: int, number: int = 0) -> i
     return trial_id
 
 
-def test_optuna_reads_what_we_write(store: Store) -> None:
+def test_optuna_reads_our_rows(store: Store) -> None:
     with store.write() as connection:
         insert_trial(connection, insert_study(connection))
 
@@ -130,7 +130,7 @@ def test_optuna_reads_what_we_write(store: Store) -> None:
 
 
 @pytest.mark.parametrize("opened", [foreign_storage, own_storage])
-def test_we_read_what_optuna_writes(store: Store, opened: Callable[[Store], Any]) -> None:
+def test_we_read_the_rows_of_optuna(store: Store, opened: Callable[[Store], Any]) -> None:
     with opened(store) as storage:
         study = optuna.create_study(study_name="theirs", storage=storage, directions=["minimize"])
         study.set_user_attr("owner", "them")

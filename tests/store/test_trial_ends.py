@@ -55,7 +55,7 @@ def test_the_doctor_ends_the_idle_trials_of_an_ended_study_as_a_worker_does(
         if who == "worker":
             write(store, lambda connection, study_id: end_idle_trials(connection, study_id) == [0], study.study_id)
         else:
-            assert repair(store.url, artifacts=tmp_path) == ["doctor: ended 1 trials that nobody trained"]
+            assert repair(store.url, artifacts=tmp_path) == ["doctor: ended 1 trials without a worker"]
         ends[who] = end_of(Study(store, who).trials()[0])
 
     assert ends["doctor"] == ends["worker"]
@@ -89,7 +89,7 @@ def test_a_lost_lease_counts_as_a_crash_whoever_ends_it(crashes: int, store: Sto
 def test_a_trial_that_is_paused_at_a_rung_and_one_that_is_idle_are_counted_apart_everywhere(store: Store) -> None:
     study = create_study(store, pruner=PROMOTING)
     (first, paused), (_, idle), (third, _) = (begun(store, study, epochs=1) for _ in range(3))
-    first.hold(paused)
+    first.pause_at_rung(paused)
     hand_back(store, idle)
 
     counts = load_progress(store, study.study_id).counts

@@ -1,4 +1,4 @@
-"""`hpo db upgrade` from every earlier schema: our revisions, Optuna's, and the stores that releases left behind.
+"""`hpo db upgrade` from every earlier schema: our revisions, Optuna's, and stores of earlier releases.
 
 tests/data/stores/NNNN.db is a store with studies, saved by the release whose schema was NNNN: it is to be added when
 the next revision is written, before its first release.
@@ -75,7 +75,7 @@ def test_a_store_of_any_revision_is_upgraded_and_keeps_its_rows(revision: str, s
 
 
 @pytest.mark.parametrize("saved", [path.stem for path in SAVED] or ["head"])
-def test_a_saved_store_is_upgraded_with_all_that_it_holds(saved: str, tmp_path: Path) -> None:
+def test_a_saved_store_is_upgraded_with_all_its_rows(saved: str, tmp_path: Path) -> None:
     url = StoreUrl.parse("hpo.db", base=tmp_path)
     if saved == "head":  # until there is an earlier one, a store of today stands for it
         with Store.create(url) as store:
@@ -102,7 +102,7 @@ def test_a_store_of_an_older_optuna_is_upgraded(revision: str, tmp_path: Path) -
     config = Config(str(RDB / "alembic.ini"))
     config.set_main_option("script_location", str(RDB / "alembic"))
     config.set_main_option("sqlalchemy.url", url.reveal())
-    with schema._untouched_logging():
+    with schema._unchanged_logging():
         command.upgrade(config, revision)
 
     with pytest.raises(StoreError, match="holds Optuna studies"):
@@ -115,7 +115,7 @@ def test_a_store_of_an_older_optuna_is_upgraded(revision: str, tmp_path: Path) -
         add_trial(store, create_study(store))
 
 
-def test_a_revision_that_nobody_wrote_is_refused_in_words(store: Store) -> None:
+def test_an_unknown_revision_is_refused_with_a_reason(store: Store) -> None:
     with store.write() as connection:
         connection.exec_driver_sql(f"UPDATE {schema.VERSION_TABLE} SET version_num = '0000'")
 

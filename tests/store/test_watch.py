@@ -86,7 +86,7 @@ def test_each_attempt_is_told_and_says_how_it_ended(store: Store) -> None:
     claim = worker.claim()
     assert claim is not None
     worker.report(claim, 3, 0.5)  # a rung
-    worker.hold(claim)
+    worker.pause_at_rung(claim)
     claim = worker.claim(is_last=True)
     assert claim is not None
     worker.finish(claim, 0.7)
@@ -163,7 +163,7 @@ def test_nothing_is_missed_or_told_twice_while_workers_train(store: Store) -> No
         thread.join()
 
     for kind in (STARTED, ENDED):
-        assert sorted(number for told_kind, number in found if told_kind == kind) == list(range(60))
+        assert sorted(int(number or 0) for told_kind, number in found if told_kind == kind) == list(range(60))
     for number in range(60):
         assert found.index((STARTED, number)) < found.index((ENDED, number))
     assert found[-1] == (EventKind.STUDY_ENDED, StudyState.DONE)

@@ -1,4 +1,4 @@
-"""What people get wrong: one message in their own words, with the file and line, exit code 2, and nothing in the store.
+"""Invalid input: one message in the user's own words, with the file and line, exit code 2, and nothing in the store.
 
 Files that cannot be read or resolved are test_studyfile's and test_definition's; here the classes are real, and the
 command line.
@@ -20,7 +20,8 @@ from hpo.__main__ import main
 from hpo.errors import HpoError
 from hpo.ipc.fork_server import ForkServer
 from hpo.results.study import list_studies
-from hpo.service.preflight import define, try_one_batch
+from hpo.service.preflight import try_one_batch
+from hpo.service.prepare import prepare
 from hpo.store import Store, child_environment
 from hpo.study.devices import Slot
 from hpo.study.study_file import read_study
@@ -131,12 +132,8 @@ def server() -> Iterator[ForkServer]:
 
 
 def try_out(file: Path, *, server: ForkServer, project: Path) -> None:
-    spec, source = read_study(file)
-    definition, study_server = define(spec, source, server=server, project=project)
-    try:
-        try_one_batch(definition, source, server=study_server, project=project, slot=Slot(0, (), 1, 1))
-    finally:
-        study_server.stop()
+    with prepare(*read_study(file), server=server, project=project) as prepared:
+        try_one_batch(prepared, slot=Slot(0, (), 1, 1))
 
 
 @pytest.fixture
@@ -189,26 +186,28 @@ def with_data(label: str) -> str:
         ),
         (with_model("typo:Line"), "study.yaml:1: model: typo:Line: importing typo failed: SyntaxError: "),
         (with_model("quits:Line"), "study.yaml:1: model: quits:Line: importing quits failed: SystemExit: 3"),
-        (with_model("dies:Line"), "study.yaml:1: model: importing dies:Line and nets:Points ended the process that"),
+        (with_model("dies:Line"), "study.yaml:1: model: importing dies:Line and nets:Points ended the importing"),
         (
             with_model("nets:Lien"),
             "study.yaml:1: model: nets:Lien: nets (PROJECT/nets.py) has no class 'Lien', did you mean 'Line'? "
             "It has Line, Broken, Dying, Needy, Muddled, Bare, Points.",
         ),
         (with_model("nets:Zebra"), "study.yaml:1: model: nets:Zebra: nets (PROJECT/nets.py) has no class 'Zebra'. It "),
-        (with_model("nets:Bare"), "study.yaml:1: model: nets:Bare is no LightningModule: it derives from nothing"),
+        (with_model("nets:Bare"), "study.yaml:1: model: nets:Bare is not a LightningModule: it derives from nothing"),
         (
             with_model("nets:Points").replace("data: nets:Points", "data: nets:Line"),
-            "study.yaml:1: model: nets:Points is no LightningModule: it derives from LightningDataModule",
+            "study.yaml:1: model: nets:Points is not a LightningModule: it derives from LightningDataModule",
         ),
         (
             with_data("nets:Broken"),
-            "study.yaml:2: data: nets:Broken is no LightningDataModule: it derives from Line",
+            "study.yaml:2: data: nets:Broken is not a LightningDataModule: it derives from Line",
         ),
         (with_model("nets:Muddled"), "study.yaml:1: model: nets:Muddled: the default 99 of 'width' lies outside 1"),
     ],
 )
-def test_a_class_that_cannot_be_used_says_why(refusal: Callable[[str], str], text: str, message: str) -> None:
+def test_the_error_of_an_unusable_class_names_the_reason(
+    refusal: Callable[[str], str], text: str, message: str
+) -> None:
     assert refusal(text).startswith(message)
 
 
@@ -241,7 +240,7 @@ def test_a_class_that_cannot_be_used_says_why(refusal: Callable[[str], str], tex
         (with_model("nets:Dying"), "study.yaml:1: model: the process that tried one batch ended without a"),
     ],
 )
-def test_what_one_batch_shows_is_told_before_the_first_trial(
+def test_errors_of_the_first_batch_are_reported_before_the_first_trial(
     refusal: Callable[[str], str], text: str, message: str
 ) -> None:
     assert refusal(text).startswith(message)
@@ -266,7 +265,7 @@ def test_what_one_batch_shows_is_told_before_the_first_trial(
             "(space: {lr: [...]})",
         ),
         ("space: {widht: 3}\n", "study.yaml:4: space.widht: 'widht' is not searched by nets:Line or nets:Points"),
-        ("space: {lr: {low: 0}}\n", "study.yaml:4: space.lr: 'lr': a log range starts above 0, not at 0"),
+        ("space: {lr: {low: 0}}\n", "study.yaml:4: space.lr: 'lr': a log range must start above 0, not at 0"),
         ("space: {batch_size: [4, 16]}\n", "study.yaml:4: space.batch_size: 'batch_size': 16 is not one of 4, 8"),
         ("space: {lr: 0.1, width: 2, batch_size: 8}\n", "study.yaml:4: space: everything is pinned: there is nothing"),
     ],
@@ -277,7 +276,7 @@ def test_a_search_that_cannot_be_is_refused_with_its_line(
     assert refusal(MINIMAL + text).startswith(message)
 
 
-def test_an_argument_that_nobody_takes_is_refused(refusal: Callable[[str], str]) -> None:
+def test_an_argument_that_no_class_takes_is_refused(refusal: Callable[[str], str]) -> None:
     message = refusal(with_model("{class: nets:Line, depth: 3}"))
 
     assert message == "study.yaml:1: model.depth: nets:Line takes no argument 'depth'; it takes features, lr, width"
@@ -325,12 +324,12 @@ def test_a_study_that_cannot_be_ends_with_one_message_and_leaves_no_study(
     name: str, lines: list[str], refused: dict[str, tuple[subprocess.CompletedProcess[str], Path]]
 ) -> None:
     done, store = refused[name]
-    told = [line for line in done.stderr.splitlines() if " INFO " not in line]
+    shown = [line for line in done.stderr.splitlines() if " INFO " not in line]
 
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    assert len(told) == len(lines), done.stderr
-    for line, start in zip(told, lines, strict=True):
+    assert len(shown) == len(lines), done.stderr
+    for line, start in zip(shown, lines, strict=True):
         assert line.startswith(start)
     if store.exists():
         with Store.open(str(store)) as opened:
@@ -345,7 +344,7 @@ def test_a_study_that_cannot_be_ends_with_one_message_and_leaves_no_study(
 def hpo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str]]:
-    """`hpo ARGUMENTS` in an empty folder: (exit code, what it said on stderr)."""
+    """`hpo ARGUMENTS` in an empty folder: (exit code, stderr)."""
     monkeypatch.chdir(tmp_path)
     for name in ("HPO_STORE", "HPO_PROJECT", "HPO_ARTIFACTS"):
         monkeypatch.delenv(name, raising=False)
@@ -355,10 +354,10 @@ def hpo(
         monkeypatch.setattr(sys, "argv", ["hpo", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             main()
-        said = capfd.readouterr()
-        assert "Traceback" not in said.out + said.err
+        printed = capfd.readouterr()
+        assert "Traceback" not in printed.out + printed.err
         assert isinstance(ended.value.code, int)
-        return ended.value.code, said.err
+        return ended.value.code, printed.err
 
     return run
 
@@ -368,13 +367,13 @@ READING = [("ls",), ("status", "digits"), ("trials", "digits"), ("best", "digits
 
 
 @pytest.mark.parametrize("verb", READING, ids=lambda verb: verb[0])
-def test_a_store_that_does_not_exist_is_not_created_by_looking(
+def test_a_store_that_does_not_exist_is_not_created_by_reading(
     verb: tuple[str, ...], hpo: HpoHere, tmp_path: Path
 ) -> None:
-    code, said = hpo(*verb, "--store", "none.db")
+    code, printed = hpo(*verb, "--store", "none.db")
 
     assert code == 2
-    assert said.startswith(
+    assert printed.startswith(
         f"error: there is no store {tmp_path}/none.db. 'hpo run STUDY.yaml' or 'hpo db init' creates"
     )
     assert list(tmp_path.iterdir()) == []
@@ -385,17 +384,17 @@ def test_a_study_that_does_not_exist_names_the_nearest(verb: tuple[str, ...], hp
     with Store.create("some.db") as store, store.write() as connection:
         connection.exec_driver_sql("INSERT INTO studies (study_name) VALUES ('digits-dnn')")
 
-    code, said = hpo(*verb, "--store", "some.db")
+    code, printed = hpo(*verb, "--store", "some.db")
 
     assert code == 2
-    assert said == "error: the store has no study 'digits', did you mean 'digits-dnn'? It has digits-dnn.\n"
+    assert printed == "error: the store has no study 'digits', did you mean 'digits-dnn'? It has digits-dnn.\n"
 
 
 @pytest.mark.parametrize(
     ("revision", "message"),
     [
         ("0000", "has the older schema 0000, this hpo-service needs 0001: stop its workers, then run 'hpo db upgrade'"),
-        ("9999", "was written by a newer hpo-service (schema 9999, this one knows 0001): update it"),
+        ("9999", "was written by a newer hpo-service (schema 9999, this one has 0002): update this one"),
     ],
 )
 @pytest.mark.parametrize("verb", [*READING, ("run", "line.yaml"), ("db", "init")], ids=lambda verb: verb[0])
@@ -407,10 +406,10 @@ def test_a_store_of_another_schema_is_left_as_it_is(
     with closing(sqlite3.connect("some.db")) as connection, connection:
         connection.execute("UPDATE hpo_alembic_version SET version_num = ?", (revision,))
 
-    code, said = hpo(*verb, "--store", "some.db")
+    code, printed = hpo(*verb, "--store", "some.db")
 
     assert code == 2
-    assert said.startswith(f"error: the store sqlite:///{tmp_path}/some.db {message}")
+    assert printed.startswith(f"error: the store sqlite:///{tmp_path}/some.db {message}")
     with closing(sqlite3.connect("some.db")) as connection:
         assert connection.execute("SELECT version_num FROM hpo_alembic_version").fetchall() == [(revision,)]
 
@@ -455,11 +454,11 @@ def test_a_command_that_cannot_be_ends_with_one_message(
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
 
-    code, said = hpo(*arguments)
+    code, printed = hpo(*arguments)
 
     assert code == 2
-    assert said.startswith(message.format(here=tmp_path))
-    assert "secret" not in said
+    assert printed.startswith(message.format(here=tmp_path))
+    assert "secret" not in printed
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "line.yaml"]
 
 
@@ -467,12 +466,12 @@ def test_more_slots_than_gpus_are_refused(hpo: HpoHere, tmp_path: Path, monkeypa
     (tmp_path / "line.yaml").write_text(MINIMAL)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
 
-    code, said = hpo("run", "line.yaml", "--slots", 3)
+    code, printed = hpo("run", "line.yaml", "--slots", 3)
 
-    assert (code, said) == (2, "error: 3 slots of 1 GPUs each do not fit on 2 GPUs; at most 2 do\n")
+    assert (code, printed) == (2, "error: 3 slots of 1 GPUs each do not fit on 2 GPUs; at most 2 do\n")
 
 
-def test_everything_on_purpose_is_an_error_that_the_user_can_mend_unless_it_says_otherwise() -> None:
+def test_every_error_is_one_that_the_user_can_fix_except_a_failed_run() -> None:
     from hpo.errors import LoadError, RunError, SpecError, StoreError
 
     assert [error.exit_code for error in (HpoError, SpecError, LoadError, StoreError, RunError)] == [2, 2, 2, 2, 1]

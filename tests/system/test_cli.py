@@ -1,4 +1,4 @@
-"""The command line as people use it: what it prints, with a terminal and without, as JSON, and how it ends."""
+"""The command line: its output, with a terminal and without, as JSON, and its exit codes."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_without_a_terminal_every_event_is_a_line(finished: Finished) -> None:
         )
 
 
-def test_a_changed_file_is_refused_with_what_has_changed(finished: Finished, answers: Answers) -> None:
+def test_a_changed_file_is_refused_with_its_changes(finished: Finished, answers: Answers) -> None:
     done = answers["changed"]
 
     assert done.returncode == 2
@@ -215,7 +215,7 @@ def run_on_terminal(arguments: list[str], *, cwd: Path) -> tuple[int, str]:
 # ---- looking
 
 
-def test_every_looking_verb_prints_one_json_document(finished: Finished) -> None:
+def test_every_reading_verb_prints_one_json_document(finished: Finished) -> None:
     store = ("--store", finished.hpo.url)
 
     trials, best = look_json("trials", "line", *store), look_json("best", "line", "-k", 3, *store)
@@ -255,7 +255,7 @@ def test_tables_show_the_same_to_people(finished: Finished) -> None:
     assert re.search(r"line +done +12/12 +12 +0 +0 +0 ", look("ls", *store))
 
 
-def test_an_empty_store_says_how_to_begin(tmp_path: Path) -> None:
+def test_an_empty_store_shows_how_to_begin(tmp_path: Path) -> None:
     store = ("--store", f"sqlite:///{tmp_path}/hpo.db")
 
     assert look("db", "init", *store) == f"store ready: sqlite:///{tmp_path}/hpo.db\n"
@@ -288,7 +288,7 @@ def test_a_reader_that_stops_early_causes_no_traceback(finished: Finished) -> No
 # ---- before a search
 
 
-def test_check_says_what_the_study_will_cost(answers: Answers) -> None:
+def test_check_estimates_the_cost_of_the_study(answers: Answers) -> None:
     done = answers["check"]
 
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""docker-compose.yml does what it says: its services, run as processes with its own commands, finish a study.
+"""docker-compose.yml works: its services, run as processes with its own commands, finish a study.
 
 Docker is not needed. Only what containers are made of is replaced: the address of PostgreSQL, the place of the
 secret, the port that is published.
@@ -104,7 +104,7 @@ class Machine:
         command = [sys.executable, *(self._real(argument) for argument in arguments)]
         return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
 
-    def said(self) -> str:
+    def output(self) -> str:
         return "".join(log.read_text() for log in sorted(self.project.glob("*.log")))
 
     def _real(self, text: str) -> str:
@@ -167,13 +167,13 @@ def test_its_services_finish_a_study_that_is_submitted(machine: Machine) -> None
             codes[name] = process.wait(60)
 
     assert len(json.loads(best.stdout)) == 2
-    assert codes == {"dashboard": 0, "worker": 0}, machine.said()
-    told = initialized.stdout + initialized.stderr + submitted.stdout + submitted.stderr + machine.said()
-    assert PASSWORD not in told
-    assert "Traceback" not in told
+    assert codes == {"dashboard": 0, "worker": 0}, machine.output()
+    printed = initialized.stdout + initialized.stderr + submitted.stdout + submitted.stderr + machine.output()
+    assert PASSWORD not in printed
+    assert "Traceback" not in printed
 
 
-def test_the_store_is_closed_to_whoever_has_another_password(machine: Machine) -> None:
+def test_the_store_refuses_another_password(machine: Machine) -> None:
     Path(machine.replaced["/run/secrets/postgres_password"]).write_text("guessed")
 
     refused = machine.run("init")
@@ -227,7 +227,7 @@ def test_a_service_of_ours_runs_the_image_built_here_without_privileges(name: st
     assert not service["user"].startswith(("root", "0"))
 
 
-def test_services_that_last_are_restarted_and_wait_for_what_they_need() -> None:
+def test_lasting_services_are_restarted_and_wait_for_their_dependencies() -> None:
     assert {name: service["restart"] for name, service in SERVICES.items()} == {
         "postgres": "unless-stopped",
         "init": "no",
@@ -239,7 +239,7 @@ def test_services_that_last_are_restarted_and_wait_for_what_they_need() -> None:
         assert SERVICES[name]["depends_on"] == {"init": {"condition": "service_completed_successfully"}}
 
 
-def test_the_image_is_built_from_what_the_dockerfile_copies(tmp_path: Path) -> None:
+def test_the_image_is_built_from_the_files_that_the_dockerfile_copies(tmp_path: Path) -> None:
     context = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     copied = [source for line in instructions("COPY") for source in line.split()[:-1]]
     assert set(copied) == set(context)
@@ -284,5 +284,5 @@ def _complete_trials(machine: Machine) -> int:
 def _wait(condition: Any, machine: Machine, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, machine.said()
+        assert time.monotonic() < deadline, machine.output()
         time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""The dashboard shows studies in a real browser, and changes nothing whoever asks."""
+"""The dashboard shows studies in a real browser, and refuses every change."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Dashboard:
         return [study["study_name"] for study in json.loads(body)["study_summaries"]]
 
     def end(self, number: signal.Signals) -> tuple[int, str, str]:
-        """Exit code, and what it said on stdout and stderr since it listens."""
+        """Exit code, and its output on stdout and stderr since it listens."""
         self.process.send_signal(number)
         out, err = self.process.communicate(timeout=30)
         return self.process.returncode, out, err
@@ -217,7 +217,7 @@ def test_whatever_would_change_something_is_refused(dashboard: Dashboard, method
 
     assert status == 405
     assert headers["allow"] == "GET, HEAD"
-    assert "only looks" in json.loads(body)["reason"]
+    assert "is read-only" in json.loads(body)["reason"]
     assert dashboard.studies() == ["digits"]
 
 
@@ -232,7 +232,7 @@ def test_its_connections_to_the_store_cannot_write(store_url: str) -> None:
         assert [study.study_name for study in storage.get_all_studies()] == ["digits"]
 
 
-def test_a_store_that_is_away_is_said_in_words_until_it_is_back(postgres: Any, tmp_path: Path) -> None:
+def test_an_unreachable_store_is_reported_until_it_is_back(postgres: Any, tmp_path: Path) -> None:
     name = postgres.create_database(template=postgres.empty_store)
     with serving(postgres.url(name), tmp_path) as running:
         assert running.request("GET", "/dashboard")[0] == 200
@@ -240,12 +240,12 @@ def test_a_store_that_is_away_is_said_in_words_until_it_is_back(postgres: Any, t
         away, _, body = running.request("GET", "/dashboard")
         postgres.execute(f"CREATE DATABASE {name} TEMPLATE {postgres.empty_store}")
         back = running.request("GET", "/dashboard")[0]
-        code, _, said = running.end(signal.SIGTERM)
+        code, _, errors = running.end(signal.SIGTERM)
     postgres.drop_database(name)
 
     assert (away, back, code) == (503, 200, 0)
     assert "cannot be read at the moment" in json.loads(body)["reason"]
-    assert "Traceback" not in said
+    assert "Traceback" not in errors
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "192.0.2.7", "x@y", "["])
@@ -263,7 +263,7 @@ def test_the_loopback_is_known_by_all_its_names(dashboard: Dashboard, host: str)
 
 
 @pytest.mark.parametrize("path", ["/dashboard", "/api/studies", "/csv/1", "/static/bundle.js", "/artifacts/1/a", "/no"])
-def test_every_answer_tells_the_browser_to_be_careful(dashboard: Dashboard, path: str) -> None:
+def test_every_answer_has_security_headers(dashboard: Dashboard, path: str) -> None:
     _, headers, _ = dashboard.request("GET", path)
 
     assert headers["x-content-type-options"] == "nosniff"
@@ -307,15 +307,15 @@ def test_another_address_is_warned_of_and_may_be_asked_for_by_address(sqlite_url
             host: open_to_all.request("GET", "/api/studies", headers={"Host": host})[0]
             for host in ("192.0.2.7:8080", "dashboard:8080", socket.gethostname(), "evil.example")
         }
-        _, _, said = open_to_all.end(signal.SIGTERM)
+        _, _, errors = open_to_all.end(signal.SIGTERM)
 
     assert asked.pop("evil.example") == 403
     assert set(asked.values()) == {200}
-    assert "no login" in said
+    assert "no login" in errors
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_says_where_it_is_in_one_line_and_ends_without_a_word(
+def test_it_prints_its_address_in_one_line_and_ends_silently(
     sqlite_url: str, tmp_path: Path, number: signal.Signals
 ) -> None:
     with serving(sqlite_url, tmp_path) as running:
@@ -327,16 +327,16 @@ def test_it_says_where_it_is_in_one_line_and_ends_without_a_word(
     assert ended == (0, "", "")
 
 
-def test_a_taken_port_is_said_in_words(dashboard: Dashboard, sqlite_url: str) -> None:
+def test_a_taken_port_is_refused_with_a_reason(dashboard: Dashboard, sqlite_url: str) -> None:
     second = subprocess.run(command(sqlite_url, dashboard.port), capture_output=True, text=True, timeout=60)
 
     assert second.returncode == 2
-    assert f"port {dashboard.port}: another program does so already" in second.stderr
+    assert f"port {dashboard.port}: another program uses it already" in second.stderr
     assert "Traceback" not in second.stderr
 
 
-def test_a_host_of_another_machine_is_said_in_words(sqlite_url: str) -> None:
+def test_a_host_of_another_machine_is_refused_with_a_reason(sqlite_url: str) -> None:
     refused = subprocess.run(command(sqlite_url, host="192.0.2.7"), capture_output=True, text=True, timeout=60)
 
     assert refused.returncode == 2
-    assert "no address of this machine" in refused.stderr
+    assert "not an address of this machine" in refused.stderr

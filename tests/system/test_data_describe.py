@@ -1,4 +1,4 @@
-"""`hpo data describe` as people use it: our data, anybody's data, and data that cannot be read."""
+"""`hpo data describe`: our data, users' data, and unreadable data."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from projects.launch import PROJECT, Hpo
 from hpo.errors import HpoError
 from hpo.ipc.channel import Message
 from hpo.ipc.fork_server import ForkServer
-from hpo.service.describe_data import inspect_data as describe
-from hpo.service.describe_data import picture_file
-from hpo.service.preflight import define
+from hpo.service.describe_data import describe_data, picture_file
+from hpo.service.prepare import prepare
 from hpo.store import child_environment
 from hpo.study.job import Call, DataJob
 from hpo.study.study_file import read_study
@@ -41,17 +40,17 @@ def is_a_picture(path: Path) -> bool:
         return image.size == (1200, 800) and len(set(image.convert("L").tobytes())) > 10
 
 
-def test_a_person_is_told_what_is_wrong_with_a_table(hpo: Hpo) -> None:
+def test_problems_of_a_table_are_reported(hpo: Hpo) -> None:
     study = hpo.study("leaky", data="projects.lookat:Leaky")
 
-    code, said = hpo.run("data", "describe", study)
+    code, output = hpo.run("data", "describe", study)
 
-    assert code == 0, said
-    assert said.startswith("projects.lookat:Leaky (rows=300, scaling=thousandfold)")
-    assert "looked at with scaling=none, in the data's own unit" in said
-    assert "a table; one of two classes to tell (binary); the test part was not touched" in said
+    assert code == 0, output
+    assert output.startswith("projects.lookat:Leaky (rows=300, scaling=thousandfold)")
+    assert "looked at with scaling=none, in the data's own unit" in output
+    assert "a table; one of two classes to tell (binary); the test part was not touched" in output
     for fact in ("train", "validation", "5 float32", "US$ [income]", "200", "100", "missing values: age 3"):
-        assert fact in said
+        assert fact in output
     for warning in (
         "a leak? column 'twin' is the same as the target",
         "10 of 100 samples (10.0%) of validation are also in train",
@@ -60,9 +59,9 @@ def test_a_person_is_told_what_is_wrong_with_a_table(hpo: Hpo) -> None:
         "times as frequent as '1'",
         "2 rows are without a value",
     ):
-        assert warning in said
-    assert "reading" not in said.split()
-    assert said.endswith("picture: leaky-data.png\n")
+        assert warning in output
+    assert "reading" not in output.split()
+    assert output.endswith("picture: leaky-data.png\n")
     assert is_a_picture(hpo.folder / "leaky-data.png")
     assert not (hpo.folder / "hpo.db").exists()
 
@@ -70,32 +69,32 @@ def test_a_person_is_told_what_is_wrong_with_a_table(hpo: Hpo) -> None:
 def test_as_json_it_is_one_document(hpo: Hpo) -> None:
     study = hpo.study("json", data="models.data:Digits")
 
-    code, said = hpo.run("data", "describe", study, "--json", "--out", "digits.png", "--set", "space.batch_size=32")
+    code, output = hpo.run("data", "describe", study, "--json", "--out", "digits.png", "--set", "space.batch_size=32")
 
-    assert code == 0, said
-    told = json.loads(said)
-    assert told["data"]["class"] == "models.data:Digits"
-    assert told["data"]["arguments"]["batch_size"] == 32
-    assert (told["holds"], told["task"]) == ("images", "multiclass")
-    assert [(part["part"], part["samples"]) for part in told["parts"]] == [("train", 1169), ("validation", 359)]
-    assert told["parts"][0]["classes"]["0"] == 115
-    assert told["features"][0] | {"mean": 0, "std": 0} == {
+    assert code == 0, output
+    report = json.loads(output)
+    assert report["data"]["class"] == "models.data:Digits"
+    assert report["data"]["arguments"]["batch_size"] == 32
+    assert (report["holds"], report["task"]) == ("images", "multiclass")
+    assert [(part["part"], part["samples"]) for part in report["parts"]] == [("train", 1169), ("validation", 359)]
+    assert report["parts"][0]["classes"]["0"] == 115
+    assert report["features"][0] | {"mean": 0, "std": 0} == {
         "name": "grey", "missing": 0, "min": 0, "max": 16, "mean": 0, "std": 0, "distinct": 17
     }  # fmt: skip
-    assert told["facts"] == {"samples of the test part": 269}
-    assert told["warnings"] == []
-    assert told["picture"] == str(hpo.folder / "digits.png")
+    assert report["facts"] == {"samples of the test part": 269}
+    assert report["warnings"] == []
+    assert report["picture"] == str(hpo.folder / "digits.png")
     assert is_a_picture(hpo.folder / "digits.png")
 
 
-def test_sequences_of_any_loader_are_told_with_their_lengths(tmp_path: Path) -> None:
-    told = described("projects.lookat:Waves", tmp_path / "waves.png")
+def test_sequences_of_any_loader_are_described_with_their_lengths(tmp_path: Path) -> None:
+    report = described("projects.lookat:Waves", tmp_path / "waves.png")
 
-    assert told["holds"] == "sequences"
-    assert [shape["name"] for shape in told["parts"][0]["inputs"]] == ["wave", "lengths"]
-    assert told["parts"][0]["lengths"] == {"shortest": 10, "median": 13.0, "longest": 16}
-    assert told["parts"][1]["classes"] == {"0": 10, "1": 10, "2": 10}
-    assert told["warnings"] == []
+    assert report["holds"] == "sequences"
+    assert [shape["name"] for shape in report["parts"][0]["inputs"]] == ["wave", "lengths"]
+    assert report["parts"][0]["lengths"] == {"shortest": 10, "median": 13.0, "longest": 16}
+    assert report["parts"][1]["classes"] == {"0": 10, "1": 10, "2": 10}
+    assert report["warnings"] == []
     assert is_a_picture(tmp_path / "waves.png")
 
 
@@ -106,38 +105,38 @@ def test_each_kind_of_data_has_its_picture(module: str, tmp_path: Path) -> None:
     assert is_a_picture(tmp_path / "picture.png")
 
 
-def test_a_file_s_gaps_and_categories_are_told_before_they_are_filled_in(tmp_path: Path) -> None:
+def test_a_file_s_gaps_and_categories_are_reported_before_they_are_filled_in(tmp_path: Path) -> None:
     rows = [f"{n % 9 or ''},{'red' if n % 2 else 'blue'},here,{n % 7}.5" for n in range(120)]
     (tmp_path / "table.csv").write_text("\n".join(["size,colour,place,price", *rows]))
 
-    told = described("models.data:Table", tmp_path / "table.png", source=f"{tmp_path}/table.csv", target="price")
+    report = described("models.data:Table", tmp_path / "table.png", source=f"{tmp_path}/table.csv", target="price")
 
-    assert [feature["name"] for feature in told["features"]] == ["size", "colour"]
-    assert told["facts"]["columns of the file"] == {"numbers": 1, "dates": 0, "categories": 2}
-    assert 5 < told["facts"]["missing in train and validation"]["size"] < 14
-    assert told["facts"]["with one value only"] == ["place"]
-    price = told["parts"][0]["values"][0]
+    assert [feature["name"] for feature in report["features"]] == ["size", "colour"]
+    assert report["facts"]["columns of the file"] == {"numbers": 1, "dates": 0, "categories": 2}
+    assert 5 < report["facts"]["missing in train and validation"]["size"] < 14
+    assert report["facts"]["with one value only"] == ["place"]
+    price = report["parts"][0]["values"][0]
     assert (price["min"], price["max"], price["distinct"]) == (pytest.approx(0.5), pytest.approx(6.5), 7)
     assert is_a_picture(tmp_path / "table.png")
 
 
-def test_a_series_is_told_and_drawn_over_its_time(tmp_path: Path) -> None:
+def test_a_series_is_described_and_drawn_over_its_time(tmp_path: Path) -> None:
     path = PROJECT.parent / "studies" / "data" / "co2_weekly.csv"
 
-    told = described("models.data:Series", tmp_path / "co2.png", path=str(path), interpolation="linear", horizon=2)
+    report = described("models.data:Series", tmp_path / "co2.png", path=str(path), interpolation="linear", horizon=2)
 
-    assert told["facts"]["train and validation"] == "1958-03-29 to 1995-06-03"
-    assert told["facts"]["missing in train and validation"] == {"co2_ppmv": 59}
-    assert [value["name"] for value in told["parts"][0]["values"]] == ["co2_ppmv, 1 ahead", "co2_ppmv, 2 ahead"]
+    assert report["facts"]["train and validation"] == "1958-03-29 to 1995-06-03"
+    assert report["facts"]["missing in train and validation"] == {"co2_ppmv": 59}
+    assert [value["name"] for value in report["parts"][0]["values"]] == ["co2_ppmv, 1 ahead", "co2_ppmv, 2 ahead"]
     assert is_a_picture(tmp_path / "co2.png")
 
 
-def test_what_the_data_module_tells_is_passed_on(tmp_path: Path) -> None:
-    told = described("projects.lookat:Leaky", tmp_path / "picture.png", rows=90)
+def test_facts_of_the_data_module_are_passed_on(tmp_path: Path) -> None:
+    report = described("projects.lookat:Leaky", tmp_path / "picture.png", rows=90)
 
-    assert told["facts"] == {"missing values": {"age": 3}, "odd": [1.5, None]}
-    assert told["changed"] == {"scaling": "none"}
-    assert told["remarks"] == ["2 rows are without a value"]
+    assert report["facts"] == {"missing values": {"age": 3}, "odd": [1.5, None]}
+    assert report["changed"] == {"scaling": "none"}
+    assert report["remarks"] == ["2 rows are without a value"]
 
 
 @pytest.fixture(scope="module")
@@ -152,22 +151,22 @@ def server() -> Iterator[ForkServer]:
     [
         ("Bare", "RuntimeError: the cupboard is bare\n  "),
         ("Leaving", "SystemExit: nothing here\n  "),
-        ("Quitting", "the process that read the data ended without a word (signal 9)"),
+        ("Quitting", "the process that read the data exited without reporting (signal 9)"),
         ("Wordy", "the train part's batches hold no tensor: a batch is a list of 2 str"),
     ],
 )
-def test_data_that_cannot_be_read_says_why_and_where(hpo: Hpo, server: ForkServer, module: str, reason: str) -> None:
-    spec, source = read_study(hpo.study("broken", data=f"projects.lookat:{module}"))
-    definition, study_server = define(spec, source, server=server, project=PROJECT)
+def test_unreadable_data_is_reported_with_the_reason_and_the_line(
+    hpo: Hpo, server: ForkServer, module: str, reason: str
+) -> None:
+    study = read_study(hpo.study("broken", data=f"projects.lookat:{module}"))
 
-    with pytest.raises(HpoError) as caught:
-        describe(definition, source, server=study_server, project=PROJECT, picture=hpo.folder / "picture.png")
+    with prepare(*study, server=server, project=PROJECT) as prepared, pytest.raises(HpoError) as caught:
+        describe_data(prepared, picture=hpo.folder / "picture.png")
 
-    study_server.stop()
-    said = str(caught.value)
-    assert said.startswith(f"{hpo.folder}/broken.yaml:1: data: {reason}")
+    output = str(caught.value)
+    assert output.startswith(f"{hpo.folder}/broken.yaml:1: data: {reason}")
     assert caught.value.exit_code == 2
-    assert said.count(f"{PROJECT}/projects/lookat.py, line ") == (module in ("Bare", "Leaving"))
+    assert output.count(f"{PROJECT}/projects/lookat.py, line ") == (module in ("Bare", "Leaving"))
 
 
 @pytest.mark.parametrize(

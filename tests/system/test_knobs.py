@@ -1,4 +1,4 @@
-"""The README's table of knobs says what the constructors say: all of it, and nothing else."""
+"""The README's table of knobs matches the constructors."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_readme_lists_nothing_else() -> None:
     assert len(rows_of_readme()) == len(CLASSES)
 
 
-def test_what_a_base_searches_every_model_searches() -> None:
+def test_every_model_searches_the_parameters_of_its_base() -> None:
     """Or the model's own row would have to say that it does not."""
     for model in FAMILIES:
         for base in BASES:

@@ -16,7 +16,7 @@ from pathlib import Path
 import optuna
 import pytest
 from projects.launch import PROJECT, Hpo, finish, trial_processes, wait_for
-from projects.service import running, say, submit
+from projects.service import invoke, running, submit
 from sqlalchemy import select
 
 from hpo.ipc.fork_server import ForkServer
@@ -69,10 +69,10 @@ def test_a_point_that_was_asked_for_is_trained_with_the_rest_sampled(served: Hpo
     submit(served, served.study("asked", space=SEARCHED, budget={"trials": 1}), server)
     wait_for(lambda: served.counts("asked") == {"complete": 1})
 
-    code, said = say(served, "enqueue", "asked", "lr=2e-2")
-    again = say(served, "enqueue", "asked", "lr=0.02")
-    wrong = say(served, "enqueue", "asked", "lr=2", "batchsize=4")
-    say(served, "set", "asked", "trials=+1")
+    code, said = invoke(served, "enqueue", "asked", "lr=2e-2")
+    again = invoke(served, "enqueue", "asked", "lr=0.02")
+    wrong = invoke(served, "enqueue", "asked", "lr=2", "batchsize=4")
+    invoke(served, "set", "asked", "trials=+1")
     wait_for(lambda: served.counts("asked") == {"complete": 2})
 
     assert code == 0
@@ -96,9 +96,9 @@ def test_points_come_from_a_file(served: Hpo, server: ForkServer) -> None:
     file = served.folder / "points.csv"
     file.write_text("lr,batch_size\n0.002,\n0.003,5\n")
 
-    code, said = say(served, "enqueue", "filed", "--from", file)
-    nothing, _ = say(served, "enqueue", "filed")
-    say(served, "set", "filed", "trials=3")
+    code, said = invoke(served, "enqueue", "filed", "--from", file)
+    nothing, _ = invoke(served, "enqueue", "filed")
+    invoke(served, "set", "filed", "trials=3")
     wait_for(lambda: served.counts("filed") == {"complete": 3})
 
     assert (code, nothing) == (0, 2)
@@ -114,13 +114,13 @@ def test_a_paused_study_is_renamed_and_goes_on_where_it_was(served: Hpo, server:
     submit(served, served.study("before", model=SLOW, epochs=100, budget={"trials": 2}), server)
     wait_for(is_training(served, "before", 2))
 
-    refused = say(served, "rename", "before", "after")
-    say(served, "pause", "before")
+    refused = invoke(served, "rename", "before", "after")
+    invoke(served, "pause", "before")
     wait_for(lambda: "running" not in served.counts("before"))
     paused = served.trials("before")
-    code, said = say(served, "rename", "before", "after", "--artifacts", served.folder / "art")
-    unknown, told = say(served, "status", "before")
-    say(served, "resume", "after")
+    code, said = invoke(served, "rename", "before", "after", "--artifacts", served.folder / "art")
+    unknown, told = invoke(served, "status", "before")
+    invoke(served, "resume", "after")
     wait_for(lambda: is_training(served, "after", 2)() and all(t.attempts == 2 for t in served.trials("after")))
     wait_for(lambda: all(now.epochs > was.epochs for now, was in zip(served.trials("after"), paused, strict=True)))
 
@@ -149,15 +149,15 @@ def test_a_study_that_is_trained_is_deleted_by_force_and_the_worker_goes_on(serv
     wait_for(is_training(served, "doomed", 2))
     art = ("--artifacts", served.folder / "art")
 
-    asked = say(served, "delete", "doomed", *art)
-    refused = say(served, "delete", "doomed", "--yes", *art)
-    code, said = say(served, "delete", "doomed", "--yes", "--force", *art)
-    again = say(served, "delete", "doomed", "--yes", *art)
+    asked = invoke(served, "delete", "doomed", *art)
+    refused = invoke(served, "delete", "doomed", "--yes", *art)
+    code, said = invoke(served, "delete", "doomed", "--yes", "--force", *art)
+    again = invoke(served, "delete", "doomed", "--yes", *art)
     submit(served, served.study("next", budget={"trials": 4}), server)
     wait_for(lambda: served.counts("next") == {"complete": 4})
     submit(served, served.study("doomed", budget={"trials": 2}), server)  # another one of that name
     wait_for(lambda: served.counts("doomed") == {"complete": 2})
-    say(served, "clean", "--yes", *art)
+    invoke(served, "clean", "--yes", *art)
 
     assert asked[0] == 2
     assert "Nobody can be asked without a terminal: 'hpo delete doomed --yes' does it" in asked[1]
@@ -173,7 +173,7 @@ def test_a_run_whose_study_is_deleted_ends_with_a_message(tmp_path: Path) -> Non
     run = hpo.start("run", hpo.study("brief", model=SLOW, epochs=1000, budget={"trials": 2}), "--slots", 1)
     wait_for(is_training(hpo, "brief", 1))
 
-    code, _ = say(hpo, "delete", "brief", "--yes", "--force", "--artifacts", tmp_path / "art")
+    code, _ = invoke(hpo, "delete", "brief", "--yes", "--force", "--artifacts", tmp_path / "art")
     ended, output = finish(run, timeout=60)
 
     assert (code, ended) == (0, 1)
@@ -188,7 +188,7 @@ def test_a_worker_that_was_asked_for_a_study_outlives_its_end_and_takes_the_next
     submit(hpo, hpo.study("named", model=SLOW, epochs=1000, budget={"trials": 2}), server)
     with running(hpo, "worker", "named", "--slots", 1) as worker:
         wait_for(is_training(hpo, "named", 1))
-        say(hpo, "delete", "named", "--yes", "--force", "--artifacts", tmp_path / "art")
+        invoke(hpo, "delete", "named", "--yes", "--force", "--artifacts", tmp_path / "art")
         wait_for(lambda: not trial_processes(worker))
         submit(hpo, hpo.study("named", budget={"trials": 2}), server)
         wait_for(lambda: hpo.counts("named") == {"complete": 2})
@@ -254,7 +254,7 @@ def test_clean_shows_what_studies_take_and_removes_only_when_it_is_told_to(tmp_p
     hpo = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
     Store.create(hpo.url).close()
     art = ("--artifacts", tmp_path / "art")
-    empty = say(hpo, "clean", *art)
+    empty = invoke(hpo, "clean", *art)
     left = tmp_path / "art" / "gone [x]-20240101-000000" / "00000"
     left.parent.mkdir(parents=True)
     left.parent.rename(left.parent.with_name("gone-20240101-000000"))
@@ -263,12 +263,12 @@ def test_clean_shows_what_studies_take_and_removes_only_when_it_is_told_to(tmp_p
     (left / "best.ckpt").write_bytes(b"x" * 2**20)
     (tmp_path / "art" / "[red]-20240101-000000").mkdir()
 
-    shown = say(hpo, "clean", *art)
-    dry = say(hpo, "clean", "--dry-run", "--yes", *art)
-    code, plain = say(hpo, "clean", "--json", *art)
+    shown = invoke(hpo, "clean", *art)
+    dry = invoke(hpo, "clean", "--dry-run", "--yes", *art)
+    code, plain = invoke(hpo, "clean", "--json", *art)
     is_left = left.exists()
-    removed = say(hpo, "clean", "--yes", *art)
-    again = say(hpo, "clean", "--yes", "--json", *art)
+    removed = invoke(hpo, "clean", "--yes", *art)
+    again = invoke(hpo, "clean", "--yes", "--json", *art)
 
     assert empty == (0, f"no study has artifacts in {tmp_path}/art\n")
     assert shown[0] == dry[0] == code == removed[0] == 0
@@ -289,10 +289,10 @@ def test_a_log_is_printed_and_followed_over_all_attempts(served: Hpo, server: Fo
     submit(served, served.study("talks", model=CHATTY, epochs=8, budget={"trials": 1}), server)
     wait_for(is_training(served, "talks", 1))
     follower = served.start("logs", "talks", 0, "-f")
-    say(served, "pause", "talks")
+    invoke(served, "pause", "talks")
     wait_for(lambda: "running" not in served.counts("talks"))
     held = served.run("logs", "talks", 0)
-    say(served, "resume", "talks")
+    invoke(served, "resume", "talks")
     wait_for(lambda: served.counts("talks") == {"complete": 1})
 
     followed = finish(follower)
@@ -314,15 +314,15 @@ def test_a_log_is_printed_and_followed_over_all_attempts(served: Hpo, server: Fo
 def test_where_there_is_no_log_it_is_said_why(served: Hpo, server: ForkServer) -> None:
     submit(served, served.study("silent", budget={"trials": 1}), server)
     wait_for(lambda: served.counts("silent") == {"complete": 1})
-    say(served, "enqueue", "silent", "lr=0.02")
+    invoke(served, "enqueue", "silent", "lr=0.02")
 
-    waiting = say(served, "logs", "silent", 1)
-    absent = say(served, "logs", "silent", 7)
-    unknown = say(served, "logs", "silnt", 0)
-    both = say(served, "logs", "silent", 0, "-f", "--json")
+    waiting = invoke(served, "logs", "silent", 1)
+    absent = invoke(served, "logs", "silent", 7)
+    unknown = invoke(served, "logs", "silnt", 0)
+    both = invoke(served, "logs", "silent", 0, "-f", "--json")
     elsewhere = served.run("logs", "silent", 0, "--artifacts", served.folder / "none")
     shutil.rmtree(folders(served, "silent")[0])
-    gone = say(served, "logs", "silent", 0, "--artifacts", served.folder / "art")
+    gone = invoke(served, "logs", "silent", 0, "--artifacts", served.folder / "art")
 
     worker = served.trials("silent")[0].worker
     assert waiting == (2, "error: trial 1 of study 'silent' waits, and has not begun: it has no log\n")

@@ -1,4 +1,4 @@
-"""`import hpo` in somebody's own script: open a study, look at its trials, and get its best model back."""
+"""`import hpo` in a user's script: open a study, read its trials, and load its best model."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_loaded_model_is_as_good_as_it_was_recorded(study: hpo.Study) -> None:
     assert accuracy(model, record) == pytest.approx(record.value, abs=1e-6)
 
 
-def test_a_model_loads_in_a_process_that_knows_nothing_of_the_run(folder: Path, study: hpo.Study) -> None:
+def test_a_model_loads_in_another_process_than_the_run(folder: Path, study: hpo.Study) -> None:
     script = "import hpo, json; m = hpo.open_study('digits-dnn').best(1)[0].load_model(); print(type(m).__module__)"
     environment = os.environ | {"HPO_STORE": str(folder / "hpo.db")}
 
@@ -157,7 +157,7 @@ def test_a_checkpoint_that_carries_code_is_refused_and_runs_none(study: hpo.Stud
     assert not trace.exists()
 
 
-def test_a_checkpoint_that_cannot_be_used_says_why(study: hpo.Study, tmp_path: Path) -> None:
+def test_the_error_of_an_unusable_checkpoint_names_the_reason(study: hpo.Study, tmp_path: Path) -> None:
     record = study.best()[0]
     torn = tmp_path / "torn.ckpt"
     shutil.copy(str(record.checkpoint), torn)
@@ -193,12 +193,12 @@ def test_opening_creates_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wrong_name_tells_the_nearest(folder: Path) -> None:
+def test_the_error_of_a_wrong_name_suggests_the_nearest(folder: Path) -> None:
     with pytest.raises(hpo.StoreError, match="no study 'digits', did you mean 'digits-dnn'"):
         hpo.open_study("digits", store=str(folder / "hpo.db"))
 
 
-def test_a_script_that_only_looks_needs_no_torch(folder: Path) -> None:
+def test_a_script_that_only_reads_needs_no_torch(folder: Path) -> None:
     script = "import hpo, sys; r = hpo.open_study('digits-dnn').best(2); print(len(r), 'torch' in sys.modules)"
     environment = os.environ | {"HPO_STORE": str(folder / "hpo.db")}
 
@@ -232,7 +232,7 @@ def test_optuna_reads_our_study_and_we_read_optunas(folder: Path, study: hpo.Stu
 # ---- documentation
 
 
-def test_every_public_name_says_what_it_is() -> None:
+def test_every_public_name_is_documented() -> None:
     for name in hpo.__all__:
         public = getattr(hpo, name)
         assert public.__doc__, name

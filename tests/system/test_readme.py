@@ -49,8 +49,8 @@ def test_the_study_file_that_is_shown_is_the_shipped_one_in_short(project: Path)
     shown = blocks("yaml")[0]
     shipped = (project / "studies" / "digits_dnn.yaml").read_text(encoding="utf-8")
     for line in shown.splitlines():
-        said = line.split("#")[0].strip()
-        assert said.rstrip(":") in shipped, said
+        key = line.split("#")[0].strip()
+        assert key.rstrip(":") in shipped, key
 
 
 def test_make_has_the_two_commands_that_the_readme_opens_with() -> None:

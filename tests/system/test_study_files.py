@@ -1,4 +1,4 @@
-"""Every study file that is shipped works as it is: it is read, resolved against its classes, and trains two trials."""
+"""Every shipped study file works unchanged: it is read, resolved against its classes, and trains two trials."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ from pathlib import Path
 import pytest
 
 from hpo.ipc.fork_server import ForkServer
-from hpo.queue.studies import create_or_continue
 from hpo.results.study import Study
 from hpo.results.trial import TrialRecord
-from hpo.results.warm_start import find_weights
-from hpo.service.preflight import define, slots_for, try_one_batch
+from hpo.service.assembly import Workspace, begin
 from hpo.store import Store, child_environment
 from hpo.study.study_file import read_study
-from hpo.worker.loop import Worker
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "studies").glob("**/*.yaml"))
@@ -40,17 +37,12 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path],
             train_once(FILE_OF[earlier])
         name = read_study(file)[0].study
         spec, source = read_study(file, changes=["epochs=1", "budget.trials=2", *LESS.get(name, [])])
-        definition, study_server = define(spec, source, server=server, project=ROOT)
-        assert study_server is not server, "importing its modules starts threads, so that trials cannot share them"
-        slots = slots_for(spec, source)
         with Store.create(f"sqlite:///{folder}/hpo.db") as store:
-            weights = find_weights(store, definition, source)
-            try_one_batch(definition, source, server=study_server, project=ROOT, slot=slots[0], weights=weights)
-            study, _ = create_or_continue(store, definition)
-            worker = Worker(store, server=study_server, slots=slots, project=ROOT, artifacts=folder)
-            worker.adopt(study, server=study_server, definition=definition)
-            worker.run_until_done()
-            return Study(store, study.name).trials()
+            search = begin(Workspace(server, ROOT, store, folder), spec, source)
+            is_shared = search.run.server is not server
+            assert is_shared, "importing its modules starts threads, so that trials cannot share them"
+            search.worker.run_until_done()
+            return Study(store, name).trials()
 
     yield train_once
     server.stop()
@@ -62,7 +54,7 @@ def test_there_are_study_files_and_each_has_a_name_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_the_first_words_say_how_to_run_it(file: Path) -> None:
+def test_the_first_lines_show_how_to_run_it(file: Path) -> None:
     assert f"hpo run {file.relative_to(ROOT)}" in file.read_text(encoding="utf-8").partition("\nstudy:")[0]
 
 

@@ -1,4 +1,4 @@
-"""A table of one's own, with categories, dates and missing values, from its file to the best trial."""
+"""A user's table, with categories, dates and missing values, from its file to the best trial."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_rents_are_learned_from_a_file_of_all_kinds_of_columns(project: Path) ->
     assert output.count("column 'landlord' is left out: it has 24 different texts in 104 rows") == 1
 
 
-def test_a_wrong_column_is_told_before_the_first_trial(project: Path) -> None:
+def test_a_wrong_column_is_reported_before_the_first_trial(project: Path) -> None:
     done = hpo_run(project, STUDY.replace("target: rent", "target: rents"))
     assert done.returncode == 2
     assert "Table: flats.csv has no column 'rents' (target); did you mean 'rent'?" in done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""What people install: a wheel of the engine and its templates, without a top-level `models`, that works anywhere."""
+"""The wheel: the engine and its templates, without a top-level `models`; it works in any folder."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def project(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "proj"
 
 
-def test_the_wheel_holds_the_engine_its_types_its_templates_and_its_migrations(wheel: Path) -> None:
+def test_the_wheel_contains_the_engine_its_types_its_templates_and_its_migrations(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
 
     for name in (
@@ -112,7 +112,7 @@ def test_a_new_project_runs_its_first_study_from_anywhere(installed: Path, proje
     assert {path.name for path in project.iterdir()} == {"models", "studies", "hpo.db", "hpo-artifacts"}
 
 
-def test_a_folder_that_holds_something_is_not_written_into(installed: Path, project: Path) -> None:
+def test_a_folder_that_is_not_empty_is_not_written_into(installed: Path, project: Path) -> None:
     before = sorted(project.rglob("*"))
 
     done = run(installed, "hpo", "init", "proj", cwd=project.parent)

@@ -1,4 +1,4 @@
-"""Who may import whom, read from the source of every file; and what a process has really loaded when it has run."""
+"""The allowed imports, read from the source of every file; and the modules that a process has loaded after a run."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_only_training_and_models_import_torch() -> None:
     assert not strangers, "\n".join(map(str, strangers))
 
 
-def test_training_is_imported_by_nobody_but_who_loads_a_model() -> None:
+def test_training_is_imported_only_to_load_a_model() -> None:
     users: dict[str, set[str]] = {}
     for found in WITHIN_HPO:
         if is_in(found.imported, "hpo.training") and not is_in(found.importer, "hpo.training"):
@@ -157,7 +157,7 @@ def test_training_is_imported_by_nobody_but_who_loads_a_model() -> None:
     assert users == TRAINING_USERS
 
 
-def test_hpo_knows_nothing_of_the_models() -> None:
+def test_hpo_does_not_depend_on_the_models() -> None:
     offenders = [found for found in ALL if is_in(found.importer, "hpo") and found.imported.split(".")[0] in MODELS]
 
     assert not offenders, "\n".join(map(str, offenders))
@@ -250,7 +250,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
         "clean --json --artifacts none",
     ],
 )
-def test_verbs_that_look_load_neither_torch_nor_optuna_nor_pandas(command: str, store: str) -> None:
+def test_reading_verbs_load_neither_torch_nor_optuna_nor_pandas(command: str, store: str) -> None:
     words = command.split()
     arguments = words if "--help" in words else [*words, "--store", store]
 
@@ -298,13 +298,13 @@ def test_verbs_that_manage_studies_load_neither_torch_nor_optuna_nor_pandas(comm
         "hpo.study.job",
         "hpo.study.states",
         "hpo.worker.loop",
-        "hpo.service.preflight",
+        "hpo.service.assembly",
         "hpo.dashboard.server",
         "hpo.results.study",
         "hpo.service.study",
     ],
 )
-def test_what_does_not_train_loads_no_torch(module: str) -> None:
+def test_modules_that_do_not_train_load_no_torch(module: str) -> None:
     unwanted = "{'torch', 'pytorch_lightning', 'pandas'}"
     if module in ("hpo", "hpo.space", "hpo.ipc.messages", "hpo.study.job", "hpo.study.states"):
         # every trial process and every model has these
@@ -321,7 +321,7 @@ def test_what_does_not_train_loads_no_torch(module: str) -> None:
 # ---- names
 
 
-def test_the_package_exports_what_it_says() -> None:
+def test_the_package_exports_its_documented_names() -> None:
     for name in hpo.__all__:
         assert getattr(hpo, name).__name__ == name
     assert sorted(hpo.__all__) == hpo.__all__

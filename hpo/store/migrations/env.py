@@ -1,4 +1,4 @@
-"""What alembic runs: our revisions, in the transaction that `hpo.store.schema` hands over."""
+"""Run by alembic: applies our revisions in the transaction that `hpo.store.schema` passes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What should make a person look twice at data: pure functions on arrays.
+"""Checks for suspicious data: pure functions on arrays.
 
 Columns are (samples, columns), targets (samples,) of class numbers or (samples, values).
 """
@@ -17,22 +17,22 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 How = Literal["equal", "linear", "monotone", "one-to-one", "determines", "separates", "indicator"]
 
-FEWEST_SAMPLES = 30  # with fewer, columns that mean nothing fit by chance
+FEWEST_SAMPLES = 30  # with fewer, unrelated columns fit by chance
 FEWEST_OF_A_CLASS = 5
-FEWEST_VALUES = 10  # of a target, or a column, for its order to mean something
-SAMPLES_PER_VALUE = 10  # a column that repeats its values so often is no measurement that is new in each sample
+FEWEST_VALUES = 10  # of a target, or a column, for its order to be significant
+SAMPLES_PER_VALUE = 10  # a column with so many samples per value is not a measurement of each sample
 LINEAR = 1 - 1e-6  # a correlation of 1, but for the rounding of float32
 QUICK_LOOK = 200
 
 
 @dataclass(frozen=True)
 class Leak:
-    """A column that tells the target.
+    """A column that reveals the target.
 
     equal: the column is the target; linear: a correlation of 1 or -1; monotone: both rise together, or one falls
     as the other rises; one-to-one: each of its values stands for one class; determines: each of its values
-    occurs with one class only; separates: thresholds on it separate all classes; indicator: it has two values, and
-    which one depends on the class only.
+    occurs with one class only; separates: thresholds on it separate all classes; indicator: it has two values, which
+    depend on the class only.
     """
 
     column: int
@@ -41,7 +41,7 @@ class Leak:
 
 
 def leaks(columns: Array, targets: Array, *, are_classes: bool) -> list[Leak]:
-    """Columns from which a target can be read off, in their order; none when there are few samples."""
+    """Columns that reveal a target, in their order; none when there are few samples."""
     values = targets.reshape(len(targets), -1)
     find = _class_leak if are_classes else _value_leak
     found = []
@@ -64,8 +64,8 @@ def _value_leak(column: Array, target: Array) -> How | None:
         return "equal"
     if abs(_correlation(column, target)) >= LINEAR:
         return "linear"
-    is_telling = min(len(np.unique(column)), len(np.unique(target))) >= FEWEST_VALUES
-    if is_telling and (_rise_together(column, target) or _rise_together(column, -target)):
+    is_varied = min(len(np.unique(column)), len(np.unique(target))) >= FEWEST_VALUES
+    if is_varied and (_rise_together(column, target) or _rise_together(column, -target)):
         return "monotone"
     return None
 
@@ -79,7 +79,7 @@ def _class_leak(column: Array, classes: Array) -> How | None:
     column, numbers = column[is_frequent], numbers[is_frequent]
     if np.array_equal(column, names[numbers]):
         return "equal"
-    # A few samples show of nearly every column that it is none of these.
+    # For nearly every column, a few samples rule out all of these.
     if not _is_pure(column[:QUICK_LOOK], numbers[:QUICK_LOOK]) and len(np.unique(column[:QUICK_LOOK])) > 2:
         return None
     values, codes = np.unique(column, return_inverse=True)
@@ -91,14 +91,14 @@ def _class_leak(column: Array, classes: Array) -> How | None:
             return "separates"
         if len(values) * SAMPLES_PER_VALUE <= len(column):
             return "determines"
-    # A class that has always the same one of two values, as a column of a one-hot code would.
+    # Each class always has the same one of two values, as in a column of a one-hot code.
     if present > 2 and len(values) == 2 and _is_pure(numbers, codes):
         return "indicator"
     return None
 
 
 def _is_pure(column: Array, numbers: Array) -> bool:
-    """No value of the column occurs with two different numbers."""
+    """Whether no value of the column occurs with two different numbers."""
     order = np.lexsort((numbers, column))
     same_value = np.diff(column[order]) == 0
     return not np.any(same_value & (np.diff(numbers[order]) != 0))
@@ -142,16 +142,16 @@ def repeated(keys: Sequence[bytes]) -> int:
 
 
 def contradictions(keys: Sequence[bytes], targets: Array) -> int:
-    """How many samples have a twin with another target."""
-    said: dict[bytes, set[bytes]] = {}
+    """How many samples have a duplicate with another target."""
+    by_key: dict[bytes, set[bytes]] = {}
     for key, target in zip(keys, targets, strict=True):
-        said.setdefault(key, set()).add(target.tobytes())
+        by_key.setdefault(key, set()).add(target.tobytes())
     counts = Counter(keys)
-    return sum(counts[key] for key, targets_of_key in said.items() if len(targets_of_key) > 1)
+    return sum(counts[key] for key, targets_of_key in by_key.items() if len(targets_of_key) > 1)
 
 
 def constant_columns(columns: Array) -> list[int]:
-    """Columns with one value throughout, missing ones aside."""
+    """Columns with a single value, not counting missing ones."""
     with np.errstate(invalid="ignore"):
         finite = np.where(np.isfinite(columns), columns, np.nan)
         is_known = np.isfinite(finite).any(axis=0)
@@ -161,7 +161,7 @@ def constant_columns(columns: Array) -> list[int]:
 
 
 def imbalance(counts: Sequence[int]) -> float:
-    """How many times more frequent the most frequent class is than the rarest that occurs; 1 for no classes."""
+    """The ratio of the most frequent class to the rarest that occurs; 1 if there are none."""
     present = [count for count in counts if count]
     return max(present) / min(present) if present else 1.0
 

@@ -1,4 +1,4 @@
-"""A picture of images: some of each class, beside how many there are."""
+"""A picture of images: examples of each class, beside the class counts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from hpo.training.inspection.style import MOST_CLASSES, draw_histogram, draw_tar
 
 ROWS = 9
 MOSAIC = (7.6, 6.8)  # inches
-MOST_PIXELS = 96  # of a side: more are not seen at this size
+MOST_PIXELS = 96  # of a side: more are not visible at this size
 
 
 def draw_images(figure: Figure, layout: Layout, parts: Sequence[Samples]) -> str:
-    """Fill the figure; what it shows, in words."""
+    """Fill the figure; returns its caption."""
     train = parts[0]
     images = images_of(train.inputs[layout.main])
     groups = _groups(layout, train)
@@ -50,13 +50,13 @@ def draw_images(figure: Figure, layout: Layout, parts: Sequence[Samples]) -> str
         right.set_xlabel("value")
         right.set_ylabel("share of pixels")
         right.legend(frameon=False)
-    said = "images of each class, in train" if layout.has_classes else "images of train"
+    caption = "images of each class, in train" if layout.has_classes else "images of train"
     left.set_title(f"examples of {images.shape[1]} x {images.shape[2]} pixels")
-    return said
+    return caption
 
 
 def _groups(layout: Layout, train: Samples) -> list[tuple[str, Array]]:
-    """Names of the classes that are shown, and their samples' numbers; one group of all where there are no classes."""
+    """Names of the classes shown, and their samples' numbers; one group of all samples where there are no classes."""
     if not layout.has_classes or train.targets is None or train.targets[0].size != 1:
         return [("", np.arange(train.seen))]
     classes = train.targets.reshape(-1)
@@ -64,7 +64,7 @@ def _groups(layout: Layout, train: Samples) -> list[tuple[str, Array]]:
 
 
 def _mosaic(images: Array, rows: int, across: int) -> Array:
-    """Images (some, height, width, channels) in a grid, NaN between them and where there is none."""
+    """Images (some, height, width, channels) in a grid, with NaN between them and in empty places."""
     height, width, channels = images.shape[1:]
     gap = max(1, height // 12)
     grid = np.full((rows * (height + gap), across * (width + gap), channels), np.nan)
@@ -75,7 +75,7 @@ def _mosaic(images: Array, rows: int, across: int) -> Array:
 
 
 def _shown(mosaic: Array) -> Array:
-    """Values from 0 to 1, with white for what is not there: (height, width, 3 or 4)."""
+    """Values from 0 to 1, with white for NaN: (height, width, 3 or 4)."""
     low, high = np.nanmin(mosaic), np.nanmax(mosaic)
     scaled = (mosaic - low) / (high - low if high > low else 1.0)
     if scaled.shape[-1] not in (3, 4):

@@ -1,4 +1,4 @@
-"""A picture of sequences: examples of each class, or what is forecast from what; their lengths; the targets."""
+"""A picture of sequences: examples of each class, or windows with their forecast; their lengths; the targets."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from hpo.training.inspection.style import COLOURS, PART_COLOURS, draw_histogram,
 
 EXAMPLES = 9
 MOST_DEVIATIONS = 2.5
-LINES = 4  # features that can be told apart as lines; more are shown as a map
+LINES = 4  # features that are distinguishable as lines; more are shown as a map
 
 
 def draw_sequences(figure: Figure, layout: Layout, parts: Sequence[Samples]) -> str:
-    """Fill the figure; what it shows, in words."""
+    """Fill the figure; returns its caption."""
     train = parts[0]
     has_classes = layout.has_classes and not layout.is_per_step and train.targets is not None
     rows = _of_each_class(layout, train) if has_classes else _spread(train, 6 if layout.spans else EXAMPLES)
     lengths = layout.length_of(train)
     assert lengths is not None
     grid = figure.add_gridspec(3, 4, width_ratios=[1, 1, 1, 1.15])
-    mean, deviation = _usual(layout, train)
+    mean, deviation = _moments(layout, train)
     image = None
     first = 3 if layout.spans else 0  # the series takes the first row
     for place, row in enumerate(rows[: EXAMPLES - first], first):
@@ -65,12 +65,12 @@ def draw_sequences(figure: Figure, layout: Layout, parts: Sequence[Samples]) -> 
     draw_targets(figure.add_subplot(grid[1:, 3]), layout, parts, by_class=layout.is_per_step)
     if train.inputs[layout.main].shape[2] <= LINES:
         _key(figure.axes[0], layout)
-    said = "examples of each class, in train" if has_classes else "sequences of train"
+    caption = "examples of each class, in train" if has_classes else "sequences of train"
     if layout.is_per_step and layout.has_classes:
-        said += ", the class of each step below it"
+        caption += ", the class of each step below it"
     if layout.spans:
-        said = "a series, and windows of it with what is to be forecast"
-    return said + (f" ({EXAMPLES} of {len(layout.classes)} classes)" if has_classes and len(rows) > EXAMPLES else "")
+        caption = "a series, and windows of it with the values to forecast"
+    return caption + (f" ({EXAMPLES} of {len(layout.classes)} classes)" if has_classes and len(rows) > EXAMPLES else "")
 
 
 def _of_each_class(layout: Layout, train: Samples) -> list[int]:
@@ -82,7 +82,7 @@ def _of_each_class(layout: Layout, train: Samples) -> list[int]:
 
 
 def _spread(train: Samples, some: int) -> list[int]:
-    """Samples from the first to the last: in a series, over all of its time."""
+    """Evenly spaced samples from the first to the last: in a series, over all of its time."""
     return [int(row) for row in np.unique(np.linspace(0, train.seen - 1, some).astype(int))]
 
 
@@ -93,7 +93,7 @@ def _title(layout: Layout, train: Samples, row: int) -> str:
 
 
 def _draw_target(axes: Axes, layout: Layout, train: Samples, row: int, steps: int) -> None:
-    """The values to be said of a sequence, after its end, where a forecast's are."""
+    """The target values of a sequence, after its end, where those of a forecast are."""
     if layout.task != "regression" or layout.is_per_step or layout.is_reconstruction or train.targets is None:
         return
     values = train.targets[row].reshape(-1)
@@ -102,7 +102,7 @@ def _draw_target(axes: Axes, layout: Layout, train: Samples, row: int, steps: in
 
 
 def _draw_labels(axes: Axes, layout: Layout, train: Samples, row: int, steps: int) -> None:
-    """The class of each step, a mark below it, in the colours of the panel of classes."""
+    """The class of each step, as a mark below it, in the colours of the class panel."""
     if not (layout.is_per_step and layout.has_classes) or train.targets is None:
         return
     labels = train.targets[row].reshape(train.targets.shape[1], -1)[:steps, 0]
@@ -121,7 +121,7 @@ def _draw_series(axes: Axes, layout: Layout) -> None:
 
 
 def _key(axes: Axes, layout: Layout) -> None:
-    """What the lines are, once."""
+    """The legend of the lines, in one panel."""
     lines = axes.get_lines()
     names = [shortened(name, 16) for name in layout.features[:LINES]]
     if len(lines) > len(names):
@@ -130,7 +130,7 @@ def _key(axes: Axes, layout: Layout) -> None:
 
 
 def _draw_beside(axes: Axes, layout: Layout, parts: Sequence[Samples]) -> None:
-    """How long sequences are; where all are equally long, what values they have."""
+    """The distribution of the lengths, or of the values where all sequences are equally long."""
     labels = [samples.part for samples in parts[:2]]
     lengths = [length for samples in parts[:2] if (length := layout.length_of(samples)) is not None]
     if len({int(length) for array in lengths for length in (array.min(), array.max())}) > 1:
@@ -145,8 +145,8 @@ def _draw_beside(axes: Axes, layout: Layout, parts: Sequence[Samples]) -> None:
     axes.legend(frameon=False)
 
 
-def _usual(layout: Layout, train: Samples) -> tuple[Array, Array]:
-    """Mean and standard deviation of each feature, so that one of large values does not hide the others."""
+def _moments(layout: Layout, train: Samples) -> tuple[Array, Array]:
+    """Mean and standard deviation of each feature, so that a feature with large values does not hide the others."""
     steps: Array = layout.steps(train).astype(np.float64)
     steps[~np.isfinite(steps)] = np.nan
     known = np.maximum(np.isfinite(steps).sum(axis=0), 1)

@@ -1,4 +1,4 @@
-"""A picture of a table: the target, and histograms of the columns that tell most of it."""
+"""A picture of a table: the target, and histograms of the columns that are most related to it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from hpo.training.inspection.samples import Array, Samples
 from hpo.training.inspection.style import COLOURS, PART_COLOURS, draw_histogram, draw_targets, shortened
 
 PANELS = 12
-CLASSES_TO_TELL_APART = 3  # in one histogram
+MOST_CLASSES = 3  # distinguishable in one histogram
 
 
 def draw_table(figure: Figure, layout: Layout, parts: Sequence[Samples]) -> str:
-    """Fill the figure; what it shows, in words."""
+    """Fill the figure; returns its caption."""
     train = parts[0]
     columns = layout.columns(train)
-    order = _most_telling(layout, train, columns)[: PANELS - 1]
+    order = _most_related(layout, train, columns)[: PANELS - 1]
     across = 4 if len(order) > 5 else 3
     down = -(-(len(order) + 1) // across)
     panels = figure.subplots(down, across, squeeze=False).flatten()
-    by_class = layout.has_classes and not layout.is_per_step and len(layout.classes) <= CLASSES_TO_TELL_APART
+    by_class = layout.has_classes and not layout.is_per_step and len(layout.classes) <= MOST_CLASSES
     draw_targets(panels[0], layout, parts, by_class=by_class)
     for number, (axes, column) in enumerate(zip(panels[1:], order, strict=False)):
         if by_class and train.targets is not None:
@@ -39,16 +39,16 @@ def draw_table(figure: Figure, layout: Layout, parts: Sequence[Samples]) -> str:
     for axes in panels[len(order) + 1 :]:
         axes.set_axis_off()
     if train.targets is None and len(order) < columns.shape[1]:
-        said = f"the first {len(order)} of {columns.shape[1]} columns"
+        caption = f"the first {len(order)} of {columns.shape[1]} columns"
     elif len(order) == columns.shape[1]:
-        said = f"all {len(order)} columns" if len(order) > 1 else "the only column"
+        caption = f"all {len(order)} columns" if len(order) > 1 else "the only column"
     else:
-        said = f"the {len(order)} of {columns.shape[1]} columns that tell most of the target"
-    return f"{said}, by class, in train" if by_class else said
+        caption = f"the {len(order)} of {columns.shape[1]} columns most related to the target"
+    return f"{caption}, by class, in train" if by_class else caption
 
 
-def _most_telling(layout: Layout, train: Samples, columns: Array) -> list[int]:
-    """Columns by how much of their variance the target explains; as they stand where they all fit or there is none."""
+def _most_related(layout: Layout, train: Samples, columns: Array) -> list[int]:
+    """Columns by the variance that the target explains; in their own order if all fit or there is no target."""
     if columns.shape[1] < PANELS or train.targets is None:
         return list(range(columns.shape[1]))
     target = train.targets.reshape(len(train.targets), -1)[:, 0]

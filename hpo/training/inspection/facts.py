@@ -1,4 +1,4 @@
-"""What is said of data in numbers and words: its parts, its features, a few of its samples."""
+"""A description of data in numbers and text: its parts, its features, a few of its samples."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from hpo.training.inspection.samples import Array, Samples
 
 EXAMPLES = 3
 VALUES_IN_WORDS = 6
-MOST_TO_SORT = 1_000_000  # values of a feature, to say how many are different
+MOST_TO_SORT = 1_000_000  # values of a feature whose distinct values are counted
 
 
 def part_facts(layout: Layout, samples: Samples) -> dict[str, Any]:
-    """One part: its size, what inputs and targets are, how classes are spread, how long sequences are."""
+    """One part: its size, the shapes of inputs and targets, the class counts, the lengths of sequences."""
     targets = samples.targets
     facts: dict[str, Any] = {
         "part": samples.part,
@@ -44,7 +44,7 @@ def part_facts(layout: Layout, samples: Samples) -> dict[str, Any]:
 
 
 def feature_facts(layout: Layout, train: Samples) -> list[dict[str, Any]]:
-    """What each column, channel or feature is like in the training part."""
+    """A summary of each column, channel or feature in the training part."""
     values = layout.values(train)
     names = layout.features if len(layout.features) == values.shape[1] else ("values",)
     if len(names) != values.shape[1]:
@@ -55,31 +55,31 @@ def feature_facts(layout: Layout, train: Samples) -> list[dict[str, Any]]:
 def summary(name: str, values: Array) -> dict[str, Any]:
     """Range, mean and standard deviation of the finite values."""
     finite = values[np.isfinite(values)]
-    told: dict[str, Any] = {"name": name, "missing": len(values) - len(finite)}
+    found: dict[str, Any] = {"name": name, "missing": len(values) - len(finite)}
     if len(finite):
-        told |= {
+        found |= {
             "min": json_value(finite.min()),
             "max": json_value(finite.max()),
             "mean": json_value(finite.mean(dtype=np.float64)),
             "std": json_value(finite.std(dtype=np.float64)),
         }
         if len(finite) <= MOST_TO_SORT:
-            told["distinct"] = len(np.unique(finite))
-    return told
+            found["distinct"] = len(np.unique(finite))
+    return found
 
 
 def examples_in_words(layout: Layout, train: Samples) -> list[str]:
-    """The first samples of the training part, a line each."""
+    """The first samples of the training part, one line each."""
     return [_in_words(layout, train, row) for row in range(min(EXAMPLES, train.seen))]
 
 
 def _in_words(layout: Layout, samples: Samples, row: int) -> str:
     if layout.kind == "table":
         shown = layout.columns(samples)[row]
-        said = ", ".join(
+        text = ", ".join(
             f"{name}={short(value)}" for name, value in list(zip(layout.features, shown, strict=True))[:VALUES_IN_WORDS]
         )
-        said += f", ... ({len(shown)} columns)" if len(shown) > VALUES_IN_WORDS else ""
+        text += f", ... ({len(shown)} columns)" if len(shown) > VALUES_IN_WORDS else ""
     elif layout.kind == "sequences":
         lengths = layout.length_of(samples)
         assert lengths is not None
@@ -87,13 +87,13 @@ def _in_words(layout: Layout, samples: Samples, row: int) -> str:
         first = ", ".join(short(value) for value in steps[0][:VALUES_IN_WORDS])
         more = ", ..." if steps.shape[1] > VALUES_IN_WORDS else ""
         features = "1 feature" if steps.shape[1] == 1 else f"{steps.shape[1]} features"
-        said = f"{int(lengths[row])} steps of {features}, the first ({first}{more})"
+        text = f"{int(lengths[row])} steps of {features}, the first ({first}{more})"
     else:
         array = samples.inputs[layout.main][row]
         shape = " x ".join(map(str, array.shape))
         least, most, mean = (short(number) for number in (np.nanmin(array), np.nanmax(array), np.nanmean(array)))
-        said = f"{shape} values from {least} to {most}, mean {mean}"
-    return said + _target_in_words(layout, samples, row)
+        text = f"{shape} values from {least} to {most}, mean {mean}"
+    return text + _target_in_words(layout, samples, row)
 
 
 def _target_in_words(layout: Layout, samples: Samples, row: int) -> str:
@@ -115,7 +115,7 @@ def _target_in_words(layout: Layout, samples: Samples, row: int) -> str:
 
 
 def short(value: Any) -> str:
-    """Four significant digits; all of those before the point, where they are not too many to read."""
+    """Four significant digits, or a whole number where there are five to nine digits before the point."""
     number = float(value)
     return f"{number:,.0f}" if 1e4 <= abs(number) < 1e9 else f"{number:.4g}"
 
@@ -129,7 +129,7 @@ def _not_finite(array: Array) -> int:
 
 
 def json_value(value: Any) -> Any:
-    """The value as JSON can hold it: what has no other form in words; what is not finite as nothing."""
+    """The value converted for JSON: other types become texts, numbers that are not finite become None."""
     if isinstance(value, Mapping):
         return {str(name): json_value(item) for name, item in value.items()}
     if isinstance(value, np.ndarray):

@@ -1,4 +1,4 @@
-"""Warnings in words: what the checks found, by the names that a person knows."""
+"""Warnings as sentences: the findings of the checks, with the user's names for columns and classes."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from hpo.training.inspection import checks
 from hpo.training.inspection.layout import Layout
 from hpo.training.inspection.samples import Samples
 
-MOST_COLUMNS = 4096  # of which each is compared with the target
+MOST_COLUMNS = 4096  # up to which each is compared with the target
 MOST_ROWS = 20_000
 NAMES_IN_WORDS = 5
-SEVERE_IMBALANCE = 10.0  # times as many of one class as of another
+SEVERE_IMBALANCE = 10.0  # ratio of the most frequent class to the rarest
 FAR_OUTSIDE = 0.1  # of the validation targets
 
-TELLS = {
+DESCRIPTIONS = {
     "equal": "the same as the target",
-    "linear": "the target but for a shift and a scale (correlation 1)",
+    "linear": "the target apart from a shift and a scale (correlation 1)",
     "monotone": "a function of the target that only rises or only falls",
     "one-to-one": "one to one with the classes: each of its values stands for one of them",
-    "determines": "enough to tell the class: each of its values occurs with one class only",
-    "separates": "enough to tell the class: thresholds on it separate all classes",
-    "indicator": "a mark of some classes: it has two values, and the class says which",
+    "determines": "enough to determine the class: each of its values occurs with one class only",
+    "separates": "enough to determine the class: thresholds on it separate all classes",
+    "indicator": "an indicator of some classes: it has two values, which depend on the class only",
 }
 
 
 class Finding(NamedTuple):
-    """A kind of warning (leak, duplicates, constant, ...) and the sentence that says it."""
+    """A kind of warning (leak, duplicates, constant, ...) and its sentence."""
 
     kind: str
     text: str
 
 
 def findings_of(layout: Layout, parts: Sequence[Samples]) -> list[Finding]:
-    """Everything that should make a person look twice, the gravest first."""
+    """All warnings, the most serious first."""
     return [
         *_not_finite(layout, parts),
         *_leaks(layout, parts[0]),
@@ -57,13 +57,13 @@ def _not_finite(layout: Layout, parts: Sequence[Samples]) -> list[Finding]:
             counts = {"missing (NaN)": int(np.isnan(array).sum()), "infinite": int(np.isinf(array).sum())}
             if not any(counts.values()):
                 continue
-            said = " and ".join(f"{count:,} {word}" for word, count in counts.items() if count)
-            said += " value" if sum(counts.values()) == 1 else " values"
+            text = " and ".join(f"{count:,} {word}" for word, count in counts.items() if count)
+            text += " value" if sum(counts.values()) == 1 else " values"
             where = ""
             if layout.kind == "table" and name == layout.main and array.ndim == 2:
                 bad = np.flatnonzero(~np.isfinite(array).all(axis=0))
                 where = f", {_listed([layout.features[column] for column in bad], 'column')}"
-            found.append(Finding("non-finite", f"{samples.part}: {said} in the {_plural(name)}{where}"))
+            found.append(Finding("non-finite", f"{samples.part}: {text} in the {_plural(name)}{where}"))
     return found
 
 
@@ -76,13 +76,15 @@ def _leaks(layout: Layout, train: Samples) -> list[Finding]:
     some = slice(None, None, -(-len(columns) // MOST_ROWS) or 1)
     targets = targets[some].reshape(len(targets[some]), -1)
     if layout.has_classes and targets.shape[1] > 1:
-        return []  # several labels a sample, which are no classes of it
+        return []  # several labels per sample, not one class
     leaks = checks.leaks(columns[some], targets, are_classes=layout.has_classes)
     found = []
-    for how, same in groupby(sorted(leaks, key=lambda leak: list(TELLS).index(leak.how)), key=lambda leak: leak.how):
+    for how, same in groupby(
+        sorted(leaks, key=lambda leak: list(DESCRIPTIONS).index(leak.how)), key=lambda leak: leak.how
+    ):
         names = list(dict.fromkeys(layout.column_name(leak.column, train) for leak in same))
         is_or_are = "is" if len(names) == 1 else "are each"
-        found.append(Finding("leak", f"a leak? {_and(names)} {is_or_are} {TELLS[how]}"))
+        found.append(Finding("leak", f"a leak? {_and(names)} {is_or_are} {DESCRIPTIONS[how]}"))
     return found
 
 
@@ -103,14 +105,14 @@ def _duplicates(parts: Sequence[Samples]) -> list[Finding]:
     if count := checks.repeated(keys[train.part]):
         text = f"{_share(count, train.seen, 'samples')} of {train.part} are copies of others"
         if train.targets is not None and (torn := checks.contradictions(keys[train.part], train.targets)):
-            text += f"; {torn} have a twin with another target"
+            text += f"; {torn} have a duplicate with another target"
         found.append(Finding("duplicates", text))
     return found
 
 
 def _constants(layout: Layout, train: Samples) -> list[Finding]:
     if layout.kind not in ("table", "sequences"):
-        return []  # the corners of images are blank
+        return []  # the corners of images may be blank
     constant = checks.constant_columns(layout.values(train))
     if not constant:
         return []
@@ -141,8 +143,8 @@ def _classes(layout: Layout, parts: Sequence[Samples]) -> list[Finding]:
             found.append(
                 Finding(
                     "imbalance",
-                    f"{samples.part}: class '{most}' is {ratio:.0f} times as frequent as '{least}'; to answer always "
-                    f"'{most}' is right in {always:.0%}: compare accuracy with that, or judge by balanced accuracy",
+                    f"{samples.part}: class '{most}' is {ratio:.0f} times as frequent as '{least}'; predicting always "
+                    f"'{most}' is right in {always:.0%}: compare accuracy with that, or use balanced accuracy",
                 )
             )
     return found

@@ -1,4 +1,4 @@
-"""What samples are: a table's rows, images or sequences; which input is which; what the targets mean."""
+"""The layout of samples: rows of a table, images or sequences; the roles of the inputs; the meaning of the targets."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ IMAGE_CHANNELS = (1, 3, 4)
 
 @dataclass(frozen=True)
 class Layout:
-    """How samples are to be read.
+    """The roles and names of a sample's inputs and targets.
 
     Attributes:
-        main: the input that is looked into.
-        categories: the input of class numbers that stands beside a table's numbers.
-        lengths: the input that says how many steps of each sequence count.
-        features: names of a table's columns, those of `categories` last, or of what a sequence has at each step.
+        main: the input that is described.
+        categories: the input with a table's categories as class numbers, beside its numbers.
+        lengths: the input with the number of valid steps of each sequence.
+        features: names of a table's columns, those of `categories` last, or of a sequence's values at each step.
         classes: names, in the order of their numbers; empty unless targets are classes.
         outputs: names of the values of a regression.
-        is_per_step: targets are one for each step of a sequence.
+        is_per_step: there is a target for each step of a sequence.
         is_reconstruction: targets are the inputs themselves.
-        spans: the series that is forecast, part by part; empty unless it is one.
+        spans: the series that is forecast, part by part; empty for other data.
     """
 
     kind: Kind
@@ -51,22 +51,22 @@ class Layout:
         return self.task in ("binary", "multiclass")
 
     def input_name(self, name: str) -> str:
-        """What an input is, where that is known."""
+        """The role of an input where it is known, else its name."""
         return {self.categories: "categories", self.lengths: "lengths"}.get(name, name)
 
     def columns(self, samples: Samples) -> Array:
-        """A table's numbers, its categories behind them: (samples, columns)."""
+        """A table's numbers, followed by its categories: (samples, columns)."""
         main = _two_dimensional(samples.inputs[self.main])
         if self.categories is None:
             return main
         return np.concatenate([main, _two_dimensional(samples.inputs[self.categories])], axis=1)
 
     def steps(self, samples: Samples) -> Array:
-        """What sequences have at each step that counts: (steps of all samples, features)."""
+        """The values of sequences at each valid step: (steps of all samples, features)."""
         main: Array = samples.inputs[self.main]
         if self.lengths is None:
             return main.reshape(-1, main.shape[-1])
-        joined: Array = main[self._counts(samples)]
+        joined: Array = main[self._is_valid(samples)]
         return joined
 
     def channels(self, samples: Samples) -> Array:
@@ -75,17 +75,17 @@ class Layout:
         return main.reshape(-1, main.shape[-1])
 
     def values(self, samples: Samples) -> Array:
-        """A row a feature's value, as the kind has them: what to take a mean over."""
-        looks = {"table": self.columns, "sequences": self.steps, "images": self.channels}
-        flat = looks.get(self.kind)
+        """All values (rows, features): columns, steps or pixels, depending on the kind."""
+        methods = {"table": self.columns, "sequences": self.steps, "images": self.channels}
+        flat = methods.get(self.kind)
         return flat(samples) if flat else samples.inputs[self.main].reshape(-1, 1)
 
     def class_numbers(self, samples: Samples) -> Array:
-        """Class numbers (labels,) of all samples, or of all their steps that count."""
+        """Class numbers (labels,) of all samples, or of all their valid steps."""
         targets = samples.targets
         assert targets is not None
         if self.is_per_step and self.lengths is not None:
-            targets = targets[self._counts(samples)]
+            targets = targets[self._is_valid(samples)]
         numbers = targets.reshape(-1)
         return np.asarray(numbers[np.isfinite(numbers) & (numbers >= 0)], dtype=np.int64)
 
@@ -93,21 +93,21 @@ class Layout:
         return [int(n) for n in np.bincount(self.class_numbers(samples), minlength=len(self.classes))]
 
     def predictors(self, samples: Samples) -> tuple[Array, Array]:
-        """Columns and targets, a row for each target, to look for a column that tells it."""
+        """Columns and targets, a row for each target, to search for a column that reveals it."""
         targets = samples.targets
         assert targets is not None
         if not self.is_per_step:
             flat = [_two_dimensional(samples.inputs[name]) for name in (self.main, self.categories) if name]
             return np.concatenate(flat, axis=1), targets
-        counts = self._counts(samples)
-        columns, targets = samples.inputs[self.main][counts], targets[counts]
+        valid = self._is_valid(samples)
+        columns, targets = samples.inputs[self.main][valid], targets[valid]
         known = np.isfinite(targets.reshape(len(targets), -1)).all(axis=1) & (
             targets.reshape(len(targets), -1)[:, 0] >= 0
         )
         return (columns[known], targets[known]) if self.has_classes else (columns, targets)
 
     def column_name(self, column: int, samples: Samples) -> str:
-        """What a column of `predictors` is called."""
+        """The name of a column of `predictors`."""
         if self.kind == "table":
             return f"column '{self.features[column]}'"
         if self.is_per_step:
@@ -119,14 +119,14 @@ class Layout:
         return f"the value at {tuple(int(at) for at in np.unravel_index(column, shape))}"
 
     def length_of(self, samples: Samples) -> Array | None:
-        """Steps of each sequence that count; None for what has no steps."""
+        """The number of valid steps of each sequence; None for other kinds."""
         if self.kind != "sequences":
             return None
         main = samples.inputs[self.main]
         return samples.inputs[self.lengths] if self.lengths else np.full(len(main), main.shape[1])
 
-    def _counts(self, samples: Samples) -> Array:
-        """Which steps count: (samples, time)."""
+    def _is_valid(self, samples: Samples) -> Array:
+        """Whether a step is within its sequence's length: (samples, time)."""
         main = samples.inputs[self.main]
         if self.lengths is None:
             return np.ones(main.shape[:2], dtype=bool)
@@ -134,7 +134,7 @@ class Layout:
 
 
 def layout_of(data: Any, parts: Sequence[Samples]) -> Layout:
-    """From the attributes that the data module has, and from shapes and types where it has none."""
+    """The layout, from attributes of the data module, and from shapes and types where it has none."""
     train = parts[0]
     main = next((name for name, array in train.inputs.items() if array.ndim > 1), next(iter(train.inputs)))
     others = [name for name in train.inputs if name != main]
@@ -150,7 +150,7 @@ def layout_of(data: Any, parts: Sequence[Samples]) -> Layout:
     else:
         more = train.inputs[categories].shape[1] if categories else 0
         features = _names(data, ("feature_names", "channel_names", "columns"), columns + more, "feature")
-        named = _told(data, ("category_names",))
+        named = _names_in(data, ("category_names",))
         if len(named) == more > 0:
             features = features[:columns] + named
     is_per_step = (
@@ -177,7 +177,7 @@ def layout_of(data: Any, parts: Sequence[Samples]) -> Layout:
 
 
 def images_of(array: Array) -> Array:
-    """(samples, height, width, channels), wherever the channels were."""
+    """Images as (samples, height, width, channels), from either order of the axes."""
     if array.ndim == 3:
         return array[..., None]
     return np.moveaxis(array, 1, -1) if array.shape[1] in IMAGE_CHANNELS else array
@@ -210,9 +210,9 @@ def _task(data: Any, parts: Sequence[Samples]) -> Task:
     seen = [part.targets for part in parts if part.targets is not None]
     if not seen:
         return "none"
-    told = getattr(data, "task", None)
-    if told in ("binary", "multiclass", "regression"):
-        return told  # type: ignore[no-any-return]
+    task = getattr(data, "task", None)
+    if task in ("binary", "multiclass", "regression"):
+        return task  # type: ignore[no-any-return]
     is_whole = all(np.issubdtype(targets.dtype, np.integer) or targets.dtype == bool for targets in seen)
     values = {float(value) for targets in seen for value in np.unique(targets)[:3]}
     if values <= {0.0, 1.0} and (is_whole or seen[0].reshape(len(seen[0]), -1).shape[1] == 1):
@@ -221,7 +221,7 @@ def _task(data: Any, parts: Sequence[Samples]) -> Task:
 
 
 def _class_names(data: Any, parts: Sequence[Samples]) -> tuple[str, ...]:
-    named = _told(data, ("class_names", "classes"))
+    named = _names_in(data, ("class_names", "classes"))
     most = max(int(np.nanmax(part.targets)) for part in parts if part.targets is not None) + 1
     if len(named) >= most:
         return named
@@ -230,22 +230,22 @@ def _class_names(data: Any, parts: Sequence[Samples]) -> tuple[str, ...]:
 
 def _output_names(data: Any, targets: Array) -> tuple[str, ...]:
     count = int(np.prod(targets.shape[1:], dtype=int))
-    named, horizon = _told(data, ("targets", "target_names")), getattr(data, "horizon", 1)
+    named, horizon = _names_in(data, ("targets", "target_names")), getattr(data, "horizon", 1)
     if named and horizon != 1 and len(named) * horizon == count:
         return tuple(f"{name}, {step} ahead" for step in range(1, horizon + 1) for name in named)
     return _names(data, ("targets", "target_names"), count, "value") if named or count > 1 else ("target",)
 
 
 def _names(data: Any, attributes: tuple[str, ...], count: int, word: str) -> tuple[str, ...]:
-    told = _told(data, attributes)
-    if len(told) == count:
-        return told
-    if told and len(told) < count:  # what stands behind them, such as the marks of missing values
-        return told + tuple(f"{word} {number}" for number in range(len(told) + 1, count + 1))
+    names = _names_in(data, attributes)
+    if len(names) == count:
+        return names
+    if names and len(names) < count:  # columns without a name follow, such as indicators of missing values
+        return names + tuple(f"{word} {number}" for number in range(len(names) + 1, count + 1))
     return tuple(f"{word} {number}" for number in range(1, count + 1))
 
 
-def _told(data: Any, attributes: tuple[str, ...]) -> tuple[str, ...]:
+def _names_in(data: Any, attributes: tuple[str, ...]) -> tuple[str, ...]:
     """The first of these attributes that is a list of names."""
     for attribute in attributes:
         found = getattr(data, attribute, None)

@@ -1,4 +1,4 @@
-"""One picture of the data: histograms of a table, images of each class, sequences with what is to be said of them."""
+"""One picture of the data: histograms of a table, images of each class, sequences with their targets."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ from hpo.training.inspection.style import DOTS_PER_INCH, INCHES, STYLE, draw_his
 
 
 def save_picture(file: Path, title: str, layout: Layout, parts: Sequence[Samples]) -> None:
-    """Draw the parts that were seen into a file of 1200 x 800 pixels.
+    """Draw the samples of the parts into a file of 1200 x 800 pixels.
 
     Raises:
         OSError: the file cannot be written.
     """
     with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]  # it wants each name as a literal
         figure = Figure(figsize=INCHES, dpi=DOTS_PER_INCH, layout="constrained")
-        said = {"table": draw_table, "images": draw_images, "sequences": draw_sequences}.get(layout.kind, _draw_arrays)(
-            figure, layout, parts
-        )
+        draw = {"table": draw_table, "images": draw_images, "sequences": draw_sequences}.get(layout.kind, _draw_arrays)
+        caption = draw(figure, layout, parts)
         seen = ", ".join(f"{samples.seen:,} of {samples.part}" for samples in parts)
-        figure.suptitle(f"{title}\n{said}; samples: {seen}", fontsize=11, linespacing=1.5)
+        figure.suptitle(f"{title}\n{caption}; samples: {seen}", fontsize=11, linespacing=1.5)
         figure.savefig(file)
 
 

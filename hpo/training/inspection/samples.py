@@ -1,4 +1,4 @@
-"""Looking at a part of any data module: a bounded number of its samples, as arrays."""
+"""Reads a bounded number of samples from each part of any data module, as arrays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hpo.errors import SpecError
 
 Array = NDArray[Any]
 
-# Enough to see what data is like, little enough for anybody's patience and memory.
+# Enough to describe the data, within a bounded time and memory.
 MOST_BATCHES = 1000
 MOST_SAMPLES = 50_000
 MOST_BYTES = 256 << 20
@@ -28,20 +28,20 @@ TARGET_NAMES = ("y", "label", "labels", "target", "targets")
 
 
 class DataError(SpecError):
-    """The batches are nothing that can be described; the message says what they are."""
+    """The batches cannot be described; the message has their type."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples of one part, in the order in which they came.
+    """Samples of one part, in the loader's order.
 
     Attributes:
         part: train or validation; several loaders of a part are numbered.
         inputs: by name, (samples, ...) each.
-        targets: (samples, ...); None when batches have none, or none that is a tensor.
-        total: samples in the part; None when that cannot be known.
-        batches: of this part in an epoch; None when that cannot be known.
-        remarks: what was seen and not understood.
+        targets: (samples, ...); None when batches have no targets, or targets that are not a tensor.
+        total: samples in the part; None when it is unknown.
+        batches: of this part in an epoch; None when it is unknown.
+        remarks: on contents of the batches that are not described.
     """
 
     part: str
@@ -61,10 +61,10 @@ class Samples:
 
 
 def parts_of(data: Any) -> list[Samples]:
-    """What the loaders of the training and validation parts give; the test part is not asked for.
+    """Samples from the loaders of the training and validation parts; the test part is not read.
 
     Raises:
-        DataError: there are no batches, or none that holds a tensor.
+        DataError: there are no batches, or none with a tensor.
     """
     found = []
     for part, method in (("train", "train_dataloader"), ("validation", "val_dataloader")):
@@ -75,7 +75,7 @@ def parts_of(data: Any) -> list[Samples]:
 
 
 def read_part(loader: Any, part: str) -> Samples:
-    """All samples of a loader that holds them in memory (`inputs`, `targets`); else those of its first batches."""
+    """The samples of a loader that holds them in memory (`inputs`, `targets`); else those of its first batches."""
     targets = getattr(loader, "targets", None)
     if isinstance(targets, Tensor) and hasattr(loader, "inputs"):
         inputs, _, remarks = _split((loader.inputs, targets))
@@ -117,7 +117,7 @@ def _read_batches(loader: Any, part: str) -> Samples:
 
 
 def _split(batch: Any) -> tuple[dict[str, Tensor], Tensor | None, tuple[str, ...]]:
-    """The named inputs of a batch, its targets, and what else is in it."""
+    """The named inputs of a batch, its targets, and remarks on its other contents."""
     inputs: Any
     target: Any = None
     if isinstance(batch, Tensor | PackedSequence):
@@ -136,9 +136,9 @@ def _split(batch: Any) -> tuple[dict[str, Tensor], Tensor | None, tuple[str, ...
         if isinstance(value, Tensor) and value.ndim:
             tensors[name] = value
         else:
-            remarks.append(f"{name} of a batch is {_kind(value)}, which is not looked into")
+            remarks.append(f"{name} of a batch is {_kind(value)}, which is not described")
     if target is not None and not isinstance(target, Tensor):
-        remarks.append(f"the targets of a batch are {_kind(target)}, which is not looked into")
+        remarks.append(f"the targets of a batch are {_kind(target)}, which is not described")
         target = None
     return tensors, target, tuple(remarks)
 
@@ -157,7 +157,7 @@ def _named(inputs: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _flat(loaders: Any) -> Iterator[Any]:
-    """Lightning takes one loader, or a list or mapping of them, or none."""
+    """All loaders: Lightning takes one, or a list or mapping of them, or none."""
     if isinstance(loaders, Mapping):
         loaders = list(loaders.values())
     if isinstance(loaders, list | tuple):
@@ -175,7 +175,7 @@ def _array(tensor: Tensor) -> Array:
 
 
 def _joined(arrays: list[Array]) -> Array:
-    """One array of all batches: padded with zeros where batches were padded to lengths of their own."""
+    """One array of all batches, padded with zeros where batches have different lengths."""
     if len({array.ndim for array in arrays}) > 1:
         raise DataError("the batches have different numbers of dimensions: " + ", ".join(str(a.shape) for a in arrays))
     shape = tuple(max(sizes) for sizes in zip(*(array.shape[1:] for array in arrays), strict=True))
@@ -189,7 +189,7 @@ def _joined(arrays: list[Array]) -> Array:
 
 
 def _some_rows(samples: int, tensors: list[Tensor]) -> slice:
-    """All rows, or every second, third, ... so that they take no more memory than is allowed."""
+    """All rows, or every second, third, ... so that they fit into the allowed memory."""
     size = sum(tensor.nelement() * tensor.element_size() for tensor in tensors)
     return slice(0, samples, max(1, math.ceil(size / MOST_BYTES)))
 

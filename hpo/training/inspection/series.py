@@ -1,4 +1,4 @@
-"""A series that is forecast, as it runs in time: what the data module's `restore` makes of the targets."""
+"""A series that is forecast, in the order of time, from the targets by the data module's `restore`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hpo.training.inspection.samples import Array, Samples
 
 
 class Span(NamedTuple):
-    """The first value of each forecast of one part: when it is due, and what it is, both (samples,)."""
+    """The times and the values of each forecast's first step, in one part; both (samples,)."""
 
     part: str
     times: Array
@@ -21,7 +21,7 @@ class Span(NamedTuple):
 
 
 def in_own_unit(data: Any, parts: Sequence[Samples]) -> list[Samples]:
-    """The parts with targets in the data's unit, if the data module tells how it standardised them."""
+    """The parts with targets in the data's unit, if the data module has the mean and scale of their standardisation."""
     mean, scale = (np.asarray(getattr(data, name, ()), dtype=np.float64) for name in ("target_mean", "target_scale"))
     found = []
     for samples in parts:

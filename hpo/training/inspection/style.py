@@ -1,4 +1,4 @@
-"""How the pictures look, and the panel of targets that all of them have."""
+"""The style of the pictures, and the panel of targets that all of them share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from hpo.training.inspection.layout import Layout
 from hpo.training.inspection.samples import Array, Samples
 
-# Okabe and Ito's colours, told apart by people with any kind of colour vision: jfly.uni-koeln.de/color
+# Okabe and Ito's colours, distinguishable with any kind of colour vision: jfly.uni-koeln.de/color
 BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 COLOURS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY)
 PART_COLOURS = (BLUE, ORANGE)  # train, validation
@@ -29,7 +29,7 @@ STYLE: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "figure.facecolor": "white",
-    "text.parse_math": False,  # a column may be called 'US$'
+    "text.parse_math": False,  # a column may be named 'US$'
 }
 
 MOST_CLASSES = 12
@@ -38,12 +38,12 @@ FEW_VALUES = 12
 
 
 def shortened(text: str, most: int = 22) -> str:
-    """A name that does not run into its neighbour."""
+    """A name short enough not to overlap its neighbour."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def bins_of(values: Array) -> Array | None:
-    """Edges for a histogram: around each value where there are few and whole ones; None where nothing is finite."""
+    """Edges for a histogram: around each value if they are few and whole; None if no value is finite."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return None
@@ -56,17 +56,17 @@ def bins_of(values: Array) -> Array | None:
     automatic = len(np.histogram_bin_edges(finite.astype(np.float64), bins="auto"))
     steps = np.diff(distinct)
     if len(distinct) <= 2 * MOST_BINS and np.allclose(steps / steps.min(), np.round(steps / steps.min()), atol=0.01):
-        # values on a grid, such as 0.1, 0.2: bins between its lines, or neighbours would be of different height
+        # values on a grid, such as 0.1, 0.2: bins with equal numbers of grid points, or their heights would vary
         width = steps.min() * np.ceil((high - low) / steps.min() / max(6, min(MOST_BINS, automatic - 1)))
         return np.arange(low - steps.min() / 2, high + width, width)
     return np.linspace(low, high, max(6, min(MOST_BINS, automatic)))
 
 
 def draw_histogram(axes: Axes, values: Sequence[Array], labels: Sequence[str], colours: Sequence[str]) -> None:
-    """Several samples' distributions over each other, each as shares of its own."""
+    """Overlaid histograms of several arrays, each as shares of its own values."""
     edges = bins_of(np.concatenate([array.reshape(-1) for array in values]))
     if edges is None:
-        axes.text(0.5, 0.5, "nothing finite", ha="center", va="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, "no finite values", ha="center", va="center", transform=axes.transAxes)
         return
     for array, label, colour in zip(values, labels, colours, strict=False):
         finite = array[np.isfinite(array)]
@@ -84,7 +84,7 @@ def draw_targets(axes: Axes, layout: Layout, parts: Sequence[Samples], *, by_cla
     """The class balance of each part, or the distribution of the target's values.
 
     Args:
-        by_class: classes have the colours of COLOURS, for which this panel is the key.
+        by_class: classes have the colours of COLOURS, for which this panel is the legend.
     """
     known = [samples for samples in parts[:2] if samples.targets is not None]
     if not known:
@@ -115,7 +115,7 @@ def _draw_classes(axes: Axes, layout: Layout, parts: Sequence[Samples], *, by_cl
     axes.set_yticks(
         np.arange(shown) + height * (len(parts) - 1) / 2, [shortened(n, 14) for n in layout.classes[:shown]]
     )
-    axes.set_ylim(shown * 1.1 if not by_class else shown, -0.5)  # downwards, with room for the key
+    axes.set_ylim(shown * 1.1 if not by_class else shown, -0.5)  # downwards, with room for the legend
     axes.margins(x=0.22)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     more = f" (first {shown} of {len(layout.classes)})" if shown < len(layout.classes) else ""

@@ -1,4 +1,4 @@
-"""Where batches come from, and how they come to the device."""
+"""Iterates over batches, and moves them to the device."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Transfer = Callable[[Any, int], Any]
 
 
 def batches_of(fetcher: _DataFetcher) -> Iterator[tuple[Any, bool]]:
-    """Each batch, and whether it is the last, from the iterator that Lightning has made for the epoch."""
+    """Each batch, and whether it is the last, from the iterator that Lightning has created for the epoch."""
     loader = fetcher.combined_loader
     iterator = loader._iterator
     is_one = isinstance(iterator, _MaxSizeCycle) and loader.iterables is loader.flattened[0]
@@ -32,13 +32,13 @@ def batches_of(fetcher: _DataFetcher) -> Iterator[tuple[Any, bool]]:
         for number, batch in enumerate(itertools.islice(iterator.iterators[0], fetcher.length), 1):
             yield batch, number == fetcher.length
         return
-    # Several loaders at once, or one that does not know its length: Lightning looks one batch ahead.
+    # Several loaders at once, or one without a length: Lightning prefetches one batch.
     for batch, _, _ in remaining(fetcher):
         yield batch, fetcher.done
 
 
 def remaining(fetcher: _DataFetcher) -> Iterator[tuple[Any, int, int]]:
-    """Each batch with its number and its loader's, from the iterator that was made: a `for` would make another."""
+    """Each batch with its number and its loader's, from the existing iterator: a `for` would create another."""
     while True:
         try:
             found = next(fetcher)
@@ -48,7 +48,7 @@ def remaining(fetcher: _DataFetcher) -> Iterator[tuple[Any, int, int]]:
 
 
 def transfer_to_device(trainer: pl.Trainer) -> Transfer | None:
-    """Takes a batch and its loader's number to the device; None where every batch is there already."""
+    """A function that moves a batch, given with its loader's number, to the device; None where no move is needed."""
     model, precision, device = trainer.lightning_module, trainer.precision_plugin, trainer.strategy.root_device
     data: pl.LightningDataModule | None = trainer.datamodule  # type: ignore[attr-defined]
     is_hooked = module_overrides(trainer, *TRANSFER_HOOKS) or (

@@ -1,7 +1,7 @@
-"""A captured step: forward and backward of one batch, in memory that stays, to be replayed with other batches.
+"""A captured step: forward and backward of one batch, in fixed memory, to be replayed with other batches.
 
-The optimizer's step is not captured. It is few kernels when it is fused, and without it learning rates, clipping, an
-optimizer's state and its checkpoints are what they are without a graph.
+The optimizer's step is not captured. It is few kernels when it is fused, and if it is not captured, learning rates,
+clipping, an optimizer's state and its checkpoints work as without a graph.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_map, tree_unflatten
 
 from hpo.training.lean.cuda import Graph
+from hpo.training.lean.side_effects import Appended, Logged, Watch, attributes_of, is_same_for_a_step
 from hpo.training.lean.step import Computation
-from hpo.training.lean.traces import Appended, Logged, Watch, attributes_of, is_same_for_a_step
 from hpo.training.resume import random_state, set_random_state
 
 
 class Outcome(NamedTuple):
-    """What forward and backward of one batch give."""
+    """The results of forward and backward of one batch."""
 
     loss: Tensor
     logged: list[Logged]
@@ -34,14 +34,14 @@ class Outcome(NamedTuple):
 
 
 class Shapes(NamedTuple):
-    """What the batches have in common that a graph can be replayed with."""
+    """The layout and shapes that batches must share for a graph to be replayed with them."""
 
     layout: TreeSpec
     tensors: tuple[tuple[torch.Size, torch.dtype], ...]
 
 
 def shapes_of(leaves: list[Any], layout: TreeSpec, device: torch.device) -> Shapes | None:
-    """None where a batch is more than tensors on the device."""
+    """The shapes of a batch; None where it has anything but tensors on the device."""
     if not leaves or not all(isinstance(x, Tensor) and x.device == device and not x.requires_grad for x in leaves):
         return None
     return Shapes(layout, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
@@ -51,7 +51,7 @@ class Captured:
     """A step of this model, captured with a batch.
 
     Raises:
-        RuntimeError: it cannot be captured; or whatever the step or the device raises.
+        RuntimeError: it cannot be captured; other errors are those of the step or the device.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Captured:
 
         def run() -> Outcome:
             for parameter in parameters:
-                parameter.grad = None  # so that the backward pass writes gradients, and adds to none
+                parameter.grad = None  # so that the backward pass writes new gradients instead of adding to old ones
             with Watch(trainer, results, passes_on=False) as watch:
                 loss = compute(static_batch, batch_idx)
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -93,7 +93,7 @@ class Captured:
         self.outcome = graph.capture(run)
 
     def replay(self, leaves: list[Tensor]) -> Tensor:
-        """The loss of this batch; the gradients stand in the parameters. The next replay overwrites both."""
+        """The loss of this batch; the gradients are in the parameters. The next replay overwrites both."""
         for static, given in zip(self._inputs, leaves, strict=True):
             static.copy_(given, non_blocking=True)
         self._graph.replay()
@@ -101,10 +101,10 @@ class Captured:
             parameter.grad = gradient
         return self.outcome.loss
 
-    def leave_traces(self) -> None:
-        """Log and append once more what the step logs and appends."""
+    def repeat_side_effects(self) -> None:
+        """Log and append again the values that the step logs and appends."""
         for fx, name, value, batch_size, how in self.outcome.logged:
-            # All but a mean may keep the value itself.
+            # Every reduction but the mean may keep the value itself.
             kept = value if how["reduce_fx"] == "mean" else value.clone()
             self._results.log(fx, name, kept, batch_size=batch_size, **how)
             self._connector._current_fx = fx
@@ -112,17 +112,17 @@ class Captured:
             getattr(self._modules[place], name).extend(copy_of(entries))
 
     def is_in_place(self) -> bool:
-        """Whether parameters and buffers are still where the graph reads and writes them."""
+        """Whether parameters and buffers are still in the memory that the graph reads and writes."""
         return all(
             parameter.data_ptr() == place and parameter.requires_grad is is_trained
             for parameter, place, is_trained in self._places
         ) and all(owner.get(name) is buffer for owner, name, buffer in self._buffers)
 
     def is_of_this_model(self, *, also_tensors: bool) -> bool:
-        """Whether the model is as it was captured: its modules, and their attributes that are numbers, words and flags.
+        """Whether the model is the captured one: its modules, and their attributes that are numbers, texts and flags.
 
         Args:
-            also_tensors: and its attributes that are tensors.
+            also_tensors: also compare its attributes that are tensors.
         """
         parameters = list(self._model.parameters())
         return (
@@ -134,8 +134,8 @@ class Captured:
         )
 
 
-class Kept:
-    """The state that a step changes besides gradients: buffers and random generators, to have it back."""
+class SavedState:
+    """A copy of the buffers and random states, which a step changes besides gradients, to restore them."""
 
     def __init__(self, model: nn.Module) -> None:
         self._buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
@@ -143,22 +143,22 @@ class Kept:
 
     def restore(self) -> None:
         with torch.no_grad():
-            for buffer, kept in self._buffers:
-                buffer.copy_(kept)
+            for buffer, saved in self._buffers:
+                buffer.copy_(saved)
         set_random_state(self._random)
 
 
 def copy_of(nested: Any) -> Any:
-    """The same with copies of its tensors."""
+    """The same structure with copies of its tensors."""
     return tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, nested)
 
 
 def difference(replayed: Outcome, computed: Outcome, tolerance: float) -> str | None:
-    """In what two outcomes of one batch differ by more than rounding; None if in nothing.
+    """The first part in which two outcomes of one batch differ by more than rounding; None if there is none.
 
     Args:
-        tolerance: relative, of a tensor as a whole: its norm says more than its smallest element. A gradient that is
-            small beside all others may be nothing but rounding, such as of a bias before batch norm.
+        tolerance: relative to the norm of a whole tensor, since small elements are mostly rounding. A gradient that is
+            small compared with all others may be rounding only, such as that of a bias before batch norm.
     """
     for what, one, other in (
         ("loss", replayed.loss, computed.loss),

@@ -1,4 +1,4 @@
-"""A CUDA graph: work that a GPU is given once, and repeats in the same memory for the price of one launch."""
+"""A CUDA graph: recorded GPU work that is repeated in the same memory at the cost of one launch."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ import torch
 
 Result = TypeVar("Result")
 
-# torch.cuda.graph: libraries set themselves up in the first runs, which cannot be captured.
+# torch.cuda.graph: libraries initialise in the first runs, which cannot be captured.
 WARM_UP = 3
-# A graph has memory of its own, beside that of the same step without it, and validation needs some.
+# A graph has its own memory, in addition to that of the same step without it, and validation needs some.
 SHARE_TO_BE_FREE = 2
 
 
 class Graph(Protocol):
-    """What is captured of a run is done again by `replay`, which overwrites the tensors that the run gave."""
+    """Captures a run; `replay` repeats it, and overwrites the tensors that the run returned."""
 
     def obstacle(self) -> str | None:
-        """Why nothing should be captured now, in words that follow 'because'."""
+        """Why nothing should be captured now, as a text that follows 'because'."""
 
     def capture(self, run: Callable[[], Result]) -> Result:
-        """What `run` gives; it may be called several times, and nothing of what it computes is to be relied on."""
+        """The result of `run`, which may be called several times; its tensors have valid values after a replay only."""
 
     def replay(self) -> None:
-        """Do again what was captured."""
+        """Repeat the captured run."""
 
 
 def graph_on(device: torch.device) -> Graph | None:
-    """A graph to capture on this device; None where there are none."""
+    """A graph for this device; None where the device has no graphs."""
     return CudaGraph(device) if device.type == "cuda" else None
 
 
 class CudaGraph:
-    """A graph of one GPU, captured as torch's documentation of torch.cuda.graph demands."""
+    """A graph of one GPU, captured as the documentation of torch.cuda.graph requires."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -53,16 +53,16 @@ class CudaGraph:
         before = generator.clone_state()
         try:
             stream.wait_stream(torch.cuda.current_stream(self._device))
-            # The outer context leaves the stream also where the capture's own end fails, and does not.
+            # The outer context leaves the stream even if the capture's own exit fails and does not.
             with torch.cuda.stream(stream):
                 for _ in range(WARM_UP):
                     run()
-                # The backward pass, data loaders and the trial's pulse have threads of their own.
+                # The backward pass, data loaders and the trial's pulse run in other threads.
                 with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                     captured = run()
             torch.cuda.current_stream(self._device).wait_stream(stream)
         except BaseException:
-            # A generator whose capture broke off may refuse to draw: its state from before takes its place.
+            # After a failed capture the generator may refuse to draw: its earlier state is restored.
             generator.graphsafe_set_state(before)
             torch.cuda.synchronize(self._device)
             graph.reset()
@@ -77,5 +77,5 @@ class CudaGraph:
 
 @functools.cache
 def _stream_of(device: torch.device) -> torch.cuda.Stream:
-    """Always the same, since libraries keep memory for each stream that they have worked on."""
+    """Always the same stream, since libraries keep memory for each stream they have used."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -1,8 +1,8 @@
 """Lightning's training epoch with a plain loop over its batches.
 
-What happens once an epoch, and what a checkpoint holds of it, is Lightning's own: only what happens in every batch is
-done here, in the same order, and not at all where nobody has anything to do. Counters are kept as Lightning keeps them,
-so that a module, a callback or a checkpoint finds in them what it expects.
+The work once an epoch, and the loop's state in a checkpoint, are Lightning's: only the work in every batch is done
+here, in the same order, and hooks that nothing overrides are skipped. Counters are kept as Lightning keeps them, so
+that a module, a callback or a checkpoint finds the values that it expects.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from hpo.training.lean.results import LeanResults
 from hpo.training.lean.support import obstacle_in
 from hpo.training.lean.validation import LeanValidationLoop
 
-# Lightning's words.
+# Lightning's text.
 NO_BATCH = "train_dataloader yielded None. If this was on purpose, ignore this warning..."
 
 
 class LeanEpochLoop(_TrainingEpochLoop):
-    """Takes the place of `trainer.fit_loop.epoch_loop`.
+    """Replaces `trainer.fit_loop.epoch_loop`.
 
     Args:
-        on_obstacle: is told why an epoch is trained by Lightning's own loop after all.
-        graphs: repeat steps on a device that can.
+        on_obstacle: called with the reason when an epoch is trained by Lightning's own loop instead.
+        graphs: replay steps on a device that has graphs.
     """
 
     def __init__(self, trainer: pl.Trainer, on_obstacle: Callable[[str], None], graphs: GraphedSteps) -> None:
@@ -45,14 +45,14 @@ class LeanEpochLoop(_TrainingEpochLoop):
     def run(self, data_fetcher: _DataFetcher) -> None:
         if (reason := obstacle_in(self.trainer)) is not None:
             self._on_obstacle(reason)
-        if self.restarting or reason is not None:  # a checkpoint from the middle of an epoch is not ours
+        if self.restarting or reason is not None:  # we write no checkpoint in the middle of an epoch
             super().run(data_fetcher)
             return
         self.reset()
         self.on_run_start(data_fetcher)
         try:
             self._train(data_fetcher)
-        except StopIteration:  # as Lightning understands it: enough of this epoch
+        except StopIteration:  # in Lightning, this skips the rest of the epoch
             pass
         finally:
             self.on_iteration_done()
@@ -65,7 +65,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
         schedules = _schedules_to_step(trainer)
         is_eventful = self._may_do_more_than_train(schedules)
         progress, signals, batches = self.batch_progress, trainer._signal_connector, trainer.num_training_batches
-        is_closed = True  # what the last batch logged was handed on
+        is_closed = True  # the last batch's logged values were processed
         if self.done:
             return
         for batch, is_last in batches_of(fetcher):
@@ -93,13 +93,13 @@ class LeanEpochLoop(_TrainingEpochLoop):
                 self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
             if batch_end is not None:
                 batch_end(output, batch, batch_idx)
-            # Lightning does it after every batch, and whoever asks for a metric has it done as well.
+            # Lightning does this after every batch; reading a metric does it as well.
             is_closed = is_last or is_eventful or trainer.should_stop or batch_start is not None
             if is_closed:
                 connector.on_batch_end()
             progress.increment_completed()
             if is_last or is_eventful or trainer.should_stop or signals.received_sigterm:
-                self.on_advance_end(fetcher)  # validates, where it is time to
+                self.on_advance_end(fetcher)  # validates, if it is due
                 if self.done:
                     break
             elif is_stepping:
@@ -108,7 +108,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
             connector.on_batch_end()
 
     def _may_do_more_than_train(self, schedules: list[LRSchedulerConfig]) -> bool:
-        """Whether Lightning has to be asked after every batch what there is to do."""
+        """Whether Lightning must check after every batch for other work, such as validation."""
         trainer = self.trainer
         is_validated_at_the_end = trainer.val_check_batch in (trainer.num_training_batches, float("inf"))
         plateaus = [config for config in trainer.lr_scheduler_configs if config.reduce_on_plateau]
@@ -138,5 +138,5 @@ class LeanEpochLoop(_TrainingEpochLoop):
 
 
 def _schedules_to_step(trainer: pl.Trainer) -> list[LRSchedulerConfig]:
-    """Those that step with the optimizer."""
+    """The schedules that step with the optimizer."""
     return [c for c in trainer.lr_scheduler_configs if c.interval == "step" and not c.reduce_on_plateau]

@@ -1,10 +1,10 @@
-"""Training steps that are replayed as a CUDA graph, where that gives what computing them anew gives.
+"""Training steps that are replayed as a CUDA graph, where a replay gives the same result as computing the step.
 
 A small network's step on a GPU is mostly the host's time to launch a hundred kernels; a graph launches them at once.
-The first step is computed as always, and watched for what a graph cannot repeat. The next one of the same shapes is
-captured. Then three steps, and the first of each epoch, are both replayed and computed, from the same state; what was
-computed counts, and if the two differ there is no graph any more. Batches of other shapes, as the last one often is,
-are always computed. Whatever is unexpected ends the graphs of this training, not the training: docs/decisions/0013.
+The first step is computed as usual, and watched for operations that a graph cannot repeat. The next one of the same
+shapes is captured. Then three steps, and the first of each epoch, are both replayed and computed, from the same state;
+the computed result is used, and if the two differ the graph is dropped. Batches of other shapes, as the last one often
+is, are always computed. Any unexpected error ends the graphs of this training, not the training: docs/decisions/0013.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from pytorch_lightning.trainer.connectors.logger_connector.result import _Result
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-from hpo.training.lean.captured import Captured, Kept, Outcome, Shapes, difference, shapes_of
+from hpo.training.lean.captured import Captured, Outcome, SavedState, Shapes, difference, shapes_of
 from hpo.training.lean.cuda import Graph, graph_on
 from hpo.training.lean.hooks import hook_of, module_overrides
+from hpo.training.lean.side_effects import Watch
 from hpo.training.lean.step import Step, computation_of, is_plain, optimization_of, plain_step, step_of
-from hpo.training.lean.traces import Watch
 
 PROBES = 3
-# Attempts at a first step that changes nothing but what it logs and appends: modules may complete themselves in it.
+# Attempts at a first step without side effects other than logging and appending: lazy modules initialise in it.
 MOST_ATTEMPTS = 3
-MOST_SHAPES = 8  # one after another, without one that comes twice
+MOST_SHAPES = 8  # consecutive, all different
 
-# The same kernels on the same numbers differ by the order of their sums, and a library may take other kernels in a
-# graph: TF32 rounds to 2^-11, bfloat16 to 2^-8, and errors add up over layers. A stale batch or other dropout differs
-# by more than a tenth.
+# The same kernels on the same numbers differ by the order of their sums, and a library may use other kernels in a
+# graph: TF32 rounds to 2^-11, bfloat16 to 2^-8, and errors add up over layers. A stale batch or another dropout mask
+# differs by more than a tenth.
 TOLERANCE, TOLERANCE_OF_HALF = 1e-2, 5e-2
 
 HOOKS_IN_THE_STEP = ("on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward")
@@ -43,8 +43,8 @@ class GraphedSteps:
     """The steps of one training, over all its epochs.
 
     Args:
-        note: is told once that steps are replayed, and once why they are not.
-        new_graph: makes a graph for a device that has them.
+        note: called once when steps are replayed, and once with the reason when they are not.
+        new_graph: creates a graph for a device that has graphs.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class GraphedSteps:
         self._captured: Captured | None = None
         self._seen: Shapes | None = None  # of the last step that was computed and could be captured
         self._attempts = self._kinds = 0
-        self._probes = 0  # still to be made
+        self._probes = 0  # still to be done
 
     def step_of(self, loop: _TrainingEpochLoop, results: _ResultCollection, *, needs_output: bool) -> Step:
         """The step for the next epoch."""
@@ -76,7 +76,7 @@ class GraphedSteps:
         replayed = _replayed_step(loop, needs_output=needs_output)
         watched = _WatchedStep(loop, results, needs_output=needs_output)
         if self._captured is not None and not self._captured.is_of_this_model(also_tensors=False):
-            self._captured = self._seen = None  # the model is another one in this epoch
+            self._captured = self._seen = None  # the model has changed between epochs
 
         compute = computation_of(loop, needs_output=needs_output)
 
@@ -86,15 +86,15 @@ class GraphedSteps:
             leaves, layout = tree_flatten(batch)
             shapes = shapes_of(leaves, layout, model.device)
             if shapes is None:
-                self._give_up("a batch is more than tensors on the device")
+                self._give_up("a batch has more than tensors on the device")
             elif self._captured is not None and shapes == self._captured.shapes:
                 if not self._captured.is_in_place():
-                    self._give_up("parameters or buffers are replaced, or frozen, in the middle of an epoch")
+                    self._give_up("parameters or buffers are replaced or frozen in the middle of an epoch")
                 elif self._probes == 0 and batch_idx > 0:
                     return replayed(self._captured, leaves)
             elif self._captured is not None:
                 return computed(batch, batch_idx, is_stepping)
-            elif shapes == self._seen and batch_idx > 0:  # the first step of an epoch resets what is logged
+            elif shapes == self._seen and batch_idx > 0:  # the first step of an epoch resets the logged values
                 self._capture(graph, lambda: Captured(graph, trainer, results, compute, batch, batch_idx), model)
             if self._is_over:
                 return computed(batch, batch_idx, is_stepping)
@@ -121,22 +121,22 @@ class GraphedSteps:
         if (reason := graph.obstacle()) is not None:
             self._give_up(reason)
             return
-        kept = Kept(model)
+        saved = SavedState(model)
         try:
             self._captured = make()
-        except Exception as error:  # of whatever kind: the training goes on without a graph
+        except Exception as error:  # of any kind: the training continues without a graph
             self._give_up(_first_line(error))
-        kept.restore()
+        saved.restore()
         self._probes = PROBES
 
     def _probe(self, watched: _WatchedStep, leaves: list[Tensor], batch: Any, batch_idx: int, tolerance: float) -> Any:
-        """Replay and compute; what was computed counts."""
+        """Replay and compute the step; the computed result is used."""
         assert self._captured is not None
-        # Between epochs, tensors such as the scores of a validation are replaced for other purposes.
+        # Between epochs, attributes such as a validation's scores are legitimately replaced.
         if not self._captured.is_of_this_model(also_tensors=batch_idx > 0 and self._probes > 0):
             self._give_up("attributes of its modules change in the middle of an epoch")
             return watched(batch, batch_idx)
-        kept = Kept(watched.model)
+        saved = SavedState(watched.model)
         try:
             self._captured.replay(leaves)
             replayed = self._captured.outcome.copied()
@@ -144,12 +144,12 @@ class GraphedSteps:
             self._give_up(_first_line(error))
             return watched(batch, batch_idx)
         finally:
-            kept.restore()
+            saved.restore()
         output = watched(batch, batch_idx)
         if watched.obstacle is not None or watched.outcome is None:
             self._give_up(watched.obstacle or "training_step gave no loss")
         elif (what := difference(replayed, watched.outcome, tolerance)) is not None:
-            self._give_up(f"a step that was replayed gave other {what} than the same step computed anew")
+            self._give_up(f"a replayed step gave other {what} than the same step when computed")
         else:
             self._probes = max(0, self._probes - 1)
             if self._probes == 0 and not self._is_noted:
@@ -163,44 +163,44 @@ class GraphedSteps:
 
 
 def obstacle_to_graphs(loop: _TrainingEpochLoop) -> str | None:
-    """Why no step of this training can be captured, in words that follow 'because'; None when it may be tried."""
+    """Why no step of this training can be captured, as a text that follows 'because'; None if nothing prevents it."""
     trainer, model = loop.trainer, loop.trainer.lightning_module
     if not is_plain(loop):
-        return "the optimizer, the precision or the module asks for Lightning's own step"
+        return "the optimizer, the precision or the module requires Lightning's own step"
     if trainer.accumulate_grad_batches != 1:
         return "gradients are accumulated over several batches"
     for name in HOOKS_IN_THE_STEP:
         if hook_of(trainer, name) is not None:
-            return f"something is done in {name}"
+            return f"the hook {name} is used"
     optimizer = trainer.optimizers[0]
     if type(optimizer).zero_grad is not torch.optim.Optimizer.zero_grad:
-        return "the optimizer drops gradients in its own way"
+        return "the optimizer overrides zero_grad"
     if "log" in vars(model) or module_overrides(trainer, "log"):
-        return "the module has a log of its own"
+        return "the module overrides log"
     if _uses_number_of_batch(model.training_step):
         return "training_step uses the batch's number"
     optimized = {parameter for group in optimizer.param_groups for parameter in group["params"]}
     if any(parameter.requires_grad and parameter not in optimized for parameter in model.parameters()):
-        return "gradients are kept of parameters that are not optimized"
-    # cuDNN has a generator of its own for it, which can neither be captured nor put back.
+        return "some parameters have gradients but are not optimized"
+    # cuDNN uses its own generator for it, which can neither be captured nor restored.
     if any(isinstance(module, nn.RNNBase) and module.dropout > 0 for module in model.modules()):
         return "recurrent layers have dropout between them"
     return None
 
 
 def _uses_number_of_batch(training_step: Callable[..., Any]) -> bool:
-    """Whether its code reads its second argument, or may."""
+    """Whether the function's code reads its second argument, or may."""
     names = list(inspect.signature(training_step).parameters)[1:]
     code = getattr(inspect.unwrap(training_step), "__code__", None)
     if code is None:
         return True
-    # Newer interpreters load two variables by one instruction.
+    # Newer interpreters load two variables with one instruction.
     loaded = [found.argval for found in dis.get_instructions(code) if found.opname.startswith("LOAD")]
     return any(name == loads or (type(loads) is tuple and name in loads) for name in names for loads in loaded)
 
 
 class _WatchedStep:
-    """The plain step, with a look at what it does."""
+    """The plain step, watched for side effects."""
 
     def __init__(self, loop: _TrainingEpochLoop, results: _ResultCollection, *, needs_output: bool) -> None:
         self.model = loop.trainer.lightning_module
@@ -210,7 +210,7 @@ class _WatchedStep:
         self._loss: Tensor | None = None
         self._watch = Watch(loop.trainer, results, passes_on=True)
         self._step = plain_step(
-            loop, needs_output=needs_output, before_backward=self._note_loss, after_backward=self._look
+            loop, needs_output=needs_output, before_backward=self._keep_loss, after_backward=self._keep_outcome
         )
 
     def __call__(self, batch: Any, batch_idx: int) -> Any:
@@ -220,11 +220,11 @@ class _WatchedStep:
         self.obstacle = self._watch.obstacle or (None if self.outcome else "training_step gave no loss")
         return output
 
-    def _note_loss(self, loss: Tensor) -> None:
+    def _keep_loss(self, loss: Tensor) -> None:
         self._loss = loss.detach()
 
-    def _look(self) -> None:
-        """Before the gradients are clipped, and the optimizer changes the parameters."""
+    def _keep_outcome(self) -> None:
+        """Called before the gradients are clipped and the optimizer changes the parameters."""
         watch, loss = self._watch, self._loss
         watch.close()
         assert loss is not None
@@ -233,13 +233,13 @@ class _WatchedStep:
 
 
 def _replayed_step(loop: _TrainingEpochLoop, *, needs_output: bool) -> Callable[[Captured, list[Tensor]], Any]:
-    """As the plain step, with a replay in the place of forward and backward."""
+    """The plain step, with a replay instead of forward and backward."""
     optimize, progress = optimization_of(loop), loop.automatic_optimization.optim_progress.optimizer
 
     def step(captured: Captured, leaves: list[Tensor]) -> Any:
         progress.step.increment_ready()
         loss = captured.replay(leaves)
-        captured.leave_traces()
+        captured.repeat_side_effects()
         progress.zero_grad.increment_ready()
         progress.zero_grad.increment_started()
         progress.zero_grad.increment_completed()
@@ -250,8 +250,8 @@ def _replayed_step(loop: _TrainingEpochLoop, *, needs_output: bool) -> Callable[
 
 
 def _first_line(error: BaseException) -> str:
-    """Of the error that came first: a capture that broke off ends with another one."""
+    """A reason with the first line of the original error: a failed capture raises another one on exit."""
     while error.__context__ is not None:
         error = error.__context__
-    told = str(error).strip().partition("\n")[0]
-    return f"it cannot be captured ({type(error).__name__}: {told})"
+    line = str(error).strip().partition("\n")[0]
+    return f"it cannot be captured ({type(error).__name__}: {line})"

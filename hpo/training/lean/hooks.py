@@ -1,4 +1,4 @@
-"""Which hooks somebody overrides, found out before the first batch: what nobody overrides is not called."""
+"""Finds the hooks that are overridden, before the first batch: the others are not called."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Hook = Callable[..., Any]
 
 
 def is_overridden(name: str, owner: object, base: type[Any]) -> bool:
-    """Whether `owner` has a hook of its own, of its class or put on the object itself."""
+    """Whether `owner` overrides a hook, in its class or on the object itself."""
     return getattr(type(owner), name) is not getattr(base, name) or name in vars(owner)
 
 
@@ -21,9 +21,9 @@ def module_overrides(trainer: pl.Trainer, *names: str) -> bool:
 
 
 def hook_of(trainer: pl.Trainer, name: str) -> Hook | None:
-    """Calls a hook of the callbacks, then the module's, as Lightning does; None where it would do nothing.
+    """A function that calls a hook of the callbacks, then the module's, as Lightning does; None if none overrides it.
 
-    The answer is the module's.
+    It returns the result of the module's hook.
     """
     model = trainer.lightning_module
     called: list[pl.Callback] = trainer.callbacks if hasattr(pl.Callback, name) else []  # type: ignore[attr-defined]
@@ -34,7 +34,7 @@ def hook_of(trainer: pl.Trainer, name: str) -> Hook | None:
     state = vars(model)  # assigning to a module's attribute costs as much as a small hook
 
     def call(*arguments: Any, **named: Any) -> Any:
-        before, state["_current_fx_name"] = state["_current_fx_name"], name  # what self.log asks for
+        before, state["_current_fx_name"] = state["_current_fx_name"], name  # which self.log reads
         for callback in callbacks:
             callback(trainer, model, *arguments, **named)
         answer = None if own is None else own(*arguments, **named)

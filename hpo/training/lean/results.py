@@ -1,4 +1,4 @@
-"""What `self.log` collects, by Lightning's own sums, without what it looks up anew at every call."""
+"""Collects the values of `self.log` with Lightning's own sums, without its repeated look-ups at every call."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torchmetrics import Metric
 
 
 class LeanResults(_ResultCollection):
-    """Takes the place of a loop's `_results`.
+    """Replaces a loop's `_results`.
 
-    A value that is logged in the same way as the last time goes straight to its sum: Lightning describes it anew each
-    time, compares the descriptions, and walks through everything that it holds in order to move it to its device.
+    A value that is logged in the same way as the last time is added to its sum directly: Lightning creates a new
+    description each time, compares it with the old one, and traverses all its values to move them to the device.
     """
 
     def __init__(self, training: bool) -> None:
@@ -22,7 +22,7 @@ class LeanResults(_ResultCollection):
         self._logged_as: dict[tuple[str, str, int | None], dict[str, Any]] = {}
 
     def log(self, fx: str, name: str, value: Any, *, batch_size: int | None = None, **how: Any) -> None:
-        """As in Lightning, which gives everything but the first three by keyword."""
+        """As in Lightning, which passes all but the first three arguments by keyword."""
         place = (fx, name, self.dataloader_idx)
         if torch.compiler.is_compiling() or self._logged_as.get(place) != how:
             super().log(fx, name, value, batch_size=batch_size, **how)
@@ -32,14 +32,14 @@ class LeanResults(_ResultCollection):
         metric: _ResultMetric = self[f"{fx}.{name}.{self.dataloader_idx}" if is_of_loader else f"{fx}.{name}"]
         if isinstance(value, Tensor) and not how["enable_graph"]:
             value = value.detach()
-        # A Metric takes on the default type of the moment when it is moved, though it be to where it is.
+        # A Metric takes on the current default dtype when it is moved, even to the device that it is on.
         if not metric.is_tensor or _device_of(metric) != value.device:
             metric.to(value.device)
         metric.forward(value, self._extract_batch_size(metric, batch_size, metric.meta))
         metric.has_reset = False
 
     def cpu(self) -> LeanResults:
-        """On the CPU, where most are already."""
+        """Move the values to the CPU, where most are already."""
         if any(_device_of(metric).type != "cpu" for metric in self.values()):
             super().cpu()
         return self

@@ -1,4 +1,4 @@
-"""One step of automatic optimisation, in Lightning's order, with nothing around it that this module does not use."""
+"""One step of automatic optimisation, in Lightning's order, without the features that the module does not use."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 
 from hpo.training.lean.hooks import Hook, hook_of, module_overrides
 
-# Takes the batch, its number and whether the optimizer steps after it; gives what `on_train_batch_end` gets.
+# Takes the batch, its number and whether the optimizer steps after it; returns the argument of `on_train_batch_end`.
 Step = Callable[[Any, int, bool], Any]
-# Takes a batch and its number; gives the loss.
+# Takes a batch and its number; returns the loss.
 Computation = Callable[[Any, int], Tensor]
 
-# A module that overrides one of these has the step done by Lightning, around this module's own.
+# If a module overrides one of these, Lightning does the step.
 HOOKS_AROUND_THE_STEP = ("optimizer_step", "optimizer_zero_grad", "backward")
 
-SKIPPED = "`training_step` returned `None`. If this was on purpose, ignore this warning..."  # Lightning's words
+SKIPPED = "`training_step` returned `None`. If this was on purpose, ignore this warning..."  # Lightning's text
 
 
 def step_of(loop: _TrainingEpochLoop, *, needs_output: bool) -> Step:
     """The step for the loop's module.
 
     Args:
-        needs_output: somebody looks at what the step gives.
+        needs_output: the step's output is used.
     """
     return plain_step(loop, needs_output=needs_output) if is_plain(loop) else _lightning_step(loop)
 
 
 def is_plain(loop: _TrainingEpochLoop) -> bool:
-    """Whether forward, backward and the optimizer's step follow each other without anything in between."""
+    """Whether forward, backward and the optimizer's step follow each other without overridden hooks or scaling."""
     trainer = loop.trainer
     precision = trainer.precision_plugin
     is_scaled = isinstance(precision, MixedPrecision) and precision.scaler is not None
@@ -54,9 +54,9 @@ def is_plain(loop: _TrainingEpochLoop) -> bool:
 
 
 def _is_simple(optimizer: Any) -> bool:
-    """Whether its step may come after the backward pass, instead of calling it.
+    """Whether its step may follow the backward pass, instead of calling it in a closure.
 
-    Torch's own call the closure first and once, all but LBFGS; a hook before the step would come before the closure.
+    All of torch's optimizers but LBFGS call the closure first and once; a pre-step hook would run before the closure.
     """
     return (
         isinstance(optimizer, Optimizer)
@@ -86,7 +86,7 @@ def plain_step(
     """The step of a loop that `is_plain`.
 
     Args:
-        before_backward, after_backward: are called where nobody overrides the hook of that name.
+        before_backward, after_backward: called where the hook of that name is not overridden.
     """
     trainer, model = loop.trainer, loop.trainer.lightning_module
     optimizer, precision = trainer.optimizers[0], trainer.precision_plugin
@@ -146,7 +146,7 @@ def plain_step(
 def computation_of(loop: _TrainingEpochLoop, *, needs_output: bool) -> Computation:
     """The forward pass alone.
 
-    It raises a RuntimeError where `training_step` gives no loss, or more than a loss that somebody looks at.
+    It raises a RuntimeError if `training_step` returns no loss, or if other outputs than the loss are used.
     """
     trainer, model = loop.trainer, loop.trainer.lightning_module
     takes_index = is_param_in_hook_signature(model.training_step, "batch_idx", min_args=2)
@@ -172,7 +172,7 @@ def computation_of(loop: _TrainingEpochLoop, *, needs_output: bool) -> Computati
 
 
 def optimization_of(loop: _TrainingEpochLoop) -> Callable[[], None]:
-    """What follows the backward pass: clipping, and the optimizer's step."""
+    """The part after the backward pass: clipping, and the optimizer's step."""
     trainer, model = loop.trainer, loop.trainer.lightning_module
     optimizer, step = trainer.optimizers[0], loop.automatic_optimization.optim_progress.optimizer.step
     before_step, clip = hook_of(trainer, "on_before_optimizer_step"), hook_of(trainer, "configure_gradient_clipping")
@@ -196,21 +196,21 @@ def optimization_of(loop: _TrainingEpochLoop) -> Callable[[], None]:
 
 
 def _step_of(optimizer: Optimizer) -> Callable[[], object]:
-    """The optimizer's own, without what torch wraps around it for hooks and profilers: a third, with few weights."""
+    """The optimizer's step without torch's wrapper for hooks and profilers, a third of its time with few weights."""
     hooks = (
         optimizer._optimizer_step_pre_hooks,
         optimizer._optimizer_step_post_hooks,
         _global_optimizer_pre_hooks,
         _global_optimizer_post_hooks,
     )
-    # A schedule, for instance, counts the steps by one that it puts on the object.
+    # A schedule, for instance, counts steps with a wrapper that it sets on the object.
     if any(hooks) or "step" in vars(optimizer) or optimizer.defaults.get("differentiable"):
         return optimizer.step
     return functools.partial(torch.no_grad()(inspect.unwrap(type(optimizer).step)), optimizer)
 
 
 def _zero_grad_of(optimizer: Optimizer) -> Callable[[], None]:
-    """The optimizer's own, without torch's look at every gradient before it is dropped."""
+    """The optimizer's zero_grad, without torch's checks of every gradient before it is dropped."""
     if type(optimizer).zero_grad is not Optimizer.zero_grad:
         return optimizer.zero_grad
 

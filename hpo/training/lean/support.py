@@ -1,4 +1,4 @@
-"""What the lean loops do not do: then Lightning's own take their place, and the reason is told."""
+"""Finds why the lean loops cannot train a module: Lightning's own loops do then, and the reason is reported."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
 
-# The lean loops take the place of private ones, whose next version may be another.
+# The lean loops replace private loops, which may change in the next version.
 KNOWN_LIGHTNING = "2.6."
 
-_asks_for = functools.lru_cache(maxsize=32)(is_param_in_hook_signature)
+_takes = functools.lru_cache(maxsize=32)(is_param_in_hook_signature)
 
 
 def obstacle(model: pl.LightningModule, *, ranks: int = 1) -> str | None:
-    """Why this module cannot be trained by the lean loops, in words that follow 'because'; None when it can."""
-    who = type(model).__name__
+    """Why the lean loops cannot train this module, as a text that follows 'because'; None when they can."""
+    name_of_class = type(model).__name__
     if ranks > 1:
         return "the trial has several devices"
     if not lightning_version.startswith(KNOWN_LIGHTNING):
         return f"pytorch-lightning is {lightning_version}, and the lean loops are made for {KNOWN_LIGHTNING}x"
     if not model.automatic_optimization:
-        return f"{who} optimises by hand (automatic_optimization is False)"
+        return f"{name_of_class} optimises manually (automatic_optimization is False)"
     for name in ("training_step", "validation_step"):
-        if _asks_for(getattr(model, name), "dataloader_iter", explicit=True):
-            return f"{who}.{name} takes the loader's iterator (dataloader_iter)"
+        if _takes(getattr(model, name), "dataloader_iter", explicit=True):
+            return f"{name_of_class}.{name} takes the loader's iterator (dataloader_iter)"
     return None
 
 
 def obstacle_in(trainer: pl.Trainer) -> str | None:
-    """The same of a training that has begun: its module, and what was made of its Trainer."""
+    """The same for a training that has begun: its module, and changes of its Trainer."""
     if type(trainer.strategy) is not SingleDeviceStrategy:
         return f"its strategy is {type(trainer.strategy).__name__}"
     if trainer.loggers:

@@ -1,4 +1,4 @@
-"""Lightning's validation inside of a training, with a plain loop over its batches."""
+"""Lightning's validation within a training, with a plain loop over its batches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hpo.training.lean.support import obstacle_in
 
 
 class LeanValidationLoop(_EvaluationLoop):
-    """Takes the place of `trainer.fit_loop.epoch_loop.val_loop`."""
+    """Replaces `trainer.fit_loop.epoch_loop.val_loop`."""
 
     def __init__(self, trainer: pl.Trainer) -> None:
         super().__init__(trainer, TrainerFn.FITTING, RunningStage.VALIDATING, verbose=False, inference_mode=False)
@@ -88,10 +88,10 @@ class LeanValidationLoop(_EvaluationLoop):
             if trainer.received_sigterm and not progress.is_last_batch:
                 raise SIGTERMException
         if progress.current.ready:
-            # Lightning does it after every batch, and whoever asks for a metric has it done as well.
+            # Lightning does this after every batch; reading a metric does it as well.
             connector.on_batch_end()
 
     def _verify_dataloader_idx_requirement(self) -> None:
-        if not self._is_verified:  # looks at signatures, which stay as they are
+        if not self._is_verified:  # it inspects signatures, which do not change
             super()._verify_dataloader_idx_requirement()
             self._is_verified = True

@@ -65,7 +65,7 @@ def test_a_command_writes_what_it_prints_between_its_markers(readme: Path) -> No
     assert after.partition(last)[2] == before.partition(last)[2]
 
 
-def test_a_place_that_is_missing_is_told_before_anything_is_measured(readme: Path) -> None:
+def test_a_missing_marker_is_reported_before_anything_is_measured(readme: Path) -> None:
     readme.write_text(readme.read_text(encoding="utf-8").replace("<!-- /pruning -->", ""), encoding="utf-8")
 
     done = replay("--write", "--readme", str(readme))
@@ -75,7 +75,7 @@ def test_a_place_that_is_missing_is_told_before_anything_is_measured(readme: Pat
     assert not done.stdout
 
 
-def test_a_subset_larger_than_what_was_recorded_is_told_in_words() -> None:
+def test_a_subset_larger_than_the_recording_is_refused_with_a_reason() -> None:
     done = replay("--size", "500")
 
     assert done.returncode == 2

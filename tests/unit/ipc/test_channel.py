@@ -1,4 +1,4 @@
-"""Messages between a worker and its processes: whole, in order, and an end that is noticed."""
+"""Messages between a worker and its processes: complete, in order, and with a detected end."""
 
 from __future__ import annotations
 
@@ -56,17 +56,19 @@ def test_a_message_of_any_length_arrives_whole(ends: tuple[Channel, Channel]) ->
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "problem"),
     [
-        (b"no json", "a line that is no message: b'no json'"),
-        (b"[1, 2]", "a line that is no message: b'[1, 2]'"),
-        (b'{"half": ', "a line that is no message: "),
-        (b"\xff\xfe\x00", "a line that is no message: "),
-        (b"[" * 100_000, "a line that is no message: b'[[["),
-        (b"9" * 5000, "a line that is no message: b'999"),
+        (b"no json", "a line that is not a message: b'no json'"),
+        (b"[1, 2]", "a line that is not a message: b'[1, 2]'"),
+        (b'{"half": ', "a line that is not a message: "),
+        (b"\xff\xfe\x00", "a line that is not a message: "),
+        (b"[" * 100_000, "a line that is not a message: b'[[["),
+        (b"9" * 5000, "a line that is not a message: b'999"),
     ],
 )
-def test_what_is_no_message_ends_the_reading_and_is_told(ends: tuple[Channel, Channel], line: bytes, told: str) -> None:
+def test_an_invalid_message_ends_the_reading_and_is_reported(
+    ends: tuple[Channel, Channel], line: bytes, problem: str
+) -> None:
     ours, other = ends
     other.send({"before": 1})
     sender = threading.Thread(target=lambda: other._socket.sendall(line + b'\n{"after": 1}\n'))
@@ -78,7 +80,7 @@ def test_what_is_no_message_ends_the_reading_and_is_told(ends: tuple[Channel, Ch
     sender.join()
 
     assert received == {"before": 1}
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(problem)
     assert len(str(caught.value)) < 500
     assert ours.receive_ready() == ([], False)
     assert ours.garbled == str(caught.value)
@@ -94,7 +96,7 @@ def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(ends: tuple
     sender.join()
 
 
-def test_reading_what_is_ready_waits_for_nothing(ends: tuple[Channel, Channel]) -> None:
+def test_reading_ready_messages_does_not_block(ends: tuple[Channel, Channel]) -> None:
     ours, other = ends
 
     assert other.receive_ready() == ([], True)
@@ -104,7 +106,7 @@ def test_reading_what_is_ready_waits_for_nothing(ends: tuple[Channel, Channel]) 
     assert other.receive_ready() == ([], True)
 
 
-def test_a_sender_that_stops_in_the_middle_of_a_line_holds_up_nobody() -> None:
+def test_a_sender_that_stops_in_the_middle_of_a_line_blocks_no_other() -> None:
     ours, theirs = Channel.pair()
     with theirs:
         theirs.sendall(b'{"whole":1}\n{"half":')
@@ -116,7 +118,7 @@ def test_a_sender_that_stops_in_the_middle_of_a_line_holds_up_nobody() -> None:
     ours.close()
 
 
-def test_what_was_said_before_the_end_is_still_heard() -> None:
+def test_messages_sent_before_the_end_are_still_received() -> None:
     ours, theirs = Channel.pair()
     with theirs:
         theirs.sendall(b'{"last":1}\n')
@@ -126,7 +128,7 @@ def test_what_was_said_before_the_end_is_still_heard() -> None:
     ours.close()
 
 
-def test_the_end_of_the_other_side_is_an_exception_for_whoever_waits_or_sends() -> None:
+def test_the_end_of_the_other_side_is_an_exception_when_receiving_or_sending() -> None:
     ours, theirs = Channel.pair()
     theirs.sendall(b'{"last":1}\n')
     theirs.close()
@@ -155,7 +157,7 @@ def test_descriptors_travel_with_their_messages_in_order(ends: tuple[Channel, Ch
             assert near.recv(10) == b"%d" % number
 
 
-def test_closing_closes_descriptors_that_nobody_took(ends: tuple[Channel, Channel]) -> None:
+def test_closing_closes_descriptors_that_were_not_taken(ends: tuple[Channel, Channel]) -> None:
     ours, other = ends
     read_end, write_end = os.pipe()
     ours.send({}, descriptor=write_end)

@@ -1,4 +1,4 @@
-"""What a worker takes from a trial process, and what it refuses."""
+"""The messages that a worker accepts from a trial process, and those that it refuses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ STARTED = {
         {"kind": "done", "seconds": 1.0, "takes_another": False},
     ],
 )
-def test_what_a_trial_tells_is_taken(message: dict[str, Any]) -> None:
+def test_reports_of_a_trial_are_accepted(message: dict[str, Any]) -> None:
     report = read_report(message)
 
     assert report.kind == message["kind"]
@@ -43,31 +43,31 @@ def test_what_a_trial_tells_is_taken(message: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "told"),
+    ("message", "problem"),
     [
-        ({}, "a message of no known kind: {}"),
-        ({"kind": "epock"}, "a message of no known kind: {'kind': 'epock'}"),
-        ({"kind": ["epoch"]}, "a message of no known kind: {'kind': ['epoch']}"),
+        ({}, "a message of unknown kind: {}"),
+        ({"kind": "epock"}, "a message of unknown kind: {'kind': 'epock'}"),
+        ({"kind": ["epoch"]}, "a message of unknown kind: {'kind': ['epoch']}"),
         ({"kind": "warning"}, "a message 'warning' without 'text': {'kind': 'warning'}"),
-        ({"kind": "failed", "cause": 3, "error": ""}, "a message 'failed' whose 'cause' cannot be 3"),
-        (EPOCH | {"epoch": "1"}, "a message 'epoch' whose 'epoch' cannot be '1'"),
-        (EPOCH | {"epoch": 2**31}, "a message 'epoch' whose 'epoch' cannot be 2147483648"),
-        (EPOCH | {"epoch": True}, "a message 'epoch' whose 'epoch' cannot be True"),
-        (EPOCH | {"value": float("nan")}, "a message 'epoch' whose 'value' cannot be nan"),
-        (EPOCH | {"value": 10**400}, "a message 'epoch' whose 'value' cannot be 1000"),
-        (EPOCH | {"metrics": {"loss": float("inf")}}, "a message 'epoch' whose 'metrics' cannot be {'loss': inf}"),
-        (EPOCH | {"metrics": [1]}, "a message 'epoch' whose 'metrics' cannot be [1]"),
-        (EPOCH | {"seconds": "long"}, "a message 'epoch' whose 'seconds' cannot be 'long'"),
-        (STARTED | {"curve": [{"epoch": 1}]}, "a message 'started' whose 'curve' cannot be [{'epoch': 1}]"),
-        (STARTED | {"parameters": -1}, "a message 'started' whose 'parameters' cannot be -1"),
-        (STARTED | {"model": "Net"}, "a message 'started' whose 'model' cannot be 'Net'"),
+        ({"kind": "failed", "cause": 3, "error": ""}, "a message 'failed' with an invalid 'cause': 3"),
+        (EPOCH | {"epoch": "1"}, "a message 'epoch' with an invalid 'epoch': '1'"),
+        (EPOCH | {"epoch": 2**31}, "a message 'epoch' with an invalid 'epoch': 2147483648"),
+        (EPOCH | {"epoch": True}, "a message 'epoch' with an invalid 'epoch': True"),
+        (EPOCH | {"value": float("nan")}, "a message 'epoch' with an invalid 'value': nan"),
+        (EPOCH | {"value": 10**400}, "a message 'epoch' with an invalid 'value': 1000"),
+        (EPOCH | {"metrics": {"loss": float("inf")}}, "a message 'epoch' with an invalid 'metrics': {'loss': inf}"),
+        (EPOCH | {"metrics": [1]}, "a message 'epoch' with an invalid 'metrics': [1]"),
+        (EPOCH | {"seconds": "long"}, "a message 'epoch' with an invalid 'seconds': 'long'"),
+        (STARTED | {"curve": [{"epoch": 1}]}, "a message 'started' with an invalid 'curve': [{'epoch': 1}]"),
+        (STARTED | {"parameters": -1}, "a message 'started' with an invalid 'parameters': -1"),
+        (STARTED | {"model": "Net"}, "a message 'started' with an invalid 'model': 'Net'"),
     ],
 )
-def test_what_cannot_be_is_said_in_words(message: dict[str, Any], told: str) -> None:
+def test_invalid_messages_are_refused_with_a_reason(message: dict[str, Any], problem: str) -> None:
     with pytest.raises(InvalidMessageError) as raised:
         read_report(message)
 
-    assert str(raised.value).startswith(told)
+    assert str(raised.value).startswith(problem)
     assert len(str(raised.value)) < 300
 
 

@@ -1,4 +1,4 @@
-"""The autoencoder: its layers for samples of any shape, and what its codes are scored by."""
+"""The autoencoder: its layers for samples of any shape, and the scores of its codes."""
 
 from __future__ import annotations
 

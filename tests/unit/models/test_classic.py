@@ -178,6 +178,6 @@ def test_lenet_5_frames_what_is_a_little_smaller() -> None:
 
 
 @pytest.mark.parametrize("model_class", [LeNet5, AlexNet, ZFNet])
-def test_what_is_no_image_is_refused(model_class: type[Any]) -> None:
+def test_samples_that_are_no_images_are_refused(model_class: type[Any]) -> None:
     with pytest.raises(ValueError, match=rf"^{model_class.__name__}: takes images"):
         model_class(input_shape=(30,), outputs=2)

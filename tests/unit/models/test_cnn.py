@@ -1,4 +1,4 @@
-"""The convolutional network: every point of its space fits every image, and each knob does what it says."""
+"""The convolutional network: every point of its space fits every image, and each knob has its documented effect."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_shape_from_a_checkpoint_is_a_list() -> None:
 
 
 @pytest.mark.parametrize("shape", [(64,), (1, 2, 3, 4), (1, 0, 5), ()])
-def test_what_is_no_image_is_refused(shape: tuple[int, ...]) -> None:
+def test_samples_that_are_no_images_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"^CNN: takes images"):
         cnn(shape)
 

@@ -1,4 +1,4 @@
-"""The fully connected network: each knob does what it says."""
+"""The fully connected network: each knob has its documented effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Initial weights have the variance of the formula that their name stands for."""
+"""Initial weights have the variance of the formula of their name."""
 
 from __future__ import annotations
 

@@ -107,13 +107,13 @@ def test_auto_is_the_first_loss_of_the_task() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "task", "said"),
+    ("name", "task", "message"),
     [
         ("mse", "binary", "Net: loss 'mse' is not for a binary task: it should be binary_cross_entropy, or auto"),
         ("l2", "regression", "Net: loss 'l2' is not for a regression task: it should be mse or mae or huber, or auto"),
         ("auto", "ranking", "Net: task 'ranking' should be binary, multiclass, regression"),
     ],
 )
-def test_a_loss_that_is_not_for_the_task_is_refused(name: str, task: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_a_loss_that_is_not_for_the_task_is_refused(name: str, task: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         resolve_loss(name, task, who="Net")

@@ -116,7 +116,7 @@ def test_groups_of_parameters_keep_their_own_learning_rates() -> None:
         ("warmup", {"schedule": ("constant", "cosine", "step")}),
     ],
 )
-def test_a_knob_exists_only_where_it_does_something(parameter: str, condition: dict[str, tuple[str, ...]]) -> None:
+def test_a_knob_exists_only_where_it_has_an_effect(parameter: str, condition: dict[str, tuple[str, ...]]) -> None:
     assert SearchSpace.of(Supervised)[parameter].when == condition
 
 

@@ -1,4 +1,4 @@
-"""The recurrent network: what it computes of sequences of different lengths, what it starts from, what it gives."""
+"""The recurrent network: sequences of different lengths, initial weights, and outputs."""
 
 from __future__ import annotations
 

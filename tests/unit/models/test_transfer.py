@@ -1,4 +1,4 @@
-"""Transfer: what it starts from, what is frozen until when, how fast the rest learns, and what it refuses in words."""
+"""Transfer: initial weights, frozen and thawed layers, learning rates, and refused arguments."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_state_dict_needs_the_backbone_to_be_named(pretrained: str, tmp_path: 
     assert blocks_of(model.net, "head")[0].parameters[0].shape == (16, 64)
 
 
-def test_a_checkpoint_of_lightning_holds_the_backbones_arguments(pretrained: str, tmp_path: Path) -> None:
+def test_a_checkpoint_of_lightning_contains_the_backbones_arguments(pretrained: str, tmp_path: Path) -> None:
     path = tmp_path / "alone.ckpt"
     path.write_bytes(Path(pretrained).read_bytes())
 
@@ -121,7 +121,7 @@ def test_a_checkpoint_of_lightning_holds_the_backbones_arguments(pretrained: str
     assert json.loads(model.hparams["backbone_arguments"])["width"] == 16
 
 
-def test_it_is_rebuilt_without_what_it_started_from(pretrained: str, tmp_path: Path) -> None:
+def test_it_is_rebuilt_without_its_initial_weights(pretrained: str, tmp_path: Path) -> None:
     model = Transfer(outputs=3, weights=pretrained)
     fit = trainer(max_epochs=1)
     fit.fit(model, datamodule=NEW_DIGITS())
@@ -358,7 +358,7 @@ HERE = __name__
     ],
     ids=["perceptron", "DNN", "DNN with embeddings", "CNN", "LSTM", "attention", "another's"],
 )
-def test_the_blocks_of_a_network_hold_all_its_weights(net: nn.Module, head: str, blocks: list[int]) -> None:
+def test_the_blocks_of_a_network_contain_all_its_weights(net: nn.Module, head: str, blocks: list[int]) -> None:
     assert head_of(net) == head
 
     found = blocks_of(net, head)
@@ -406,7 +406,7 @@ def test_the_layer_that_is_replaced_can_be_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({}, r"which network\? Give `weights` of a trial"),
         ({"weights": "nowhere.ckpt"}, "'nowhere.ckpt': there is no such file"),
@@ -422,8 +422,8 @@ def test_the_layer_that_is_replaced_can_be_named() -> None:
         ({"backbone": f"{HERE}:Plain", "head": "fc"}, "has no linear layer 'fc'; it has first, second, last"),
     ],
 )
-def test_what_cannot_be_built_is_refused_in_words(arguments: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=f"Transfer: .*{said}"):
+def test_invalid_networks_are_refused_with_a_reason(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"Transfer: .*{message}"):
         Transfer(outputs=3, **arguments)
 
 
@@ -446,25 +446,25 @@ def test_weights_of_another_width_are_named_with_both_shapes(pretrained: str) ->
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"no checkpoint", "cannot be read as a checkpoint"),
         ([1, 2], "hold a list, not weights by name"),
         ({"state_dict": {"a": 1}}, "should be a checkpoint, or a state dict: tensors by name"),
     ],
 )
-def test_a_file_that_holds_no_weights_is_refused(content: Any, said: str, tmp_path: Path) -> None:
+def test_a_file_without_weights_is_refused(content: Any, message: str, tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     if isinstance(content, bytes):
         path.write_bytes(content)
     else:
         torch.save(content, path)
 
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         fitted(Transfer(outputs=3, weights=str(path), backbone="models.dnn:DNN", backbone_arguments=DEEP))
 
 
-def test_inputs_that_the_backbone_does_not_take_are_refused_in_words() -> None:
+def test_inputs_that_the_backbone_does_not_take_are_refused_with_a_reason() -> None:
     arguments = {**DEEP, "in_features": 100}
 
     with pytest.raises(ValueError, match=r"models.dnn:DNN, .* does not take a batch \(64, 1, 8, 8\)"):

@@ -1,4 +1,4 @@
-"""Samplers and pruners by name: what a study file may say of them, and what is answered when it may not."""
+"""Samplers and pruners by name: the options of a study file, and the errors of invalid ones."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_options_have_the_names_of_the_field() -> None:
 
 
 @pytest.mark.parametrize("name", ["median", "threshold"])
-def test_a_warm_up_counts_epochs_that_nobody_judges(name: str) -> None:
+def test_a_warm_up_counts_epochs_that_are_not_judged(name: str) -> None:
     options = {"name": name, "n_warmup_steps": 3} | ({"upper": 0.5} if name == "threshold" else {"n_startup_trials": 1})
     pruner = make_pruner(make_spec(pruner=options), Path())
     study = optuna.create_study(pruner=pruner)
@@ -113,7 +113,7 @@ def test_hyperband_knows_the_longest_training_from_the_study() -> None:
         ("pruner", {"name": "none", "eta": 3}, "none has no option 'eta'. It has none"),
         ("pruner", {"name": "asha", "eta": 1}, "pruner: asha: eta 1 should be a whole number, 2 or more"),
         ("pruner", {"name": "asha", "mode": "halt"}, "pruner: asha: mode 'halt' should be stop or promote"),
-        ("pruner", {"name": "asha", "bootstrap_count": 5}, "asha has the option 'bootstrap_count' where it stops for"),
+        ("pruner", {"name": "asha", "bootstrap_count": 5}, "has the option 'bootstrap_count' only with mode: stop"),
         ("pruner", {"name": "asha", "mode": "stop", "eta": 1}, "SuccessiveHalvingPruner\\(.*reduction_factor"),
         ("pruner", {"name": "median", "n_startup_trials": -1}, "pruner: MedianPruner\\(n_startup_trials=-1\\)"),
         ("pruner", "patient", "pruner: PatientPruner\\(.*patience"),
@@ -122,7 +122,7 @@ def test_hyperband_knows_the_longest_training_from_the_study() -> None:
         ("sampler", {"name": "nsga2", "population_size": 1}, "sampler: NSGAIISampler\\(.*population_size"),
     ],
 )
-def test_a_name_or_an_option_that_cannot_be_is_answered_with_what_can(key: str, value: object, words: str) -> None:
+def test_the_error_of_an_invalid_name_or_option_lists_the_valid_ones(key: str, value: object, words: str) -> None:
     spec = make_spec(**{key: value})
 
     with pytest.raises(SpecError, match=words):
@@ -162,7 +162,7 @@ def first_draw(number: int, **keys: Any) -> float:
 
 
 @pytest.mark.parametrize("name", ["tpe", "random", "gp", "nsga2"])
-def test_a_trial_number_and_a_seed_decide_what_is_drawn(name: str) -> None:
+def test_a_trial_number_and_a_seed_determine_the_sample(name: str) -> None:
     draws = [first_draw(number, sampler=name) for number in range(20)]
 
     assert draws == [first_draw(number, sampler=name) for number in range(20)]

@@ -1,4 +1,4 @@
-"""Who goes on at a rung and who waits, by counting."""
+"""Rungs: the trials that pass, those that are paused, and those that are promoted, checked by counting."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def goes_on(rungs: Rungs, number: int, epoch: int) -> bool:
 
 
 @pytest.mark.parametrize(("direction", "expected"), [(Direction.MAXIMIZE, [5]), (Direction.MINIMIZE, [0])])
-def test_the_best_third_goes_on(direction: Direction, expected: list[int]) -> None:
+def test_the_best_third_passes(direction: Direction, expected: list[int]) -> None:
     rungs = at_first_rung([0.1, 0.2, 0.3, 0.4, 0.5], direction=direction)
     rungs.take(5, {3: 0.6})
     going = [number for number in range(6) if goes_on(rungs, number, 3)]
@@ -35,7 +35,7 @@ def test_the_best_third_goes_on(direction: Direction, expected: list[int]) -> No
     assert expected[0] in going
 
 
-def test_the_first_two_wait_for_a_third() -> None:
+def test_the_first_two_are_paused_until_a_third_comes() -> None:
     rungs = at_first_rung([0.5])
     assert not goes_on(rungs, 0, 3)
     rungs.take(1, {3: 0.4})
@@ -44,7 +44,7 @@ def test_the_first_two_wait_for_a_third() -> None:
     assert rungs.promotable({0: 3, 1: 3, 2: 3}) == [0]
 
 
-def test_between_rungs_every_trial_goes_on() -> None:
+def test_between_rungs_every_trial_continues() -> None:
     rungs = at_first_rung([0.9, 0.9, 0.9, 0.1])
     assert goes_on(rungs, 3, 2)
     assert goes_on(rungs, 3, 4)
@@ -59,14 +59,14 @@ def test_a_trial_counts_with_its_best_epoch_up_to_the_rung() -> None:
     assert not goes_on(rungs, 1, 2)
 
 
-def test_of_trials_that_are_as_good_as_each_other_no_more_go_on() -> None:
+def test_ties_do_not_let_more_trials_pass() -> None:
     rungs = at_first_rung([1.0] * 9)
 
     assert [number for number in range(9) if goes_on(rungs, number, 3)] == [0, 1, 2]
     assert rungs.promotable(dict.fromkeys(range(9), 3)) == [0, 1, 2]
 
 
-def test_a_trial_far_behind_those_that_go_on_does_not_wait() -> None:
+def test_a_trial_far_behind_the_promoted_ones_is_pruned() -> None:
     places = [number / 100 for number in range(99)]
     rungs = at_first_rung(places)
     waiting = [number for number in range(99) if rungs.verdict(number, 3) == Verdict.PAUSE]
@@ -85,7 +85,7 @@ def test_the_highest_rung_comes_first_and_the_best_of_each() -> None:
     assert rungs.promotable({7: 2, 6: 2, **dict.fromkeys(range(6), 1)}) == [7, 5, 4]
 
 
-def test_at_the_end_the_best_of_a_rung_goes_on_however_few_there_are() -> None:
+def test_at_the_end_the_best_of_a_rung_is_promoted_however_few_there_are() -> None:
     rungs = at_first_rung([0.2, 0.5])
     assert rungs.promotable({0: 3, 1: 3}) == []
     assert rungs.promotable({0: 3, 1: 3}, is_last=True) == [1]

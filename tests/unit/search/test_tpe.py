@@ -1,4 +1,4 @@
-"""TPE in studies of many trials: what it is shown of them, and that it proposes what Optuna's own would."""
+"""TPE in studies of many trials: the trials that it is shown, and proposals equal to those of Optuna's own."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_pruned_trials_that_came_far_are_the_best_where_none_is_complete() -> No
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.parametrize("suggest", [suggest_plain, suggest_conditional])
-def test_a_proposal_after_many_trials_looks_at_few_of_them(
+def test_a_proposal_after_many_trials_reads_few_of_them(
     suggest: Callable[[optuna.Trial], dict[str, object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tpe, "MOST", 40)

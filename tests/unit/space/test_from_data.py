@@ -1,4 +1,4 @@
-"""Arguments that the data module gives: marked, sent as plain data, filled in by a trial, overruled by a study."""
+"""Arguments from the data module: marked, sent as plain data, filled in by a trial, overridden by a study."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def test_a_trial_takes_from_the_data_what_is_needed_or_marked_and_there(tmp_path
 
 
 def test_a_study_file_has_the_last_word(tmp_path: Path) -> None:
-    said = defined(tmp_path, model=", task: regression, features: 7, counts: [1, 2]")
-    assert filled_in(said) == {"width": 2, "features": 7, "task": "regression", "counts": [1, 2]}
+    explicit = defined(tmp_path, model=", task: regression, features: 7, counts: [1, 2]")
+    assert filled_in(explicit) == {"width": 2, "features": 7, "task": "regression", "counts": [1, 2]}
 
 
 def test_a_study_file_may_search_what_would_be_given(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_study_file_may_search_what_would_be_given(tmp_path: Path) -> None:
     assert arguments | given_by_data(Net, arguments, Rows()) == {"width": 3, "features": 4, "task": "multiclass"}
 
 
-def test_what_is_needed_and_nowhere_is_an_error_that_says_how_to_give_it() -> None:
+def test_the_error_of_a_missing_argument_shows_how_to_give_it() -> None:
     class Bare(LightningDataModule):
         pass
 

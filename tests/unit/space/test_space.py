@@ -93,8 +93,8 @@ class TestRanges:
         ("make", "words"),
         [
             (lambda: Float(2, 1), "low 2.0 is above high 1.0"),
-            (lambda: Float(0, 1, log=True), "starts above 0"),
-            (lambda: Int(0, 8, log=True), "starts above 0"),
+            (lambda: Float(0, 1, log=True), "must start above 0"),
+            (lambda: Int(0, 8, log=True), "must start above 0"),
             (lambda: Float(1, 2, log=True, step=0.1), "either log or has a step"),
             (lambda: Float(0, 1, step=0), "step is 0.0"),
             (lambda: Int(0, 4, step=-1), "step is -1"),
@@ -112,8 +112,8 @@ class TestRanges:
             (lambda: Int(1, 6.5), "high is 6.5, which is not an integer"),  # type: ignore[arg-type]
             (lambda: Int(1, 64.0), "not an integer; write 64"),  # type: ignore[arg-type]
             (lambda: Int(0, 2**60), "2\\*\\*53"),
-            (lambda: Choice("a", "b", "a"), "'a' is there twice"),
-            (lambda: Choice(True, 1), "cannot tell the choices True and 1 apart"),
+            (lambda: Choice("a", "b", "a"), "'a' is listed twice"),
+            (lambda: Choice(True, 1), "cannot distinguish the choices True and 1"),
             (lambda: Choice(["a", "b"]), "write Choice\\('a', 'b'\\)"),  # type: ignore[arg-type]
             (lambda: Choice(float("nan")), "not nan"),
             (lambda: When(), "needs a condition"),
@@ -121,7 +121,7 @@ class TestRanges:
             (lambda: When(layers=(2, 2)), "twice"),
         ],
     )
-    def test_what_cannot_be_is_refused_in_words(self, make: Any, words: str) -> None:
+    def test_invalid_values_are_refused_with_a_reason(self, make: Any, words: str) -> None:
         with pytest.raises(SpecError, match=words):
             make()
 
@@ -142,7 +142,7 @@ class TestRanges:
         assert Int(16, 100, step=16).high == 96
         assert Int(1, 6, step=1) == Int(1, 6)
 
-    def test_a_point_beside_the_grid_is_told_from_one_on_it(self) -> None:
+    def test_points_on_and_beside_the_grid_are_distinguished(self) -> None:
         grid = Float(0, 1, step=0.1)
 
         assert grid.problem(0.1 + 0.2) is None
@@ -188,7 +188,7 @@ class TestRanges:
 
 
 class TestReading:
-    def test_a_space_holds_the_annotated_arguments_in_order(self) -> None:
+    def test_a_space_has_the_annotated_arguments_in_order(self) -> None:
         assert SPACE.names == ("layers", "dropout", "lr", "optimizer", "momentum", "nesterov")
         assert SPACE["layers"] == Parameter("layers", Int(1, 3), default=1, has_default=True)
         assert SPACE["nesterov"].range == Choice(False, True)
@@ -263,8 +263,8 @@ class TestReading:
             (Annotated[float, Float(0, 1), When(layer=2)], 0.5, "'layer', which is not searched.*'layers'"),
             (Annotated[float, Float(0, 1), When(later=2)], 0.5, "'later', which is declared after it"),
             (Annotated[float, Float(0, 1), When(x=2)], 0.5, "'x', which is declared after it"),
-            (Annotated[float, Float(0, 1), When(layers=4)], 0.5, "'layers' is 4, but that is 1 to 3"),
-            (Annotated[float, Float(0, 1), When(layers=True)], 0.5, "'layers' is True, but that is 1 to 3"),
+            (Annotated[float, Float(0, 1), When(layers=4)], 0.5, "'layers' is 4, but 'layers' is 1 to 3"),
+            (Annotated[float, Float(0, 1), When(layers=True)], 0.5, "'layers' is True, but 'layers' is 1 to 3"),
             (Annotated[float, Float(0, 1), When(rate=0.5)], 0.5, "needs a choice or an integer"),
             (Annotated[float, Float(0, 1), When(layers=2)], ..., "it needs a default"),
             (Annotated[float, When(layers=2)], 0.5, "needs one range"),
@@ -274,10 +274,10 @@ class TestReading:
             (
                 Annotated[Literal["a", "b"], Choice("a", "c")],
                 "a",
-                "not what the hint allows, one of 'a', 'b'",
+                "not within the hint, one of 'a', 'b'",
             ),
-            (Annotated[int, Float(0, 1)], 0, "Float\\(...\\) does not go with the hint of type int"),
-            (Annotated[bool, Int(0, 1)], 0, "Int\\(...\\) does not go with the hint of type bool"),
+            (Annotated[int, Float(0, 1)], 0, "Float\\(...\\) contradicts the hint of type int"),
+            (Annotated[bool, Int(0, 1)], 0, "Int\\(...\\) contradicts the hint of type bool"),
             (Annotated[float, Float(0, 1)] | None, 0.5, "the range must be outermost"),
             ("Annotated[float, Float(2, 1)]", 0.5, "'x': low 2.0 is above high 1.0"),
             ("Annotated[Unheard, Float(2, 1)]", 0.5, "'x': its annotation cannot be read.*Unheard"),
@@ -453,21 +453,21 @@ class TestOverride:
             ({"layers": 2.0}, "'layers': 2.0 is not an integer; write 2"),
             ({"layers": [1, 4]}, "'layers': 4 lies outside 1 to 3"),
             ({"optimizer": "lion"}, "'optimizer': 'lion' is not one of 'adam', 'sgd', 'rmsprop'"),
-            ({"optimizer": ["adam", "adam"]}, "'optimizer': the choice 'adam' is there twice"),
+            ({"optimizer": ["adam", "adam"]}, "'optimizer': the choice 'adam' is listed twice"),
             ({"optimizer": {"low": 1}}, "'optimizer': it is one of 'adam', 'sgd', 'rmsprop': list choices"),
             ({"nesterov": 1}, "'nesterov': 1 is not one of False, True"),
             ({"in_features": {"high": 3}}, "'in_features': it has no range yet, so give low and high"),
             ({"in_features": 3.5}, "'in_features': 3.5 is not an integer"),
         ],
     )
-    def test_a_wrong_change_is_refused_in_words(self, changes: dict[str, Any], words: str) -> None:
+    def test_a_wrong_change_is_refused_with_a_reason(self, changes: dict[str, Any], words: str) -> None:
         assert words in problem_with(**changes)
 
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
             ({"norm": "group"}, "'norm': 'group' is not one of 'batch', 'layer', None"),
-            ({"norm": {"low": 0, "high": 1}}, "'norm': it is no number, so list its choices"),
+            ({"norm": {"low": 0, "high": 1}}, "'norm': it is not a number, so list its choices"),
             ({"root": 3}, "'root': 3 is not a text; write it in quotes"),
             ({"alpha": ["much"]}, "'alpha': 'much' is a text, not a number"),
             ({"loss": {1}}, "'loss': {1} is not a text, a number, true, false or null"),
@@ -500,10 +500,10 @@ class TestOverride:
     def test_an_argument_of_two_owners_is_unclear(self) -> None:
         arguments = [Argument("seed", "model", "int"), Argument("seed", "data", "int")]
 
-        with pytest.raises(SpaceProblems, match="'seed' is an argument of model and data"):
+        with pytest.raises(SpaceProblems, match="'seed' is ambiguous: it is an argument of model and data"):
             SPACE.override({"seed": 3}, arguments)
 
-    def test_all_problems_are_told_at_once(self) -> None:
+    def test_all_problems_are_reported_at_once(self) -> None:
         with pytest.raises(SpaceProblems) as caught:
             override(lr=1, layers={"high": 9}, width=64, optimizer="sgd")
 
@@ -548,8 +548,8 @@ class TestPoints:
         [
             ({}, []),
             ({"lr": 1}, ["'lr': 1 lies outside 0.0001 to 0.01, log"]),
-            ({"layers": 2}, ["'dropout' is missing: it is 0.0 to 0.5"]),
-            ({"dropout": 0.1}, ["'dropout' is given, but exists only when layers is one of 2, 3"]),
+            ({"layers": 2}, ["'dropout' is missing (0.0 to 0.5)"]),
+            ({"dropout": 0.1}, ["'dropout' is given, but is active only when layers is one of 2, 3"]),
             ({"optimizer": "sdg"}, ["'optimizer': 'sdg' is not one of 'adam', 'sgd', 'rmsprop'"]),
             (
                 {"optimizer": "sdg", "momentum": 0.9},
@@ -558,7 +558,7 @@ class TestPoints:
             ({"layer": 2}, ["'layer' is not searched, did you mean 'layers'?"]),
         ],
     )
-    def test_what_is_wrong_with_a_point_is_said_in_words(self, changes: Any, problems: list[str]) -> None:
+    def test_problems_of_a_point_are_described_in_words(self, changes: Any, problems: list[str]) -> None:
         point = {**SPACE.defaults(), **changes}
 
         assert SPACE.problems(point) == problems
@@ -567,7 +567,7 @@ class TestPoints:
     def test_a_partial_point_leaves_the_rest_open(self) -> None:
         assert SPACE.problems({"momentum": 0.9}, partial=True) == []
         assert SPACE.problems({"momentum": 0.9, "optimizer": "adam"}, partial=True) != []
-        assert "'lr' is missing: it is 0.0001 to 0.01, log" in SPACE.problems({})
+        assert "'lr' is missing (0.0001 to 0.01, log)" in SPACE.problems({})
 
     def test_a_trial_is_asked_only_for_active_parameters(self) -> None:
         trial = optuna.trial.FixedTrial({"layers": 2, "dropout": 0.25, "lr": 1e-3, "optimizer": "adam"})
@@ -598,7 +598,7 @@ class TestPoints:
         assert pickle.loads(pickle.dumps(SPACE)) == SPACE
         assert pickle.loads(pickle.dumps(ARGUMENTS)) == ARGUMENTS
 
-    def test_differences_are_told_in_words(self) -> None:
+    def test_differences_are_described_in_words(self) -> None:
         other = override(lr={"high": 5e-3}, optimizer="sgd").space
 
         differences = SPACE.differences(other, mine="the code", theirs="the study")

@@ -1,4 +1,4 @@
-"""What holds for every search space, every narrowing of it, and every point that a trial draws from it."""
+"""Properties of every search space, every narrowing of it, and every point that a trial draws from it."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def test_json_gives_the_space_back_exactly(space: SearchSpace) -> None:
 
 @properties
 @given(spaces(), spaces())
-def test_spaces_are_equal_just_when_no_difference_is_told(a: SearchSpace, b: SearchSpace) -> None:
+def test_spaces_are_equal_exactly_when_they_have_no_differences(a: SearchSpace, b: SearchSpace) -> None:
     assert (a == b) is (a.differences(b) == [])
     assert (a == b) is (b.differences(a) == [])
 
@@ -229,7 +229,7 @@ def test_a_constructor_is_read_as_it_is_written(range_: Range, data: st.DataObje
 
 @properties
 @given(ranges(), ranges())
-def test_what_lies_within_holds_no_value_of_its_own(a: Range, b: Range) -> None:
+def test_a_contained_range_has_no_further_values(a: Range, b: Range) -> None:
     if a.within(b):
         assert b.problem(a.middle()) is None
     assert a.within(a)

@@ -1,4 +1,4 @@
-"""A store's URL: what is accepted, what is refused in which words, and that its password stays inside."""
+"""A store's URL: accepted forms, errors of refused ones, and a password that is never shown."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_the_urls_own_password_wins_over_the_environments_file(monkeypatch: pyte
         ("postgresql://me:hun\nter2@db/runs", "line break"),
     ],
 )
-def test_a_url_that_cannot_be_is_refused_without_its_password(text: str, words: str) -> None:
+def test_an_invalid_url_is_refused_without_its_password(text: str, words: str) -> None:
     with pytest.raises(StoreError) as caught:
         StoreUrl.parse(text)
 

@@ -1,4 +1,4 @@
-"""How a machine's cores and GPUs become slots; GPUs are shown by the variable that CUDA itself reads."""
+"""Slots of a machine's cores and GPUs; the visible GPUs are set by the variable that CUDA itself reads."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
 
-def resources(**said: object) -> Resources:
-    return Resources.model_validate(said)
+def resources(**keys: object) -> Resources:
+    return Resources.model_validate(keys)
 
 
 # ---- without a GPU
@@ -108,7 +108,7 @@ def test_gpus_that_fill_no_slot_are_left_over() -> None:
 
 @pytest.mark.usefixtures("four_gpus")
 @pytest.mark.parametrize(
-    ("said", "wanted", "message"),
+    ("keys", "wanted", "message"),
     [
         ({"slots": 5}, None, "5 slots of 1 GPUs each do not fit on 4 GPUs; at most 4 do"),
         ({}, 5, "5 slots of 1 GPUs each do not fit on 4 GPUs; at most 4 do"),
@@ -116,9 +116,9 @@ def test_gpus_that_fill_no_slot_are_left_over() -> None:
         ({"devices_per_trial": 8}, None, "0 slots of 8 GPUs each do not fit on 4 GPUs; at most 0 do"),
     ],
 )
-def test_more_slots_than_gpus_are_refused(said: dict[str, object], wanted: int | None, message: str) -> None:
+def test_more_slots_than_gpus_are_refused(keys: dict[str, object], wanted: int | None, message: str) -> None:
     with pytest.raises(SpecError, match=message):
-        slots_of(resources(**said), wanted=wanted)
+        slots_of(resources(**keys), wanted=wanted)
 
 
 @pytest.mark.usefixtures("four_gpus")

@@ -1,4 +1,4 @@
-"""What a study file becomes when it meets its classes; their own side is given as the plain data they describe."""
+"""Study files resolved against their classes; the classes are given by their plain descriptions."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_a_definition_survives_the_store(tmp_path: Path) -> None:
     "text",
     ["budget: {trials: 99}\n", "keep: {checkpoints: 1}\n", "resources: {slots: 1}\n", "study: other\n", "space: {}\n"],
 )
-def test_what_a_study_may_spend_makes_it_no_other_search(text: str, tmp_path: Path) -> None:
+def test_another_budget_makes_no_other_search(text: str, tmp_path: Path) -> None:
     assert define(tmp_path, text).differences(define(tmp_path)) == []
 
 
@@ -153,7 +153,7 @@ def test_what_a_study_may_spend_makes_it_no_other_search(text: str, tmp_path: Pa
         ("space: {width: 3}\n", "model arguments: {width: 3} here, {} in the store"),
     ],
 )
-def test_differences_say_what_is_here_and_what_is_in_the_store(text: str, difference: str, tmp_path: Path) -> None:
+def test_differences_show_the_local_and_the_stored_value(text: str, difference: str, tmp_path: Path) -> None:
     found = define(tmp_path, text).differences(define(tmp_path))
 
     assert any(line.startswith(difference) for line in found), found
@@ -183,7 +183,7 @@ def test_code_that_searches_something_else_is_another_search(tmp_path: Path) -> 
         ("space: {width: {low: 5, high: 2}}\n", "study.yaml:4: space.width: 'width': low 5 is above high 2"),
         (
             "space: {dropout: {low: 0, high: 1, log: true}}\n",
-            "study.yaml:4: space.dropout: 'dropout': a log range starts above 0, not at 0",
+            "study.yaml:4: space.dropout: 'dropout': a log range must start above 0, not at 0",
         ),
         ("space: {width: {high: 99}}\n", "study.yaml:4: space.width: 'width': 1 to 99 is not within 1 to 8"),
         (
@@ -202,11 +202,11 @@ def test_code_that_searches_something_else_is_another_search(tmp_path: Path) -> 
         ),
     ],
 )
-def test_a_wish_that_cannot_be_is_named_with_its_line(text: str, message: str, tmp_path: Path) -> None:
+def test_an_invalid_override_is_reported_with_its_line(text: str, message: str, tmp_path: Path) -> None:
     assert refusal(tmp_path, text).startswith(message)
 
 
-def test_all_wishes_that_cannot_be_are_reported_at_once(tmp_path: Path) -> None:
+def test_all_invalid_overrides_are_reported_at_once(tmp_path: Path) -> None:
     head = MINIMAL.replace("nets:Net", "{class: nets:Net, depth: 3}")
     text = "space:\n  width: 99\n  optimizer: [rmsprop]\n  foo: 1\n"
 
@@ -239,7 +239,7 @@ def test_a_value_that_is_given_twice_is_refused(tmp_path: Path) -> None:
 
     message = refusal(tmp_path, "space: {width: 2}\n", head=head)
 
-    assert message == "study.yaml:4: space.width: is also given as a constructor argument; say it once"
+    assert message == "study.yaml:4: space.width: is also given as a constructor argument; keep one of them"
 
 
 def test_a_pin_among_the_constructor_arguments_is_named_there(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a study file says and where: defaults, short forms, changes by options, and problems with their lines."""
+"""Reading a study file: defaults, short forms, changes by options, and problems with their lines."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_precision_has_short_forms(written: str, meant: str, file: Path) -> None
     assert read(file, f"resources: {{precision: {written}}}\n").resources.precision == meant
 
 
-def test_numbers_are_read_as_yaml_1_2_says(file: Path) -> None:
+def test_numbers_are_read_as_in_yaml_1_2(file: Path) -> None:
     spec = read(file, "space:\n  lr: {low: 1e-4, high: 1.0e-1}\n  mode: [on, no, yes]\n  flag: true\n  width: 0o10\n")
 
     assert spec.space["lr"] == {"low": 1e-4, "high": 0.1}
@@ -110,7 +110,7 @@ def test_numbers_are_read_as_yaml_1_2_says(file: Path) -> None:
     assert spec.space["width"] == 8
 
 
-def test_what_is_read_are_plain_values(file: Path) -> None:
+def test_plain_values_are_read(file: Path) -> None:
     # ruamel's own scalars remember how they were written, and would be pickled or compared as such
     spec = read(file, "space:\n  lr: 1.0e-3\n  width: 0x10\n  name: 'quoted'\n  list: [1, 2.0, true]\n")
 
@@ -266,14 +266,14 @@ def test_two_objectives_are_refused_and_a_list_of_one_is_not(file: Path) -> None
         ("model: !!python/object:os.system x\n", "^digits.yaml:1: model"),
     ],
 )
-def test_a_file_that_is_no_study_says_so(text: str, message: str, file: Path) -> None:
+def test_a_file_that_is_no_study_is_refused(text: str, message: str, file: Path) -> None:
     file.write_text(text)
 
     with pytest.raises(SpecError, match=message):
         read_study(file)
 
 
-def test_a_missing_file_says_what_is_beside_it(file: Path) -> None:
+def test_the_error_of_a_missing_file_lists_the_files_beside_it(file: Path) -> None:
     with pytest.raises(SpecError, match=r"^digit.yaml: there is no such file, did you mean 'digits.yaml'\? "):
         read_study(Path("digit.yaml"))
     with pytest.raises(SpecError, match=r"^nowhere/digits.yaml: there is no such file$"):

@@ -1,4 +1,4 @@
-"""Which executor trains a module, and what is said when it is not the one that was asked for."""
+"""The choice of the executor for a module, and the message when it is not the requested one."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ class TakesAnIterator(Plain):
     [
         (Plain, 1, None),
         (Plain, 2, "the trial has several devices"),
-        (ByHand, 1, "ByHand optimises by hand (automatic_optimization is False)"),
-        (TwoByHand, 1, "TwoByHand optimises by hand (automatic_optimization is False)"),
+        (ByHand, 1, "ByHand optimises manually (automatic_optimization is False)"),
+        (TwoByHand, 1, "TwoByHand optimises manually (automatic_optimization is False)"),
         (TakesAnIterator, 1, "TakesAnIterator.training_step takes the loader's iterator (dataloader_iter)"),
     ],
 )
-def test_auto_takes_the_lean_one_where_it_can_and_says_why_it_cannot(
+def test_auto_takes_the_lean_one_where_it_can_and_logs_why_it_cannot(
     module: type[pl.LightningModule], ranks: int, reason: str | None
 ) -> None:
     chosen = choose_executor("auto", module(), ranks=ranks)
@@ -101,7 +101,7 @@ def test_auto_takes_the_lean_one_where_it_can_and_says_why_it_cannot(
     if reason is not None:
         with pytest.raises(ExecutorError) as raised:
             choose_executor("lean", module(), ranks=ranks)
-        assert str(raised.value) == f"lean is not possible, because {reason}: write auto, or leave the key out"
+        assert str(raised.value) == f"lean is not possible, because {reason}: write auto, or omit the key"
 
 
 def test_another_lightning_than_the_known_one_is_left_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,23 +115,23 @@ def test_another_lightning_than_the_known_one_is_left_to_itself(monkeypatch: pyt
 @pytest.mark.parametrize(
     ("module", "reason"),
     [
-        (ByHandFromItsSetupOn, "ByHandFromItsSetupOn optimises by hand (automatic_optimization is False)"),
-        (BringsItsLoop, "BringsItsLoop has put a loop of its own there (OwnLoop)"),
+        (ByHandFromItsSetupOn, "ByHandFromItsSetupOn optimises manually (automatic_optimization is False)"),
+        (BringsItsLoop, "BringsItsLoop has replaced the loop by its own (OwnLoop)"),
     ],
 )
-def test_what_shows_only_in_training_is_trained_by_another_loop_and_told_once(
+def test_obstacles_found_in_training_switch_the_loop_and_are_logged_once(
     module: type[pl.LightningModule], reason: str
 ) -> None:
-    told: list[str] = []
+    notes: list[str] = []
     model = module()
     before = model.get_parameter("layer.weight").clone()
 
-    _fit(model, "auto", told)
+    _fit(model, "auto", notes)
 
-    assert told == [f"the lean loop does not train it, because {reason}"]
+    assert notes == [f"the lean loop does not train it, because {reason}"]
     assert not torch.equal(model.get_parameter("layer.weight"), before)
     with pytest.raises(ExecutorError, match=f"lean is not possible, because {module.__name__}"):
-        _fit(module(), "lean", told)
+        _fit(module(), "lean", notes)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_what_shows_only_in_training_is_trained_by_another_loop_and_told_once(
         ({"profiler": "simple"}, "it has a profiler"),
     ],
 )
-def test_what_a_trainer_was_made_of_is_told_where_the_lean_loop_cannot_do_it(
+def test_trainer_options_that_the_lean_loop_lacks_are_named(
     options: dict[str, Any], reason: str, tmp_path: Path
 ) -> None:
     if "logger" in options:
@@ -178,7 +178,7 @@ def test_a_study_that_demands_the_lean_one_for_several_devices_is_refused(tmp_pa
         read_study(file, changes=["executor=fast"])
 
 
-def _fit(model: pl.LightningModule, request: Any, told: list[str]) -> pl.Trainer:
+def _fit(model: pl.LightningModule, request: Any, notes: list[str]) -> pl.Trainer:
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=2,
@@ -188,7 +188,7 @@ def _fit(model: pl.LightningModule, request: Any, told: list[str]) -> pl.Trainer
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    use(choose_executor(request, model), trainer, told.append)
+    use(choose_executor(request, model), trainer, notes.append)
     rows: Any = torch.arange(8.0).reshape(4, 2)
     trainer.fit(model, DataLoader(rows, 2), DataLoader(rows, 2))
     return trainer

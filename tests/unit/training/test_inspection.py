@@ -1,4 +1,4 @@
-"""What is said of data before a search: the checks, what samples are taken for, and how bins are cut."""
+"""The inspection of data before a search: its checks, the detected kind of samples, and the bins of histograms."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def how(column: Array, target: Array, *, are_classes: bool) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("column", "said"),
+    ("column", "expected"),
     [
         (VALUES, ["equal"]),
         (VALUES.astype(np.float32) * -7 + 2, ["linear"]),
@@ -57,12 +57,14 @@ def how(column: Array, target: Array, *, are_classes: bool) -> list[str]:
         (VALUES > 0, []),  # half of all columns split a target in two
     ],
 )
-def test_a_column_leaks_a_value_when_it_is_a_rising_or_falling_function_of_it(column: Array, said: list[str]) -> None:
-    assert how(column, VALUES, are_classes=False) == said
+def test_a_column_leaks_a_value_when_it_is_a_rising_or_falling_function_of_it(
+    column: Array, expected: list[str]
+) -> None:
+    assert how(column, VALUES, are_classes=False) == expected
 
 
 @pytest.mark.parametrize(
-    ("column", "said"),
+    ("column", "expected"),
     [
         (CLASSES, ["equal"]),
         (CLASSES * 2.5 - 1, ["one-to-one"]),
@@ -76,8 +78,8 @@ def test_a_column_leaks_a_value_when_it_is_a_rising_or_falling_function_of_it(co
         (np.zeros(200), []),
     ],
 )
-def test_a_column_leaks_the_class_when_it_alone_tells_it(column: Array, said: list[str]) -> None:
-    assert how(column.astype(np.float64), CLASSES, are_classes=True) == said
+def test_a_column_leaks_the_class_when_it_alone_determines_it(column: Array, expected: list[str]) -> None:
+    assert how(column.astype(np.float64), CLASSES, are_classes=True) == expected
 
 
 def test_every_value_of_a_forecast_is_compared_with_every_column() -> None:
@@ -206,11 +208,11 @@ def test_an_endless_loader_is_left_in_time() -> None:
     assert (part.total, part.is_whole) == (None, False)
 
 
-def test_what_is_no_tensor_is_named() -> None:
+def test_batches_without_tensors_are_named() -> None:
     part = only([(torch.ones(2, 3), {"boxes": torch.ones(2)})])
 
     assert part.targets is None
-    assert part.remarks == ("the targets of a batch are a dict of 1 Tensor, which is not looked into",)
+    assert part.remarks == ("the targets of a batch are a dict of 1 Tensor, which is not described",)
     with pytest.raises(DataError, match="train part's batches hold no tensor: a batch is a list of 2 str"):
         only([["a", "b"]])
     with pytest.raises(DataError, match="gives no batches"):
@@ -248,7 +250,7 @@ def samples(inputs: Any, targets: Any = None, part: str = "train") -> Samples:
         ((7, 9, 11), "arrays"),
     ],
 )
-def test_shapes_say_what_samples_are(shape: tuple[int, ...], kind: str) -> None:
+def test_the_kind_of_samples_follows_from_their_shape(shape: tuple[int, ...], kind: str) -> None:
     assert layout_of(object(), [samples(np.zeros((4, *shape), np.float32))]).kind == kind
 
 
@@ -263,7 +265,7 @@ def test_shapes_say_what_samples_are(shape: tuple[int, ...], kind: str) -> None:
         ([[0.0, 1.0], [1.0, 1.0], [0.0, 0.0], [0.0, 1.0]], "regression"),
     ],
 )
-def test_targets_say_what_is_learned_where_the_module_does_not(targets: Any, task: str) -> None:
+def test_the_task_follows_from_the_targets_where_the_module_has_none(targets: Any, task: str) -> None:
     part = samples(np.zeros((4, 2)), targets)
 
     assert layout_of(object(), [part]).task == task
@@ -288,7 +290,7 @@ def test_only_the_steps_within_a_length_count() -> None:
     assert layout.class_numbers(part).tolist() == [1, 0, 1, 0]
 
 
-def test_targets_are_told_in_the_data_s_own_unit() -> None:
+def test_targets_are_described_in_the_data_s_own_unit() -> None:
     part = samples(np.zeros((2, 1)), np.array([[0.0, 1.0], [-1.0, 2.0]], np.float32))
     data = SimpleNamespace(target_mean=(10.0, 100.0), target_scale=(2.0, 5.0))
 
@@ -298,10 +300,10 @@ def test_targets_are_told_in_the_data_s_own_unit() -> None:
     assert changed.targets.tolist() == [[10, 105], [8, 110]]
 
 
-# ---- what is said
+# ---- warnings
 
 
-def said(parts: list[Samples], **attributes: Any) -> dict[str, str]:
+def warned(parts: list[Samples], **attributes: Any) -> dict[str, str]:
     found = findings_of(layout_of(SimpleNamespace(**attributes), parts), parts)
     assert len({finding.kind for finding in found}) == len(found)
     return dict(found)
@@ -310,10 +312,10 @@ def said(parts: list[Samples], **attributes: Any) -> dict[str, str]:
 def test_clean_data_is_suspicious_of_nothing() -> None:
     parts = [samples(NOISE[:100], CLASSES[:100]), samples(NOISE[100:], CLASSES[100:], "validation")]
 
-    assert said(parts) == {}
+    assert warned(parts) == {}
 
 
-def test_what_is_wrong_is_said_by_the_names_that_a_person_knows() -> None:
+def test_problems_are_reported_by_the_names_of_columns_and_classes() -> None:
     columns = NOISE.copy()
     columns[:, 2] = 5
     classes = (np.arange(200) % 20 == 0).astype(int)
@@ -324,37 +326,37 @@ def test_what_is_wrong_is_said_by_the_names_that_a_person_knows() -> None:
         samples(columns[150:], np.zeros(50, int), "validation"),
     ]
 
-    found = said(parts, feature_names=["a", "b", "stuck", "twin", "e", "f"], class_names=("no", "yes"))
+    found = warned(parts, feature_names=["a", "b", "stuck", "twin", "e", "f"], class_names=("no", "yes"))
 
     assert found["leak"] == "a leak? column 'twin' is the same as the target"
     assert found["constant"].startswith("column 'stuck' has one value in all of train")
     assert found["duplicates across parts"].startswith("50 of 50 samples (100.0%) of validation are also in train")
     assert found["missing classes"] == "validation: no sample of class 'yes'"
-    assert "class 'no' is 19 times as frequent as 'yes'; to answer always 'no' is right in 95%" in found["imbalance"]
+    assert "class 'no' is 19 times as frequent as 'yes'; predicting always 'no' is right in 95%" in found["imbalance"]
 
 
-def test_what_is_not_finite_is_counted_with_its_columns() -> None:
+def test_values_that_are_not_finite_are_counted_with_their_columns() -> None:
     columns = NOISE.copy()
     columns[:3, 1], columns[5, 4] = np.nan, -np.inf
 
-    found = said([samples(columns, VALUES)])
+    found = warned([samples(columns, VALUES)])
 
     assert found["non-finite"] == (
         "train: 3 missing (NaN) and 1 infinite values in the inputs, columns 'feature 2' and 'feature 5'"
     )
 
 
-def test_a_series_that_leaves_its_range_is_told() -> None:
+def test_a_series_that_leaves_its_range_is_reported() -> None:
     steps = np.arange(120.0)
     parts = [samples(NOISE[:80], steps[:80]), samples(NOISE[80:120], steps[80:], "validation")]
 
-    assert "100% of the targets of validation are outside the range" in said(parts)["other range"]
+    assert "100% of the targets of validation are outside the range" in warned(parts)["other range"]
 
 
 def test_inputs_that_are_their_own_targets_leak_nothing() -> None:
     parts = [samples(NOISE.astype(np.float32), NOISE.astype(np.float32))]
 
-    assert said(parts) == {}
+    assert warned(parts) == {}
     assert layout_of(object(), parts).is_reconstruction
 
 

@@ -52,7 +52,7 @@ def test_steps_are_the_same_before_the_compiler_is_imported_and_after() -> None:
     assert len(plain.splitlines()) == 11
 
 
-def test_what_was_held_back_is_there_when_somebody_uses_it() -> None:
+def test_a_lazily_imported_module_is_there_when_it_is_used() -> None:
     run_python("""
         import hpo.training.preload
         import matplotlib, scipy.signal, torchmetrics

@@ -1,4 +1,4 @@
-"""What a process has freed is no reason to end it; what it holds is."""
+"""Freed memory does not end a process after its trial; memory in use does."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ TRIALS = """
 """
 
 
-def told(what: str) -> str:
+def output_of(what: str) -> str:
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(TRIALS), what],
         env={**MEMORY_IS_KEPT, **os.environ},
@@ -41,9 +41,9 @@ def told(what: str) -> str:
     ).stdout.strip()
 
 
-def test_a_process_that_has_freed_what_a_large_model_took_takes_another_trial() -> None:
-    assert told("frees") == "True"  # it was still counted when it was free, and then given back
+def test_a_process_that_has_freed_a_large_model_takes_another_trial() -> None:
+    assert output_of("frees") == "True"  # it was still counted when it was free, and then given back
 
 
-def test_a_process_that_holds_it_does_not() -> None:
-    assert told("holds") == "True its memory grows"
+def test_a_process_that_keeps_a_large_model_takes_no_other_trial() -> None:
+    assert output_of("holds") == "True its memory grows"

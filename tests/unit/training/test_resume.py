@@ -1,4 +1,4 @@
-"""A training that goes on from its checkpoint ends bit by bit where it would have ended without the interruption."""
+"""A training that resumes from its checkpoint gives the same weights, bit by bit, as without the interruption."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Worker:
         self._best_at = best_at
         self._is_pruned = is_pruned
         self._channel, theirs = Channel.pair()
-        self.link = WorkerConnection(Channel(theirs))
+        self.connection = WorkerConnection(Channel(theirs))
         self.values: dict[int, float] = {}
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -104,7 +104,7 @@ def train(
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=EPOCHS,
-        callbacks=[Report(worker.link, "val_loss", folder)],
+        callbacks=[Report(worker.connection, "val_loss", folder)],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -170,7 +170,7 @@ def test_a_pruned_trial_writes_no_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
-def test_lightning_loads_what_a_lean_training_has_written(tmp_path: Path) -> None:
+def test_lightning_loads_the_checkpoints_of_a_lean_training(tmp_path: Path) -> None:
     train(tmp_path, "step", "lean", end_at=3, best_at=(3,))
 
     then = torch.load(tmp_path / "weights-True-3.pt", weights_only=True)
@@ -207,7 +207,7 @@ def test_a_checkpoint_that_is_cut_off_gives_way_to_the_one_before_and_then_to_no
     assert [saved and saved.path for saved in found] == [str(last), str(previous), None, None]
 
 
-def test_a_file_that_holds_no_training_gives_way_too(tmp_path: Path) -> None:
+def test_a_file_without_a_training_state_is_skipped_too(tmp_path: Path) -> None:
     torch.save({"weights": torch.arange(3)}, tmp_path / LAST_CHECKPOINT)
 
     assert readable([str(tmp_path / LAST_CHECKPOINT)]) is None

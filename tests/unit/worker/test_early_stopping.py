@@ -1,4 +1,4 @@
-"""When a curve has reached a plateau: a table of curves."""
+"""Plateaus of curves: a table of cases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests have their own words; columns that nobody read are gone."""
+"""Renames the stored requests, and drops columns that nothing reads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    # By hand rather than in a batch: that would copy the table, and lose AUTOINCREMENT and the index's condition.
+    # Not in alembic's batch mode: that would copy the table, and lose AUTOINCREMENT and the index's condition.
     op.execute("ALTER TABLE hpo_trials RENAME COLUMN wish TO request")
     op.execute("UPDATE hpo_trials SET request = 'await promotion' WHERE request = 'held'")
     op.execute("UPDATE hpo_attempts SET kind = 'at rung', cause = 'paused at a rung' WHERE kind = 'held'")

@@ -1,4 +1,4 @@
-"""Arrays kept for later processes: whole or not at all, made anew when damaged, shared by all who ask."""
+"""Arrays cached for later processes: complete or absent, recomputed when damaged, shared by all processes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def assert_whole(kept: Kept) -> None:
         np.testing.assert_array_equal(kept.arrays[name], array, strict=True)
 
 
-def test_what_was_made_once_is_not_made_again() -> None:
+def test_a_cached_array_is_not_computed_again() -> None:
     make = Maker()
 
     first, second = cached({"a": 1}, make), cached({"a": 1}, make)
@@ -70,7 +70,7 @@ def test_another_key_is_another_file() -> None:
     assert make.times == 2
 
 
-def test_writing_to_an_array_changes_nobody_elses(folder: Path) -> None:
+def test_writing_to_an_array_changes_no_other_process(folder: Path) -> None:
     first, second = cached({}, Maker()), cached({}, Maker())
     before = the_file(folder).read_bytes()
 
@@ -117,7 +117,7 @@ def test_a_copy_of_the_file_is_as_good() -> None:
     assert make.times == 1
 
 
-def test_only_the_user_may_look_into_the_folder(folder: Path) -> None:
+def test_only_the_user_may_read_the_folder(folder: Path) -> None:
     cached({}, Maker())
 
     assert folder.stat().st_mode & 0o077 == 0
@@ -179,7 +179,7 @@ def test_a_file_that_is_written_to_has_another_identity_even_with_its_old_time(t
     assert identity(file) == identity(file)
 
 
-def test_the_folder_is_below_home_where_nothing_else_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_folder_is_below_home_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
 

@@ -1,4 +1,4 @@
-"""Augmentation: what each strength does to images and targets, and where its randomness comes from."""
+"""Augmentation: the effect of each strength on images and targets, and the source of its randomness."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_shift_is_a_fraction_of_each_side() -> None:
     assert places.mean(0).abs().max().item() < 0.7
 
 
-def test_what_moves_in_is_black() -> None:
+def test_shifted_in_pixels_are_black() -> None:
     moved = changed(torch.ones(100, 2, 8, 8), black=torch.tensor([-3.0, -1.0]).reshape(2, 1, 1), shift=0.2)
 
     assert moved[:, 0].min().item() == pytest.approx(-3)

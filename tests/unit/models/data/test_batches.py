@@ -56,7 +56,7 @@ def test_inputs_of_several_parts_are_sliced_alike() -> None:
 
 
 @pytest.mark.parametrize(("cores", "free", "readers"), [(4, 10**9, 0), (4, 400, 3), (1, 400, 0)])
-def test_what_does_not_fit_in_memory_is_read_ahead_by_the_cores_that_do_not_train(
+def test_data_that_does_not_fit_in_memory_is_read_ahead_by_the_cores_that_do_not_train(
     cores: int, free: int, readers: int
 ) -> None:
     assert readers_for(SAMPLES, TARGETS, cores=cores, free=free) == readers

@@ -1,4 +1,4 @@
-"""Images: every kind of source gives the same pixels, parts are cut as asked, and bad input is told in words."""
+"""Images: every kind of source gives the same pixels, parts are split as requested, and bad input is reported."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def ready(source: Path, *stages: str, **arguments: Any) -> Images:
 
 
 def problem(source: Path, *stages: str, **arguments: Any) -> str:
-    """What the user is told."""
-    with pytest.raises(ValueError, match=r"^Images: ") as told:
+    """The message of the error."""
+    with pytest.raises(ValueError, match=r"^Images: ") as message:
         ready(source, *stages, **arguments)
-    return str(told.value)
+    return str(message.value)
 
 
 def all_of(loader: Any) -> tuple[Tensor, Tensor]:
@@ -256,7 +256,7 @@ def test_crop_takes_the_middle_and_squeeze_everything(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("colour", "channels"), [("grey", 1), ("colour", 3)])
-def test_colour_is_what_is_asked_for(tmp_path: Path, colour: Any, channels: int) -> None:
+def test_images_have_the_requested_colour(tmp_path: Path, colour: Any, channels: int) -> None:
     images, labels = drawn(30, channels=3)
     grey, _ = drawn(30)
     folders = write_folders(tmp_path / "folders", images, labels)
@@ -391,21 +391,21 @@ def broken_jpeg(root: Path) -> Path:
 
 
 def test_broken_files_are_named_and_counted(tmp_path: Path) -> None:
-    told = problem(broken_jpeg(tmp_path))
+    message = problem(broken_jpeg(tmp_path))
 
-    assert "2 of 13 images cannot be read: bar/000.jpg (" in told
-    assert "truncated" in told.lower()
-    assert "cross/extra.png (is no PNG or JPEG image)" in told
-    assert "corrupt: skip" in told
+    assert "2 of 13 images cannot be read: bar/000.jpg (" in message
+    assert "truncated" in message.lower()
+    assert "cross/extra.png (is no PNG or JPEG image)" in message
+    assert "corrupt: skip" in message
 
 
 def test_broken_files_may_be_skipped_with_a_warning_in_every_trial(tmp_path: Path) -> None:
     broken_jpeg(tmp_path)
 
     for _ in range(2):
-        with pytest.warns(UserWarning, match=r"^Images: .*2 of 13 images cannot be read: .* left out") as told:
+        with pytest.warns(UserWarning, match=r"^Images: .*2 of 13 images cannot be read: .* left out") as message:
             data = ready(tmp_path, corrupt="skip")
-        assert len(told) == 1
+        assert len(message) == 1
     assert sum(len(rows) for rows in data.rows) == 11
 
 
@@ -442,7 +442,7 @@ def test_a_class_of_nothing_but_broken_files_is_not_left_out(tmp_path: Path) -> 
     assert problem(tmp_path, corrupt="skip").endswith("and nothing is left of class 'zebra'")
 
 
-def test_a_part_without_a_sample_says_why(tmp_path: Path) -> None:
+def test_the_error_of_an_empty_part_names_the_reason(tmp_path: Path) -> None:
     write_folders(tmp_path, *drawn(2 * len(SHAPES)))
     data = ready(tmp_path)
 
@@ -462,10 +462,10 @@ def test_images_of_mixed_sizes_need_a_size(tmp_path: Path) -> None:
     write_folders(tmp_path, *drawn(6))
     Image.new("L", (20, 11)).save(tmp_path / "cross" / "large.png")
 
-    told = problem(tmp_path)
+    message = problem(tmp_path)
 
-    assert "bar/000.png has 8 x 9 pixels, cross/large.png has 20 x 11" in told
-    assert "size: 11" in told
+    assert "bar/000.png has 8 x 9 pixels, cross/large.png has 20 x 11" in message
+    assert "size: 11" in message
 
 
 def test_a_missing_source_is_named(tmp_path: Path) -> None:
@@ -536,11 +536,13 @@ def test_more_samples_than_there_are_is_an_error(tmp_path: Path) -> None:
         ({"x": np.array([None] * 6), "y": drawn(6)[1]}, "Object arrays cannot be loaded"),
     ],
 )
-def test_arrays_that_are_no_images_are_told_in_words(tmp_path: Path, arrays: dict[str, Any], words: str) -> None:
+def test_arrays_that_are_no_images_are_refused_with_a_reason(
+    tmp_path: Path, arrays: dict[str, Any], words: str
+) -> None:
     assert words in problem(npz(tmp_path / "x.npz", **arrays))
 
 
-def test_a_layout_that_is_said_is_taken(tmp_path: Path) -> None:
+def test_an_explicit_layout_is_used(tmp_path: Path) -> None:
     images, labels = drawn(12, size=(3, 4), channels=3)
     source = npz(tmp_path / "x.npz", x=images, y=labels)
 
@@ -603,10 +605,10 @@ def test_a_damaged_idx_file_is_named(tmp_path: Path, end: str, damage: Callable[
     write_mnist(tmp_path, end=end)
     damage(tmp_path / f"train-images-idx3-ubyte{end}")
 
-    told = problem(tmp_path)
+    message = problem(tmp_path)
 
-    assert f"{tmp_path}/train-images-idx3-ubyte{end}: " in told
-    assert words in told
+    assert f"{tmp_path}/train-images-idx3-ubyte{end}: " in message
+    assert words in message
 
 
 def test_idx_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
@@ -632,12 +634,12 @@ def test_idx_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> No
     ],
 )
 def test_arguments_that_cannot_be_are_refused_at_once(arguments: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=r"^Images: ") as told:
+    with pytest.raises(ValueError, match=r"^Images: ") as message:
         Images("nowhere", **arguments)
-    assert words in str(told.value)
+    assert words in str(message.value)
 
 
-def test_a_test_part_that_does_not_fit_is_told_in_words(tmp_path: Path) -> None:
+def test_a_test_part_that_does_not_fit_is_refused_with_a_reason(tmp_path: Path) -> None:
     images, labels = drawn(30)
     other, _ = drawn(30, size=(5, 5))
     sizes = npz(tmp_path / "sizes.npz", x_train=images, y_train=labels, x_test=other, y_test=labels)

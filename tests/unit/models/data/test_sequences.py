@@ -1,4 +1,4 @@
-"""Sequences: what is read from arrays and tables, what is scaled and changed, and what is wrong with a file."""
+"""Sequences: reading from arrays and tables, scaling and augmentation, and errors of a file."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_a_value_a_step_is_no_number_beyond_the_length(tmp_path: Path) -> None:
     assert torch.equal(targets.isnan().squeeze(-1), torch.arange(TIME) >= lengths[:, None])
 
 
-def test_two_classes_are_a_binary_task_unless_it_is_said_otherwise(tmp_path: Path) -> None:
+def test_two_classes_are_a_binary_task_by_default(tmp_path: Path) -> None:
     assert (sequences(written(tmp_path)).task, sequences(written(tmp_path)).outputs) == ("binary", 1)
     several = sequences(written(tmp_path), task="multiclass")
     assert (several.task, several.outputs) == ("multiclass", 2)
@@ -271,7 +271,7 @@ def with_one(values: Array, entry: Any) -> Array:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"x": None}, "there is no array 'x'; it holds y, length"),
         ({"y": None}, "there is no array 'y'; it holds x, length"),
@@ -295,13 +295,13 @@ def with_one(values: Array, entry: Any) -> Array:
         ({"x": np.array([np.zeros(3), np.zeros(4)], dtype=object)}, "it holds Python objects.* lengths as `length`"),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=f"^Sequences: .*some.npz: {said}"):
+def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^Sequences: .*some.npz: {message}"):
         sequences(written(tmp_path, **changes))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"labels": "step"}, r"labels: step needs y \(samples, 6\)"),
         ({"task": "binary", "y": np.arange(40) % 3}, "a binary task has two classes, and these labels 3"),
@@ -310,15 +310,17 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, A
         ({"validation_fraction": 0.001}, "40 sequences leave 34 to train on and 0 to validate"),
     ],
 )
-def test_arguments_that_do_not_fit_the_labels_are_refused(tmp_path: Path, arguments: dict[str, Any], said: str) -> None:
+def test_arguments_that_do_not_fit_the_labels_are_refused(
+    tmp_path: Path, arguments: dict[str, Any], message: str
+) -> None:
     changes = {"y": arguments.pop("y")} if "y" in arguments else {}
 
-    with pytest.raises(ValueError, match=f"^Sequences: .*some.npz: {said}"):
+    with pytest.raises(ValueError, match=f"^Sequences: .*some.npz: {message}"):
         sequences(written(tmp_path, **changes), **arguments)
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         ("x,0,1,a\nx,1,two,a", "column 'v', row 2: 'two' is not a number"),
         ("x,0,1,a\nx,1,,a", "column 'v', row 2: the cell is empty"),
@@ -330,8 +332,8 @@ def test_arguments_that_do_not_fit_the_labels_are_refused(tmp_path: Path, argume
         ("x,0,1,a\ny,0,1,b\nx,1,2,b", "column 'label', row 3: sequence 'x' has 'a' and here 'b'; a label a step needs"),
     ],
 )
-def test_a_table_with_something_wrong_is_refused_with_the_row(tmp_path: Path, rows: str, said: str) -> None:
-    with pytest.raises(ValueError, match=f"^Sequences: .*some.csv: {said}"):
+def test_a_table_with_something_wrong_is_refused_with_the_row(tmp_path: Path, rows: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^Sequences: .*some.csv: {message}"):
         sequences(table(tmp_path, f"id,time,v,label\n{rows}\n"))
 
 
@@ -383,7 +385,7 @@ def test_a_group_that_is_not_there_is_named(tmp_path: Path) -> None:
         sequences(written(tmp_path), group="person")
 
 
-def test_what_is_no_archive_and_what_is_no_number_is_refused(tmp_path: Path) -> None:
+def test_files_that_are_no_archive_and_values_that_are_no_number_are_refused(tmp_path: Path) -> None:
     (tmp_path / "some.npz").write_text("x,y")
     with pytest.raises(ValueError, match=r"some.npz: it is no .npz archive; files of text should end in .csv"):
         sequences(str(tmp_path / "some.npz"))

@@ -1,4 +1,4 @@
-"""Series: windows that know nothing of the future, differences that can be undone, and what is wrong with a file."""
+"""Series: windows without data of the future, differences that can be undone, and errors of a file."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_every_window_and_differencing_is_scored_on_the_same_points_in_time(tmp_
             assert data.naive_rmse() == pytest.approx(series(path).naive_rmse())
 
 
-def test_a_window_longer_than_the_series_is_cut_to_what_fits_and_says_so(tmp_path: Path) -> None:
+def test_a_window_longer_than_the_series_is_cut_with_a_warning(tmp_path: Path) -> None:
     path = written(tmp_path, walk(50))
 
     with pytest.warns(UserWarning, match=r"window of 128 .* the 30 steps .*: windows of 27 are used"):
@@ -232,7 +232,7 @@ def days(count: int, **changes: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (
             {"differencing": "seasonal", "period": 28},
@@ -248,13 +248,13 @@ def days(count: int, **changes: str) -> list[str]:
         ({"validation_fraction": 0.0}, "validation_fraction 0.0"),
     ],
 )
-def test_arguments_that_do_not_fit_are_refused(tmp_path: Path, arguments: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=f"^Series: .*{said}"):
+def test_arguments_that_do_not_fit_are_refused(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^Series: .*{message}"):
         series(written(tmp_path, walk(50)), **arguments)
 
 
 @pytest.mark.parametrize(
-    ("times", "said"),
+    ("times", "message"),
     [
         (days(50, row7="2001-01-09"), "column 'date', row 8: 2001-01-08 is before row 7, 2001-01-09: sort the rows"),
         (days(50, row7="2001-01-06"), "column 'date', row 7: 2001-01-06 is the time of row 6 as well"),
@@ -263,13 +263,13 @@ def test_arguments_that_do_not_fit_are_refused(tmp_path: Path, arguments: dict[s
         (days(50, row50="2001-03-01"), "mostly 1 days, but 11 days from row 49 to row 50 .*`every: 1D`"),
     ],
 )
-def test_times_out_of_order_are_refused_with_their_rows(tmp_path: Path, times: list[str], said: str) -> None:
-    with pytest.raises(ValueError, match=f"^Series: .*series.csv: .*{said}"):
+def test_times_out_of_order_are_refused_with_their_rows(tmp_path: Path, times: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^Series: .*series.csv: .*{message}"):
         series(written(tmp_path, walk(50), times=times))
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("date,y\n2001-01-01,1\n2001-01-02,1", "column 'y' is 1 at all times: nothing is to forecast"),
         ("date,y\n1,2001-01-01,1\n2,2001-01-02,2", "the rows have more fields than there are column names"),
@@ -287,10 +287,10 @@ def test_times_out_of_order_are_refused_with_their_rows(tmp_path: Path, times: l
         ("date,y\n2001-01-01,1\n2001-01-02,1,2,3", "line 3 has 4 fields instead of 2"),
     ],
 )
-def test_a_file_that_is_no_series_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_that_is_no_series_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "series.csv").write_text(text)
 
-    with pytest.raises(ValueError, match=f"^Series: .*series.csv: .*{said}"):
+    with pytest.raises(ValueError, match=f"^Series: .*series.csv: .*{message}"):
         series(str(tmp_path / "series.csv"))
 
 
@@ -299,12 +299,12 @@ def test_a_missing_file_is_named_with_the_folder_it_was_looked_for_in() -> None:
         series("data/none.csv")
 
 
-def test_gaps_are_refused_unless_it_is_said_how_to_fill_them() -> None:
+def test_gaps_are_refused_without_an_interpolation() -> None:
     with pytest.raises(ValueError, match="59 values are missing, the first in column 'co2_ppmv' at 1958-05-10: choose"):
         series(str(ROOT / "studies" / "data" / "co2_weekly.csv"))
 
 
-def test_what_is_wrong_with_the_text_is_told_before_its_columns(tmp_path: Path) -> None:
+def test_errors_of_the_text_are_reported_before_those_of_its_columns(tmp_path: Path) -> None:
     path = tmp_path / "series.csv"
     path.write_text("")
     with pytest.raises(ValueError, match=r"^Series: .*series.csv is empty: its first line should hold the column"):

@@ -1,4 +1,4 @@
-"""Tables: the bundled ones are scikit-learn's, tasks are found out, and trials can be compared."""
+"""Tables: the bundled ones are scikit-learn's, tasks are detected, and trials can be compared."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_the_task_is_found_out(values: Any, task: str, outputs: int, names: tupl
 
 
 @pytest.mark.parametrize(
-    ("values", "task", "names", "said"),
+    ("values", "task", "names", "message"),
     [
         ([-1, 1], "binary", ("-1", "1"), "-1, 1"),
         ([1.0, 2.0], "binary", ("1", "2"), "1, 2"),
@@ -79,11 +79,11 @@ def test_the_task_is_found_out(values: Any, task: str, outputs: int, names: tupl
         (range(1, 9), "multiclass", tuple("12345678"), "1, 2, 3 ... 8"),
     ],
 )
-def test_labels_that_do_not_start_at_0_are_numbered_and_told(
-    values: Any, task: str, names: tuple[str, ...], said: str, tmp_path: Path
+def test_labels_that_do_not_start_at_0_are_numbered_and_reported(
+    values: Any, task: str, names: tuple[str, ...], message: str, tmp_path: Path
 ) -> None:
     targets = [list(values)[row % len(values)] for row in range(100)]
-    with pytest.warns(UserWarning, match=f"labels of the target 'y' are {said}: classes are numbered from 0"):
+    with pytest.warns(UserWarning, match=f"labels of the target 'y' are {message}: classes are numbered from 0"):
         data = ready(source=write(tmp_path / "t.csv", x=range(100), y=targets), target="y")
     assert (data.task, data.class_names) == (task, names)
     assert data.part("train").targets.min() == 0
@@ -127,7 +127,7 @@ def test_dropping_rows_with_missing_values_leaves_validation_and_test_as_they_ar
     assert len(dropped.part("train").targets) == len(train) < len(kept.part("train").targets)
 
 
-def test_what_is_missing_in_validation_is_filled_in_by_the_rows_that_are_learned_from(gaps: str) -> None:
+def test_missing_values_in_validation_are_filled_in_from_the_training_rows(gaps: str) -> None:
     data = ready(source=gaps, target="y", missing="drop", scaling="none")
     learned = [row for row in data.rows.train if row % 5 and row % 7]
     numbers, _ = data.part("validation").inputs

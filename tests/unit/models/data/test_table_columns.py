@@ -1,4 +1,4 @@
-"""What becomes of a table's columns, by hand-made numbers."""
+"""The conversion of a table's columns, checked with hand-made numbers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def numbers(columns: Columns, rows: dict[str, Any]) -> dict[str, list[float]]:
         ("min_max", [0.0, 6 / 7]),
     ],
 )
-def test_scaling_is_what_its_name_says(scaling: str, expected: list[float]) -> None:
+def test_each_scaling_is_the_one_named(scaling: str, expected: list[float]) -> None:
     columns = fitted({"x": [1.0, 4.0, 8.0]}, scaling=scaling)
     mean = 13 / 3
     if scaling == "standard":
@@ -55,18 +55,18 @@ def test_quantile_scaling_keeps_the_order_and_tames_outliers() -> None:
 
 
 @pytest.mark.parametrize(("missing", "expected"), [("median", 2.0), ("mean", 4.0), ("drop", 2.0), ("indicator", 2.0)])
-def test_a_missing_number_is_filled_in_by_what_training_says(missing: str, expected: float) -> None:
+def test_a_missing_number_is_filled_in_from_the_training_part(missing: str, expected: float) -> None:
     columns = fitted({"x": [1.0, 2.0, 9.0, NONE]}, missing=missing)
     assert numbers(columns, {"x": [NONE, 5.0]})["x"] == [expected, 5.0]
 
 
-def test_an_indicator_says_where_a_number_was_missing() -> None:
+def test_an_indicator_marks_missing_numbers() -> None:
     columns = fitted({"x": [1.0, 2.0, NONE], "complete": [1.0, 5.0, 3.0]}, missing="indicator")
     found = numbers(columns, {"x": [NONE, 5.0], "complete": [NONE, 1.0]})
     assert found == {"x": [1.5, 5.0], "complete": [3.0, 1.0], "no x": [1.0, 0.0]}
 
 
-def test_a_category_is_a_class_number_and_what_training_does_not_know_is_0() -> None:
+def test_a_category_is_a_class_number_and_one_unknown_to_training_is_0() -> None:
     columns = fitted({"c": ["b", "a", "b", "a", "seldom"]})
     assert columns.cardinalities == (3,)
     codes = columns.categories(typed(pd.DataFrame({"c": ["a", "b", "seldom", "new", None]})))

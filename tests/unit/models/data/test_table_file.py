@@ -1,4 +1,4 @@
-"""A table that was kept is the table that was read: the same batches, the same warnings."""
+"""A cached table equals the table that was read: the same batches, the same warnings."""
 
 from __future__ import annotations
 
@@ -79,9 +79,7 @@ def test_the_second_trial_learns_from_what_the_first_one_read(file: Path, argume
         assert torch.equal(tensor, again)
 
 
-def test_what_is_kept_equals_what_is_read_where_nothing_can_be_kept(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cached_data_equals_data_read_without_a_cache(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept, _ = batches(file)
     again, _ = batches(file)
     (file.parent / "not a folder").touch()

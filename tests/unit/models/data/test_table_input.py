@@ -1,4 +1,4 @@
-"""What people's tables have wrong: an error or a counted warning, in their words, with column and row."""
+"""Problems of users' tables: an error or a counted warning, in the user's words, with column and row."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def numbered(count: int = 40, **columns: list[Any]) -> str:
     return rows(**whole)
 
 
-def test_what_is_right_says_nothing() -> None:
+def test_correct_tables_log_nothing() -> None:
     data = table(GOOD)
     assert (data.task, data.class_names, data.input_shape, data.cardinalities) == ("binary", ("no", "yes"), (1,), (3,))
 
@@ -77,7 +77,7 @@ def test_what_is_right_says_nothing() -> None:
         (numbered(4), r"4 rows are too few: .*leave nothing for the validation part"),
     ],
 )
-def test_a_table_that_cannot_be_is_refused_in_words(text: str, message: str) -> None:
+def test_an_invalid_table_is_refused_with_a_reason(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=r"^Table: ") as caught:
         table(text)
     caught.match(message)
@@ -191,7 +191,7 @@ def test_a_file_that_is_no_parquet_is_refused_with_its_name() -> None:
         table(b"PAR1", "t.parquet")
 
 
-def test_parquet_without_a_reader_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_a_parquet_reader_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="pip install fastparquet"):
         table(b"PAR1", "t.parquet")
@@ -223,13 +223,13 @@ def test_parquet_without_a_reader_says_what_to_install(monkeypatch: pytest.Monke
         (numbered(y=["a", "b"] * 15 + ["c"] * 10), {"time": "x"}, r"classes without a training row: c"),
     ],
 )
-def test_what_is_left_out_or_changed_is_warned_of(text: str, arguments: dict[str, Any], message: str) -> None:
+def test_omissions_and_changes_are_logged_as_warnings(text: str, arguments: dict[str, Any], message: str) -> None:
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         data = table(text, **arguments)
-    told = [str(warning.message) for warning in warned]
-    assert any(re.search(message, text) for text in told), told
-    assert all(text.startswith("Table: ") for text in told)
+    messages = [str(warning.message) for warning in warned]
+    assert any(re.search(message, text) for text in messages), messages
+    assert all(text.startswith("Table: ") for text in messages)
     assert len(data.part("train").targets) > 1
 
 
@@ -240,14 +240,14 @@ def test_a_missing_group_or_time_is_refused_with_its_row() -> None:
         table(numbered(g=["", *range(39)]), time="g")
 
 
-def test_what_stands_for_no_value_can_be_named() -> None:
+def test_markers_of_missing_values_can_be_set() -> None:
     text = numbered(x=["?", "n/k", *range(38)])
     with pytest.raises(ValueError, match=r"'n/k' in row 2.*missing_values: \"\?,n/k\""):
         table(text)
     assert table(text, missing_values="?,n/k").feature_names == ("x",)
 
 
-def test_text_among_numbers_may_be_classes_where_that_is_said() -> None:
+def test_text_among_numbers_may_be_classes_on_request() -> None:
     data = table(numbered(y=["7", "8", "9", "x"] * 10), task="multiclass")
     assert data.class_names == ("7", "8", "9", "x")
 
@@ -262,7 +262,7 @@ def test_a_suffix_may_be_in_capitals() -> None:
     assert table(GOOD, "T.CSV").feature_names == ("x",)
 
 
-def test_numbers_that_single_precision_cannot_hold_are_missing() -> None:
+def test_numbers_beyond_single_precision_are_missing() -> None:
     with pytest.warns(UserWarning, match="'x' has 2 infinite values: taken as missing"):
         data = table(numbered(x=["1e160", "1e308", *range(38)]))
     inputs = data.part("train").inputs

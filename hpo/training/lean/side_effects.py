@@ -1,10 +1,9 @@
-"""What a training step does besides computing: what it logs and appends can be done again, anything else cannot.
+"""The side effects of a training step: those that can be repeated after a replay, and those that prevent a graph.
 
-A graph repeats what the device did, and nothing that Python did. Therefore a step is watched: calls of `self.log` with
-a tensor, and what is appended to a list that is an attribute of a module, are traces that are left again after each
-replay. Whatever else a step changes or depends on, as far as it shows, is an obstacle: attributes, random numbers drawn
-on the host, the Trainer's counters. What does not show: files, global variables, closures, the clock, and what arrays
-hold that are not tensors.
+A graph repeats the work of the device, not that of Python. Therefore a step is watched: calls of `self.log` with a
+tensor, and entries appended to a list that is an attribute of a module, are repeated after each replay. Any other
+detectable change or dependency is an obstacle: attributes, random numbers drawn on the host, the Trainer's counters.
+Not detected are files, global variables, closures, the clock, and the contents of arrays that are not tensors.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ from torch.utils._pytree import tree_leaves
 
 from hpo.training.resume import random_state
 
-COUNTERS = ("global_step", "current_epoch")  # of the Trainer, and by it of a module
+COUNTERS = ("global_step", "current_epoch")  # of the Trainer, which a module reads through it
 
 _SCALARS = (bool, int, float, complex, str, bytes, type(None))
 _OPAQUE = (nn.Module, Tensor, type, FunctionType, BuiltinFunctionType, MethodType, ModuleType, pl.Trainer)
-# Of every module: watched otherwise, or Lightning's own.
+# Attributes of every module that are compared elsewhere, or belong to Lightning.
 _IGNORED = frozenset({"_parameters", "_buffers", "_modules", "_trainer", "_fabric", "_current_fx_name"})
 _DEPTH = 4
 _MOST_ITEMS = 1000
 
-Attributes = dict[tuple[Any, ...], tuple[Any, int]]  # by their path: what it is, and how large or how often changed
+Attributes = dict[tuple[Any, ...], tuple[Any, int]]  # by their path: the value, and its size or version
 
 
 class Logged(NamedTuple):
@@ -45,7 +44,7 @@ class Logged(NamedTuple):
 
 
 class Appended(NamedTuple):
-    """Entries that a list was given: attribute `name` of the module at `place`."""
+    """Entries appended to a list: attribute `name` of the module at `place`."""
 
     place: str
     name: str
@@ -53,13 +52,13 @@ class Appended(NamedTuple):
 
 
 class Watch:
-    """Watches one training step, from entering to leaving.
+    """Watches one training step, within the context.
 
     Args:
-        passes_on: what is logged is logged, and what is appended stays; otherwise the step leaves only traces.
+        passes_on: values are logged and appended; otherwise they are only recorded here.
 
     Attributes:
-        obstacle: the first one, in words that follow 'because'.
+        obstacle: the first one, as a text that follows 'because'.
     """
 
     def __init__(self, trainer: pl.Trainer, results: _ResultCollection, *, passes_on: bool) -> None:
@@ -72,36 +71,36 @@ class Watch:
 
     def __enter__(self) -> Watch:
         self._open.callback(self._compare, attributes_of(self._model))
-        if self._passes_on:  # while something is captured, generators cannot be asked
-            self._open.callback(self._look_at_random_state, self._host_random_state())
-            self._open.enter_context(_noting_reads(self._trainer, lambda name: self._hinder(f"reads {name}")))
-        self._listen()
+        if self._passes_on:  # during a capture, the generators' states cannot be read
+            self._open.callback(self._compare_random_state, self._host_random_state())
+            self._open.enter_context(_detecting_reads(self._trainer, lambda name: self._add_obstacle(f"reads {name}")))
+        self._record_logging()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Watch no longer: what is found stands in the attributes."""
+        """Stop watching; the findings are in the attributes."""
         self._open.close()
 
-    def _hinder(self, what: str) -> None:
+    def _add_obstacle(self, what: str) -> None:
         self.obstacle = self.obstacle or f"training_step {what}"
 
-    def _listen(self) -> None:
+    def _record_logging(self) -> None:
         model, device = vars(self._model), self._model.device
         log, collect = self._model.log, self._results.log
 
         def log_tensor(name: str, value: Any, *options: Any, **named: Any) -> None:
             if not isinstance(value, Tensor):
-                self._hinder(f"logs '{name}', which is not a tensor but of type {type(value).__name__}")
+                self._add_obstacle(f"logs '{name}', which is not a tensor but of type {type(value).__name__}")
             elif value.device != device:
-                self._hinder(f"logs '{name}', which is on {value.device}")
+                self._add_obstacle(f"logs '{name}', which is on {value.device}")
             log(name, value, *options, **named)
 
         def collect_value(fx: str, name: str, value: Any, *, batch_size: Any = None, **how: Any) -> None:
             if how["enable_graph"] or not isinstance(batch_size, int | None):
-                self._hinder(f"logs '{name}' in a way that cannot be repeated")
+                self._add_obstacle(f"logs '{name}' in a way that cannot be repeated")
             if isinstance(value, Tensor):
                 self.logged.append(Logged(fx, name, value.detach(), batch_size, how))
             if self._passes_on:
@@ -114,18 +113,18 @@ class Watch:
     def _host_random_state(self) -> dict[str, Any]:
         state = random_state()
         if self._model.device.type == "cpu":
-            del state["torch"]  # the device's own, which goes on with a replay
+            del state["torch"]  # the device's own generator, which a replay advances
         state.pop("cuda", None)
         return state
 
-    def _look_at_random_state(self, before: dict[str, Any]) -> None:
+    def _compare_random_state(self, before: dict[str, Any]) -> None:
         after = self._host_random_state()
         drawn = [key for key in before if not _is_same_state(before[key], after[key])]
         if drawn:
-            self._hinder(f"draws random numbers on the host ({drawn[0]})")
+            self._add_obstacle(f"draws random numbers on the host ({drawn[0]})")
 
     def _compare(self, before: Attributes) -> None:
-        """Find what was appended, and what else is not as it was."""
+        """Find appended entries and other changes of attributes."""
         after, modules = attributes_of(self._model), dict(self._model.named_modules())
         grown = []
         for path in [path for path, (value, size) in after.items() if len(path) == 2 and type(value) is list]:
@@ -135,17 +134,17 @@ class Watch:
                 place, name = path
                 self.appended.append(Appended(place, name, value[size:]))
                 if not all(_is_repeatable(entry, self._model.device) for entry in value[size:]):
-                    self._hinder(f"appends to '{_told(path)}' what cannot be repeated")
+                    self._add_obstacle(f"appends values to '{_shown(path)}' that cannot be repeated")
                 if not self._passes_on:
                     del vars(modules[place])[name][size:]
         for path in before.keys() | after.keys():
             is_growth = path in grown or (path[:2] in grown and path not in before)
             if not is_growth and not _is_same(before.get(path), after.get(path)):
-                self._hinder(f"changes '{_told(path)}'")
+                self._add_obstacle(f"changes '{_shown(path)}'")
 
 
 def attributes_of(model: nn.Module) -> Attributes:
-    """All that Python holds in the modules' attributes, a few levels deep; buffers by which tensors they are."""
+    """The modules' attributes, a few levels deep; buffers by their identity."""
     found: Attributes = {}
     for place, module in model.named_modules():
         for name, value in vars(module).items():
@@ -157,10 +156,10 @@ def attributes_of(model: nn.Module) -> Attributes:
 
 
 def is_same_for_a_step(one: Attributes, other: Attributes, *, also_tensors: bool) -> bool:
-    """Whether what a step may depend on without changing it is the same: attributes that are numbers, words or flags.
+    """Whether the attributes that a step may depend on are the same: numbers, texts and flags.
 
     Args:
-        also_tensors: and the attributes that are tensors are the same ones, whatever they hold.
+        also_tensors: attributes that are tensors must be the same objects, with any values.
     """
     kinds = (*_SCALARS, Tensor) if also_tensors else _SCALARS
     first, second = (
@@ -172,7 +171,7 @@ def is_same_for_a_step(one: Attributes, other: Attributes, *, also_tensors: bool
 
 def _walk(found: Attributes, path: tuple[Any, ...], value: Any) -> None:
     if isinstance(value, Tensor):
-        # The optimizer changes parameters, which modules may list otherwise as well.
+        # The optimizer changes parameters, which may also be in other attributes of modules.
         found[path] = value, 0 if isinstance(value, nn.Parameter) else value._version
         return
     is_container = isinstance(value, list | tuple | dict | set)
@@ -213,23 +212,23 @@ def _is_repeatable(entry: Any, device: torch.device) -> bool:
     )
 
 
-def _told(path: tuple[Any, ...]) -> str:
+def _shown(path: tuple[Any, ...]) -> str:
     return ".".join(str(part) for part in path[:2] if part != "")
 
 
 @contextlib.contextmanager
-def _noting_reads(trainer: pl.Trainer, note: Callable[[str], None]) -> Iterator[None]:
-    """Tells of the Trainer's counters that are read meanwhile: a graph would go on with their present values."""
+def _detecting_reads(trainer: pl.Trainer, note: Callable[[str], None]) -> Iterator[None]:
+    """Report reads of the Trainer's counters: a graph would keep their present values."""
     own = type(trainer)
 
-    def noted(name: str) -> property:
+    def detected(name: str) -> property:
         def read(self: pl.Trainer) -> Any:
             note(name)
             return getattr(own, name).fget(self)
 
         return property(read)
 
-    trainer.__class__ = type(own.__name__, (own,), {name: noted(name) for name in COUNTERS})
+    trainer.__class__ = type(own.__name__, (own,), {name: detected(name) for name in COUNTERS})
     try:
         yield
     finally:

@@ -1,0 +1,175 @@
+"""From a study that was read to trials that train: prepare, try one batch, create or continue, and work.
+
+`hpo submit`, `hpo run` and `hpo worker` without a terminal; the command line, Python and the tests call these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpo.errors import RunError
+from hpo.ipc.fork_server import ForkServer
+from hpo.queue.studies import StoredStudy, create_or_continue, load_study, study_exists
+from hpo.results.warm_start import find_weights
+from hpo.service.preflight import slots_for, try_one_batch
+from hpo.service.prepare import PreparedStudy, prepare
+from hpo.store import Store
+from hpo.study.by_value import is_by_value, refusal
+from hpo.study.devices import Slot, slots_of
+from hpo.study.spec import Resources, StudySpec
+from hpo.study.study_file import Source
+from hpo.worker.loop import Worker
+from hpo.worker.study_run import StudyRun
+
+ANY_CPU = Slot(0, (), 1, 1)  # whoever submits need not have the workers' GPUs
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where studies are created and trained.
+
+    Attributes:
+        server: has torch and Lightning, or is about to; studies' own servers are forked from it.
+        project: folder that classes are imported from.
+        store: open, with its tables.
+        artifacts: folder for checkpoints and logs.
+    """
+
+    server: ForkServer
+    project: Path
+    store: Store
+    artifacts: Path
+
+
+@dataclass(frozen=True)
+class Search:
+    """A study that this machine's worker is about to train.
+
+    Attributes:
+        message: one line that says whether the study was created, continued or extended.
+    """
+
+    worker: Worker
+    run: StudyRun
+    message: str
+
+    @property
+    def study(self) -> StoredStudy:
+        """The study, as the store had it at the last look."""
+        return self.run.study
+
+    def check_end(self) -> None:
+        """Say how the training ended, unless it ended well.
+
+        Raises:
+            KeyboardInterrupt: it was interrupted; the study continues when it is run again.
+            RunError: the study was stopped, or cannot be trained here.
+        """
+        if self.worker.is_draining:
+            raise KeyboardInterrupt(f"study {self.study.name} was interrupted: the same call continues it")
+        if self.run.stop_reason:
+            raise RunError(f"study {self.study.name} was stopped: {self.run.stop_reason}")
+
+
+def submit(workspace: Workspace, spec: StudySpec, source: Source) -> tuple[StoredStudy, str]:
+    """Create or continue a study, and leave the training to workers; a new one is tried with one batch first.
+
+    Returns:
+        The study, and one line that says what became of it.
+
+    Raises:
+        SpecError: something in the study cannot be, or the batch fails.
+        LoadError: a class cannot be imported; also one of a script or notebook, which no worker could import.
+        StoreError: the store has a study of this name that searches something else.
+    """
+    labels = (spec.model.label, spec.data.label)
+    if any(map(is_by_value, labels)):
+        reason = "workers cannot import what is defined in a script or notebook; only hpo.run can train it"
+        raise source.place("model" if is_by_value(spec.model.label) else "data", refusal(labels, reason))
+    with prepare(spec, source, server=workspace.server, project=workspace.project) as prepared:
+        return enter(prepared, workspace.store, slot=ANY_CPU)
+
+
+def begin(
+    workspace: Workspace,
+    spec: StudySpec,
+    source: Source,
+    *,
+    slots: int | None = None,
+    on_frame: Callable[[StudyRun], None] = lambda run: None,
+) -> Search:
+    """Create or continue a study, and adopt it by a worker of this process, whose `run_until_done` trains it.
+
+    Args:
+        slots: trials at a time; overrides the number that the study asks for.
+        on_frame: called a few times a second while it trains.
+
+    Raises:
+        SpecError: something in the study cannot be, the batch fails, or more slots are asked for than there are.
+        LoadError: a class cannot be imported.
+        StoreError: the store has a study of this name that searches something else.
+    """
+    machine = slots_for(spec, source, wanted=slots)
+    prepared = prepare(spec, source, server=workspace.server, project=workspace.project)
+    try:
+        study, message = enter(prepared, workspace.store, slot=machine[0])
+        runs: list[StudyRun] = []
+        worker = Worker(
+            workspace.store,
+            server=prepared.server,
+            slots=machine,
+            project=workspace.project,
+            artifacts=workspace.artifacts,
+            on_frame=lambda: on_frame(runs[0]),
+        )
+        runs.append(worker.adopt(study, server=prepared.server, definition=prepared.definition))
+    except BaseException:
+        prepared.close()
+        raise
+    return Search(worker, runs[0], message)
+
+
+def work(
+    workspace: Workspace, studies: Sequence[str], *, slots: int | None = None, is_until_idle: bool = False
+) -> None:
+    """Train trials of the named studies, or of whatever study is open, and wait for more.
+
+    Args:
+        slots: trials at a time; by default as the first named study asks for.
+        is_until_idle: return when there is nothing left to do.
+
+    Raises:
+        StoreError: a named study does not exist, or was created with other code.
+        SpecError: a named study cannot be trained on this machine.
+        RunError: the process that starts trials exited.
+    """
+    resources = load_study(workspace.store, studies[0]).definition.spec.resources if studies else Resources()
+    worker = Worker(
+        workspace.store,
+        server=workspace.server,
+        slots=slots_of(resources, wanted=slots),
+        project=workspace.project,
+        artifacts=workspace.artifacts,
+    )
+    worker.run_service(studies, is_until_idle=is_until_idle)
+
+
+def enter(prepared: PreparedStudy, store: Store, *, slot: Slot) -> tuple[StoredStudy, str]:
+    """Create or continue a prepared study in the store; a new one is tried with one batch first.
+
+    Args:
+        slot: that the batch is tried on.
+
+    Returns:
+        The study, and one line that says what became of it.
+
+    Raises:
+        SpecError: the batch fails, or the checkpoint of another study's trial is not there.
+        StoreError: the store has a study of this name that searches something else.
+    """
+    weights = find_weights(store, prepared.definition, prepared.source)
+    if not study_exists(store, prepared.spec.study):
+        try_one_batch(prepared, slot=slot, weights=weights)
+    return create_or_continue(store, prepared.definition)

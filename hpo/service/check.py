@@ -1,0 +1,94 @@
+"""What `hpo check` does: a study validated and tried with one batch, and what it will cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpo.ipc.fork_server import ForkServer
+from hpo.results.warm_start import find_weights, names_weights
+from hpo.service.preflight import slots_for, try_one_batch
+from hpo.service.prepare import prepare
+from hpo.space import SearchSpace
+from hpo.store import Store
+from hpo.study.spec import StudySpec
+from hpo.study.states import Direction
+from hpo.study.study_file import Source
+
+
+@dataclass(frozen=True)
+class StudyCheck:
+    """A study that can be searched, and what that will cost.
+
+    Attributes:
+        study: its name.
+        space: what is searched.
+        metric: the objective.
+        metrics: all that the model logs.
+        parameters: of the model at its defaults.
+        trials: that are asked for.
+        max_epochs: of a trial.
+        devices: of this machine's slots, one each: `cpu`, `gpu 0`.
+    """
+
+    study: str
+    space: SearchSpace
+    metric: str
+    direction: Direction
+    metrics: tuple[str, ...]
+    parameters: int
+    trials: int
+    max_epochs: int
+    devices: tuple[str, ...]
+
+    @property
+    def epochs(self) -> int:
+        """Of all trials together, before pruning."""
+        return self.trials * self.max_epochs
+
+    def to_json(self) -> dict[str, Any]:
+        """What `hpo check --json` prints."""
+        return {
+            "study": self.study,
+            "searched": self.space.to_json(),
+            "metrics": list(self.metrics),
+            "parameters": self.parameters,
+            "trials": self.trials,
+            "epochs": self.epochs,
+            "slots": len(self.devices),
+        }
+
+
+def check_study(
+    spec: StudySpec, source: Source, *, server: ForkServer, project: Path, open_store: Callable[[], Store]
+) -> StudyCheck:
+    """Validate a study, and train and validate its default configuration on one batch.
+
+    Args:
+        open_store: called only for a study that starts from the weights of another study's trial.
+
+    Raises:
+        SpecError: something in the study cannot be, or the batch fails.
+        LoadError: a class cannot be imported.
+        StoreError: the study starts from another one's weights, and there is no store.
+    """
+    slots = slots_for(spec, source)
+    with prepare(spec, source, server=server, project=project) as prepared:
+        weights = {}
+        if names_weights(prepared.definition):
+            with open_store() as store:
+                weights = find_weights(store, prepared.definition, source)
+        probe = try_one_batch(prepared, slot=slots[0], weights=weights)
+    return StudyCheck(
+        study=spec.study,
+        space=prepared.definition.space,
+        metric=spec.objective.metric,
+        direction=spec.objective.direction,
+        metrics=probe.metrics,
+        parameters=probe.parameters,
+        trials=spec.budget.trials,
+        max_epochs=spec.max_epochs,
+        devices=tuple(slot.device for slot in slots),
+    )

@@ -1,0 +1,109 @@
+"""A study that was read, prepared to be searched: its classes imported, its space resolved, its algorithms checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from hpo.errors import HpoError, LoadError, SpecError
+from hpo.ipc.fork_server import ForkServer
+from hpo.loading import check_label
+from hpo.search.algorithms import make_pruner, sampler_factory
+from hpo.search.grid import check_grid
+from hpo.space import SearchSpace
+from hpo.study.by_value import pack
+from hpo.study.job import StudyJob
+from hpo.study.resolved_study import ResolvedStudy, resolve
+from hpo.study.spec import StudySpec
+from hpo.study.study_file import Source
+
+
+@dataclass(frozen=True)
+class PreparedStudy:
+    """A study that can be tried, created and trained; leaving its block ends the processes of its own.
+
+    Attributes:
+        source: where its keys come from, to be named in errors.
+        server: has imported the study's classes and forks its trials.
+        parent: the server that this one was forked from; the same where the classes' modules do not survive a fork.
+        project: folder that classes are imported from.
+    """
+
+    definition: ResolvedStudy
+    source: Source
+    server: ForkServer
+    parent: ForkServer
+    project: Path
+
+    @property
+    def spec(self) -> StudySpec:
+        """What its file says."""
+        return self.definition.spec
+
+    def close(self) -> None:
+        """End the study's own server; the parent goes on."""
+        if self.server is not self.parent:
+            self.server.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def prepare(spec: StudySpec, source: Source, *, server: ForkServer, project: Path) -> PreparedStudy:
+    """Import the study's classes below a server, and resolve the study against them.
+
+    Raises:
+        LoadError: a class cannot be imported, or is not what it should be.
+        SpecError: a name that no class knows, a range or an option that cannot be; all of them, with file and line.
+        RunError: the server has exited.
+    """
+    labels = {"model": spec.model.label, "data": spec.data.label}
+    try:
+        job = StudyJob(str(project), labels, pack(labels.values()))
+        study_server, classes = server.serve_study(job)
+    except (LoadError, SpecError) as error:
+        is_data = str(error).startswith((f"{spec.data.label}:", f"{spec.data.label} "))
+        raise source.place("data" if is_data else "model", error) from error
+    try:
+        definition = resolve(spec, classes, source)
+        _check_algorithms(definition, source, project)
+    except HpoError:
+        if study_server is not server:
+            study_server.stop()
+        raise
+    return PreparedStudy(definition, source, study_server, server, project)
+
+
+def space_of_class(label: str, *, server: ForkServer, project: Path) -> SearchSpace:
+    """The search space of one model or data module, by its import path.
+
+    Raises:
+        LoadError: it cannot be imported, or is neither a model nor a data module.
+        SpecError: a range of its constructor cannot be.
+    """
+    check_label(label)
+    study_server, classes = server.serve_study(StudyJob(str(project), {"any": label}))
+    if study_server is not server:
+        study_server.stop()
+    return SearchSpace.from_json(next(iter(classes.values()))["space"])
+
+
+def _check_algorithms(definition: ResolvedStudy, source: Source, project: Path) -> None:
+    spec = definition.spec
+    try:
+        sampler_factory(spec, definition.space, project)
+        if spec.sampler.name == "grid":
+            check_grid(definition.space, trials=spec.budget.trials)
+    except HpoError as error:
+        raise source.place("sampler", error) from error
+    try:
+        make_pruner(spec, project)
+    except HpoError as error:
+        raise source.place("pruner", error) from error

@@ -1,0 +1,209 @@
+"""`hpo.submit`, `hpo.run` and `hpo.check`: the verbs for scripts and notebooks, which print nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+from hpo.errors import SpecError, nearest
+from hpo.service.server import start_server
+
+if TYPE_CHECKING:
+    from hpo.ipc.fork_server import ForkServer
+    from hpo.queue.progress import Counts
+    from hpo.service.check import StudyCheck
+    from hpo.service.study import Study
+    from hpo.study.spec import StudySpec
+
+
+class StudyKeys(TypedDict, total=False):
+    """The keys of a study file as keywords; StudySpec says what each may be."""
+
+    study: str
+    model: type[Any] | str | Mapping[str, Any]
+    data: type[Any] | str | Mapping[str, Any]
+    objective: str | Mapping[str, Any]
+    space: Mapping[str, Any]
+    epochs: Any  # a number, hpo.Int, or a mapping
+    first_trial: str
+    sampler: type[Any] | str | Mapping[str, Any]
+    pruner: type[Any] | str | Mapping[str, Any] | None
+    early_stopping: Mapping[str, Any] | None
+    budget: Mapping[str, Any]
+    resources: Mapping[str, Any]
+    executor: str
+    reuse_processes: bool
+    retries: Mapping[str, Any]
+    priority: float
+    keep: Mapping[str, Any]
+    seed: int
+
+
+def submit(
+    study: str | Path | Mapping[str, Any] | StudySpec | None = None,
+    /,
+    *,
+    name: str | None = None,
+    trials: int | None = None,
+    store: str | None = None,
+    project: str | Path | None = None,
+    **keys: Unpack[StudyKeys],
+) -> Study:
+    """Create or continue a study, and leave the training to workers, as `hpo submit` does.
+
+        hpo.submit("studies/digits_dnn.yaml", trials=40)
+
+    A new study is first tried with one batch, which takes some seconds.
+
+    Args:
+        study: a study file, its keys as a dict, or a StudySpec; or nothing, when the keywords say all of it.
+        name: of the study; by default the file's, or the model's.
+        trials: that the study ends with; more than before extend it.
+        store: URL of the store; by default HPO_STORE, or `sqlite:///hpo.db` in the project folder.
+        project: folder that classes are imported from and that relative paths start from; by default the one that
+            this process imported them from, HPO_PROJECT, or the current folder.
+        keys: those of a study file, which override those of `study`. A class may stand for its import path, and
+            Float, Int and Choice for ranges. The name of an objective may do without its direction, where it tells it.
+
+    Raises:
+        SpecError: something in the study cannot be (all problems at once), or the batch fails.
+        LoadError: a class cannot be imported; also one of a script or notebook, which no worker could import.
+        StoreError: the store cannot be used, or has a study of this name that searches something else.
+    """
+    _refuse_unknown(keys, submit)
+    with _serving(store, project) as server:
+        from hpo.service import assembly
+        from hpo.service.request import read_request
+        from hpo.service.study import Study
+
+        request = read_request("hpo.submit", study, keys, name=name, trials=trials, project=project)
+        with request.workspace(server, store=store) as workspace:
+            assembly.submit(workspace, request.spec, request.source)
+            return Study(workspace.store, request.spec.study, project=request.home)
+
+
+def run(
+    study: str | Path | Mapping[str, Any] | StudySpec | None = None,
+    /,
+    *,
+    name: str | None = None,
+    trials: int | None = None,
+    slots: int | None = None,
+    store: str | None = None,
+    project: str | Path | None = None,
+    artifacts: str | Path | None = None,
+    on_frame: Callable[[Counts], None] | None = None,
+    **keys: Unpack[StudyKeys],
+) -> Study:
+    """Create or continue a study and train it on this machine, as `hpo run` does; returns when it has ended.
+
+        hpo.run(model=MyNet, data=MyData, objective="val_accuracy", space={"lr": hpo.Float(1e-4, 1e-1, log=True)})
+
+    Classes of a script or notebook are sent to the trials by value; no other worker can train them. The first Ctrl-C
+    and SIGTERM hand running trials back after their epoch, a second Ctrl-C ends them at once; outside the main thread,
+    where Python delivers no signals, they do nothing.
+
+    Args:
+        study: a study file, its keys as a dict, or a StudySpec; or nothing, when the keywords say all of it.
+        name: of the study; by default the file's, or the model's.
+        trials: that the study ends with; more than before extend it.
+        slots: trials at a time; by default one a GPU, or one a core.
+        store: URL of the store; by default HPO_STORE, or `sqlite:///hpo.db` in the project folder.
+        project: folder that classes are imported from and that relative paths start from; by default the one that
+            this process imported them from, HPO_PROJECT, or the current folder.
+        artifacts: folder for checkpoints and logs; by default HPO_ARTIFACTS, or `hpo-artifacts` in the project folder.
+        on_frame: called a few times a second with the study's counts: target, ended, complete, pruned, failed, ...
+        keys: those of a study file, which override those of `study`. A class may stand for its import path, and
+            Float, Int and Choice for ranges. The name of an objective may do without its direction, where it tells it.
+
+    Raises:
+        SpecError: something in the study cannot be (all problems at once), or the batch fails.
+        LoadError: a class cannot be imported, or not be sent to the trials.
+        StoreError: the store cannot be used, or has a study of this name that searches something else.
+        RunError: the study was stopped, also after five failures of one cause in a row.
+        KeyboardInterrupt: it was interrupted; the same call continues it.
+    """
+    _refuse_unknown(keys, run)
+    with _serving(store, project) as server:
+        from hpo.service import assembly
+        from hpo.service.request import read_request
+        from hpo.service.study import Study
+
+        request = read_request("hpo.run", study, keys, name=name, trials=trials, project=project)
+        with request.workspace(server, store=store, artifacts=artifacts) as workspace:
+            search = assembly.begin(
+                workspace,
+                request.spec,
+                request.source,
+                slots=slots,
+                on_frame=lambda run: None if on_frame is None else on_frame(run.counts),
+            )
+            search.worker.run_until_done()
+            search.check_end()
+            return Study(workspace.store, request.spec.study, artifacts=workspace.artifacts, project=request.home)
+
+
+def check(
+    study: str | Path | Mapping[str, Any] | StudySpec | None = None,
+    /,
+    *,
+    name: str | None = None,
+    trials: int | None = None,
+    store: str | None = None,
+    project: str | Path | None = None,
+    **keys: Unpack[StudyKeys],
+) -> StudyCheck:
+    """Validate a study, try one batch, and say what the study will cost, as `hpo check` does; creates nothing.
+
+    Args:
+        study: a study file, its keys as a dict, or a StudySpec; or nothing, when the keywords say all of it.
+        name: of the study; by default the file's, or the model's.
+        trials: that the study is to end with.
+        store: URL of the store that has the trials whose weights the study starts from, if it does.
+        project: folder that classes are imported from, see `hpo.run`.
+        keys: those of a study file, see `hpo.run`.
+
+    Raises:
+        SpecError: something in the study cannot be (all problems at once), or the batch fails.
+        LoadError: a class cannot be imported, or not be sent to the trial.
+        StoreError: the study starts from another one's weights, and the store cannot be used.
+    """
+    _refuse_unknown(keys, check)
+    with _serving(store, project) as server:
+        from hpo.service.check import check_study
+        from hpo.service.request import read_request
+        from hpo.settings import store_url
+        from hpo.store import Store
+
+        request = read_request("hpo.check", study, keys, name=name, trials=trials, project=project)
+        return check_study(
+            request.spec,
+            request.source,
+            server=server,
+            project=request.project,
+            open_store=lambda: Store.open(store_url(store, request.home)),
+        )
+
+
+@contextlib.contextmanager
+def _serving(store: str | None, project: str | Path | None) -> Iterator[ForkServer]:
+    server = start_server(store, None if project is None else Path(project))
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _refuse_unknown(keys: Mapping[str, Any], function: Callable[..., Any]) -> None:
+    """Before anything is started: the keywords that a function has besides a study file's keys are no keys."""
+    options = [name for name, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY]
+    known = [*options, *StudyKeys.__annotations__]
+    for key in keys:
+        if key not in known:
+            raise SpecError(
+                f"hpo.{function.__name__} takes no '{key}'{nearest(key, known) or '.'} "
+                f"It takes {', '.join(options)}, and the keys of a study file: {', '.join(StudyKeys.__annotations__)}"
+            )
