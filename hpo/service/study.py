@@ -38,8 +38,8 @@ class Study(results.Study):
         project: the project folder.
 
     Raises:
-        StoreError: the store has no such study; so do all methods once it was deleted, and those that change a study
-            when another program made it.
+        StoreError: the store has no such study. Methods that change a study also raise it once the study was deleted,
+            and, but for `delete`, when another program made it.
     """
 
     def __init__(
