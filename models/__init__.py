@@ -1,1 +1,1 @@
-"""Lightning modules and data modules: the project's own, and the example to copy for yours."""
+"""The project's own Lightning modules and data modules, which are also examples to copy for yours."""

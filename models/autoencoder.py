@@ -19,7 +19,7 @@ from models.metrics import Predictions
 from models.optimized import Optimized
 
 MOST_CHANNELS = 256
-CLUSTERS = 8  # where neither the study nor the data says how many
+CLUSTERS = 8  # if neither the study nor the data gives a number
 
 Inputs = Tensor | tuple[Tensor, ...]
 Batch = tuple[Inputs, Tensor]
@@ -28,28 +28,28 @@ Batch = tuple[Inputs, Tensor]
 class Autoencoder(Optimized):
     """An encoder to `latent` numbers, and a decoder back: hidden layers of half the size each, and their mirror image.
 
-    Takes samples (batch, ...) of `input_shape`, of several inputs the first; gives their reconstruction, of the same
-    shape. `encode` gives the codes (batch, latent). Hidden layers are linear or convolutional, [batch norm],
-    activation, [dropout]; those next to the code and the reconstruction are followed by nothing.
+    Takes samples (batch, ...) of `input_shape`, of several inputs the first; returns their reconstruction, of the same
+    shape. `encode` returns the codes (batch, latent). Hidden layers are linear or convolutional, [batch norm],
+    activation, [dropout]; the layers that output the code and the reconstruction have none of these.
         dense          `width` units, then half as many, ...
         convolutional  3 x 3 with a stride of 2 to `channels`, then twice as many, 256 at most; the decoder enlarges by
                        the nearest pixel and convolves: Odena et al. 2016, Distill. Images of any size are halved down
-                       to one pixel; samples of one dimension are taken for a row of pixels.
+                       to one pixel; samples of one dimension are treated as a row of pixels.
 
     Logs once an epoch, over all samples of all ranks:
         train_loss, val_loss   mean squared error per number, in the data's scaling
         val_silhouette         of k-means on the codes, and, where the data has labels,
-        val_adjusted_rand      the clusters' agreement with them; models.clustering says what these are
-    and the same with `test_` in a test. Reconstruction is the better the longer the code, and clusters are the clearer
-    the shorter it is: compare losses at one `latent` and one scaling.
+        val_adjusted_rand      the clusters' agreement with them; both are described in models.clustering
+    and the same with `test_` in a test. A longer code reconstructs better, and a shorter one gives clearer clusters:
+    compare losses at one `latent` and one scaling.
 
     Args:
         clusters: of k-means; 0 is the number of the data's classes, or 8 where it has none.
-        class_counts, cardinalities, task: as the data module has them.
+        class_counts, cardinalities, task: from the data module.
         optimization: of models.optimized.Optimized.
 
     Raises:
-        ValueError: a convolutional one is asked for samples of more than three dimensions, or there are no numbers.
+        ValueError: a convolutional one gets samples of more than three dimensions, or the data has categories.
     """
 
     def __init__(
@@ -75,8 +75,8 @@ class Autoencoder(Optimized):
         self.save_hyperparameters()
         if cardinalities:
             raise ValueError(
-                f"Autoencoder: reconstructs numbers, and {len(cardinalities)} columns of the data are categories: make "
-                "them numbers, as a table does with categories: one_hot"
+                f"Autoencoder: reconstructs numbers only, but {len(cardinalities)} columns of the data are categories: "
+                "convert them to numbers, as a table does with categories: one_hot"
             )
 
         hidden = _Hidden(ACTIVATIONS[activation], dropout=dropout, batch_norm=batch_norm)
@@ -140,12 +140,12 @@ class Autoencoder(Optimized):
         codes, errors = codes_and_errors[:, :-1], codes_and_errors[:, -1]
         scores = {"loss": float(errors.mean())}
         scores |= cluster_scores(codes, labels if has_labels else None, clusters=clusters)
-        # The scores are the same on every rank already; without sync_dist, Lightning would warn all the same.
+        # The scores are already the same on every rank; sync_dist avoids Lightning's warning.
         self.log_dict({f"{prefix}_{name}": value for name, value in scores.items()}, sync_dist=True)
 
 
 class _Hidden:
-    """What follows a hidden layer's weights."""
+    """The modules after a hidden layer's weights."""
 
     def __init__(self, activation: Callable[[], nn.Module], *, dropout: float, batch_norm: bool) -> None:
         self._activation, self._dropout = activation, dropout
@@ -181,7 +181,7 @@ def _convolutional(
     encoder.extend([nn.Flatten(), nn.Linear(math.prod(last), latent)])
     decoder.extend([nn.Linear(latent, math.prod(last)), nn.Unflatten(1, last)])
     for wide, narrow, size in zip(reversed(channels), [*reversed(channels[:-1]), colours], sizes[-2::-1], strict=True):
-        # The normalisation of what is convolved: nothing follows the reconstruction.
+        # Normalisation precedes the convolution here: nothing follows the reconstruction.
         decoder.extend([*hidden(nn.BatchNorm2d(wide)), nn.Upsample(size=size)])
         decoder.append(nn.Conv2d(wide, narrow, 3, padding=1))
     decoder.append(nn.Flatten())

@@ -1,4 +1,4 @@
-"""Networks that were trained before: built again from where they are described, their weights, and their layers."""
+"""Pretrained networks: rebuilds them from their description, loads their weights, and finds their layers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 PACKAGES = ("torchvision", "timm")
-PRETRAINED = "pretrained"  # in place of a file: the weights that the package offers
+PRETRAINED = "pretrained"  # instead of a file: the weights that the package offers
 NORMALIZATIONS = (
     nn.BatchNorm1d,
     nn.BatchNorm2d,
@@ -26,16 +26,16 @@ NORMALIZATIONS = (
     nn.GroupNorm,
     nn.LayerNorm,
 )
-HEADS = ("head", "heads", "fc", "classifier")  # what our models, torchvision's and timm's call their last layers
+HEADS = ("head", "heads", "fc", "classifier")  # names of the last layers in our, torchvision's and timm's models
 
 
 def describe(weights: str, backbone: str, arguments: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """What network it is, and the arguments of its constructor: as given, or as the weights' file or folder has it.
+    """The network's name and its constructor's arguments: as given, or from the weights' file or folder.
 
-    Beside the checkpoint of a trial lies `config.json`; a checkpoint of Lightning holds `hyper_parameters`.
+    Beside the checkpoint of a trial there is `config.json`; a checkpoint of Lightning has `hyper_parameters`.
 
     Raises:
-        ValueError: nothing says what network it is, or the arguments are no mapping.
+        ValueError: the network is unknown, or the arguments are not a mapping.
     """
     given = _mapping(arguments)
     if not backbone or given is None:
@@ -79,7 +79,7 @@ def build(backbone: str, arguments: Mapping[str, Any], *, pretrained: bool = Fal
 
 
 def load(net: nn.Module, weights: str, *, head: str) -> None:
-    """Give the network the weights of a checkpoint or a state dict, but for its head.
+    """Load the weights of a checkpoint or a state dict into the network, except for its head.
 
     Raises:
         ValueError: the file cannot be read, or its weights are not this network's.
@@ -104,30 +104,30 @@ def load(net: nn.Module, weights: str, *, head: str) -> None:
 
 
 def read(weights: str) -> dict[str, Any]:
-    """What a checkpoint or state dict holds, read as data: nothing in it is run.
+    """The contents of a checkpoint or state dict, read as data: no code in it is run.
 
     Raises:
-        ValueError: there is no such file, or it is something else.
+        ValueError: there is no such file, or it is not a checkpoint.
     """
     try:
         content = torch.load(weights, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"Transfer: weights '{weights}': there is no such file{_hint(weights)}") from None
-    except Exception as error:  # the unpickler raises whatever it makes of what is no checkpoint
+    except Exception as error:  # for other files, the unpickler may raise any error
         problem = str(error)
-        if isinstance(error, pickle.UnpicklingError):  # whose own words advise to trust the file
-            problem = "it is none, or it holds more than weights and plain values, and could run code"
+        if isinstance(error, pickle.UnpicklingError):  # whose own message advises to trust the file
+            problem = "it is not one, or it has more than weights and plain values, which could run code"
         raise ValueError(f"Transfer: weights '{weights}' cannot be read as a checkpoint: {problem}") from error
     if not isinstance(content, Mapping):
-        raise ValueError(f"Transfer: weights '{weights}' hold a {type(content).__name__}, not weights by name")
+        raise ValueError(f"Transfer: weights '{weights}' are a {type(content).__name__}, not weights by name")
     return dict(content)
 
 
 def head_of(net: nn.Module, name: str = "") -> str:
-    """The name of the layer that gives the outputs: the one given, or the last linear layer.
+    """The name of the output layer: the given one, or the last linear layer.
 
     Raises:
-        ValueError: there is none, or the network's head is something else.
+        ValueError: there is none, or the network's head is not a linear layer.
     """
     linear = {key: module for key, module in net.named_modules() if isinstance(module, nn.Linear)}
     names = ", ".join(linear) or "none"
@@ -143,8 +143,8 @@ def head_of(net: nn.Module, name: str = "") -> str:
             return f"{usual}.{head_of(head)}"
         if isinstance(head, nn.Module) and any(True for _ in head.parameters()):
             raise ValueError(
-                f"Transfer: the backbone's {usual} is a {type(head).__name__}: name the linear layer that gives the "
-                f"outputs as `head`; it has {names}"
+                f"Transfer: the backbone's {usual} is a {type(head).__name__}: name the linear output layer as `head`; "
+                f"it has {names}"
             )
     if not linear:
         raise ValueError(f"Transfer: a {type(net).__name__} has no linear layer that a new one could replace")
@@ -167,8 +167,8 @@ def blocks_of(net: nn.Module, head: str) -> list[Block]:
     """The layers below the head from the input upwards, in the order in which the network registered them.
 
     A block is a child of the network (a layer, or a residual block); a Sequential stands for its own children, and a
-    recurrent network for its layers. What normalises, and what has no weights, belongs to the block before it.
-    Weights of no child belong to the first block.
+    recurrent network for its layers. Normalisations, and layers without weights, belong to the block before them.
+    Weights outside of children belong to the first block.
     """
     found: list[Block] = []
     for module in _children(net, net.get_submodule(head)):
@@ -242,7 +242,7 @@ def _mapping(arguments: str | Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _config_beside(weights: str) -> dict[str, Any]:
-    """The model of the trial that left the checkpoint; empty where there is no such file."""
+    """The model of the trial that wrote the checkpoint; empty if there is no such file."""
     path = Path(weights).parent / "config.json"
     if not weights or not path.is_file():
         return {}
@@ -257,7 +257,7 @@ def _unknown(weights: str) -> str:
     what = "Transfer: which network?"
     if weights and not Path(weights).is_file():
         return f"{what} weights '{weights}': there is no such file{_hint(weights)}"
-    beside = f"; beside '{weights}' there is no config.json, as a trial writes it" if weights else ""
+    beside = f"; beside '{weights}' there is no config.json of a trial" if weights else ""
     return f"{what} Give `weights` of a trial, or `backbone` as package.module:Class or torchvision/NAME{beside}"
 
 

@@ -1,4 +1,4 @@
-"""What all supervised models share: the loss, the scores, and an optimizer. A model adds its layers."""
+"""The common base of all supervised models: the loss, the scores, and an optimizer. A model adds its layers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.optimized import Optimized
 
 Batch = tuple[Any, Tensor]
 
-IGNORED = -100  # a class number that is no target, such as that of padding; torch's own convention
+IGNORED = -100  # the class number of entries without a target, such as padding; torch's convention
 
 
 class Supervised(Optimized):
@@ -23,14 +23,14 @@ class Supervised(Optimized):
 
     Outputs are logits of the classes, of a binary task one logit, of a regression standardised values. Targets are
     class numbers (batch, ...) or standardised values (batch, ..., outputs). Where a sample has several, such as a
-    sequence with a target a step, those that are padding are IGNORED or NaN, and count nowhere.
+    sequence with a target per step, padding is IGNORED or NaN, and is excluded from losses and scores.
 
     Logs once an epoch, over all targets of all ranks: `train_loss`, `val_loss`, and
         of a classification  val_accuracy, val_balanced_accuracy, val_auroc, and the macro averages val_precision,
-                             val_recall and val_f1; models.metrics says what becomes of classes that do not occur
+                             val_recall and val_f1; models.metrics describes how classes that do not occur count
         of a regression      val_mae, val_mse, val_rmse in the data's unit, val_r2
-    and the same with `test_` in a test. What cannot be said of the samples, such as the AUROC of one class, is not
-    logged. A model adds its constructor and its forward:
+    and the same with `test_` in a test. Scores that are undefined for the samples, such as the AUROC of one class, are
+    not logged. A model adds its constructor and its forward:
 
         def __init__(self, in_features: int, outputs: int, **common: Any) -> None:
             super().__init__(**common)
@@ -41,13 +41,13 @@ class Supervised(Optimized):
             return self.layer(x)
 
     Args:
-        task, class_counts, target_mean, target_scale: as the data module has them.
-        label_smoothing: of the loss that is learned from, not of the one in validation.
-        class_weight: balanced weighs a class inversely to how often it occurs, in the loss only.
+        task, class_counts, target_mean, target_scale: from the data module.
+        label_smoothing: of the training loss, not of the validation loss.
+        class_weight: balanced weighs a class inversely to its frequency, in the loss only.
         optimization: of models.optimized.Optimized.
 
     Raises:
-        ValueError: a loss or a weighting that is not for this task, or a number that cannot be.
+        ValueError: a loss or a weighting is not for this task, or a number is out of range.
     """
 
     confusion: Tensor | None = None  # (true classes, predicted classes) of the last validation or test
@@ -112,7 +112,7 @@ class Supervised(Optimized):
         return loss_of(self._loss, outputs, targets, label_smoothing=label_smoothing, class_weights=weights)
 
     def _flat(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """One row a target, in single precision at least, without those that are none."""
+        """Outputs and targets with one row per target, at least in single precision, without padding."""
         outputs = _at_least_single(outputs)
         if self.hparams["task"] == "regression":
             outputs = outputs.reshape(-1, outputs.shape[-1])
@@ -148,7 +148,7 @@ class Supervised(Optimized):
         self.log_dict({f"{prefix}_{name}": value for name, value in scores.items()}, sync_dist=True)
 
     def _unit(self) -> tuple[Floats, Floats]:
-        """Mean and scale of the data's own unit; not kept as buffers, which half precision would round."""
+        """Mean and scale of the data's unit; they are not buffers, which half precision would round."""
         mean, scale = self.hparams["target_mean"] or (0.0,), self.hparams["target_scale"] or (1.0,)
         return np.array(mean, np.float64), np.array(scale, np.float64)
 
@@ -157,7 +157,7 @@ class Supervised(Optimized):
         if given["class_weight"] not in ("none", "balanced"):
             raise ValueError(f"{who}: class_weight '{given['class_weight']}' should be none or balanced")
         if given["class_weight"] == "balanced" and not given["class_counts"]:
-            raise ValueError(f"{who}: class_weight 'balanced' needs class_counts, which data of classes has")
+            raise ValueError(f"{who}: class_weight 'balanced' needs class_counts, which classification data has")
         if given["label_smoothing"] and given["task"] == "regression":
             raise ValueError(f"{who}: label_smoothing {given['label_smoothing']} is for classes, not for a regression")
         if not 0 <= given["label_smoothing"] <= 1:

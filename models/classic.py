@@ -1,4 +1,4 @@
-"""Three convolutional networks as they were published, with what is left to search: LeNet-5, AlexNet and ZFNet."""
+"""Three published convolutional networks, with their open choices as search space: LeNet-5, AlexNet and ZFNet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from models.cnn import image_shape, with_channels
 from models.layers import ACTIVATIONS, Activation, Initializer, InitializerStd, initialize
 from models.layout import Layer, Layout
 
-# Which of the six first maps each of the sixteen second ones sees; LeCun et al. 1998, table I.
+# For each of the sixteen maps of C3, the maps of S2 that it is connected to; LeCun et al. 1998, table I.
 TABLE_I: tuple[tuple[int, ...], ...] = (
     *(tuple(sorted((first + step) % 6 for step in range(3))) for first in range(6)),
     *(tuple(sorted((first + step) % 6 for step in range(4))) for first in range(6)),
@@ -39,13 +39,13 @@ class LeNet5(Supervised):
 
     After each of them but the last, the activation; the paper's is 1.7159 tanh(2 x / 3).
 
-    An image that is up to 4 pixels smaller gets a blank frame, as the paper's 28 x 28 digits do; one of any other
+    An image that is up to 4 pixels smaller gets a blank frame, like the paper's 28 x 28 digits; an image of any other
     size is resampled to 32 x 32, bilinearly.
 
     Args:
-        width: maps, and units of F6, for each one of the paper's.
+        width: a factor on the paper's numbers of maps, and of units of F6.
         pooling: subsampling is the paper's; max and average have no weights and no activation.
-        connections: table is the paper's; with full, every map of C3 sees all maps of S2.
+        connections: table is the paper's; with full, every map of C3 is connected to all maps of S2.
         batch_norm: after each convolution.
         dropout: before F6 and before the output.
     """
@@ -116,9 +116,9 @@ class AlexNet(Layout):
         6, 7   4,096           fully connected                                     37,752,832 and   16,781,312
         8      1,000           fully connected                                                       4,097,000
 
-    A pool is the largest of 3 x 3 pixels, at a stride of 2; the halves of the maps were on two GPUs. The paper says
-    224 x 224, from which a padding of 2 makes its 55 x 55. models.layout:Layout has the arguments, and says how a
-    smaller image fits.
+    A pool is the largest of 3 x 3 pixels, at a stride of 2; the halves of the maps were on two GPUs. The paper gives
+    224 x 224, which needs a padding of 2 for its 55 x 55. models.layout:Layout has the arguments, and describes how
+    smaller images are fitted.
     """
 
     LAYERS = (
@@ -145,7 +145,7 @@ class ZFNet(Layout):
         8      1,000             fully connected                                                     4,097,000
 
     A pool is the largest of 3 x 3 pixels, at a stride of 2; the first two are padded by 1, to 55 x 55 and 13 x 13.
-    models.layout:Layout has the arguments, and says how a smaller image fits.
+    models.layout:Layout has the arguments, and describes how smaller images are fitted.
     """
 
     LAYERS = (
@@ -159,7 +159,7 @@ class ZFNet(Layout):
 
 
 class _Subsampling(nn.Module):
-    """The mean of each 2 x 2 pixels, times a weight of the map's, plus a bias of the map's."""
+    """The mean of each 2 x 2 pixels, times the map's weight, plus the map's bias."""
 
     def __init__(self, maps: int) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class _Subsampling(nn.Module):
 
 
 class _TableConvolution(nn.Module):
-    """C3: from 6 groups of `width` maps to 16 groups of as many, each of which sees the groups that table I names."""
+    """C3: from 6 groups of `width` maps to 16 groups of `width` maps, each connected to the groups in table I."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -15,23 +15,23 @@ PoolingName = Literal["max", "average", "none"]
 MONOTONIC = ("relu", "leaky_relu", "elu", "softplus", "tanh", "sigmoid")
 POOLS: dict[str, type[nn.MaxPool2d] | type[nn.AvgPool2d]] = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
 
-MOST_CHANNELS = 512  # as many as VGG's widest block has, arXiv 1409.1556
-WIDEST_MAP = 8  # pixels, in each direction, of what the head gets to see
+MOST_CHANNELS = 512  # those of VGG's widest block, arXiv 1409.1556
+WIDEST_MAP = 8  # pixels, in each direction, of the head's input
 
 
 class CNN(Supervised):
     """`depth` blocks of convolutions and a pooling of 2 x 2; then a hidden layer, and a linear layer to the outputs.
 
     Takes images (batch, channels, height, width), or (batch, height, width) where `input_shape` is that of a grey
-    image; gives (batch, outputs). A block is `convolutions` times convolution, [batch norm], activation; then the
-    pooling, which may also come before the block's last activation. The largest of four values stays the largest under
-    an activation that is monotonic: then pooling comes first in any case, with the same result, and leaves a quarter of
-    the activations to be computed.
+    image; returns (batch, outputs). A block is `convolutions` times convolution, [batch norm], activation; then the
+    pooling, which may also come before the block's last activation. With a monotonic activation, the largest of four
+    values remains the largest: then max pooling always comes first, with the same result and a quarter of the
+    activations to compute.
 
     Every combination fits every image, down to one pixel:
         Convolutions are padded by half of their kernel, so that only stride and pooling shrink an image of s pixels,
-        to s / stride, rounded up. A kernel is cut to 2 s - 1 in each direction: the rest would see nothing but padding.
-        Pooling is left out in a direction in which one pixel is left.
+        to s / stride, rounded up. A kernel is cut to 2 s - 1 in each direction: the rest would cover only padding.
+        Pooling is omitted in a direction in which one pixel is left.
         No block has more than 512 channels.
         A last map of more than 8 x 8 pixels is averaged down to that, which bounds the hidden layer's weights.
 
@@ -41,7 +41,7 @@ class CNN(Supervised):
         stride: of each block's first convolution.
         head: units of the hidden layer.
         dropout: before and after the hidden layer.
-        initializer: models.layers.initialize says what each means.
+        initializer: described in models.layers.initialize.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class CNN(Supervised):
     def forward(self, x: Tensor) -> Tensor:
         images = with_channels(x)
         if images.device.type == "cpu":
-            # With a pixel's channels side by side, an epoch of 28 x 28 pixels takes three quarters of the time.
+            # With channels last, an epoch of 28 x 28 pixels takes three quarters of the time.
             images = images.contiguous(memory_format=torch.channels_last)
         outputs: Tensor = self.head(self.blocks(images))
         return outputs
@@ -113,7 +113,7 @@ def image_shape(input_shape: tuple[int, ...] | list[int], *, who: str) -> tuple[
     """(channels, height, width); (height, width) is a grey image.
 
     Raises:
-        ValueError: it is the shape of no image, in words that begin with `who`.
+        ValueError: it is not the shape of an image; the message begins with `who`.
     """
     shape = (1, *input_shape) if len(input_shape) == 2 else tuple(input_shape)
     if len(shape) != 3 or min(shape) < 1:
@@ -125,11 +125,11 @@ def image_shape(input_shape: tuple[int, ...] | list[int], *, who: str) -> tuple[
 
 
 def with_channels(x: Tensor) -> Tensor:
-    """Images (batch, channels, height, width), also of grey ones (batch, height, width)."""
+    """Images as (batch, channels, height, width); grey ones may be (batch, height, width)."""
     return x.unsqueeze(1) if x.ndim == 3 else x
 
 
 def _convolution(inputs: int, outputs: int, kernels: list[int], stride: int, *, bias: bool) -> nn.Conv2d:
-    # Batch norm subtracts the mean, and with it any bias.
+    # Without a bias before batch norm, which subtracts it with the mean.
     size, padding = (kernels[0], kernels[1]), (kernels[0] // 2, kernels[1] // 2)
     return nn.Conv2d(inputs, outputs, size, stride=stride, padding=padding, bias=bias)

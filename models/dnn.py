@@ -25,8 +25,8 @@ class DNN(Supervised):
         taper: each further hidden layer has this times the units of the one before it, at least 2.
         residual: a hidden layer's input, through a linear layer where the widths differ, is added to its output;
             He et al. 2016, arXiv 1512.03385.
-        cardinalities: values that each categorical column may take, as the data module has them.
-        initializer: models.layers.initialize says what each means; the embeddings keep torch's.
+        cardinalities: numbers of values of the categorical columns, from the data module.
+        initializer: described in models.layers.initialize; the embeddings keep torch's.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class DNN(Supervised):
 
 
 def embedding_size(cardinality: int) -> int:
-    """Numbers that stand for a category: half as many as there are categories, 2 to 32."""
+    """The size of a category's embedding: half the number of categories, 2 to 32."""
     return min(32, max(2, cardinality // 2))
 
 
@@ -81,7 +81,7 @@ class _Hidden(nn.Module):
         self, inputs: int, width: int, activation: nn.Module, dropout: float, *, batch_norm: bool, residual: bool
     ) -> None:
         super().__init__()
-        # Batch norm subtracts the mean, and with it any bias.
+        # Without a bias before batch norm, which subtracts it with the mean.
         self.linear = nn.Linear(inputs, width, bias=not batch_norm)
         self.rest = nn.Sequential()
         if batch_norm:

@@ -1,4 +1,4 @@
-"""What layers of every family can be built with: activations and initial weights, by the names that are searched."""
+"""Activations and initial weights for all models, by the names in search spaces."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ INITIALIZERS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def initialize(module: nn.Module, name: str, std: float = 0.02) -> None:
-    """Give every linear and convolutional layer of the module initial weights, and biases of 0.
+    """Set initial weights of every linear and convolutional layer of the module, and biases of 0.
 
     Weights have mean 0 and this variance, where n is a layer's inputs and m its outputs, each times the size of the
-    kernel; the uniform ones are drawn from [-sqrt(3 variance), +sqrt(3 variance)].
+    kernel; uniform weights are drawn from [-sqrt(3 variance), +sqrt(3 variance)].
         he        2 / n         He et al. 2015, arXiv 1502.01852
         glorot    2 / (n + m)   Glorot and Bengio 2010, AISTATS
         lecun     1 / n         LeCun et al. 1998, Efficient BackProp
@@ -66,7 +66,7 @@ def initialize(module: nn.Module, name: str, std: float = 0.02) -> None:
     draw = partial(nn.init.normal_, std=std) if name == "normal" else INITIALIZERS[name]
     for layer in module.modules():
         if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d):
-            # Its weights are (inputs, outputs, ...), and torch's formulas take the second for the inputs.
+            # Its weights are (inputs, outputs, ...), but torch's formulas use the second dimension as the inputs.
             drawn = draw(layer.weight.detach().transpose(0, 1).contiguous())
             layer.weight.data.copy_(drawn.transpose(0, 1))
         elif isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
@@ -75,5 +75,5 @@ def initialize(module: nn.Module, name: str, std: float = 0.02) -> None:
             continue
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
-    # PyTorch's convolutions, pooling and norms of images are 1.3 to 2 times as fast so, also on a CPU.
+    # PyTorch's convolutions, pooling and norms of images are 1.3 to 2 times as fast with channels last, also on a CPU.
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

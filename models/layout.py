@@ -14,13 +14,13 @@ from models.cnn import image_shape, with_channels
 from models.layers import ACTIVATIONS, Activation, Initializer, InitializerStd, initialize
 
 LAST_MAP = 6  # pixels in each direction of the last map of the published networks
-SMALLEST_LAST_MAP = 3  # strides are halved rather than leave much less
+SMALLEST_LAST_MAP = 3  # strides are halved to avoid much smaller ones
 POOL = 3  # pixels in each direction, at a stride of 2
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution and its activation, and what may follow it: a normalisation across maps, a max pool."""
+    """A convolution and its activation, optionally followed by a normalisation across maps and a max pool."""
 
     maps: int
     kernel: int
@@ -35,11 +35,11 @@ class Layer:
 class Layout(Supervised):
     """Convolutions as LAYERS lists them, two hidden fully connected layers, and one to the outputs.
 
-    Takes images (batch, channels, height, width), gives (batch, outputs). How a smaller image fits, where s are the
-    pixels that a layer gets, in each direction for itself:
+    Takes images (batch, channels, height, width), returns (batch, outputs). Smaller images are fitted as follows, in
+    each direction separately, where s is the number of pixels of a layer's input:
         A stride is halved while s, divided by it and by all later strides and pools, is below 3.
         A convolution whose stride was halved, or whose kernel is larger than s with its padding, is padded by half of
-        its kernel; the kernel is cut to 2 s - 1, as the rest would see nothing but padding.
+        its kernel; the kernel is cut to 2 s - 1, as the rest would cover only padding.
         The window of a pool is cut to s; where one pixel is left, there is no pool.
     A last map of more than 6 x 6 pixels is averaged down to it.
 
@@ -107,19 +107,19 @@ class Layout(Supervised):
 
 
 def scaled(count: int, width: float) -> int:
-    """An even number, so that it can be halved, of maps or units."""
+    """The scaled number of maps or units, rounded to an even number, so that it can be halved."""
     return max(2, 2 * round(count * width / 2))
 
 
 class _Window(NamedTuple):
-    """What a convolution or a pool looks at, in one direction."""
+    """The window of a convolution or a pool in one direction."""
 
     kernel: int
     stride: int
     padding: int
 
     def size(self, side: int) -> int:
-        """Pixels that are left of so many."""
+        """The output's pixels for an input of so many."""
         return (side + 2 * self.padding - self.kernel) // self.stride + 1
 
 
@@ -142,7 +142,7 @@ def _shrinking(layer: Layer) -> int:
 
 
 def _convolution_window(layer: Layer, side: int, shrinking: int) -> _Window:
-    """`shrinking` is what this layer's pool and all later layers divide the image's side by."""
+    """`shrinking` is the factor by which this layer's pool and all later layers reduce the image's side."""
     stride = layer.stride
     while stride > 1 and side < stride * shrinking * SMALLEST_LAST_MAP:
         stride //= 2

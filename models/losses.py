@@ -19,10 +19,10 @@ LOSSES_OF_TASK: dict[str, tuple[str, ...]] = {
 
 
 def resolve_loss(name: str, task: str, *, who: str) -> str:
-    """The loss that the name means for a task; `auto` is the task's first.
+    """The name of the loss for a task; `auto` is the task's first.
 
     Raises:
-        ValueError: an unknown task, or a loss that is not one for it; in words, beginning with `who`.
+        ValueError: the task is unknown, or the loss is not for it; the message begins with `who`.
     """
     if task not in LOSSES_OF_TASK:
         raise ValueError(f"{who}: task '{task}' should be {', '.join(LOSSES_OF_TASK)}")
@@ -44,8 +44,8 @@ def loss_of(
 
     Args:
         outputs: logits (samples, classes), of a binary task (samples,), or values (samples, values).
-        targets: class numbers (samples,), or values (samples, values); also probabilities of the classes
-            (samples, classes), of a binary task (samples,), in floating point, as mixed samples have them.
+        targets: class numbers (samples,), or values (samples, values); for mixed samples, floating-point probabilities
+            of the classes (samples, classes), of a binary task (samples,).
         label_smoothing: of the probability, shared by all classes; Szegedy et al. 2016, arXiv 1512.00567.
         class_weights: (classes,), also of the two classes of a binary task.
     """
@@ -55,10 +55,10 @@ def loss_of(
         case "cross_entropy":
             return functional.cross_entropy(outputs, targets, class_weights, label_smoothing=label_smoothing)
         case "binary_cross_entropy" if class_weights is None:
-            wanted = targets.to(outputs.dtype) * (1 - label_smoothing) + label_smoothing / 2
-            return functional.binary_cross_entropy_with_logits(outputs, wanted)
+            smoothed = targets.to(outputs.dtype) * (1 - label_smoothing) + label_smoothing / 2
+            return functional.binary_cross_entropy_with_logits(outputs, smoothed)
         case "binary_cross_entropy":
-            # As of two classes of which the first has the logit 0, so that weights mean the same for any number.
+            # Computed as two classes, the first with the logit 0, so that weights act as with more classes.
             logits = torch.stack([torch.zeros_like(outputs), outputs], dim=1)
             if targets.is_floating_point():
                 targets = torch.stack([1 - targets, targets], dim=1).to(outputs.dtype)
@@ -73,6 +73,6 @@ def loss_of(
 
 
 def balanced_weights(class_counts: tuple[int, ...]) -> Tensor:
-    """Weights (classes,) inversely proportional to how often a class occurs, 1 on average over the samples."""
+    """Weights (classes,) inversely proportional to the class frequencies, 1 on average over the samples."""
     counts = torch.tensor(class_counts, dtype=torch.float32).clamp(min=1)
     return counts.sum() / (len(counts) * counts)

@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules by the names that are searched."""
+"""Optimizers and learning-rate schedules, by the names in search spaces."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ Warmup = Annotated[float, Float(0.0, 0.2), When(schedule=("constant", "cosine", 
 # Other devices, such as TPUs, have no fused step.
 DEVICES_WITH_FUSED_STEP = frozenset({"cpu", "cuda", "mps", "xpu"})
 
-LEVELS_OF_STEP = 4  # a step schedule has so many learning rates, each for as many steps,
-STEP_FACTOR = 0.1  # and each is this times the one before
-PLATEAU_FACTOR = 0.5  # a plateau schedule lowers the learning rate by this
-PLATEAU_PATIENCE = 2  # after more than so many epochs in a row without a better validation loss
-LOWEST_OF_WARMUP = 0.01  # of the learning rate, where it starts to rise
+LEVELS_OF_STEP = 4  # learning rates of a step schedule, each for the same number of steps
+STEP_FACTOR = 0.1  # from one of them to the next
+PLATEAU_FACTOR = 0.5  # by which a plateau schedule multiplies the learning rate
+PLATEAU_PATIENCE = 2  # consecutive epochs without a better validation loss that it tolerates
+LOWEST_OF_WARMUP = 0.01  # fraction of the learning rate at the start of a warm-up
 
 
 def make_optimizer(
@@ -49,16 +49,16 @@ def make_optimizer(
     nesterov: bool = False,
     may_fuse: bool = True,
 ) -> Optimizer:
-    """The optimizer, with the fastest step that torch has for it on this type of device.
+    """The optimizer, with torch's fastest step for it on this type of device.
 
     Args:
         momentum: of sgd and rmsprop; nesterov: of sgd, where momentum is not 0.
-        may_fuse: a fused step is allowed; it undoes the scaling of gradients itself, so they cannot be clipped before.
+        may_fuse: a fused step is allowed; it unscales gradients itself, so they cannot be clipped before it.
 
     Raises:
         ValueError: an unknown name.
     """
-    # Next best where there is no fused step is foreach, also on a CPU, where it is not the default.
+    # Without a fused step, foreach is the fastest, also on a CPU, where it is not the default.
     foreach: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay, "foreach": True}
     is_fused = may_fuse and device in DEVICES_WITH_FUSED_STEP
     fused = {"lr": lr, "weight_decay": weight_decay, "fused": True} if is_fused else foreach
@@ -81,14 +81,14 @@ def make_optimizer(
 
 
 def make_schedule(name: str, optimizer: Optimizer, *, steps: int, warmup: float = 0.0) -> Mapping[str, Any] | None:
-    """What Lightning takes as `lr_scheduler`; None for a constant learning rate without warm-up.
+    """Lightning's `lr_scheduler`; None for a constant learning rate without warm-up.
 
-        constant   stays as it is
+        constant   does not change
         cosine     falls to 0 along half a cosine; Loshchilov and Hutter 2017, arXiv 1608.03983, without restarts
         step       is divided by 10 after each quarter of the steps
         one_cycle  rises from 4 % for 30 % of the steps, then falls to almost 0; Smith and Topin 2017, arXiv 1708.07120.
-                   The momentum stays as it was searched
-        plateau    is halved after three epochs in a row without a better `val_loss`
+                   The momentum does not change
+        plateau    is halved after three consecutive epochs without a better `val_loss`
 
     Args:
         steps: optimizer steps of the whole training.

@@ -1,4 +1,4 @@
-"""What every model shares, whatever it learns: the optimizer, its schedule, clipping, and the loss of an epoch."""
+"""The common base of all models: the optimizer, its schedule, gradient clipping, and the loss of an epoch."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Optimized(LightningModule):
 
     Args:
         gradient_clip: largest norm of the gradient; 0 does not clip.
-        schedule, warmup: models.optimization.make_schedule says what each means.
+        schedule, warmup: described in models.optimization.make_schedule.
 
     Raises:
-        ValueError: a number that cannot be.
+        ValueError: a number is out of range.
     """
 
-    starts_late = False  # some parameters begin to learn later than others
+    starts_late = False  # whether some parameters begin to learn later than others
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Optimized(LightningModule):
         gradient_clip: float = 0.0,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()  # also what a derived class leaves to these defaults
+        self.save_hyperparameters()  # including these defaults, where a derived class does not set them
         who = type(self).__name__
         if not 0 <= warmup <= 1:
             raise ValueError(f"{who}: warmup {warmup} should be a fraction from 0 to 1")
@@ -60,7 +60,7 @@ class Optimized(LightningModule):
         self._train_losses: list[tuple[Tensor, int]] = []
 
     def learn_from(self, loss: Tensor, count: int) -> Tensor:
-        """The loss as it is, noted for the epoch's mean over so many targets."""
+        """Return the loss unchanged, and record it for the epoch's mean over so many targets."""
         # Logged once an epoch: self.log in every step costs about as much as the step of a small model.
         self._train_losses.append((loss.detach(), count))
         return loss
@@ -70,7 +70,7 @@ class Optimized(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         if self._train_losses:
-            losses = torch.stack([loss for loss, _ in self._train_losses]).float()  # half precision stops growing
+            losses = torch.stack([loss for loss, _ in self._train_losses]).float()  # half-precision sums saturate
             targets = losses.new_tensor([count for _, count in self._train_losses])
             sums = self.trainer.strategy.reduce(torch.stack([losses @ targets, targets.sum()]), reduce_op="sum")
             self.log("train_loss", sums[0] / sums[1], sync_dist=True)
@@ -79,7 +79,7 @@ class Optimized(LightningModule):
         given = self.hparams
         chosen = {name: given[name] for name in ("lr", "weight_decay", "momentum", "nesterov")}
         is_mixed = self._trainer is not None and "mixed" in str(self.trainer.precision)
-        is_late = self.starts_late and given["optimizer"] == "sgd"  # whose fused step begins all momenta at once
+        is_late = self.starts_late and given["optimizer"] == "sgd"  # whose fused step starts all momenta at once
         may_fuse = not (is_mixed and given["gradient_clip"]) and not is_late
         device = self.device.type
         optimizer = make_optimizer(given["optimizer"], self.trained(), device=device, may_fuse=may_fuse, **chosen)
@@ -88,7 +88,7 @@ class Optimized(LightningModule):
         steps = self.trainer.estimated_stepping_batches
         if math.isinf(steps):
             who = type(self).__name__
-            raise ValueError(f"{who}: schedule '{given['schedule']}' needs to know how many epochs there will be")
+            raise ValueError(f"{who}: schedule '{given['schedule']}' needs the number of epochs: set max_epochs")
         schedule = make_schedule(given["schedule"], optimizer, steps=int(steps), warmup=given["warmup"])
         return {"optimizer": optimizer} | ({} if schedule is None else {"lr_scheduler": schedule})
 
@@ -103,10 +103,10 @@ class Optimized(LightningModule):
             return
         whole = self.trainer.model
         if isinstance(whole, FullyShardedDataParallel):
-            whole.clip_grad_norm_(largest)  # a rank alone does not know the norm
+            whole.clip_grad_norm_(largest)  # the norm of all ranks together
         else:
             self.clip_gradients(optimizer, gradient_clip_val=largest, gradient_clip_algorithm=gradient_clip_algorithm)
 
     def trained(self) -> Iterable[nn.Parameter] | list[dict[str, Any]]:
-        """What the optimizer gets: parameters, or groups of them with options of their own."""
+        """The parameters for the optimizer, or groups of them with their options."""
         return self.parameters()

@@ -22,28 +22,28 @@ CELLS: dict[str, Any] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 class Recurrent(Supervised):
     """Layers of LSTM, GRU or plain recurrent cells, a readout over time, and a linear layer to the outputs.
 
-    Takes sequences x (batch, time, features), or (x, lengths) with lengths (batch,) from 1 to time: what comes after
-    a sequence's length changes nothing. Gives, depending on the data,
+    Takes sequences x (batch, time, features), or (x, lengths) with lengths (batch,) from 1 to time: values beyond a
+    sequence's length have no effect. Returns, depending on the data,
         many to one   (batch, outputs): a class, a value, or the values of a forecast's whole horizon at once
-        many to many  (batch, time, outputs) if the data has labels `per_step`; then nothing is read out
-        one to many   (batch, outputs) from a decoder that gives the horizon's values one after another, each from the
-                      one before: `decoder: recurrent`; the sequence that starts it may be one step long
+        many to many  (batch, time, outputs) if the data has labels `per_step`; then there is no readout
+        one to many   (batch, outputs) from a decoder that computes the horizon's values one after another, each from
+                      the one before: `decoder: recurrent`; the input sequence may be one step long
 
     Args:
         hidden: units of a layer, in each direction.
         dropout: between layers, in training.
         readout: the last state (of each direction), the mean over time, or a mean weighted by attention: a softmax
             over time of v tanh(W state); Yang et al. 2016, Hierarchical Attention Networks, NAACL.
-        output_dropout: of what is read out.
-        decoder: recurrent is a GRU that starts from what was read out; Cho et al. 2014, arXiv 1406.1078.
-        initializer: of input weights, attention and head; models.layers.initialize says what each means. Recurrent
-            weights are orthogonal (Saxe et al. 2014, arXiv 1312.6120), each gate's for itself. Biases are 0 but that
-            of an LSTM's forget gate, which is 1: Jozefowicz et al. 2015, ICML.
+        output_dropout: of the readout.
+        decoder: recurrent is a GRU that starts from the readout; Cho et al. 2014, arXiv 1406.1078.
+        initializer: of input weights, attention and head; described in models.layers.initialize. Recurrent weights are
+            orthogonal (Saxe et al. 2014, arXiv 1312.6120), for each gate separately. Biases are 0, except for an LSTM's
+            forget gate, which has 1: Jozefowicz et al. 2015, ICML.
         gradient_clip: Pascanu et al. 2013, arXiv 1211.5063.
-        input_shape, per_step, horizon: as the data module has them; horizon matters to the recurrent decoder only.
+        input_shape, per_step, horizon: from the data module; only the recurrent decoder uses horizon.
 
     Raises:
-        ValueError: the data or the decoder do not fit.
+        ValueError: the samples are not sequences, or the data has no horizon for the recurrent decoder.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Recurrent(Supervised):
         self.save_hyperparameters()
         if len(input_shape) != 2:
             raise ValueError(f"Recurrent: samples should be (time, features), not of the shape {tuple(input_shape)}")
-        # Torch warns of dropout where there is nothing between.
+        # Torch warns of dropout with a single layer, which has no effect.
         chosen: dict[str, Any] = {"dropout": dropout if layers > 1 else 0.0, "bidirectional": bidirectional}
         if cell == "rnn":
             chosen["nonlinearity"] = nonlinearity
@@ -81,7 +81,7 @@ class Recurrent(Supervised):
         self.head: nn.Module = nn.Linear(width, outputs)
         if decoder == "recurrent":
             if per_step or outputs % horizon:
-                raise ValueError("Recurrent: decoder 'recurrent' gives the values of a horizon, and this data has none")
+                raise ValueError("Recurrent: decoder 'recurrent' is for forecasts, but this data has no horizon")
             self.head = _Decoder(width, hidden, horizon, outputs // horizon)
         initialize(self, initializer, initializer_std)
         _initialize_recurrent(self, initializer, initializer_std)
@@ -95,8 +95,8 @@ class Recurrent(Supervised):
         return outputs
 
     def _states(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """States (batch, time, units) of the last layer; those beyond a length mean nothing."""
-        # Forward in time, padding comes too late to change anything, and a CPU computes it faster than it packs.
+        """States (batch, time, units) of the last layer; those beyond a length are undefined."""
+        # Forward in time, padding comes last and has no effect, and on a CPU it is faster than packing.
         if lengths is None or not self.recurrent.bidirectional:
             states: Tensor = self.recurrent(x)[0]
             return states
@@ -118,17 +118,17 @@ class Recurrent(Supervised):
             weights: Tensor = self.attention(states, is_there)
         else:
             weights = is_there / lengths[:, None]
-        # A plain product would let an infinite state beyond the length through.
+        # Masked, since an infinite state beyond the length times a weight of 0 would be NaN.
         return (weights[:, :, None] * states.masked_fill(~is_there[:, :, None], 0)).sum(1)
 
 
 class _Attention(nn.Module):
-    """States (batch, time, units) -> weights (batch, time) that sum to 1 over the steps that are there."""
+    """States (batch, time, units) -> weights (batch, time) that sum to 1 over the steps within the length."""
 
     def __init__(self, units: int) -> None:
         super().__init__()
         self.inner = nn.Linear(units, units)
-        self.score = nn.Linear(units, 1, bias=False)  # a bias would shift all scores alike
+        self.score = nn.Linear(units, 1, bias=False)  # a bias would shift all scores equally
 
     def forward(self, states: Tensor, is_there: Tensor) -> Tensor:
         scores: Tensor = self.score(torch.tanh(self.inner(states))).squeeze(-1)
@@ -136,7 +136,7 @@ class _Attention(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """What was read (batch, units) -> values (batch, horizon * values), one step after another."""
+    """Readout (batch, units) -> values (batch, horizon * values), one step after another."""
 
     def __init__(self, units: int, hidden: int, horizon: int, values: int) -> None:
         super().__init__()

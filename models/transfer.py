@@ -1,4 +1,4 @@
-"""Transfer learning: a network that was trained before learns other classes, with as much of it frozen as is good."""
+"""Transfer learning: trains a pretrained network on other data, with a searched part of it frozen."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Freeze = Literal["none", "blocks", "epochs", "all"]
 
 
 class Transfer(Supervised):
-    """A backbone with the weights that it has learned elsewhere, and a new last layer to `outputs`.
+    """A backbone with pretrained weights, and a new last layer to `outputs`.
 
-    Takes what the backbone takes, (batch, ...), prepared as it was for the backbone; gives (batch, ..., outputs). The
-    backbone is any network with a linear layer at its end: one of our models, another LightningModule or nn.Module,
-    or one of torchvision or timm where that is installed.
+    Takes the backbone's inputs (batch, ...), prepared as for the backbone; returns (batch, ..., outputs). The backbone
+    is any network with a linear layer at its end: one of our models, another LightningModule or nn.Module, or one of
+    torchvision or timm if that is installed.
 
-    The backbone's layers, in blocks from the input on, are frozen: they keep their weights and the statistics of
-    batch normalisation, and work as in evaluation. What is not frozen learns at `backbone_lr` times the learning rate
-    of the new layer.
+    The backbone's layers can be frozen, in blocks from the input on: frozen blocks keep their weights and the
+    statistics of batch normalisation, and run in evaluation mode. The others learn at `backbone_lr` times the learning
+    rate of the new layer.
         freeze: none     all learn from the start
                 blocks   the first `frozen_blocks` never learn; the first layers are the most general ones:
                          Yosinski et al. 2014, arXiv 1411.1792
@@ -36,16 +36,16 @@ class Transfer(Supervised):
 
     Args:
         weights: a checkpoint or state dict, read when training begins; in a study file also `trial:STUDY/best`, or
-            `pretrained` for those that torchvision or timm offer. Empty: the backbone is not trained.
-        backbone: package.module:Class, torchvision/NAME or timm/NAME; by default what made the trial's weights.
+            `pretrained` for those that torchvision or timm offer. Empty: the backbone starts from initial weights.
+        backbone: package.module:Class, torchvision/NAME or timm/NAME; by default the model of the trial.
         backbone_arguments: of its constructor, as a mapping or JSON; by default those of the trial.
         head: name of the linear layer that is replaced; by default the last one.
-        dropout: of what the new layer gets.
-        frozen_blocks: as many as there are, at most.
+        dropout: of the new layer's input.
+        frozen_blocks: at most the number of blocks.
         gradually: false lets all blocks learn after `frozen_epochs`.
 
     Raises:
-        ValueError: the backbone cannot be built, the weights are not its own, or it does not take the data.
+        ValueError: the backbone cannot be built, the weights belong to another network, or it cannot process the data.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Transfer(Supervised):
         backbone_lr: Annotated[float, Float(0.01, 1.0, log=True), When(freeze=("none", "blocks", "epochs"))] = 0.1,
         **common: Any,
     ) -> None:
-        # Known from here on: a checkpoint of this model is rebuilt without those that it started from.
+        # Saved as hyperparameters: a checkpoint of this model is rebuilt without the weights that it started from.
         backbone, arguments = describe(weights, backbone, backbone_arguments)
         backbone_arguments = json.dumps(arguments)
         super().__init__(**common)
@@ -76,10 +76,10 @@ class Transfer(Supervised):
         self.net.set_submodule(self._head, new)
         self._blocks = blocks_of(self.net, self._head)
         self._frozen: set[nn.Module] = set()
-        self._is_loaded = False  # with weights of a checkpoint of this model, or of the backbone
+        self._is_loaded = False  # from a checkpoint of this model, or of the backbone
         self._is_tried = False
         self._is_one_of_several_ranks = False
-        self.register_load_state_dict_post_hook(_note_that_it_is_loaded)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_mark_as_loaded)  # type: ignore[no-untyped-call]
         self._freeze(self._frozen_blocks_in(0))
 
     def forward(self, inputs: Any) -> Tensor:
@@ -99,7 +99,7 @@ class Transfer(Supervised):
         if self.hparams["weights"] and not self._is_loaded:
             self._load()
         if self.trainer.world_size > 1:
-            # The ranks exchange the gradients of those parameters only that had one at the start.
+            # The ranks exchange gradients only of parameters that required one at the start.
             self._is_one_of_several_ranks = True
             self._freeze(self._frozen_blocks_in(0))
 
@@ -120,7 +120,7 @@ class Transfer(Supervised):
         return bool(self.hparams["freeze"] == "epochs")
 
     def trained(self) -> list[dict[str, Any]]:
-        """The new layer, and what learns of the backbone now or later, more slowly."""
+        """The new layer's parameters, and those of the backbone that ever learn, with a lower learning rate."""
         new = list(self.net.get_submodule(self._head).parameters())
         never = 0 if self.hparams["freeze"] == "epochs" else self._frozen_blocks_in(0)
         backbone = [parameter for block in self._blocks[never:] for parameter in block.parameters]
@@ -147,7 +147,7 @@ class Transfer(Supervised):
                 parameter.requires_grad_(number >= count or has_gradient)
 
     def _frozen_modules(self) -> set[nn.Module]:
-        """Of the frozen blocks, but for a recurrent network of which some layers learn."""
+        """The modules of the frozen blocks, except for a recurrent network with some layers that learn."""
         count = self._frozen_blocks_in(self.current_epoch)
         learning = {module for block in self._blocks[count:] for module in block.modules}
         return {module for block in self._blocks[:count] for module in block.modules} - learning
@@ -163,11 +163,11 @@ class Transfer(Supervised):
         self._is_loaded = True
 
     def _try(self, inputs: Any) -> Tensor:
-        """The first forward pass, in which it shows whether the backbone is one for this data."""
+        """The first forward pass, with errors that explain why the backbone cannot process this data."""
         backbone = self.hparams["backbone"]
-        # not hparams["outputs"]: the head may have been replaced again, by a Transfer that has this one as its backbone
+        # not hparams["outputs"]: the head may have been replaced by another Transfer with this one as its backbone
         *_, last = (layer for layer in self.net.get_submodule(self._head).modules() if isinstance(layer, nn.Linear))
-        wanted = last.out_features
+        expected = last.out_features
         shapes = ", ".join(str(tuple(x.shape)) for x in ([inputs] if isinstance(inputs, Tensor) else inputs))
         try:
             outputs: Tensor = self.net(inputs)
@@ -175,19 +175,19 @@ class Transfer(Supervised):
             raise
         except RuntimeError as error:
             raise ValueError(
-                f"Transfer: the backbone {backbone}, its layer '{self._head}' replaced, does not take a batch "
-                f"{shapes}: {error}. Give it data like that which it was trained on; if that is not its last layer, "
-                "name it as `head`"
+                f"Transfer: the backbone {backbone}, with layer '{self._head}' replaced, cannot process a batch "
+                f"{shapes}: {error}. Give it data like its training data; if '{self._head}' is not its last layer, "
+                "name that as `head`"
             ) from error
-        if not isinstance(outputs, Tensor) or outputs.shape[-1] != wanted:
+        if not isinstance(outputs, Tensor) or outputs.shape[-1] != expected:
             shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
             raise ValueError(
-                f"Transfer: the backbone {backbone} gives {shape}, not (batch, {wanted}), after its layer "
-                f"'{self._head}' was replaced: name the layer that gives its outputs as `head`"
+                f"Transfer: the backbone {backbone} returns {shape}, not (batch, {expected}), after its layer "
+                f"'{self._head}' was replaced: name its output layer as `head`"
             )
         self._is_tried = True
         return outputs
 
 
-def _note_that_it_is_loaded(model: Transfer, _: Any) -> None:
+def _mark_as_loaded(model: Transfer, _: Any) -> None:
     model._is_loaded = True

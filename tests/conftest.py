@@ -17,7 +17,12 @@ import psycopg
 import pytest
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
-from hpo.store import Store
+from hpo.ipc.fork_server import ForkServer
+from hpo.store import Store, child_environment
+
+# Read when torch is imported, here and in what tests start: two processes with threads for every core each would
+# wait for each other more than they compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CHROMIUM, CHROMEDRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 ARGUMENTS = (
@@ -101,6 +106,14 @@ class PostgresServer:
 def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What data modules keep for later trials is kept out of the user's own folder."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def server(cache_folder: None) -> Iterator[ForkServer]:
+    """A fork server, which takes seconds to import torch, for all tests; those that harm one start their own."""
+    server = ForkServer.start(child_environment(None))
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from hpo.queue.claim import Claim
 from hpo.queue.control import request_study, request_trial
 from hpo.queue.report import end_attempt
-from hpo.store import Store
+from hpo.store import Store, Timing
 from hpo.study.states import AttemptEnd, Request, StudyState
 
 
@@ -32,3 +33,8 @@ def ask_study(store: Store, name: str, verb: str) -> str:
 def ask_trial(store: Store, name: str, number: int, verb: str) -> str:
     """What the command `hpo VERB STUDY TRIAL` does."""
     return request_trial(store, name, number, None if verb == "resume" else Request(verb))
+
+
+def long_up(store: Store) -> Store:
+    """The store as if its database had been up for long: one that has just started lets leases run on for a while."""
+    return replace(store, timing=Timing(heartbeat=0.001, lease=0.002))

@@ -10,12 +10,12 @@ import typer
 from hpo.cli.options import JsonOption, ProjectOption, SetOption, StudyFile, print_json
 from hpo.service.server import start_server
 
-data = typer.Typer(help="Look at a study's data.", no_args_is_help=True)
+data = typer.Typer(help="Describe a study's data.", no_args_is_help=True)
 
 
 @data.callback()
 def _data() -> None:
-    """Look at a study's data."""
+    """Describe a study's data."""
 
 
 @data.command()
@@ -29,7 +29,7 @@ def describe(
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what to see in a study's data before a search, draw it, and warn of leaks, duplicates and the like.
+    """Describe a study's data before a search, draw it, and warn of leaks, duplicates and the like.
 
     Looks at the training and validation parts; the test part is not touched.
     """

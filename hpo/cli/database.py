@@ -1,4 +1,4 @@
-"""Verbs that serve and prepare a store: dashboard, db init, db upgrade; the other verbs of `db` join them."""
+"""Verbs that serve and prepare a store: dashboard, db init, db upgrade."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def dashboard(
     store: StoreOption = None,
     project: ProjectOption = None,
     artifacts: ArtifactsOption = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; others than loopback have no login.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on; there is no login.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8080,
 ) -> None:
-    """Serve optuna-dashboard for the store, to look at in a browser."""
+    """Show the store in a browser with optuna-dashboard, read-only."""
     from hpo.dashboard.server import serve
     from hpo.settings import artifacts_folder, project_folder
 
@@ -29,7 +29,7 @@ def dashboard(
 
 @db.command()
 def init(store: StoreOption = None, project: ProjectOption = None) -> None:
-    """Create the store's tables; harmless when they are there."""
+    """Create the store's tables; existing ones stay as they are."""
     from hpo.store import Store
 
     with Store.create(url_of(store, project)) as opened:
@@ -38,7 +38,7 @@ def init(store: StoreOption = None, project: ProjectOption = None) -> None:
 
 @db.command()
 def upgrade(store: StoreOption = None, project: ProjectOption = None) -> None:
-    """Bring a store that an older version wrote to this version's schema."""
+    """Upgrade a store of an older version to this version's schema."""
     from hpo.store.schema import upgrade_schema
 
     url = url_of(store, project)

@@ -22,13 +22,13 @@ from hpo.errors import SpecError
 def logs(
     study: StudyName,
     trial: Annotated[int, typer.Argument(metavar="TRIAL", min=0, help="The trial's number.")],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the trial has ended.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the log until the trial has ended.")] = False,
     store: StoreOption = None,
     project: ProjectOption = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print what a trial printed, on the machine that trained it."""
+    """Print a trial's log, on the machine that trained it."""
     from hpo.service.trial_log import find_log, follow_log, wait_for_log
     from hpo.settings import artifacts_folder, project_folder
 

@@ -1,4 +1,4 @@
-"""Verbs that look: ls, status, trials, best."""
+"""Verbs that read: ls, status, trials, best."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def ls(store: StoreOption = None, project: ProjectOption = None, as_json: JsonOp
 def status(
     study: StudyName, store: StoreOption = None, project: ProjectOption = None, as_json: JsonOption = False
 ) -> None:
-    """Show how far a study is, and who works on it."""
+    """Show a study's progress, limits, best trial and workers."""
     from hpo.cli import tables
     from hpo.results.study import Study
 
@@ -54,7 +54,7 @@ def trials(
 
 def best(
     study: StudyName,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 5,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of trials to show.")] = 5,
     store: StoreOption = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,

@@ -1,4 +1,4 @@
-"""Verbs that look after a store: doctor, db check, db backup, db restore."""
+"""Verbs that maintain a store: doctor, db check, db backup, db restore."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ def doctor(
     project: ProjectOption = None,
     artifacts: ArtifactsOption = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Mend what can be mended without losing a result, and say what changed.")
+        bool,
+        typer.Option("--repair", help="Make the repairs that lose no result, and list the changes."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Look for what is wrong with the store and this machine; exit code 1 when something is."""
+    """Check the store and this machine; exit code 1 when there is a problem."""
     from hpo.doctor import examination
     from hpo.settings import artifacts_folder, project_folder
 
@@ -37,7 +38,7 @@ def doctor(
 
 
 def check(store: StoreOption = None, project: ProjectOption = None, as_json: JsonOption = False) -> None:
-    """Read the whole store: its integrity, its schema, and every row; exit code 1 when something is wrong."""
+    """Check the store's integrity, schema and every row; exit code 1 when there is a problem."""
     from hpo.doctor.examination import examine_database
 
     url = url_of(store, project)
@@ -48,9 +49,9 @@ def backup(
     file: BackupFile,
     store: StoreOption = None,
     project: ProjectOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Write a copy of the store into a file, also while workers run."""
+    """Copy the store into a file, also while workers run."""
     from hpo.store.backup import back_up
 
     url = url_of(store, project)
@@ -62,9 +63,9 @@ def restore(
     file: BackupFile,
     store: StoreOption = None,
     project: ProjectOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the studies that the store has.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the store's studies.")] = False,
 ) -> None:
-    """Fill the store from a backup; not while workers run."""
+    """Restore the store from a backup, while no worker runs."""
     from hpo.store.backup import restore as restored
 
     url = url_of(store, project)

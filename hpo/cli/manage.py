@@ -1,4 +1,4 @@
-"""Verbs that change what a store and a machine keep of studies: enqueue, rename, delete, clean."""
+"""Verbs that manage studies and their files: enqueue, rename, delete, clean."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def enqueue(
     study: StudyName,
     params: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME=VALUE ...]", help="One point; what is left out is sampled: lr=1e-3 depth=2."),
+        typer.Argument(metavar="[NAME=VALUE ...]", help="One point: lr=1e-3 depth=2; other parameters are sampled."),
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option("--from", metavar="POINTS.csv", help="A header of parameter names, and a row a point."),
+        typer.Option("--from", metavar="POINTS.csv", help="A CSV file: parameter names, then one row a point."),
     ] = None,
     store: StoreOption = None,
     project: ProjectOption = None,
 ) -> None:
-    """Ask for trials at points of your own: workers take them before anything that they sample."""
+    """Add trials at points of your own; workers train them before sampled ones."""
     from hpo.queue.enqueue import enqueue_points
     from hpo.service.points import point_of_words, read_points
 
@@ -51,12 +51,12 @@ def enqueue(
 
 def rename(
     study: StudyName,
-    new: Annotated[str, typer.Argument(metavar="NEW", help="The name that it shall have.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The new name.")],
     store: StoreOption = None,
     project: ProjectOption = None,
     artifacts: ArtifactsOption = None,
 ) -> None:
-    """Give a study another name; its checkpoints and logs on this machine move with it."""
+    """Rename a study, with its checkpoints and logs on this machine."""
     from hpo.service.rename import rename_study
     from hpo.settings import artifacts_folder, project_folder
 
@@ -68,7 +68,7 @@ def rename(
 def delete(
     study: StudyName,
     yes: YesOption = False,
-    force: Annotated[bool, typer.Option("--force", help="Also while workers train it.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Delete it even while workers train it.")] = False,
     store: StoreOption = None,
     project: ProjectOption = None,
     artifacts: ArtifactsOption = None,
@@ -82,7 +82,7 @@ def delete(
     with open_to_look(store, project) as opened:
         found = belongings_of(opened, study, artifacts=folder)
         for name in found.referring:
-            typer.echo(f"study {name} starts from weights of {study}: it cannot begin more trials without it", err=True)
+            typer.echo(f"study {name} starts from its weights, and cannot begin more trials without them", err=True)
         told = f"study {study}: {found.trials} trials and {mebibytes(found.size)} of artifacts"
         if not yes and not _confirms(f"{told}. Delete them?", f"delete {study}"):
             raise RunError("nothing was deleted")
@@ -94,13 +94,13 @@ def delete(
 
 def clean(
     yes: YesOption = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be removed, and remove nothing.")] = False,
     store: StoreOption = None,
     project: ProjectOption = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what artifacts take on this machine, and remove what no trial needs.
+    """Show the disk space of artifacts on this machine, and remove files that no trial needs.
 
     It asks before it removes; without a terminal it removes nothing unless --yes is given.
     """
@@ -135,7 +135,7 @@ def _confirms(question: str, verb: str) -> bool:
         SpecError: nobody is there to be asked.
     """
     if not sys.stdin.isatty():
-        raise SpecError(f"{question} Nobody can be asked without a terminal: 'hpo {verb} --yes' does it")
+        raise SpecError(f"{question} Without a terminal, confirm it by --yes: hpo {verb} --yes")
     return typer.confirm(question)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 StoreOption = Annotated[
     str | None,
-    typer.Option("--store", metavar="URL", help="Where studies are kept [default: HPO_STORE or sqlite:///hpo.db]."),
+    typer.Option("--store", metavar="URL", help="URL of the store [default: HPO_STORE or sqlite:///hpo.db]."),
 ]
 ProjectOption = Annotated[
     Path | None,
@@ -26,9 +26,9 @@ ArtifactsOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Put a value over the file's: --set epochs=5 --set pruner.eta=4."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a value of the file: --set epochs=5 --set pruner.eta=4."),
 ]
-NameOption = Annotated[str | None, typer.Option("--name", help="Another name for the study than the file's.")]
+NameOption = Annotated[str | None, typer.Option("--name", help="Name of the study [default: the file's].")]
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="The study's name.")]
 SlotsOption = Annotated[
@@ -38,19 +38,19 @@ SlotsOption = Annotated[
 
 
 def url_of(store: str | None, project: Path | None) -> StoreUrl:
-    """The store that the options, the environment or the default mean."""
+    """The store's URL: the option, else the environment, else the default."""
     from hpo.settings import project_folder, store_url
 
     return store_url(store, project_folder(project))
 
 
 def open_to_look(store: str | None, project: Path | None) -> Store:
-    """The store, for a verb that reads: it must be there."""
+    """The existing store, for a verb that creates nothing."""
     from hpo.store import Store
 
     return Store.open(url_of(store, project))
 
 
 def print_json(document: Any) -> None:
-    """One document on stdout; NaN, which JSON has not, cannot be in it."""
+    """Print one document on stdout; it must not hold NaN, which JSON does not have."""
     typer.echo(json.dumps(document, indent=2, allow_nan=False, default=str))

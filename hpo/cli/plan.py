@@ -22,7 +22,7 @@ from hpo.service.server import start_server
 
 
 def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or an empty one.")]) -> None:
-    """Write a project folder with models and studies, to run and to change."""
+    """Create a project folder with models and studies to run and change."""
     import hpo
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -44,7 +44,7 @@ def check(
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Validate a study file, try one batch, and say what the study will cost."""
+    """Validate a study file, try one batch, and estimate the cost of the study."""
     server = start_server(store, project)
     try:
         from hpo.service.check import check_study
@@ -91,7 +91,7 @@ def space(
         folder = project_folder(project)
         if is_file:
             with prepare(*read_study(Path(target)), server=server, project=folder) as prepared:
-                found = prepared.definition.space
+                found = prepared.resolved.space
         else:
             found = space_of_class(target, server=server, project=folder)
     finally:

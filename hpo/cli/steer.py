@@ -15,24 +15,24 @@ TrialNumber = Annotated[int | None, typer.Argument(metavar="[TRIAL]", min=0, hel
 def pause(
     study: StudyName, trial: TrialNumber = None, store: StoreOption = None, project: ProjectOption = None
 ) -> None:
-    """Pause a study or a trial: what trains is saved after its epoch, and nothing begins until `resume`."""
+    """Pause a study or a trial: running trials are saved after their epoch, and none begins until `resume`."""
     _request(study, trial, store, project, state=StudyState.PAUSED, request=Request.PAUSE)
 
 
 def resume(
     study: StudyName, trial: TrialNumber = None, store: StoreOption = None, project: ProjectOption = None
 ) -> None:
-    """Let a paused or stopped study or a paused trial go on where it was."""
+    """Resume a paused or stopped study, or a paused trial."""
     _request(study, trial, store, project, state=StudyState.RUNNING, request=None)
 
 
 def stop(study: StudyName, trial: TrialNumber = None, store: StoreOption = None, project: ProjectOption = None) -> None:
-    """End a study or a trial after the current epoch; what trains counts as pruned, with what it has reached."""
+    """Stop a study or a trial after the current epoch; running trials count as pruned, with their last value."""
     _request(study, trial, store, project, state=StudyState.STOPPED, request=Request.STOP)
 
 
 def kill(study: StudyName, trial: TrialNumber = None, store: StoreOption = None, project: ProjectOption = None) -> None:
-    """End a study or a trial at once; what trains counts as failed."""
+    """Kill a study or a trial at once; running trials count as failed."""
     _request(study, trial, store, project, state=StudyState.KILLED, request=Request.KILL)
 
 
@@ -48,7 +48,7 @@ def change(
     store: StoreOption = None,
     project: ProjectOption = None,
 ) -> None:
-    """Change what a study may spend, while it runs."""
+    """Change the limits of a study, also while it runs."""
     from hpo.queue.control import set_limits
 
     with open_to_look(store, project) as opened:

@@ -1,4 +1,4 @@
-"""What the looking verbs print for people: tables of studies and trials."""
+"""Tables of studies and trials, as the reading verbs print them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def number(value: Any) -> str:
 
 
 def print_best(records: Sequence[TrialRecord], out: Console) -> None:
-    """The trials, best first: a column for each parameter where there is room, else all in one."""
+    """Print the trials, best first: a column a parameter where there is room, else all in one."""
     names = list(dict.fromkeys(name for record in records for name in record.params))
     wide = _best_table(names)
     for record in records:
@@ -117,7 +117,7 @@ def show_studies(found: Sequence[StudyStatus]) -> None:
 
 
 def show_status(study: StudyStatus) -> None:
-    """Print how far a study is, its best trial, and its workers."""
+    """Print a study's progress, its best trial and its workers."""
     out = console()
     counts = ", ".join(f"{count} {state}" for state, count in study.counts.items() if count)
     budget = study.budget["trials"]

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from hpo.study.spec import StudySpec
     from hpo.study.study_file import Source
 
-TrialsOption = Annotated[int | None, typer.Option("--trials", min=1, help="The study's total [default: the file's].")]
-VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Also tell what only a developer wants to know.")]
+TrialsOption = Annotated[
+    int | None, typer.Option("--trials", min=1, help="Total number of trials [default: the file's].")
+]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log details for developers as well.")]
 
 
 def run(
@@ -38,7 +40,7 @@ def run(
     artifacts: ArtifactsOption = None,
     verbose: VerboseOption = False,
 ) -> None:
-    """Create or continue a study and train it on this machine, shown live, down to its best trials."""
+    """Create or continue a study, train it on this machine, and show its best trials."""
     server = start_server(store, project)
     try:
         from hpo.cli.screen import Screen
@@ -100,10 +102,10 @@ def worker(
     store: StoreOption = None,
     project: ProjectOption = None,
     artifacts: ArtifactsOption = None,
-    until_idle: Annotated[bool, typer.Option("--until-idle", help="End when there is nothing left to do.")] = False,
+    until_idle: Annotated[bool, typer.Option("--until-idle", help="Exit when no trial is left to train.")] = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Train trials of the named studies, or of whatever study is open, and wait for more."""
+    """Train trials of the named studies, or of all open ones, and wait for more."""
     server = start_server(store, project)
     try:
         from hpo.cli.screen import log_to_stderr

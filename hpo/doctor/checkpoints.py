@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, select, update
 
 from hpo.doctor.disk import free_space
 from hpo.doctor.finding import CheckContext, Finding, listed, mebibytes
-from hpo.doctor.leftovers import survey
+from hpo.results.artifacts import survey
 from hpo.store import Store
 from hpo.store.tables import hpo_attempts, hpo_trials, hpo_workers, studies, trials
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import select
 
-from hpo.doctor.leftovers import REMOVED, FolderUse, Leftover, survey
 from hpo.queue.progress import lock_study
+from hpo.results.artifacts import REMOVED, FolderUse, Leftover, survey
 from hpo.store import Store
 from hpo.store.tables import trials
 from hpo.study.artifacts import remove, size_of

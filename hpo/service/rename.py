@@ -37,7 +37,7 @@ class Renamed:
     def __str__(self) -> str:
         if self.old == self.new:
             return f"study {self.old} has this name already"
-        lines = [f"study {self.old} is called {self.new} now"]
+        lines = [f"study {self.old} was renamed to {self.new}"]
         lines += [f"its artifacts are in {folder}" for folder in self.folders]
         if self.elsewhere:
             lines.append(f"{self.elsewhere} of its checkpoints stay where they are, on other machines")

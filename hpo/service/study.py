@@ -140,13 +140,13 @@ class Study(results.Study):
         return delete_study(self._store, self.name, artifacts=self._folder(), force=force)
 
     def watch(self, poll_seconds: float = 1.0, *, from_start: bool = False) -> Iterator[StudyEvent]:
-        """What happens from this call on, until the study is over; also while it is paused, nothing ends the wait.
+        """Events from this call on, until the study is over; a paused study is not over.
 
-        Each trial is told of once, however short it was, in the order in which things happened.
+        Each event is reported once, however short the trial was, in order of time.
 
         Args:
-            poll_seconds: between two looks into the store.
-            from_start: also what happened before.
+            poll_seconds: between two polls of the store.
+            from_start: also report earlier events.
         """
         return Watch(self._store, self._study_id, self._direction, from_start=from_start).events(poll_seconds)
 

@@ -40,7 +40,7 @@ class EventKind(StrEnum):
     BEST_CHANGED = "best changed"
     """The trial, which has just ended, is better than all before."""
     STATE_CHANGED = "state changed"
-    """The study is to do something else."""
+    """The study was paused, resumed, stopped or killed, or has ended."""
     STUDY_ENDED = "study ended"
     """The study is over, and none of its trials is trained: the last event."""
 
@@ -68,7 +68,7 @@ class StudyEvent:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What is known of a trial: how many attempts have begun, and how many of them have ended."""
+    """A known trial: how many attempts have begun, and how many of them have ended."""
 
     begun: int = 0
     ended: int = 0
@@ -100,7 +100,7 @@ class Watch:
                     self._note(row, attempts)
 
     def events(self, poll_seconds: float) -> Iterator[StudyEvent]:
-        """What happens, until the study is over."""
+        """The events, until the study is over."""
         while True:
             events, is_over = self.look()
             yield from events
@@ -109,8 +109,8 @@ class Watch:
             time.sleep(poll_seconds)
 
     def look(self) -> tuple[list[StudyEvent], bool]:
-        """The events since the last look, and whether the study is over."""
-        with self._store.read() as connection:  # one snapshot: an ended study has told of all its trials
+        """The events since the last poll, and whether the study is over."""
+        with self._store.read() as connection:  # one snapshot, so that no trial of an ended study is missed
             progress = progress_of(connection, self._study_id)
             if progress.created != self._created:  # SQLite gives the number of a deleted study to the next one
                 progress = Progress.of_deleted()

@@ -1,6 +1,6 @@
-"""Data modules: what the models learn from, split once, scaled by what the training part says, sliced into batches.
+"""Data modules: training data, split once, scaled by the training part's statistics, sliced into batches.
 
-Each is imported when it is first asked for, so that Digits does not wait for what Table needs.
+Each is imported at its first use, so that Digits does not wait for the imports of Table.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Random changes of training images, on whole batches, on the device, drawn from torch's global generator."""
+"""Random changes of batches of training images, on the device, drawn from torch's global generator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FlipName = Literal["none", "horizontal", "vertical", "both"]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How strongly images are changed; 0 and none change nothing. Each image of a batch is changed differently.
+    """The strengths of the changes; 0 and none turn them off. Each image of a batch is changed differently.
 
     Attributes:
         flip: left and right (horizontal) or top and bottom (vertical) are exchanged in half of the images.
@@ -22,11 +22,11 @@ class Augmentation:
         rotate: by up to so many degrees, in either direction.
         crop: a part whose sides are 1 - crop to 1 of the image's, anywhere in it, enlarged to the whole.
         erase: a rectangle of up to this fraction of the area is made black; Zhong et al. 2020, arXiv 1708.04896.
-        mix_up: the alpha of the Beta distribution by whose draws pairs of images, and their targets, are averaged;
+        mix_up: the alpha of a Beta distribution, whose draws weight the averages of pairs of images and their targets;
             Zhang et al. 2018, arXiv 1710.09412.
 
     Raises:
-        ValueError: a strength that cannot be.
+        ValueError: a strength is out of range.
     """
 
     flip: FlipName = "none"
@@ -48,12 +48,12 @@ class Augmentation:
         return any(getattr(self, field.name) != field.default for field in fields(self))
 
     def __call__(self, images: Tensor, targets: Tensor, *, black: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-        """Changed images, and targets, which mix-up makes probabilities.
+        """Changed images, and targets, which become probabilities by mix-up.
 
         Args:
             images: (batch, channels, height, width).
             targets: class numbers (batch,).
-            black: (channels, 1, 1), what is seen where an image does not reach.
+            black: (channels, 1, 1), the value outside of an image.
             classes: targets become (batch, classes), of two classes (batch,).
         """
         if self.shift or self.rotate or self.crop:
@@ -111,7 +111,7 @@ def _rectangles(images: Tensor, most: float) -> Tensor:
 
 
 def _mixed(images: Tensor, targets: Tensor, alpha: float, classes: int) -> tuple[Tensor, Tensor]:
-    """Each image with another one, in one proportion for the batch, as the paper's authors do it."""
+    """Each image mixed with another one, in one proportion for the batch, as in the paper's code."""
     concentration = images.new_tensor(alpha)
     share = torch.distributions.Beta(concentration, concentration).sample()
     other = torch.randperm(len(images), device=images.device)

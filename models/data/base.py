@@ -1,4 +1,4 @@
-"""What all data modules share: what they tell a model, parts that are read when they are needed, and their batches."""
+"""The common base of data modules: their attributes for models, parts that are read on demand, and their batches."""
 
 from __future__ import annotations
 
@@ -24,21 +24,20 @@ PARTS_OF_STAGE: dict[str | None, tuple[PartName, ...]] = {
     "predict": (),
     None: ("train", "validation", "test"),
 }
-# Large, because no gradients are kept, and fixed, so that trials differ in what they learned only.
+# Large, because no gradients are kept, and fixed, so that trials are evaluated alike.
 EVALUATION_BATCH = 512
 
 
 class Samples(NamedTuple):
-    """Everything as it was read: nothing fitted, nothing left out, all parts together, always in the same order.
+    """All samples as read: nothing fitted, nothing left out, all parts together, always in the same order.
 
-    Row numbers, such as those of a split, count along the first dimension of all of it. The contract test replaces
-    the inputs of some rows, and the targets where they are floating-point numbers, by garbage, and looks at what else
-    changes.
+    Row numbers, such as those of a split, index the first dimension of all arrays. The contract test replaces the
+    inputs of some rows, and their targets if they are floating-point numbers, by garbage, and checks what else changes.
 
     Attributes:
-        inputs: an array, a data frame, a list with an entry a row, or a tuple or a dict of these.
-        targets: the same; None where they are among the inputs.
-        keys: what the split depends on besides class numbers, such as groups or times.
+        inputs: an array, a data frame, a list with an entry per row, or a tuple or a dict of these.
+        targets: the same; None if they are among the inputs.
+        keys: other inputs of the split than class numbers, such as groups or times.
     """
 
     inputs: Any
@@ -51,7 +50,7 @@ class Part(NamedTuple):
 
     inputs: a tensor (samples, ...) or several of them; targets: class numbers (samples, ...) int64, or values
     (samples, outputs) float32.
-    rows: where others are among the inputs, which of them are meant, (samples,) int64, in the order of the targets.
+    rows: the part's rows of the inputs, (samples,) int64, in the order of the targets; None if they are all rows.
     """
 
     inputs: Inputs
@@ -62,16 +61,16 @@ class Part(NamedTuple):
 class DataModule(LightningDataModule):
     """Samples in memory, split once.
 
-    A data module writes three methods: `read`, which gives all samples as they are; `prepare`, which calls it once,
-    splits them (`self.rows`) and fits whatever is fitted on the training rows; and `part`, which gives one part's
-    samples. The test part is asked for by a test only.
+    A data module implements three methods: `read`, which returns all samples unchanged; `prepare`, which calls it once,
+    splits them (`self.rows`) and fits scalings and the like on the training rows; and `part`, which returns one part's
+    samples. Only a test uses the test part.
 
-    After `setup("fit")` it tells a model, by these attributes:
+    After `setup("fit")` it has these attributes for models:
         task: binary, multiclass or regression (of one or several values).
         outputs: units of the model's last layer: the number of classes, 1 for binary, the number of values.
         input_shape: of one sample's (first) input.
-        in_features: how many numbers that is.
-        cardinalities: for each column of class numbers in the second input, how many values it may take.
+        in_features: the count of its numbers.
+        cardinalities: for each column of class numbers in the second input, the number of its values.
         class_counts: training samples of each class; empty for a regression.
         class_names: of the classes, in the order of their numbers; empty for a regression.
         target_mean, target_scale: of each value of a regression, by which targets were standardised:
@@ -92,18 +91,18 @@ class DataModule(LightningDataModule):
         super().__init__()
         self._parts: dict[str, Part] = {}
         self._is_prepared = False
-        self._prepared: dict[str, Any] = {}  # the attributes that a set-up has set
+        self._prepared: dict[str, Any] = {}  # the attributes set by a set-up
 
     @property
     def in_features(self) -> int:
         return math.prod(self.input_shape)
 
     def read(self) -> Samples:
-        """All samples as they are."""
+        """All samples, unchanged."""
         raise NotImplementedError
 
     def prepare(self) -> None:
-        """Read, split and fit; called once, before the first part is asked for."""
+        """Read, split and fit; called once, before the first call of `part`."""
         raise NotImplementedError
 
     def part(self, name: PartName) -> Part:
@@ -111,22 +110,23 @@ class DataModule(LightningDataModule):
         raise NotImplementedError
 
     def change(self, inputs: Inputs, targets: Tensor) -> Batch:
-        """A training batch as it is learned from: override it to augment."""
+        """A training batch, changed for training: override it to augment."""
         return inputs, targets
 
     def restore(self, name: PartName, values: Tensor) -> Tensor:
-        """A part's predictions or targets (samples, outputs), in the data's unit, as the values that they stand for.
+        """A part's predictions or targets (samples, outputs), given in the data's unit, as original values.
 
-        A data module that changes its targets otherwise than by mean and scale, such as to differences, undoes it here.
+        A data module that transforms its targets in other ways than mean and scale, such as differences, inverts it
+        here.
         """
         return values
 
     def describe(self) -> dict[str, Any]:
-        """What `hpo data describe` tells besides what the batches show; of the test part, how many samples it has.
+        """Facts for `hpo data describe` that batches do not show; of the test part, its number of samples.
 
-        By what it is called: numbers, words, or lists or mappings of these.
+        By name: numbers, texts, or lists or mappings of these.
         """
-        # Those of a test part that is a file of its own are not counted before a test.
+        # A test part in a separate file is not counted before a test.
         return {"samples of the test part": len(self.rows.test)} if len(self.rows.test) else {}
 
     def setup(self, stage: str | None = None) -> None:
@@ -140,9 +140,10 @@ class DataModule(LightningDataModule):
         self._prepared |= {name: value for name, value in vars(self).items() if before.get(name, self) is not value}
 
     def take_over(self, other: LightningDataModule) -> bool:
-        """Take what another one has prepared for a fit, where it is what this one would prepare; whether it is.
+        """Take over the data that another module has prepared for a fit, if this one would prepare the same.
 
-        Trials that follow each other in one process, and differ in other parameters, prepare their data once.
+        Returns whether it did. Successive trials in one process that differ in other parameters prepare their data
+        once.
         """
         if type(other) is not type(self) or not other._is_prepared:
             return False
@@ -155,9 +156,9 @@ class DataModule(LightningDataModule):
         return True
 
     def _options(self) -> list[tuple[str, Any, Any]] | None:
-        """All that the preparation may depend on: what the constructor was given, and the state of its files.
+        """All inputs of the preparation: the constructor's arguments, and the state of its files.
 
-        None where that is not known, because not every argument was saved among the hyperparameters.
+        None if they are unknown, because not every argument was saved as a hyperparameter.
         """
         names = inspect.signature(type(self)).parameters.keys() - {"batch_size"}
         if not names <= self.hparams.keys():
@@ -177,7 +178,7 @@ class DataModule(LightningDataModule):
         part = self._parts[name]
         if not len(part.targets):
             fraction = self.hparams.get(f"{name}_fraction", 0)
-            reason = f"a fraction of {fraction} of so few samples is none" if fraction else f"{name}_fraction is 0"
+            reason = f"a fraction of {fraction} of so few samples is empty" if fraction else f"{name}_fraction is 0"
             raise ValueError(f"{type(self).__name__}: there is no {name} part: {reason}")
         # On the device from the start, so that no step waits for a transfer.
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
@@ -186,14 +187,14 @@ class DataModule(LightningDataModule):
             device = torch.device("cpu")
         change = self.change if training and type(self).change is not DataModule.change else None
         samples, rows = part.inputs, part.rows
-        if rows is not None and device.type != "cpu":  # where nobody shares them
+        if rows is not None and device.type != "cpu":  # where processes do not share them
             samples, rows = take(samples, rows), None
         inputs, targets = to_device(samples, device), part.targets.to(device)
         return Batches(inputs, targets, batch_size, training=training, change=change, rows=rows, pinned=is_too_large)
 
 
 def _stamp(value: Any) -> tuple[int, int] | None:
-    """(when it was changed, its size), if this is the path of a file or a folder."""
+    """(time of modification, size), if this is the path of a file or a folder."""
     if not isinstance(value, str | Path):
         return None
     try:

@@ -1,4 +1,4 @@
-"""In-memory samples in slices."""
+"""Batches as slices of in-memory samples."""
 
 from __future__ import annotations
 
@@ -12,27 +12,26 @@ from torch.utils.data import DataLoader, Dataset
 Inputs = Tensor | tuple[Tensor, ...]  # the samples are the first dimension of each
 Batch = tuple[Inputs, Tensor]
 
-SHARE_OF_GPU = 0.25  # of the memory that is free, which one part's samples may take; the model needs the rest
-SHARE_OF_MEMORY = 0.5  # of what is free; what is larger is read from its file anew in every epoch, as memory allows
+SHARE_OF_GPU = 0.25  # of the free memory, for one part's samples; the model needs the rest
+SHARE_OF_MEMORY = 0.5  # of the free memory; larger parts are read from their file again in every epoch
 
-# An epoch of so few bytes is put in order at once: it stays in a core's cache, and a slice of it costs next to nothing.
+# An epoch of so few bytes is shuffled at once: it stays in a core's cache, and slices of it take almost no time.
 MOST_TAKEN_AT_ONCE = 1 << 20
 
 
 class Batches:
-    """In-memory samples in slices: 8 us a batch on a CPU, where a DataLoader needs 30 to 300.
+    """Slices of in-memory samples: 8 us a batch on a CPU, where a DataLoader needs 30 to 300.
 
-    Batches are (inputs, targets). For training, samples are shuffled anew in every epoch, by torch's global
-    generator. With several ranks each takes its own share of one common order: for training all shares are
-    equally long, so up to ranks - 1 samples sit out an epoch, others each time; otherwise every sample is taken
-    exactly once, and shares may differ by one sample. All ranks have equally many batches, as collective
-    operations demand.
+    Batches are (inputs, targets). For training, samples are shuffled in every epoch, by torch's global generator. With
+    several ranks, each takes its own share of one common order: for training all shares are equally long, so up to
+    ranks - 1 samples are skipped in an epoch, different ones each time; otherwise every sample is used exactly once,
+    and shares may differ by one sample. All ranks have equally many batches, as collective operations require.
 
     Args:
-        change: applied to every batch, such as an augmentation; what it draws comes from torch's global generator.
-        rows: which of `samples` are meant, where there are others among them, as in a file that several processes have
-            mapped into their memory: a batch is copied out of it, and the rest is not.
-        pinned: batches are in memory that a GPU copies from while it computes.
+        change: applied to every batch, such as an augmentation; it draws from torch's global generator.
+        rows: the rows to use, if `samples` has others, as in a file that several processes have mapped into their
+            memory: only batches are copied from it.
+        pinned: batches are in pinned memory, from which a GPU copies while it computes.
         readers: processes that read the next batches from the file of samples while the model learns.
     """
 
@@ -59,7 +58,7 @@ class Batches:
 
     @property
     def inputs(self) -> Inputs:
-        """Of all samples in the order of `targets`, a copy where others are among them."""
+        """The inputs of all samples in the order of `targets`; a copy if `samples` has other rows."""
         return self._samples if self._rows is None else take(self._samples, self._rows)
 
     def __len__(self) -> int:
@@ -69,7 +68,7 @@ class Batches:
         rank, ranks = _rank()
         starts = self._starts(ranks)
         share = self._order(ranks)[rank::ranks]
-        # The one sample that a rank may have more than others joins its last batch.
+        # If a rank has one sample more than others, it is added to its last batch.
         end = starts.stop if self.training else len(share)
         places = [*zip(starts, [*starts[1:], end], strict=True)]
         for batch in self._read([share[start:stop] for start, stop in places]):
@@ -80,7 +79,7 @@ class Batches:
     def _read(self, order: list[Tensor]) -> Iterable[Batch]:
         """Copies of these rows."""
         if self.readers:
-            # A generator of its own: the global one is to draw the same with readers and without.
+            # With its own generator, so that the global one draws the same with and without readers.
             return DataLoader(
                 _Rows(self._take),
                 sampler=order,
@@ -105,7 +104,7 @@ class Batches:
         return take(self._samples, among_all), self.targets.index_select(0, rows)
 
     def _starts(self, ranks: int) -> range:
-        """Where batches start in a share; for training, the range ends where the share's last batch does."""
+        """The starts of the batches in a share; for training, the range ends at the end of the share's last batch."""
         rows = len(self.targets) // ranks
         if self.training and self.batch_size > 1 and rows % self.batch_size == 1:
             rows -= 1  # batch normalisation cannot learn from a batch of one sample
@@ -118,13 +117,13 @@ class Batches:
             return torch.arange(len(self.targets), device=self.targets.device)
         order = torch.randperm(len(self.targets)).to(self.targets.device)
         if ranks > 1:
-            # Dropout may have moved the ranks' generators apart.
+            # The ranks' generators may differ, because of dropout.
             distributed.broadcast(order, src=0)
         return order
 
 
 def to_device(inputs: Inputs, device: torch.device) -> Inputs:
-    """The inputs, each where the model is."""
+    """The inputs on the model's device."""
     return inputs.to(device) if isinstance(inputs, Tensor) else tuple(part.to(device) for part in inputs)
 
 
@@ -137,13 +136,13 @@ def fits(inputs: Inputs, targets: Tensor, device: torch.device) -> bool:
 
 
 def _bytes_of_one(inputs: Inputs, targets: Tensor) -> int:
-    """Of one sample with its target."""
+    """The size of one sample with its target."""
     parts = (targets, *((inputs,) if isinstance(inputs, Tensor) else inputs))
     return sum(part[:1].nbytes for part in parts)
 
 
 def readers_for(inputs: Inputs, targets: Tensor, *, cores: int, free: int) -> int:
-    """How many processes should read a part ahead: none where it fits in memory, else the cores that do not train.
+    """The number of processes that read a part ahead: none if it fits in memory, else the cores that do not train.
 
     Args:
         cores: of the trial.
@@ -154,7 +153,7 @@ def readers_for(inputs: Inputs, targets: Tensor, *, cores: int, free: int) -> in
 
 
 class _Rows(Dataset[Batch]):
-    """What PyTorch's loader asks for a batch, by its rows."""
+    """The data set for PyTorch's loader: a batch by its rows."""
 
     def __init__(self, take: Callable[[Tensor], Batch]) -> None:
         self._take = take

@@ -1,4 +1,4 @@
-"""Arrays that took long to make, kept in a file that all processes of a machine map into their memory.
+"""A cache of arrays that took long to compute, in files that all processes of a machine map into their memory.
 
 The folder is $XDG_CACHE_HOME/hpo-service, or ~/.cache/hpo-service; it may be deleted at any time.
 """
@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 
 MAGIC = b"hpo-cache-1\n"
 ALIGNMENT = 4096
-# A smaller file is read in the time that it takes to find what was kept of it.
+# A smaller file is read as quickly as its cached arrays would be found.
 LEAST_BYTES_TO_KEEP = 200_000
-# What is larger is made on the disk, since it may not fit in memory.
+# Larger arrays are created on the disk, since they may not fit in memory.
 MOST_BYTES_IN_MEMORY = 256 << 20
 
 
@@ -40,14 +40,14 @@ class Kept(NamedTuple):
 
 
 def cached(key: Mapping[str, Any], make: Callable[[], Kept]) -> Kept:
-    """What was made for this key before, or what `make` makes now, kept for the next one.
+    """The cached arrays for this key, or those that `make` returns now, which are then cached.
 
-    A file appears whole or not at all, and one that was damaged later is made anew, so any number of processes may
-    ask at once: at worst, several make the same. Where nothing can be written, nothing is kept. The arrays may be
-    written to; nobody else sees that.
+    A file appears completely or not at all, and a damaged one is replaced, so any number of processes may call this at
+    once: at worst, several compute the same. If the folder cannot be written, nothing is cached. The arrays may be
+    changed; other processes do not see the changes.
 
     Args:
-        key: everything that the arrays depend on, in plain values; files by `identity`.
+        key: everything that the arrays depend on, as plain values; files by `identity`.
     """
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
     path = cache_folder() / f"{name}.arrays"
@@ -58,21 +58,21 @@ def cached(key: Mapping[str, Any], make: Callable[[], Kept]) -> Kept:
         _write(path, made)
         return _opened(path)
     except OSError as error:
-        log.warning("what was read cannot be kept in %s, so every trial reads it anew: %s", path.parent, error)
+        log.warning("the data cannot be cached in %s, so every trial reads it again: %s", path.parent, error)
         return made
 
 
 def is_worth_keeping(path: Path) -> bool:
-    """Whether what stands in this file should be kept once it was read."""
+    """Whether the contents of this file should be cached after they are read."""
     return path.is_file() and path.stat().st_size >= LEAST_BYTES_TO_KEEP
 
 
 def read_once(what: str, path: Path, arguments: Mapping[str, Any], read: Callable[[], Kept]) -> Kept:
-    """What a file was read as, with the warnings of then.
+    """The cached or new result of `read` for a file, with the warnings of the time when it was read.
 
     Args:
-        what: the kind and the version of what is kept.
-        arguments: what it depends on besides the file.
+        what: the kind and the version of the cached arrays.
+        arguments: their dependencies other than the file.
     """
 
     def make() -> Kept:
@@ -88,29 +88,29 @@ def read_once(what: str, path: Path, arguments: Mapping[str, Any], read: Callabl
 
 
 def room_for(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """An array to make what is to be kept in: of a large one, what is not looked at just now may leave the memory."""
+    """A new array for data to be cached; a large one is on the disk, so that unused parts can leave the memory."""
     count = math.prod(shape) * np.dtype(dtype).itemsize
     if count > MOST_BYTES_IN_MEMORY:
         with contextlib.suppress(OSError, AttributeError):  # macOS has no such call
             cache_folder().mkdir(parents=True, exist_ok=True, mode=0o700)
             with tempfile.TemporaryFile(dir=cache_folder()) as file:
-                os.posix_fallocate(file.fileno(), 0, count)  # a full disk is an error now, and not a signal later
+                os.posix_fallocate(file.fileno(), 0, count)  # a full disk is an error now instead of a signal later
                 return np.memmap(file, mode="r+", dtype=dtype, shape=shape)
     return np.empty(shape, dtype=dtype)
 
 
 def identity(path: Path) -> list[Any]:
-    """Of a file, without reading it: another one if it is replaced or written to, whatever its time is set to."""
+    """The identity of a file, without reading it: it changes if the file is replaced or written, with any time set."""
     return of_stat(str(path.resolve()), path.stat())
 
 
 def of_stat(name: str, found: os.stat_result) -> list[Any]:
-    """The identity of a file of this name that was found so."""
+    """The identity of a file with this name and stat result."""
     return [name, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
 def cache_folder() -> Path:
-    """Where arrays are kept, of this user only."""
+    """The folder of cached arrays, for this user only."""
     chosen = os.environ.get("XDG_CACHE_HOME")
     if chosen and Path(chosen).is_absolute():
         return Path(chosen, "hpo-service")
@@ -129,7 +129,7 @@ def _write(path: Path, made: Kept) -> None:
         blocks.append((end, block))
         end += -(-block.nbytes // ALIGNMENT) * ALIGNMENT
         check = zlib.crc32(block.data.cast("B"), check)
-    # Every later change of the file changes its time of modification; the minute is far from any such change.
+    # The set time is a minute off, so that every later change of the file changes its time of modification.
     stamp = (int(time.time()) - 60) // 2 * 2
     head = {"arrays": plan, "note": made.note, "bytes": end, "check": check, "stamp": stamp}
     text = json.dumps(head).encode() + b"\n"
@@ -164,7 +164,7 @@ def _opened(path: Path) -> Kept:
         found = os.fstat(file.fileno())
         if found.st_size != start + head["bytes"]:
             raise ValueError("not whole")
-        # Copy on write, because torch wants arrays that can be written to.
+        # Copy on write, because torch requires writable arrays.
         whole = np.memmap(file, mode="c", offset=start, shape=(head["bytes"],), dtype=np.uint8)
     arrays = {}
     for plan in head["arrays"]:
@@ -184,5 +184,5 @@ def _check_of(arrays: Mapping[str, NDArray[Any]]) -> int:
 
 
 def _start(head: int) -> int:
-    """Where the arrays begin: memory is mapped in pages."""
+    """The offset of the arrays, a multiple of the page size, since memory is mapped in pages."""
     return -(-head // ALIGNMENT) * ALIGNMENT

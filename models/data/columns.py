@@ -1,4 +1,4 @@
-"""From typed columns to what a network learns from: fitted on training rows, applied to any."""
+"""Converts typed columns to a network's inputs: fitted on training rows, applied to any rows."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from models.data.kinds import LARGEST, columns_of
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-UNKNOWN = 0  # the number of a category that training does not know
-NO_VALUE = "(missing)"  # a category of its own
-OFTEN = 2  # a category that occurs less often is unknown too, so that what stands for the unknown learns something
+UNKNOWN = 0  # the number of a category that is not in the training rows
+NO_VALUE = "(missing)"  # treated as a category
+OFTEN = 2  # rarer categories are also unknown, so that the embedding of unknown categories is trained
 MOST_QUANTILES = 1000
 
 
 class Columns:
-    """What `fit` learned of each column, and `numbers` and `categories`, which apply it.
+    """The statistics of each column, from `fit`; `numbers` and `categories` apply them.
 
     A number is filled in where it is missing, and scaled. A date becomes six numbers: year, month, weekday (Monday is
     0), sine and cosine of the day of the year, days since the first date of training; with times, also sine and cosine
@@ -32,11 +32,11 @@ class Columns:
     them 0 and class number 0 mean a category that occurs less than twice in training. A missing category is a category.
 
     Args:
-        missing: what fills in a number: the mean or the median of training; "indicator" takes the median, and adds a
-            column that is 1 where it did.
-        categories: "embedding" leaves them as class numbers, "one_hot" makes them numbers.
-        drop_constant: leave out columns that have one value only.
-        most_correlation: leave out a number whose correlation with an earlier one is above this in size.
+        missing: the value for missing numbers: the mean or the median of training; "indicator" uses the median, and
+            adds a column that is 1 for missing numbers.
+        categories: "embedding" keeps class numbers, "one_hot" converts them to numbers.
+        drop_constant: leave out columns with a single value.
+        most_correlation: leave out a number whose absolute correlation with an earlier one is above this.
     """
 
     def __init__(
@@ -78,12 +78,12 @@ class Columns:
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
-        """Of each column of categories, the unknown included."""
+        """The number of values of each column of categories, including unknown."""
         return () if self._is_one_hot else tuple(len(values) + 1 for values in self._known.values())
 
     @property
     def category_names(self) -> tuple[str, ...]:
-        """Of the same columns."""
+        """The names of the columns of categories."""
         return () if self._is_one_hot else tuple(self._known)
 
     def numbers(self, frame: pd.DataFrame) -> Floats:
@@ -119,7 +119,7 @@ class Columns:
         return np.column_stack(codes) if codes else np.zeros((len(frame), 0), dtype=np.int64)
 
     def _informative(self, filled: NDArray[np.float64]) -> Ints:
-        """The columns that are not constant, and not nearly the same as an earlier one."""
+        """The columns that are neither constant nor nearly equal to an earlier one."""
         kept = np.arange(filled.shape[1])
         if self._drop_constant:
             kept = kept[np.ptp(filled, axis=0) > 0]
@@ -135,7 +135,7 @@ class Columns:
 
 
 def usable(train: pd.DataFrame, *, drop_constant: bool, most_categories: int) -> list[str]:
-    """The columns that training can learn from; warns of those that it cannot."""
+    """The columns that are usable for training; warns of the others."""
     numeric, dates, texts = columns_of(train)
     values = train[numeric].to_numpy()
     extremes = zip(numeric, np.fmin.reduce(values), np.fmax.reduce(values), strict=True)
@@ -149,7 +149,7 @@ def usable(train: pd.DataFrame, *, drop_constant: bool, most_categories: int) ->
         elif name in texts and different[name] > most_categories:
             warnings.warn(
                 f"Table: column '{name}' is left out: it has {different[name]} different texts in {len(train)} rows, "
-                f"as names have. To learn from it, {{most_categories: {different[name]}}}",
+                f"like names. To learn from it, give {{most_categories: {different[name]}}}",
                 stacklevel=2,
             )
         elif different[name] > 1 or is_incomplete[name] or not drop_constant:
@@ -180,7 +180,7 @@ def _date_numbers(dates: pd.Series, first: pd.Timestamp, *, with_time: bool) -> 
     if with_time:
         hour = 2 * np.pi * (dates.dt.hour + dates.dt.minute / 60) / 24
         found |= {"hour sine": np.sin(hour), "hour cosine": np.cos(hour)}
-    # rounded, or a cosine that is always 0 would look as if it varied
+    # rounded, since a cosine that is always 0 would seem to vary
     return {name: values.to_numpy(dtype=np.float64).round(9) for name, values in found.items()}
 
 
@@ -193,7 +193,7 @@ def _scaler(name: str, rows: int) -> Any:
         case "min_max":
             return MinMaxScaler()
         case "quantile":
-            # to a normal distribution; random_state chooses among rows where there are very many
+            # to a normal distribution; random_state selects rows if there are very many
             return QuantileTransformer(
                 n_quantiles=min(MOST_QUANTILES, rows), output_distribution="normal", random_state=0
             )

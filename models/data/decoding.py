@@ -1,4 +1,4 @@
-"""Finding images, decoding them once, and numbering their classes."""
+"""Finds images, decodes them once, and numbers their classes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Ints = NDArray[np.int64]
 class Found(NamedTuple):
     """pixels: (images, channels, height, width), bytes or float32; classes: (images,), numbers from 0.
 
-    names: of the classes. is_validation: (images,), of those that come as the validation part.
-    warnings: in words, beginning with the file or folder.
+    names: of the classes. is_validation: (images,), whether the source has an image in its validation part.
+    warnings: texts that begin with the file or folder.
     """
 
     pixels: NDArray[Any]
@@ -32,10 +32,10 @@ class Found(NamedTuple):
 
 
 def find_source(path: Path) -> Source:
-    """What is at the path.
+    """The source at the path.
 
     Raises:
-        ValueError: nothing is, or nothing that images could be read from.
+        ValueError: there is none, or no images can be read from it.
     """
     if not path.exists():
         raise ValueError(f"{path}: there is no such file or folder")
@@ -50,7 +50,7 @@ def decoded(source: Source, form: Form) -> Found:
     """All images but those of a test part that comes separately.
 
     Raises:
-        ValueError: they cannot be read, or not together, in words that begin with the file.
+        ValueError: they cannot be read or combined; the message begins with the file.
     """
     parts: list[PartName] = [part for part in source.parts if part != "test"]
     arrays, note = _cached(source, parts, form)
@@ -64,10 +64,10 @@ def decoded(source: Source, form: Form) -> Found:
 
 
 def decoded_test(source: Source, form: Form, names: Sequence[str], shape: tuple[int, ...]) -> Found:
-    """The images of a test part that comes separately, with the classes that are known.
+    """The images of a test part that comes separately, with the known classes.
 
     Args:
-        shape: (channels, height, width) of the images that were learned from.
+        shape: (channels, height, width) of the training images.
 
     Raises:
         ValueError: they are of another shape, or of unknown classes.
@@ -76,7 +76,7 @@ def decoded_test(source: Source, form: Form, names: Sequence[str], shape: tuple[
     own = [str(label) for label in note["labels"]]
     unknown = sorted(set(own) - set(names))
     if unknown:
-        raise ValueError(f"the test part has images of class '{unknown[0]}', of which there are none to train on")
+        raise ValueError(f"the test part has images of class '{unknown[0]}', but the training part has none")
     numbers = np.array([names.index(name) for name in own])
     pixels = _of_shape(arrays["pixels"], shape, "test")
     return Found(pixels, numbers[arrays["classes"]], tuple(names), arrays["is_validation"], tuple(note["left_out"]))
@@ -109,20 +109,20 @@ def _joined(several: list[NDArray[Any]]) -> NDArray[Any]:
 
 
 def _of_shape(pixels: NDArray[Any], shape: tuple[int, ...], part: PartName) -> NDArray[Any]:
-    """Grey images may join coloured ones."""
+    """Pixels of the given shape: grey images are converted to coloured ones."""
     if pixels.shape[1] == 1 and shape[0] == 3:
         pixels = recoloured(pixels, "colour", where=part)
     if pixels.shape[1:] != shape:
         own, wanted = (" x ".join(str(size) for size in sizes) for sizes in (pixels.shape[1:], shape))
         raise ValueError(
-            f"the {part} part has images of {own} (channels, height, width), the train part of {wanted}: say what to "
-            "bring them to, by size and colour"
+            f"the {part} part has images of {own} (channels, height, width), the train part of {wanted}: give a common "
+            "form by size and colour"
         )
     return pixels
 
 
 def _numbered(labels: NDArray[Any]) -> tuple[list[Any], Ints]:
-    """The labels that occur, in order, and the number of each image's; texts that are all numbers in their order."""
+    """The distinct labels, in order, and each image's class number; texts that are all numbers are ordered as such."""
     values, numbers = np.unique(labels, return_inverse=True)
     if values.dtype.kind == "U" and all(text.isdecimal() for text in values):
         order = np.argsort([int(text) for text in values], kind="stable")
@@ -133,5 +133,5 @@ def _numbered(labels: NDArray[Any]) -> tuple[list[Any], Ints]:
 def _about_labels(labels: list[Any]) -> list[str]:
     if not isinstance(labels[0], int) or labels == list(range(len(labels))):
         return []
-    words = f"{labels[0]} to {labels[-1]}" if labels[-1] - labels[0] == len(labels) - 1 else f"{labels}"
-    return [f"the {len(labels)} labels are {words}: as class numbers they start at 0 and leave out none"]
+    listed = f"{labels[0]} to {labels[-1]}" if labels[-1] - labels[0] == len(labels) - 1 else f"{labels}"
+    return [f"the {len(labels)} labels are {listed}: class numbers start at 0 and are consecutive"]

@@ -1,4 +1,4 @@
-"""Handwritten digits, which scikit-learn brings along."""
+"""Handwritten digits, bundled with scikit-learn."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ Scaling = Annotated[Literal["none", "unit", "standard"], Choice()]
 
 
 class Digits(DataModule):
-    """Handwritten digits, 1,797 grey images of 8 x 8 pixels in 10 classes, which scikit-learn brings along.
+    """Handwritten digits, 1,797 grey images of 8 x 8 pixels in 10 classes, bundled with scikit-learn.
 
     Batches are features (batch, 1, 8, 8), float32, and class numbers (batch,), int64. `batch_size` is that of
-    one rank. The split is stratified and depends on `split_seed` and the fractions only, so every trial of a
-    study sees the same one; the test part is read only by a test.
+    one rank. The split is stratified and depends on `split_seed` and the fractions only, so it is the same for every
+    trial of a study; the test part is read only by a test.
 
-    Scaling: pixels as they are, 0 to 16 (none); divided by 16 (unit); or each pixel's mean subtracted and
+    Scaling: unchanged pixels, 0 to 16 (none); divided by 16 (unit); or each pixel's mean subtracted and
     divided by its standard deviation, both over the training part (standard).
 
     Args:
-        only: the digits that are there, such as "01234"; classes are numbered from 0 in this order.
+        only: the digits to use, such as "01234"; classes are numbered from 0 in this order.
 
     Raises:
-        ValueError: the fractions leave a part empty, `only` names no two digits, or scikit-learn is not installed.
+        ValueError: the fractions leave a part empty, `only` has fewer than two digits, or scikit-learn is not
+            installed.
     """
 
     input_shape = (1, 8, 8)
@@ -77,7 +78,7 @@ class Digits(DataModule):
 def fit_scaling(
     pixels: NDArray[np.float32], scaling: str
 ) -> tuple[NDArray[np.float32] | float, NDArray[np.float32] | float]:
-    """What to subtract from pixels (samples, 64) and to divide them by, learned from the training part."""
+    """The offset and the scale of pixels (samples, 64), from the training part."""
     if scaling == "none":
         return 0.0, 1.0
     if scaling == "unit":
@@ -91,8 +92,8 @@ def fit_scaling(
 def load_digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Pixels (1797, 64) from 0 to 16, and labels (1797,), both read-only.
 
-    Read in 10 ms from the file that scikit-learn brings: importing scikit-learn itself takes seconds. A
-    process that forks others can call this first, and they share the arrays.
+    Read in 10 ms from scikit-learn's file: importing scikit-learn itself takes seconds. A process that forks others can
+    call this first, and they share the arrays.
 
     Raises:
         ValueError: scikit-learn is not installed, or has no such file.

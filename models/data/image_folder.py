@@ -20,7 +20,7 @@ PART_NAMES: dict[PartName, tuple[str, ...]] = {
     "validation": ("validation", "valid", "val"),
     "test": ("test",),
 }
-NAMED = 5  # broken files that an error names
+NAMED = 5  # number of broken files that an error lists
 
 
 class FolderSource:
@@ -47,8 +47,8 @@ class FolderSource:
             try:
                 images.add(_read(path, form), path)
                 labels.append(label)
-            except Exception as error:  # decoders raise whatever their formats make of broken data
-                problem = "is no PNG or JPEG image" if isinstance(error, UnidentifiedImageError) else str(error)
+            except Exception as error:  # for broken data, decoders may raise any error
+                problem = "is not a PNG or JPEG image" if isinstance(error, UnidentifiedImageError) else str(error)
                 broken[str(path.relative_to(root))] = problem
         warning = _judge(broken, len(files), form, root)
         for label in sorted({label for label, _ in files} - set(labels)):
@@ -62,7 +62,7 @@ class FolderSource:
         if not found:
             hint = ""
             if any(path.suffix.lower() in SUFFIXES for path in root.iterdir()):
-                hint = ": the images in it are of no class; each class needs a folder of its own"
+                hint = ": the images in it have no class; each class needs its own folder"
             raise ValueError(f"{root}: has no folders with PNG or JPEG images{hint}")
         labels = {label for label, _ in found}
         empty = [folder.name for folder in _entries(root) if _is_folder(folder) and folder.name not in labels]
@@ -72,10 +72,10 @@ class FolderSource:
 
 
 class _Images:
-    """Images in one array as they come, so that never all of them have to be in memory.
+    """Collects images one by one in an array, so that they need not all be in memory.
 
     Args:
-        most: how many may come.
+        most: the maximum number of images.
     """
 
     def __init__(self, most: int) -> None:
@@ -83,10 +83,10 @@ class _Images:
         self._count = 0
         self._pixels: NDArray[np.uint8] = np.empty((0, 0, 0, 0), dtype=np.uint8)
         self._first: Path | None = None
-        self._other: tuple[Path, int, int] | None = None  # the first one of another size than the first: height, width
+        self._other: tuple[Path, int, int] | None = None  # the first one that differs in size: height, width
 
     def add(self, image: NDArray[np.uint8], path: Path) -> None:
-        """One more (channels, height, width); grey ones become coloured where others are."""
+        """Add an image (channels, height, width); grey ones become coloured if others are."""
         channels, height, width = image.shape
         if self._first is None:
             self._first, self._pixels = path, room_for((self._most, *image.shape), np.uint8)
@@ -112,7 +112,7 @@ class _Images:
             first, other = (f"{width} x {height}" for height, width in (self._pixels.shape[2:], size))
             raise ValueError(
                 f"{root}: images differ in size: {self._first.relative_to(root)} has {first} pixels, "
-                f"{path.relative_to(root)} has {other}: say what to resize them to, as in size: {min(size)}"
+                f"{path.relative_to(root)} has {other}: give a common size, such as size: {min(size)}"
             )
         return self._pixels[: self._count]
 
@@ -120,7 +120,7 @@ class _Images:
 def _read(path: Path, form: Form) -> NDArray[np.uint8]:
     """(channels, height, width), 1 channel of grey or 3 of colour."""
     with Image.open(path, formats=("PNG", "JPEG")) as opened:
-        # A camera writes how it was held beside the pixels.
+        # Cameras store the orientation in the metadata.
         image = _in_bytes(ImageOps.exif_transpose(opened))
     if form.colour != "auto":
         image = image.convert("L" if form.colour == "grey" else "RGB")
@@ -132,7 +132,7 @@ def _read(path: Path, form: Form) -> NDArray[np.uint8]:
 
 
 def _in_bytes(image: Image.Image) -> Image.Image:
-    """Grey (L) or colour (RGB) with a byte a channel; what is transparent lies on white."""
+    """Grey (L) or colour (RGB) with one byte per channel, and a white background behind transparent pixels."""
     if image.mode.startswith("I"):  # 16 bits
         return Image.fromarray(np.round(np.asarray(image, dtype=np.float64) / 257).clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:
@@ -152,17 +152,17 @@ def _judge(broken: dict[str, str], files: int, form: Form, root: Path) -> str:
     """A warning about files that cannot be read; empty without any.
 
     Raises:
-        ValueError: they are not to be skipped, or nothing is left.
+        ValueError: they must not be skipped, or no image is left.
     """
     if not broken:
         return ""
     named = [f"{name} ({problem})" for name, problem in list(broken.items())[:NAMED]]
-    words = f"{len(broken):,} of {files:,} images cannot be read: {', '.join(named)}{', ...' * (len(broken) > NAMED)}"
+    text = f"{len(broken):,} of {files:,} images cannot be read: {', '.join(named)}{', ...' * (len(broken) > NAMED)}"
     if form.corrupt == "refuse":
-        raise ValueError(f"{root}: {words}; mend or delete them, or leave them out with corrupt: skip")
+        raise ValueError(f"{root}: {text}; repair or delete them, or leave them out with corrupt: skip")
     if len(broken) == files:
-        raise ValueError(f"{root}: {words}; nothing is left")
-    return f"{root}: {words}; they are left out"
+        raise ValueError(f"{root}: {text}; no image is left")
+    return f"{root}: {text}; they are left out"
 
 
 def _first_folder(folder: Path, names: tuple[str, ...]) -> Path | None:
@@ -178,7 +178,7 @@ def _pictures(folder: str, above: tuple[str, ...] = ()) -> Iterator[os.DirEntry[
     here = (*above, os.path.realpath(folder))
     for entry in _entries(folder):
         if _is_folder(entry):
-            if os.path.realpath(entry.path) not in here:  # a link back up has no images of its own
+            if os.path.realpath(entry.path) not in here:  # a link to a parent folder has no new images
                 yield from _pictures(entry.path, here)
         elif entry.name.lower().endswith(SUFFIXES):
             yield entry
@@ -194,7 +194,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _identity(entry: os.DirEntry[str]) -> list[Any]:
     try:
         return of_stat(entry.path, entry.stat())
-    except OSError as error:  # a link to nothing, which counts as an image that cannot be read
+    except OSError as error:  # a broken link, which counts as an image that cannot be read
         return [entry.path, error.strerror]
 
 

@@ -1,4 +1,4 @@
-"""Where images come from: folders of files, an .npz, or IDX files; each read as it is, with its labels."""
+"""Sources of images: folders of files, an .npz, or IDX files; each read unchanged, with its labels."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ CHOICES = {
     "corrupt": ("refuse", "skip"),
 }
 UNREADABLE = (ValueError, OSError, EOFError, TypeError, AttributeError, BadZipFile, zlib.error)
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow has it
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as in Pillow
 
 
 @dataclass(frozen=True)
 class Form:
-    """What images are to be like.
+    """The form that images are converted to.
 
     Attributes:
-        size: pixels in each direction of what they are resized to; 0 leaves them as they are.
+        size: pixels in each direction to resize them to; 0 leaves them unchanged.
         fit: squeeze resizes the whole image, crop the largest square in its middle.
-        colour: auto leaves them as they are.
-        layout: where the channels of arrays are.
-        corrupt: what becomes of files that cannot be read.
+        colour: auto leaves them unchanged.
+        layout: the position of the channels in arrays.
+        corrupt: the treatment of files that cannot be read.
     """
 
     size: int = 0
@@ -50,14 +50,14 @@ class Form:
 
     def __post_init__(self) -> None:
         if self.size < 0:
-            raise ValueError(f"size: {self.size} should be pixels in each direction, or 0 to leave images as they are")
+            raise ValueError(f"size: {self.size} should be pixels in each direction, or 0 to leave images unchanged")
         check_choices({name: getattr(self, name) for name in CHOICES}, CHOICES)
 
 
 class Decoded(NamedTuple):
     """pixels: (images, channels, height, width), bytes or float32; labels: (images,), numbers or texts.
 
-    warning: what was left out, in words; empty where nothing was.
+    warning: on images that were left out; empty if none were.
     """
 
     pixels: NDArray[Any]
@@ -66,7 +66,7 @@ class Decoded(NamedTuple):
 
 
 class Source(Protocol):
-    """What is found at a path: images in the parts that come separately; train is always one of them."""
+    """A source of images, in one or several separate parts; train is always one of them."""
 
     parts: tuple[PartName, ...]
 
@@ -76,7 +76,7 @@ class Source(Protocol):
     def decode(self, part: PartName, form: Form) -> Decoded:
         """
         Raises:
-            ValueError: in words, beginning with the file.
+            ValueError: the images cannot be read; the message begins with the file.
         """
 
 
@@ -144,7 +144,7 @@ class ArraySource:
 def check_choices(chosen: Mapping[str, str], known: Mapping[str, tuple[str, ...]], *, who: str = "") -> None:
     """
     Raises:
-        ValueError: something else was chosen for a name than what is known for it.
+        ValueError: a name has an unknown value.
     """
     for name, value in chosen.items():
         if value not in known[name]:
@@ -152,7 +152,7 @@ def check_choices(chosen: Mapping[str, str], known: Mapping[str, tuple[str, ...]
 
 
 def resized(pixels: NDArray[Any], form: Form) -> NDArray[Any]:
-    """Images (images, channels, height, width) of the form's size, in the type that they have."""
+    """Images (images, channels, height, width) of the form's size, in their own type."""
     height, width = pixels.shape[2:]
     if form.fit == "crop":
         side = min(height, width)
@@ -169,12 +169,12 @@ def resized(pixels: NDArray[Any], form: Form) -> NDArray[Any]:
 
 
 def recoloured(pixels: NDArray[Any], colour: str, *, where: str) -> NDArray[Any]:
-    """Images (images, channels, height, width) with 1 channel for grey, 3 for colour, as they are for auto."""
+    """Images (images, channels, height, width) with 1 channel for grey, 3 for colour, and unchanged for auto."""
     channels = pixels.shape[1]
     if colour == "auto" or channels == (1 if colour == "grey" else 3):
         return pixels
     if channels not in (1, 3):
-        raise ValueError(f"{where}: images of {channels} channels cannot be made {colour}: leave colour auto")
+        raise ValueError(f"{where}: images of {channels} channels cannot be converted to {colour}: give colour auto")
     if colour == "colour":
         return pixels.repeat(3, axis=1)
     grey: NDArray[Any] = np.einsum("nchw,c->nhw", pixels, LUMA, dtype=np.float32)[:, np.newaxis]
@@ -205,15 +205,15 @@ def _with_channels(x: NDArray[Any], form: Form, *, where: str) -> NDArray[Any]:
         x = x.astype(np.float32)
         broken = np.count_nonzero(~np.isfinite(x).reshape(len(x), -1).all(axis=1))
         if broken:
-            raise ValueError(f"{where}: {broken:,} of {len(x):,} images have values that are no finite numbers")
+            raise ValueError(f"{where}: {broken:,} of {len(x):,} images have values that are not finite numbers")
     if x.ndim == 3:
         return x[:, np.newaxis]
     if form.layout == "auto":
         first, last = x.shape[1] <= 4, x.shape[3] <= 4
         if first == last:
             raise ValueError(
-                f"{where}: in the shape {x.shape} it is unclear which are the channels: say layout: channels_first "
-                "or channels_last"
+                f"{where}: in the shape {x.shape} it is unclear which dimension is the channels: give layout: "
+                "channels_first or channels_last"
             )
         return x if first else x.transpose(0, 3, 1, 2)
     return x if form.layout == "channels_first" else x.transpose(0, 3, 1, 2)
@@ -225,7 +225,7 @@ def _checked_labels(labels: NDArray[Any], *, where: str) -> NDArray[Any]:
     if labels.dtype.kind == "f":
         broken = np.count_nonzero(~np.isfinite(labels) | (labels != np.round(labels)))
         if broken:
-            raise ValueError(f"{where}: {broken:,} of {len(labels):,} labels are no whole numbers")
+            raise ValueError(f"{where}: {broken:,} of {len(labels):,} labels are not whole numbers")
     elif labels.dtype.kind not in "iub":
         raise ValueError(f"{where}: labels should be whole numbers or texts, they are of type {labels.dtype}")
     return labels.astype(np.int64)
@@ -238,13 +238,13 @@ def _arrays(path: Path) -> Iterator[Any]:
         ValueError: the file, or an array in it, cannot be read.
     """
     if not is_zipfile(path):
-        raise ValueError(f"{path}: is no .npz archive")
+        raise ValueError(f"{path}: is not an .npz archive")
     try:
-        # np.load leaves a file of its own open where it is no archive.
+        # Opened here: np.load leaves a file that it opened itself open if it is not an archive.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             yield arrays
     except UNREADABLE as error:
-        raise ValueError(f"{path}: is no .npz file that can be read: {error}") from error
+        raise ValueError(f"{path}: is not a readable .npz file: {error}") from error
 
 
 def _idx_file(folder: Path, name: str, kind: str) -> Path | None:

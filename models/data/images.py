@@ -31,37 +31,37 @@ class Images(DataModule):
     """Images of two or more classes, all of one size.
 
     Batches are images (batch, channels, height, width), float32, and class numbers (batch,), int64; with mix-up,
-    training has probabilities (batch, classes) instead, float32, and (batch,) of two classes. Classes are numbered
-    from 0 in the order of their labels. What is read is kept as bytes where it is bytes, in a file that all trials
-    share (models.data.cache), and becomes numbers a batch at a time.
+    training has probabilities (batch, classes) instead, float32, and (batch,) for two classes. Classes are numbered
+    from 0 in the order of their labels. Pixels in bytes are cached as bytes, in a file that all trials share
+    (models.data.cache), and converted to float32 batch by batch.
 
     `source` is one of
         a folder with a folder of PNG and JPEG files for each class;
         a folder with such folders in `train` and, each where there is one, `validation` and `test`;
         an .npz with x (images, height, width), with channels before or after that, and y (images,); or with x_train
-        and y_train and, each where there is one, the same of validation and test;
-        a folder with IDX files as MNIST has them: train-images-idx3-ubyte, train-labels-idx1-ubyte, and the same of
+        and y_train and, optionally, the same of validation and test;
+        a folder with IDX files named like MNIST's: train-images-idx3-ubyte, train-labels-idx1-ubyte, and the same of
         t10k, which is the test part; with or without .gz.
     A test part that comes separately is read by a test only.
 
     Args:
-        scaling: unit is from black at 0 to white at 1; of images that are no bytes, from the smallest to the largest
+        scaling: unit is from black at 0 to white at 1; for images not in bytes, from the smallest to the largest
             value of the training part. standard subtracts each channel's mean over the training part and divides by
-            its standard deviation. none leaves the values as they are.
-        flip, shift, rotate, crop, erase, mix_up: models.data.augmentation says what each means; 0 is off.
-        size: pixels in each direction to resize images to; 0 leaves them as they are.
+            its standard deviation. none leaves the values unchanged.
+        flip, shift, rotate, crop, erase, mix_up: described in models.data.augmentation; 0 is off.
+        size: pixels in each direction to resize images to; 0 leaves them unchanged.
         fit: squeeze resizes the whole image, crop the largest square in its middle.
-        colour: grey has one channel, colour three; auto is as the images are.
-        layout: where the channels are in an .npz; auto takes the first or the last dimension, if it is at most 4.
+        colour: grey has one channel, colour three; auto keeps the images' channels.
+        layout: the position of the channels in an .npz; auto is the first or the last dimension, if it is at most 4.
         split: stratified is random, by `split_seed`, with the same fractions of each class; order keeps the images'
-            order: the first to train, then those to validate, the last to test.
+            order: the first for training, the next for validation, the last for the test.
         validation_fraction, test_fraction: of the images; not used for a part that comes separately.
-        train_samples: at most so many to train, the first ones in order or a stratified choice; 0 takes all.
-        validation_samples: the same, of an ordered split the last ones.
+        train_samples: at most so many for training, the first ones in order or a stratified choice; 0 uses all.
+        validation_samples: the same for validation; in an ordered split, the last ones.
         corrupt: files that cannot be read are an error (refuse), or left out with a warning (skip).
 
     Raises:
-        ValueError: what is found at the source cannot be learned from, in words.
+        ValueError: there is no source, or its images cannot be used for training.
     """
 
     def __init__(
@@ -91,22 +91,22 @@ class Images(DataModule):
         check_fractions(validation_fraction, test_fraction, who="Images")
         for name, count in (("train_samples", train_samples), ("validation_samples", validation_samples)):
             if count < 0:
-                raise ValueError(f"Images: {name}: {count} should be how many, or 0 for all")
+                raise ValueError(f"Images: {name}: {count} should be a number of images, or 0 for all")
         check_choices({"scaling": scaling, "split": split}, CHOICES, who="Images")
-        with _told_by_images():
+        with _errors_of_images():
             self._augmentation = Augmentation(flip, shift, rotate, crop, erase, mix_up)
             self._form = Form(size=size, fit=fit, colour=colour, layout=layout, corrupt=corrupt)
         self.save_hyperparameters()
         self._found: Found | None = None
 
     def prepare_data(self) -> None:
-        """Decode what trials need, so that each rank finds it done."""
+        """Decode the images once, before the ranks read them."""
         self._find()
 
     def read(self) -> Samples:
-        """Pixels (images, channels, height, width), class numbers, and which images come as the validation part.
+        """Pixels (images, channels, height, width), class numbers, and which images are a separate validation part.
 
-        A test part that comes separately is not among them.
+        A separate test part is not included.
         """
         found = self._find()
         _warn(found)
@@ -118,21 +118,23 @@ class Images(DataModule):
         self.input_shape = self._pixels.shape[1:]
         self.outputs = 1 if len(self.class_names) == 2 else len(self.class_names)
         self.task = "binary" if self.outputs == 1 else "multiclass"
-        self._check_classes(np.arange(len(self._classes)), least=2, problem="where it takes two")
+        self._check_classes(np.arange(len(self._classes)), least=2, problem="but needs two")
         self.rows = self._split(is_validation)
-        self._check_classes(self.rows.train, least=1, problem=f"to train on, by split: {self.hparams['split']}")
+        self._check_classes(
+            self.rows.train, least=1, problem=f"in the training part, by split: {self.hparams['split']}"
+        )
         self.class_counts = tuple(self._counts(self.rows.train).tolist())
         self._scale = _fitted(self._pixels, self.rows.train, self.hparams["scaling"])
 
     def part(self, name: PartName) -> Part:
         if name == "test" and "test" in self._source().parts:
-            with _told_by_images():
+            with _errors_of_images():
                 test = decoded_test(self._source(), self._form, self.class_names, self.input_shape)
             _warn(test)
             return Part(torch.from_numpy(test.pixels), torch.from_numpy(test.classes))
         rows = getattr(self.rows, name)
         pixels, classes = torch.from_numpy(self._pixels), torch.from_numpy(_taken(self._classes, rows))
-        return Part(pixels, classes, torch.from_numpy(rows))  # the pixels stay where all processes share them
+        return Part(pixels, classes, torch.from_numpy(rows))  # the pixels stay in the memory shared by all processes
 
     def _batches(self, name: PartName, batch_size: int, *, training: bool = False) -> Batches:
         batches = super()._batches(name, batch_size, training=training)
@@ -143,7 +145,7 @@ class Images(DataModule):
 
     def _find(self) -> Found:
         if self._found is None:
-            with _told_by_images():
+            with _errors_of_images():
                 self._found = decoded(self._source(), self._form)
         return self._found
 
@@ -170,7 +172,7 @@ class Images(DataModule):
         if most == 0:
             return rows
         if most > len(rows):
-            raise ValueError(f"Images: {name}: {most:,} are asked for, {len(rows):,} are there")
+            raise ValueError(f"Images: {name}: {most:,} are requested, but there are {len(rows):,}")
         if self.hparams["split"] == "order":
             return rows[:most] if name == "train_samples" else rows[-most:]
         return stratified_choice(rows, self._classes, most, seed=self.hparams["split_seed"])
@@ -188,7 +190,7 @@ class Images(DataModule):
 
 
 class _Scale(NamedTuple):
-    """pixels * factor + offset is what a model gets; black is what black becomes. Each is (channels, 1, 1)."""
+    """A model's input is pixels * factor + offset; black is the scaled value of black. Each is (channels, 1, 1)."""
 
     factor: Tensor
     offset: Tensor
@@ -205,7 +207,7 @@ def _presented(inputs: Inputs, targets: Tensor, *, scale: _Scale, augmentation: 
 
 
 def _fitted(pixels: NDArray[Any], rows: Ints, scaling: str) -> _Scale:
-    """Learned from these rows."""
+    """The scale for a choice of `scaling`, fitted on these rows."""
     channels = pixels.shape[1]
     ones = torch.ones(channels, 1, 1)
     low, high = 0.0, 255.0
@@ -225,7 +227,7 @@ def _fitted(pixels: NDArray[Any], rows: Ints, scaling: str) -> _Scale:
 
 
 def _moments(pixels: NDArray[Any], rows: Ints) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (channels, 1, 1), in double precision and a few images at a time."""
+    """Mean and standard deviation (channels, 1, 1), computed in double precision, a few images at a time."""
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
     for start in range(0, len(rows), 256):
         some = torch.from_numpy(_taken(pixels, rows[start : start + 256])).double()
@@ -238,7 +240,7 @@ def _moments(pixels: NDArray[Any], rows: Ints) -> tuple[Tensor, Tensor]:
 
 
 def _taken(array: NDArray[Any], rows: Ints) -> NDArray[Any]:
-    """The rows, without a copy where they follow each other."""
+    """The rows, without a copy if they are consecutive."""
     if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
         return array[rows[0] : rows[-1] + 1]
     return array[rows]
@@ -250,7 +252,7 @@ def _warn(found: Found) -> None:
 
 
 @contextlib.contextmanager
-def _told_by_images() -> Iterator[None]:
+def _errors_of_images() -> Iterator[None]:
     try:
         yield
     except ValueError as error:

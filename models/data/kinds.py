@@ -1,4 +1,4 @@
-"""What the columns of a table are: numbers, dates or categories, each in one form."""
+"""The kinds of a table's columns: numbers, dates or categories, each converted to one type."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_float_dtype, is_numeric_dtype
 
-# A column of text of which at least so much could be numbers is one of numbers, with mistakes in it.
+# A column of text with at least this fraction of numbers is a column of numbers with mistakes.
 MOSTLY = 0.5
-# Orders that are tried, all for the whole column, after the one of ISO 8601.
+# Orders of day, month and year, tried for the whole column after that of ISO 8601.
 DATE_FORMATS = ("%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y")
 TIME_FORMATS = ("", " %H:%M", " %H:%M:%S")
-# Larger ones single precision, which networks compute in, takes for infinite.
+# Larger numbers are infinite in single precision, in which networks compute.
 LARGEST = float(np.finfo(np.float32).max)
 _LOOKS_LIKE_DATE = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}([T ].*)?|\d{1,2}[./]\d{1,2}[./]\d{4}"
 _DECIMAL_COMMA = r"[-+]?\d+,\d+"
@@ -23,14 +23,14 @@ _DECIMAL_COMMA = r"[-+]?\d+,\d+"
 def typed(table: pd.DataFrame, *, categorical: Collection[str] = ()) -> pd.DataFrame:
     """The same table with float64, datetime64[us] or string columns; NaN, NaT or NaN where there is no value.
 
-    Yes and no become 1 and 0. Infinite numbers, and those beyond 3.4e38, count as missing, with a warning. Times lose
-    their zone, in UTC.
+    Yes and no become 1 and 0. Infinite numbers, and those beyond 3.4e38, count as missing, with a warning. Times are
+    converted to UTC.
 
     Args:
-        categorical: columns of categories whatever they look like.
+        categorical: columns that are always categories.
 
     Raises:
-        ValueError: text among numbers, or dates that can be read in two ways.
+        ValueError: there is text among numbers, or dates are ambiguous.
     """
     plain = [name for name, dtype in table.dtypes.items() if is_numeric_dtype(dtype) and name not in categorical]
     # also of booleans; through an array, so that pandas has one block of numbers and not one a column
@@ -75,7 +75,7 @@ def _typed(values: pd.Series) -> pd.Series:
     known = as_text(values).dropna()
     if not len(known):
         return pd.Series(np.nan, index=values.index, dtype="float64", name=values.name)
-    if set(known) <= {"True", "False"}:  # pandas leaves them as objects where others are missing
+    if set(known) <= {"True", "False"}:  # pandas leaves them as objects if there are missing values
         return (known == "True").astype("float64").reindex(values.index)
     numbers = pd.to_numeric(known, errors="coerce")
     if numbers.notna().all():
@@ -83,9 +83,7 @@ def _typed(values: pd.Series) -> pd.Series:
     if numbers.notna().mean() >= MOSTLY:
         wrong = known[numbers.isna()]
         raise ValueError(
-            text_among_numbers(
-                wrong, "column", f"or say that the column holds categories, {{categorical: {values.name}}}"
-            )
+            text_among_numbers(wrong, "column", f"or declare the column as categories, {{categorical: {values.name}}}")
         )
     if known.str.fullmatch(_DECIMAL_COMMA).all():
         raise ValueError(
@@ -103,26 +101,26 @@ def _finite(numbers: pd.DataFrame) -> pd.DataFrame:
     for name, count in zip(numbers.columns, infinite.sum(axis=0).tolist(), strict=True):
         if count:
             warnings.warn(
-                f"Table: column '{name}' has {_times(count, 'infinite value')}: taken as missing", stacklevel=2
+                f"Table: column '{name}' has {_times(count, 'infinite value')}: treated as missing", stacklevel=2
             )
     return numbers.mask(infinite) if infinite.any() else numbers
 
 
 def text_among_numbers(wrong: pd.Series, what: str, advice: str) -> str:
-    """That a column holds numbers but for these cells, and what can be done."""
+    """A message that a column holds numbers except for these cells, with the possible remedies."""
     row, value = wrong.index[0], wrong.iloc[0]
-    others = f", and {_times(len(wrong) - 1, 'more value')} like it" if len(wrong) > 1 else ""
+    others = f", and {_times(len(wrong) - 1, 'more such value')}" if len(wrong) > 1 else ""
     return (
-        f"Table: {what} '{wrong.name}' holds numbers, but '{value}' in row {row + 1}{others}. Correct it; or name what "
-        f'means that a value is missing, {{missing_values: "?,{value}"}}; {advice}'
+        f"Table: {what} '{wrong.name}' holds numbers, but '{value}' in row {row + 1}{others}. Correct it; or declare "
+        f'it as a missing value, {{missing_values: "?,{value}"}}; {advice}'
     )
 
 
 def dates(known: pd.Series, *, who: str, advice: str = "") -> pd.Series:
-    """Texts as dates, in the one order of day, month and year in which all of them can be read.
+    """Texts as dates, in the only order of day, month and year that fits all of them.
 
     Raises:
-        ValueError: in words that begin with `who`: one is no date, or they can be read in two ways.
+        ValueError: one is not a date, or two orders fit; the message begins with `who`.
     """
     try:
         return _in_utc(pd.to_datetime(known, format="ISO8601", utc=True))
@@ -136,8 +134,8 @@ def dates(known: pd.Series, *, who: str, advice: str = "") -> pd.Series:
         return _in_utc(whole[0])
     if whole:
         raise ValueError(
-            f"{who}: column '{known.name}': '{known.iloc[0]}' may have the day or the month first, and so may all "
-            f"others. Write them like 2025-12-31{advice and ', '}{advice}"
+            f"{who}: column '{known.name}' is ambiguous: '{known.iloc[0]}' and all others may have the day or the "
+            f"month first. Write them like 2025-12-31{advice and ', '}{advice}"
         )
     best = max(readings, key=lambda reading: int(reading.notna().sum()))
     wrong = known[best.isna()]
@@ -145,8 +143,8 @@ def dates(known: pd.Series, *, who: str, advice: str = "") -> pd.Series:
     if iso.notna().sum() >= best.notna().sum():
         wrong = known[iso.isna()]
     raise ValueError(
-        f"{who}: column '{known.name}' holds dates, but '{wrong.iloc[0]}' in row {wrong.index[0] + 1} is none"
-        + (f", and {_times(len(wrong) - 1, 'more value')} like it" if len(wrong) > 1 else "")
+        f"{who}: column '{known.name}' holds dates, but '{wrong.iloc[0]}' in row {wrong.index[0] + 1} is not a date"
+        + (f", and {_times(len(wrong) - 1, 'more such value')}" if len(wrong) > 1 else "")
     )
 
 

@@ -1,11 +1,11 @@
-"""Random changes of sequences in a batch; Um et al. 2017, arXiv 1706.00527, tell which help. Padding stays 0."""
+"""Random changes of sequences in a batch; compared by Um et al. 2017, arXiv 1706.00527. Padding stays 0."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-WAVES = 3  # that the speed of a warped sequence is made of
+WAVES = 3  # of which the speed of a warped sequence is composed
 
 
 def with_noise(x: Tensor, lengths: Tensor, deviations: Tensor) -> Tensor:
@@ -17,15 +17,15 @@ def with_noise(x: Tensor, lengths: Tensor, deviations: Tensor) -> Tensor:
 def with_warped_time(
     x: Tensor, lengths: Tensor, strength: float, targets: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """Sequences that run faster here and slower there, each as long as it was.
+    """Sequences with a varying speed, of unchanged lengths.
 
-    With u from 0 at the first step to 1 at the last, step u shows what was at u + sum_k a_k sin(pi k u) / (pi k),
+    With u from 0 at the first step to 1 at the last, step u gets the value at u + sum_k a_k sin(pi k u) / (pi k),
     between two steps their weighted mean; a_k is drawn from [-strength, strength] / WAVES. So the speed stays within
-    1 - strength and 1 + strength, and first and last steps stay.
+    1 - strength and 1 + strength, and the first and last steps do not move.
 
     Args:
         strength: below 1, so that time never runs backwards.
-        targets: of each step (batch, time, ...), where there are such: they move along, the nearest one each.
+        targets: of each step (batch, time, ...), if there are any: each step gets the nearest one.
     """
     steps = torch.arange(x.shape[1], device=x.device)
     last = (lengths - 1)[:, None]
@@ -46,7 +46,7 @@ def with_warped_time(
 
 
 def is_there(lengths: Tensor, time: int) -> Tensor:
-    """(batch, time), true up to each length."""
+    """Whether a step is within its sequence's length (batch, time)."""
     return torch.arange(time, device=lengths.device) < lengths[:, None]
 
 

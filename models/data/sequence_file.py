@@ -1,4 +1,4 @@
-"""Reading files of sequences: padded arrays (.npz), or a table with a row a step (.csv, .tsv)."""
+"""Reads files of sequences: padded arrays (.npz), or a table with a row per step (.csv, .tsv)."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Ints = NDArray[np.int64]
 Labels = Literal["sequence", "step"]
 
 PARTS = ("train", "test")
-SPLIT = "split"  # the array or column that says which part a sequence belongs to
+SPLIT = "split"  # the array or column with each sequence's part
 
 
 class Recorded(NamedTuple):
-    """Sequences as they are in a file.
+    """The sequences of a file.
 
     Attributes:
-        x: (samples, time, features) float32; what stands beyond a length is padding.
+        x: (samples, time, features) float32; values beyond a length are padding.
         lengths: (samples,)
         labels: of each sequence (samples, ...), or of each step (samples, time, ...): numbers or texts.
-        is_test: (samples,), None where the file leaves it open.
-        groups: (samples,) numbers of those that belong together; None where nothing is said of it.
+        is_test: (samples,); None if the file has no split.
+        groups: (samples,) numbers of the groups; None if there are none.
     """
 
     x: NDArray[np.float32]
@@ -44,11 +44,11 @@ def read_sequences(path: str, labels: Labels, *, group: str, **columns: str) -> 
     """The sequences of a file; a large one is read once for all trials of a machine.
 
     Args:
-        group: what sequences belong to: an array or a column; empty: there is none.
-        columns: of a table: id, time and label, and how it is read: separator, decimal and encoding.
+        group: the array or column of groups; empty: there is none.
+        columns: of a table: id, time and label, and its separator, decimal and encoding.
 
     Raises:
-        ValueError: what is wrong with the file, in words.
+        ValueError: the file is invalid.
     """
 
     def read() -> Recorded:
@@ -84,18 +84,18 @@ def _unpacked(kept: Kept) -> Recorded:
 
 
 def read_npz(path: str, labels: Labels, *, group: str = "") -> Recorded:
-    """Arrays `x` (samples, time, features) or (samples, time), `y`, and if they are there `length` and `split`.
+    """Arrays `x` (samples, time, features) or (samples, time), `y`, and optionally `length` and `split`.
 
     Args:
-        group: the array of what sequences belong to; empty: there is none.
+        group: the array of groups; empty: there is none.
 
     Raises:
-        ValueError: one is missing, or they do not fit each other.
+        ValueError: one is missing, or their shapes do not match.
     """
     who = f"Sequences: {path}"
     found = check_file(path, who="Sequences")
     if not zipfile.is_zipfile(found):
-        raise ValueError(f"{who}: it is no .npz archive; files of text should end in {', '.join(SUFFIXES)}")
+        raise ValueError(f"{who}: it is not an .npz archive; text files should end in {', '.join(SUFFIXES)}")
     try:
         with np.load(found, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -128,14 +128,14 @@ def read_npz(path: str, labels: Labels, *, group: str = "") -> Recorded:
 def read_long(
     path: str, labels: Labels, *, id: str, time: str, label: str | Sequence[str], group: str = "", **reading: str
 ) -> Recorded:
-    """A table with a row a step: whose it is (id), when, features, and the label; perhaps a column `split`.
+    """A table with a row per step: the sequence's id, the time, features, and the label; optionally a column `split`.
 
     Args:
-        group: the column of what sequences belong to; empty: there is none.
+        group: the column of groups; empty: there is none.
         reading: separator, decimal and encoding.
 
     Raises:
-        ValueError: a column is missing, a cell is no number, times do not ascend, or labels within a sequence differ.
+        ValueError: a column is missing, a cell is not a number, times do not ascend, or labels of a sequence differ.
     """
     who = f"Sequences: {path}"
     frame = read_columns(path, who="Sequences", **reading)
@@ -183,7 +183,7 @@ def _label_column(
     who: str,
 ) -> NDArray[Any]:
     if labels == "sequence":
-        return _of_sequences(column, order, codes, names, who=who, advice="; a label a step needs labels: step")
+        return _of_sequences(column, order, codes, names, who=who, advice="; labels of each step need labels: step")
     values = column.to_numpy()
     y = np.full(shape, values[0], dtype=values.dtype)
     y[places] = values[order]
@@ -193,7 +193,7 @@ def _label_column(
 def _of_sequences(
     column: pd.Series[Any], order: Ints, codes: Ints, names: Any, *, who: str, advice: str = ""
 ) -> NDArray[Any]:
-    """What all rows of a sequence say (samples,)."""
+    """The common value of all rows of each sequence (samples,)."""
     values = column.to_numpy()[order]
     firsts = np.searchsorted(codes, np.arange(len(names)))
     wrong = np.flatnonzero(values != values[firsts][codes])
@@ -246,7 +246,7 @@ def _check_shape(y: NDArray[Any], labels: Labels, time: int, *, who: str) -> Non
     if labels == "step" and (y.ndim not in (2, 3) or y.shape[1] != time):
         raise ValueError(f"{who}: labels: step needs y (samples, {time}) or (samples, {time}, values), not {y.shape}")
     if labels == "sequence" and (y.ndim > 2 or (y.ndim == 2 and not np.issubdtype(y.dtype, np.floating))):
-        raise ValueError(f"{who}: y has the shape {y.shape}: one label a sequence is (samples,); or use labels: step")
+        raise ValueError(f"{who}: y has the shape {y.shape}: one label per sequence is (samples,); or use labels: step")
 
 
 def _is_test(split: NDArray[Any], *, who: str) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Sequences of different lengths, each with a label, or with a label a step."""
+"""Sequences of different lengths, with a label for each sequence or each step."""
 
 from __future__ import annotations
 
@@ -24,33 +24,32 @@ IGNORED = -100  # the class number of a step beyond a sequence's length
 
 
 class Sequences(DataModule):
-    """Sequences from a file, of which each has a label, or each step of each.
+    """Sequences from a file, with a label for each sequence or each step.
 
     Batches are ((x, lengths), targets): x (batch, time, features) float32, 0 beyond a sequence's length; lengths
     (batch,); targets are class numbers (batch,), of steps (batch, time) with IGNORED beyond a length, or values
     (batch, values), of steps (batch, time, values) with NaN beyond a length.
 
-    A .npz file holds `x` (samples, time, features), `y`, and if need be `length` (samples,) and `split` (samples,),
-    'train' or 'test'. A .csv or .tsv file has a row a step, with columns `id`, `time`, `label`, perhaps `split`; all
-    others are features. Where the file has a split, its test part is the test part and `test_fraction` means nothing.
-    The rest is divided by `split_seed`, of classes stratified, or by groups.
+    A .npz file has `x` (samples, time, features), `y`, and optionally `length` (samples,) and `split` (samples,),
+    'train' or 'test'. A .csv or .tsv file has a row per step, with columns `id`, `time`, `label`, optionally `split`;
+    all others are features. If the file has a split, its test part is used and `test_fraction` has no effect. The rest
+    is divided by `split_seed`, stratified for classes, or by groups.
 
     Args:
         path: a relative one starts from the current folder, in a study from the project.
-        task: auto takes real numbers for a regression, and whole numbers and texts for classes.
-        labels: one a sequence, or one a step.
+        task: auto treats real numbers as a regression, and whole numbers and texts as classes.
+        labels: one per sequence, or one per step.
         id, time, label: the columns' names; of a regression, label may be several, comma separated.
-        group: the column, or the array, that says which sequences belong together, such as those of one person: they
-            come into one part. It is not learned from.
-        separator, decimal, encoding: of a text; by default a comma, or in .tsv a tab; a point; and utf-8.
-        truncate: only so many first steps of each sequence are used; 0 uses all.
+        group: the column or array of groups, such as persons: a group's sequences are in one part. It is not an input.
+        separator, decimal, encoding: of a text file; by default a comma, or in .tsv a tab; a point; and utf-8.
+        truncate: use only so many first steps of each sequence; 0 uses all.
         scaling: of each feature, over the steps of the training sequences: to mean 0 and deviation 1 (standard),
-            or to 0 and 1 as least and greatest (min_max).
-        noise: standard deviation of normal noise in training, as a fraction of the feature's own.
-        time_warp: by which part training sequences run faster here and slower there.
+            or to minimum 0 and maximum 1 (min_max).
+        noise: standard deviation of normal noise in training, as a fraction of the feature's standard deviation.
+        time_warp: the fraction by which the speed of training sequences varies.
 
     Raises:
-        ValueError: in words, of what the file or these arguments get wrong.
+        ValueError: the file or an argument is invalid.
     """
 
     def __init__(
@@ -146,13 +145,13 @@ class Sequences(DataModule):
             train, validation, test = stratified_split(targets[rest], *fractions, seed=given["split_seed"])
         if not len(train) or not len(validation):
             raise ValueError(
-                f"{self._who}: {len(rest)} sequences leave {len(train)} to train on and {len(validation)} to validate "
-                f"with: take more, or another validation_fraction than {given['validation_fraction']}"
+                f"{self._who}: {len(rest)} sequences leave {len(train)} for training and {len(validation)} for "
+                f"validation: use more, or another validation_fraction than {given['validation_fraction']}"
             )
         return Rows(rest[train], rest[validation], rest[test] if is_test is None else np.flatnonzero(is_test))
 
     def _numbered(self, recorded: Recorded) -> NDArray[Any]:
-        """Targets as a model learns them but for scaling; finds the task and the classes."""
+        """A model's targets before scaling; also determines the task and the classes."""
         labels = recorded.labels
         is_there = np.arange(recorded.x.shape[1]) < recorded.lengths[:, None]
         known = labels[is_there] if self.per_step else labels
@@ -168,7 +167,7 @@ class Sequences(DataModule):
         if task == "regression" or (task == "auto" and is_real):
             return self._values(labels, known, is_there)
         if known.ndim > 1:
-            raise ValueError(f"{self._who}: several labels each can be learned by a regression only, not a {task} task")
+            raise ValueError(f"{self._who}: several labels per sequence need a regression, not a {task} task")
         if is_real and (known != known.round()).any():
             raise ValueError(f"{self._who}: a {task} task needs whole numbers or texts as labels, not {known.dtype}")
         names, numbers = np.unique(known.astype(np.int64) if is_real else _as_texts(known), return_inverse=True)
@@ -193,7 +192,7 @@ class Sequences(DataModule):
         if len(names) < 2:
             raise ValueError(f"{self._who}: all labels are '{names[0]}': there is nothing to learn")
         if wanted == "binary" and len(names) > 2:
-            raise ValueError(f"{self._who}: a binary task has two classes, and these labels {len(names)}")
+            raise ValueError(f"{self._who}: a binary task has two classes, but the labels have {len(names)}")
         if np.issubdtype(names.dtype, np.integer) and names.tolist() != list(range(len(names))):
             shown = ", ".join(map(str, names[:3])) + (f" ... {names[-1]}" if len(names) > 3 else "")
             warnings.warn(f"{self._who}: labels are {shown}: classes are numbered from 0 in this order", stacklevel=2)
@@ -205,8 +204,8 @@ class Sequences(DataModule):
         if len(rare):
             more = f", and {len(rare) - 1} more classes" if len(rare) > 1 else ""
             raise ValueError(
-                f"{self._who}: class '{self.class_names[rare[0]]}'{more} has one example only, which cannot be both "
-                "learned from and validated: leave it out or join it with another class"
+                f"{self._who}: class '{self.class_names[rare[0]]}'{more} has a single example, which cannot be in both "
+                "training and validation: leave it out or join it with another class"
             )
 
     def _check_classes(self) -> None:
@@ -227,7 +226,7 @@ def _as_texts(labels: NDArray[Any]) -> NDArray[Any]:
 
 
 def _fit(steps: Floats, scaling: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """What to subtract from steps (steps, features), what to divide them by, and their deviation (features,)."""
+    """The offset and the scale of steps (steps, features), and their standard deviation; each (features,)."""
     deviation = steps.std(axis=0, dtype=np.float64)
     match scaling:
         case "standard":

@@ -13,7 +13,7 @@ from hpo.space import Choice, Int
 from models.data.base import DataModule, Part, PartName, Samples
 from models.data.series_file import read_series
 from models.data.splits import Ints, Rows, check_fractions, time_split
-from models.data.timed_file import Floats, Moments, said
+from models.data.timed_file import Floats, Moments, text_of
 
 Differencing = Annotated[Literal["none", "first", "seasonal"], Choice()]
 Scaling = Annotated[Literal["none", "standard", "min_max"], Choice()]
@@ -21,36 +21,36 @@ Interpolation = Literal["none", "linear", "previous"]
 
 
 class Series(DataModule):
-    """Forecasts from a file with a row for each point in time: the next `horizon` values from the last `window`.
+    """Forecasts for a file with a row for each point in time: the next `horizon` values from the last `window`.
 
     Batches are inputs (batch, window, columns), the targets' columns first, and targets (batch, horizon * values),
     the values of the first step first; both float32. Parts are spans of time: the earliest is for training, the last
-    is the test. All targets of a window lie in its part; the inputs of a validation window may reach back into the
-    training span, as they would in use. So every trial is scored on the same points in time, whatever its window.
+    is the test. All targets of a window are in its part; the inputs of a validation window may reach back into the
+    training span, as they would in use. So every trial is scored on the same points in time, with any window.
 
-    A window knows nothing that comes after it: where a gap reaches its end, the last measured value stands in.
-    Targets that were not measured are neither learned nor scored.
+    A window has no values from after its end: a gap at its end is filled with the last measured value. Targets that
+    were not measured are neither trained nor scored.
 
-    A window that is longer than the training part has room for is cut to the longest that fits, with a warning: so a
-    range suits short series too.
+    A window that is too long for the training part is cut to the longest that fits, with a warning, so that a searched
+    range also works for short series.
 
-    Differencing: inputs are the values (none), less the values before (first), or less those one `period` before
-    (seasonal; without a period it is as first). Targets are the values, less the last known one, or less the known
-    one at the same point of the season: so errors are in the unit of the file and comparable, whatever is chosen,
-    and `restore` gives values back.
+    Differencing: inputs are the values (none), minus the values before (first), or minus those one `period` before
+    (seasonal; without a period it is as first). Targets are the values, minus the last known one, or minus the known
+    one at the same point of the season: so errors are in the unit of the file and comparable for all choices, and
+    `restore` returns the values.
 
     Args:
         path: of a .csv or .tsv file; a relative one starts from the current folder, in a study from the project.
         time: the column of dates or numbers, ascending; by default the first.
         target: the column to forecast, or several, comma separated; by default the only other one.
-        features: columns that the inputs have besides the targets, comma separated, or `all`.
-        stride: training windows begin so many steps apart.
+        features: columns of the inputs besides the targets, comma separated, or `all`.
+        stride: steps between the starts of training windows.
         interpolation: of gaps: linear, previous value, or none, which refuses them.
-        every: puts irregular times on a grid, such as 7D, 1h, MS; the steps' means are taken.
+        every: resamples irregular times to a grid, such as 7D, 1h, MS, by the mean of each step.
         separator, decimal, encoding: of the file; by default a comma, or in .tsv a tab; a point; and utf-8.
 
     Raises:
-        ValueError: in words, of what the file or these arguments get wrong.
+        ValueError: the file or an argument is invalid.
     """
 
     task = "regression"
@@ -117,16 +117,16 @@ class Series(DataModule):
         return Part(torch.from_numpy(inputs.astype(np.float32)), torch.from_numpy(targets.astype(np.float32)))
 
     def restore(self, name: PartName, values: Tensor) -> Tensor:
-        """Levels of a part's predictions or targets (windows, outputs), which have the data's unit already."""
+        """Levels of a part's predictions or targets (windows, outputs), which are already in the data's unit."""
         return values + torch.from_numpy(self._references(name)).to(values.device)
 
     def target_times(self, name: PartName) -> Moments:
-        """When the first value of each window's forecast is due (windows,)."""
+        """The time of the first value of each window's forecast (windows,)."""
         moments: Moments = self.times[self._ends(name) + 1]
         return moments
 
     def naive_rmse(self, name: PartName = "validation") -> float:
-        """Root of the mean squared error, in the file's unit, of saying that everything stays as it was last."""
+        """Root of the mean squared error, in the file's unit, of repeating the last value as the forecast."""
         ends = self._ends(name)
         last = self._fill.at(ends[:, None], ends)[:, :, : len(self.targets)]
         return float(np.sqrt(np.mean(np.square(self._levels(ends) - last))))
@@ -134,7 +134,7 @@ class Series(DataModule):
     def describe(self) -> dict[str, Any]:
         known = self._values[: self.rows.validation[-1] + 1]
         gaps = {name: int(count) for name, count in zip(self.columns, np.isnan(known).sum(axis=0), strict=True)}
-        span = f"{said(self.times[0])} to {said(self.times[len(known) - 1])}"
+        span = f"{text_of(self.times[0])} to {text_of(self.times[len(known) - 1])}"
         return super().describe() | {"train and validation": span, "missing in train and validation": gaps}
 
     def _ends(self, name: PartName) -> Ints:
@@ -159,7 +159,7 @@ class Series(DataModule):
         return levels
 
     def _references(self, name: PartName) -> Floats:
-        """What is subtracted from the levels (windows, outputs): known values, whatever the horizon."""
+        """The references that are subtracted from the levels (windows, outputs): known values, for any horizon."""
         ends = self._ends(name)
         if self._lag == 0:
             return np.zeros((len(ends), self.outputs))
@@ -176,7 +176,7 @@ class Series(DataModule):
         return self.rows.train[None, self._lag :]
 
     def _differences(self, steps: Ints, ends: Ints) -> Floats:
-        """Inputs (windows, steps, columns) before scaling, each window seen from its end."""
+        """Inputs (windows, steps, columns) before scaling, from values up to each window's end."""
         now = self._fill.at(steps, ends)
         return now - self._fill.at(steps - self._lag, ends) if self._lag else now
 
@@ -191,11 +191,11 @@ class Series(DataModule):
         row, column = np.argwhere(gaps)[0]
         raise ValueError(
             f"{self._who}: {gaps.sum()} values are missing, the first in column '{self.columns[column]}' at "
-            f"{said(self.times[row])}: choose interpolation 'linear' or 'previous'"
+            f"{text_of(self.times[row])}: choose interpolation 'linear' or 'previous'"
         )
 
     def _fitting_window(self, rows: Rows) -> int:
-        """The window, cut to what the training part has room for."""
+        """The window, cut to the longest that fits into the training part."""
         window: int = self.hparams["window"]
         lag = f", differences over {self._lag}" if self._lag else ""
         longest = len(rows.train) - self._lag - self.horizon
@@ -220,7 +220,7 @@ class Series(DataModule):
 
 
 class _Fill:
-    """Values (times, columns) with their gaps filled, as they look from a point in time."""
+    """Values (times, columns) with their gaps filled from values up to a point in time."""
 
     def __init__(self, values: Floats, interpolation: str) -> None:
         measured = ~np.isnan(values)
@@ -244,7 +244,7 @@ class _Fill:
 
 
 def _fit(rows: Floats, scaling: str) -> tuple[Floats | float, Floats | float]:
-    """What to subtract from inputs (..., columns) and to divide them by."""
+    """The offset and the scale of inputs (..., columns)."""
     flat = rows.reshape(-1, rows.shape[-1])
     match scaling:
         case "standard":

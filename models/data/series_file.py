@@ -1,4 +1,4 @@
-"""Reading a file of series: columns of numbers at regular times, with NaN in the gaps."""
+"""Reads a file of series: columns of numbers at regular times, with NaN in the gaps."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from models.data.timed_file import (
     names_of,
     numbers,
     read_columns,
-    said,
+    text_of,
     times,
 )
 
 SHOWN_COLUMNS = 8
-MOST_STEPS = 50_000_000  # on a grid: beyond it, the step is a mistake
+MOST_STEPS = 50_000_000  # on a grid: with more, the step is a mistake
 
 
 class Measured(NamedTuple):
@@ -39,7 +39,7 @@ class Measured(NamedTuple):
 def read_series(
     path: str, *, time: str, target: str | Sequence[str], features: str | Sequence[str], every: str, **reading: str
 ) -> Measured:
-    """The columns of a file that has a row for each point in time; a large one is read once for all trials.
+    """The columns of a file with a row for each point in time; a large one is read once for all trials.
 
     Args:
         time, target, features, every: as in Series.
@@ -86,8 +86,10 @@ def _read(
         if np.isnan(column).all():
             raise ValueError(f"{who}: column '{name}' is empty")
         if name in targets and np.nanmin(column) == np.nanmax(column):
-            raise ValueError(f"{who}: column '{name}' is {np.nanmin(column):g} at all times: nothing is to forecast")
-    # Before a column's first measurement there is nothing to fill a gap with.
+            raise ValueError(
+                f"{who}: column '{name}' is {np.nanmin(column):g} at all times: there is nothing to forecast"
+            )
+    # Before a column's first measurement, gaps cannot be filled.
     firsts = (~np.isnan(values)).argmax(axis=0)
     first = int(firsts.max())
     for column, begin in zip(values.T, firsts, strict=True):
@@ -120,18 +122,18 @@ def _check_regular(moments: Moments, time: str, *, who: str) -> None:
         return
     if np.issubdtype(moments.dtype, np.datetime64):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of the kind of its answer, which does not matter here
+            warnings.simplefilter("ignore", FutureWarning)  # about the type of its result, which does not matter here
             warnings.simplefilter("ignore", DeprecationWarning)
             if pd.infer_freq(pd.DatetimeIndex(moments)) is not None:
-                return  # such as months, which are regular and not equally long
+                return  # such as months, which are regular but not equally long
     found, counts = np.unique(steps, return_counts=True)
     usual = found[counts.argmax()]
     others = np.flatnonzero(steps != usual)
     more = f", and {len(others) - 1} more like that" if len(others) > 1 else ""
     raise ValueError(
         f"{who}: column '{time}': the steps are not regular: mostly {_step(usual)}, but {_step(steps[others[0]])} from "
-        f"row {others[0] + 1} to row {others[0] + 2} ({said(moments[others[0] + 1])}){more}; "
-        f"`every: {_offset(usual)}` puts them on a grid, each value the mean of what falls into its step"
+        f"row {others[0] + 1} to row {others[0] + 2} ({text_of(moments[others[0] + 1])}){more}; "
+        f"`every: {_offset(usual)}` resamples them to a grid, by the mean of each step"
     )
 
 
@@ -150,12 +152,12 @@ def _offset(step: np.timedelta64 | np.float64) -> str:
 
 
 def _resampled(values: Floats, moments: Moments, every: str, *, who: str) -> tuple[Floats, Moments]:
-    """The mean of what falls into each step, from the step's beginning up to the next one's; NaN where nothing does."""
+    """The mean of the values in each step, from its start up to the next one's; NaN if there are none."""
     try:
         if np.issubdtype(moments.dtype, np.datetime64):
             _check_steps((moments[-1] - moments[0]) / _duration(every), every, who=who)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)  # that months begin where they begin
+                warnings.simplefilter("ignore", RuntimeWarning)  # about the starts of months
                 frame = pd.DataFrame(values, index=pd.DatetimeIndex(moments)).resample(every, origin="start").mean()
             return frame.to_numpy(copy=True), frame.index.to_numpy(dtype="datetime64[us]")
         step = float(every)
@@ -171,7 +173,7 @@ def _resampled(values: Floats, moments: Moments, every: str, *, who: str) -> tup
 
 
 def _duration(every: str) -> np.timedelta64:
-    """Of the shortest step that is meant, such as 28 days for a month."""
+    """The length of the shortest step, such as 28 days for a month."""
     first = pd.Timestamp("2026-02-01")
     return (first + pd.tseries.frequencies.to_offset(every) - first).to_timedelta64()
 

@@ -1,4 +1,4 @@
-"""Reading tables: files in CSV, TSV or Parquet, and the small ones that scikit-learn brings along."""
+"""Reads tables: files in CSV, TSV or Parquet, and the small ones bundled with scikit-learn."""
 
 from __future__ import annotations
 
@@ -53,22 +53,22 @@ BUNDLED = {
 def read_source(
     source: str, *, separator: str = "", decimal: str = ".", encoding: str = "utf-8", missing_values: str = "?"
 ) -> pd.DataFrame:
-    """The table as pandas reads it: numbers where a column has nothing else, else strings.
+    """The table as pandas reads it: columns that have only numbers as numbers, others as strings.
 
     Args:
         source: a path, or the name of a bundled set.
         separator: of the columns; empty: by the file's suffix.
-        missing_values: comma separated, what stands for no value besides what pandas knows, such as an empty field.
+        missing_values: comma separated texts for missing values, in addition to pandas' own, such as an empty field.
 
     Raises:
-        ValueError: it cannot be read, in words.
+        ValueError: it cannot be read.
     """
     if source in BUNDLED:
         return _read_bundled(source)
     path = Path(source)
     suffix = suffix_of(path)
     if not path.is_file():
-        kind = "is a folder" if path.is_dir() else "is no file"
+        kind = "is a folder" if path.is_dir() else "is not a file"
         hint = difflib.get_close_matches(source, BUNDLED, n=1)
         meant = f"did you mean {hint[0]}? " if hint else ""
         raise ValueError(
@@ -83,14 +83,14 @@ def read_source(
             path, who="Table", separator=separator, decimal=decimal, encoding=encoding, missing_values=missing
         )
     else:
-        raise ValueError(f"Table: {path}: it should end in {', '.join((*SUFFIXES, *PARQUET))}, of text also with .gz")
+        raise ValueError(f"Table: {path}: it should end in {', '.join((*SUFFIXES, *PARQUET))}, for text also with .gz")
     if not len(table):
         raise ValueError(f"Table: {path} has column names, {listed(table.columns)}, but no rows")
     return table
 
 
 def _read_bundled(name: str) -> pd.DataFrame:
-    """Read from scikit-learn's folder: importing sklearn.datasets, or asking it, takes much longer."""
+    """Read from scikit-learn's folder: importing sklearn.datasets, or calling it, takes much longer."""
     package = importlib.util.find_spec("sklearn")
     assert package is not None
     assert package.origin is not None
@@ -112,7 +112,7 @@ def _read_bundled(name: str) -> pd.DataFrame:
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     if importlib.util.find_spec("pyarrow") is None and importlib.util.find_spec("fastparquet") is None:
-        raise ValueError(f"Table: {path}: reading Parquet takes fastparquet or pyarrow: pip install fastparquet")
+        raise ValueError(f"Table: {path}: reading Parquet needs fastparquet or pyarrow: pip install fastparquet")
     try:
         return pd.read_parquet(path)
     except Exception as error:

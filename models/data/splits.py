@@ -1,4 +1,4 @@
-"""Splits into train, validation and test: made once, by a seed, and the same for every trial of a study."""
+"""Splits into train, validation and test: by a seed, and the same for every trial of a study."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class Rows(NamedTuple):
 
 
 def check_fractions(validation: float, test: float, *, who: str) -> None:
-    """Refuse fractions that leave nothing to validate or to train on.
+    """Check that the fractions leave samples for training and validation.
 
     Raises:
-        ValueError: in words, beginning with `who`.
+        ValueError: they do not; the message begins with `who`.
     """
     if validation <= 0 or test < 0 or validation + test >= 1:
         raise ValueError(
-            f"{who}: validation_fraction {validation} and test_fraction {test} must leave something to validate "
-            "and to train on: the first above 0, together below 1"
+            f"{who}: validation_fraction {validation} and test_fraction {test} must leave samples for validation "
+            "and training: the first above 0, together below 1"
         )
 
 
@@ -48,7 +48,7 @@ def stratified_split(labels: Ints, validation_fraction: float, test_fraction: fl
 
 
 def stratified_choice(rows: Ints, labels: Ints, count: int, *, seed: int) -> Ints:
-    """So many of these rows, ascending, as many of each class as its share; a smaller choice is within a larger one.
+    """A choice of `count` of these rows, ascending, with each class's share; a larger choice includes a smaller one.
 
     Args:
         labels: class numbers of all rows.
@@ -69,7 +69,7 @@ def grouped_split(groups: Ints, validation_fraction: float, test_fraction: float
 
 
 def time_split(samples: int, validation_fraction: float, test_fraction: float) -> Rows:
-    """The first samples to train, the next to validate, the last to test: the future never leaks into the past."""
+    """The first samples for training, the next for validation, the last for the test: no leak from the future."""
     return _cut(np.arange(samples), validation_fraction, test_fraction)
 
 

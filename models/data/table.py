@@ -1,4 +1,4 @@
-"""Tables: a row a sample, its columns numbers, dates or categories, and one or several of them the target."""
+"""Tables: a row per sample, with columns of numbers, dates or categories, and one or several target columns."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ Ints = NDArray[np.int64]
 class Table(DataModule):
     """A CSV, TSV or Parquet file, or one of scikit-learn's: breast_cancer, wine, iris, diabetes.
 
-    Batches are numbers (batch, in_features), or, where there are categories and they are to be embedded, a pair of
-    numbers and class numbers (batch, columns); and class numbers (batch,), or standardised values (batch, values).
-    models.data.columns:Columns says what becomes of a column. Texts in more than `most_categories` different ones,
-    columns without a name, and such without a value are left out, with a warning; so are rows without a target.
+    Batches are numbers (batch, in_features), or, if there are categories for embeddings, a pair of numbers and class
+    numbers (batch, columns); and class numbers (batch,), or standardised values (batch, values). The conversion of
+    columns is described in models.data.columns:Columns. Columns with more than `most_categories` different texts,
+    without a name, or without values are left out, with a warning; so are rows without a target.
 
     The split is stratified by class, random for a regression, and depends on `split_seed` and the fractions only, so
-    that every trial sees the same one; with `group`, all rows of a group are in one part, and with `time`, the latest
-    rows are the test part and those before them validate. Everything is fitted on the training rows alone.
+    it is the same for every trial; with `group`, all rows of a group are in one part, and with `time`, the latest rows
+    are the test part and those before them validation. Everything is fitted on the training rows alone.
 
-    `missing: drop` leaves incomplete rows out of the training part only. Validation and test rows are the same whatever
-    is searched, or their scores could not be compared; there, numbers are filled in with the training part's median.
-    Where it would leave less than half of the training rows, or none of a class, nothing is dropped, with a warning.
+    `missing: drop` leaves incomplete rows out of the training part only. Validation and test rows are the same for all
+    trials, so that scores are comparable; there, missing numbers get the training part's median. If it would leave less
+    than half of the training rows, or none of a class, nothing is dropped, with a warning.
 
     Args:
         source: a path, or the name of a bundled set.
         target: the column to predict; several, comma separated, for a regression of several values.
-        task: auto takes numbers for values and all else for classes, also whole numbers if 20 or fewer are different.
+        task: auto treats numbers as values and all else as classes, also whole numbers with at most 20 different ones.
         categorical: columns, comma separated, whose numbers are names of categories.
-        ignore: columns, comma separated, that are not learned from.
-        group: a column; it is not learned from.
+        ignore: columns, comma separated, that are not inputs.
+        group: a column; it is not an input.
         time: a column of dates or numbers.
-        missing_values: what, besides an empty field or NA, means that there is no value; comma separated.
+        missing_values: texts for missing values besides an empty field or NA; comma separated.
 
     Raises:
-        ValueError: what is wrong with the file, in words, with column and row; rows are counted from 1 below the names.
+        ValueError: the file is invalid; with column and row, where rows are counted from 1 below the names.
     """
 
     def __init__(
@@ -123,10 +123,10 @@ class Table(DataModule):
     def describe(self) -> dict[str, Any]:
         seen = self._inputs.iloc[np.concatenate([self.rows.train, self.rows.validation])]
         kinds = dict(zip(("numbers", "dates", "categories"), map(len, columns_of(seen)), strict=True))
-        told: dict[str, Any] = {"columns of the file": kinds}
-        told["missing in train and validation"] = {str(name): int(n) for name, n in seen.isna().sum().items() if n}
-        told["with one value only"] = [str(name) for name, n in seen.nunique(dropna=False).items() if n == 1]
-        return super().describe() | told
+        facts: dict[str, Any] = {"columns of the file": kinds}
+        facts["missing in train and validation"] = {str(name): int(n) for name, n in seen.isna().sum().items() if n}
+        facts["with one value only"] = [str(name) for name, n in seen.nunique(dropna=False).items() if n == 1]
+        return super().describe() | facts
 
     def _split(self, values: NDArray[Any], key: pd.Series | None) -> Rows:
         given = self.hparams
@@ -163,7 +163,7 @@ class Table(DataModule):
         return self.rows.train
 
     def _standardise(self, values: NDArray[np.float64]) -> None:
-        """By the training rows, also those that missing: drop leaves out: losses are then in one unit in all trials."""
+        """By all training rows, also those that `missing: drop` leaves out, so that losses of trials are comparable."""
         mean, scale = values[self.rows.train].mean(axis=0), values[self.rows.train].std(axis=0)
         scale[scale == 0] = 1
         self.outputs = values.shape[1]
@@ -203,9 +203,9 @@ def _check_complete(key: pd.Series, what: str) -> None:
 
 
 def _warm_up() -> None:
-    """What pandas and scikit-learn do at their first use only, such as looking for plug-ins on the disk.
+    """Run the first-use initialisation of pandas and scikit-learn, such as searching for plug-ins on the disk.
 
-    A study's trials are forked from a process that has imported this, and start so much sooner.
+    A study's trials are forked from a process that has imported this module, and so start sooner.
     """
     frame = typed(pd.read_csv(io.StringIO("x,day\n1,2025-01-01\n2,2025-01-01\n")))
     used = usable(frame, drop_constant=True, most_categories=1)

@@ -1,4 +1,4 @@
-"""What a data module takes from a table: typed columns, the target and a key, kept for the trials that come after."""
+"""A table's typed columns, target and key for a data module, cached for later trials."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ CHOOSING = ("target", "task", "categorical", "ignore", "group", "time")
 
 
 class Contents(NamedTuple):
-    """Of the rows that have a target.
+    """The contents of the rows with a target.
 
-    inputs: as models.data.kinds:typed gives them; values: as in models.data.targets:Target; key: the groups or the
-    times.
+    inputs: from models.data.kinds:typed; values: as in models.data.targets:Target; key: the groups or the times.
     """
 
     inputs: pd.DataFrame
@@ -37,13 +36,13 @@ class Contents(NamedTuple):
 
 
 def read_table(source: str, arguments: dict[str, Any]) -> Contents:
-    """Read a table once for all trials of a machine: text takes 1.4 s for 100,000 rows, what was kept of it 20 ms.
+    """Read a table once for all trials of a machine: text takes 1.4 s for 100,000 rows, the cache 20 ms.
 
     Args:
         arguments: of models.data.table:Table, those in READING and CHOOSING.
 
     Raises:
-        ValueError: what is wrong with the file, in words.
+        ValueError: the file is invalid.
     """
     path = Path(source)
     if source in BUNDLED or not is_worth_keeping(path):
@@ -61,7 +60,7 @@ def _read(source: str, arguments: dict[str, Any]) -> Contents:
     left_out = {*targets, *named["ignore"], *named["group"]}
     features = table[[name for name in table.columns if name not in left_out]]
     if not len(features.columns):
-        raise ValueError(f"Table: {source} has no column to learn from besides the target")
+        raise ValueError(f"Table: {source} has no column besides the target, so there is nothing to learn from")
     found = read_target(table[targets], arguments["task"])
     inputs = typed(features, categorical=named["categorical"])
     key = None
@@ -100,7 +99,7 @@ def _unpacked(kept: Kept) -> Contents:
 
 
 def _arrays_of(frame: pd.DataFrame, prefix: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """A typed frame as arrays, and a note of its columns and of the texts that stand in it."""
+    """A typed frame as arrays, and a note of its columns and its texts."""
     numbers, dates, texts = columns_of(frame)
     coded = {name: pd.factorize(frame[name]) for name in texts}
     arrays = {
@@ -134,7 +133,7 @@ def _frame_of(arrays: dict[str, NDArray[Any]], note: dict[str, Any], prefix: str
 
 
 def _columns(source: str, table: pd.DataFrame, argument: str, given: str) -> list[str]:
-    """The columns that an argument names: one, or several with commas between them."""
+    """The columns that an argument names, separated by commas."""
     if not given or given in table.columns:
         return [given] if given else []
     names = [name.strip() for name in given.split(",")]
@@ -147,7 +146,7 @@ def _columns(source: str, table: pd.DataFrame, argument: str, given: str) -> lis
 
 
 def _with_names(table: pd.DataFrame) -> pd.DataFrame:
-    """Without the columns that have no name, such as the row numbers that pandas writes."""
+    """The table without columns that have no name, such as row numbers written by pandas."""
     table = table.set_axis([str(name).strip() for name in table.columns], axis=1)
     nameless = [name for name in table.columns if not name or name.startswith("Unnamed: ")]
     if nameless:

@@ -1,4 +1,4 @@
-"""What is to be predicted: class numbers or values, from the columns that hold them."""
+"""Targets of a table: class numbers or values, from their columns."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from models.data.base import Task
 from models.data.kinds import MOSTLY, as_text, is_date, is_number, text_among_numbers, typed
 
-# Whole numbers are classes where there are at most so many different ones, else values.
+# Whole numbers are classes if there are at most so many different ones, else values.
 MOST_NUMBERED_CLASSES = 20
 TASKS = ("auto", "binary", "multiclass", "regression")
 
 
 @dataclass(frozen=True)
 class Target:
-    """Of all rows that have a target.
+    """The targets of all rows that have one.
 
     Attributes:
         values: class numbers (rows,) int64, or values (rows, values) float64.
-        class_names: in the order of their numbers: numbers by size, texts by the alphabet.
-        rows: their numbers in the table; the others have no target.
+        class_names: in the order of their numbers: numbers by size, texts alphabetically.
+        rows: the row numbers in the table; the others have no target.
     """
 
     task: Task
@@ -36,10 +36,10 @@ class Target:
 
 
 def read_target(columns: pd.DataFrame, task: str) -> Target:
-    """The target in these columns; rows without are left out, with a warning.
+    """The target in these columns; rows without one are left out, with a warning.
 
     Raises:
-        ValueError: a column does not fit the task, has nothing to learn, or a class has one example.
+        ValueError: a column does not fit the task or is constant, or a class has a single example.
     """
     if task not in TASKS:
         raise ValueError(f"Table: task '{task}' should be {', '.join(TASKS)}")
@@ -48,7 +48,7 @@ def read_target(columns: pd.DataFrame, task: str) -> Target:
         _check_not_numbers_with_mistakes(columns.iloc[:, 0])
     found = _detected(columns) if task == "auto" else task
     if found != "regression" and len(columns.columns) > 1:
-        raise ValueError(f"Table: several targets, {named}, can be predicted as numbers only, not as a {found} task")
+        raise ValueError(f"Table: several targets, {named}, need a regression, not a {found} task")
     clean = typed(columns) if found == "regression" else _finite_labels(columns)
     has_target = clean.notna().all(axis=1).to_numpy()
     if not has_target.any():
@@ -87,7 +87,7 @@ def _check_not_numbers_with_mistakes(values: pd.Series) -> None:
         return
     is_number_too = pd.to_numeric(known, errors="coerce").notna()
     if MOSTLY <= is_number_too.mean() < 1:
-        advice = "or say that these are classes, {task: multiclass}"
+        advice = "or declare them as classes, {task: multiclass}"
         raise ValueError(text_among_numbers(known[~is_number_too], "the target", advice))
 
 
@@ -130,8 +130,8 @@ def _classes(labels: pd.Series, task: str) -> tuple[NDArray[np.int64], tuple[str
         if is_numeric_dtype(labels):
             advice += "; or is it a regression, {task: regression}?"
         raise ValueError(
-            f"Table: class '{names[rare[0]]}' of the target '{labels.name}', in row {row}{others} one example only, "
-            f"which cannot be both learned from and validated. {advice}"
+            f"Table: class '{names[rare[0]]}' of the target '{labels.name}', in row {row}{others} a single example, "
+            f"which cannot be in both training and validation. {advice}"
         )
     return numbers.astype(np.int64), names
 

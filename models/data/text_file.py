@@ -1,4 +1,4 @@
-"""Reading columns of text, and what people's files have wrong: separators, encodings, rows that are too long."""
+"""Reads columns of text, and reports common mistakes: separators, encodings, rows that are too long."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from typing import Any
 
 import pandas as pd
 
-SUFFIXES = {".csv": ",", ".tsv": "\t", ".tab": "\t"}  # and what separates their columns
+SUFFIXES = {".csv": ",", ".tsv": "\t", ".tab": "\t"}  # with the separators of their columns
 
 
 def suffix_of(path: Path) -> str:
-    """In small letters, of what is compressed."""
+    """The suffix in small letters, without .gz."""
     return (Path(path.stem).suffix if path.suffix == ".gz" else path.suffix).lower()
 
 
@@ -34,15 +34,15 @@ def read_text(
     encoding: str = "utf-8",
     missing_values: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """The table as pandas reads it: numbers where a column has nothing else, else strings.
+    """The table as pandas reads it: columns that have only numbers as numbers, others as strings.
 
     Args:
-        who: begins each error.
+        who: begins each error message.
         separator: of the columns; empty: by the file's suffix, else a comma.
-        missing_values: what stands for no value besides what pandas knows, such as an empty field.
+        missing_values: texts for missing values, in addition to pandas' own, such as an empty field.
 
     Raises:
-        ValueError: what pandas could not read, or would read wrongly without a word.
+        ValueError: pandas cannot read the file, or would silently misread it.
     """
     given, separator = bool(separator), separator or SUFFIXES.get(suffix_of(path), ",")
     where = f"{who}: {path}"
@@ -50,7 +50,7 @@ def read_text(
     try:
         _check_header(path, separator, encoding, where, given=given)
         with warnings.catch_warnings():
-            # pandas would go on with rows that it had cut
+            # pandas would only warn, and cut the rows
             warnings.simplefilter("error", pd.errors.ParserWarning)
             return pd.read_csv(
                 path,
@@ -66,8 +66,8 @@ def read_text(
         raise ValueError(f"{where}: the rows have more fields than there are column names") from error
     except pd.errors.ParserError as error:
         found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
-        told = f"line {found[2]} has {found[3]} fields instead of {found[1]}" if found else str(error)
-        raise ValueError(f"{where}: {told}") from error
+        problem = f"line {found[2]} has {found[3]} fields instead of {found[1]}" if found else str(error)
+        raise ValueError(f"{where}: {problem}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{where}: {_wrong_encoding(path, encoding)}") from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -82,21 +82,21 @@ def _check_encoding(encoding: str, who: str) -> None:
 
 
 def _check_header(path: Path, separator: str, encoding: str, where: str, *, given: bool) -> None:
-    """Refuse what pandas would read without a word, and wrongly."""
+    """Refuse headers that pandas would silently misread."""
     names = _header(path, separator, encoding, where)
     if not any(name.strip() for name in names):
         raise ValueError(f"{where} is empty: its first line should hold the column names")
     if len(names) == 1:
         other = max(",;\t|", key=names[0].count)
         if names[0].count(other):
-            said = f"separator is '{separator}'" if given else f"columns are separated by {_said(separator)} here"
+            assumed = f"separator is '{separator}'" if given else f"columns are separated by {_name_of(separator)} here"
             raise ValueError(
-                f"{where} has one column only, '{names[0]}': {said}, but it seems to be {_said(other)}; "
+                f"{where} has one column only, '{names[0]}': {assumed}, but it seems to be {_name_of(other)}; "
                 f"give {{separator: {json.dumps(other)}}}"
             )
     twice = [name for name, count in Counter(name for name in names if name.strip()).items() if count > 1]
     if twice:
-        raise ValueError(f"{where} has several columns named {listed(twice)}: each needs a name of its own")
+        raise ValueError(f"{where} has several columns named {listed(twice)}: names must be unique")
     if all(_is_number(name) for name in names):
         raise ValueError(f"{where}: its first line should hold the column names, but holds numbers: {listed(names)}")
 
@@ -126,7 +126,7 @@ def _wrong_encoding(path: Path, encoding: str) -> str:
     return f"it is not in {encoding}; perhaps {{encoding: latin-1}}"
 
 
-def _said(separator: str) -> str:
+def _name_of(separator: str) -> str:
     return {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}.get(separator, f"'{separator}'")
 
 
@@ -139,6 +139,6 @@ def _is_number(text: str) -> bool:
 
 
 def listed(names: Iterable[object]) -> str:
-    """The first of them, with commas."""
+    """The first names, separated by commas."""
     words = [str(name) for name in names]
     return ", ".join(words[:12]) + (", ..." if len(words) > 12 else "")

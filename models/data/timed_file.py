@@ -1,4 +1,4 @@
-"""Columns of a text file as numbers and times, or what is wrong with them and where.
+"""Columns of a text file as numbers and times, with errors that name the row and column.
 
 Rows are counted from 1, below the header.
 """
@@ -21,14 +21,14 @@ Moments = NDArray[Any]  # dates, datetime64[us], or numbers
 
 
 def check_file(path: str, *, who: str) -> Path:
-    """The path of a file that is there.
+    """The path of an existing file.
 
     Raises:
-        ValueError: it is not; relative paths start from the current folder, in a study from the project folder.
+        ValueError: there is none; relative paths start from the current folder, in a study from the project folder.
     """
     found = Path(path)
     if not found.is_file():
-        what = "this is no file" if found.exists() else "there is no such file"
+        what = "this is not a file" if found.exists() else "there is no such file"
         place = "" if found.is_absolute() else f", seen from {Path.cwd()}"
         raise ValueError(f"{who}: {path}: {what}{place}")
     return found
@@ -38,7 +38,7 @@ def read_columns(path: str, *, who: str, **reading: str) -> pd.DataFrame:
     """The file's columns.
 
     Args:
-        reading: separator, decimal and encoding, as models.data.text_file:read_text takes them.
+        reading: separator, decimal and encoding, as in models.data.text_file:read_text.
 
     Raises:
         ValueError: it cannot be read, or has no rows.
@@ -50,16 +50,16 @@ def read_columns(path: str, *, who: str, **reading: str) -> pd.DataFrame:
 
 
 def names_of(written: str | Sequence[str]) -> list[str]:
-    """Names that are a list, or comma separated."""
+    """The names in a list or a comma-separated text."""
     names = written.split(",") if isinstance(written, str) else written
     return [name.strip() for name in names if name.strip()]
 
 
 def check_columns(frame: pd.DataFrame, names: Sequence[str], *, who: str) -> None:
-    """Refuse names of columns that are not there.
+    """Check that the columns exist.
 
     Raises:
-        ValueError: with the columns that are.
+        ValueError: one does not; the message lists the columns.
     """
     missing = [name for name in names if name not in frame.columns]
     if missing:
@@ -84,7 +84,7 @@ def numbers(column: pd.Series[Any], *, who: str) -> Floats:
 
 
 def times(column: pd.Series[Any], *, who: str) -> Moments:
-    """Points in time, dates or numbers, not yet in any order.
+    """Points in time, dates or numbers, in the file's order.
 
     Raises:
         ValueError: a cell is empty, or neither a date nor a number.
@@ -94,32 +94,32 @@ def times(column: pd.Series[Any], *, who: str) -> Moments:
     if pd.api.types.is_numeric_dtype(column):
         return numbers(column, who=who)
     if pd.to_numeric(column, errors="coerce").notna().mean() >= MOSTLY:
-        return numbers(column, who=who)  # which says what is none of them
+        return numbers(column, who=who)  # whose error names the invalid cell
     return dates(column.astype(str).str.strip(), who=who).to_numpy(dtype="datetime64[us]")
 
 
 def check_ascending(moments: Moments, name: str, *, who: str, rows: NDArray[np.int64] | None = None) -> None:
-    """Refuse times of which one is not after the one before.
+    """Check that the times are strictly ascending.
 
     Args:
-        rows: the moments' row numbers from 0, where they are not all rows of the file.
+        rows: the moments' row numbers from 0, if they are not all rows of the file.
 
     Raises:
-        ValueError: with the rows and their times.
+        ValueError: they are not; the message has two rows and their times.
     """
     wrong = np.flatnonzero(moments[1:] <= moments[:-1])
     if not len(wrong):
         return
     first = int(wrong[0])
     earlier, later = (first, first + 1) if rows is None else (int(rows[first]), int(rows[first + 1]))
-    where = f"{who}: column '{name}', row {later + 1}: {said(moments[first + 1])}"
+    where = f"{who}: column '{name}', row {later + 1}: {text_of(moments[first + 1])}"
     if moments[first + 1] == moments[first]:
-        raise ValueError(f"{where} is the time of row {earlier + 1} as well: leave one row a time")
-    raise ValueError(f"{where} is before row {earlier + 1}, {said(moments[first])}: sort the rows by '{name}'")
+        raise ValueError(f"{where} is also the time of row {earlier + 1}: keep one row per time")
+    raise ValueError(f"{where} is before row {earlier + 1}, {text_of(moments[first])}: sort the rows by '{name}'")
 
 
-def said(moment: Any) -> str:
-    """A point in time as people write it."""
+def text_of(moment: Any) -> str:
+    """A point in time as text."""
     if isinstance(moment, np.datetime64):
         return str(pd.Timestamp(moment)).removesuffix(" 00:00:00")
     return f"{float(moment):g}"

@@ -23,7 +23,7 @@ def on_ranks(function: Callable[[], T], folder: Path, ranks: int = 2) -> list[T]
     context.set_forkserver_preload(["torch", "pytorch_lightning", "optuna", "models.data.table"])
     with ProcessPoolExecutor(ranks, mp_context=context) as processes:
         running = [processes.submit(_as_rank, function, rank, ranks, folder) for rank in range(ranks)]
-        return [process.result(timeout=120) for process in running]
+        return [process.result(timeout=300) for process in running]
 
 
 def _as_rank(function: Callable[[], T], rank: int, ranks: int, folder: Path) -> T:
@@ -34,7 +34,7 @@ def _as_rank(function: Callable[[], T], rank: int, ranks: int, folder: Path) -> 
         init_method=f"file://{folder}/rendezvous",
         rank=rank,
         world_size=ranks,
-        timeout=timedelta(seconds=60),
+        timeout=timedelta(seconds=300),
     )
     try:
         return function()

@@ -93,7 +93,7 @@ def test_a_pixel_that_is_always_blank_stays_finite() -> None:
 
 @pytest.mark.parametrize("fractions", [(0.0, 0.2), (0.2, -0.1), (0.6, 0.4)])
 def test_fractions_that_leave_a_part_empty_are_refused(fractions: tuple[float, float]) -> None:
-    with pytest.raises(ValueError, match=r"something to validate and to train on"):
+    with pytest.raises(ValueError, match=r"samples for validation and training"):
         Digits(validation_fraction=fractions[0], test_fraction=fractions[1])
 
 

@@ -394,7 +394,7 @@ def test_a_plateau_is_noticed_in_validation() -> None:
 
 def test_a_schedule_of_endless_training_is_refused() -> None:
     trainer = cpu_trainer(max_epochs=-1, max_time="00:00:00:01")
-    with pytest.raises(ValueError, match="Linear: schedule 'cosine' needs to know how many epochs there will be"):
+    with pytest.raises(ValueError, match="Linear: schedule 'cosine' needs the number of epochs: set max_epochs"):
         trainer.fit(linear(schedule="cosine"), datamodule=Made())
 
 
@@ -438,7 +438,10 @@ def test_the_step_is_fused_unless_gradients_are_clipped_in_mixed_precision() -> 
     ("arguments", "message"),
     [
         ({"class_weight": "even"}, "Linear: class_weight 'even' should be none or balanced"),
-        ({"class_weight": "balanced"}, "Linear: class_weight 'balanced' needs class_counts, which data of classes has"),
+        (
+            {"class_weight": "balanced"},
+            "Linear: class_weight 'balanced' needs class_counts, which classification data has",
+        ),
         ({"loss": "mse"}, "Linear: loss 'mse' is not for a multiclass task"),
         ({"label_smoothing": 1.5}, "Linear: label_smoothing 1.5 should be a fraction from 0 to 1"),
         ({"warmup": -0.1}, "Linear: warmup -0.1 should be a fraction from 0 to 1"),

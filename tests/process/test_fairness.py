@@ -8,7 +8,6 @@ import math
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ from hpo.results.trial import TrialRecord
 from hpo.search.algorithms import make_pruner, sampler_factory
 from hpo.search.history import History
 from hpo.space import Float, Parameter, SearchSpace
-from hpo.store import Store, child_environment
+from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts, studies, trials
 from hpo.study.devices import Slot
@@ -49,13 +48,6 @@ POSSIBLE: tuple[dict[str, Any], ...] = ({"lr": 0.05}, {"depth": 3}, {})
 
 
 # ---- one worker, that waits, and studies of every kind
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ForkServer]:
-    server = ForkServer.start(child_environment(None))
-    yield server
-    server.stop()
 
 
 @dataclass(frozen=True)
@@ -76,7 +68,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, server: ForkServer) -> Ser
     for name, priority in (("one", 1), ("three", 3)):
         submit(hpo, hpo.study(name, budget={"trials": 200}, epochs=1, priority=priority), server)
     with running(hpo, "worker", "--slots", 2) as process:
-        wait_for(lambda: hpo.counts("one").get("complete", 0) >= 8, seconds=90)
+        wait_for(lambda: hpo.counts("one").get("complete", 0) >= 8)
         for name in ("one", "three"):
             invoke(hpo, "kill", name)
         odd = {"model": "projects.mishaps:Odd", "space": {"logs": list(LOGS), "lr": 0.01}, "sampler": "grid"}
@@ -90,7 +82,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, server: ForkServer) -> Ser
                 theirs.enqueue_trial(point)
             numbers = [trial.number for trial in theirs.get_trials() if "fixed_params" in trial.system_attrs]
         invoke(hpo, "set", "asked", f"trials={max(numbers) + 2}")
-        wait_for(lambda: is_done(hpo, "odd") and is_done(hpo, "asked"), seconds=90)
+        wait_for(lambda: is_done(hpo, "odd") and is_done(hpo, "asked"))
         waited = process.poll() is None
         process.send_signal(signal.SIGTERM)
         code, output = finish(process)
@@ -269,7 +261,7 @@ LINE = SearchSpace((Parameter("x", Float(0.0, 1.0), default=0.5, has_default=Tru
 
 def learner(store: Store, study: StoredStudy) -> Claimant:
     """A worker's view, with what the study says of trials that diverge."""
-    spec = study.definition.spec
+    spec = study.resolved.spec
     worker = Claimant(store, study)
     worker.history = History(
         store,

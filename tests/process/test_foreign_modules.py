@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +13,7 @@ from hpo.errors import SpecError
 from hpo.ipc.fork_server import ForkServer
 from hpo.results.trial import TrialRecord
 from hpo.service.assembly import Workspace, begin
-from hpo.store import Store, child_environment
+from hpo.store import Store
 from hpo.study.study_file import read_study
 
 FOREIGN = Path(__file__).parents[1] / "foreign"
@@ -24,13 +23,6 @@ class Searched(Protocol):
     """The trials of a study of two epochs, unless the keys of its file say otherwise."""
 
     def __call__(self, name: str, **keys: Any) -> list[TrialRecord]: ...
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ForkServer]:
-    server = ForkServer.start(child_environment(None))
-    yield server
-    server.stop()
 
 
 @pytest.fixture

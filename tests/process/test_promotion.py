@@ -221,7 +221,7 @@ def test_a_trial_paused_at_a_rung_can_be_resumed_or_stopped(tmp_path: Path) -> N
     process = hpo.start("run", file, "--slots", 1)
     waiting = wait_for(lambda: [record.number for record in hpo.trials("steered") if record.state == "paused"][:2])
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
 
     answers = [invoke(hpo, verb, "steered", number) for verb, number in zip(("resume", "stop"), waiting, strict=False)]
     assert [code for code, _ in answers] == [0] * len(answers)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,19 +16,12 @@ from sqlalchemy import select
 from hpo.ipc.fork_server import ForkServer
 from hpo.results.study import Study
 from hpo.results.trial import TrialRecord
-from hpo.store import Store, child_environment
+from hpo.store import Store
 from hpo.store.tables import hpo_attempts, hpo_epochs, trials
 
 EPOCHS = 7
 CRASHES_IN = 5  # counted from 0; by then, more than the second has passed after which a state is saved
 HANDED_BACK = "preempted: handed back by its worker"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ForkServer]:
-    server = ForkServer.start(child_environment(None))
-    yield server
-    server.stop()
 
 
 @dataclass(frozen=True)
@@ -103,7 +95,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory, server: ForkServer) -> Out
     submit(hpo, hpo.study("long", **lasting, epochs=1000, budget={"trials": 2, "trial_minutes": 0.1}), server)
     relapsing = {"class": "projects.mishaps:Relapsing", "folder": str(folder)}
     submit(hpo, hpo.study("relapsed", model=relapsing, epochs=9, budget={"trials": 1, "trial_minutes": 0.25}), server)
-    code, output = finish(hpo.start("worker", "--until-idle", "--slots", 4), timeout=280)
+    code, output = finish(hpo.start("worker", "--until-idle", "--slots", 4), timeout=600)
     return Outcome(hpo, code, output)
 
 

@@ -131,7 +131,7 @@ def test_a_process_that_gets_no_further_trial_ends(hpo: Hpo) -> None:
     wait_for(lambda: hpo.counts("over") == {"complete": 1})
     [process] = processes(hpo, "over")
 
-    wait_for(lambda: not Path(f"/proc/{process}").exists(), seconds=30)
+    wait_for(lambda: not Path(f"/proc/{process}").exists())
     assert worker.poll() is None
     worker.send_signal(signal.SIGTERM)
     finish(worker)

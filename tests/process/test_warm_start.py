@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from hpo.ipc.fork_server import ForkServer
 from hpo.queue.studies import create_or_continue, study_exists
 from hpo.results.warm_start import find_weights
 from hpo.service.prepare import prepare
-from hpo.store import Store, child_environment
+from hpo.store import Store
 from hpo.study.study_file import read_study
 
 FOREIGN = Path(__file__).parents[1] / "foreign"
@@ -31,13 +30,6 @@ class Foreign(Hpo):
 def checksum(checkpoint: str) -> float:
     weights = torch.load(checkpoint, weights_only=True)["state_dict"]
     return float(torch.nn.utils.parameters_to_vector(weights.values()).double().sum().float())
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ForkServer]:
-    server = ForkServer.start(child_environment(None))
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -119,10 +111,10 @@ def test_missing_weights_are_reported_with_the_line_of_the_file(
     line = 1 + next(n for n, text in enumerate(file.read_text().splitlines()) if words in text)
     spec, source = read_study(file)
     with prepare(spec, source, server=server, project=FOREIGN) as prepared:
-        definition = prepared.definition
+        resolved = prepared.resolved
 
     with Store.open(hpo.url) as store, pytest.raises(SpecError) as error:
-        find_weights(store, definition, source)
+        find_weights(store, resolved, source)
 
     assert str(error.value).startswith(f"{file}:{line}: model.start: '{words}'")
     assert message in str(error.value)
@@ -144,7 +136,7 @@ def test_a_checkpoint_that_goes_missing_ends_the_study_on_this_worker(hpo: Forei
     with Store.open(hpo.url) as store:
         file = study(hpo, "orphan", model={"class": "warm:Warm", "start": f"trial:first/{dropped.number}"})
         with prepare(*read_study(file), server=server, project=FOREIGN) as prepared:
-            create_or_continue(store, prepared.definition)  # as it was when there still was a checkpoint
+            create_or_continue(store, prepared.resolved)  # as it was when there still was a checkpoint
 
     code, output = hpo.run("worker", "orphan", "--until-idle")
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ from hpo.queue.studies import load_study
 from hpo.results.trial import TrialRecord
 from hpo.service.preflight import try_one_batch
 from hpo.service.prepare import prepare
-from hpo.store import Store, child_environment
+from hpo.store import Store
 from hpo.study.devices import Slot
 from hpo.study.study_file import read_study
 from hpo.worker.outbox import Outbox
@@ -41,14 +41,6 @@ if TYPE_CHECKING:
 BRIEF = {"class": "projects.nets:Line", "seconds": 0.3}  # an epoch
 SAYS = {"says": ["garbage", "no message", "nothing", "odd epoch", "endless line"], "lr": 0.01}
 LR = {"lr": {"low": 1e-3, "high": 1e-1, "log": True}}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ForkServer]:
-    """One that imports torch once for all studies that are submitted here."""
-    server = ForkServer.start(child_environment(None))
-    yield server
-    server.stop()
 
 
 @pytest.fixture
@@ -190,9 +182,9 @@ def test_a_package_that_fails_where_it_exports_lazily_is_refused_with_the_place(
 
 def test_a_model_that_logs_nothing_is_refused_before_the_first_trial(hpo: Hpo, server: ForkServer) -> None:
     study = read_study(hpo.study("silent", model="projects.nets:Silent"))
-    said = pytest.raises(SpecError, match="the model never logs 'val_loss'")
+    message = pytest.raises(SpecError, match="the model never logs 'val_loss'")
 
-    with prepare(*study, server=server, project=PROJECT) as prepared, said:
+    with prepare(*study, server=server, project=PROJECT) as prepared, message:
         try_one_batch(prepared, slot=Slot(0, (), 1, 1))
 
 
@@ -245,12 +237,12 @@ def test_a_worker_drops_studies_that_are_over_and_adopts_extended_ones(hpo: Hpo,
     submit(hpo, hpo.study("first", budget={"trials": 1}), server)
     submit(hpo, hpo.study("aimed", budget={"trials": 9, "target": 1e9}), server)
     process = hpo.start("worker", "--slots", 1)
-    wait_for(lambda: (hpo.counts("first"), hpo.counts("aimed")) == ({"complete": 1}, {"complete": 1}), seconds=120)
-    wait_for(rests, seconds=60)
+    wait_for(lambda: (hpo.counts("first"), hpo.counts("aimed")) == ({"complete": 1}, {"complete": 1}))
+    wait_for(rests)
 
     invoke(hpo, "set", "first", "trials=+1")
-    wait_for(lambda: hpo.counts("first") == {"complete": 2}, seconds=60)
-    wait_for(rests, seconds=60)
+    wait_for(lambda: hpo.counts("first") == {"complete": 2})
+    wait_for(rests)
     process.send_signal(signal.SIGTERM)
     code, output = finish(process)
 
@@ -410,9 +402,11 @@ def test_the_same_command_continues_to_the_same_total_after_every_kind_of_end(hp
     assert hpo.counts("interrupted") == {"complete": 7}
 
 
-def test_ctrl_c_twice_ends_at_once_and_a_drain_costs_no_computing(hpo: Hpo) -> None:
+def test_ctrl_c_twice_ends_at_once_and_a_drain_costs_no_computing(tmp_path: Path) -> None:
     """The preflight trains a short epoch, because what lasts is searched, and 0 is its default."""
-    file = hpo.study("slow", space={"seconds": [0.0, 60.0], "lr": 0.01}, sampler="grid", epochs=3, budget={"trials": 2})
+    hpo = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db", environment={"HPO_TIMING": "drain=900"})
+    space = {"seconds": [0.0, 900.0], "lr": 0.01}
+    file = hpo.study("slow", space=space, sampler="grid", epochs=3, budget={"trials": 2})
     process = hpo.start("run", file, "--slots", 2)
     wait_for(lambda: len(hpo.trials("slow")) == 2 and hpo.counts("slow").get("complete") == 1)
     worker = psutil.Process(process.pid)
@@ -423,14 +417,12 @@ def test_ctrl_c_twice_ends_at_once_and_a_drain_costs_no_computing(hpo: Hpo) -> N
     time.sleep(1.5)
     spent = sum(worker.cpu_times()[:2]) - before
     still_running = process.poll() is None
-    since = time.monotonic()
     process.send_signal(signal.SIGINT)
-    code, output = finish(process)
+    code, output = finish(process)  # which waits for less than the drain, and than an epoch
 
     assert still_running
     assert spent < 0.5
     assert code == 130, output
-    assert time.monotonic() - since < 4
     assert left_of(below) == []
     assert hpo.counts("slow") == {"complete": 1, "idle": 1}
 

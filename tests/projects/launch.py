@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import subprocess
 import sys
 import time
@@ -25,6 +26,8 @@ from hpo.store import Store
 from hpo.store.tables import hpo_attempts
 
 PROJECT = Path(__file__).parent.parent  # its folder of modules is this one
+EAGER = "poll=0.2"  # how often workers look into the store; how long they wait for each other is as people have it
+LIMIT_SECONDS = 300.0
 POLL_SECONDS = 0.1  # looking costs time that the processes need
 _CREDENTIALS = ("HPO_STORE", "HPO_PROJECT", "HPO_ARTIFACTS", "PGPASSWORD")
 
@@ -40,7 +43,8 @@ class Hpo:
         self.folder = folder
         self.url = url
         kept = {name: value for name, value in os.environ.items() if name not in _CREDENTIALS}
-        self._environment = {**kept, "COLUMNS": "200", "HPO_ARTIFACTS": str(folder / "art"), **(environment or {})}
+        ours = {"COLUMNS": "200", "HPO_ARTIFACTS": str(folder / "art"), "HPO_TIMING": EAGER}
+        self._environment = {**kept, **ours, **(environment or {})}
 
     def study(self, name: str, **keys: Any) -> Path:
         """Write a study file of two short epochs."""
@@ -92,7 +96,7 @@ class Hpo:
         return ["--project", str(PROJECT), *(["--store", self.url] if "HPO_STORE" not in self._environment else [])]
 
 
-def finish(process: subprocess.Popen[str], *, timeout: float = 180) -> tuple[int, str]:
+def finish(process: subprocess.Popen[str], *, timeout: float = LIMIT_SECONDS) -> tuple[int, str]:
     """Wait for the end: (exit code, output). Whatever the process leaves behind when it fails is ended."""
     try:
         output = process.communicate(timeout=timeout)[0]
@@ -104,7 +108,21 @@ def finish(process: subprocess.Popen[str], *, timeout: float = 180) -> tuple[int
     return process.returncode, output
 
 
-def wait_for(fact: Callable[[], Any], *, seconds: float = 90) -> Any:
+def read_until(process: subprocess.Popen[str], words: str, *, seconds: float = LIMIT_SECONDS) -> str:
+    """What the process says until it has said this; `finish` gives what follows."""
+    assert process.stdout is not None
+    said, end = b"", time.monotonic() + seconds
+    while words.encode() not in said:
+        if not select.select([process.stdout], [], [], max(0.0, end - time.monotonic()))[0]:
+            raise TimeoutError(f"it has not said {words!r} but {said.decode(errors='replace')}")
+        piece = os.read(process.stdout.fileno(), 1 << 16)  # past Python's buffer, of which `communicate` knows nothing
+        if not piece:
+            break
+        said += piece
+    return said.decode(errors="replace")
+
+
+def wait_for(fact: Callable[[], Any], *, seconds: float = LIMIT_SECONDS) -> Any:
     """The fact, as soon as it is true; not yet, while there is no store or no process."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -121,7 +139,7 @@ def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return []
 
 
-def watch(process: subprocess.Popen[str], *, seconds: float = 180) -> list[psutil.Process]:
+def watch(process: subprocess.Popen[str], *, seconds: float = LIMIT_SECONDS) -> list[psutil.Process]:
     """Wait for its end; every process below it that was ever seen."""
     seen: dict[int, psutil.Process] = {}
     end = time.monotonic() + seconds
@@ -141,7 +159,7 @@ def trial_processes(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return found
 
 
-def left_of(processes: list[psutil.Process], *, seconds: float = 20) -> list[psutil.Process]:
+def left_of(processes: list[psutil.Process], *, seconds: float = LIMIT_SECONDS) -> list[psutil.Process]:
     """Those that still run after a moment."""
     end = time.monotonic() + seconds
     while (left := [process for process in processes if _is_alive(process)]) and time.monotonic() < end:

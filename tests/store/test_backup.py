@@ -174,7 +174,7 @@ def test_two_backups_at_once_leave_one_whole_file(filled: Store, file: Path) -> 
     command = [sys.executable, "-m", "hpo", "db", "backup", str(file), "--store", filled.url.reveal()]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     both = [subprocess.Popen(command, text=True, **pipes) for _ in range(2)]  # type: ignore[call-overload]
-    answers = [process.communicate(timeout=60) for process in both]
+    answers = [process.communicate(timeout=300) for process in both]
 
     assert sorted(process.returncode for process in both) == [0, 2], answers
     assert "exists already" in "".join(err for _, err in answers)
@@ -407,7 +407,7 @@ def test_a_pg_dump_that_is_missing_or_too_old_is_explained(
 def test_the_verbs_answer_in_a_line_and_fail_without_a_traceback(filled: Store, file: Path) -> None:
     def hpo(*arguments: object) -> tuple[int, str]:
         command = [sys.executable, "-m", "hpo", "db", *map(str, arguments), "--store", filled.url.reveal()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         return done.returncode, done.stdout + done.stderr
 
     assert hpo("backup", file) == (0, f"{file}: 1 study, 5 trials of {filled.url}\n")

@@ -330,7 +330,7 @@ def test_files_that_no_trial_names_are_noted(
 
 def hpo(*arguments: object) -> tuple[int, str, str]:
     done = subprocess.run(
-        [sys.executable, "-m", "hpo", *map(str, arguments)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "hpo", *map(str, arguments)], capture_output=True, text=True, timeout=300
     )
     return done.returncode, done.stdout, done.stderr
 

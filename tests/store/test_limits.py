@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-from projects.launch import Hpo, wait_for
-from projects.service import invoke
+from projects.launch import wait_for
 from projects.synthetic import SPACE, Claimant, create_study, make_spec
 from sqlalchemy import func, select, update
 from stores import ask_study, hand_back
@@ -360,7 +357,7 @@ def claimers(store: Store, study: StoredStudy) -> list[subprocess.Popen[str]]:
 def stop(store: Store, processes: list[subprocess.Popen[str]]) -> list[int]:
     """The numbers that were claimed."""
     ask_study(store, "synthetic", "stop")
-    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * 4
     return sorted(int(line) for output in outputs for line in output.splitlines())
 
@@ -437,32 +434,3 @@ def test_a_number_of_trials_that_was_set_counts_until_the_file_asks_for_another(
     submit(store, trials=12)
 
     assert (same, limits(store)["trials"]) == (4, 12)
-
-
-# ---- one study that is really trained
-
-
-def test_a_run_ends_at_its_target_and_continues_when_that_is_raised(tmp_path: Path) -> None:
-    hpo = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
-    budget = {"trials": 6, "target": 1e9, "gpu_hours": 5}
-    file = hpo.study("aimed", budget=budget, model={"class": "projects.nets:Line", "seconds": 0.1})
-
-    code, output = hpo.run("run", file, "--slots", 2)
-    first = hpo.counts("aimed")
-    _, shown = invoke(hpo, "status", "aimed")
-    status = json.loads(invoke(hpo, "status", "aimed", "--json")[1])
-    invoke(hpo, "set", "aimed", "target=-1")
-    again, more = hpo.run("run", file, "--slots", 2)  # the file's own target is what it was
-
-    assert code == 0, output
-    assert set(first) <= {"complete", "pruned", "failed"}
-    assert 1 <= sum(first.values()) <= 2  # one, and what trained beside it
-    assert "aimed: done (the target 1e+09 is reached: " in shown
-    assert status["state"] == "done"
-    assert status["budget"]["trials"] == {"target": 6, "spent": sum(first.values())}
-    assert status["budget"]["target"] == {"target": 1e9, "spent": status["best"]["value"]}
-    assert status["budget"]["gpu_hours"]["target"] == 5
-    assert 0 <= status["budget"]["gpu_hours"]["spent"] < 1
-    assert again == 0, more
-    assert sum(hpo.counts("aimed").values()) == 6
-    assert set(hpo.counts("aimed")) <= {"complete", "pruned"}

@@ -51,7 +51,7 @@ def test_four_processes_open_an_empty_store_at_once_twenty_times_of_twenty(
         for number in range(PROCESSES)
     ]
     try:
-        failures = [worker.communicate(timeout=200)[0] for worker in workers]
+        failures = [worker.communicate(timeout=300)[0] for worker in workers]
     finally:
         for worker in workers:
             worker.kill()

@@ -1,6 +1,6 @@
 """Invalid input: one message in the user's own words, with the file and line, exit code 2, and nothing in the store.
 
-Files that cannot be read or resolved are test_studyfile's and test_definition's; here the classes are real, and the
+Files that cannot be read or resolved are tested in tests/unit/study; here the classes are real, and the
 command line.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -22,7 +22,7 @@ from hpo.ipc.fork_server import ForkServer
 from hpo.results.study import list_studies
 from hpo.service.preflight import try_one_batch
 from hpo.service.prepare import prepare
-from hpo.store import Store, child_environment
+from hpo.store import Store
 from hpo.study.devices import Slot
 from hpo.study.study_file import read_study
 
@@ -122,13 +122,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"{name}.py").write_text(text)
     (folder / "line.yaml").write_text(MINIMAL)
     return folder
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ForkServer]:
-    server = ForkServer.start(child_environment(None))
-    yield server
-    server.stop()
 
 
 def try_out(file: Path, *, server: ForkServer, project: Path) -> None:
@@ -298,7 +291,7 @@ def refused(project: Path) -> dict[str, tuple[subprocess.CompletedProcess[str], 
         (project / f"{name}.yaml").write_text(texts[name])
         store = project / f"{name}.db"
         command = [sys.executable, "-m", "hpo", "run", f"{name}.yaml", "--store", str(store), "--artifacts", "art"]
-        done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=100)
+        done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=300)
         return done, store
 
     with ThreadPoolExecutor(2) as pool:

@@ -88,7 +88,7 @@ def answers(finished: Finished) -> Answers:
             env=os.environ | environment,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=300,
         )
 
     with ThreadPoolExecutor(2) as pool:
@@ -209,7 +209,7 @@ def run_on_terminal(arguments: list[str], *, cwd: Path) -> tuple[int, str]:
         pass
     finally:
         os.close(ours)
-    return process.wait(timeout=60), ANSI.sub("", shown.decode())
+    return process.wait(timeout=300), ANSI.sub("", shown.decode())
 
 
 # ---- looking
@@ -269,7 +269,7 @@ def test_the_module_and_the_command_are_the_same(finished: Finished) -> None:
     command = str(Path(sys.executable).parent / "hpo")
 
     outputs = [
-        subprocess.run([*start, *arguments], capture_output=True, text=True, check=True, timeout=60).stdout
+        subprocess.run([*start, *arguments], capture_output=True, text=True, check=True, timeout=300).stdout
         for start in ([command], [sys.executable, "-m", "hpo"])
     ]
 
@@ -280,7 +280,7 @@ def test_the_module_and_the_command_are_the_same(finished: Finished) -> None:
 def test_a_reader_that_stops_early_causes_no_traceback(finished: Finished) -> None:
     command = f"{sys.executable} -m hpo trials line --json --store {finished.hpo.url} | head -1"
 
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=300)
 
     assert (done.stdout, done.stderr) == ("[\n", "")
 

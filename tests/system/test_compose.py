@@ -83,7 +83,7 @@ class Machine:
             env=self.environment(service),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
 
     def start(self, service: str) -> subprocess.Popen[str]:
@@ -102,7 +102,7 @@ class Machine:
         kind, program, *arguments = SERVICES[service]["healthcheck"]["test"]
         assert (kind, program) == ("CMD", "python")
         command = [sys.executable, *(self._real(argument) for argument in arguments)]
-        return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+        return subprocess.run(command, capture_output=True, timeout=300).returncode == 0
 
     def output(self) -> str:
         return "".join(log.read_text() for log in sorted(self.project.glob("*.log")))
@@ -250,7 +250,7 @@ def test_the_image_is_built_from_the_files_that_the_dockerfile_copies(tmp_path: 
             shutil.copy(ROOT / source, tmp_path / source)
 
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", str(tmp_path)]
-    built = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    built = subprocess.run(command, capture_output=True, text=True, timeout=300)
 
     assert built.returncode == 0, built.stdout + built.stderr
     assert len(list((tmp_path / "dist").glob("hpo_service-*.whl"))) == 1

@@ -57,7 +57,7 @@ class Dashboard:
         self, method: str, path: str, *, headers: dict[str, str] | None = None, body: str | None = None
     ) -> tuple[int, dict[str, str], bytes]:
         """Status, headers (names in lower case) and body of the answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         try:
             connection.request(method, path, body=body, headers=headers or {})
             response = connection.getresponse()
@@ -73,7 +73,7 @@ class Dashboard:
     def end(self, number: signal.Signals) -> tuple[int, str, str]:
         """Exit code, and its output on stdout and stderr since it listens."""
         self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=30)
+        out, err = self.process.communicate(timeout=300)
         return self.process.returncode, out, err
 
 
@@ -97,7 +97,7 @@ def serving(url: str, folder: Path, host: str = "127.0.0.1") -> Iterator[Dashboa
             assert process.stdout is not None
             line = process.stdout.readline()
             found = re.search(r":(\d+)/", line)
-            assert found, process.communicate(timeout=30)[1]
+            assert found, process.communicate(timeout=300)[1]
             yield Dashboard(process, line, int(found[1]))
         finally:
             process.kill()
@@ -147,7 +147,7 @@ def shown(browser: Chrome, url: str, *texts: str) -> str:
     """The page's text, as soon as it holds all of these."""
     browser.get(url)
     body: Callable[[Any], str] = lambda driver: driver.find_element(By.TAG_NAME, "body").text  # noqa: E731
-    WebDriverWait(browser, 30).until(
+    WebDriverWait(browser, 300).until(
         lambda driver: all(text in body(driver) for text in texts), f"{url} does not show {texts}"
     )
     return body(browser)
@@ -328,7 +328,7 @@ def test_it_prints_its_address_in_one_line_and_ends_silently(
 
 
 def test_a_taken_port_is_refused_with_a_reason(dashboard: Dashboard, sqlite_url: str) -> None:
-    second = subprocess.run(command(sqlite_url, dashboard.port), capture_output=True, text=True, timeout=60)
+    second = subprocess.run(command(sqlite_url, dashboard.port), capture_output=True, text=True, timeout=300)
 
     assert second.returncode == 2
     assert f"port {dashboard.port}: another program uses it already" in second.stderr
@@ -336,7 +336,7 @@ def test_a_taken_port_is_refused_with_a_reason(dashboard: Dashboard, sqlite_url:
 
 
 def test_a_host_of_another_machine_is_refused_with_a_reason(sqlite_url: str) -> None:
-    refused = subprocess.run(command(sqlite_url, host="192.0.2.7"), capture_output=True, text=True, timeout=60)
+    refused = subprocess.run(command(sqlite_url, host="192.0.2.7"), capture_output=True, text=True, timeout=300)
 
     assert refused.returncode == 2
     assert "not an address of this machine" in refused.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from hpo.ipc.channel import Message
 from hpo.ipc.fork_server import ForkServer
 from hpo.service.describe_data import describe_data, picture_file
 from hpo.service.prepare import prepare
-from hpo.store import child_environment
 from hpo.study.job import Call, DataJob
 from hpo.study.study_file import read_study
 from hpo.training.inspection import inspect_data
@@ -137,13 +135,6 @@ def test_facts_of_the_data_module_are_passed_on(tmp_path: Path) -> None:
     assert report["facts"] == {"missing values": {"age": 3}, "odd": [1.5, None]}
     assert report["changed"] == {"scaling": "none"}
     assert report["remarks"] == ["2 rows are without a value"]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ForkServer]:
-    server = ForkServer.start(child_environment(None))
-    yield server
-    server.stop()
 
 
 @pytest.mark.parametrize(

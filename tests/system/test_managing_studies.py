@@ -126,7 +126,7 @@ def test_a_paused_study_is_renamed_and_goes_on_where_it_was(served: Hpo, server:
 
     assert refused[0] == 2
     assert "study 'before' is being trained (trials 0, 1 by " in refused[1]
-    assert (code, said.splitlines()[0]) == (0, "study before is called after now")
+    assert (code, said.splitlines()[0]) == (0, "study before was renamed to after")
     assert (unknown, "no study 'before'" in told) == (2, True)
     assert (folders(served, "before"), len(folders(served, "after"))) == ([], 1)
     with Store.open(served.url) as store, store.read() as connection:
@@ -160,7 +160,7 @@ def test_a_study_that_is_trained_is_deleted_by_force_and_the_worker_goes_on(serv
     invoke(served, "clean", "--yes", *art)
 
     assert asked[0] == 2
-    assert "Nobody can be asked without a terminal: 'hpo delete doomed --yes' does it" in asked[1]
+    assert "Without a terminal, confirm it by --yes: hpo delete doomed --yes" in asked[1]
     assert refused[0] == 2
     assert "with --force it is deleted all the same" in refused[1]
     assert (code, said.startswith("study doomed deleted: 2 trials, ")) == (0, True)

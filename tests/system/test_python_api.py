@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     changes += ["--set", "space={depth: 1, batch_size: 128}"]
     places = ["--project", str(ROOT), "--store", "hpo.db", "--artifacts", "art"]
     command = [sys.executable, "-m", "hpo", "run", study, "--trials", "3", *changes, *places]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
@@ -117,7 +117,7 @@ def test_a_model_loads_in_another_process_than_the_run(folder: Path, study: hpo.
     environment = os.environ | {"HPO_STORE": str(folder / "hpo.db")}
 
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100
+        [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
     )
 
     assert done.returncode == 0, done.stderr
@@ -202,7 +202,7 @@ def test_a_script_that_only_reads_needs_no_torch(folder: Path) -> None:
     script = "import hpo, sys; r = hpo.open_study('digits-dnn').best(2); print(len(r), 'torch' in sys.modules)"
     environment = os.environ | {"HPO_STORE": str(folder / "hpo.db")}
 
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=300)
 
     assert (done.stdout, done.stderr) == ("2 False\n", "")
 

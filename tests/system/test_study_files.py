@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from hpo.ipc.fork_server import ForkServer
 from hpo.results.study import Study
 from hpo.results.trial import TrialRecord
 from hpo.service.assembly import Workspace, begin
-from hpo.store import Store, child_environment
+from hpo.store import Store
 from hpo.study.study_file import read_study
 
 ROOT = Path(__file__).parents[2]
@@ -23,12 +23,11 @@ FILE_OF = {read_study(file)[0].study: file for file in FILES}
 
 
 @pytest.fixture(scope="module")
-def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], list[TrialRecord]]]:
+def train(tmp_path_factory: pytest.TempPathFactory, server: ForkServer) -> Callable[[Path], list[TrialRecord]]:
     """Trains two trials of one epoch, as `hpo run` does, after the study whose weights they start from.
 
-    All studies share a store and the server that has imported torch, which takes seconds.
+    All studies share a store.
     """
-    server = ForkServer.start(child_environment(None))
     folder = tmp_path_factory.mktemp("studies")
 
     @cache
@@ -44,8 +43,7 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path],
             search.worker.run_until_done()
             return Study(store, name).trials()
 
-    yield train_once
-    server.stop()
+    return train_once
 
 
 def test_there_are_study_files_and_each_has_a_name_of_its_own() -> None:

@@ -30,7 +30,7 @@ pruner: none
 def hpo_run(folder: Path, study: str) -> subprocess.CompletedProcess[str]:
     (folder / "flats.yaml").write_text(study)
     command = [sys.executable, "-m", "hpo", "run", "flats.yaml", "--project", str(folder), "--store", "hpo.db"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture

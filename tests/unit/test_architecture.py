@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import optuna
 import pytest
+from projects.stored import add_trial, folder_of
+from projects.synthetic import create_study
 
 import hpo
 from hpo.store import Store, StoreUrl
@@ -243,13 +246,44 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
         "doctor",
         "doctor --json",
         "db check",
+        "clean --artifacts none",
+        "clean --json --artifacts none",
     ],
 )
 def test_reading_verbs_load_neither_torch_nor_optuna_nor_pandas(command: str, store: str) -> None:
     words = command.split()
     arguments = words if "--help" in words else [*words, "--store", store]
 
-    done = subprocess.run([sys.executable, "-c", RUN_AND_TELL, *arguments], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", RUN_AND_TELL, *arguments], capture_output=True, text=True, timeout=300)
+
+    assert done.returncode == 0, done.stderr
+    assert "LOADED" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "enqueue synthetic lr=0.01",
+        "pause synthetic",
+        "set synthetic trials=+1",
+        "logs synthetic 0",
+        "rename synthetic renamed",
+        "delete synthetic --yes",
+        "clean --yes",
+    ],
+)
+def test_verbs_that_manage_studies_load_neither_torch_nor_optuna_nor_pandas(command: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/hpo.db"
+    with Store.create(url) as store:
+        study = create_study(store)
+        folder = folder_of(tmp_path, study, 0)
+        folder.mkdir(parents=True)
+        (folder / "log.txt").write_text("epoch 1\n")
+        add_trial(store, study)
+    arguments = [sys.executable, "-c", RUN_AND_TELL, *command.split(), "--store", url]
+    environment = os.environ | {"HPO_ARTIFACTS": str(tmp_path)}
+
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=60)
 
     assert done.returncode == 0, done.stderr
     assert "LOADED" not in done.stderr
@@ -267,6 +301,7 @@ def test_reading_verbs_load_neither_torch_nor_optuna_nor_pandas(command: str, st
         "hpo.service.assembly",
         "hpo.dashboard.server",
         "hpo.results.study",
+        "hpo.service.study",
     ],
 )
 def test_modules_that_do_not_train_load_no_torch(module: str) -> None:
@@ -274,11 +309,11 @@ def test_modules_that_do_not_train_load_no_torch(module: str) -> None:
     if module in ("hpo", "hpo.space", "hpo.ipc.messages", "hpo.study.job", "hpo.study.states"):
         # every trial process and every model has these
         unwanted = "{'torch', 'pytorch_lightning', 'pandas', 'optuna', 'sqlalchemy', 'pydantic'}"
-    if module == "hpo.results.study":  # which `hpo best` waits for
+    if module in ("hpo.results.study", "hpo.service.study"):  # which `hpo best` waits for
         unwanted = "{'torch', 'pytorch_lightning', 'pandas', 'optuna', 'pydantic'}"
     code = f"import sys, {module}; print(sorted({unwanted} & set(sys.modules)))"
 
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
 
     assert done.stdout.strip() == "[]"
 
@@ -295,7 +330,7 @@ def test_the_package_exports_its_documented_names() -> None:
 def test_the_package_shows_no_other_name_of_ours() -> None:
     code = "import hpo; print(*[n for n in vars(hpo) if not n.startswith('_') and n not in hpo.__all__])"
 
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
 
     assert set(done.stdout.split()) <= {"annotations", "import_module", "Path", "TYPE_CHECKING"}
     with pytest.raises(AttributeError, match="module 'hpo' has no attribute 'opn_study'"):

@@ -48,7 +48,7 @@ def readme(tmp_path: Path) -> Path:
 def replay(*options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(BENCHMARKS / "pruning.py"), "--subsets", "1", "--slots", "1", *options]
     environment = {"PYTHONPATH": str(BENCHMARKS.parent)}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=300)
 
 
 def test_a_command_writes_what_it_prints_between_its_markers(readme: Path) -> None:

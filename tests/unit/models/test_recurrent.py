@@ -205,5 +205,7 @@ def test_samples_that_are_no_sequences_are_refused() -> None:
 
 @pytest.mark.parametrize("given", [{"per_step": True}, {"horizon": 3}])
 def test_a_decoder_without_a_horizon_is_refused(given: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="Recurrent: decoder 'recurrent' gives the values of a horizon"):
+    with pytest.raises(
+        ValueError, match="Recurrent: decoder 'recurrent' is for forecasts, but this data has no horizon"
+    ):
         recurrent(decoder="recurrent", **given)

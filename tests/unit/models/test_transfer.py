@@ -396,7 +396,7 @@ def test_any_module_with_a_last_linear_layer_will_do() -> None:
 
 
 def test_the_layer_that_is_replaced_can_be_named() -> None:
-    with pytest.raises(ValueError, match=r"its layer 'middle' replaced, .* name it as `head`"):
+    with pytest.raises(ValueError, match=r"with layer 'middle' replaced, .* name that as `head`"):
         fitted(Transfer(outputs=3, backbone=f"{HERE}:HeadFirst"), limit_train_batches=1)
 
     fitted(Transfer(outputs=3, backbone=f"{HERE}:HeadFirst", head="last"), limit_train_batches=1)
@@ -449,7 +449,7 @@ def test_weights_of_another_width_are_named_with_both_shapes(pretrained: str) ->
     ("content", "message"),
     [
         (b"no checkpoint", "cannot be read as a checkpoint"),
-        ([1, 2], "hold a list, not weights by name"),
+        ([1, 2], "are a list, not weights by name"),
         ({"state_dict": {"a": 1}}, "should be a checkpoint, or a state dict: tensors by name"),
     ],
 )
@@ -467,5 +467,5 @@ def test_a_file_without_weights_is_refused(content: Any, message: str, tmp_path:
 def test_inputs_that_the_backbone_does_not_take_are_refused_with_a_reason() -> None:
     arguments = {**DEEP, "in_features": 100}
 
-    with pytest.raises(ValueError, match=r"models.dnn:DNN, .* does not take a batch \(64, 1, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"models.dnn:DNN, .* cannot process a batch \(64, 1, 8, 8\)"):
         fitted(Transfer(outputs=3, backbone="models.dnn:DNN", backbone_arguments=arguments))

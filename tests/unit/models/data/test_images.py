@@ -395,7 +395,7 @@ def test_broken_files_are_named_and_counted(tmp_path: Path) -> None:
 
     assert "2 of 13 images cannot be read: bar/000.jpg (" in message
     assert "truncated" in message.lower()
-    assert "cross/extra.png (is no PNG or JPEG image)" in message
+    assert "cross/extra.png (is not a PNG or JPEG image)" in message
     assert "corrupt: skip" in message
 
 
@@ -446,7 +446,7 @@ def test_the_error_of_an_empty_part_names_the_reason(tmp_path: Path) -> None:
     write_folders(tmp_path, *drawn(2 * len(SHAPES)))
     data = ready(tmp_path)
 
-    with pytest.raises(ValueError, match=r"there is no validation part: a fraction of 0.2 of so few samples is none"):
+    with pytest.raises(ValueError, match=r"there is no validation part: a fraction of 0.2 of so few samples is empty"):
         data.val_dataloader()
 
 
@@ -455,7 +455,7 @@ def test_nothing_but_broken_files_is_an_error(tmp_path: Path) -> None:
         (tmp_path / shape).mkdir()
         (tmp_path / shape / "x.png").write_bytes(b"no picture")
 
-    assert problem(tmp_path, corrupt="skip").endswith("nothing is left")
+    assert problem(tmp_path, corrupt="skip").endswith("no image is left")
 
 
 def test_images_of_mixed_sizes_need_a_size(tmp_path: Path) -> None:
@@ -481,7 +481,7 @@ def test_a_source_of_another_kind_is_refused(tmp_path: Path) -> None:
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     assert "has no folders with PNG or JPEG images" in problem(tmp_path)
     Image.new("L", (2, 2)).save(tmp_path / "x.png")
-    assert "each class needs a folder of its own" in problem(tmp_path)
+    assert "each class needs its own folder" in problem(tmp_path)
 
 
 def test_a_class_without_images_is_named(tmp_path: Path) -> None:
@@ -496,7 +496,7 @@ def test_a_class_with_one_image_is_named(tmp_path: Path) -> None:
     write_folders(tmp_path, *drawn(6))
     (tmp_path / "frame" / "005.png").unlink()
 
-    assert "class 'frame' has one image where it takes two" in problem(tmp_path)
+    assert "class 'frame' has one image but needs two" in problem(tmp_path)
 
 
 def test_a_single_class_is_refused(tmp_path: Path) -> None:
@@ -509,13 +509,15 @@ def test_a_split_that_leaves_a_class_out_is_refused(tmp_path: Path) -> None:
     images, labels = drawn(30)
     source = npz(tmp_path / "sorted.npz", x=images, y=np.sort(labels))
 
-    assert "class '2' has no image to train on, by split: order" in problem(source, split="order", train_samples=12)
+    assert "class '2' has no image in the training part, by split: order" in problem(
+        source, split="order", train_samples=12
+    )
 
 
 def test_more_samples_than_there_are_is_an_error(tmp_path: Path) -> None:
     write_mnist(tmp_path)
 
-    assert "train_samples: 1,000 are asked for, 31 are there" in problem(tmp_path, train_samples=1000)
+    assert "train_samples: 1,000 are requested, but there are 31" in problem(tmp_path, train_samples=1000)
 
 
 @pytest.mark.parametrize(
@@ -525,11 +527,11 @@ def test_more_samples_than_there_are_is_an_error(tmp_path: Path) -> None:
         ({"images": drawn(6)[0], "labels": drawn(6)[1]}, "has no 'x_train'"),
         ({"x": drawn(6)[0], "y": drawn(5)[1]}, "there are 6 images and 5 labels"),
         ({"x": drawn(6)[0], "y": np.eye(6)}, "labels should be one for each image, their shape is (6, 6)"),
-        ({"x": drawn(6)[0], "y": np.array([0, 1, 2, 0.5, 1, np.nan])}, "2 of 6 labels are no whole numbers"),
+        ({"x": drawn(6)[0], "y": np.array([0, 1, 2, 0.5, 1, np.nan])}, "2 of 6 labels are not whole numbers"),
         ({"x": np.zeros((6, 64)), "y": drawn(6)[1]}, "their shape is (6, 64)"),
-        ({"x": np.full((6, 4, 4), np.nan), "y": drawn(6)[1]}, "6 of 6 images have values that are no finite numbers"),
-        ({"x": np.zeros((6, 3, 9, 4)), "y": drawn(6)[1]}, "say layout: channels_first or channels_last"),
-        ({"x": np.zeros((6, 9, 9, 9)), "y": drawn(6)[1]}, "say layout: channels_first or channels_last"),
+        ({"x": np.full((6, 4, 4), np.nan), "y": drawn(6)[1]}, "6 of 6 images have values that are not finite numbers"),
+        ({"x": np.zeros((6, 3, 9, 4)), "y": drawn(6)[1]}, "give layout: channels_first or channels_last"),
+        ({"x": np.zeros((6, 9, 9, 9)), "y": drawn(6)[1]}, "give layout: channels_first or channels_last"),
         ({"x": np.zeros((6, 4, 4), dtype=complex), "y": drawn(6)[1]}, "images should be numbers"),
         ({"x": np.array([[["a"]]] * 6), "y": drawn(6)[1]}, "images should be numbers"),
         ({"x": np.zeros((0, 4, 4)), "y": np.zeros(0)}, "their shape is (0, 4, 4)"),
@@ -552,7 +554,7 @@ def test_an_explicit_layout_is_used(tmp_path: Path) -> None:
 def test_a_file_that_is_no_npz_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(b"PK\x03\x04 no archive")
 
-    assert "x.npz: is no .npz archive" in problem(tmp_path / "x.npz")
+    assert "x.npz: is not an .npz archive" in problem(tmp_path / "x.npz")
 
 
 @pytest.mark.parametrize(
@@ -593,12 +595,12 @@ def empty(path: Path) -> None:
 @pytest.mark.parametrize(
     ("end", "damage", "words"),
     [
-        ("", cut, "is cut off: 40 x 9 x 8 values make 2,896 bytes with the head, it has 2,891"),
+        ("", cut, "is truncated: 40 x 9 x 8 values make 2,896 bytes with the head, it has 2,891"),
         ("", lengthen, "is too long: 40 x 9 x 8 values"),
-        ("", overwrite, "is no IDX file"),
-        ("", empty, "is no IDX file"),
-        (".gz", cut, "cannot be decompressed, it may be cut off"),
-        (".gz", overwrite, "is no IDX file"),
+        ("", overwrite, "is not an IDX file"),
+        ("", empty, "is not an IDX file"),
+        (".gz", cut, "cannot be decompressed, it may be truncated"),
+        (".gz", overwrite, "is not an IDX file"),
     ],
 )
 def test_a_damaged_idx_file_is_named(tmp_path: Path, end: str, damage: Callable[[Path], None], words: str) -> None:
@@ -628,7 +630,7 @@ def test_idx_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> No
         ({"split": "time"}, "split: 'time' should be one of stratified, order"),
         ({"corrupt": "ignore"}, "corrupt: 'ignore' should be one of refuse, skip"),
         ({"size": -1}, "size: -1 should be pixels"),
-        ({"train_samples": -1}, "train_samples: -1 should be how many"),
+        ({"train_samples": -1}, "train_samples: -1 should be a number of images"),
         ({"rotate": 500.0}, "rotate: 500.0 should be 0 to 180"),
         ({"validation_fraction": 0.9, "test_fraction": 0.2}, "validation_fraction 0.9"),
     ],

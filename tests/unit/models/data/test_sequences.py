@@ -283,9 +283,9 @@ def with_one(values: Array, entry: Any) -> Array:
         ({"x": with_one(arrays()["x"], np.nan)}, "x has 12 values that are missing .* in sequence 5"),
         ({"x": np.zeros(40)}, r"x should be numbers \(samples, time, features\), not float64 \(40,\)"),
         ({"y": with_one(np.zeros(40), np.nan)}, "1 labels are missing or infinite, the first of sequence 5"),
-        ({"y": with_one(np.arange(40) % 2, 2)}, "class '2' has one example only"),
+        ({"y": with_one(np.arange(40) % 2, 2)}, "class '2' has a single example"),
         ({"y": np.zeros(40, dtype=int)}, "all labels are '0': there is nothing to learn"),
-        ({"y": np.zeros((40, 6), dtype=int)}, r"y has the shape \(40, 6\): one label a sequence is \(samples,\)"),
+        ({"y": np.zeros((40, 6), dtype=int)}, r"y has the shape \(40, 6\): one label per sequence is \(samples,\)"),
         ({"split": np.array(["train", "dev"] * 20)}, "split holds 'dev': it should be train or test"),
         ({"split": np.array(["test"] * 40)}, "split leaves nothing to train on: all 40"),
         (
@@ -304,10 +304,10 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, A
     ("arguments", "message"),
     [
         ({"labels": "step"}, r"labels: step needs y \(samples, 6\)"),
-        ({"task": "binary", "y": np.arange(40) % 3}, "a binary task has two classes, and these labels 3"),
+        ({"task": "binary", "y": np.arange(40) % 3}, "a binary task has two classes, but the labels have 3"),
         ({"task": "multiclass", "y": np.linspace(0, 1, 40)}, "a multiclass task needs whole numbers or texts"),
         ({"task": "regression", "y": np.array(["a", "b"] * 20)}, "a regression needs numbers as labels, not 'a'"),
-        ({"validation_fraction": 0.001}, "40 sequences leave 34 to train on and 0 to validate"),
+        ({"validation_fraction": 0.001}, "40 sequences leave 34 for training and 0 for validation"),
     ],
 )
 def test_arguments_that_do_not_fit_the_labels_are_refused(
@@ -326,10 +326,13 @@ def test_arguments_that_do_not_fit_the_labels_are_refused(
         ("x,0,1,a\nx,1,,a", "column 'v', row 2: the cell is empty"),
         ("x,0,1,a\n,1,2,a", "column 'id', row 2: the cell is empty"),
         ("x,0,1,a\nx,1,2,", "column 'label', row 2: the cell is empty"),
-        ("x,0,1,a\ny,0,1,b\nx,0,2,a", "sequence 'x': column 'time', row 3: 0 is the time of row 1 as well"),
+        ("x,0,1,a\ny,0,1,b\nx,0,2,a", "sequence 'x': column 'time', row 3: 0 is also the time of row 1"),
         ("x,5,1,a\ny,0,1,b\nx,2,2,a", "sequence 'x': column 'time', row 3: 2 is before row 1, 5: sort the rows"),
         ("x,0,1,a\nx,soon,2,a", "column 'time', row 2: 'soon' is not a number"),
-        ("x,0,1,a\ny,0,1,b\nx,1,2,b", "column 'label', row 3: sequence 'x' has 'a' and here 'b'; a label a step needs"),
+        (
+            "x,0,1,a\ny,0,1,b\nx,1,2,b",
+            "column 'label', row 3: sequence 'x' has 'a' and here 'b'; labels of each step need",
+        ),
     ],
 )
 def test_a_table_with_something_wrong_is_refused_with_the_row(tmp_path: Path, rows: str, message: str) -> None:
@@ -387,7 +390,7 @@ def test_a_group_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_files_that_are_no_archive_and_values_that_are_no_number_are_refused(tmp_path: Path) -> None:
     (tmp_path / "some.npz").write_text("x,y")
-    with pytest.raises(ValueError, match=r"some.npz: it is no .npz archive; files of text should end in .csv"):
+    with pytest.raises(ValueError, match=r"some.npz: it is not an .npz archive; text files should end in .csv"):
         sequences(str(tmp_path / "some.npz"))
     with pytest.raises(ValueError, match=r"x should be numbers .*, not complex128"):
         sequences(written(tmp_path, x=np.ones((SAMPLES, TIME), dtype=complex)))

@@ -257,8 +257,8 @@ def test_arguments_that_do_not_fit_are_refused(tmp_path: Path, arguments: dict[s
     ("times", "message"),
     [
         (days(50, row7="2001-01-09"), "column 'date', row 8: 2001-01-08 is before row 7, 2001-01-09: sort the rows"),
-        (days(50, row7="2001-01-06"), "column 'date', row 7: 2001-01-06 is the time of row 6 as well"),
-        (days(50, row7="soon"), "column 'date' holds dates, but 'soon' in row 7 is none"),
+        (days(50, row7="2001-01-06"), "column 'date', row 7: 2001-01-06 is also the time of row 6"),
+        (days(50, row7="soon"), "column 'date' holds dates, but 'soon' in row 7 is not a date"),
         (days(50, row7=""), "column 'date', row 7: the time is missing"),
         (days(50, row50="2001-03-01"), "mostly 1 days, but 11 days from row 49 to row 50 .*`every: 1D`"),
     ],
@@ -271,9 +271,12 @@ def test_times_out_of_order_are_refused_with_their_rows(tmp_path: Path, times: l
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("date,y\n2001-01-01,1\n2001-01-02,1", "column 'y' is 1 at all times: nothing is to forecast"),
+        ("date,y\n2001-01-01,1\n2001-01-02,1", "column 'y' is 1 at all times: there is nothing to forecast"),
         ("date,y\n1,2001-01-01,1\n2,2001-01-02,2", "the rows have more fields than there are column names"),
-        ("date,y\n01/02/2001,1\n01/03/2001,2", "'01/02/2001' may have the day or the month first.* Write them like"),
+        (
+            "date,y\n01/02/2001,1\n01/03/2001,2",
+            "is ambiguous: '01/02/2001' and all others may have the day or the month first.* Write them like",
+        ),
         ("date,y\n2001-01-01,1\n2001-01-02,1e300", "column 'y', row 2: '1e[+]300' is too large"),
         ("date,y\n", "there are no rows below the header date, y"),
         (

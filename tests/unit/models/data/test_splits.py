@@ -69,5 +69,5 @@ def test_another_seed_gives_another_split(split: object) -> None:
 
 @pytest.mark.parametrize("fractions", [(0.0, 0.2), (0.2, -0.1), (0.6, 0.4)])
 def test_fractions_that_leave_a_part_empty_are_refused(fractions: tuple[float, float]) -> None:
-    with pytest.raises(ValueError, match=r"^Wine: .*something to validate and to train on"):
+    with pytest.raises(ValueError, match=r"^Wine: .*samples for validation and training"):
         check_fractions(*fractions, who="Wine")

@@ -132,7 +132,7 @@ def test_a_near_duplicate_of_an_earlier_column_is_left_out() -> None:
 def test_nothing_becomes_infinite() -> None:
     columns = fitted({"x": [0.0, 1e-30]}, scaling="min_max")
     assert np.isfinite(numbers(columns, {"x": [1e38]})["x"]).all()
-    with pytest.warns(UserWarning, match="'x' has 1 infinite value: taken as missing"):
+    with pytest.warns(UserWarning, match="'x' has 1 infinite value: treated as missing"):
         assert np.isfinite(numbers(columns, {"x": [1e300]})["x"]).all()
 
 
@@ -186,6 +186,6 @@ def test_numbers_may_be_names_of_categories() -> None:
 
 
 def test_infinite_values_count_as_missing_with_a_warning() -> None:
-    with pytest.warns(UserWarning, match="column 'x' has 2 infinite values: taken as missing"):
+    with pytest.warns(UserWarning, match="column 'x' has 2 infinite values: treated as missing"):
         frame = typed(pd.DataFrame({"x": [1.0, np.inf, -np.inf]}))
     assert frame["x"].isna().tolist() == [False, True, True]

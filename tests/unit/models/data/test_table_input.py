@@ -59,20 +59,23 @@ def test_correct_tables_log_nothing() -> None:
         (GOOD + "1,a,yes,2\n", r"line 42 has 4 fields instead of 3"),
         (GOOD.replace("x,c,y", "x,y").replace("y\n", "y\n", 1), r"more fields than there are column names"),
         (GOOD.replace("x,c,y", "x,c,why"), r"no column 'y' \(target\).* It has x, c, why"),
-        (rows(y=[0, 1] * 9), r"no column to learn from besides the target"),
+        (rows(y=[0, 1] * 9), r"no column besides the target, so there is nothing to learn from"),
         (rows(x=[7] * 40, y=[0, 1] * 20), r"no column is left to learn from of x"),
-        (numbered(y=["a"] * 39 + ["b"]), r"class 'b' of the target 'y', in row 40, has one example only"),
-        (numbered(y=["a"] * 38 + ["b", "c"]), r"class 'b' .*and 1 more class have one example only"),
+        (numbered(y=["a"] * 39 + ["b"]), r"class 'b' of the target 'y', in row 40, has a single example"),
+        (numbered(y=["a"] * 38 + ["b", "c"]), r"class 'b' .*and 1 more class have a single example"),
         (numbered(y=["a"] * 40), r"the target 'y' is a in every row: there is nothing to learn"),
         (numbered(y=[2.5] * 40), r"the target 'y' is 2.5 in every row"),
         (numbered(y=[""] * 40), r"no row has a value of the target 'y'"),
-        (numbered(x=[*range(38), "abc", "de"]), r"'x' holds numbers, but 'abc' in row 39, and 1 more value like it"),
+        (numbered(x=[*range(38), "abc", "de"]), r"'x' holds numbers, but 'abc' in row 39, and 1 more such value"),
         (
             numbered(y=[*range(100, 138), "n.k.", "n.k."]),
             r"the target 'y' holds numbers, but 'n.k.' in row 39, and 1 more",
         ),
-        (numbered(d=["2025-01-01"] * 39 + ["soon"]), r"column 'd' holds dates, but 'soon' in row 40 is none"),
-        (numbered(d=["01/02/2025", "03/04/2025"] * 20), r"'01/02/2025' may have the day or the month first"),
+        (numbered(d=["2025-01-01"] * 39 + ["soon"]), r"column 'd' holds dates, but 'soon' in row 40 is not a date"),
+        (
+            numbered(d=["01/02/2025", "03/04/2025"] * 20),
+            r"is ambiguous: '01/02/2025' and all others may have the day or the month first",
+        ),
         (numbered(x=['"1,5"', '"2,5"'] * 20), r'\'x\' has decimal commas, such as \'1,5\': give \{decimal: ","\}'),
         (numbered(4), r"4 rows are too few: .*leave nothing for the validation part"),
     ],
@@ -86,7 +89,10 @@ def test_an_invalid_table_is_refused_with_a_reason(text: str, message: str) -> N
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("nowhere.csv", r"source 'nowhere.csv' is no file: .*a path \(here /.*nowhere.csv\), or one of breast_cancer"),
+        (
+            "nowhere.csv",
+            r"source 'nowhere.csv' is not a file: .*a path \(here /.*nowhere.csv\), or one of breast_cancer",
+        ),
         ("irsi", r"did you mean iris\?"),
         (".", r"source '.' is a folder"),
         ("t.xlsx", r"t.xlsx: it should end in .csv, .tsv, .tab, .parquet, .pq"),
@@ -110,11 +116,11 @@ def test_a_source_that_is_none_is_refused(source: str, message: str) -> None:
         ({"task": "regression"}, r"the target 'y' holds text, such as 'no': a regression needs numbers"),
         ({"task": "ranking"}, r"task 'ranking' should be auto, binary, multiclass, regression"),
         ({"target": "x", "task": "binary"}, r"the target 'x' has 40 classes, 0, 1, .*, but a binary task two"),
-        ({"target": "x,y", "task": "binary"}, r"several targets, 'x', 'y', can be predicted as numbers only"),
+        ({"target": "x,y", "task": "binary"}, r"several targets, 'x', 'y', need a regression, not a"),
         ({"target": "x,y"}, r"the target 'y' holds text"),
-        ({"target": "x", "task": "multiclass"}, r"one example only.* is it a regression, \{task: regression\}\?"),
+        ({"target": "x", "task": "multiclass"}, r"a single example.* is it a regression, \{task: regression\}\?"),
         ({"encoding": "utf-9"}, r"encoding 'utf-9' is not known"),
-        ({"validation_fraction": 0.9}, r"something to validate and to train on"),
+        ({"validation_fraction": 0.9}, r"samples for validation and training"),
     ],
 )
 def test_arguments_that_do_not_fit_the_table_are_refused(arguments: dict[str, Any], message: str) -> None:
@@ -204,9 +210,9 @@ def test_the_error_without_a_parquet_reader_names_what_to_install(monkeypatch: p
         (
             numbered(y=["inf"] + [row / 7 for row in range(39)]),
             {},
-            r"column 'y' has 1 infinite value: taken as missing",
+            r"column 'y' has 1 infinite value: treated as missing",
         ),
-        (numbered(x=["inf", "-inf", *range(38)]), {}, r"column 'x' has 2 infinite values: taken as missing"),
+        (numbered(x=["inf", "-inf", *range(38)]), {}, r"column 'x' has 2 infinite values: treated as missing"),
         (numbered(empty=[""] * 40), {}, r"column 'empty' is left out: it has no value in the training part"),
         (numbered(name=[f"n{row}" for row in range(40)]), {"most_categories": 20}, r"'name' is left out: it has 26"),
         (",x,y\n" + "".join(f"{row},{row},{row % 2}\n" for row in range(40)), {}, r"1 column has no name: left out"),
@@ -263,7 +269,7 @@ def test_a_suffix_may_be_in_capitals() -> None:
 
 
 def test_numbers_beyond_single_precision_are_missing() -> None:
-    with pytest.warns(UserWarning, match="'x' has 2 infinite values: taken as missing"):
+    with pytest.warns(UserWarning, match="'x' has 2 infinite values: treated as missing"):
         data = table(numbered(x=["1e160", "1e308", *range(38)]))
     inputs = data.part("train").inputs
     assert isinstance(inputs, torch.Tensor)
