@@ -62,7 +62,8 @@ def submit(
         study: a study file, its keys as a dict, or a StudySpec; or nothing, when the keywords say all of it.
         name: of the study; by default the file's, or the model's.
         trials: that the study ends with; more than before extend it.
-        store: URL of the store; by default HPO_STORE, or `sqlite:///hpo.db` in the project folder.
+        store: URL of the store; by default HPO_STORE, or `sqlite:///hpo.db` in `project`, HPO_PROJECT or the current
+            folder, where `hpo best` and `hpo.open_study` look for it.
         project: folder that classes are imported from and that relative paths start from; by default the one that
             this process imported them from, HPO_PROJECT, or the current folder.
         keys: those of a study file, which override those of `study`. A class may stand for its import path, and
@@ -111,10 +112,11 @@ def run(
         name: of the study; by default the file's, or the model's.
         trials: that the study ends with; more than before extend it.
         slots: trials at a time; by default one a GPU, or one a core.
-        store: URL of the store; by default HPO_STORE, or `sqlite:///hpo.db` in the project folder.
+        store: URL of the store; by default HPO_STORE, or `sqlite:///hpo.db` in `project`, HPO_PROJECT or the current
+            folder, where `hpo best` and `hpo.open_study` look for it.
         project: folder that classes are imported from and that relative paths start from; by default the one that
             this process imported them from, HPO_PROJECT, or the current folder.
-        artifacts: folder for checkpoints and logs; by default HPO_ARTIFACTS, or `hpo-artifacts` in the project folder.
+        artifacts: folder for checkpoints and logs; by default HPO_ARTIFACTS, or `hpo-artifacts` beside that `hpo.db`.
         on_frame: called a few times a second with the study's counts: target, ended, complete, pruned, failed, ...
         keys: those of a study file, which override those of `study`. A class may stand for its import path, and
             Float, Int and Choice for ranges. The name of an objective may do without its direction, where it tells it.

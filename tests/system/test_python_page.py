@@ -30,7 +30,7 @@ def test_the_page_runs_as_it_is_written(tmp_path: Path) -> None:
     )
 
     assert done.returncode == 0, done.stderr
-    best, checked, submitted, progress, ended = (line for line in done.stdout.split("\n") if line.strip())
+    best, checked, submitted, *_, progress, ended = (line for line in done.stdout.splitlines() if line.strip())
     assert float(best.split()[0]) > 0.5
     assert "'width'" in best
     assert checked.startswith("('depth', 'lr', 'batch_size') ('val_accuracy',) ")
