@@ -67,8 +67,8 @@ def create_study(store: Store, *, name: str = "simulated", **keys: Any) -> Store
         "epochs": EPOCHS,
         "budget": {"trials": 1_000_000},
     }
-    definition = ResolvedStudy(StudySpec.model_validate(plain | keys), SPACE, {"model": {}, "data": {}})
-    return create_or_continue(store, definition)[0]
+    resolved = ResolvedStudy(StudySpec.model_validate(plain | keys), SPACE, {"model": {}, "data": {}})
+    return create_or_continue(store, resolved)[0]
 
 
 def score(params: Mapping[str, Any], epoch: int) -> float:

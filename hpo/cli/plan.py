@@ -91,7 +91,7 @@ def space(
         folder = project_folder(project)
         if is_file:
             with prepare(*read_study(Path(target)), server=server, project=folder) as prepared:
-                found = prepared.definition.space
+                found = prepared.resolved.space
         else:
             found = space_of_class(target, server=server, project=folder)
     finally:

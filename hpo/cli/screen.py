@@ -93,7 +93,7 @@ class Screen:
         if not records:
             self.say("no trial completed; 'hpo trials " + name + "' says why")
             return
-        objective = run.definition.spec.objective
+        objective = run.resolved.spec.objective
         self.say(f"best {objective.metric}:")
         print_best(records, self._out)
         option = f" --store {store.url}" if store_option else ""
@@ -126,7 +126,7 @@ class Screen:
         return grid
 
     def _slots(self, worker: Worker) -> Table:
-        metric = self._run.definition.spec.objective.metric if self._run else ""
+        metric = self._run.resolved.spec.objective.metric if self._run else ""
         table = Table(box=SIMPLE, pad_edge=False)
         for heading in ("slot", "trial", "epoch", "", metric, "best", "seconds"):
             table.add_column(heading, justify="right" if heading != "" else "left", no_wrap=True)
@@ -140,7 +140,7 @@ class Screen:
         return table
 
     def _best(self, run: StudyRun) -> Text:
-        objective = run.definition.spec.objective
+        objective = run.resolved.spec.objective
         if run.best is None:
             return Text(f"best {objective.metric}: none yet", style="dim")
         trial, value = run.best

@@ -68,7 +68,7 @@ def serve(store_url: StoreUrl, *, host: str, port: int, artifacts: Path) -> None
             server = _listen(ReadOnly(_dashboard(storage, artifacts), host=host), host, port)
             try:
                 if not _is_loopback(host):
-                    log.warning("the dashboard has no login: whoever can reach %s can read all studies", host)
+                    log.warning("the dashboard has no login: everyone who can reach %s can read all studies", host)
                 address = f"[{host}]" if ":" in host else host
                 message = f"dashboard of {store_url} on http://{address}:{_port_of(server)}/ (Ctrl-C ends it)"
                 print(message, flush=True)  # noqa: T201 (the answer of the verb)

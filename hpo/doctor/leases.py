@@ -168,7 +168,7 @@ def _of_other_programs(study: str, state: StudyState | None, foreign: list[_Runn
         "other programs",
         f"{_trials(foreign)} by an Optuna script, without a lease: whether the script is alive is unknown{takes}",
         study,
-        f"if it does not: optuna tell --storage URL --study-name {study} {numbers} --state fail",
+        f"if it is not alive: optuna tell --storage URL --study-name {study} {numbers} --state fail",
     )
 
 

@@ -28,14 +28,14 @@ class StoredStudy:
 
     study_id: int
     name: str
-    definition: ResolvedStudy
+    resolved: ResolvedStudy
     state: StudyState  # as requested
     state_reason: str | None
     trials_target: int
     created: float  # seconds since 1970, UTC
 
 
-def create_or_continue(store: Store, definition: ResolvedStudy) -> tuple[StoredStudy, str]:
+def create_or_continue(store: Store, resolved: ResolvedStudy) -> tuple[StoredStudy, str]:
     """Create the study, or continue it: a larger number of trials extends it, a smaller one changes nothing.
 
     A limit that `hpo set` changed stays, as long as the file's value is the same as before.
@@ -46,25 +46,25 @@ def create_or_continue(store: Store, definition: ResolvedStudy) -> tuple[StoredS
     Raises:
         StoreError: the store has a study of this name that searches something else.
     """
-    name, target = definition.spec.study, definition.spec.budget.trials
+    name, target = resolved.spec.study, resolved.spec.budget.trials
     try:
         with store.write() as connection:
             row = connection.execute(_query().where(studies.c.study_name == name).with_for_update(of=studies)).first()
             if row is None:
                 message = f"study {name} created: {target} trials"
-                _create(connection, definition)
+                _create(connection, resolved)
             else:
                 study = _stored(row, name)
-                if differences := definition.differences(study.definition):
+                if differences := resolved.differences(study.resolved):
                     lines = "".join(f"\n  {line}" for line in differences)
                     raise StoreError(
                         f"study '{name}' is in the store already, and searches something else:{lines}\n"
                         "Continue it with the file as it was, or begin another study with --name (in Python name=...)"
                     )
                 with wall_clock_kept(connection, study.study_id):
-                    message = _continue(connection, study, definition)
+                    message = _continue(connection, study, resolved)
     except IntegrityError:  # another process created it between our query and our insert
-        return create_or_continue(store, definition)
+        return create_or_continue(store, resolved)
     return load_study(store, name), message
 
 
@@ -142,14 +142,14 @@ def _stored(row: Any, name: str) -> StoredStudy:
             f"study '{name}' in this store was created by another program, without a study file: it can be read, "
             "not run. Choose another name with --name"
         )
-    definition = ResolvedStudy.from_json(row.spec, row.space)
+    resolved = ResolvedStudy.from_json(row.spec, row.space)
     return StoredStudy(
-        row.study_id, name, definition, StudyState(row.state), row.state_reason, row.trials_target, row.created
+        row.study_id, name, resolved, StudyState(row.state), row.state_reason, row.trials_target, row.created
     )
 
 
-def _create(connection: Connection, definition: ResolvedStudy) -> None:
-    spec = definition.spec
+def _create(connection: Connection, resolved: ResolvedStudy) -> None:
+    spec = resolved.spec
     inserted = connection.execute(insert(studies).values(study_name=spec.study))
     study_id = int(inserted.inserted_primary_key[0])  # type: ignore[index]
     connection.execute(
@@ -160,11 +160,11 @@ def _create(connection: Connection, definition: ResolvedStudy) -> None:
             study_id=study_id, key="study:metric_names", value_json=json.dumps([spec.objective.metric])
         )
     )
-    space = json.dumps(definition.space.to_json())
+    space = json.dumps(resolved.space.to_json())
     connection.execute(
         insert(hpo_studies).values(
             study_id=study_id,
-            spec=definition.to_json(),
+            spec=resolved.to_json(),
             space=space,
             trials_target=spec.budget.trials,
             limits=json.dumps(spec.budget.limits),
@@ -174,13 +174,13 @@ def _create(connection: Connection, definition: ResolvedStudy) -> None:
     )
 
 
-def _continue(connection: Connection, study: StoredStudy, definition: ResolvedStudy) -> str:
+def _continue(connection: Connection, study: StoredStudy, resolved: ResolvedStudy) -> str:
     mine = hpo_studies.c.study_id == study.study_id
-    target = definition.spec.budget.trials
+    target = resolved.spec.budget.trials
     changed: dict[str, Any] = {"state": StudyState.RUNNING, "state_reason": None}
-    before, now = study.definition.spec, definition.spec
+    before, now = study.resolved.spec, resolved.spec
     if now != before:  # in a part that may change: limits, retries, ...
-        changed["spec"] = definition.to_json()
+        changed["spec"] = resolved.to_json()
     # A limit that is unchanged in the file stays as `hpo set` left it.
     news = {key: limit for key, limit in now.budget.limits.items() if limit != before.budget.limits[key]}
     if news:

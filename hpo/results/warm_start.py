@@ -23,7 +23,7 @@ Weights = dict[str, dict[str, Any]]
 """By reference: the trial's number ('trial') and its file on this machine ('checkpoint')."""
 
 
-def find_weights(store: Store, definition: ResolvedStudy, source: Source | None = None) -> Weights:
+def find_weights(store: Store, resolved: ResolvedStudy, source: Source | None = None) -> Weights:
     """The checkpoint of every trial that the study's arguments name.
 
     Args:
@@ -33,17 +33,17 @@ def find_weights(store: Store, definition: ResolvedStudy, source: Source | None 
         SpecError: a study, a trial or its checkpoint does not exist.
     """
     found: Weights = {}
-    for path, reference in _references(definition):
+    for path, reference in _references(resolved):
         try:
             found[reference] = _find(store, reference)
         except SpecError as error:
-            raise (source or Source.of_stored(definition.spec.study)).error([(path, str(error))]) from error
+            raise (source or Source.of_stored(resolved.spec.study)).error([(path, str(error))]) from error
     return found
 
 
-def names_weights(definition: ResolvedStudy) -> bool:
+def names_weights(resolved: ResolvedStudy) -> bool:
     """Whether any argument of the study refers to another trial."""
-    return any(_references(definition))
+    return any(_references(resolved))
 
 
 def with_checkpoints(arguments: Mapping[str, Any], weights: Weights) -> dict[str, Any]:
@@ -54,14 +54,14 @@ def with_checkpoints(arguments: Mapping[str, Any], weights: Weights) -> dict[str
     }
 
 
-def _references(definition: ResolvedStudy) -> Iterator[tuple[KeyPath, str]]:
+def _references(resolved: ResolvedStudy) -> Iterator[tuple[KeyPath, str]]:
     """(path in the study file, reference) of each."""
-    given = definition.spec.space
+    given = resolved.spec.space
     for owner in OWNERS:
-        for name, value in definition.fixed[owner].items():
+        for name, value in resolved.fixed[owner].items():
             if isinstance(value, str) and value.startswith(PREFIX):
                 yield ("space", name) if name in given else (owner, name), value
-    for parameter in definition.space.values():
+    for parameter in resolved.space.values():
         choices = parameter.range.choices if isinstance(parameter.range, Choice) else ()
         for choice in choices:
             if isinstance(choice, str) and choice.startswith(PREFIX):

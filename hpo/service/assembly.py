@@ -124,7 +124,7 @@ def begin(
             artifacts=workspace.artifacts,
             on_frame=lambda: on_frame(runs[0]),
         )
-        runs.append(worker.adopt(study, server=prepared.server, definition=prepared.definition))
+        runs.append(worker.adopt(study, server=prepared.server, resolved=prepared.resolved))
     except BaseException:
         prepared.close()
         raise
@@ -145,7 +145,7 @@ def work(
         SpecError: a named study cannot be trained on this machine.
         RunError: the process that starts trials exited.
     """
-    resources = load_study(workspace.store, studies[0]).definition.spec.resources if studies else Resources()
+    resources = load_study(workspace.store, studies[0]).resolved.spec.resources if studies else Resources()
     worker = Worker(
         workspace.store,
         server=workspace.server,
@@ -169,7 +169,7 @@ def enter(prepared: PreparedStudy, store: Store, *, slot: Slot) -> tuple[StoredS
         SpecError: the batch fails, or the checkpoint of another study's trial is not there.
         StoreError: the store has a study of this name that searches something else.
     """
-    weights = find_weights(store, prepared.definition, prepared.source)
+    weights = find_weights(store, prepared.resolved, prepared.source)
     if not study_exists(store, prepared.spec.study):
         try_one_batch(prepared, slot=slot, weights=weights)
-    return create_or_continue(store, prepared.definition)
+    return create_or_continue(store, prepared.resolved)

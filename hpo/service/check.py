@@ -77,13 +77,13 @@ def check_study(
     slots = slots_for(spec, source)
     with prepare(spec, source, server=server, project=project) as prepared:
         weights = {}
-        if names_weights(prepared.definition):
+        if names_weights(prepared.resolved):
             with open_store() as store:
-                weights = find_weights(store, prepared.definition, source)
+                weights = find_weights(store, prepared.resolved, source)
         probe = try_one_batch(prepared, slot=slots[0], weights=weights)
     return StudyCheck(
         study=spec.study,
-        space=prepared.definition.space,
+        space=prepared.resolved.space,
         metric=spec.objective.metric,
         direction=spec.objective.direction,
         metrics=probe.metrics,

@@ -52,11 +52,11 @@ def picture_file(option: Path | None, study: str) -> Path:
 
 
 def _facts(prepared: PreparedStudy, picture: Path) -> Message:
-    spec, definition, source = prepared.spec, prepared.definition, prepared.source
+    spec, resolved, source = prepared.spec, prepared.resolved, prepared.source
     process = prepared.server.fork(
         DataJob(
             project=str(prepared.project),
-            data=Call(spec.data.label, definition.arguments("data", definition.space.defaults())),
+            data=Call(spec.data.label, resolved.arguments("data", resolved.space.defaults())),
             seed=spec.seed,
             title=f"{spec.study}: {spec.data.label}",
             picture=str(picture),

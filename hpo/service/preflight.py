@@ -63,12 +63,12 @@ def try_one_batch(prepared: PreparedStudy, *, slot: Slot, weights: Weights | Non
         SpecError: it fails, or the objective's metric is not among what the model logs.
     """
     started = time.monotonic()
-    definition, source, server = prepared.definition, prepared.source, prepared.server
-    params = definition.space.defaults()
-    spec = definition.spec
+    resolved, source, server = prepared.resolved, prepared.source, prepared.server
+    params = resolved.space.defaults()
+    spec = resolved.spec
     config: Mapping[str, Any] = {
-        "model": {"class": spec.model.label, **definition.arguments("model", params)},
-        "data": {"class": spec.data.label, **definition.arguments("data", params)},
+        "model": {"class": spec.model.label, **resolved.arguments("model", params)},
+        "data": {"class": spec.data.label, **resolved.arguments("data", params)},
         "epochs": 1,
         "seed": derive_seed(spec.seed, 0, "trial"),
         "weights": weights or {},
@@ -77,7 +77,7 @@ def try_one_batch(prepared: PreparedStudy, *, slot: Slot, weights: Weights | Non
     # For what the model's own callbacks write.
     folder = tempfile.TemporaryDirectory(prefix="hpo-", ignore_cleanup_errors=True)
     [job] = trial_jobs(
-        definition,
+        resolved,
         config,
         trial=0,
         slot=one_rank,

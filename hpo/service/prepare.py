@@ -31,7 +31,7 @@ class PreparedStudy:
         project: folder that classes are imported from.
     """
 
-    definition: ResolvedStudy
+    resolved: ResolvedStudy
     source: Source
     server: ForkServer
     parent: ForkServer
@@ -40,7 +40,7 @@ class PreparedStudy:
     @property
     def spec(self) -> StudySpec:
         """What its file says."""
-        return self.definition.spec
+        return self.resolved.spec
 
     def close(self) -> None:
         """End the study's own server; the parent goes on."""
@@ -72,13 +72,13 @@ def prepare(spec: StudySpec, source: Source, *, server: ForkServer, project: Pat
         is_data = str(error).startswith((f"{spec.data.label}:", f"{spec.data.label} "))
         raise source.place("data" if is_data else "model", error) from error
     try:
-        definition = resolve(spec, classes, source)
-        _check_algorithms(definition, source, project)
+        resolved = resolve(spec, classes, source)
+        _check_algorithms(resolved, source, project)
     except HpoError:
         if study_server is not server:
             study_server.stop()
         raise
-    return PreparedStudy(definition, source, study_server, server, project)
+    return PreparedStudy(resolved, source, study_server, server, project)
 
 
 def space_of_class(label: str, *, server: ForkServer, project: Path) -> SearchSpace:
@@ -95,12 +95,12 @@ def space_of_class(label: str, *, server: ForkServer, project: Path) -> SearchSp
     return SearchSpace.from_json(next(iter(classes.values()))["space"])
 
 
-def _check_algorithms(definition: ResolvedStudy, source: Source, project: Path) -> None:
-    spec = definition.spec
+def _check_algorithms(resolved: ResolvedStudy, source: Source, project: Path) -> None:
+    spec = resolved.spec
     try:
-        sampler_factory(spec, definition.space, project)
+        sampler_factory(spec, resolved.space, project)
         if spec.sampler.name == "grid":
-            check_grid(definition.space, trials=spec.budget.trials)
+            check_grid(resolved.space, trials=spec.budget.trials)
     except HpoError as error:
         raise source.place("sampler", error) from error
     try:

@@ -89,16 +89,16 @@ def resolve(spec: StudySpec, classes: Mapping[str, Mapping[str, Any]], source: S
     for name in pins.keys() & spec.space.keys():
         problems.append((("space", name), "is also given as a constructor argument; keep one of them"))
     try:
-        resolved = union.override(pins | spec.space, arguments=arguments, label=" or ".join(labels.values()))
+        narrowed = union.override(pins | spec.space, arguments=arguments, label=" or ".join(labels.values()))
     except SpaceProblems as error:
         problems += [(_path(spec, name), text) for name, text in error.problems]
         raise source.error(problems) from error
     if problems:
         raise source.error(problems)
     owner_of = {argument.name: argument.owner for argument in arguments}
-    for name, value in resolved.pins.items():
+    for name, value in narrowed.pins.items():
         given[owner_of[name]][name] = value
-    space = resolved.space
+    space = narrowed.space
     if isinstance(spec.epochs, EpochRange):
         space = SearchSpace.union(space, SearchSpace((_epochs(spec.epochs),)))
     if not len(space):

@@ -126,19 +126,19 @@ class StudyAssignments:
         self.servers = [server for server in self.servers if server in needed]
         return left
 
-    def adopt(self, study: StoredStudy, *, server: ForkServer, definition: ResolvedStudy) -> StudyRun:
+    def adopt(self, study: StoredStudy, *, server: ForkServer, resolved: ResolvedStudy) -> StudyRun:
         """Work on a study.
 
         Args:
             server: has imported the study's classes.
-            definition: the study as this machine's code resolves it.
+            resolved: the study as this machine's code resolves it.
 
         Raises:
             StoreError: this machine's code resolves to another search than the stored one.
             SpecError: its trials need other devices than this worker's slots have.
         """
         self._check_slots(study)
-        if differences := definition.differences(study.definition):
+        if differences := resolved.differences(study.resolved):
             lines = "".join(f"\n  {line}" for line in differences)
             raise StoreError(f"study '{study.name}' was created with other code than that in {self._project}:{lines}")
         run = StudyRun(
@@ -156,12 +156,12 @@ class StudyAssignments:
         return run
 
     def _assign(self, study: StoredStudy) -> None:
-        spec = study.definition.spec
+        spec = study.resolved.spec
         job = StudyJob(str(self._project), {"model": spec.model.label, "data": spec.data.label})
         server, classes = self.servers[0].serve_study(job)
         try:
-            definition = resolve(spec, classes, Source.of_stored(study.name))
-            self.adopt(study, server=server, definition=definition)
+            resolved = resolve(spec, classes, Source.of_stored(study.name))
+            self.adopt(study, server=server, resolved=resolved)
         except HpoError:
             if server not in self.servers:
                 server.stop()
@@ -169,7 +169,7 @@ class StudyAssignments:
         log.info("study %s: working on it, %d trials requested", study.name, study.trials_target)
 
     def _check_slots(self, study: StoredStudy) -> None:
-        needed, slot = study.definition.spec.resources, self._slot
+        needed, slot = study.resolved.spec.resources, self._slot
         if needed.devices_per_trial != slot.ranks or needed.accelerator not in ("auto", slot.accelerator):
             kind = "" if needed.accelerator == "auto" else f" ({needed.accelerator})"
             raise SpecError(

@@ -45,5 +45,5 @@ class Failures:
             "study %s: no trial has completed, and the last %d diverged: %s was not a finite number. Its ranges may "
             "be too wide (learning rates?), or its data may contain values that are not finite. The search continues; "
             "'hpo stop %s' ends it",
-            study.name, FAILURES_THAT_STOP, study.definition.spec.objective.metric, study.name,
+            study.name, FAILURES_THAT_STOP, study.resolved.spec.objective.metric, study.name,
         )  # fmt: skip

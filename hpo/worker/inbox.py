@@ -52,7 +52,7 @@ def take_messages(trial: RunningTrial, run: StudyRun) -> list[Channel]:
     if trial.is_to_be_killed:
         trial.is_killed = True
         for process in trial.processes:
-            process.kill()  # one rank alone would wait for the others for ever
+            process.kill()  # one rank alone would wait for the others forever
     return closed
 
 

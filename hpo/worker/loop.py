@@ -90,15 +90,15 @@ class Worker:
         """The worker was asked to end: running trials are handed back after their epoch."""
         return self._signals.drained_at is not None
 
-    def adopt(self, study: StoredStudy, *, server: ForkServer, definition: ResolvedStudy) -> StudyRun:
+    def adopt(self, study: StoredStudy, *, server: ForkServer, resolved: ResolvedStudy) -> StudyRun:
         """Work on a study: see `StudyAssignments.adopt`."""
-        return self._studies.adopt(study, server=server, definition=definition)
+        return self._studies.adopt(study, server=server, resolved=resolved)
 
     def run_until_done(self) -> None:
         """Train until the adopted studies are over, or the user interrupts.
 
         Raises:
-            RunError: the process that starts trials died.
+            RunError: the process that starts trials ended unexpectedly.
         """
         self._has_adopted = True
         self._run(lambda: None, is_service=False)
@@ -107,7 +107,7 @@ class Worker:
         """Train the named studies, or all open ones; wait for new work, unless `is_until_idle`.
 
         Raises:
-            RunError: the process that starts trials died.
+            RunError: the process that starts trials ended unexpectedly.
             StoreError: a named study does not exist.
         """
         self._run(lambda: self._adopt(names), is_service=not is_until_idle)
@@ -124,7 +124,7 @@ class Worker:
                     if len(self.trials) < len(self.slots):
                         self._wait(0.0)  # running trials get their answers before a new one is sampled
                     for trial in self.trials.values():
-                        budget = self.runs[trial.claim.study_id].definition.spec.budget
+                        budget = self.runs[trial.claim.study_id].resolved.spec.budget
                         supervise(
                             trial, budget, drained_at=self._signals.drained_at, drain_seconds=self._store.timing.drain
                         )

@@ -67,13 +67,13 @@ class StudyRun:
         self._known_spec: str | None = None  # as stored at the last poll
         self._store = store
         self._artifacts = artifacts
-        spec = self.definition.spec
+        spec = self.resolved.spec
         self._history = History(
             store,
             study.study_id,
             name=study.name,
             direction=spec.objective.direction,
-            samplers=sampler_factory(spec, self.definition.space, project),
+            samplers=sampler_factory(spec, self.resolved.space, project),
             pruner=make_pruner(spec, project),
             diverged=spec.objective.diverged,
             rungs=make_rungs(spec),
@@ -90,8 +90,8 @@ class StudyRun:
         )
 
     @property
-    def definition(self) -> ResolvedStudy:
-        return self.study.definition
+    def resolved(self) -> ResolvedStudy:
+        return self.study.resolved
 
     @property
     def counts(self) -> Counts:
@@ -118,7 +118,7 @@ class StudyRun:
             return
         self._take_changes(self.progress.spec)
         if self.counts.complete != completed:
-            self.best = best_of(connection, self.study.study_id, self.definition.spec.objective.direction)
+            self.best = best_of(connection, self.study.study_id, self.resolved.spec.objective.direction)
         if with_trials:  # a pruner compares with them
             self._history.sync(connection)
 
@@ -141,10 +141,10 @@ class StudyRun:
             return
         self._known_spec = spec
         try:
-            self.study = replace(self.study, definition=self.definition.renewed(spec))
+            self.study = replace(self.study, resolved=self.resolved.renewed(spec))
         except ValueError as error:  # written by a newer release: this worker keeps the file that it knows
             log.warning("study %s was changed in a way that this version cannot read: %s", self.study.name, error)
-        self._take_name(self.definition.spec.study)
+        self._take_name(self.resolved.spec.study)
 
     def _take_name(self, name: str) -> None:
         """A study that was renamed has another folder."""
@@ -180,7 +180,7 @@ class StudyRun:
         """Claim a trial, sample its parameters, and start its processes; None when there is nothing to train."""
         claimed_at = time.monotonic()
         try:
-            weights = find_weights(self._store, self.definition)
+            weights = find_weights(self._store, self.resolved)
         except SpecError as error:
             log.warning("study %s cannot continue on this worker: %s", self.study.name, error)
             self._obstacle = self.stop_reason = str(error)
@@ -190,7 +190,7 @@ class StudyRun:
             self._is_exhausted = True
             return None
         self._take_name(claim.study)
-        return start_trial(self._context, self.definition, claim, slot=slot, weights=weights, claimed_at=claimed_at)
+        return start_trial(self._context, self.resolved, claim, slot=slot, weights=weights, claimed_at=claimed_at)
 
     def _claim(self, slot: Slot, promotable: Sequence[int]) -> Claim | None:
         return claim_trial(
@@ -225,11 +225,11 @@ class StudyRun:
 
     def on_started(self, trial: RunningTrial, report: Started) -> None:
         """The trial's model is built."""
-        take_start(self._context, self.definition.spec, trial, report)
+        take_start(self._context, self.resolved.spec, trial, report)
 
     def on_epoch(self, trial: RunningTrial, report: Epoch) -> Answer:
         """Record an epoch's metrics, and answer with the decision about the trial."""
-        spec = self.definition.spec
+        spec = self.resolved.spec
         target = self.progress.limits["target"] if self.progress.limits else spec.budget.target
         return take_epoch(self._context, spec, trial, report, target=target)
 

@@ -59,7 +59,7 @@ def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then
     is_kept = trial.state == OptunaState.COMPLETE and (trial.directory / BEST_CHECKPOINT).exists()
     seconds = trial.seconds
     value = {OptunaState.COMPLETE: trial.best_value, OptunaState.PRUNED: trial.value}.get(trial.state)
-    retries = study.definition.spec.retries.of(trial.end)
+    retries = study.resolved.spec.retries.of(trial.end)
 
     def write(connection: Connection) -> bool:
         if trial.state == OptunaState.FAIL and may_retry(connection, trial.claim, end=trial.end, retries=retries):
@@ -126,7 +126,7 @@ def _on_finished(
         then()
         return
     context.history.end(trial.number, optuna.trial.TrialState[trial.state], value, cause=trial.cause)
-    _log_end(trial, study.definition.spec)
+    _log_end(trial, study.resolved.spec)
     unneeded = [*RESUME_CHECKPOINTS, *([BEST_CHECKPOINT] if trial.state != OptunaState.COMPLETE else [])]
     for name in unneeded:
         (trial.directory / name).unlink(missing_ok=True)
@@ -145,7 +145,7 @@ def _drop(context: StudyContext, trial: RunningTrial) -> None:
 
 def _keep_best(context: StudyContext, study: StoredStudy) -> None:
     """Delete the checkpoints on this machine of trials that are no longer among the best."""
-    spec = study.definition.spec
+    spec = study.resolved.spec
     ranked = best_with_checkpoints(context.store, study.study_id, spec.objective.direction)
     dropped = []
     for trial_id, _, checkpoint in ranked[spec.keep.checkpoints :]:

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 def start_trial(
-    context: StudyContext, definition: ResolvedStudy, claim: Claim, *, slot: Slot, weights: Weights, claimed_at: float
+    context: StudyContext, resolved: ResolvedStudy, claim: Claim, *, slot: Slot, weights: Weights, claimed_at: float
 ) -> RunningTrial | None:
     """Start the claimed trial; None when it has ended already, or is handed back.
 
@@ -41,10 +41,10 @@ def start_trial(
     context.history.adopt(claim.number, is_new=claim.is_new)
     params = claim.params
     if params is None:
-        params = _sample(context, definition, claim)
+        params = _sample(context, resolved, claim)
     if params is None:
         return None
-    config = _config(definition, params, number=claim.number, weights=weights)
+    config = _config(resolved, params, number=claim.number, weights=weights)
     if claim.params is None:
         stored = context.history.params_to_store(claim.number)
         attributes = context.history.attributes_to_store(claim.number)
@@ -70,7 +70,7 @@ def start_trial(
     if claim.is_promoted:
         trial.granted = max(context.history.curve(claim.number), default=0)
     # It may run out of time before its first epoch here: then it ends with the values of earlier attempts.
-    restore_progress(context, definition.spec, trial)
+    restore_progress(context, resolved.spec, trial)
     try:
         trial.directory.mkdir(parents=True, exist_ok=True)
         mark_folder(context.directory, str(context.store.url))
@@ -79,7 +79,7 @@ def start_trial(
         hand_back(context, trial, AttemptEnd.PAUSED)
         return None
     jobs = trial_jobs(
-        definition,
+        resolved,
         config,
         trial=claim.number,
         slot=slot,
@@ -93,11 +93,11 @@ def start_trial(
     return trial
 
 
-def _sample(context: StudyContext, definition: ResolvedStudy, claim: Claim) -> dict[str, Any] | None:
+def _sample(context: StudyContext, resolved: ResolvedStudy, claim: Claim) -> dict[str, Any] | None:
     """The trial's parameters; None when it was enqueued with a point outside of the space, and has failed."""
-    space = definition.space
+    space = resolved.space
     try:
-        params = context.history.suggest(claim.number, space, point=_fixed_point(definition, claim.number))
+        params = context.history.suggest(claim.number, space, point=_fixed_point(resolved, claim.number))
         problem = None if space.contains(params) else f"{params} is not in the study's space"
     except (ValueError, KeyError) as error:
         params, problem = {}, str(error)
@@ -120,22 +120,22 @@ def _sample(context: StudyContext, definition: ResolvedStudy, claim: Claim) -> d
     return None
 
 
-def _fixed_point(definition: ResolvedStudy, number: int) -> Mapping[str, Any] | None:
+def _fixed_point(resolved: ResolvedStudy, number: int) -> Mapping[str, Any] | None:
     """The point of a trial that is not sampled: the grid's, or the defaults for the first trial."""
-    if definition.spec.sampler.name == "grid":
-        return next(itertools.islice(grid_points(definition.space), number, None), None)
-    takes_defaults = number == 0 and definition.spec.first_trial == "defaults"
-    return definition.space.defaults() if takes_defaults else None
+    if resolved.spec.sampler.name == "grid":
+        return next(itertools.islice(grid_points(resolved.space), number, None), None)
+    takes_defaults = number == 0 and resolved.spec.first_trial == "defaults"
+    return resolved.space.defaults() if takes_defaults else None
 
 
-def _config(definition: ResolvedStudy, params: Mapping[str, Any], *, number: int, weights: Weights) -> dict[str, Any]:
+def _config(resolved: ResolvedStudy, params: Mapping[str, Any], *, number: int, weights: Weights) -> dict[str, Any]:
     """The whole configuration of a trial, pinned and inactive parameters too."""
-    spec = definition.spec
+    spec = resolved.spec
     config: dict[str, Any] = {
         "params": params,
-        "model": {"class": spec.model.label, **definition.arguments("model", params)},
-        "data": {"class": spec.data.label, **definition.arguments("data", params)},
-        "epochs": definition.epochs(params),
+        "model": {"class": spec.model.label, **resolved.arguments("model", params)},
+        "data": {"class": spec.data.label, **resolved.arguments("data", params)},
+        "epochs": resolved.epochs(params),
         "seed": derive_seed(spec.seed, number, "trial"),
     }
     return config | ({"weights": weights} if weights else {})

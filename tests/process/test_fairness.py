@@ -261,7 +261,7 @@ LINE = SearchSpace((Parameter("x", Float(0.0, 1.0), default=0.5, has_default=Tru
 
 def learner(store: Store, study: StoredStudy) -> Claimant:
     """A worker's view, with what the study says of trials that diverge."""
-    spec = study.definition.spec
+    spec = study.resolved.spec
     worker = Claimant(store, study)
     worker.history = History(
         store,

@@ -1,4 +1,4 @@
-"""Pausing, ending and changing what trains: the command line beside a worker that waits for studies."""
+"""Pausing, ending and changing running studies: the command line beside a worker that waits for studies."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def long_study(hpo: Steered, server: ForkServer, request: pytest.FixtureRequest)
         ask_study(store, name, "kill")
 
 
-def test_a_held_study_claims_nothing_and_goes_on_where_it_was(
+def test_a_paused_study_claims_nothing_and_resumes_where_it_was(
     hpo: Steered, server: ForkServer, long_study: str
 ) -> None:
-    code, said = hpo.invoke("pause", long_study)
+    code, output = hpo.invoke("pause", long_study)
     wait_for(hpo.rests(long_study))
-    held = hpo.trials(long_study)
+    before_resume = hpo.trials(long_study)
     counts = hpo.counts(long_study)
     again = hpo.invoke("pause", long_study)
     submit(hpo, hpo.study("in between", budget={"trials": 6}), server)
@@ -71,14 +71,16 @@ def test_a_held_study_claims_nothing_and_goes_on_where_it_was(
     _, status = hpo.invoke("status", long_study)
     resumed, _ = hpo.invoke("resume", long_study)
     wait_for(lambda: hpo.is_training(long_study, 2)() and all(r.attempts == 2 for r in hpo.trials(long_study)))
-    wait_for(lambda: all(now.epochs > then.epochs for now, then in zip(hpo.trials(long_study), held, strict=True)))
+    wait_for(
+        lambda: all(now.epochs > then.epochs for now, then in zip(hpo.trials(long_study), before_resume, strict=True))
+    )
 
-    assert (code, said) == (0, f"study {long_study} is paused: what trains is saved after its epoch\n")
-    assert (again, resumed) == ((code, said), 0)
+    assert (code, output) == (0, f"study {long_study} is paused: running trials are saved after their epoch\n")
+    assert (again, resumed) == ((code, output), 0)
     assert counts == {"idle": 2}
     assert still_held == [(0, "idle", 1), (1, "idle", 1)]
     assert f"{long_study}: paused (by request)" in status
-    for before, after in zip(held, hpo.trials(long_study), strict=True):
+    for before, after in zip(before_resume, hpo.trials(long_study), strict=True):
         assert before.causes == ("paused: handed back by its worker",)
         assert (after.params, after.curve[: before.epochs]) == (before.params, before.curve)
         assert [epoch for epoch, _ in after.curve] == list(range(1, after.epochs + 1))
@@ -93,13 +95,13 @@ def from_epochs(hpo: Hpo, study: str, number: int) -> list[int | None]:
         return list(connection.scalars(chosen.where(wanted).order_by(hpo_attempts.c.number)))
 
 
-def test_a_stopped_study_ends_with_what_it_has_and_leaves_nothing_running(hpo: Steered, long_study: str) -> None:
-    code, said = hpo.invoke("stop", long_study)
+def test_a_stopped_study_keeps_its_values_and_leaves_nothing_running(hpo: Steered, long_study: str) -> None:
+    code, output = hpo.invoke("stop", long_study)
     wait_for(hpo.rests(long_study))
     again = hpo.invoke("stop", long_study)
     _, status = hpo.invoke("status", long_study)
 
-    assert (code, said) == (0, f"study {long_study} ends after the current epochs\n") == again
+    assert (code, output) == (0, f"study {long_study} ends after the current epochs\n") == again
     assert hpo.counts(long_study) == {"pruned": 2}
     assert f"{long_study}: stopped (by request)" in status
     for record in hpo.trials(long_study):
@@ -107,20 +109,20 @@ def test_a_stopped_study_ends_with_what_it_has_and_leaves_nothing_running(hpo: S
         assert record.value == record.curve[-1][1]["val_loss"]
 
 
-def test_a_killed_study_fails_what_trains(hpo: Steered, long_study: str) -> None:
-    code, said = hpo.invoke("kill", long_study)
+def test_a_killed_study_fails_its_running_trials(hpo: Steered, long_study: str) -> None:
+    code, output = hpo.invoke("kill", long_study)
     wait_for(hpo.rests(long_study))
     again = hpo.invoke("kill", long_study)
     _, status = hpo.invoke("status", long_study)
 
-    assert (code, said) == (0, f"study {long_study} ends now\n") == again
+    assert (code, output) == (0, f"study {long_study} ends now\n") == again
     assert hpo.counts(long_study) == {"failed": 2}
     assert {record.cause for record in hpo.trials(long_study)} == {"killed: by request"}
     assert f"{long_study}: killed (by request)" in status
 
 
-def test_a_wish_for_one_trial_is_for_this_one_only(hpo: Steered, long_study: str) -> None:
-    killed, said = hpo.invoke("kill", long_study, 0)
+def test_a_request_for_one_trial_affects_only_that_one(hpo: Steered, long_study: str) -> None:
+    killed, output = hpo.invoke("kill", long_study, 0)
     wait_for(lambda: hpo.trials(long_study)[0].state == "failed")
     late = hpo.invoke("kill", long_study, 0)
     wait_for(lambda: len(hpo.trials(long_study)) == 3 and hpo.is_training(long_study, 2)())
@@ -136,7 +138,7 @@ def test_a_wish_for_one_trial_is_for_this_one_only(hpo: Steered, long_study: str
     wait_for(lambda: hpo.trials(long_study)[2].attempts == 2)
 
     assert (killed, stopped, paused) == (0, 0, 0)
-    assert said == f"trial 0 of study {long_study} ends now\n"
+    assert output == f"trial 0 of study {long_study} ends now\n"
     assert late == (2, f"error: trial 0 of study '{long_study}' has ended already (failed)\n")
     assert between == [(0, "failed", 1), (1, "pruned", 1), (2, "idle", 1), (3, "running", 1), (4, "running", 1)]
     records = hpo.trials(long_study)
@@ -147,10 +149,10 @@ def test_a_study_that_has_all_its_trials_is_given_more(hpo: Steered, server: For
     submit(hpo, hpo.study("grown", budget={"trials": 2, "hours": 5}), server)
     wait_for(lambda: hpo.counts("grown") == {"complete": 2})
 
-    code, said = hpo.invoke("set", "grown", "trials=+2", "hours=none", "priority=2")
+    code, output = hpo.invoke("set", "grown", "trials=+2", "hours=none", "priority=2")
     wait_for(lambda: hpo.counts("grown") == {"complete": 4})
 
-    assert (code, said) == (0, "study grown: trials 4, priority 2\n")
+    assert (code, output) == (0, "study grown: trials 4, priority 2\n")
     assert [record.number for record in hpo.trials("grown")] == [0, 1, 2, 3]
 
 
@@ -166,7 +168,7 @@ def test_a_study_that_has_all_its_trials_is_given_more(hpo: Steered, server: For
     ],
     ids=["stall_minutes and retries", "trial_minutes"],
 )
-def test_a_study_that_is_submitted_again_is_held_to_its_new_bounds(
+def test_a_study_that_is_submitted_again_has_its_new_bounds(
     hpo: Steered, server: ForkServer, tmp_path: Path, model: dict[str, str], again: dict[str, Any], end: object
 ) -> None:
     """By the workers that train it meanwhile, from their next look on."""
@@ -187,16 +189,16 @@ def test_a_study_that_is_submitted_again_is_held_to_its_new_bounds(
     assert (record.state, record.cause, record.attempts) == end
 
 
-def test_a_worker_ends_what_was_handed_back_when_fewer_are_asked_for(hpo: Steered, server: ForkServer) -> None:
+def test_a_worker_ends_idle_trials_when_the_target_is_lowered(hpo: Steered, server: ForkServer) -> None:
     submit(hpo, hpo.study("fewer", model=SLOW, epochs=12, budget={"trials": 3}), server)
     wait_for(lambda: hpo.is_training("fewer", 2)())
     hpo.invoke("pause", "fewer", 0)
     wait_for(lambda: hpo.trials("fewer")[0].state == "idle")
 
-    code, said = hpo.invoke("set", "fewer", "trials=1")
+    code, output = hpo.invoke("set", "fewer", "trials=1")
     wait_for(lambda: "idle" not in hpo.counts("fewer") and "running" not in hpo.counts("fewer"))
 
-    assert (code, said) == (0, "study fewer: trials 1, priority 1\n")
+    assert (code, output) == (0, "study fewer: trials 1, priority 1\n")
     records = hpo.trials("fewer")
     assert (records[0].state, records[0].cause) == (
         "pruned", "stopped: the study has the 1 trials that it was asked for"

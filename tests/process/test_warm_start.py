@@ -111,10 +111,10 @@ def test_missing_weights_are_reported_with_the_line_of_the_file(
     line = 1 + next(n for n, text in enumerate(file.read_text().splitlines()) if words in text)
     spec, source = read_study(file)
     with prepare(spec, source, server=server, project=FOREIGN) as prepared:
-        definition = prepared.definition
+        resolved = prepared.resolved
 
     with Store.open(hpo.url) as store, pytest.raises(SpecError) as error:
-        find_weights(store, definition, source)
+        find_weights(store, resolved, source)
 
     assert str(error.value).startswith(f"{file}:{line}: model.start: '{words}'")
     assert message in str(error.value)
@@ -136,7 +136,7 @@ def test_a_checkpoint_that_goes_missing_ends_the_study_on_this_worker(hpo: Forei
     with Store.open(hpo.url) as store:
         file = study(hpo, "orphan", model={"class": "warm:Warm", "start": f"trial:first/{dropped.number}"})
         with prepare(*read_study(file), server=server, project=FOREIGN) as prepared:
-            create_or_continue(store, prepared.definition)  # as it was when there still was a checkpoint
+            create_or_continue(store, prepared.resolved)  # as it was when there still was a checkpoint
 
     code, output = hpo.run("worker", "orphan", "--until-idle")
 

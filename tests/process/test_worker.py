@@ -182,9 +182,9 @@ def test_a_package_that_fails_where_it_exports_lazily_is_refused_with_the_place(
 
 def test_a_model_that_logs_nothing_is_refused_before_the_first_trial(hpo: Hpo, server: ForkServer) -> None:
     study = read_study(hpo.study("silent", model="projects.nets:Silent"))
-    said = pytest.raises(SpecError, match="the model never logs 'val_loss'")
+    message = pytest.raises(SpecError, match="the model never logs 'val_loss'")
 
-    with prepare(*study, server=server, project=PROJECT) as prepared, said:
+    with prepare(*study, server=server, project=PROJECT) as prepared, message:
         try_one_batch(prepared, slot=Slot(0, (), 1, 1))
 
 

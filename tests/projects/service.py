@@ -24,7 +24,7 @@ from projects.launch import PROJECT, Hpo, descendants
 def submit(hpo: Hpo, file: Path, server: ForkServer) -> StoredStudy:
     """What `hpo submit` does, without another import of torch and without trying a batch."""
     with prepare(*read_study(file), server=server, project=PROJECT) as prepared, Store.create(hpo.url) as store:
-        return create_or_continue(store, prepared.definition)[0]
+        return create_or_continue(store, prepared.resolved)[0]
 
 
 def invoke(hpo: Hpo, *arguments: object) -> tuple[int, str]:

@@ -53,19 +53,19 @@ def make_spec(**keys: Any) -> StudySpec:
 
 
 def create_study(store: Store, space: SearchSpace = SPACE, **keys: Any) -> StoredStudy:
-    definition = ResolvedStudy(make_spec(**keys), space, {"model": {}, "data": {}})
-    return create_or_continue(store, definition)[0]
+    resolved = ResolvedStudy(make_spec(**keys), space, {"model": {}, "data": {}})
+    return create_or_continue(store, resolved)[0]
 
 
 def open_history(store: Store, study: StoredStudy) -> History:
     """What one worker opens for a study."""
-    spec = study.definition.spec
+    spec = study.resolved.spec
     return History(
         store,
         study.study_id,
         name=study.name,
         direction=spec.objective.direction,
-        samplers=sampler_factory(spec, study.definition.space, Path()),
+        samplers=sampler_factory(spec, study.resolved.space, Path()),
         pruner=make_pruner(spec, Path()),
         rungs=make_rungs(spec),
     )
@@ -77,7 +77,7 @@ class Claimant:
     def __init__(self, store: Store, study: StoredStudy) -> None:
         self.store = store
         self.study = study
-        self.space = study.definition.space
+        self.space = study.resolved.space
         self.history = open_history(store, study)
         self.worker_id = register_worker(store, host="here", pid=1, slots=1)
 

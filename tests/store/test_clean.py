@@ -1,4 +1,4 @@
-"""What artifacts take, and which of them go: nothing that a trial needs, and nothing that no worker wrote."""
+"""The size of artifacts, and their removal, which spares files that a trial needs or that no worker wrote."""
 
 from __future__ import annotations
 

@@ -456,7 +456,7 @@ def test_parameters_that_cannot_be_read_are_found(
 
 
 def test_a_study_file_that_this_version_cannot_read_is_found(store: Store, study: StoredStudy) -> None:
-    spec = json.loads(study.definition.to_json())
+    spec = json.loads(study.resolved.to_json())
     spec["spec"]["from_the_future"] = True
     with store.write() as connection:
         connection.execute(update(hpo_studies).values(spec=json.dumps(spec)))

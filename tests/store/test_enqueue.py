@@ -1,4 +1,4 @@
-"""Points that people ask for: what is entered, what is refused, and that each is taken exactly once."""
+"""Enqueued points: they are validated, and each is claimed exactly once."""
 
 from __future__ import annotations
 
@@ -237,10 +237,12 @@ def test_a_waiting_trial_that_is_stopped_makes_room_for_an_equal_one(store: Stor
         (["width=64"], "'width' is not searched: it is 32 in every trial"),
     ],
 )
-def test_a_point_that_the_study_cannot_train_is_refused_in_words(tmp_path: Path, words: list[str], told: str) -> None:
+def test_a_point_that_the_study_cannot_train_is_refused_with_a_reason(
+    tmp_path: Path, words: list[str], told: str
+) -> None:
     with Store.create(f"sqlite:///{tmp_path}/hpo.db") as store:
-        definition = ResolvedStudy(make_spec(), SPACE, {"model": {"width": 32}, "data": {}})
-        create_or_continue(store, definition)
+        resolved = ResolvedStudy(make_spec(), SPACE, {"model": {"width": 32}, "data": {}})
+        create_or_continue(store, resolved)
 
         with pytest.raises(SpecError) as refused:
             enqueue_points(store, "synthetic", [point_of_words(words)])
@@ -293,7 +295,7 @@ def test_empty_cells_are_left_to_the_sampler(store: Store, study: StoredStudy, t
         (b'lr\n"0.1\n', "is not a CSV file in UTF-8"),
     ],
 )
-def test_a_file_that_holds_no_points_is_refused(tmp_path: Path, content: bytes, told: str) -> None:
+def test_a_file_without_points_is_refused(tmp_path: Path, content: bytes, told: str) -> None:
     file = tmp_path / "points.csv"
     file.write_bytes(content)
 

@@ -248,7 +248,7 @@ def test_workers_propose_what_one_optuna_study_would_of_all_trials_so_far(
     study = create_study(shared_store, study=f"learning {name}", sampler={"name": name, **options})
     claimants = [Claimant(shared_store, study) for _ in range(workers)]
     plain = optuna.create_study(direction="maximize")
-    samplers = sampler_factory(study.definition.spec, SPACE, Path())
+    samplers = sampler_factory(study.resolved.spec, SPACE, Path())
 
     for number in range(count):
         worker = claimants[number % workers]

@@ -63,7 +63,7 @@ def expire(store: Store, claim: Claim) -> None:
         connection.execute(update(hpo_attempts).where(mine).values(lease_until=1.0))
 
 
-def test_a_trial_killed_between_its_claim_and_its_first_beat_is_claimed_again(store: Store) -> None:
+def test_a_trial_killed_between_its_claim_and_its_first_heartbeat_is_claimed_again(store: Store) -> None:
     study = create_study(store, budget={"trials": 1})
     first, second = Claimant(store, study), Claimant(store, study)
     claim = first.claim()
@@ -141,7 +141,7 @@ def test_a_database_that_has_just_started_grants_its_workers_time_to_come_back(s
     assert [*just_started, *expire_leases(long_up(store))] == [0]
 
 
-def test_a_worker_that_was_away_between_its_claim_and_its_sampling_neither_dies_nor_writes(store: Store) -> None:
+def test_a_worker_that_stalled_between_claim_and_sampling_neither_fails_nor_writes(store: Store) -> None:
     study = create_study(store, budget={"trials": 1})
     slow, quick = Claimant(store, study), Claimant(store, study)
     late = slow.claim()

@@ -84,8 +84,8 @@ def test_a_renamed_study_is_the_same_study(store: Store, study: StoredStudy, art
     assert said == f"study synthetic is called renamed now\nits artifacts are in {folder}"
     assert folder.name == kept.parent.name.replace("synthetic", "renamed")
     assert not study_exists(store, "synthetic")
-    assert (moved.study_id, moved.created, moved.definition.spec.study) == (study.study_id, study.created, "renamed")
-    assert moved.definition.differences(study.definition) == []
+    assert (moved.study_id, moved.created, moved.resolved.spec.study) == (study.study_id, study.created, "renamed")
+    assert moved.resolved.differences(study.resolved) == []
     after = Study(store, "renamed").best(1)[0]
     assert after.params == before.params
     assert after.checkpoint is not None

@@ -46,8 +46,8 @@ def create(store: Store, name: str = "digits", *, direction: str = "maximize", t
             "budget": {"trials": trials},
         }
     )
-    definition = ResolvedStudy(spec, SearchSpace.of(Net), {"model": {}, "data": {}})
-    return create_or_continue(store, definition)[0]
+    resolved = ResolvedStudy(spec, SearchSpace.of(Net), {"model": {}, "data": {}})
+    return create_or_continue(store, resolved)[0]
 
 
 def train(

@@ -1,4 +1,4 @@
-"""What happens in a study, told to Python: every trial and attempt once, and an end."""
+"""The events of a study in Python: every trial and attempt once, and an end."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Invalid input: one message in the user's own words, with the file and line, exit code 2, and nothing in the store.
 
-Files that cannot be read or resolved are test_studyfile's and test_definition's; here the classes are real, and the
+Files that cannot be read or resolved are tested in tests/unit/study; here the classes are real, and the
 command line.
 """
 

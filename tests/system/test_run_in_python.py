@@ -1,4 +1,4 @@
-"""`hpo.run`, `hpo.submit` and `hpo.check` in people's own programs: modules, scripts, notebooks; real training."""
+"""`hpo.run`, `hpo.submit` and `hpo.check` in users' programs: modules, scripts, notebooks; real training."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_keywords_a_dict_a_file_and_a_spec_are_one_study(folder: Path, capfd: py
     assert (study.status().state, study.status().budget["trials"]["target"]) == (StudyState.RUNNING, 5)
     assert {path.name for path in folder.iterdir()} >= {"hpo.db", "hpo-artifacts"}
     with Store.open(f"sqlite:///{folder}/hpo.db") as store:
-        assert load_study(store, "Line").definition.spec.model.label == "projects.nets:Line"
+        assert load_study(store, "Line").resolved.spec.model.label == "projects.nets:Line"
 
 
 def test_a_check_says_what_a_study_searches_and_costs_and_creates_nothing(folder: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_study_that_fails_says_why_and_where(folder: Path) -> None:
         ("nothing.yaml", {}, "nothing.yaml: there is no such file"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_imported(folder: Path, study: Any, keys: Any, said: str) -> None:
+def test_mistakes_are_reported_before_anything_is_imported(folder: Path, study: Any, keys: Any, said: str) -> None:
     with pytest.raises(hpo.SpecError) as caught:
         hpo.run(study, **keys)
 

@@ -58,8 +58,8 @@ def defined(tmp_path: Path, more: str = "", model: str = "") -> ResolvedStudy:
     return resolve(spec, json.loads(json.dumps(answer))["classes"], source)
 
 
-def filled_in(definition: ResolvedStudy) -> dict[str, Any]:
-    arguments = definition.arguments("model", definition.space.defaults())
+def filled_in(resolved: ResolvedStudy) -> dict[str, Any]:
+    arguments = resolved.arguments("model", resolved.space.defaults())
     return arguments | given_by_data(Net, arguments, Rows())
 
 

@@ -33,7 +33,7 @@ def test_a_timing_is_what_the_environment_says(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("leese=3", "HPO_TIMING: 'leese' is not known, did you mean 'lease'? Use heartbeat, lease, drain, poll"),
         ("3", "HPO_TIMING: '3' is not known. Use heartbeat, lease, drain, poll"),
@@ -50,13 +50,13 @@ def test_a_timing_is_what_the_environment_says(
         ),
     ],
 )
-def test_a_timing_that_cannot_be_is_refused_in_words(text: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_timing_is_refused_with_a_reason(text: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, text)
 
     with pytest.raises(SpecError) as raised:
         Timing.of_environment()
 
-    assert str(raised.value) == said
+    assert str(raised.value) == message
 
 
 def test_a_store_has_the_environments_timing_unless_it_is_given_one(

@@ -1,4 +1,4 @@
-"""What a worker asks of a process: it arrives as it was sent, and says which jobs may follow each other."""
+"""A worker's jobs for a process: they arrive as they were sent, and define which jobs may follow each other."""
 
 from __future__ import annotations
 

@@ -80,57 +80,57 @@ def refusal(folder: Path, text: str = "", *, data: type[Any] = Points, head: str
 
 
 def test_the_space_is_the_union_of_model_and_data(tmp_path: Path) -> None:
-    definition = define(tmp_path)
+    resolved = define(tmp_path)
 
-    assert definition.space.names == ("width", "optimizer", "momentum", "batch_size")
-    assert [p.owner for p in definition.space.values()] == ["model", "model", "model", "data"]
-    assert definition.fixed == {"model": {}, "data": {}}
+    assert resolved.space.names == ("width", "optimizer", "momentum", "batch_size")
+    assert [p.owner for p in resolved.space.values()] == ["model", "model", "model", "data"]
+    assert resolved.fixed == {"model": {}, "data": {}}
 
 
 def test_a_study_narrows_lists_pins_and_adds(tmp_path: Path) -> None:
     space = "space: {width: {high: 4}, optimizer: [sgd], batch_size: 16, dropout: {low: 0, high: 0.5}, rows: 64}\n"
 
-    definition = define(tmp_path, space)
+    resolved = define(tmp_path, space)
 
-    assert definition.space["width"].range == Int(1, 4)
-    assert definition.space["dropout"].range == Float(0, 0.5)
-    assert definition.space["dropout"].owner == "model"
-    assert definition.fixed == {"model": {}, "data": {"batch_size": 16, "rows": 64}}
+    assert resolved.space["width"].range == Int(1, 4)
+    assert resolved.space["dropout"].range == Float(0, 0.5)
+    assert resolved.space["dropout"].owner == "model"
+    assert resolved.fixed == {"model": {}, "data": {"batch_size": 16, "rows": 64}}
 
 
 def test_a_constructor_argument_of_the_study_pins_what_is_searched(tmp_path: Path) -> None:
-    definition = define(tmp_path, head=MINIMAL.replace("nets:Net", "{class: nets:Net, width: 3, bias: false}"))
+    resolved = define(tmp_path, head=MINIMAL.replace("nets:Net", "{class: nets:Net, width: 3, bias: false}"))
 
-    assert "width" not in definition.space
-    assert definition.fixed["model"] == {"width": 3, "bias": False}
+    assert "width" not in resolved.space
+    assert resolved.fixed["model"] == {"width": 3, "bias": False}
 
 
 def test_a_range_of_epochs_is_a_parameter_of_the_trainer(tmp_path: Path) -> None:
-    definition = define(tmp_path, "epochs: {low: 2, high: 9}\n")
+    resolved = define(tmp_path, "epochs: {low: 2, high: 9}\n")
 
-    assert definition.space["epochs"].owner == "trainer"
-    assert definition.epochs({"epochs": 5}) == 5
+    assert resolved.space["epochs"].owner == "trainer"
+    assert resolved.epochs({"epochs": 5}) == 5
     assert define(tmp_path, "epochs: 7\n").epochs({}) == 7
 
 
 def test_a_trial_gets_its_parameters_and_what_is_fixed_by_owner(tmp_path: Path) -> None:
-    definition = define(tmp_path, "space: {rows: 64}\nepochs: {low: 2, high: 9}\n")
+    resolved = define(tmp_path, "space: {rows: 64}\nepochs: {low: 2, high: 9}\n")
     params = {"width": 3, "optimizer": "adam", "batch_size": 4, "epochs": 2}
 
-    assert definition.arguments("model", params) == {"width": 3, "optimizer": "adam"}
-    assert definition.arguments("data", params) == {"rows": 64, "batch_size": 4}
+    assert resolved.arguments("model", params) == {"width": 3, "optimizer": "adam"}
+    assert resolved.arguments("data", params) == {"rows": 64, "batch_size": 4}
 
 
 # ---- the same study
 
 
 def test_a_definition_survives_the_store(tmp_path: Path) -> None:
-    definition = define(tmp_path, "space: {width: {high: 4}, rows: 64}\npruner: {name: asha, eta: 4}\n")
+    resolved = define(tmp_path, "space: {width: {high: 4}, rows: 64}\npruner: {name: asha, eta: 4}\n")
 
-    stored = ResolvedStudy.from_json(definition.to_json(), json.dumps(definition.space.to_json()))
+    stored = ResolvedStudy.from_json(resolved.to_json(), json.dumps(resolved.space.to_json()))
 
-    assert stored == definition
-    assert definition.differences(stored) == []
+    assert stored == resolved
+    assert resolved.differences(stored) == []
 
 
 @pytest.mark.parametrize(

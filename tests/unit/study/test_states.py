@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import optuna
 import pytest
-from sqlalchemy import column
+from sqlalchemy import Double, column
 
 from hpo.study.states import (
     OPTUNA_ENDED,
@@ -102,7 +102,7 @@ def test_better_is_said_the_same_way_everywhere(direction: Direction) -> None:
 
 
 def test_the_best_comes_first_in_sql() -> None:
-    value = column("value")
+    value = column("value", Double)
 
     assert str(Direction.MAXIMIZE.order(value)) == "value DESC"
     assert str(Direction.MINIMIZE.order(value)) == "value ASC"

@@ -1,4 +1,4 @@
-"""What is done with a trial after an epoch: a table of cases."""
+"""The decision about a trial after an epoch: a table of cases."""
 
 from __future__ import annotations
 
