@@ -5,26 +5,45 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from projects.launch import Hpo, finish, trial_processes, wait_for
+from projects.launch import Hpo, trial_processes, wait_for
+from projects.service import invoke, running, submit
+
+from hpo.ipc.fork_server import ForkServer
 
 LEAVER = "projects.nets:Leaver"
 
 
-@pytest.fixture
-def hpo(tmp_path: Path) -> Hpo:
-    return Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
+class Service(Hpo):
+    """The command line, and a worker of one slot that trains what is submitted: it imports torch once for all tests."""
+
+    worker: subprocess.Popen[str]
 
 
-def train(hpo: Hpo, name: str, **keys: object) -> str:
-    """Run on one slot, to the end; its output."""
-    plain: dict[str, object] = {"model": LEAVER, "budget": {"trials": 4}, "space": {"leaves": "nothing"}}
-    study = hpo.study(name, **(plain | keys), resources={"accelerator": "cpu", "slots": 1})
-    code, output = hpo.run("run", study)
-    assert code == 0, output
-    return output
+@pytest.fixture(scope="module")
+def hpo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("reuse")
+    hpo = Service(folder, f"sqlite:///{folder}/hpo.db")
+    with running(hpo, "worker", "--slots", 1) as hpo.worker:
+        yield hpo
+
+
+def train(hpo: Hpo, server: ForkServer, name: str, **keys: Any) -> None:
+    """Have a study trained to its end."""
+    plain: dict[str, Any] = {"model": LEAVER, "budget": {"trials": 4}, "space": {"leaves": "nothing"}}
+    study = plain | keys
+    submit(hpo, hpo.study(name, **study), server)
+    wait_for(lambda: has_ended(hpo, name, study["budget"]["trials"]))
+
+
+def has_ended(hpo: Hpo, name: str, trials: int) -> bool:
+    counts = hpo.counts(name)
+    return counts.keys() <= {"complete", "failed"} and sum(counts.values()) == trials
 
 
 def processes(hpo: Hpo, name: str) -> list[int]:
@@ -37,9 +56,9 @@ def curves(hpo: Hpo, name: str) -> list[list[float]]:
     return [[metrics["val_loss"] for _, metrics in record.curve] for record in hpo.trials(name)]
 
 
-def test_trials_in_a_shared_process_reach_the_same_values_as_in_separate_ones(hpo: Hpo) -> None:
-    train(hpo, "together")
-    train(hpo, "apart", reuse_processes=False)
+def test_trials_in_a_shared_process_reach_the_same_values_as_in_separate_ones(hpo: Service, server: ForkServer) -> None:
+    train(hpo, server, "together")
+    train(hpo, server, "apart", reuse_processes=False)
 
     assert len(set(processes(hpo, "together"))) == 1
     assert len(set(processes(hpo, "apart"))) == 4
@@ -60,78 +79,60 @@ def test_trials_in_a_shared_process_reach_the_same_values_as_in_separate_ones(hp
     ],
 )
 def test_a_process_that_has_changed_takes_no_other_trial_and_logs_the_reason(
-    hpo: Hpo, leaves: str, reason: str
+    hpo: Service, server: ForkServer, leaves: str, reason: str
 ) -> None:
-    train(hpo, "leaver", space={"leaves": leaves}, budget={"trials": 3})
+    train(hpo, server, leaves, space={"leaves": leaves}, budget={"trials": 3})
 
-    assert len(set(processes(hpo, "leaver"))) == 3
-    for log in (hpo.folder / "art").glob("leaver-*/*/log.txt"):
+    assert len(set(processes(hpo, leaves))) == 3
+    for log in (hpo.folder / "art").glob(f"{leaves}-*/*/log.txt"):
         assert f"not reused for another trial, because {reason}" in log.read_text()
 
 
 def test_trials_of_modules_that_cannot_be_forked_share_a_process_and_the_log_names_the_reason(
-    hpo: Hpo,
+    tmp_path: Path,
 ) -> None:
-    output = train(hpo, "threaded", model="projects.threaded:Threaded")
+    hpo = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
+    study = hpo.study("threaded", model="projects.threaded:Threaded", budget={"trials": 4}, space={"leaves": "nothing"})
 
+    code, output = hpo.run("run", study, "--slots", 1)
+
+    assert code == 0, output
     assert len(set(processes(hpo, "threaded"))) == 1  # what importing them changed is no reason against it
     assert re.search(r"imports projects.threaded:Threaded and \S+ anew, which takes longer: .* \(sentinel\)", output), (
         output
     )
 
 
-def test_a_process_whose_memory_grows_takes_no_other_trial_for_long(hpo: Hpo) -> None:
-    train(hpo, "leaver", space={"leaves": "memory"}, budget={"trials": 4})
+def test_a_process_whose_memory_grows_takes_no_other_trial_for_long(hpo: Service, server: ForkServer) -> None:
+    train(hpo, server, "memory", space={"leaves": "memory"}, budget={"trials": 4})
 
-    first, _, third, fourth = processes(hpo, "leaver")
+    first, _, third, fourth = processes(hpo, "memory")
     assert first == third != fourth
 
 
-def test_a_process_whose_trial_failed_takes_no_other(hpo: Hpo) -> None:
-    study = hpo.study(
-        "failing",
-        model="projects.nets:Sometimes",
-        space={"does": ["learn", "raise"], "lr": 0.01},
-        sampler="grid",
-        budget={"trials": 2},
-        resources={"accelerator": "cpu", "slots": 1},
-    )
-    code, output = hpo.run("run", study)
+def test_a_process_whose_trial_failed_takes_no_other(hpo: Service, server: ForkServer) -> None:
+    space = {"does": ["learn", "raise"], "lr": 0.01}
+    train(hpo, server, "failing", model="projects.nets:Sometimes", space=space, sampler="grid", budget={"trials": 2})
 
-    assert (code, hpo.counts("failing")) == (0, {"complete": 1, "failed": 1}), output
+    assert hpo.counts("failing") == {"complete": 1, "failed": 1}
 
 
-def test_a_process_killed_between_two_trials_fails_neither(hpo: Hpo) -> None:
-    study = hpo.study(
-        "waiting",
-        model=LEAVER,
-        space={"leaves": "nothing"},
-        budget={"trials": 1},
-        resources={"accelerator": "cpu", "slots": 1},
-    )
-    assert hpo.run("submit", study)[0] == 0
-    worker = hpo.start("worker", "waiting", "--slots", "1")
-    wait_for(lambda: hpo.counts("waiting") == {"complete": 1})
+def test_a_process_killed_between_two_trials_fails_neither(hpo: Service, server: ForkServer) -> None:
+    train(hpo, server, "waiting", budget={"trials": 1})
     [first] = processes(hpo, "waiting")
-    assert not trial_processes(worker)  # it waits, and writes into no trial's log
+    assert not trial_processes(hpo.worker)  # it waits, and writes into no trial's log
 
     os.kill(first, signal.SIGKILL)
-    assert hpo.run("set", "waiting", "trials=3")[0] == 0
-    wait_for(lambda: hpo.counts("waiting") == {"complete": 3})
-    worker.send_signal(signal.SIGTERM)
-    finish(worker)
+    assert invoke(hpo, "set", "waiting", "trials=3")[0] == 0
+    wait_for(lambda: has_ended(hpo, "waiting", 3))
 
     assert first not in processes(hpo, "waiting")[1:]
-    assert [record.attempts for record in hpo.trials("waiting")] == [1, 1, 1]
+    assert [(record.state, record.attempts) for record in hpo.trials("waiting")] == [("complete", 1)] * 3
 
 
-def test_a_process_that_gets_no_further_trial_ends(hpo: Hpo) -> None:
-    assert hpo.run("submit", hpo.study("over", model=LEAVER, space={"leaves": "nothing"}, budget={"trials": 1}))[0] == 0
-    worker = hpo.start("worker", "over", "--slots", "1")
-    wait_for(lambda: hpo.counts("over") == {"complete": 1})
+def test_a_process_that_gets_no_further_trial_ends(hpo: Service, server: ForkServer) -> None:
+    train(hpo, server, "over", budget={"trials": 1})
     [process] = processes(hpo, "over")
 
     wait_for(lambda: not Path(f"/proc/{process}").exists())
-    assert worker.poll() is None
-    worker.send_signal(signal.SIGTERM)
-    finish(worker)
+    assert hpo.worker.poll() is None
