@@ -69,9 +69,9 @@ def take_epoch(
         return Answer()
     trial.epoch = report.epoch
     curve = context.history.curve(trial.number)
-    before = [
-        curve[epoch] for epoch in sorted(curve) if epoch < report.epoch
-    ]  # an earlier attempt may have gone further
+    # Not what an earlier attempt reached later, nor anything where this one has restored nothing.
+    known = curve if trial.best_value is not None else {}
+    before = [known[epoch] for epoch in sorted(known) if epoch < report.epoch]
     verdict = Verdict.CONTINUE if report.value is None else _record(context, trial, report, report.value)
     decision = decide(
         before,
