@@ -116,6 +116,8 @@ class Screen:
         told = f"{counts.complete} complete  {counts.pruned} pruned  {counts.failed} failed"
         if counts.paused:
             told += f"  {counts.paused} paused at a rung"
+        if counts.idle:
+            told += f"  {counts.idle} idle"
         bar = ProgressBar(total=counts.target, completed=counts.ended, width=30)
         grid.add_row(Text(run.study.name, style="bold"), bar, f"{counts.ended}/{counts.target} trials", told)
         ended = counts.ended - self._ended_before
@@ -134,7 +136,7 @@ class Screen:
             trial = worker.trials.get(slot.number)
             name = f"{slot.number} {slot.device}"
             if trial is None:
-                table.add_row(name, "-", "", Text("idle", style="dim"), "", "", "")
+                table.add_row(name, "-", "", Text("free", style="dim"), "", "", "")
             else:
                 table.add_row(name, *_row(trial))
         return table

@@ -40,7 +40,6 @@ TRAINING_USERS = {"hpo.results.trial": {"hpo.training.checkpoint"}}
 KINDS = (StudyState, OptunaState, TrialState, Request, AttemptEnd, Direction)
 STATES = {member.value for kind in KINDS for member in kind} - {"error"}  # also a column, and a key of messages
 HOMONYMS = {
-    ("hpo.cli.screen", "idle"),  # a slot without a trial
     *((f"hpo.{module}", "failed") for module in ("ipc.messages", "ipc.fork_server", "service.describe_data")),
     *((f"hpo.training.{module}", "failed") for module in ("server", "inspection")),  # kinds of messages
     ("hpo.ipc.messages", "done"),
