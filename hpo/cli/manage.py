@@ -159,7 +159,7 @@ def _show_artifacts(found: Cleaned) -> None:
         table.add_row(name, Text(use.folder.name), mebibytes(use.size), mebibytes(use.unneeded))
     out.print(table)
     for use in found.uses:
-        for left in use.leftovers:
+        for left in use.leftovers if use.kept is None else ():
             path = left.path.relative_to(found.artifacts)
             out.print(Text(f"not needed: {path} ({mebibytes(left.size)}): {left.why}"))
         if use.kept is not None:

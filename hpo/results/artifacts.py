@@ -63,8 +63,8 @@ class FolderUse:
 
     @property
     def unneeded(self) -> int:
-        """Bytes that no trial needs."""
-        return sum(leftover.size for leftover in self.leftovers)
+        """Bytes that no trial needs, and that may be removed."""
+        return 0 if self.kept else sum(leftover.size for leftover in self.leftovers)
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,11 @@ def _unknown(folder: Path, entries: Mapping[Path, list[Path]], store: str) -> Fo
         kept = f"it belongs to another store: {marked}"
     elif strange:
         kept = f"it holds something that no worker wrote: {strange[0]}"
-    leftovers = () if kept else (Leftover(folder, size, "the store does not know its study"),)
-    return FolderUse(folder, None, None, size, leftovers, kept)
+    if kept is not None:
+        return FolderUse(folder, None, None, size, kept=kept)
+    if marked is None:
+        kept = f"it has no {MARK}, so it may belong to another store"
+    return FolderUse(folder, None, None, size, (Leftover(folder, size, "the store does not know its study"),), kept)
 
 
 def _is_ours(path: Path) -> bool:

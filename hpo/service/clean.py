@@ -45,7 +45,7 @@ class Cleaned:
     @property
     def unneeded_count(self) -> int:
         """How many files and folders no trial needs."""
-        return sum(len(use.leftovers) for use in self.uses)
+        return sum(len(use.leftovers) for use in self.uses if not use.kept)
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` prints; sizes in bytes."""
@@ -61,7 +61,8 @@ class Cleaned:
                     "bytes": use.size,
                     "unneeded_bytes": use.unneeded,
                     "unneeded": [
-                        {"path": str(left.path), "bytes": left.size, "why": left.why} for left in use.leftovers
+                        {"path": str(left.path), "bytes": left.size, "why": left.why}
+                        for left in (use.leftovers if use.kept is None else ())
                     ],
                     "kept": use.kept,
                 }
@@ -85,7 +86,7 @@ def clean_artifacts(store: Store, artifacts: Path) -> Cleaned:
     found = look_at_artifacts(store, artifacts)
     removed, problems = 0, []
     for use in found.uses:
-        for leftover in use.leftovers:
+        for leftover in use.leftovers if use.kept is None else ():
             for path in _out_of_reach(store, use, leftover):
                 try:
                     remove(path)

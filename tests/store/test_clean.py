@@ -104,6 +104,7 @@ def test_what_is_not_ours_stays(store: Store, study: StoredStudy, artifacts: Pat
     (artifacts / "linked-20240101-000000").symlink_to(precious)
     linking = fill(artifacts / "linking-20240101-000000" / "00000").parent
     (linking / "00001").symlink_to(precious)
+    unmarked = fill(artifacts / "older-20240101-000000" / "00000").parent
     fill(artifacts / "notes" / "00000")
     (artifacts / "file.txt").write_text("mine")
     mine = folder_of(artifacts, study, 0)
@@ -119,14 +120,15 @@ def test_what_is_not_ours_stays(store: Store, study: StoredStudy, artifacts: Pat
         "theirs-20240101-000000": "it belongs to another store: postgresql://ada@far/away",
         "photos-20240101-000000": "it holds something that no worker wrote: holiday.jpg",
         "linking-20240101-000000": "it holds something that no worker wrote: 00001",
+        "older-20240101-000000": "it has no store.txt, so it may belong to another store",
     }
     assert cleaned.removed == 40
     assert names(precious / "00000") == sorted(FILES)
     assert (artifacts / "linked-20240101-000000").is_symlink()
     assert (mine.parent / "00009").is_symlink()
-    assert [folder.exists() for folder in (shared, strange, linking, artifacts / "notes", mine / "own.ckpt")] == [
-        True
-    ] * 5
+    assert [
+        folder.exists() for folder in (shared, strange, linking, unmarked, artifacts / "notes", mine / "own.ckpt")
+    ] == [True] * 6
 
 
 def test_a_trial_that_begins_in_a_folder_of_its_number_keeps_it(
