@@ -52,11 +52,13 @@ def run(
         screen = Screen.start(verbose=verbose)
 
         from hpo.service.assembly import Workspace, begin
+        from hpo.service.preflight import slots_for
         from hpo.store import Store
 
+        machine = slots_for(spec, source, wanted=slots)  # before a store is created for what cannot be trained here
         with Store.create(url) as opened:
             workspace = Workspace(server, folder, opened, artifacts)
-            search = begin(workspace, spec, source, slots=slots, on_frame=lambda _: screen.draw())
+            search = begin(workspace, spec, source, machine=machine, on_frame=lambda _: screen.draw())
             screen.say(f"{search.message}; {len(search.worker.slots)} slots; store {url}")
             with screen.live(search.worker, search.run):
                 search.worker.run_until_done()

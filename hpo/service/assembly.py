@@ -97,13 +97,13 @@ def begin(
     spec: StudySpec,
     source: Source,
     *,
-    slots: int | None = None,
+    machine: Sequence[Slot] | None = None,
     on_frame: Callable[[StudyRun], None] = lambda run: None,
 ) -> Search:
     """Create or continue a study, and adopt it by a worker of this process, whose `run_until_done` trains it.
 
     Args:
-        slots: trials at a time; overrides the number that the study asks for.
+        machine: slots of this machine, see `slots_for`; by default as many as the study asks for.
         on_frame: called a few times a second while it trains.
 
     Raises:
@@ -111,7 +111,7 @@ def begin(
         LoadError: a class cannot be imported.
         StoreError: the store has a study of this name that searches something else.
     """
-    machine = slots_for(spec, source, wanted=slots)
+    machine = machine or slots_for(spec, source)
     prepared = prepare(spec, source, server=workspace.server, project=workspace.project)
     try:
         study, message = enter(prepared, workspace.store, slot=machine[0])

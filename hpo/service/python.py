@@ -131,16 +131,18 @@ def run(
     _refuse_unknown(keys, run)
     with _serving(store, project) as server:
         from hpo.service import assembly
+        from hpo.service.preflight import slots_for
         from hpo.service.request import read_request
         from hpo.service.study import Study
 
         request = read_request("hpo.run", study, keys, name=name, trials=trials, project=project)
+        machine = slots_for(request.spec, request.source, wanted=slots)
         with request.workspace(server, store=store, artifacts=artifacts) as workspace:
             search = assembly.begin(
                 workspace,
                 request.spec,
                 request.source,
-                slots=slots,
+                machine=machine,
                 on_frame=lambda run: None if on_frame is None else on_frame(run.counts),
             )
             search.worker.run_until_done()

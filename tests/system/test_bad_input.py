@@ -230,7 +230,7 @@ def test_the_error_of_an_unusable_class_names_the_reason(
             "study.yaml:2: data: one batch failed: TypeError: ",
         ),
         (with_data("{class: nets:Points, rows: 0}"), "study.yaml:2: data: nets:Points gave no batches to train on"),
-        (with_model("nets:Dying"), "study.yaml:1: model: the process that tried one batch ended without a"),
+        (with_model("nets:Dying"), "study.yaml:1: model: the process that tried one batch exited without reporting"),
     ],
 )
 def test_errors_of_the_first_batch_are_reported_before_the_first_trial(
@@ -386,7 +386,7 @@ def test_a_study_that_does_not_exist_names_the_nearest(verb: tuple[str, ...], hp
 @pytest.mark.parametrize(
     ("revision", "message"),
     [
-        ("0000", "has the older schema 0000, this hpo-service needs 0001: stop its workers, then run 'hpo db upgrade'"),
+        ("0000", "has the older schema 0000, this hpo-service needs 0002: stop its workers, then run 'hpo db upgrade'"),
         ("9999", "was written by a newer hpo-service (schema 9999, this one has 0002): update this one"),
     ],
 )
