@@ -40,7 +40,7 @@ def test_a_killed_worker_is_noticed_while_all_others_are_busy_and_a_stopped_one_
     # It was in its trial when it noticed, and nobody else was there to notice. How soon is benchmarks' business.
     assert (busy_record.state, busy_record.attempts) == ("running", 1)
     assert [code for code, _ in ends] == [0, 0], ends
-    assert "taken over by another worker; this worker's result is dropped" in ends[0][1]
+    assert "taken over by another worker or deleted; this worker's result is dropped" in ends[0][1]
     assert hpo.counts("long") == {"complete": 3}
     assert json.loads(hpo.run("status", "long", "--json")[1])["budget"]["trials"] == {"target": 3.0, "spent": 3.0}
     for record in hpo.trials("long"):

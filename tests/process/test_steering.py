@@ -201,6 +201,6 @@ def test_a_worker_ends_idle_trials_when_the_target_is_lowered(hpo: Steered, serv
     assert (code, output) == (0, "study fewer: trials 1, priority 1\n")
     records = hpo.trials("fewer")
     assert (records[0].state, records[0].cause) == (
-        "pruned", "stopped: the study has the 1 trials that it was asked for"
+        "pruned", "stopped: the study has all its 1 trials"
     )  # fmt: skip
     assert {record.state for record in records[1:]} == {"complete"}  # who trained is not disturbed

@@ -121,7 +121,7 @@ def test_an_expired_lease_is_found_and_closed_so_that_the_trial_is_claimed_again
     changes = wait_for(lambda: repair(store.url, artifacts=artifacts))
 
     assert (found.level, found.where) == ("problem", "synthetic")
-    assert "trial 0 is running: the lease has run out" in found.what
+    assert "trial 0 is running, but the lease has run out" in found.what
     assert changes == ["synthetic: closed 1 expired leases"]
     assert repair(store.url, artifacts=artifacts) == []
     with store.read() as connection:
@@ -299,7 +299,7 @@ def test_damaged_and_intact_checkpoints_are_distinguished(tmp_path: Path, checkp
 
     assert damage(whole) is None
     assert damage(shifted) is not None
-    assert "an archive of something else" in str(damage(other))
+    assert "the archive contains something else" in str(damage(other))
     assert "truncated or not a checkpoint" in str(damage(text))
 
 

@@ -232,7 +232,7 @@ def test_a_waiting_trial_that_is_stopped_makes_room_for_an_equal_one(store: Stor
         (["lr=inf"], "'lr': inf lies outside"),
         (["dropout=0.25"], "'dropout': 0.25 is not on the grid 0.0 to 0.5, step 0.1"),
         (["optimizer=rmsprop"], "'optimizer': 'rmsprop' is not one of 'adam', 'sgd'"),
-        (["optimizer=adam", "momentum=0.5"], "'momentum' is given, but exists only when optimizer is 'sgd'"),
+        (["optimizer=adam", "momentum=0.5"], "'momentum' is given, but is active only when optimizer is 'sgd'"),
         (["momentum=0.5"], "'momentum' exists only when optimizer is 'sgd': give 'optimizer' too"),
         (["width=64"], "'width' is not searched: it is 32 in every trial"),
     ],
@@ -264,7 +264,7 @@ def test_all_problems_of_all_rows_are_told_and_nothing_is_entered(
         "study 'synthetic':",
         f"  {file}:3: 'lr': 1 lies outside 0.0001 to 0.1, log",
         f"  {file}:3: 'momentum': 2 lies outside 0.0 to 0.99",
-        f"  {file}:5: 'momentum' is given, but exists only when optimizer is 'sgd'",
+        f"  {file}:5: 'momentum' is given, but is active only when optimizer is 'sgd'",
         "Nothing was entered",
     ]
     assert rows_of(store) == []
@@ -312,7 +312,7 @@ def test_studies_that_take_no_points_say_why(store: Store) -> None:
 
     with pytest.raises(SpecError, match=r"study 'grid' tries every point of its grid"):
         enqueue_points(store, "grid", [Point({"depth": 2})])
-    with pytest.raises(StoreError, match="made by another program"):
+    with pytest.raises(StoreError, match="created by another program"):
         enqueue_points(store, "theirs", [Point({"depth": 2})])
     with pytest.raises(StoreError, match="no study 'gird', did you mean 'grid'"):
         enqueue_points(store, "gird", [Point({"depth": 2})])

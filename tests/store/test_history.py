@@ -53,7 +53,7 @@ def test_a_worker_that_claims_its_own_lost_trial_forgets_unwritten_reports(store
     worker.report(claim, 1, 0.5)
     worker.history.report(claim.number, 2, 0.6)  # known here, and on its way to the store when the lease ran out
     with store.write() as connection:
-        connection.execute(update(hpo_attempts).values(ended=1.0, lease_until=1.0, end=AttemptEnd("crash"), cause=LOST))
+        connection.execute(update(hpo_attempts).values(ended=1.0, lease_until=1.0, kind=AttemptEnd.CRASH, cause=LOST))
     worker.history.release(claim.trial_id, claim.number)
 
     again = worker.claim()

@@ -153,7 +153,7 @@ def test_a_rename_that_cannot_be_changes_nothing(store: Store, study: StoredStud
     for name, new, told in (
         ("synthetic", "taken", "the store has a study 'taken' already"),
         ("synthetic", "theirs", "the store has a study 'theirs' already"),
-        ("theirs", "ours", "was made by another program"),
+        ("theirs", "ours", "was created by another program"),
         ("sythetic", "new", "no study 'sythetic', did you mean 'synthetic'"),
         ("synthetic", "blocked", "is there already. Nothing was changed"),
     ):

@@ -78,9 +78,7 @@ def insert_study(connection: sa.Connection, name: str = "ours") -> int:
         insert(tables.study_directions).values(study_id=study_id, objective=0, direction="MAXIMIZE"),
     )
     connection.execute(
-        insert(tables.hpo_studies).values(
-            study_id=study_id, spec="{}", space="[]", signature="s", trials_target=5, created=db_now()
-        ),
+        insert(tables.hpo_studies).values(study_id=study_id, spec="{}", space="[]", trials_target=5, created=db_now()),
     )
     return study_id
 

@@ -25,6 +25,7 @@ from hpo.results.study import Study
 from hpo.store import Store, StoreUrl, child_environment
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts, trials
+from hpo.study.folder_mark import mark_folder
 from hpo.study.states import StudyState
 
 SLOW = {"class": "projects.nets:Line", "seconds": 0.3}  # an epoch
@@ -230,6 +231,7 @@ def test_people_are_asked_before_anything_goes(tmp_path: Path) -> None:
     left = tmp_path / "art" / "gone-20240101-000000" / "00000"
     left.mkdir(parents=True)
     (left / "best.ckpt").write_bytes(b"x" * 100)
+    mark_folder(left.parent, hpo.url)
 
     kept = at_terminal(hpo, "delete", "[red]odd", "--artifacts", tmp_path / "art", answer="n")
     still_there = hpo.trials("[red]odd")
@@ -255,12 +257,11 @@ def test_clean_shows_what_studies_take_and_removes_only_when_it_is_told_to(tmp_p
     Store.create(hpo.url).close()
     art = ("--artifacts", tmp_path / "art")
     empty = invoke(hpo, "clean", *art)
-    left = tmp_path / "art" / "gone [x]-20240101-000000" / "00000"
-    left.parent.mkdir(parents=True)
-    left.parent.rename(left.parent.with_name("gone-20240101-000000"))
     left = tmp_path / "art" / "gone-20240101-000000" / "00000"
-    left.mkdir()
+    left.mkdir(parents=True)
     (left / "best.ckpt").write_bytes(b"x" * 2**20)
+    mark_folder(left.parent, hpo.url)
+    size = 2**20 + (left.parent / "store.txt").stat().st_size
     (tmp_path / "art" / "[red]-20240101-000000").mkdir()
 
     shown = invoke(hpo, "clean", *art)
@@ -274,7 +275,7 @@ def test_clean_shows_what_studies_take_and_removes_only_when_it_is_told_to(tmp_p
     assert shown[0] == dry[0] == code == removed[0] == 0
     assert "not needed: gone-20240101-000000 (1.0 MiB): the store does not know its study" in shown[1]
     assert "nothing was removed: 'hpo clean --yes' does it" in shown[1]
-    assert json.loads(plain)["unneeded_bytes"] == 2**20
+    assert json.loads(plain)["unneeded_bytes"] == size
     assert is_left
     assert "removed 1.0 MiB" in removed[1]
     assert not left.exists()

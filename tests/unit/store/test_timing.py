@@ -45,7 +45,7 @@ def test_a_timing_is_what_the_environment_says(
         ("drain=nan", "HPO_TIMING: drain=nan should be a number of seconds above 0, such as drain=2.5"),
         (
             "lease=9",
-            "HPO_TIMING: a lease of 9 s would end before the second of two heartbeats, which are 5 s apart: "
+            "HPO_TIMING: a lease of 9 s would expire before the second of two heartbeats, which are 5 s apart: "
             "give lease at least 10",
         ),
     ],

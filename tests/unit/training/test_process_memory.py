@@ -13,21 +13,21 @@ TRIALS = """
 
     import hpo.training.preload
     import torch
-    from hpo.training.process_state import MOST_GROWTH_BYTES, Surroundings
+    from hpo.training.process_state import MOST_GROWTH_BYTES, ProcessState
 
     def train(pieces):  # as many tensors at once as a model and its gradients may be
         return [torch.ones(1 << 20) for _ in range(pieces)]
 
-    surroundings = Surroundings(Path.cwd())
+    state = ProcessState(Path.cwd())
     train(4)
-    surroundings.tidy()
+    state.tidy()
     kept = train(3 * MOST_GROWTH_BYTES // (8 << 20))
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     if sys.argv[1] == "frees":
         del kept
     after = int(Path("/proc/self/statm").read_text().split()[1])
-    surroundings.tidy()
-    print(after > pages * 0.9, surroundings.changed())
+    state.tidy()
+    print(after > pages * 0.9, state.changed())
 """
 
 
