@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-lo
 demo: $(VENV)/installed
 	$(BIN)/hpo run studies/digits_dnn.yaml
 
-# What answers in two minutes, once mypy has a cache: lint, types, and the tests of functions and of the store.
+# What answers in a few minutes: lint, types, and the tests of functions and of the store.
 check: lint
 	@$(MAKE) --no-print-directory --jobs 2 types tests TESTS="tests/unit tests/store"
 
