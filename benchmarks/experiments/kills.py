@@ -132,7 +132,7 @@ def play(folder: Path, url: str, *, kills: int, draw: random.Random) -> Outcome:
         workers.close()
     found, records = trainings(workers.diary), workers.trials()
     complete = [record for record in records if record.state == "complete"]
-    running = [record for record in records if record.state in ("running", "waiting", "paused")]
+    running = [record for record in records if record.ended is None]
     epochs = [(training.trial, epoch) for training in found for epoch in training.epochs]
     return Outcome(
         seconds=seconds,

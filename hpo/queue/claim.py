@@ -14,8 +14,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, select, true, update
 
 from hpo.queue.budget import reached_limit, spent_of
+from hpo.queue.counts import Counts
 from hpo.queue.idle import idle_trials
-from hpo.queue.progress import Counts, counts_of
+from hpo.queue.progress import counts_of
 from hpo.store import Store
 from hpo.store.clock import db_now, db_utc
 from hpo.store.tables import hpo_attempts, hpo_studies, hpo_trials, studies, study_directions, trials

@@ -12,71 +12,12 @@ from sqlalchemy import Connection, Select, case, func, select, true
 from hpo.errors import StoreError, nearest
 from hpo.queue.best import ranked_trials
 from hpo.queue.budget import Spent, settled, spent_of
+from hpo.queue.counts import Counts, TrialCounts
 from hpo.store import Store
 from hpo.store.tables import hpo_attempts, hpo_studies, hpo_trials, studies, study_directions, trials
-from hpo.study.states import Direction, OptunaState, Request, StudyState, TrialState
+from hpo.study.states import Direction, OptunaState, Request, StudyState
 
 DELETED = "the study was deleted"
-
-
-@dataclass(frozen=True)
-class Counts:
-    """The trials of a study by Optuna's state, and how many it may have.
-
-    Attributes:
-        begun: trials that have begun and not ended: running, idle, or paused at a rung.
-        idle: those of them that were handed back or lost, and that no worker trains.
-        paused: those of them that are paused at a rung.
-    """
-
-    target: int = 0
-    waiting: int = 0
-    begun: int = 0
-    complete: int = 0
-    pruned: int = 0
-    failed: int = 0
-    idle: int = 0
-    paused: int = 0
-
-    @staticmethod
-    def of_states(numbers: Mapping[str | None, int], *, target: int, idle: int = 0, paused: int = 0) -> Counts:
-        """From how many there are in each of Optuna's states."""
-        return Counts(
-            target=target,
-            waiting=numbers.get(OptunaState.WAITING, 0),
-            begun=numbers.get(OptunaState.RUNNING, 0),
-            complete=numbers.get(OptunaState.COMPLETE, 0),
-            pruned=numbers.get(OptunaState.PRUNED, 0),
-            failed=numbers.get(OptunaState.FAIL, 0),
-            idle=idle,
-            paused=paused,
-        )
-
-    @property
-    def running(self) -> int:
-        """Those that are trained now, by our workers or by another program."""
-        return self.begun - self.idle - self.paused
-
-    @property
-    def by_state(self) -> dict[str, int]:
-        """How many trials there are in each `TrialState`."""
-        return {
-            TrialState.COMPLETE: self.complete,
-            TrialState.PRUNED: self.pruned,
-            TrialState.FAILED: self.failed,
-            TrialState.RUNNING: self.running,
-            TrialState.PAUSED: self.paused,
-            TrialState.IDLE: self.idle,
-            TrialState.WAITING: self.waiting,
-        }
-
-    @property
-    def claimed(self) -> int:
-        return self.begun + self.complete + self.pruned + self.failed
-
-    @property
-    def ended(self) -> int:
-        return self.complete + self.pruned + self.failed
 
 
 def find_study(store: Store, name: str) -> tuple[int, Direction]:
@@ -119,7 +60,7 @@ class Progress:
 
     state: StudyState
     reason: str | None
-    counts: Counts
+    counts: TrialCounts
     priority: float = 1.0
     limits: Mapping[str, float | None] = field(default_factory=dict)
     spent: Spent | None = None
@@ -130,7 +71,7 @@ class Progress:
     @staticmethod
     def of_deleted() -> Progress:
         """Of a study that the store no longer has."""
-        return Progress(StudyState.STOPPED, DELETED, Counts())
+        return Progress(StudyState.STOPPED, DELETED, TrialCounts())
 
     @property
     def is_deleted(self) -> bool:
@@ -190,7 +131,7 @@ def progress_of(connection: Connection, study_id: int, *, hours: float | Literal
         return Progress.of_deleted()
     row = rows[0]
     state = StudyState(row.state or StudyState.RUNNING)
-    counts = Counts.of_states(
+    counts = TrialCounts.of_states(
         {one.of: one.number for one in rows},
         target=row.trials_target or 0,
         idle=row.not_at_rung or 0,

@@ -13,7 +13,7 @@ from hpo.service.server import start_server
 
 if TYPE_CHECKING:
     from hpo.ipc.fork_server import ForkServer
-    from hpo.queue.progress import Counts
+    from hpo.queue.counts import TrialCounts
     from hpo.service.check import StudyCheck
     from hpo.service.study import Study
     from hpo.study.spec import StudySpec
@@ -96,7 +96,7 @@ def run(
     store: str | None = None,
     project: str | Path | None = None,
     artifacts: str | Path | None = None,
-    on_frame: Callable[[Counts], None] | None = None,
+    on_frame: Callable[[TrialCounts], None] | None = None,
     **keys: Unpack[StudyKeys],
 ) -> Study:
     """Create or continue a study and train it on this machine, as `hpo run` does; returns when it has ended.

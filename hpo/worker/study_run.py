@@ -15,8 +15,9 @@ from hpo.errors import SpecError
 from hpo.ipc.fork_server import ForkServer
 from hpo.ipc.messages import Answer, Epoch, Started
 from hpo.queue.claim import Claim, claim_trial
+from hpo.queue.counts import TrialCounts
 from hpo.queue.idle import end_idle_trials, end_paused_trials, standstill
-from hpo.queue.progress import Counts, Progress, best_of, progress_of
+from hpo.queue.progress import Progress, best_of, progress_of
 from hpo.queue.studies import StoredStudy
 from hpo.results.warm_start import find_weights
 from hpo.search.algorithms import make_pruner, make_rungs, sampler_factory
@@ -59,7 +60,7 @@ class StudyRun:
         worker_id: int,
     ) -> None:
         self.study = study
-        self.progress = Progress(study.state, None, Counts(target=study.trials_target))
+        self.progress = Progress(study.state, None, TrialCounts(target=study.trials_target))
         self.best: tuple[int, float] | None = None
         self.stop_reason: str | None = None
         self._obstacle: str | None = None  # why this worker cannot train the study's trials
@@ -94,7 +95,7 @@ class StudyRun:
         return self.study.resolved
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> TrialCounts:
         return self.progress.counts
 
     def refresh(self, *, with_trials: bool = True) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from functools import partial
 
 from hpo.ipc.messages import Answer, Epoch, Started
@@ -19,9 +20,10 @@ from hpo.worker.study_context import StudyContext
 
 log = logging.getLogger(__name__)
 
+# Beside these, an answer says whether the epoch is the trial's best so far.
 ANSWERS = {
     Action.CONTINUE: Answer(),
-    Action.SAVE: Answer(save=True),
+    Action.SAVE: Answer(),
     Action.PAUSE: Answer(stop=True, checkpoint=True),
     Action.PRUNE: Answer(stop=True, drop=True),
     Action.STOP: Answer(stop=True),
@@ -86,8 +88,7 @@ def take_epoch(
         early_stopping=spec.early_stopping,
     )
     _apply(trial, decision, report, metric=spec.objective.metric)
-    answer = ANSWERS[decision.action]
-    return Answer(answer.stop, decision.is_best and not answer.drop, answer.checkpoint, answer.drop)
+    return replace(ANSWERS[decision.action], save=decision.is_best)
 
 
 def restore_progress(context: StudyContext, spec: StudySpec, trial: RunningTrial, *, until: int | None = None) -> None:

@@ -1,0 +1,77 @@
+"""How many trials a study has, by state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from hpo.study.states import OptunaState, TrialState
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The trials of a study by Optuna's state, and how many it may have.
+
+    Attributes:
+        begun: trials that have begun and not ended: running, idle, or paused at a rung.
+    """
+
+    target: int = 0
+    waiting: int = 0
+    begun: int = 0
+    complete: int = 0
+    pruned: int = 0
+    failed: int = 0
+
+    @classmethod
+    def of_states(cls, numbers: Mapping[str | None, int], *, target: int, **more: Any) -> Self:
+        """From how many there are in each of Optuna's states."""
+        return cls(
+            target=target,
+            waiting=numbers.get(OptunaState.WAITING, 0),
+            begun=numbers.get(OptunaState.RUNNING, 0),
+            complete=numbers.get(OptunaState.COMPLETE, 0),
+            pruned=numbers.get(OptunaState.PRUNED, 0),
+            failed=numbers.get(OptunaState.FAIL, 0),
+            **more,
+        )
+
+    @property
+    def claimed(self) -> int:
+        return self.begun + self.complete + self.pruned + self.failed
+
+    @property
+    def ended(self) -> int:
+        return self.complete + self.pruned + self.failed
+
+
+@dataclass(frozen=True)
+class TrialCounts(Counts):
+    """The same, with the begun trials apart by `TrialState`.
+
+    Attributes:
+        idle: begun trials that were handed back or lost, and that no worker trains.
+        paused: begun trials that are paused at a rung.
+    """
+
+    idle: int = 0
+    paused: int = 0
+
+    @property
+    def running(self) -> int:
+        """Begun trials that are trained now, by our workers or by another program."""
+        return self.begun - self.idle - self.paused
+
+    @property
+    def by_state(self) -> dict[str, int]:
+        """How many trials there are in each `TrialState`."""
+        return {
+            TrialState.COMPLETE: self.complete,
+            TrialState.PRUNED: self.pruned,
+            TrialState.FAILED: self.failed,
+            TrialState.RUNNING: self.running,
+            TrialState.PAUSED: self.paused,
+            TrialState.IDLE: self.idle,
+            TrialState.WAITING: self.waiting,
+        }
