@@ -20,10 +20,10 @@ from hpo.worker.study_context import StudyContext
 
 log = logging.getLogger(__name__)
 
-# Beside these, an answer says whether the epoch is the trial's best so far.
+# An answer that ends an attempt saves as well where the epoch is the best so far.
 ANSWERS = {
     Action.CONTINUE: Answer(),
-    Action.SAVE: Answer(),
+    Action.SAVE: Answer(save=True),
     Action.PAUSE: Answer(stop=True, checkpoint=True),
     Action.PRUNE: Answer(stop=True, drop=True),
     Action.STOP: Answer(stop=True),
