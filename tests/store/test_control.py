@@ -99,11 +99,6 @@ def begin_one(worker: Claimant) -> Claim:
     return claim
 
 
-@pytest.fixture
-def study(store: Store) -> StoredStudy:
-    return create_study(store)
-
-
 def states(store: Store) -> list[tuple[str, str | None]]:
     return [(record.state, record.cause) for record in Study(store, "synthetic").trials()]
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import zipfile
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,9 +9,9 @@ from pathlib import Path
 import optuna
 import pytest
 import torch
-from projects.launch import Hpo, wait_for
+from projects.launch import wait_for
 from projects.stored import add_attempt, add_trial, add_worker, folder_of
-from projects.synthetic import Claimant, create_study
+from projects.synthetic import Claimant
 from sqlalchemy import select, update
 
 from hpo.doctor.checkpoints import damage
@@ -23,22 +20,10 @@ from hpo.doctor.finding import Finding
 from hpo.queue.leases import LOST
 from hpo.queue.studies import StoredStudy, set_study_state
 from hpo.results.study import Study
-from hpo.store import Store, StoreUrl
+from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts, hpo_studies, hpo_trials, trials
 from hpo.study.states import StudyState
-
-
-@pytest.fixture
-def study(store: Store) -> StoredStudy:
-    return create_study(store)
-
-
-@pytest.fixture
-def artifacts(tmp_path: Path) -> Path:
-    folder = tmp_path / "art"
-    folder.mkdir()
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -92,19 +77,6 @@ def test_a_healthy_store_with_work_under_way_has_no_problems(
     assert {found.level for found in findings} == {"ok"}
     assert repair(store.url, artifacts=artifacts) == []
     assert dump(store) == before
-
-
-def test_a_real_run_leaves_no_problems_behind(tmp_path: Path, sqlite_url: str) -> None:
-    here = Hpo(tmp_path, sqlite_url)
-    here.study("line")
-    code, output = here.run("run", "line.yaml", "--trials", 3)
-    assert code == 0, output
-
-    findings = examine(StoreUrl.parse(sqlite_url), artifacts=tmp_path / "art")
-
-    assert [found for found in findings if found.level != "ok"] == []
-    [counted] = about(findings, "checkpoints")
-    assert counted.what == "3 of 3 on this machine are intact"
 
 
 # ---- leases
@@ -326,49 +298,3 @@ def test_files_that_no_trial_names_are_noted(
 
 
 # ---- the verb
-
-
-def hpo(*arguments: object) -> tuple[int, str, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "hpo", *map(str, arguments)], capture_output=True, text=True, timeout=300
-    )
-    return done.returncode, done.stdout, done.stderr
-
-
-def test_the_verb_reports_problems_with_exit_code_1_and_0_after_the_repair(
-    store: Store, study: StoredStudy, artifacts: Path
-) -> None:
-    add_attempt(store, add_trial(store, study, state="RUNNING"), add_worker(store), lease=-5)
-    command = ("doctor", "--store", store.url.reveal(), "--artifacts", artifacts)
-
-    looked, mended, again = hpo(*command), hpo(*command, "--repair", "--json"), hpo(*command, "--repair")
-
-    assert looked[0] == 1, looked
-    assert "the lease has run out" in looked[1]
-    assert "1 problem" in looked[1]
-    assert mended[0] == 0, mended
-    document = json.loads(mended[1])
-    assert document["healthy"] is True
-    assert document["changes"] == ["synthetic: closed 1 expired leases"]
-    assert {"level", "about", "where", "what", "remedy", "repairable"} == set(document["findings"][0])
-    assert again[0] == 0
-    assert "nothing was changed" in again[1]
-
-
-def test_a_store_that_is_not_there_is_a_problem_and_not_created(tmp_path: Path) -> None:
-    code, out, err = hpo("doctor", "--store", f"sqlite:///{tmp_path}/hpo.db", "--json")
-
-    assert (code, err) == (1, "")
-    problems = [found["what"] for found in json.loads(out)["findings"] if found["level"] == "problem"]
-    assert len(problems) == 1
-    assert "there is no store" in problems[0]
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_unreachable_server_is_a_problem_reported_without_the_password() -> None:
-    code, out, err = hpo("doctor", "--store", "postgresql://me:s3cretword@127.0.0.1:1/runs", "--repair")
-
-    assert code == 1
-    assert "cannot be used" in out + err
-    assert "s3cretword" not in out + err
-    assert "Traceback" not in out + err

@@ -47,11 +47,6 @@ NOWHERE = Path("/nowhere")
 
 
 @pytest.fixture
-def study(store: Store) -> StoredStudy:
-    return create_study(store)
-
-
-@pytest.fixture
 def sqlite_store(sqlite_url: str) -> Iterator[Store]:
     with Store.create(sqlite_url) as store:
         yield store

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import optuna
@@ -30,17 +27,6 @@ from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import trial_system_attributes, trials
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import Request, StudyState, TrialState
-
-ENQUEUER = """
-import sys
-from hpo.queue.enqueue import Point, enqueue_points
-from hpo.store import Store
-
-with Store.open(sys.argv[1]) as store:
-    sys.stdin.readline()
-    for number in range(12):
-        print(*enqueue_points(store, "synthetic", [Point({"lr": 0.001 + (int(sys.argv[2]) + number) * 1e-4})]).numbers)
-"""
 
 
 @pytest.fixture
@@ -339,33 +325,3 @@ def test_python_enqueues_values_also_those_of_numpy(store: Store, caplog: pytest
 
 
 # ---- at once
-
-
-def test_two_processes_enqueue_while_another_claims_and_no_number_is_lost_or_given_twice(store: Store) -> None:
-    study = create_study(store, sampler="random", budget={"trials": 50})
-    command = [sys.executable, "-c", ENQUEUER, store.url.reveal()]
-    starts = ("0", "500")
-    processes = [
-        subprocess.Popen([*command, start], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for start in starts
-    ]
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    worker = Claimant(store, study)
-    claims: list[tuple[int, dict[str, Any]]] = []
-    while any(process.poll() is None for process in processes):
-        if len(claims) < 25 and (claim := worker.claim()) is not None:
-            claims.append((claim.number, worker.begin(claim)))
-    while len(claims) < 50 and (claim := worker.claim()) is not None:
-        claims.append((claim.number, worker.begin(claim)))
-
-    entered = [int(line) for process in processes for line in process.communicate()[0].splitlines()]
-    assert [process.returncode for process in processes] == [0, 0]
-    assert len(set(entered)) == 24
-    assert sorted(number for number, _ in claims) == list(range(50))
-    records = Study(store, study.name).trials()
-    assert [record.number for record in records] == list(range(50))
-    given = {round(0.001 + (start + number) * 1e-4, 10) for start in (0, 500) for number in range(12)}
-    assert {round(records[number].params["lr"], 10) for number in entered} == given

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import random
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -300,21 +296,6 @@ def test_a_sobol_sequence_is_the_same_however_many_workers_share_it(shared_store
     shared = propose(shared_store, "qmc", 12, name="qmc shared", workers=3)
 
     assert shared == alone
-
-
-def test_the_seed_alone_decides_what_a_new_process_proposes(shared_store: Store, tmp_path: Path) -> None:
-    samplers = ["tpe", "random", "qmc", "nsga2"]
-    here = Path(__file__).parents[1]
-    command = [sys.executable, "-m", "projects.proposals", f"sqlite:///{tmp_path}/other.db", *samplers]
-    environment = {**os.environ, "PYTHONHASHSEED": "42"}
-
-    ours = {name: propose(shared_store, name, 12, name=f"seeded {name}") for name in samplers}
-    others = {name: propose(shared_store, name, 12, name=f"reseeded {name}", seed=1) for name in samplers}
-    answer = subprocess.run(command, cwd=here, env=environment, check=True, capture_output=True, text=True).stdout
-
-    assert json.loads(answer) == ours
-    for name in samplers:
-        assert all(point not in others[name] for point in ours[name])
 
 
 def test_a_point_that_is_given_is_taken_as_it_is(shared_store: Store) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from typing import Any
 
 from projects.synthetic import Claimant, create_study
-from sqlalchemy import select, update
+from sqlalchemy import update
 from stores import long_up, write
 
 from hpo.queue.claim import Claim
@@ -20,40 +17,6 @@ from hpo.store import Store, Timing
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts
 from hpo.study.states import AttemptEnd
-
-ELSEWHERE = """
-import sys
-from hpo.queue.claim import claim_trial
-from hpo.queue.leases import expire_leases, heartbeat, register_worker
-from hpo.store import Store, Timing
-
-with Store.open(sys.argv[1]) as store:
-    me = register_worker(store, host="tokyo", pid=1, slots=1)
-    claim = claim_trial(store, int(sys.argv[2]), worker_id=me, slot=0, device="cpu")
-    heartbeat(store, me, [claim.attempt_id])
-    print(expire_leases(store))
-"""
-
-TICKETS = """
-import sys, optuna
-optuna.logging.set_verbosity(optuna.logging.ERROR)
-study = optuna.load_study(study_name="synthetic", storage=sys.argv[1])
-for number in range(150):
-    study.enqueue_trial({"depth": 1 + number % 4})
-"""
-
-TAKER = """
-import sys
-from hpo.queue.claim import claim_trial
-from hpo.queue.leases import expire_leases, heartbeat, register_worker
-from hpo.store import Store, Timing
-
-with Store.open(sys.argv[1]) as store:
-    me = register_worker(store, host="here", pid=1, slots=1)
-    sys.stdin.readline()
-    while (claim := claim_trial(store, int(sys.argv[2]), worker_id=me, slot=0, device="cpu")) is not None:
-        print(claim.number, claim.attempt)
-"""
 
 
 def expire(store: Store, claim: Claim) -> None:
@@ -79,35 +42,6 @@ def test_a_trial_killed_between_its_claim_and_its_first_heartbeat_is_claimed_aga
     assert second.finish(taken, 0.5)
     [record] = Study(store, "synthetic").trials()
     assert (record.state, record.causes) == ("complete", (LOST, "complete"))
-
-
-def test_a_worker_whose_time_zone_is_tokyo_fails_no_healthy_trial(store: Store) -> None:
-    study = create_study(store)
-    here = Claimant(store, study)
-    claim = here.claim()
-    assert claim is not None
-    environment = os.environ | {"PGTZ": "Asia/Tokyo", "TZ": "Asia/Tokyo"}
-
-    command = [sys.executable, "-c", ELSEWHERE, store.url.reveal(), str(study.study_id)]
-    there = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-
-    assert there.stdout.split() == ["[]"]
-    assert expire_leases(store) == []
-    with store.read() as connection:
-        until = connection.scalars(select(hpo_attempts.c.lease_until)).all()
-    assert abs(until[0] - until[1]) < 600  # an hour's difference would be one of time zones
-
-
-def test_150_tickets_of_an_optuna_script_are_taken_once_each_by_four_processes(store: Store) -> None:
-    study = create_study(store, budget={"trials": 150})
-    subprocess.run([sys.executable, "-c", TICKETS, store.url.reveal()], check=True, capture_output=True)
-    command = [sys.executable, "-c", TAKER, store.url.reveal(), str(study.study_id)]
-    takers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-
-    outputs = [taker.communicate("go\n", timeout=300)[0] for taker in takers]
-
-    taken = sorted(tuple(map(int, line.split())) for output in outputs for line in output.splitlines())
-    assert taken == [(number, 1) for number in range(150)]
 
 
 def test_an_expired_lease_is_ended_by_the_first_poll_and_counted_once(store: Store) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
-from projects.launch import wait_for
 from projects.synthetic import SPACE, Claimant, create_study, make_spec
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from stores import ask_study, hand_back
 
 from hpo.queue.claim import Claim
@@ -19,60 +16,11 @@ from hpo.queue.studies import StoredStudy, create_or_continue
 from hpo.results.study import Study
 from hpo.store import Store
 from hpo.store.clock import db_now
-from hpo.store.tables import hpo_attempts, hpo_studies, trials
+from hpo.store.tables import hpo_attempts, hpo_studies
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import AttemptEnd
 
 HOUR = 3600.0
-
-# Claims until the study is stopped, and says what it claimed; an odd number of trials is always unfinished.
-CLAIMER = """
-import sys, time
-from hpo.queue.claim import claim_trial
-from hpo.queue.leases import register_worker
-from hpo.queue.progress import load_progress
-from hpo.queue.report import begin_trial, finish_trial
-from hpo.store import Store
-
-url, study_id = sys.argv[1], int(sys.argv[2])
-with Store.open(url) as store:
-    me = register_worker(store, host="here", pid=1, slots=1)
-    sys.stdin.readline()
-    while load_progress(store, study_id).state == "running":
-        claim = claim_trial(store, study_id, worker_id=me, slot=0, device="cpu")
-        if claim is None:
-            time.sleep(0.02)
-            continue
-        with store.write() as connection:
-            begin_trial(connection, claim, params={}, config={"params": {}})
-            assert finish_trial(connection, claim, state="COMPLETE", value=float(claim.number), seconds=0.1)
-        print(claim.number)
-"""
-
-
-# The same with the clock of its machine set back, and with a fixed number of ends.
-BEHIND = """
-import datetime, sys
-
-class Behind(datetime.datetime):
-    @classmethod
-    def now(cls, tz=None):
-        return super().now(tz) - datetime.timedelta(hours=3)
-
-datetime.datetime = Behind
-from hpo.queue.claim import claim_trial
-from hpo.queue.leases import register_worker
-from hpo.queue.report import begin_trial, finish_trial
-from hpo.store import Store
-
-with Store.open(sys.argv[1]) as store:
-    me = register_worker(store, host="behind", pid=1, slots=1)
-    for _ in range(int(sys.argv[3])):
-        claim = claim_trial(store, int(sys.argv[2]), worker_id=me, slot=0, device="cpu")
-        with store.write() as connection:
-            begin_trial(connection, claim, params={}, config={"params": {}})
-            assert finish_trial(connection, claim, state="COMPLETE", value=0.1, seconds=0.1)
-"""
 
 
 def begin(worker: Claimant) -> Claim:
@@ -193,22 +141,6 @@ def test_patience_counts_the_trials_that_ended_since_the_best(store: Store) -> N
     assert other.finish(also, 0.65)  # a better one that was under way: there is patience again
     assert limit_of(store, study) is None
     assert worker.claim() is not None
-
-
-def test_patience_counts_by_the_order_of_ends_whatever_the_clocks_of_the_machines(store: Store) -> None:
-    study = create_study(store, budget={"trials": 20, "patience": 3})
-    end(Claimant(store, study), 0.5)
-
-    def end_elsewhere(count: int) -> None:
-        command = [sys.executable, "-c", BEHIND, store.url.reveal(), str(study.study_id), str(count)]
-        subprocess.run(command, check=True)
-
-    end_elsewhere(2)
-    before = limit_of(store, study)
-    end_elsewhere(1)
-
-    assert before is None
-    assert limit_of(store, study) == "3 trials ended without a better one"
 
 
 def test_the_first_limit_that_is_reached_counts(store: Store) -> None:
@@ -342,54 +274,6 @@ def test_a_change_that_leaves_a_study_over_moves_no_hours(store: Store) -> None:
 
 
 # ---- several claim at once
-
-
-def claimers(store: Store, study: StoredStudy) -> list[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", CLAIMER, store.url.reveal(), str(study.study_id)]
-    started = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    for process in started:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    return started
-
-
-def stop(store: Store, processes: list[subprocess.Popen[str]]) -> list[int]:
-    """The numbers that were claimed."""
-    ask_study(store, "synthetic", "stop")
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * 4
-    return sorted(int(line) for output in outputs for line in output.splitlines())
-
-
-def test_four_processes_stay_within_a_budget_that_grows_meanwhile(store: Store) -> None:
-    study = create_study(store, budget={"trials": 20})
-
-    def has(count: int) -> bool:
-        with store.read() as connection:
-            found = connection.scalar(select(func.count()).where(trials.c.state == "COMPLETE"))
-        return bool(found == count)
-
-    processes = claimers(store, study)
-    wait_for(lambda: has(20))
-    set_limits(store, "synthetic", ["trials=+15"])
-    wait_for(lambda: has(35))
-    set_limits(store, "synthetic", ["trials=30"])  # fewer than there are: no more come
-    claimed = stop(store, processes)
-
-    assert claimed == list(range(35))
-    assert Study(store, "synthetic").status().budget["trials"] == {"target": 30.0, "spent": 35.0}
-
-
-def test_four_processes_claim_nothing_after_the_target(store: Store) -> None:
-    study = create_study(store, budget={"trials": 1000, "target": 20})
-
-    processes = claimers(store, study)
-    wait_for(lambda: limit_of(store, study) is not None)
-    claimed = stop(store, processes)
-
-    assert claimed == list(range(len(claimed)))
-    assert 21 <= len(claimed) <= 21 + 3  # what the three others had begun when trial 20 ended
 
 
 # ---- the file, and what was set since

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import optuna
@@ -13,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from projects.stored import add_attempt, add_trial, add_worker, folder_of
 from projects.synthetic import SPACE, Claimant, create_study, make_spec
+from stores import everything
 
 from hpo.errors import SpecError, StoreError
 from hpo.queue.claim import claim_trial
@@ -31,18 +29,6 @@ from hpo.store.tables import hpo_metadata, hpo_workers, studies, trials
 from hpo.study.resolved_study import ResolvedStudy
 
 
-@pytest.fixture
-def study(store: Store) -> StoredStudy:
-    return create_study(store)
-
-
-@pytest.fixture
-def artifacts(tmp_path: Path) -> Path:
-    folder = tmp_path / "art"
-    folder.mkdir()
-    return folder
-
-
 def place(store: Store, study: StoredStudy, artifacts: Path, *, state: str = "COMPLETE", host: str = "") -> Path:
     """A trial that was trained and its folder, with a log; a complete one also has a checkpoint of 1,000 bytes."""
     with store.read() as connection:
@@ -56,17 +42,6 @@ def place(store: Store, study: StoredStudy, artifacts: Path, *, state: str = "CO
     worker = add_worker(store, host=host) if host else add_worker(store)
     add_attempt(store, add_trial(store, study, state=state, checkpoint=checkpoint), worker)
     return folder
-
-
-def everything(store: Store) -> dict[str, int]:
-    """The number of rows of every table but those that say which schema it is."""
-    with store.read() as connection:
-        names = sa.inspect(connection).get_table_names()
-        return {
-            name: connection.scalar(sa.select(sa.func.count()).select_from(sa.table(name))) or 0
-            for name in sorted(names)
-            if "version" not in name and name != hpo_workers.name
-        }
 
 
 # ---- rename
@@ -274,62 +249,6 @@ def test_a_study_that_is_trained_is_deleted_only_by_force_and_its_worker_drops_t
     assert worker.finish(claim, 0.6) is False
     assert worker.claim() is None
     assert load_progress(store, study.study_id).is_deleted
-    assert all(count == 0 for count in everything(store).values())
-
-
-REPORTER = """
-import sys, time
-from hpo.queue.claim import claim_trial
-from hpo.queue.leases import register_worker
-from hpo.queue.report import begin_trial, report_epoch
-from hpo.store import Store
-from hpo.worker.outbox import Outbox
-
-with Store.open(sys.argv[1]) as store:
-    me = register_worker(store, host="here", pid=1, slots=1)
-    outbox, dropped = Outbox(store), set()
-    claims = [claim_trial(store, int(sys.argv[2]), worker_id=me, slot=0, device="cpu") for _ in range(4)]
-    for claim in claims:
-        with store.write() as connection:
-            begin_trial(connection, claim, params={}, config={"params": {}})
-
-    def report(claim, epoch):
-        outbox.put(
-            lambda connection: report_epoch(
-                connection, claim, epoch=epoch, value=0.5, metrics={}, seconds=1.0, system_attributes={}
-            ),
-            then=lambda is_ours: is_ours or dropped.add(claim.number),
-        )
-
-    print("begun", flush=True)
-    epoch = 0
-    while len(dropped) < len(claims):
-        epoch += 1
-        for claim in (claims if epoch % 2 else reversed(claims)):
-            report(claim, epoch)
-        outbox.flush()
-        time.sleep(0.005)
-    assert claim_trial(store, int(sys.argv[2]), worker_id=me, slot=0, device="cpu") is None
-    print("dropped", *sorted(dropped))
-"""
-
-
-def test_workers_that_write_at_this_moment_drop_their_trials_and_leave_no_row(
-    store: Store, study: StoredStudy, artifacts: Path
-) -> None:
-    command = [sys.executable, "-c", REPORTER, store.url.reveal(), str(study.study_id)]
-    workers = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    for worker in workers:
-        assert worker.stdout is not None
-        assert worker.stdout.readline() == "begun\n"
-    time.sleep(0.5)
-
-    deleted = delete_study(store, "synthetic", artifacts=artifacts, force=True)
-
-    ends = [worker.communicate(timeout=60) for worker in workers]
-    assert deleted.trials == 8
-    assert [worker.returncode for worker in workers] == [0, 0], ends
-    assert sorted(number for out, _ in ends for number in out.split()[1:]) == list("01234567")
     assert all(count == 0 for count in everything(store).values())
 
 
