@@ -20,9 +20,9 @@ WIDTH_OF_TEXT = 110
 
 HOLDS = {"table": "a table", "images": "images", "sequences": "sequences", "arrays": "arrays"}
 TASKS = {
-    "binary": "one of two classes to tell (binary)",
-    "multiclass": "one of several classes to tell (multiclass)",
-    "regression": "values to tell (regression)",
+    "binary": "one of two classes to predict (binary)",
+    "multiclass": "one of several classes to predict (multiclass)",
+    "regression": "values to predict (regression)",
     "none": "no targets",
 }
 

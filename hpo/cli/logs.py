@@ -46,8 +46,8 @@ def logs(
             else:
                 _write(content)
             return
-        found = wait_for_log(opened, study, trial, artifacts=folder, tell=_tell)
-        for part in follow_log(opened, study, found, tell=_tell):
+        found = wait_for_log(opened, study, trial, artifacts=folder, notify=_notify)
+        for part in follow_log(opened, study, found, notify=_notify):
             _write(part)
 
 
@@ -56,5 +56,5 @@ def _write(content: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def _tell(text: str) -> None:
+def _notify(text: str) -> None:
     typer.echo(text, err=True)

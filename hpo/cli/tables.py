@@ -131,5 +131,5 @@ def show_status(study: StudyStatus) -> None:
     for worker in study.workers:
         out.print(
             f"worker:  {worker.name}, {worker.running} of {worker.slots} slots on this study, "
-            f"last heard of {worker.seconds_since_beat:.0f} s ago"
+            f"last seen {worker.seconds_since_beat:.0f} s ago"
         )

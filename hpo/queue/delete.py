@@ -40,7 +40,7 @@ def delete_rows(connection: Connection, study_id: int) -> int:
 def _references(connection: Connection) -> dict[str, list[tuple[str, str]]]:
     """By the table that is referred to, (table, column) of all that refer to it.
 
-    The database is asked: Optuna has tables that we never read, and a later release may have more.
+    Read from the database: Optuna has tables that we never read, and a later release may have more.
     """
     found: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for (_, name), keys in inspect(connection).get_multi_foreign_keys().items():

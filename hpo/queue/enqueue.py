@@ -1,4 +1,4 @@
-"""Points that people ask for: trials that wait in the store with their parameters, until a worker claims them.
+"""Points that people enqueue: trials that wait in the store with their parameters, until a worker claims them.
 
 They are entered as Optuna's `enqueue_trial` does it, so that our workers and Optuna's own scripts take each of them
 exactly once.
@@ -81,7 +81,7 @@ class Point:
 
 
 def enqueue_points(store: Store, name: str, points: Sequence[Point]) -> Enqueued:
-    """Ask for trials at these points: all are entered, or none.
+    """Enqueue trials at these points: all of them, or none.
 
     What a point leaves out is sampled when a worker takes it. A point that equals one that still waits is not entered
     again, so the same request can be repeated. Points beyond the budget wait until it is extended: who extended it
@@ -97,7 +97,7 @@ def enqueue_points(store: Store, name: str, points: Sequence[Point]) -> Enqueued
         plain = json.loads(study.spec)
         if plain["spec"]["sampler"]["name"] == "grid":
             raise SpecError(
-                f"study '{name}' tries every point of its grid (sampler: grid): ask for more of them with "
+                f"study '{name}' tries every point of its grid (sampler: grid): add trials with "
                 f"'hpo set {name} trials=+1'"
             )
         space = SearchSpace.from_json(json.loads(study.space))
@@ -139,8 +139,8 @@ def _take(name: str, space: SearchSpace, fixed: Mapping[str, Any], points: Seque
         if not found:
             taken.append({key: space[key].range.take(value) for key, value in values.items()})
     if problems:
-        said = f" {problems[0]}" if len(problems) == 1 else "".join(f"\n  {problem}" for problem in problems)
-        raise SpecError(f"study '{name}':{said}" + ("\nNothing was entered" if len(points) > 1 else ""))
+        listed = f" {problems[0]}" if len(problems) == 1 else "".join(f"\n  {problem}" for problem in problems)
+        raise SpecError(f"study '{name}':{listed}" + ("\nNothing was entered" if len(points) > 1 else ""))
     return taken
 
 
@@ -177,7 +177,7 @@ def _waiting(connection: Connection, study_id: int, space: SearchSpace) -> dict[
     found = {}
     for row in rows:
         values = json.loads(row.value_json)
-        if not space.problems(values, partial=True):  # another program may have asked for anything
+        if not space.problems(values, partial=True):  # another program may have enqueued anything
             found[_key({key: space[key].range.take(value) for key, value in values.items()})] = row.number
     return found
 

@@ -1,1 +1,1 @@
-"""What people ask for, as functions: the command line prints what they return, Python calls them."""
+"""The verbs as functions: the command line prints what they return, and Python calls them."""

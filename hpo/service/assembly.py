@@ -77,10 +77,10 @@ def submit(workspace: Workspace, spec: StudySpec, source: Source) -> tuple[Store
     """Create or continue a study, and leave the training to workers; a new one is tried with one batch first.
 
     Returns:
-        The study, and one line that says what became of it.
+        The study, and one line that says whether it was created, continued or extended.
 
     Raises:
-        SpecError: something in the study cannot be, or the batch fails.
+        SpecError: the study is invalid, or the batch fails.
         LoadError: a class cannot be imported; also one of a script or notebook, which no worker could import.
         StoreError: the store has a study of this name that searches something else.
     """
@@ -103,11 +103,11 @@ def begin(
     """Create or continue a study, and adopt it by a worker of this process, whose `run_until_done` trains it.
 
     Args:
-        machine: slots of this machine, see `slots_for`; by default as many as the study asks for.
+        machine: slots of this machine, see `slots_for`; by default as many as the study requests.
         on_frame: called a few times a second while it trains.
 
     Raises:
-        SpecError: something in the study cannot be, the batch fails, or more slots are asked for than there are.
+        SpecError: the study is invalid, the batch fails, or this machine has fewer slots than requested.
         LoadError: a class cannot be imported.
         StoreError: the store has a study of this name that searches something else.
     """
@@ -137,7 +137,7 @@ def work(
     """Train trials of the named studies, or of whatever study is open, and wait for more.
 
     Args:
-        slots: trials at a time; by default as the first named study asks for.
+        slots: trials at a time; by default as many as the first named study requests.
         is_until_idle: return when there is nothing left to do.
 
     Raises:
@@ -163,7 +163,7 @@ def enter(prepared: PreparedStudy, store: Store, *, slot: Slot) -> tuple[StoredS
         slot: that the batch is tried on.
 
     Returns:
-        The study, and one line that says what became of it.
+        The study, and one line that says whether it was created, continued or extended.
 
     Raises:
         SpecError: the batch fails, or the checkpoint of another study's trial is not there.

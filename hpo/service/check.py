@@ -28,7 +28,7 @@ class StudyCheck:
         metric: the objective.
         metrics: all that the model logs.
         parameters: of the model at its defaults.
-        trials: that are asked for.
+        trials: the budget.
         max_epochs: of a trial.
         devices: of this machine's slots, one each: `cpu`, `gpu 0`.
     """
@@ -70,7 +70,7 @@ def check_study(
         open_store: called only for a study that starts from the weights of another study's trial.
 
     Raises:
-        SpecError: something in the study cannot be, or the batch fails.
+        SpecError: the study is invalid, or the batch fails.
         LoadError: a class cannot be imported.
         StoreError: the study starts from another one's weights, and there is no store.
     """

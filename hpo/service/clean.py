@@ -78,7 +78,7 @@ def look_at_artifacts(store: Store, artifacts: Path) -> Cleaned:
 
 
 def clean_artifacts(store: Store, artifacts: Path) -> Cleaned:
-    """Remove what no trial needs, as it is now: what was asked for a while ago may have changed.
+    """Remove what no trial needs, as it is now: the trials may have changed since the survey.
 
     Files of trials that wait, train, are idle or are paused stay, and so do logs, configurations, checkpoints that the
     store names, and whatever no worker wrote.

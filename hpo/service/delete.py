@@ -19,7 +19,7 @@ from hpo.study.artifacts import folders_of, remove, size_of
 from hpo.study.naming import study_folder
 
 _TRIES = 5  # workers that write at this moment may make the database end one of the two
-_FORCE = "'hpo pause' or 'hpo stop' it first; with --force it is deleted all the same, and their results are dropped"
+_FORCE = "'hpo pause' or 'hpo stop' it first; with --force it is deleted anyway, and their results are dropped"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What `hpo data describe` does: what a study's data is like, as a process tells that may import it."""
+"""What `hpo data describe` does: the facts of a study's data, from a process that imports it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def describe_data(prepared: PreparedStudy, *, picture: Path) -> dict[str, Any]:
         What `hpo data describe --json` prints.
 
     Raises:
-        SpecError: the data cannot be read; in its own words, with the lines of the project that say so.
+        SpecError: the data cannot be read; with its own error and the lines of the project that raised it.
     """
     facts, label = _facts(prepared, picture), prepared.spec.data.label
     return {

@@ -14,7 +14,7 @@ def point_of_words(words: Sequence[str]) -> Point:
     """The point of words such as `lr=1e-3`.
 
     Raises:
-        SpecError: a word is no NAME=VALUE, or a name is there twice.
+        SpecError: a word is not NAME=VALUE, or a name is given twice.
     """
     values: dict[str, str] = {}
     for word in words:
@@ -45,7 +45,7 @@ def read_points(file: Path) -> list[Point]:
         raise SpecError(f"{file} is empty: it should have a header of parameter names, and a row a point")
     header = [name.strip() for name in rows[0][1]]
     problems = [
-        f"{file}:{rows[0][0]}: '{name}' is there twice"
+        f"{file}:{rows[0][0]}: '{name}' appears twice"
         for name in dict.fromkeys(header)
         if name and header.count(name) > 1
     ]

@@ -42,10 +42,10 @@ class Probe:
 
 
 def slots_for(spec: StudySpec, source: Source, *, wanted: int | None = None) -> list[Slot]:
-    """This machine's slots for a study; `wanted` overrides the number that the study asks for.
+    """This machine's slots for a study; `wanted` overrides the number that the study requests.
 
     Raises:
-        SpecError: more is asked for than there is.
+        SpecError: more slots are requested than there are.
     """
     try:
         return slots_of(spec.resources, wanted=wanted)

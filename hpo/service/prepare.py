@@ -39,7 +39,7 @@ class PreparedStudy:
 
     @property
     def spec(self) -> StudySpec:
-        """What its file says."""
+        """The validated study file."""
         return self.resolved.spec
 
     def close(self) -> None:
@@ -61,7 +61,7 @@ def prepare(spec: StudySpec, source: Source, *, server: ForkServer, project: Pat
 
     Raises:
         LoadError: a class cannot be imported, or is not what it should be.
-        SpecError: a name that no class knows, a range or an option that cannot be; all of them, with file and line.
+        SpecError: a name is unknown, or a range or an option is invalid; all problems, with file and line.
         RunError: the server has exited.
     """
     labels = {"model": spec.model.label, "data": spec.data.label}
@@ -86,7 +86,7 @@ def space_of_class(label: str, *, server: ForkServer, project: Path) -> SearchSp
 
     Raises:
         LoadError: it cannot be imported, or is neither a model nor a data module.
-        SpecError: a range of its constructor cannot be.
+        SpecError: a range of its constructor is invalid.
     """
     check_label(label)
     study_server, classes = server.serve_study(StudyJob(str(project), {"any": label}))

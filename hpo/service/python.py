@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class StudyKeys(TypedDict, total=False):
-    """The keys of a study file as keywords; StudySpec says what each may be."""
+    """The keys of a study file as keywords; StudySpec documents each."""
 
     study: str
     model: type[Any] | str | Mapping[str, Any]
@@ -59,7 +59,7 @@ def submit(
     A new study is first tried with one batch, which takes some seconds.
 
     Args:
-        study: a study file, its keys as a dict, or a StudySpec; or nothing, when the keywords say all of it.
+        study: a study file, its keys as a dict, or a StudySpec; or nothing, when the keywords give every key.
         name: of the study; by default the file's, or the model's.
         trials: that the study ends with; more than before extend it.
         store: URL of the store; by default HPO_STORE, or `sqlite:///hpo.db` in `project`, HPO_PROJECT or the current
@@ -67,10 +67,10 @@ def submit(
         project: folder that classes are imported from and that relative paths start from; by default the one that
             this process imported them from, HPO_PROJECT, or the current folder.
         keys: those of a study file, which override those of `study`. A class may stand for its import path, and
-            Float, Int and Choice for ranges. The name of an objective may do without its direction, where it tells it.
+            Float, Int and Choice for ranges. An objective may be its name alone, where that implies the direction.
 
     Raises:
-        SpecError: something in the study cannot be (all problems at once), or the batch fails.
+        SpecError: the study is invalid (all problems at once), or the batch fails.
         LoadError: a class cannot be imported; also one of a script or notebook, which no worker could import.
         StoreError: the store cannot be used, or has a study of this name that searches something else.
     """
@@ -108,7 +108,7 @@ def run(
     where Python delivers no signals, they do nothing.
 
     Args:
-        study: a study file, its keys as a dict, or a StudySpec; or nothing, when the keywords say all of it.
+        study: a study file, its keys as a dict, or a StudySpec; or nothing, when the keywords give every key.
         name: of the study; by default the file's, or the model's.
         trials: that the study ends with; more than before extend it.
         slots: trials at a time; by default one a GPU, or one a core.
@@ -119,10 +119,10 @@ def run(
         artifacts: folder for checkpoints and logs; by default HPO_ARTIFACTS, or `hpo-artifacts` beside that `hpo.db`.
         on_frame: called a few times a second with the study's counts: target, ended, complete, pruned, failed, ...
         keys: those of a study file, which override those of `study`. A class may stand for its import path, and
-            Float, Int and Choice for ranges. The name of an objective may do without its direction, where it tells it.
+            Float, Int and Choice for ranges. An objective may be its name alone, where that implies the direction.
 
     Raises:
-        SpecError: something in the study cannot be (all problems at once), or the batch fails.
+        SpecError: the study is invalid (all problems at once), or the batch fails.
         LoadError: a class cannot be imported, or not be sent to the trials.
         StoreError: the store cannot be used, or has a study of this name that searches something else.
         RunError: the study was stopped, also after five failures of one cause in a row.
@@ -163,7 +163,7 @@ def check(
     """Validate a study, try one batch, and say what the study will cost, as `hpo check` does; creates nothing.
 
     Args:
-        study: a study file, its keys as a dict, or a StudySpec; or nothing, when the keywords say all of it.
+        study: a study file, its keys as a dict, or a StudySpec; or nothing, when the keywords give every key.
         name: of the study; by default the file's, or the model's.
         trials: that the study is to end with.
         store: URL of the store that has the trials whose weights the study starts from, if it does.
@@ -171,7 +171,7 @@ def check(
         keys: those of a study file, see `hpo.run`.
 
     Raises:
-        SpecError: something in the study cannot be (all problems at once), or the batch fails.
+        SpecError: the study is invalid (all problems at once), or the batch fails.
         LoadError: a class cannot be imported, or not be sent to the trial.
         StoreError: the study starts from another one's weights, and the store cannot be used.
     """

@@ -1,4 +1,4 @@
-"""What a call in Python asks for: the study, where its classes are imported from, and where its results are kept."""
+"""What a call in Python requests: the study, where its classes are imported from, and where its results are kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hpo.study.study_file import Source
 
 @dataclass(frozen=True)
 class Request:
-    """A study that a call asks for.
+    """A study that a call requests.
 
     Attributes:
         project: folder that classes are imported from.
@@ -56,18 +56,18 @@ def read_request(
     trials: int | None,
     project: str | Path | None,
 ) -> Request:
-    """Validate what a call asks for.
+    """Validate what a call requests.
 
     Args:
         call: such as `hpo.run`, to be named in errors.
         study: a file, its keys, or a StudySpec; None when the keywords say all of it.
         keys: of a study file; they override those of `study`.
-        name: of the study, instead of the one that `study` says.
+        name: of the study, instead of the one in `study`.
         trials: instead of the budget's.
-        project: the folder that classes are imported from, as the user says it.
+        project: the folder that classes are imported from, as the user gives it.
 
     Raises:
-        SpecError: the study says something that cannot be, all problems at once; or its classes were imported from
+        SpecError: the study is invalid (all problems at once); or its classes were imported from
             different folders.
     """
     source = _source(call, study, keys)

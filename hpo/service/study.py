@@ -89,7 +89,7 @@ class Study(results.Study):
                 what it is, or None for no limit.
 
         Raises:
-            SpecError: a name or a value that cannot be; nothing is changed then.
+            SpecError: a name or a value is invalid; nothing is changed.
         """
         changes = [f"{name}={'none' if value is None else value}" for name, value in limits.items()]
         return set_limits(self._store, self.name, changes)

@@ -65,8 +65,8 @@ def find_log(store: Store, study: str, number: int, *, artifacts: Path) -> Trial
         if path.is_file():
             return TrialLog(record, path)
     if record.attempts == 0:
-        said = "waits, and has not begun" if record.state == TrialState.WAITING else "ended before it began"
-        raise HpoError(f"trial {number} of study '{study}' {said}: it has no log")
+        why = "waits for a worker" if record.state == TrialState.WAITING else "ended before it began"
+        raise HpoError(f"trial {number} of study '{study}' {why}: it has no log")
     expected = artifacts / folder / trial_folder(number) / LOG
     raise HpoError(
         f"trial {number} of study '{study}' has no log on this machine: it was trained by {record.worker}. "
@@ -74,11 +74,11 @@ def find_log(store: Store, study: str, number: int, *, artifacts: Path) -> Trial
     )
 
 
-def wait_for_log(store: Store, study: str, number: int, *, artifacts: Path, tell: Callable[[str], None]) -> TrialLog:
+def wait_for_log(store: Store, study: str, number: int, *, artifacts: Path, notify: Callable[[str], None]) -> TrialLog:
     """`find_log`, for a trial that may still have to begin.
 
     Args:
-        tell: is told once that the trial is waited for.
+        notify: called once, with a sentence, if the trial has not begun.
 
     Raises:
         HpoError: see `find_log`.
@@ -92,18 +92,18 @@ def wait_for_log(store: Store, study: str, number: int, *, artifacts: Path, tell
             if record is None or not (record.state == TrialState.WAITING or _has_just_begun(record)):
                 raise
         if not is_told:
-            tell(f"trial {number} of study '{study}' has not begun; waiting for it")
+            notify(f"trial {number} of study '{study}' has not begun; waiting for it")
             is_told = True
         time.sleep(READ_SECONDS)
 
 
-def follow_log(store: Store, study: str, log: TrialLog, *, tell: Callable[[str], None]) -> Iterator[bytes]:
+def follow_log(store: Store, study: str, log: TrialLog, *, notify: Callable[[str], None]) -> Iterator[bytes]:
     """The log from its beginning, and all that comes to it until the trial has ended.
 
     Attempts that follow on this machine write into the same file.
 
     Args:
-        tell: is told when another machine goes on with the trial.
+        notify: called, with a sentence, when another machine continues the trial.
     """
     watched, worker, next_look, record = Study(store, study), log.trial.worker, 0.0, log.trial
     with log.path.open("rb") as file:
@@ -114,7 +114,7 @@ def follow_log(store: Store, study: str, log: TrialLog, *, tell: Callable[[str],
                 found = watched.trial(record.number)
                 if found is None:
                     yield file.read()
-                    tell(f"study '{study}' was deleted")
+                    notify(f"study '{study}' was deleted")
                     return
                 record = found
             part = file.read()
@@ -125,7 +125,7 @@ def follow_log(store: Store, study: str, log: TrialLog, *, tell: Callable[[str],
             if record.worker != worker:
                 worker = record.worker
                 if _host(worker) != _host(log.trial.worker):
-                    tell(f"trial {record.number} goes on at {worker}, which has the rest of its log")
+                    notify(f"trial {record.number} goes on at {worker}, which has the rest of its log")
             time.sleep(READ_SECONDS)
 
 

@@ -26,7 +26,7 @@ class EventKind(StrEnum):
     """What happened."""
 
     TRIAL_ENQUEUED = "trial enqueued"
-    """Somebody asked for a trial, which waits."""
+    """A trial was enqueued, and waits for a worker."""
     TRIAL_STARTED = "trial started"
     """The trial's first attempt began."""
     TRIAL_RESUMED = "trial resumed"

@@ -67,7 +67,7 @@ def _copy(source: sqlite3.Connection, target: sqlite3.Connection, *, place: Path
     end = time.monotonic() + BUSY_SECONDS
 
     def give_up(*_: int) -> None:
-        # without this, sqlite3 would wait for ever
+        # without this, sqlite3 would wait forever
         if time.monotonic() > end:
             raise StoreError(
                 f"the store {place} has been locked by another program for {BUSY_SECONDS:.0f} s: end that first"

@@ -74,7 +74,7 @@ class Source:
         """The study, validated.
 
         Raises:
-            SpecError: something cannot be; all problems at once.
+            SpecError: a key or a value is invalid; all problems at once.
         """
         try:
             spec = StudySpec.model_validate(_plain(self._tree))

@@ -109,17 +109,17 @@ def finish(process: subprocess.Popen[str], *, timeout: float = LIMIT_SECONDS) ->
 
 
 def read_until(process: subprocess.Popen[str], words: str, *, seconds: float = LIMIT_SECONDS) -> str:
-    """What the process says until it has said this; `finish` gives what follows."""
+    """The process's output up to these words; `finish` gives what follows."""
     assert process.stdout is not None
-    said, end = b"", time.monotonic() + seconds
-    while words.encode() not in said:
+    output, end = b"", time.monotonic() + seconds
+    while words.encode() not in output:
         if not select.select([process.stdout], [], [], max(0.0, end - time.monotonic()))[0]:
-            raise TimeoutError(f"it has not said {words!r} but {said.decode(errors='replace')}")
+            raise TimeoutError(f"it printed, without {words!r}, {output.decode(errors='replace')}")
         piece = os.read(process.stdout.fileno(), 1 << 16)  # past Python's buffer, of which `communicate` knows nothing
         if not piece:
             break
-        said += piece
-    return said.decode(errors="replace")
+        output += piece
+    return output.decode(errors="replace")
 
 
 def wait_for(fact: Callable[[], Any], *, seconds: float = LIMIT_SECONDS) -> Any:

@@ -170,10 +170,10 @@ def test_what_else_keeps_a_point_waiting_is_said(store: Store) -> None:
     worker.finish(claim, 0.5)
     request_study(store, study.name, StudyState.PAUSED)
 
-    said = str(enqueue_points(store, study.name, [Point({"depth": 4})]))
+    text = str(enqueue_points(store, study.name, [Point({"depth": 4})]))
 
-    assert "it takes no more trials (the target 0.4 is reached: 0.5)" in said
-    assert "it is paused: 'hpo resume synthetic' lets it go on" in said
+    assert "it takes no more trials (the target 0.4 is reached: 0.5)" in text
+    assert "it is paused: 'hpo resume synthetic' lets it go on" in text
 
 
 def test_points_beyond_the_budget_do_not_keep_paused_trials_from_ending(store: Store) -> None:
@@ -205,7 +205,7 @@ def test_a_waiting_trial_that_is_stopped_makes_room_for_an_equal_one(store: Stor
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["learning=1"], "'learning' is not searched"),
         (["dept=2"], "'dept' is not searched, did you mean 'depth'?"),
@@ -224,7 +224,7 @@ def test_a_waiting_trial_that_is_stopped_makes_room_for_an_equal_one(store: Stor
     ],
 )
 def test_a_point_that_the_study_cannot_train_is_refused_with_a_reason(
-    tmp_path: Path, words: list[str], told: str
+    tmp_path: Path, words: list[str], message: str
 ) -> None:
     with Store.create(f"sqlite:///{tmp_path}/hpo.db") as store:
         resolved = ResolvedStudy(make_spec(), SPACE, {"model": {"width": 32}, "data": {}})
@@ -233,7 +233,7 @@ def test_a_point_that_the_study_cannot_train_is_refused_with_a_reason(
         with pytest.raises(SpecError) as refused:
             enqueue_points(store, "synthetic", [point_of_words(words)])
 
-        assert str(refused.value).startswith(f"study 'synthetic': {told}")
+        assert str(refused.value).startswith(f"study 'synthetic': {message}")
         assert rows_of(store) == []
 
 
@@ -270,25 +270,25 @@ def test_empty_cells_are_left_to_the_sampler(store: Store, study: StoredStudy, t
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "is empty: it should have a header"),
         (b"lr,depth\n", "has a header and no points"),
-        (b"lr,lr\n0.1,0.1\n", ":1: 'lr' is there twice"),
+        (b"lr,lr\n0.1,0.1\n", ":1: 'lr' appears twice"),
         (b"lr,\n0.1,2\n", ":1: column 2 has no name"),
         (b"lr,depth\n0.1\n0.1,2,3\n", ":2: 1 cells, and the header has 2"),
         (b"lr\n\xff\xfe\n", "is not a CSV file in UTF-8"),
         (b'lr\n"0.1\n', "is not a CSV file in UTF-8"),
     ],
 )
-def test_a_file_without_points_is_refused(tmp_path: Path, content: bytes, told: str) -> None:
+def test_a_file_without_points_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     file = tmp_path / "points.csv"
     file.write_bytes(content)
 
     with pytest.raises(SpecError) as refused:
         read_points(file)
 
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_studies_that_take_no_points_say_why(store: Store) -> None:

@@ -40,7 +40,7 @@ def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 
 def test_a_worker_that_claims_its_own_lost_trial_forgets_unwritten_reports(store: Store) -> None:
-    """Or the epochs that its checkpoint tells of would be taken for known, and be missing in the store for ever."""
+    """Or the epochs that its checkpoint tells of would be taken for known, and be missing in the store forever."""
     study = create_study(store)
     worker = Claimant(store, study)
     claim = worker.claim()

@@ -52,11 +52,11 @@ def test_a_renamed_study_is_the_same_study(store: Store, study: StoredStudy, art
     place(store, study, artifacts, state="RUNNING")  # idle
     before = Study(store, "synthetic").best(1)[0]
 
-    said = LiveStudy(store, "synthetic", artifacts=artifacts).rename("renamed")
+    message = LiveStudy(store, "synthetic", artifacts=artifacts).rename("renamed")
 
     moved = load_study(store, "renamed")
     [folder] = artifacts.iterdir()
-    assert said == f"study synthetic was renamed to renamed\nits artifacts are in {folder}"
+    assert message == f"study synthetic was renamed to renamed\nits artifacts are in {folder}"
     assert folder.name == kept.parent.name.replace("synthetic", "renamed")
     assert not study_exists(store, "synthetic")
     assert (moved.study_id, moved.created, moved.resolved.spec.study) == (study.study_id, study.created, "renamed")
@@ -125,7 +125,7 @@ def test_a_rename_that_cannot_be_changes_nothing(store: Store, study: StoredStud
     in_the_way.mkdir()
     before = everything(store)
 
-    for name, new, told in (
+    for name, new, message in (
         ("synthetic", "taken", "the store has a study 'taken' already"),
         ("synthetic", "theirs", "the store has a study 'theirs' already"),
         ("theirs", "ours", "was created by another program"),
@@ -134,7 +134,7 @@ def test_a_rename_that_cannot_be_changes_nothing(store: Store, study: StoredStud
     ):
         with pytest.raises(StoreError) as refused:
             rename_study(store, name, new, artifacts=artifacts)
-        assert told in str(refused.value)
+        assert message in str(refused.value)
     for new in ("", "a/b", "../up", "-x", "a\n", "[red]", "x" * 201, "a:b"):
         with pytest.raises(SpecError, match="cannot be the name of a study"):
             rename_study(store, "synthetic", new, artifacts=artifacts)

@@ -151,7 +151,7 @@ def test_an_upgraded_sqlite_store_has_the_tables_of_a_new_one(tmp_path: Path) ->
 
 
 def layout(file: Path) -> dict[str, object]:
-    """Columns, indexes and triggers of our tables, and which count their keys for ever."""
+    """Columns, indexes and triggers of our tables, and which count their keys forever."""
     with closing(connect_sqlite(file)) as connection:
         entries = connection.execute(
             "SELECT type, name, tbl_name FROM sqlite_master WHERE tbl_name LIKE 'hpo%' OR name LIKE 'hpo%' ORDER BY 2"

@@ -35,7 +35,7 @@ def train(worker: Claimant, value: float) -> None:
     worker.finish(claim, value)
 
 
-def told(events: Iterator[StudyEvent]) -> list[tuple[EventKind, int | StudyState | None]]:
+def happened(events: Iterator[StudyEvent]) -> list[tuple[EventKind, int | StudyState | None]]:
     return [(event.kind, event.state if event.trial is None else event.number) for event in events]
 
 
@@ -45,7 +45,7 @@ def test_trials_that_begin_and_end_between_two_looks_are_told_in_order(store: St
     for value in (0.5, 0.4, 0.6):
         train(worker, value)
 
-    assert told(events) == [
+    assert happened(events) == [
         *[(STARTED, 0), (ENDED, 0), (BEST, 0)],
         *[(STARTED, 1), (ENDED, 1)],
         *[(STARTED, 2), (ENDED, 2), (BEST, 2)],
@@ -64,8 +64,8 @@ def test_watching_begins_at_the_call_or_with_what_was_before(store: Store, study
     worker.finish(running, 0.4)
     train(worker, 0.3)
 
-    after = told(later)
-    before = told(all_of_it)
+    after = happened(later)
+    before = happened(all_of_it)
 
     assert after[:-2] == [(ENDED, 1), (STARTED, 2), (ENDED, 2)]
     assert before == [(STARTED, 0), (ENDED, 0), (BEST, 0), (STARTED, 1), *after]
@@ -92,7 +92,7 @@ def test_each_attempt_is_told_and_says_how_it_ended(store: Store) -> None:
     worker.finish(claim, 0.7)
 
     assert (first.kind, first.number) == (EventKind.TRIAL_ENQUEUED, 0)
-    kinds = [kind for kind, _ in told(events)]
+    kinds = [kind for kind, _ in happened(events)]
     assert kinds[:-2] == [STARTED, IDLE, RESUMED, PAUSED, RESUMED, ENDED, BEST]
 
 
@@ -126,7 +126,7 @@ def test_a_deleted_study_ends_the_watch(store: Store, study: StoredStudy, tmp_pa
     watched.delete()
     create_study(store, sampler="random")  # which has the same number on SQLite
 
-    assert told(events)[-1] == (EventKind.STUDY_ENDED, StudyState.STOPPED)
+    assert happened(events)[-1] == (EventKind.STUDY_ENDED, StudyState.STOPPED)
 
 
 def test_a_study_that_ends_with_a_worker_that_is_gone_ends_the_watch(store: Store, study: StoredStudy) -> None:
@@ -141,7 +141,7 @@ def test_a_study_that_ends_with_a_worker_that_is_gone_ends_the_watch(store: Stor
     with store.write() as connection:
         connection.execute(update(hpo_attempts).values(lease_until=1.0))
 
-    assert [kind for kind, _ in told(events)] == [EventKind.STATE_CHANGED, ENDED, EventKind.STUDY_ENDED]
+    assert [kind for kind, _ in happened(events)] == [EventKind.STATE_CHANGED, ENDED, EventKind.STUDY_ENDED]
 
 
 def test_nothing_is_missed_or_told_twice_while_workers_train(store: Store) -> None:
@@ -158,7 +158,7 @@ def test_nothing_is_missed_or_told_twice_while_workers_train(store: Store) -> No
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
         thread.start()
-    found = told(events)
+    found = happened(events)
     for thread in threads:
         thread.join()
 

@@ -239,7 +239,7 @@ def test_errors_of_the_first_batch_are_reported_before_the_first_trial(
     assert refusal(text).startswith(message)
 
 
-# ---- what the study asks for
+# ---- resources, devices and algorithms that do not exist
 
 
 @pytest.mark.parametrize(

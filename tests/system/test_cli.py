@@ -71,13 +71,13 @@ def answers(finished: Finished) -> Answers:
     here, elsewhere = finished.hpo.folder, finished.hpo.folder / "elsewhere"
     elsewhere.mkdir()
     store, tiny = ("--store", finished.hpo.url), ("--project", str(PROJECT))
-    told = {"HPO_STORE": "sqlite:///other.db", "HPO_PROJECT": str(PROJECT), "HPO_ARTIFACTS": "kept"}
+    environment = {"HPO_STORE": "sqlite:///other.db", "HPO_PROJECT": str(PROJECT), "HPO_ARTIFACTS": "kept"}
     commands: dict[str, tuple[list[str], Path, dict[str, str]]] = {
         "changed": (["run", "line.yaml", "--set", "epochs=3", "--set", "space.lr.high=0.05", *store, *tiny], here, {}),
         "check": (["check", "line.yaml", "--json", *tiny], here, {}),
         "space of a class": (["space", "projects.nets:Sometimes", "--json", *tiny], here, {}),
         "space of a study": (["space", "line.yaml", "--json", *tiny], here, {}),
-        "renamed": (["run", str(finished.file), "--name", "renamed", "--trials", "2"], elsewhere, told),
+        "renamed": (["run", str(finished.file), "--name", "renamed", "--trials", "2"], elsewhere, environment),
     }
 
     def answer(name: str) -> subprocess.CompletedProcess[str]:

@@ -46,7 +46,7 @@ def test_problems_of_a_table_are_reported(hpo: Hpo) -> None:
     assert code == 0, output
     assert output.startswith("projects.lookat:Leaky (rows=300, scaling=thousandfold)")
     assert "looked at with scaling=none, in the data's own unit" in output
-    assert "a table; one of two classes to tell (binary); the test part was not touched" in output
+    assert "a table; one of two classes to predict (binary); the test part was not touched" in output
     for fact in ("train", "validation", "5 float32", "US$ [income]", "200", "100", "missing values: age 3"):
         assert fact in output
     for warning in (

@@ -70,14 +70,14 @@ def test_a_point_that_was_asked_for_is_trained_with_the_rest_sampled(served: Hpo
     submit(served, served.study("asked", space=SEARCHED, budget={"trials": 1}), server)
     wait_for(lambda: served.counts("asked") == {"complete": 1})
 
-    code, said = invoke(served, "enqueue", "asked", "lr=2e-2")
+    code, output = invoke(served, "enqueue", "asked", "lr=2e-2")
     again = invoke(served, "enqueue", "asked", "lr=0.02")
     wrong = invoke(served, "enqueue", "asked", "lr=2", "batchsize=4")
     invoke(served, "set", "asked", "trials=+1")
     wait_for(lambda: served.counts("asked") == {"complete": 2})
 
     assert code == 0
-    assert said == (
+    assert output == (
         "study asked: trial 1 waits for a worker\n"
         "its budget has no room for all that wait: 'hpo set asked trials=+1' makes room\n"
     )
@@ -97,13 +97,13 @@ def test_points_come_from_a_file(served: Hpo, server: ForkServer) -> None:
     file = served.folder / "points.csv"
     file.write_text("lr,batch_size\n0.002,\n0.003,5\n")
 
-    code, said = invoke(served, "enqueue", "filed", "--from", file)
+    code, output = invoke(served, "enqueue", "filed", "--from", file)
     nothing, _ = invoke(served, "enqueue", "filed")
     invoke(served, "set", "filed", "trials=3")
     wait_for(lambda: served.counts("filed") == {"complete": 3})
 
     assert (code, nothing) == (0, 2)
-    assert "trials 1, 2 wait for a worker" in said
+    assert "trials 1, 2 wait for a worker" in output
     assert [record.params["lr"] for record in served.trials("filed")[1:]] == [0.002, 0.003]
     assert served.trials("filed")[2].params["batch_size"] == 5
 
@@ -119,16 +119,16 @@ def test_a_paused_study_is_renamed_and_goes_on_where_it_was(served: Hpo, server:
     invoke(served, "pause", "before")
     wait_for(lambda: "running" not in served.counts("before"))
     paused = served.trials("before")
-    code, said = invoke(served, "rename", "before", "after", "--artifacts", served.folder / "art")
-    unknown, told = invoke(served, "status", "before")
+    code, output = invoke(served, "rename", "before", "after", "--artifacts", served.folder / "art")
+    unknown, error = invoke(served, "status", "before")
     invoke(served, "resume", "after")
     wait_for(lambda: is_training(served, "after", 2)() and all(t.attempts == 2 for t in served.trials("after")))
     wait_for(lambda: all(now.epochs > was.epochs for now, was in zip(served.trials("after"), paused, strict=True)))
 
     assert refused[0] == 2
     assert "study 'before' is being trained (trials 0, 1 by " in refused[1]
-    assert (code, said.splitlines()[0]) == (0, "study before was renamed to after")
-    assert (unknown, "no study 'before'" in told) == (2, True)
+    assert (code, output.splitlines()[0]) == (0, "study before was renamed to after")
+    assert (unknown, "no study 'before'" in error) == (2, True)
     assert (folders(served, "before"), len(folders(served, "after"))) == ([], 1)
     with Store.open(served.url) as store, store.read() as connection:
         chosen = select(hpo_attempts.c.from_epoch).join(trials, trials.c.trial_id == hpo_attempts.c.trial_id)
@@ -152,7 +152,7 @@ def test_a_study_that_is_trained_is_deleted_by_force_and_the_worker_goes_on(serv
 
     asked = invoke(served, "delete", "doomed", *art)
     refused = invoke(served, "delete", "doomed", "--yes", *art)
-    code, said = invoke(served, "delete", "doomed", "--yes", "--force", *art)
+    code, output = invoke(served, "delete", "doomed", "--yes", "--force", *art)
     again = invoke(served, "delete", "doomed", "--yes", *art)
     submit(served, served.study("next", budget={"trials": 4}), server)
     wait_for(lambda: served.counts("next") == {"complete": 4})
@@ -164,7 +164,7 @@ def test_a_study_that_is_trained_is_deleted_by_force_and_the_worker_goes_on(serv
     assert "Without a terminal, confirm it by --yes: hpo delete doomed --yes" in asked[1]
     assert refused[0] == 2
     assert "with --force it is deleted all the same" in refused[1]
-    assert (code, said.startswith("study doomed deleted: 2 trials, ")) == (0, True)
+    assert (code, output.startswith("study doomed deleted: 2 trials, ")) == (0, True)
     assert again[0] == 2
     assert len(folders(served, "doomed")) == 1
 
@@ -210,17 +210,17 @@ def at_terminal(hpo: Hpo, *arguments: object, answer: str) -> tuple[int, str]:
     command = [sys.executable, "-m", "hpo", *map(str, arguments), "--store", hpo.url, "--project", str(PROJECT)]
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=take_terminal)
     os.close(theirs)
-    said = b""
-    while b"[y/N]" not in said:
-        said += os.read(ours, 1000)
+    output = b""
+    while b"[y/N]" not in output:
+        output += os.read(ours, 1000)
     os.write(ours, f"{answer}\n".encode())
     try:
         while part := os.read(ours, 1000):
-            said += part
+            output += part
     except OSError:  # the terminal is closed
         pass
     os.close(ours)
-    return process.wait(60), said.decode()
+    return process.wait(60), output.decode()
 
 
 def test_people_are_asked_before_anything_goes(tmp_path: Path) -> None:
@@ -326,7 +326,7 @@ def test_where_there_is_no_log_it_is_said_why(served: Hpo, server: ForkServer) -
     gone = invoke(served, "logs", "silent", 0, "--artifacts", served.folder / "art")
 
     worker = served.trials("silent")[0].worker
-    assert waiting == (2, "error: trial 1 of study 'silent' waits, and has not begun: it has no log\n")
+    assert waiting == (2, "error: trial 1 of study 'silent' waits for a worker: it has no log\n")
     assert absent == (2, "error: study 'silent' has no trial 7; 'hpo trials silent' lists those it has\n")
     assert (unknown[0], "did you mean 'silent'?" in unknown[1]) == (2, True)
     assert (both[0], "give one of them" in both[1]) == (2, True)

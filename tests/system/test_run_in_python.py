@@ -83,9 +83,9 @@ SHORT = dict(epochs=2, sampler="random", pruner="none", resources={"accelerator"
 RUN = """
 study = hpo.run(model=Net, data=Points, objective="val_loss", trials=3, slots=1, **SHORT)
 best = study.best(1)[0]
-told = {"state": study.status().state, "params": sorted(best.params), "model": best.config["model"]["class"]}
-told["loaded"] = type(best.load_model()) is Net
-print(json.dumps(told))
+found = {"state": study.status().state, "params": sorted(best.params), "model": best.config["model"]["class"]}
+found["loaded"] = type(best.load_model()) is Net
+print(json.dumps(found))
 """
 
 
@@ -170,7 +170,7 @@ def test_a_study_that_fails_says_why_and_where(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("study", "keys", "said"),
+    ("study", "keys", "message"),
     [
         (None, {"modle": nets.Line}, "hpo.run takes no 'modle', did you mean 'model'? It takes name, trials, slots, "),
         (None, {"trial": 3}, "hpo.run takes no 'trial', did you mean 'trials'?"),
@@ -181,11 +181,11 @@ def test_a_study_that_fails_says_why_and_where(folder: Path) -> None:
         ("nothing.yaml", {}, "nothing.yaml: there is no such file"),
     ],
 )
-def test_mistakes_are_reported_before_anything_is_imported(folder: Path, study: Any, keys: Any, said: str) -> None:
+def test_mistakes_are_reported_before_anything_is_imported(folder: Path, study: Any, keys: Any, message: str) -> None:
     with pytest.raises(hpo.SpecError) as caught:
         hpo.run(study, **keys)
 
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert list(folder.iterdir()) == []
 
 
@@ -323,11 +323,11 @@ def test_an_interrupt_hands_trials_back_and_the_same_call_continues(folder: Path
     wait_for(lambda: len([trial for trial in looking.trials("slow") if trial.epochs > 0]) == 2)
 
     process.send_signal(signal.SIGINT)
-    said, complaint = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=60)
 
     assert process.returncode in (1, 130, -signal.SIGINT)
-    assert said == ""
-    assert "KeyboardInterrupt: study slow was interrupted: the same call continues it" in complaint
+    assert output == ""
+    assert "KeyboardInterrupt: study slow was interrupted: the same call continues it" in errors
     assert looking.counts("slow") == {"idle": 2}
     epochs = [trial.epochs for trial in looking.trials("slow")]
 

@@ -27,7 +27,7 @@ def test_processes_that_read_ahead_change_nothing(training: bool, rows: torch.Te
     ]
 
     assert epochs[0] == epochs[1]
-    assert len({target for _, told in epochs[0] for target in told}) == len(targets) - (training and rows is not None)
+    assert len({target for _, batch in epochs[0] for target in batch}) == len(targets) - (training and rows is not None)
 
 
 def test_batches_of_small_data_and_of_large_data_are_copies_in_one_order() -> None:

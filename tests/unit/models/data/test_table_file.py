@@ -47,13 +47,13 @@ def kept_files(file: Path) -> list[Path]:
 
 def batches(file: Path, **arguments: Any) -> tuple[list[torch.Tensor], list[str]]:
     """Everything that is learned from and validated with, and what was warned of."""
-    with warnings.catch_warnings(record=True) as heard:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         data = Table(str(file), target="y", **arguments)
         data.setup("fit")
     parts = [data.part("train"), data.part("validation")]
     flat = [tensor for part in parts for tensor in (*part.inputs, part.targets)]
-    return flat, [str(warning.message) for warning in heard]
+    return flat, [str(warning.message) for warning in caught]
 
 
 @pytest.mark.parametrize(
