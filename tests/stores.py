@@ -22,9 +22,12 @@ def write(store: Store, function: Callable[..., bool], *arguments: Any, **option
         return function(connection, *arguments, **options)
 
 
-def hand_back(store: Store, claim: Claim, *, seconds: float = 1.0) -> bool:
+def hand_back(store: Store, claim: Claim, *, seconds: float = 1.0, checkpoint: str | None = None) -> bool:
     """End the attempt as a worker does that is asked to end."""
-    return write(store, end_attempt, claim, end=AttemptEnd.PREEMPTED, cause="preempted: by its worker", seconds=seconds)
+    cause = "preempted: by its worker"
+    return write(
+        store, end_attempt, claim, end=AttemptEnd.PREEMPTED, cause=cause, seconds=seconds, checkpoint=checkpoint
+    )
 
 
 def ask_study(store: Store, name: str, verb: str) -> str:

@@ -59,7 +59,7 @@ def best(
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the best complete trials of a study, with their parameters."""
+    """Show the best trials of a study, with their parameters: complete ones, or the others while there are none."""
     from hpo.cli import tables
     from hpo.results.study import Study
 

@@ -65,9 +65,10 @@ def check(
     typer.echo(f"  searched    {', '.join(checked.space.names)}")
     typer.echo(f"  objective   {checked.direction} {checked.metric}; the model logs {', '.join(checked.metrics)}")
     typer.echo(f"  model       {checked.parameters:,} parameters at its defaults")
+    of_all = "" if checked.epochs is None else f": {checked.epochs} epochs before pruning"
     typer.echo(
-        f"  cost        {checked.trials} trials of at most {checked.max_epochs} epochs: {checked.epochs} epochs before "
-        f"pruning, on {len(checked.devices)} slots here ({', '.join(checked.devices)})"
+        f"  budget      {checked.budget}; a trial has at most {checked.max_epochs} epochs{of_all}, "
+        f"on {len(checked.devices)} slots here ({', '.join(checked.devices)})"
     )
 
 

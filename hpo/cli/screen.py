@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.cli.tables import console, number, print_best
+from hpo.study.limits import UNLIMITED
 
 if TYPE_CHECKING:
     from hpo.store import Store
@@ -89,9 +90,8 @@ class Screen:
         records = Study(store, name).best(5)
         seconds = time.monotonic() - self._since
         told = f"{counts.complete} complete, {counts.pruned} pruned, {counts.failed} failed"
-        self.say(f"\n{name}: {counts.ended} of {counts.target} trials ended ({told}) in {_duration(seconds)}")
+        self.say(f"\n{name}: {counts.ended}{counts.of_target} trials ended ({told}) in {_duration(seconds)}")
         if not records:
-            self.say("no trial completed; 'hpo trials " + name + "' shows the causes")
             return
         objective = run.resolved.spec.objective
         self.say(f"best {objective.metric}:")
@@ -118,13 +118,15 @@ class Screen:
             told += f"  {counts.paused} paused at a rung"
         if counts.idle:
             told += f"  {counts.idle} idle"
-        bar = ProgressBar(total=counts.target, completed=counts.ended, width=30)
-        grid.add_row(Text(run.study.name, style="bold"), bar, f"{counts.ended}/{counts.target} trials", told)
+        is_limited = counts.target != UNLIMITED
+        bar = ProgressBar(total=counts.target, completed=counts.ended, width=30) if is_limited else ""
+        trials = f"{counts.ended}/{counts.target} trials" if is_limited else f"{counts.ended} trials"
+        grid.add_row(Text(run.study.name, style="bold"), bar, trials, told)
         ended = counts.ended - self._ended_before
         if ended >= TRIALS_FOR_A_RATE:
             rate = ended / (time.monotonic() - self._since)
-            left = (counts.target - counts.ended) / rate
-            grid.add_row("", Text(f"{60 * rate:.1f} trials a minute", style="dim"), f"{_duration(left)} left", "")
+            left = f"{_duration((counts.target - counts.ended) / rate)} left" if is_limited else ""
+            grid.add_row("", Text(f"{60 * rate:.1f} trials a minute", style="dim"), left, "")
         return grid
 
     def _slots(self, worker: Worker) -> Table:
@@ -145,8 +147,9 @@ class Screen:
         objective = run.resolved.spec.objective
         if run.best is None:
             return Text(f"best {objective.metric}: none yet", style="dim")
-        trial, value = run.best
-        return Text(f"best {objective.metric}: {value:.4g} by trial {trial}", style="bold green")
+        remark = f", {run.best.remark}" if run.best.remark else ""
+        text = f"best {objective.metric}: {number(run.best.value)} by trial {run.best.number}{remark}"
+        return Text(text, style="bold green")
 
 
 def _row(trial: RunningTrial) -> tuple[str | ProgressBar, ...]:

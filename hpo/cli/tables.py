@@ -39,15 +39,17 @@ def number(value: Any) -> str:
 def print_best(records: Sequence[TrialRecord], out: Console) -> None:
     """Print the trials, best first: a column a parameter where there is room, else all in one."""
     names = list(dict.fromkeys(name for record in records for name in record.params))
-    wide = _best_table(names)
+    has_remarks = any(record.remark for record in records)
+    wide = _best_table(names, has_remarks=has_remarks)
     for record in records:
-        wide.add_row(*_best_numbers(record), *(number(record.params.get(name)) for name in names))
+        numbers = _best_numbers(record, has_remarks=has_remarks)
+        wide.add_row(*numbers, *(number(record.params.get(name)) for name in names))
     if Measurement.get(out, out.options.update(max_width=WIDTH_WITHOUT_TERMINAL), wide).maximum <= out.width:
         out.print(wide)
         return
-    narrow = _best_table(["parameters"])
+    narrow = _best_table(["parameters"], has_remarks=has_remarks)
     for record in records:
-        narrow.add_row(*_best_numbers(record), Text(params_in_words(record.params)))
+        narrow.add_row(*_best_numbers(record, has_remarks=has_remarks), Text(params_in_words(record.params)))
     out.print(narrow)
 
 
@@ -56,23 +58,24 @@ def params_in_words(params: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={number(value)}" for name, value in params.items())
 
 
-def _best_table(names: Sequence[str]) -> Table:
+def _best_table(names: Sequence[str], *, has_remarks: bool) -> Table:
     table = Table(box=SIMPLE, pad_edge=False)
     for heading in ("trial", "value", "epoch", "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for name in names:
+    for name in ["trained", *names] if has_remarks else names:
         table.add_column(name)
     return table
 
 
-def _best_numbers(record: TrialRecord) -> tuple[str, ...]:
-    return str(record.number), number(record.value), number(record.best_epoch), number(record.seconds)
+def _best_numbers(record: TrialRecord, *, has_remarks: bool) -> tuple[str, ...]:
+    numbers = str(record.number), number(record.value), number(record.best_epoch), number(record.seconds)
+    return (*numbers, record.remark or "to its end") if has_remarks else numbers
 
 
 def show_best(records: Sequence[TrialRecord], study: str) -> None:
     """Print the best trials, with their parameters."""
     if not records:
-        console().print(Text(f"study {study} has no complete trial yet; 'hpo trials {study}' lists those it has"))
+        console().print(Text(f"study {study} has no trial with a value yet; 'hpo trials {study}' lists those it has"))
         return
     print_best(records, console())
 
@@ -110,7 +113,7 @@ def show_studies(found: Sequence[StudyStatus]) -> None:
         table.add_column(heading, justify="left" if heading in ("study", "state") else "right", no_wrap=True)
     for study in found:
         counts, budget = study.counts, study.budget["trials"]
-        asked = f"{int(budget['spent'])}/{int(budget['target'])}" if budget["target"] else str(int(budget["spent"]))
+        asked = f"{int(budget['spent'])}/{int(budget['target'])}" if budget.get("target") else str(int(budget["spent"]))
         states = (str(counts[state]) for state in SHOWN_STATES)
         table.add_row(Text(study.study), study.state, asked, *states, number(study.best.value if study.best else None))
     console().print(table)
@@ -123,11 +126,12 @@ def show_status(study: StudyStatus) -> None:
     budget = study.budget["trials"]
     reason = f" ({study.reason.splitlines()[0]})" if study.reason else ""
     out.print(Text(f"{study.study}: {study.state}{reason}"))
-    asked = f" of {int(budget['target'])}" if budget["target"] else ""  # another program's study has no target
+    asked = f" of {int(budget['target'])}" if budget.get("target") else ""  # another program's study has no target
     out.print(f"trials:  {int(budget['spent'])}{asked}" + (f": {counts}" if counts else ""))
     if study.best is not None:
         params = params_in_words(study.best.params)
-        out.print(Text(f"best:    {number(study.best.value)} by trial {study.best.number} ({params})"))
+        remark = f", {study.best.remark}" if study.best.remark else ""
+        out.print(Text(f"best:    {number(study.best.value)} by trial {study.best.number}{remark} ({params})"))
     for worker in study.workers:
         out.print(
             f"worker:  {worker.name}, {worker.running} of {worker.slots} slots on this study, "

@@ -21,9 +21,10 @@ class Epoch:
 
     kind: ClassVar[str] = "epoch"
     epoch: EpochNumber  # 1 for the first
-    value: float | None  # the objective after it; None when it was not finite
+    value: float | None  # the objective after it; None when it was not finite, or not logged
     metrics: dict[str, float]  # all finite ones, by name
     seconds: float  # since the attempt began to train
+    is_judged: bool = True  # the objective was logged
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,28 @@
-"""The best trials of a study: the one query that ranks them."""
+"""The best trials of a study: the queries that rank them, and the checkpoints that are kept for them.
+
+While no trial is complete, those that were begun and have not failed are ranked, by the best value that each has
+reached: a study always has a best trial as soon as an epoch has ended.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Connection, Row, Select, func, select
 
-from hpo.store.tables import trial_values, trials
-from hpo.study.states import Direction, OptunaState
+from hpo.store import Store
+from hpo.store.tables import hpo_trials, trial_intermediate_values, trial_values, trials
+from hpo.study.states import OPTUNA_ENDED, Direction, OptunaState
+
+
+def best_trials(
+    connection: Connection, study_id: int, direction: Direction, *, limit: int | None = None
+) -> Sequence[Row[Any]]:
+    """Rows of (trial_id, number, value, datetime_complete), the best first, within a transaction of the caller."""
+    complete = connection.execute(ranked_trials(study_id, direction).limit(limit)).all()
+    return complete or connection.execute(_leading_trials(study_id, direction).limit(limit)).all()
 
 
 def ranked_trials(study_id: int, direction: Direction) -> Select[Any]:
@@ -25,4 +40,37 @@ def ranked_trials(study_id: int, direction: Direction) -> Select[Any]:
             trial_values.c.value_type == "FINITE",
         )
         .order_by(direction.order(trial_values.c.value), trials.c.number)
+    )
+
+
+def unneeded_checkpoints(store: Store, study_id: int, direction: Direction, *, keep: int) -> list[tuple[int, Path]]:
+    """(trial_id, file) of the ended trials' checkpoints, without those of the `keep` best trials."""
+    with store.read() as connection:
+        best = {row.trial_id for row in best_trials(connection, study_id, direction, limit=keep)} if keep else set()
+        rows = connection.execute(
+            select(trials.c.trial_id, hpo_trials.c.checkpoint)
+            .join(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
+            .where(
+                trials.c.study_id == study_id,
+                trials.c.state.in_(OPTUNA_ENDED),
+                hpo_trials.c.checkpoint.is_not(None),
+            )
+        )
+        return [(row.trial_id, Path(row.checkpoint)) for row in rows if row.trial_id not in best]
+
+
+def _leading_trials(study_id: int, direction: Direction) -> Select[Any]:
+    """The study's running, paused, idle and pruned trials by the best value of their curves."""
+    curve = trial_intermediate_values.c
+    best = (func.max if direction == Direction.MAXIMIZE else func.min)(curve.intermediate_value)
+    return (
+        select(trials.c.trial_id, trials.c.number, best.label("value"), trials.c.datetime_complete)
+        .join(trial_intermediate_values, curve.trial_id == trials.c.trial_id)
+        .where(
+            trials.c.study_id == study_id,
+            trials.c.state.in_((OptunaState.RUNNING, OptunaState.PRUNED)),
+            curve.intermediate_value_type == "FINITE",
+        )
+        .group_by(trials.c.trial_id, trials.c.number, trials.c.datetime_complete)
+        .order_by(direction.order(best), trials.c.number)
     )

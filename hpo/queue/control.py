@@ -16,6 +16,7 @@ from hpo.queue.progress import find_study, lock_named_study
 from hpo.queue.wall_clock import wall_clock_kept
 from hpo.store import Store
 from hpo.store.tables import hpo_studies, hpo_trials, trials
+from hpo.study.limits import UNLIMITED
 from hpo.study.states import OPTUNA_ENDED, OptunaState, Request, StudyState, TrialState
 
 STUDY_OUTCOMES = {
@@ -99,8 +100,12 @@ def set_limits(store: Store, name: str, changes: Sequence[str]) -> str:
             key, equals, text = change.partition("=")
             if not equals:
                 raise SpecError(f"'{change}' should be KEY=VALUE, such as trials=+50")
-            if key == "trials":
-                values["trials_target"] = int(_number(change, text, row.trials_target, whole=True))
+            if key == "trials" and text == "none":
+                values["trials_target"] = UNLIMITED
+            elif key == "trials":
+                values["trials_target"] = int(
+                    _number(change, text, None if row.trials_target == UNLIMITED else row.trials_target, whole=True)
+                )
             elif key == "priority":
                 values["priority"] = _number(change, text, row.priority)
             elif key in LIMITS:
@@ -116,8 +121,10 @@ def set_limits(store: Store, name: str, changes: Sequence[str]) -> str:
                 .values(**values, limits=json.dumps(limits))
             )
             end_idle_trials(connection, study_id)  # fewer trials may leave no need for them
-    shown = {"trials": values["trials_target"], **limits, "priority": values["priority"]}
-    return f"study {name}: " + ", ".join(f"{key} {value:g}" for key, value in shown.items() if value is not None)
+    target = values["trials_target"]
+    shown = {**limits, "priority": values["priority"]}
+    found = [f"{key} {value:g}" for key, value in shown.items() if value is not None]
+    return f"study {name}: " + ", ".join(["trials none" if target == UNLIMITED else f"trials {target}", *found])
 
 
 def _limit(change: str, key: str, text: str, before: float | None) -> float:

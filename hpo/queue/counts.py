@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from hpo.study.limits import UNLIMITED
 from hpo.study.states import OptunaState, TrialState
 
 
@@ -36,6 +37,11 @@ class Counts:
             failed=numbers.get(OptunaState.FAIL, 0),
             **more,
         )
+
+    @property
+    def of_target(self) -> str:
+        """` of 40`, to follow a number of trials; empty where there is no limit of them."""
+        return "" if self.target in (0, UNLIMITED) else f" of {self.target}"
 
     @property
     def claimed(self) -> int:

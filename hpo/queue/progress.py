@@ -10,7 +10,6 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Select, case, func, select, true
 
 from hpo.errors import StoreError, nearest
-from hpo.queue.best import ranked_trials
 from hpo.queue.budget import Spent, settled, spent_of
 from hpo.queue.counts import Counts, TrialCounts
 from hpo.store import Store
@@ -184,24 +183,6 @@ def lock_named_study(connection: Connection, study_id: int, name: str) -> None:
     found = connection.scalar(select(studies.c.study_name).where(studies.c.study_id == study_id))
     if found != name:
         raise no_such_study(connection, name)
-
-
-def best_of(connection: Connection, study_id: int, direction: Direction) -> tuple[int, float] | None:
-    """(number, value) of the best complete trial, within a transaction of the caller."""
-    row = connection.execute(ranked_trials(study_id, direction).limit(1)).first()
-    return None if row is None else (row.number, row.value)
-
-
-def best_with_checkpoints(store: Store, study_id: int, direction: Direction) -> list[tuple[int, int, str]]:
-    """(trial_id, number, checkpoint) of the complete trials that have one, the best first."""
-    with store.read() as connection:
-        rows = connection.execute(
-            ranked_trials(study_id, direction)
-            .join(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
-            .where(hpo_trials.c.checkpoint.is_not(None))
-            .add_columns(hpo_trials.c.checkpoint)
-        )
-        return [(row.trial_id, row.number, row.checkpoint) for row in rows]
 
 
 def _untrained(study_id: int) -> Select[Any]:

@@ -73,7 +73,9 @@ def describe_trial(connection: Connection, claim: Claim, *, config: Mapping[str,
     if changed.rowcount == 0:
         return False
     connection.execute(
-        update(hpo_trials).where(hpo_trials.c.trial_id == claim.trial_id).values(config=json.dumps(config))
+        update(hpo_trials)
+        .where(hpo_trials.c.trial_id == claim.trial_id)
+        .values(config=json.dumps(config), checkpoint=None)  # while it trains, the file is replaced
     )
     return True
 
@@ -83,7 +85,7 @@ def report_epoch(
     claim: Claim,
     *,
     epoch: int,
-    value: float,
+    value: float | None,
     metrics: Mapping[str, float],
     seconds: float,
     system_attributes: Mapping[str, Any],
@@ -92,19 +94,20 @@ def report_epoch(
 
     Args:
         epoch: 1 for the first.
-        value: the objective after it, finite.
+        value: the objective after it, finite; None when it was not logged.
         seconds: since the attempt began to train.
         system_attributes: the pruner's notes on its decision.
     """
     row = {"attempt": claim.attempt, "metrics": json.dumps(dict(metrics)), "seconds": seconds}
     if upsert(connection, hpo_epochs, {"trial_id": claim.trial_id, "epoch": epoch}, row, while_leased=claim) == 0:
         return False
-    upsert(
-        connection,
-        trial_intermediate_values,
-        {"trial_id": claim.trial_id, "step": epoch},
-        {"intermediate_value": value, "intermediate_value_type": "FINITE"},
-    )
+    if value is not None:
+        upsert(
+            connection,
+            trial_intermediate_values,
+            {"trial_id": claim.trial_id, "step": epoch},
+            {"intermediate_value": value, "intermediate_value_type": "FINITE"},
+        )
     _put_attributes(connection, claim, system_attributes)
     return True
 
@@ -151,11 +154,25 @@ def finish_trial(
 
 
 def end_attempt(
-    connection: Connection, claim: Claim, *, end: AttemptEnd, cause: str, error: str | None = None, seconds: float
+    connection: Connection,
+    claim: Claim,
+    *,
+    end: AttemptEnd,
+    cause: str,
+    error: str | None = None,
+    seconds: float,
+    checkpoint: str | None = None,
 ) -> bool:
-    """End the attempt, not the trial: a later claim continues the trial, unless its end was requested meanwhile."""
+    """End the attempt, not the trial: a later claim continues the trial, unless its end was requested meanwhile.
+
+    Args:
+        checkpoint: the file with the weights of the trial's best epoch so far.
+    """
     is_ours = _end_attempt(connection, claim, end=end, cause=cause, error=error, seconds=seconds)
     if is_ours:
+        if checkpoint is not None:
+            of_trial = hpo_trials.c.trial_id == claim.trial_id
+            connection.execute(update(hpo_trials).where(of_trial).values(checkpoint=checkpoint))
         if end == AttemptEnd.AT_RUNG:
             mine = (hpo_trials.c.trial_id == claim.trial_id) & hpo_trials.c.request.is_(None)
             connection.execute(update(hpo_trials).where(mine).values(request=Request.AWAIT_PROMOTION))

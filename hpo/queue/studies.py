@@ -16,6 +16,7 @@ from hpo.queue.wall_clock import wall_clock_kept
 from hpo.store import Store
 from hpo.store.clock import db_now
 from hpo.store.tables import hpo_studies, studies, study_directions, study_system_attributes
+from hpo.study.limits import UNLIMITED, trials_in_words
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import StudyState
 
@@ -46,12 +47,12 @@ def create_or_continue(store: Store, resolved: ResolvedStudy) -> tuple[StoredStu
     Raises:
         StoreError: the store has a study of this name that searches something else.
     """
-    name, target = resolved.spec.study, resolved.spec.budget.trials
+    name = resolved.spec.study
     try:
         with store.write() as connection:
             row = connection.execute(_query().where(studies.c.study_name == name).with_for_update(of=studies)).first()
             if row is None:
-                message = f"study {name} created: {target} trials"
+                message = f"study {name} created: {resolved.spec.budget}"
                 _create(connection, resolved)
             else:
                 study = _stored(row, name)
@@ -166,7 +167,7 @@ def _create(connection: Connection, resolved: ResolvedStudy) -> None:
             study_id=study_id,
             spec=resolved.to_json(),
             space=space,
-            trials_target=spec.budget.trials,
+            trials_target=spec.budget.trials_target,
             limits=json.dumps(spec.budget.limits),
             priority=spec.priority,
             created=db_now(),
@@ -176,7 +177,7 @@ def _create(connection: Connection, resolved: ResolvedStudy) -> None:
 
 def _continue(connection: Connection, study: StoredStudy, resolved: ResolvedStudy) -> str:
     mine = hpo_studies.c.study_id == study.study_id
-    target = resolved.spec.budget.trials
+    target = resolved.spec.budget.trials_target
     changed: dict[str, Any] = {"state": StudyState.RUNNING, "state_reason": None}
     before, now = study.resolved.spec, resolved.spec
     if now != before:  # in a part that may change: limits, retries, ...
@@ -190,12 +191,14 @@ def _continue(connection: Connection, study: StoredStudy, resolved: ResolvedStud
         changed["priority"] = now.priority
     connection.execute(update(hpo_studies).where(mine).values(**changed))
     ended = counts_of(connection, study.study_id).ended
-    if target > study.trials_target and target != before.budget.trials:
+    had = trials_in_words(study.trials_target)
+    if target > study.trials_target and target != before.budget.trials_target:
         connection.execute(update(hpo_studies).where(mine).values(trials_target=target))
-        return f"study {study.name} extended from {study.trials_target} to {target} trials, {ended} of them ended"
+        return f"study {study.name} extended from {had} to {trials_in_words(target)}, {ended} of them ended"
     kept = ""
     if target < study.trials_target:
-        kept = f" (it keeps its {study.trials_target}, since the file's {target} is fewer)"
+        kept = f" (it keeps its {had}, since the file's {target} is fewer)"
     elif target > study.trials_target:
-        kept = f" ('hpo set' changed them to {study.trials_target}; the file's {target} is unchanged)"
-    return f"study {study.name} continued: {ended} of {study.trials_target} trials ended{kept}"
+        kept = f" ('hpo set' changed them to {had}; the file's {trials_in_words(target)} is unchanged)"
+    of = "" if study.trials_target == UNLIMITED else f" of {study.trials_target}"
+    return f"study {study.name} continued: {ended}{of} trials ended{kept}"

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
-from hpo.queue.best import ranked_trials
+from hpo.queue.best import best_trials
+from hpo.queue.counts import TrialCounts
 from hpo.queue.progress import Progress, find_study, load_progress
 from hpo.results.trial import TrialRecord, read_records
 from hpo.store import Store
@@ -24,6 +25,7 @@ from hpo.store.tables import (
     studies,
     trials,
 )
+from hpo.study.limits import UNLIMITED
 from hpo.study.states import Direction, StudyState
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ class StudyStatus:
     Attributes:
         state: as requested, or `done` when it has all its trials or has reached a limit.
         counts: trials by `TrialState`.
-        budget: for each limit, its value (`target`) and what is spent of it.
+        budget: for each limit, its value (`target`) and what is spent of it; trials without one have no `target`.
     """
 
     study: str
@@ -78,23 +80,27 @@ class Study:
         return self._direction
 
     def best(self, k: int = 1) -> list[TrialRecord]:
-        """The k best complete trials, the best first; fewer when there are not so many."""
+        """The k best complete trials, the best first; fewer when there are not so many.
+
+        While no trial is complete, the best of the others that have not failed, by the best value that each has
+        reached; their `remark` is such as 'paused after 19 of 27 epochs'.
+        """
         with self._store.read() as connection:
-            chosen = connection.scalars(ranked_trials(self._study_id, self._direction).limit(k)).all()
-            by_id = read_records(connection, self._study_id, chosen)
+            chosen = [row.trial_id for row in best_trials(connection, self._study_id, self._direction, limit=k)]
+            by_id = self._records(connection, chosen)
         return [by_id[trial_id] for trial_id in chosen]
 
     def trials(self) -> list[TrialRecord]:
         """All trials, by number."""
         with self._store.read() as connection:
-            return sorted(read_records(connection, self._study_id, None).values(), key=lambda record: record.number)
+            return sorted(self._records(connection, None).values(), key=lambda record: record.number)
 
     def trial(self, number: int) -> TrialRecord | None:
         """One trial by its number; None when there is none of that number."""
         with self._store.read() as connection:
             wanted = (trials.c.study_id == self._study_id) & (trials.c.number == number)
             chosen = connection.scalars(select(trials.c.trial_id).where(wanted)).all()
-            return next(iter(read_records(connection, self._study_id, chosen).values()), None)
+            return next(iter(self._records(connection, chosen).values()), None)
 
     def frame(self) -> pd.DataFrame:
         """A row for each trial: number, state, value, `params_*`, epochs, seconds, attempts, cause, device, worker."""
@@ -119,10 +125,13 @@ class Study:
             state=StudyState.DONE if is_done else found.state,
             reason=found.reason or found.limit,
             counts=counts.by_state,
-            budget={"trials": {"target": float(counts.target), "spent": float(counts.claimed)}, **_budget(found)},
+            budget={"trials": _trials(counts), **_budget(found)},
             best=best[0] if best else None,
             workers=self._workers(),
         )
+
+    def _records(self, connection: Connection, only: Sequence[int] | None) -> dict[int, TrialRecord]:
+        return read_records(connection, self._study_id, only, direction=self._direction)
 
     def _workers(self) -> list[WorkerRecord]:
         with self._store.read() as connection:
@@ -142,6 +151,11 @@ class Study:
             WorkerRecord(f"{row.host}:{row.pid}", row.slots, running[row.worker_id], round(row.silence, 1))
             for row in rows
         ]
+
+
+def _trials(counts: TrialCounts) -> dict[str, float]:
+    limit = {} if counts.target == UNLIMITED else {"target": float(counts.target)}
+    return {**limit, "spent": float(counts.claimed)}
 
 
 def _budget(found: Progress) -> dict[str, dict[str, float]]:

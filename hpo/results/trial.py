@@ -24,7 +24,7 @@ from hpo.store.tables import (
     trial_values,
     trials,
 )
-from hpo.study.states import OptunaState, TrialState
+from hpo.study.states import Direction, OptunaState, TrialState
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule
@@ -37,18 +37,20 @@ class TrialRecord:
     Attributes:
         number: counts from 0 within the study.
         state: see `hpo.study.states.TrialState`; paused means at a rung, idle that no worker trains it.
-        value: the objective; of a complete trial its best epoch's, of a pruned or running one the last epoch's.
+        value: the objective of its best epoch so far; None before an epoch has ended, and of a failed trial.
         params: the searched parameters that were active.
         config: all arguments of its model and data, searched or pinned, and its epochs and seed.
         curve: (epoch, metrics by name), one entry per epoch, the first epoch being 1.
         seconds: of all its attempts; None until one has ended.
         attempts: how often a worker has claimed it.
         causes: how each of these attempts ended, in order; None for one that still runs.
-        cause: why it failed, in a few words; None for the others.
+        best_epoch: whose value that is.
+        cause: why it failed, was ended or diverged, in a few words; None for the others.
         error: of a failed trial, the message or traceback.
         device: that the last attempt ran on.
         worker: `host:process` of the last attempt.
-        checkpoint: file with the best epoch's weights, on the machine that trained it; None when it was not kept.
+        checkpoint: file with the best epoch's weights, on the machine that trained it; None while it trains, and when
+            it was not kept.
     """
 
     number: int
@@ -74,6 +76,20 @@ class TrialRecord:
         """The number of epochs that it has been trained for."""
         return self.curve[-1][0] if self.curve else 0
 
+    @property
+    def max_epochs(self) -> int | None:
+        """The number of epochs that it is to be trained for, unless it ends early; None before it begins."""
+        epochs = self.config.get("epochs")
+        return epochs if isinstance(epochs, int) else None
+
+    @property
+    def remark(self) -> str:
+        """How far it was trained: 'pruned after 19 of 27 epochs', 'diverged at epoch 20'; empty when to its end."""
+        if self.state == TrialState.COMPLETE:
+            return self.cause or ""
+        total = "" if self.max_epochs is None else f" of {self.max_epochs}"
+        return f"{self.state} after {self.epochs}{total} epochs"
+
     def to_json(self) -> dict[str, Any]:
         """What `--json` prints: plain types, the curve left out."""
         plain = asdict(self)
@@ -81,7 +97,7 @@ class TrialRecord:
         for name in ("started", "ended"):
             moment = plain[name]
             plain[name] = None if moment is None else moment.isoformat(timespec="milliseconds") + "Z"
-        return plain | {"epochs": self.epochs, "causes": list(self.causes)}
+        return plain | {"epochs": self.epochs, "max_epochs": self.max_epochs, "causes": list(self.causes)}
 
     def load_model(self, *, project: str | Path = ".") -> LightningModule:
         """Build the model again and give it the weights of its best epoch; on the CPU, in evaluation mode.
@@ -92,6 +108,11 @@ class TrialRecord:
         Raises:
             HpoError: the trial has no checkpoint, or the file or the class is not there.
         """
+        if self.checkpoint is None and self.state == TrialState.RUNNING:
+            raise HpoError(
+                f"trial {self.number} is running: its weights can be loaded when it has ended, or was handed back by "
+                "its worker ('hpo pause', Ctrl-C)"
+            )
         if self.checkpoint is None:
             raise HpoError(
                 f"trial {self.number} ({self.state}) has no checkpoint: a study keeps those of its best trials "
@@ -102,7 +123,9 @@ class TrialRecord:
         return load_model(self.config["model"], Path(self.checkpoint), Path(project))
 
 
-def read_records(connection: Connection, study_id: int, only: Sequence[int] | None) -> dict[int, TrialRecord]:
+def read_records(
+    connection: Connection, study_id: int, only: Sequence[int] | None, *, direction: Direction
+) -> dict[int, TrialRecord]:
     """Records by the store's id: of the whole study, or of some trials."""
     wanted = trials.c.study_id == study_id
     if only is not None:
@@ -129,9 +152,9 @@ def read_records(connection: Connection, study_id: int, only: Sequence[int] | No
         own = ours[key][0] if ours[key] else None
         last = attempts[key][-1] if attempts[key] else None
         curve = _curve(epochs[key], steps[key])
-        value = _value(values[key])
-        if value is None and row.state in (OptunaState.RUNNING, OptunaState.PRUNED) and steps[key]:
-            value = max(steps[key], key=lambda step: int(step.step)).intermediate_value
+        value, best_epoch = _value(values[key]), own.best_epoch if own is not None else None
+        if row.state in (OptunaState.RUNNING, OptunaState.PRUNED):
+            value, best_epoch = _best_of(steps[key], direction)
         records[key] = TrialRecord(
             number=row.number,
             state=TrialState.of(
@@ -143,7 +166,7 @@ def read_records(connection: Connection, study_id: int, only: Sequence[int] | No
             params={p.param_name: _param(p.param_value, p.distribution_json) for p in params[key]},
             config=json.loads(own.config) if own is not None and own.config else {},
             curve=curve,
-            best_epoch=own.best_epoch if own is not None else None,
+            best_epoch=best_epoch,
             seconds=own.seconds if own is not None else None,
             attempts=len(attempts[key]),
             causes=tuple(attempt.cause for attempt in attempts[key]),
@@ -163,6 +186,15 @@ def _curve(epochs: list[Any], steps: list[Any]) -> tuple[tuple[int, Mapping[str,
         return tuple((e.epoch, json.loads(e.metrics)) for e in sorted(epochs, key=lambda e: int(e.epoch)))
     # A trial of another program: Optuna stores the objective only.
     return tuple((s.step, {"value": s.intermediate_value}) for s in sorted(steps, key=lambda s: int(s.step)))
+
+
+def _best_of(steps: list[Any], direction: Direction) -> tuple[float | None, int | None]:
+    """(value, epoch) of the best finite value of a curve; of equal ones the earlier."""
+    finite = [step for step in steps if step.intermediate_value is not None]
+    if not finite:
+        return None, None
+    best = min(finite, key=lambda step: (direction.cost(step.intermediate_value), step.step))
+    return best.intermediate_value, best.step
 
 
 def _value(rows: list[Any]) -> float | None:

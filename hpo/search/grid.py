@@ -8,6 +8,9 @@ from typing import Any
 
 from hpo.errors import SpecError
 from hpo.space import Choice, Float, Parameter, SearchSpace
+from hpo.study.limits import UNLIMITED
+
+_MOST_COUNTED = 1_000_000
 
 
 def check_grid(space: SearchSpace, *, trials: int) -> None:
@@ -23,7 +26,10 @@ def check_grid(space: SearchSpace, *, trials: int) -> None:
             f"sampler: grid needs a finite number of values: give {names} a list of values or a step "
             f"(space: {{{continuous[0]}: [...]}})"
         )
-    points = sum(1 for _ in itertools.islice(grid_points(space), trials))
+    points = sum(1 for _ in itertools.islice(grid_points(space), min(trials, _MOST_COUNTED)))
+    if points < trials == UNLIMITED:
+        more = "more than " if points == _MOST_COUNTED else ""
+        raise SpecError(f"the grid has {more}{points} points: limit the trials to that (budget: {{trials: {points}}})")
     if points < trials:
         raise SpecError(f"the grid has {points} points: ask for that many trials at most, not {trials}")
 

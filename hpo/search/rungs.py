@@ -2,7 +2,8 @@
 
 Asynchronous successive halving as in Li et al. 2020, arXiv 1810.05934: rungs are at min_epochs, eta times that, eta
 squared times that, ... A trial passes a rung if it is among the best 1/eta of all that have reached it; the others are
-paused there, and any of them is promoted as soon as later, worse trials have moved it into the best 1/eta. One that is
+paused there, and any of them is promoted as soon as later, worse trials have moved it into the best 1/eta. Where the
+objective is not logged in each epoch, a trial reaches a rung with its first value at or after that epoch. One that is
 more than PLACES_BEHIND places away from that is pruned at once: eta times as many trials would have to reach the rung,
 all of them worse, before it could be promoted, and paused trials need disk space.
 """
@@ -45,6 +46,7 @@ class Rungs:
         self._direction = direction
         self._values: dict[int, dict[int, float]] = defaultdict(dict)  # by rung, by trial; smaller is better
         self._ranked: dict[int, list[tuple[float, int]]] = defaultdict(list)  # by rung: (value, trial), in order
+        self._rungs: dict[tuple[int, int], int] = {}  # by (trial, epoch), the rung that it reached with that epoch
 
     def take(self, number: int, curve: Mapping[int, float]) -> None:
         """Record a trial's values at the rungs; the value at a rung is recorded once.
@@ -57,9 +59,11 @@ class Rungs:
         last, rung = max(curve), self._min_epochs
         while rung <= last:
             if number not in self._values[rung]:
+                reached = min(epoch for epoch in curve if epoch >= rung)
                 # A trial is ranked by its best epoch, because that is also its final value.
-                value = min(self._direction.cost(value) for epoch, value in curve.items() if epoch <= rung)
+                value = min(self._direction.cost(value) for epoch, value in curve.items() if epoch <= reached)
                 self._values[rung][number] = value
+                self._rungs[number, reached] = rung
                 insort(self._ranked[rung], (value, number))
             rung *= self._eta
 
@@ -72,9 +76,10 @@ class Rungs:
 
     def _places_behind(self, number: int, epoch: int) -> int:
         """How many places a trial is behind those that pass; 0 or less for one of them."""
-        ranked, value = self._ranked.get(epoch, []), self._values.get(epoch, {}).get(number)
-        if value is None:
+        rung = self._rungs.get((number, epoch))
+        if rung is None:
             return 0
+        ranked, value = self._ranked[rung], self._values[rung][number]
         # Ties are ranked by number: with a metric of few values, all of them would pass otherwise.
         return 1 + bisect_left(ranked, (value, number)) - len(ranked) // self._eta
 
@@ -87,11 +92,12 @@ class Rungs:
                 few have reached it, so that a study does not end without a trained model.
         """
         chosen: list[tuple[int, int, int]] = []  # (rung, place, trial)
-        for number, rung in paused.items():
-            ranked, value = self._ranked[rung], self._values[rung].get(number)
-            if value is None:  # not at a rung, according to its curve
+        for number, epoch in paused.items():
+            rung = self._rungs.get((number, epoch))
+            if rung is None:  # not at a rung, according to its curve
                 continue
-            place = bisect_left(ranked, (value, number))
+            ranked = self._ranked[rung]
+            place = bisect_left(ranked, (self._values[rung][number], number))
             if place < max(len(ranked) // self._eta, int(is_last)):
                 chosen.append((-rung, place, number))
         return [number for _, _, number in sorted(chosen)]

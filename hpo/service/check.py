@@ -13,6 +13,7 @@ from hpo.service.preflight import slots_for, try_one_batch
 from hpo.service.prepare import prepare
 from hpo.space import SearchSpace
 from hpo.store import Store
+from hpo.study.limits import UNLIMITED
 from hpo.study.spec import StudySpec
 from hpo.study.states import Direction
 from hpo.study.study_file import Source
@@ -28,7 +29,8 @@ class StudyCheck:
         metric: the objective.
         metrics: all that the model logs.
         parameters: of the model at its defaults.
-        trials: the budget.
+        budget: in words.
+        trials: None where there is no limit of them.
         max_epochs: of a trial.
         devices: of this machine's slots, one each: `cpu`, `gpu 0`.
     """
@@ -39,14 +41,15 @@ class StudyCheck:
     direction: Direction
     metrics: tuple[str, ...]
     parameters: int
-    trials: int
+    budget: str
+    trials: int | None
     max_epochs: int
     devices: tuple[str, ...]
 
     @property
-    def epochs(self) -> int:
-        """Of all trials together, before pruning."""
-        return self.trials * self.max_epochs
+    def epochs(self) -> int | None:
+        """Of all trials together, before pruning; None where there is no limit of trials."""
+        return None if self.trials is None else self.trials * self.max_epochs
 
     def to_json(self) -> dict[str, Any]:
         """What `hpo check --json` prints."""
@@ -55,6 +58,7 @@ class StudyCheck:
             "searched": self.space.to_json(),
             "metrics": list(self.metrics),
             "parameters": self.parameters,
+            "budget": self.budget,
             "trials": self.trials,
             "epochs": self.epochs,
             "slots": len(self.devices),
@@ -88,7 +92,8 @@ def check_study(
         direction=spec.objective.direction,
         metrics=probe.metrics,
         parameters=probe.parameters,
-        trials=spec.budget.trials,
+        budget=str(spec.budget),
+        trials=None if spec.budget.trials_target == UNLIMITED else spec.budget.trials_target,
         max_epochs=spec.max_epochs,
         devices=tuple(slot.device for slot in slots),
     )

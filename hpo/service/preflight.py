@@ -14,7 +14,7 @@ from typing import Any
 from hpo.errors import SpecError
 from hpo.ipc.channel import ChannelClosedError, GarbledError
 from hpo.ipc.incoming import InvalidMessageError, read_report
-from hpo.ipc.messages import Done, Epoch, Failed, Started
+from hpo.ipc.messages import Answer, Done, Epoch, Failed, Started, message_of
 from hpo.results.warm_start import Weights
 from hpo.search.algorithms import derive_seed
 from hpo.service.prepare import PreparedStudy
@@ -22,8 +22,12 @@ from hpo.study.devices import Slot, slots_of
 from hpo.study.spec import StudySpec
 from hpo.study.study_file import KeyPath, Source
 from hpo.worker.jobs import trial_jobs
+from hpo.worker.trial_report import never_logged
 
 log = logging.getLogger(__name__)
+
+# A metric need not be logged in each epoch; that of every tenth epoch is found.
+MOST_EPOCHS = 10
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,13 @@ def slots_for(spec: StudySpec, source: Source, *, wanted: int | None = None) -> 
 
 
 def try_one_batch(prepared: PreparedStudy, *, slot: Slot, weights: Weights | None = None) -> Probe:
-    """Train and validate the default configuration on one batch.
+    """Train and validate the default configuration on one batch, until the objective is logged.
 
     Args:
         weights: the checkpoints that `find_weights` found for the study.
 
     Raises:
-        SpecError: it fails, or the objective's metric is not among what the model logs.
+        SpecError: it fails, or the objective's metric is not among what the model logs in its first epochs.
     """
     started = time.monotonic()
     resolved, source, server = prepared.resolved, prepared.source, prepared.server
@@ -69,7 +73,7 @@ def try_one_batch(prepared: PreparedStudy, *, slot: Slot, weights: Weights | Non
     config: Mapping[str, Any] = {
         "model": {"class": spec.model.label, **resolved.arguments("model", params)},
         "data": {"class": spec.data.label, **resolved.arguments("data", params)},
-        "epochs": 1,
+        "epochs": min(spec.max_epochs, MOST_EPOCHS),
         "seed": derive_seed(spec.seed, 0, "trial"),
         "weights": weights or {},
     }
@@ -99,6 +103,11 @@ def try_one_batch(prepared: PreparedStudy, *, slot: Slot, weights: Weights | Non
                     raise source.error([_blame(report)])
                 case Done():
                     raise source.error([(("data",), f"{spec.data.label} gave no batches to train on")])
+                case Epoch(is_judged=False) as report if report.epoch < config["epochs"]:
+                    process.channel.send(message_of(Answer()))
+                case Epoch(is_judged=False) as report:
+                    reason = never_logged(spec.objective.metric, report.metrics, epochs=report.epoch)
+                    raise source.error([(("objective",), reason)])
                 case Epoch(value=value, metrics=metrics):
                     if value is None:
                         metric = spec.objective.metric

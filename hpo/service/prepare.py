@@ -100,7 +100,7 @@ def _check_algorithms(resolved: ResolvedStudy, source: Source, project: Path) ->
     try:
         sampler_factory(spec, resolved.space, project)
         if spec.sampler.name == "grid":
-            check_grid(resolved.space, trials=spec.budget.trials)
+            check_grid(resolved.space, trials=spec.budget.trials_target)
     except HpoError as error:
         raise source.place("sampler", error) from error
     try:

@@ -32,6 +32,7 @@ class StudyKeys(TypedDict, total=False):
     sampler: type[Any] | str | Mapping[str, Any]
     pruner: type[Any] | str | Mapping[str, Any] | None
     early_stopping: Mapping[str, Any] | None
+    diverged: str
     budget: Mapping[str, Any]
     resources: Mapping[str, Any]
     executor: str

@@ -12,8 +12,9 @@ from typing import Any
 
 from sqlalchemy import Connection, or_, select
 
+from hpo.queue.best import ranked_trials
 from hpo.queue.leases import expire_leases
-from hpo.queue.progress import Progress, best_of, progress_of
+from hpo.queue.progress import Progress, progress_of
 from hpo.results.trial import TrialRecord, read_records
 from hpo.store import Store
 from hpo.store.tables import hpo_attempts, trials
@@ -94,8 +95,8 @@ class Watch:
             self._created = progress.created
             if not from_start:
                 self._state = _state_of(progress)
-                best = best_of(connection, study_id, direction)
-                self._best = None if best is None else best[1]
+                best = connection.execute(ranked_trials(study_id, direction).limit(1)).first()
+                self._best = None if best is None else best.value
                 for row, attempts in self._changed(connection):
                     self._note(row, attempts)
 
@@ -136,7 +137,7 @@ class Watch:
             if told:
                 ids[row.number] = row.trial_id
             self._note(row, attempts)
-        records = read_records(connection, self._study_id, list(ids.values())) if ids else {}
+        records = read_records(connection, self._study_id, list(ids.values()), direction=self._direction) if ids else {}
         events = []
         for _, number, _, kind in sorted(happened):
             record = records[ids[number]]

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from hpo.study.limits import DEFAULT_TRIALS, UNLIMITED, trials_in_words
 from hpo.study.naming import LONGEST_NAME, NAME_PATTERN
 from hpo.study.python_values import as_in_a_file, direction_of
 from hpo.study.states import AttemptEnd, Direction
@@ -45,7 +46,7 @@ class Objective(Section):
 
     metric: str = Field(min_length=1)
     direction: Direction
-    # how the sampler treats a trial whose metric became NaN or infinite: as the worst value, as infeasible, not at all
+    # how the sampler treats a trial that failed by a metric of NaN or infinity: as the worst, as infeasible, not at all
     diverged: Literal["worst", "infeasible", "ignore"] = "worst"
 
 
@@ -74,6 +75,7 @@ class Budget(Section):
     """The study's limits; the first one reached ends it.
 
     Attributes:
+        trials: without it, 20; or no limit of trials where hours, gpu_hours or patience end the study.
         hours: wall-clock time from the first claim on, while the study is not over.
         gpu_hours: of all devices and all attempts together; of cores where there is no GPU.
         trial_minutes: of a trial with all its attempts; then it ends with its best value so far.
@@ -82,13 +84,33 @@ class Budget(Section):
         stall_minutes: time without a step after which a trial counts as hung.
     """
 
-    trials: PositiveInt = 20
+    trials: PositiveInt | None = None
     hours: PositiveFloat | None = None
     gpu_hours: PositiveFloat | None = None
     trial_minutes: PositiveFloat | None = None
     target: float | None = None
     patience: PositiveInt | None = None
     stall_minutes: PositiveFloat = 60.0
+
+    @property
+    def trials_target(self) -> int:
+        """The number of trials, given or by default; UNLIMITED where only other limits end the study."""
+        if self.trials is not None:
+            return self.trials
+        return UNLIMITED if self.hours or self.gpu_hours or self.patience else DEFAULT_TRIALS
+
+    def __str__(self) -> str:
+        """`40 trials, 8 hours`."""
+        limits = {"hours": self.hours, "device-hours": self.gpu_hours}
+        found = [
+            trials_in_words(self.trials_target),
+            *(f"{limit:g} {unit}" for unit, limit in limits.items() if limit is not None),
+        ]
+        if self.target is not None:
+            found.append(f"a value of {self.target:g}")
+        if self.patience is not None:
+            found.append(f"{self.patience} trials without a better one")
+        return ", ".join(found)
 
     @property
     def limits(self) -> dict[str, float | None]:
@@ -154,6 +176,8 @@ class StudySpec(Section):
     sampler: AlgorithmSpec = AlgorithmSpec(name="tpe")
     pruner: AlgorithmSpec = AlgorithmSpec(name="asha")
     early_stopping: EarlyStopping | None = None
+    # of a trial whose objective became NaN or infinite after good epochs: keep its best epoch, or fail the trial
+    diverged: Literal["keep", "fail"] = "keep"
     budget: Budget = Budget()
     resources: Resources = Resources()
     executor: Literal["auto", "lean", "lightning"] = "auto"

@@ -14,7 +14,6 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
-from hpo.errors import SpecError, nearest
 from hpo.ipc.messages import Alive, Answer, Epoch, Training, Warned
 from hpo.study.job import BEST_CHECKPOINT
 from hpo.training.best import Best
@@ -41,6 +40,7 @@ class Report(Checkpoint):
         self._pulse_thread: threading.Thread | None = None
         self._is_over = threading.Event()
         self._keeps_best = True
+        self._judged: torch.Tensor | None = None  # the objective as it was last logged
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Before Lightning creates the first iterator over the data, which may draw the order of the samples.
@@ -60,13 +60,17 @@ class Report(Checkpoint):
         # Reading a metric may synchronise the ranks, so every rank reads them all.
         metrics = {name: _number(value) for name, value in trainer.callback_metrics.items()}
         if trainer.is_global_zero:
-            if self._metric not in metrics:
-                raise SpecError(_never_logged(self._metric, metrics))
+            logged = trainer.callback_metrics.get(self._metric)
+            # Lightning keeps the value of the last validation until the next one.
+            is_judged, self._judged = logged is not None and logged is not self._judged, logged
+            if not is_judged:
+                metrics.pop(self._metric, None)
             epoch = Epoch(
                 epoch=trainer.current_epoch + 1,
-                value=metrics[self._metric],
+                value=metrics[self._metric] if is_judged else None,
                 metrics={name: value for name, value in metrics.items() if value is not None},
                 seconds=time.perf_counter() - self._started,
+                is_judged=is_judged,
             )
             self._curve = [*self._curve[1 - EPOCHS_IN_CHECKPOINT :], epoch]
             answer = self._worker.ask(epoch)
@@ -133,11 +137,3 @@ def _number(value: torch.Tensor) -> float | None:
     """The value as a number; None for NaN and infinities, which JSON does not have."""
     number = float(value)
     return number if math.isfinite(number) else None
-
-
-def _never_logged(metric: str, metrics: dict[str, float | None]) -> str:
-    names = ", ".join(sorted(metrics)) or "nothing"
-    return (
-        f"the model never logs '{metric}'{nearest(metric, metrics) or '.'} After one epoch it had logged "
-        f"{names}. Log it in validation_step with self.log('{metric}', ...)"
-    )

@@ -16,6 +16,7 @@ from hpo.queue.studies import Bounds, StoredStudy, bounds_of_running, load_study
 from hpo.store import Store
 from hpo.study.devices import Slot
 from hpo.study.job import StudyJob
+from hpo.study.limits import trials_in_words
 from hpo.study.resolved_study import ResolvedStudy, resolve
 from hpo.study.study_file import Source
 from hpo.worker.outbox import Outbox
@@ -166,7 +167,7 @@ class StudyAssignments:
             if server not in self.servers:
                 server.stop()
             raise
-        log.info("study %s: working on it, %d trials requested", study.name, study.trials_target)
+        log.info("study %s: working on it, %s", study.name, trials_in_words(study.trials_target))
 
     def _check_slots(self, study: StoredStudy) -> None:
         needed, slot = study.resolved.spec.resources, self._slot

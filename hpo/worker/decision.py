@@ -24,7 +24,7 @@ class Action(StrEnum):
     PRUNE = "prune"
     """End it early, with its last value."""
     STOP = "stop"
-    """End it as complete."""
+    """End it as complete, with the value of its best epoch."""
     DROP = "drop"
     """End it as failed: its objective is not a finite number."""
 
@@ -56,6 +56,7 @@ def decide(
     curve: Sequence[float],
     value: float | None,
     *,
+    is_judged: bool = True,
     epoch: int,
     epochs: int,
     direction: Direction,
@@ -64,38 +65,47 @@ def decide(
     requested: Requested | None = None,
     target: float | None = None,
     early_stopping: EarlyStopping | None = None,
+    keeps_diverged: bool = True,
 ) -> Decision:
     """Decide whether and how a trial continues.
 
     Args:
         curve: the objective after each epoch before this one.
-        value: the objective after this one; None when it was not finite.
+        value: the objective after this one; None when it was not finite, or not logged.
+        is_judged: the objective was logged; without it, only requests and the number of epochs count.
         epoch: this one; 1 for the first.
         epochs: the number that it is to be trained for.
         verdict: its pruner's.
         granted: epochs that it may train regardless of its rungs, because it was promoted from the rung at this epoch.
         target: a value of the objective that is good enough for the study.
+        keeps_diverged: a trial that diverges after finite epochs ends with the best of them, and does not fail.
     """
-    if value is None:
+    if value is None and is_judged and curve and keeps_diverged:
+        return Decision(Action.STOP, AttemptEnd.DIVERGED, AttemptEnd.DIVERGED)
+    if value is None and is_judged:
         return Decision(Action.DROP, AttemptEnd.DIVERGED, AttemptEnd.DIVERGED)
-    is_best = all(direction.better(value, before) for before in curve)
+    is_best = value is not None and all(direction.better(value, before) for before in curve)
     if epoch >= epochs:
         return Decision(Action.STOP, is_best=is_best)
-    if target is not None and direction.reaches(value, target):
+    if value is not None and target is not None and direction.reaches(value, target):
         return Decision(Action.STOP, reason=f"the target {target:g} is reached", is_best=is_best)
-    if early_stopping is not None and has_plateaued(
-        [*curve, value],
-        patience=early_stopping.patience,
-        min_delta=early_stopping.min_delta,
-        direction=direction,
+    if (
+        value is not None
+        and early_stopping is not None
+        and has_plateaued(
+            [*curve, value],
+            patience=early_stopping.patience,
+            min_delta=early_stopping.min_delta,
+            direction=direction,
+        )
     ):
         return Decision(Action.STOP, reason=f"no improvement for {early_stopping.patience} epochs", is_best=is_best)
     if epoch <= granted:
         verdict = Verdict.CONTINUE
     if verdict == Verdict.PRUNE:
-        return Decision(Action.PRUNE)
+        return Decision(Action.PRUNE, is_best=is_best)
     if requested is not None and requested.request == Request.STOP:
-        return Decision(Action.PRUNE, reason=requested.reason)
+        return Decision(Action.PRUNE, reason=requested.reason, is_best=is_best)
     if verdict == Verdict.PAUSE:
         return Decision(Action.PAUSE, AttemptEnd.AT_RUNG, "paused at a rung", is_best=is_best)
     if requested is not None and requested.request == Request.PAUSE:

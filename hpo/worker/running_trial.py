@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from hpo.ipc.fork_server import ForkedProcess
 from hpo.queue.claim import Claim
 from hpo.study.devices import Slot
+from hpo.study.job import BEST_CHECKPOINT
 from hpo.study.states import AttemptEnd, OptunaState
 from hpo.worker.decision import Requested
 
@@ -37,9 +39,11 @@ class RunningTrial:
     claimed_at: float  # monotonic seconds
     processes: list[ForkedProcess] = field(default_factory=list)
     epoch: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)  # of the last epoch
     value: float | None = None
     best_value: float | None = None
     best_epoch: int | None = None
+    best_file_before: tuple[int, int] | None = None  # identity of the best checkpoint's file before that epoch
     seconds_to_first_step: float | None = None
     parameters: int | None = None
     state: OptunaState = OptunaState.COMPLETE
@@ -65,6 +69,22 @@ class RunningTrial:
     def seconds(self) -> float:
         """Of this attempt."""
         return time.monotonic() - self.claimed_at
+
+    @property
+    def best_file(self) -> tuple[int, int] | None:
+        """The identity of the best checkpoint's file, which each write replaces; None when there is none."""
+        try:
+            found = (self.directory / BEST_CHECKPOINT).stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns
+
+    @property
+    def best_checkpoint(self) -> Path | None:
+        """The file with the weights of its best epoch; None when they were not written."""
+        found = self.best_file
+        is_written = found is not None and found != self.best_file_before and self.best_value is not None
+        return self.directory / BEST_CHECKPOINT if is_written else None
 
     @property
     def is_ending(self) -> bool:
@@ -94,7 +114,7 @@ class RunningTrial:
             self.is_reported = not is_silent
 
     def cut_off(self, end: AttemptEnd, cause: str) -> None:
-        """End it now: pruned at the last epoch, or failed without an epoch."""
+        """End it now: pruned, or failed without an epoch."""
         self.failed_at = time.monotonic()
         if self.end == AttemptEnd.DONE and self.handed_back is None:
             self.state = OptunaState.FAIL if self.value is None else OptunaState.PRUNED

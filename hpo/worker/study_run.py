@@ -14,25 +14,26 @@ from sqlalchemy import Connection
 from hpo.errors import SpecError
 from hpo.ipc.fork_server import ForkServer
 from hpo.ipc.messages import Answer, Epoch, Started
+from hpo.queue.best import best_trials
 from hpo.queue.claim import Claim, claim_trial
 from hpo.queue.counts import TrialCounts
 from hpo.queue.idle import end_idle_trials, end_paused_trials, standstill
-from hpo.queue.progress import Progress, best_of, progress_of
+from hpo.queue.progress import Progress, progress_of
 from hpo.queue.studies import StoredStudy
+from hpo.results.trial import TrialRecord, read_records
 from hpo.results.warm_start import find_weights
 from hpo.search.algorithms import make_pruner, make_rungs, sampler_factory
 from hpo.search.history import History
 from hpo.store import Store
 from hpo.study.devices import Slot
-from hpo.study.job import BEST_CHECKPOINT, RESUME_CHECKPOINTS
-from hpo.study.naming import study_folder, trial_folder
+from hpo.study.naming import study_folder
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import StudyState
 from hpo.worker.failures import Failures
 from hpo.worker.outbox import Outbox
 from hpo.worker.running_trial import RunningTrial
 from hpo.worker.study_context import StudyContext
-from hpo.worker.trial_end import end_trial
+from hpo.worker.trial_end import end_trial, forget_ended
 from hpo.worker.trial_report import take_epoch, take_start
 from hpo.worker.trial_start import start_trial
 
@@ -61,7 +62,7 @@ class StudyRun:
     ) -> None:
         self.study = study
         self.progress = Progress(study.state, None, TrialCounts(target=study.trials_target))
-        self.best: tuple[int, float] | None = None
+        self.best: TrialRecord | None = None
         self.stop_reason: str | None = None
         self._obstacle: str | None = None  # why this worker cannot train the study's trials
         self._is_exhausted = False  # the last claim found nothing; tried again after the next poll
@@ -118,10 +119,16 @@ class StudyRun:
         if self.progress.is_deleted:
             return
         self._take_changes(self.progress.spec)
-        if self.counts.complete != completed:
-            self.best = best_of(connection, self.study.study_id, self.resolved.spec.objective.direction)
+        if self.counts.complete != completed or not self.counts.complete:
+            self._read_best(connection)
         if with_trials:  # a pruner compares with them
             self._history.sync(connection)
+
+    def _read_best(self, connection: Connection) -> None:
+        study_id, direction = self.study.study_id, self.resolved.spec.objective.direction
+        chosen = [row.trial_id for row in best_trials(connection, study_id, direction, limit=1)]
+        records = read_records(connection, study_id, chosen, direction=direction) if chosen else {}
+        self.best = next(iter(records.values()), None)
 
     def settle(self) -> None:
         """The writing half of `refresh`: end the idle trials of a study that is to end."""
@@ -132,7 +139,8 @@ class StudyRun:
         is_to_end = has_all or self.progress.limit is not None or self.progress.state.is_ending
         if is_to_end and self.counts.begun:
             with self._store.write() as connection:
-                end_idle_trials(connection, self.study.study_id, limit=self.progress.limit)
+                ended = end_idle_trials(connection, self.study.study_id, limit=self.progress.limit)
+            forget_ended(self._context, self.study, ended)
         stopped = self.progress.reason if self.progress.state.is_ending else None
         self.stop_reason = stopped or self._obstacle
 
@@ -218,9 +226,7 @@ class StudyRun:
         ended = end_paused_trials(self._store, self.study.study_id, since=newest)
         if ended:
             log.info("%d trials paused at a rung are pruned: none of them can be promoted", len(ended))
-        for number in ended:
-            for name in (*RESUME_CHECKPOINTS, BEST_CHECKPOINT):
-                (self._context.directory / trial_folder(number) / name).unlink(missing_ok=True)
+        forget_ended(self._context, self.study, ended)
         self.refresh(with_trials=False)  # it is over
         return None
 
@@ -232,7 +238,8 @@ class StudyRun:
         """Record an epoch's metrics, and answer with the decision about the trial."""
         spec = self.resolved.spec
         target = self.progress.limits["target"] if self.progress.limits else spec.budget.target
-        return take_epoch(self._context, spec, trial, report, target=target)
+        is_any_complete = self.counts.complete > 0
+        return take_epoch(self._context, spec, trial, report, target=target, is_any_complete=is_any_complete)
 
     def end(self, trial: RunningTrial) -> None:
         """Write the trial's end into the store, when its processes have ended."""

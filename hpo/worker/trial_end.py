@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import optuna
 from sqlalchemy import Connection
 
-from hpo.queue.progress import best_with_checkpoints
+from hpo.queue.best import unneeded_checkpoints
 from hpo.queue.report import end_attempt, finish_trial, forget_checkpoints, may_retry
 from hpo.queue.studies import StoredStudy
 from hpo.study.job import BEST_CHECKPOINT, RESUME_CHECKPOINTS
+from hpo.study.naming import trial_folder
 from hpo.study.spec import StudySpec
 from hpo.study.states import AttemptEnd, OptunaState
 from hpo.worker.running_trial import RunningTrial
 from hpo.worker.study_context import StudyContext
+from hpo.worker.trial_report import never_logged
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +46,16 @@ def hand_back(
     Args:
         then: called after the write.
     """
-    seconds = trial.seconds
+    seconds, checkpoint = trial.seconds, trial.best_checkpoint
     context.outbox.put(
-        lambda connection: end_attempt(connection, trial.claim, end=end, cause=_cause_of_return(end), seconds=seconds),
+        lambda connection: end_attempt(
+            connection,
+            trial.claim,
+            end=end,
+            cause=_cause_of_return(end),
+            seconds=seconds,
+            checkpoint=None if checkpoint is None else str(checkpoint),
+        ),
         then=partial(_on_handed_back, context, trial, end, then),
         now=True,
     )
@@ -56,7 +65,10 @@ def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then
     if trial.state == OptunaState.COMPLETE and trial.best_value is None:
         trial.state, trial.end, trial.cause = OptunaState.FAIL, AttemptEnd.ERROR, "error: no epoch"
         trial.error = "training ended without an epoch: the data module provided no batches"
-    is_kept = trial.state == OptunaState.COMPLETE and (trial.directory / BEST_CHECKPOINT).exists()
+        if trial.epoch:
+            trial.cause = "error: no objective"
+            trial.error = never_logged(study.resolved.spec.objective.metric, trial.metrics, epochs=trial.epoch)
+    checkpoint = None if trial.state == OptunaState.FAIL else trial.best_checkpoint
     seconds = trial.seconds
     value = {OptunaState.COMPLETE: trial.best_value, OptunaState.PRUNED: trial.value}.get(trial.state)
     retries = study.resolved.spec.retries.of(trial.end)
@@ -75,8 +87,8 @@ def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then
             end=trial.end,
             cause=trial.cause,
             error=trial.error,
-            best_epoch=trial.best_epoch if trial.state == OptunaState.COMPLETE else None,
-            checkpoint=str(trial.directory / BEST_CHECKPOINT) if is_kept else None,
+            best_epoch=None if trial.state == OptunaState.FAIL else trial.best_epoch,
+            checkpoint=None if checkpoint is None else str(checkpoint),
             attributes={
                 "epochs": trial.epoch,
                 "seconds": round(seconds, 3),
@@ -85,7 +97,7 @@ def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then
             },
         )
 
-    context.outbox.put(write, then=partial(_on_finished, context, study, trial, value, then), now=True)
+    context.outbox.put(write, then=partial(_on_finished, context, study, trial, value, checkpoint, then), now=True)
 
 
 def _cause_of_return(end: AttemptEnd) -> str:
@@ -114,6 +126,7 @@ def _on_finished(
     study: StoredStudy,
     trial: RunningTrial,
     value: float | None,
+    checkpoint: Path | None,
     then: Callable[[], None],
     is_ours: bool,
 ) -> None:
@@ -127,10 +140,9 @@ def _on_finished(
         return
     context.history.end(trial.number, optuna.trial.TrialState[trial.state], value, cause=trial.cause)
     _log_end(trial, study.resolved.spec)
-    unneeded = [*RESUME_CHECKPOINTS, *([BEST_CHECKPOINT] if trial.state != OptunaState.COMPLETE else [])]
-    for name in unneeded:
+    for name in (*RESUME_CHECKPOINTS, *([BEST_CHECKPOINT] if checkpoint is None else [])):
         (trial.directory / name).unlink(missing_ok=True)
-    if trial.state == OptunaState.COMPLETE:
+    if checkpoint is not None:
         _keep_best(context, study)
     elif trial.state == OptunaState.FAIL:
         context.failures.add(study, trial.end)
@@ -143,14 +155,23 @@ def _drop(context: StudyContext, trial: RunningTrial) -> None:
     log.warning("trial %d was taken over by another worker or deleted; this worker's result is dropped", trial.number)
 
 
+def forget_ended(context: StudyContext, study: StoredStudy, numbers: Sequence[int]) -> None:
+    """Delete what the idle trials of these numbers do not need any more, now that they have ended."""
+    for number in numbers:
+        for name in RESUME_CHECKPOINTS:
+            (context.directory / trial_folder(number) / name).unlink(missing_ok=True)
+    if numbers:
+        _keep_best(context, study)
+
+
 def _keep_best(context: StudyContext, study: StoredStudy) -> None:
-    """Delete the checkpoints on this machine of trials that are no longer among the best."""
+    """Delete the checkpoints on this machine of ended trials that are not, or no longer, among the best."""
     spec = study.resolved.spec
-    ranked = best_with_checkpoints(context.store, study.study_id, spec.objective.direction)
+    direction, keep = spec.objective.direction, spec.keep.checkpoints
     dropped = []
-    for trial_id, _, checkpoint in ranked[spec.keep.checkpoints :]:
-        if Path(checkpoint).exists():
-            Path(checkpoint).unlink()
+    for trial_id, checkpoint in unneeded_checkpoints(context.store, study.study_id, direction, keep=keep):
+        if checkpoint.exists():
+            checkpoint.unlink()
             dropped.append(trial_id)
     if dropped:
         context.outbox.put(lambda connection: forget_checkpoints(connection, dropped))
@@ -165,7 +186,8 @@ def _log_end(trial: RunningTrial, spec: StudySpec) -> None:
         because = f" ({trial.cause})" if trial.cause else ""
         log.info("trial %d pruned at epoch %d: %s %.4g%s", trial.number, trial.epoch, metric, trial.value, because)
     else:
+        because = f" ({trial.cause})" if trial.cause else ""
         log.info(
-            "trial %d complete: %s %.4g at epoch %s, %.1f s",
-            trial.number, metric, trial.best_value, trial.best_epoch, trial.seconds,
+            "trial %d complete: %s %.4g at epoch %s, %.1f s%s",
+            trial.number, metric, trial.best_value, trial.best_epoch, trial.seconds, because,
         )  # fmt: skip

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
+from hpo.errors import nearest
 from hpo.ipc.messages import Answer, Epoch, Started
 from hpo.queue.report import describe_trial, report_epoch
 from hpo.search.rungs import Verdict
 from hpo.study.job import BEST_CHECKPOINT, CONFIG
 from hpo.study.resolved_study import OWNERS
 from hpo.study.spec import StudySpec
-from hpo.study.states import OptunaState
+from hpo.study.states import AttemptEnd, OptunaState
 from hpo.worker.decision import Action, Decision, decide
 from hpo.worker.running_trial import RunningTrial
 from hpo.worker.study_context import StudyContext
@@ -46,7 +49,7 @@ def take_start(context: StudyContext, spec: StudySpec, trial: RunningTrial, repo
     known = context.history.curve(trial.number)
     for earlier in report.curve:
         if earlier.epoch not in known and earlier.value is not None:
-            _record(context, trial, earlier, earlier.value)
+            _record(context, trial, earlier)
     if report.from_epoch == 0:
         (trial.directory / BEST_CHECKPOINT).unlink(missing_ok=True)
     restore_progress(context, spec, trial, until=report.from_epoch)
@@ -59,12 +62,19 @@ def take_start(context: StudyContext, spec: StudySpec, trial: RunningTrial, repo
 
 
 def take_epoch(
-    context: StudyContext, spec: StudySpec, trial: RunningTrial, report: Epoch, *, target: float | None
+    context: StudyContext,
+    spec: StudySpec,
+    trial: RunningTrial,
+    report: Epoch,
+    *,
+    target: float | None,
+    is_any_complete: bool,
 ) -> Answer:
     """Record an epoch's metrics, decide about the trial, and answer it.
 
     Args:
         target: the study's current one.
+        is_any_complete: the study has a complete trial, so that the weights of a pruned one will not be needed.
     """
     if report.epoch <= trial.epoch:
         log.warning("trial %d reported epoch %d after epoch %d: ignored", trial.number, report.epoch, trial.epoch)
@@ -74,10 +84,11 @@ def take_epoch(
     # Not what an earlier attempt reached later, nor anything where this one has restored nothing.
     known = curve if trial.best_value is not None else {}
     before = [known[epoch] for epoch in sorted(known) if epoch < report.epoch]
-    verdict = Verdict.CONTINUE if report.value is None else _record(context, trial, report, report.value)
+    verdict = _record(context, trial, report) if report.value is not None or not report.is_judged else Verdict.CONTINUE
     decision = decide(
         before,
         report.value,
+        is_judged=report.is_judged,
         epoch=report.epoch,
         epochs=trial.epochs,
         direction=spec.objective.direction,
@@ -86,9 +97,12 @@ def take_epoch(
         requested=trial.requested,
         target=target,
         early_stopping=spec.early_stopping,
+        keeps_diverged=spec.diverged == "keep",
     )
     _apply(trial, decision, report, metric=spec.objective.metric)
-    return replace(ANSWERS[decision.action], save=decision.is_best)
+    answer = ANSWERS[decision.action]
+    drop = answer.drop and not (decision.action == Action.PRUNE and not is_any_complete)
+    return replace(answer, save=decision.is_best and not drop, drop=drop)
 
 
 def restore_progress(context: StudyContext, spec: StudySpec, trial: RunningTrial, *, until: int | None = None) -> None:
@@ -99,7 +113,7 @@ def restore_progress(context: StudyContext, spec: StudySpec, trial: RunningTrial
     """
     curve = context.history.curve(trial.number)
     known = sorted(epoch for epoch in curve if until is None or epoch <= until)
-    trial.value = trial.best_value = trial.best_epoch = None
+    trial.value = trial.best_value = trial.best_epoch = trial.best_file_before = None
     for epoch in known:
         trial.value = curve[epoch]
         if trial.best_value is None or spec.objective.direction.better(curve[epoch], trial.best_value):
@@ -107,9 +121,12 @@ def restore_progress(context: StudyContext, spec: StudySpec, trial: RunningTrial
     trial.epoch = until if until is not None else max(known, default=0)
 
 
-def _record(context: StudyContext, trial: RunningTrial, report: Epoch, value: float) -> Verdict:
-    """Record an epoch's metrics; the pruner's verdict on the trial."""
-    verdict, attributes = context.history.report(trial.number, report.epoch, value)
+def _record(context: StudyContext, trial: RunningTrial, report: Epoch) -> Verdict:
+    """Record an epoch's metrics; the pruner's verdict on the trial, if the objective was among them."""
+    value, verdict = report.value, Verdict.CONTINUE
+    attributes: dict[str, Any] = {}
+    if value is not None:
+        verdict, attributes = context.history.report(trial.number, report.epoch, value)
     context.outbox.put(
         lambda connection: report_epoch(
             connection,
@@ -129,18 +146,38 @@ def _apply(trial: RunningTrial, decision: Decision, report: Epoch, *, metric: st
     """Apply the decision to the trial's state."""
     if report.value is not None:
         trial.value = report.value
+    trial.metrics = report.metrics
     if decision.is_best:
         trial.best_value, trial.best_epoch = report.value, report.epoch
+        trial.best_file_before = trial.best_file
     match decision.action:
         case Action.DROP:
             trial.state, trial.end, trial.cause = OptunaState.FAIL, decision.end, decision.reason
             trial.error = f"{metric} was not a finite number after epoch {report.epoch}"
         case Action.PRUNE:
-            trial.state, trial.cause = OptunaState.PRUNED, decision.reason
+            trial.state = OptunaState.FAIL if trial.value is None else OptunaState.PRUNED
+            trial.cause = decision.reason
         case Action.PAUSE:
             trial.handed_back = decision.end
+        case Action.STOP if decision.end == AttemptEnd.DIVERGED:
+            trial.end, trial.cause = decision.end, f"{decision.reason} at epoch {report.epoch}"
         case Action.STOP if decision.reason is not None:
             log.info("trial %d ends at epoch %d: %s", trial.number, report.epoch, decision.reason)
+
+
+def never_logged(metric: str, metrics: Mapping[str, float], *, epochs: int) -> str:
+    """The error of a model that has not logged its objective.
+
+    Args:
+        metrics: those that it did log.
+        epochs: in so many.
+    """
+    names = ", ".join(sorted(metrics)) or "nothing"
+    after = "one epoch" if epochs == 1 else f"{epochs} epochs"
+    return (
+        f"the model never logs '{metric}'{nearest(metric, metrics) or '.'} After {after} it had logged {names}. "
+        f"Log it in validation_step with self.log('{metric}', ...)"
+    )
 
 
 def _on_written(trial: RunningTrial, is_ours: bool) -> None:

@@ -69,6 +69,31 @@ class Line(LightningModule):
         return loss
 
 
+class Valley(Line):
+    """Best after its third epoch: `val_loss` is the distance from it; `trained` counts the weights' epochs."""
+
+    trained: Tensor
+
+    def __init__(self, lr: Annotated[float, Float(1e-3, 1e-1, log=True)] = 1e-2, seconds: float = 0.0) -> None:
+        super().__init__(lr=lr, seconds=seconds)
+        self.register_buffer("trained", torch.zeros(()))
+
+    def on_train_epoch_start(self) -> None:
+        self.trained += 1
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.log("val_loss", (self.trained - 3).abs())
+
+
+class EverySecond(Line):
+    """Logs `val_loss` in every second epoch, and `val_error` in each."""
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.log("val_error", self._loss(batch))
+        if self.current_epoch % 2 == 1:
+            self.log("val_loss", self._loss(batch))
+
+
 class Gated(Line):
     """Trains for an epoch, and goes on as soon as the file `gate` is there: for tests of what is done meanwhile."""
 

@@ -37,7 +37,6 @@ WISHES = ("pause", "resume", "stop", "kill")
         (("set", "steered", "trials"), "'trials' should be KEY=VALUE, such as trials=+50"),
         (("set", "steered", "trials=+x"), "'trials=+x': '+x' is not a number"),
         (("set", "steered", "trials=many"), "'trials=many': 'many' is not a number"),
-        (("set", "steered", "trials=none"), "'trials=none': 'none' is not a number"),
         (("set", "steered", "trials=2.5"), "'trials=2.5' should be a whole number from 1 to 2147483647"),
         (("set", "steered", "trials=-3"), "'trials=-3' should be a whole number from 1 to 2147483647"),
         (("set", "steered", "trials=1e30"), "'trials=1e30' should be a whole number from 1 to 2147483647"),

@@ -9,10 +9,11 @@ from projects.synthetic import SPACE, Claimant, create_study, make_spec
 from sqlalchemy import select, update
 from stores import ask_study, hand_back
 
+from hpo.errors import SpecError
 from hpo.queue.claim import Claim
 from hpo.queue.control import set_limits
 from hpo.queue.progress import load_progress
-from hpo.queue.studies import StoredStudy, create_or_continue
+from hpo.queue.studies import StoredStudy, create_or_continue, load_study
 from hpo.results.study import Study
 from hpo.store import Store
 from hpo.store.clock import db_now
@@ -318,3 +319,46 @@ def test_a_number_of_trials_that_was_set_counts_until_the_file_asks_for_another(
     submit(store, trials=12)
 
     assert (same, limits(store)["trials"]) == (4, 12)
+
+
+def test_hours_alone_leave_the_number_of_trials_without_a_limit(store: Store) -> None:
+    spec = make_spec(budget={"hours": 8})
+    _, message = create_or_continue(store, ResolvedStudy(spec, SPACE, {"model": {}, "data": {}}))
+    worker = Claimant(store, load_study(store, "synthetic"))
+
+    for _ in range(30):
+        end(worker, 0.5)
+
+    assert message == "study synthetic created: no limit of trials, 8 hours"
+    assert worker.claim() is not None
+    status = Study(store, "synthetic").status()
+    assert status.state == "running"
+    assert status.budget["trials"] == {"spent": 31.0}
+
+
+def test_the_limit_of_trials_can_be_lifted_and_set_again(store: Store) -> None:
+    create_study(store, budget={"trials": 5})
+
+    lifted = set_limits(store, "synthetic", ["trials=none"])
+    with pytest.raises(SpecError, match=r"'trials=\+5' adds to a limit that the study does not have"):
+        set_limits(store, "synthetic", ["trials=+5"])
+    limited = set_limits(store, "synthetic", ["trials=7"])
+
+    assert (lifted, limited) == (
+        "study synthetic: trials none, priority 1",
+        "study synthetic: trials 7, priority 1",
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        ({}, "20 trials"),
+        ({"target": 0.9}, "20 trials, a value of 0.9"),
+        ({"trials": 40, "hours": 1.5}, "40 trials, 1.5 hours"),
+        ({"gpu_hours": 3}, "no limit of trials, 3 device-hours"),
+        ({"patience": 10}, "no limit of trials, 10 trials without a better one"),
+    ],
+)
+def test_a_budget_in_words(budget: dict[str, Any], words: str) -> None:
+    assert str(make_spec(budget=budget).budget) == words

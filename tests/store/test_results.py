@@ -124,7 +124,7 @@ def test_every_state_has_its_name_and_value(store: Store) -> None:
 
     assert [record.number for record in records] == [0, 1, 2, 3, 4]
     assert [record.state for record in records] == ["complete", "pruned", "failed", "running", "waiting"]
-    assert [record.value for record in records] == [0.6, 0.3, None, 0.2, None]
+    assert [record.value for record in records] == [0.6, 0.4, None, 0.2, None]
     assert [record.cause for record in records] == [None, None, "error: ValueError", None, None]
     assert records[2].error == "Traceback ...\nValueError: no"
     assert [record.epochs for record in records] == [2, 2, 0, 2, 0]

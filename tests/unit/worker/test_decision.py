@@ -26,6 +26,7 @@ RISING = {"curve": [0.5, 0.6, 0.7], "value": 0.8}
 
 KEEP_BEST = Decision(Action.SAVE, is_best=True)
 GO_ON = Decision(Action.CONTINUE)
+KEPT = Decision(Action.STOP, AttemptEnd.DIVERGED, "diverged")
 DIVERGED = Decision(Action.DROP, AttemptEnd.DIVERGED, "diverged")
 ALL_EPOCHS = Decision(Action.STOP)
 TARGET = Decision(Action.STOP, reason="the target 0.6 is reached", is_best=True)
@@ -44,7 +45,9 @@ CASES: dict[str, tuple[dict[str, Any], Decision]] = {
     "a worse epoch is not": (WORSE, GO_ON),
     "an equal epoch is not": ({"curve": [0.5, 0.6], "value": 0.6}, GO_ON),
     "better than the last and not than the best": ({"curve": [0.6, 0.5], "value": 0.55}, GO_ON),
-    "no finite number": (NONE, DIVERGED),
+    "no finite number after finite ones": (NONE, KEPT),
+    "no finite number, and the study fails such trials": (NONE | {"keeps_diverged": False}, DIVERGED),
+    "no finite number in the first epoch": ({"curve": [], "value": None}, DIVERGED),
     "all epochs are trained, the last is the best": (BEST | {"epoch": 9}, Decision(Action.STOP, is_best=True)),
     "all epochs are trained, the last is not the best": (WORSE | {"epoch": 9}, ALL_EPOCHS),
     "more epochs than there are": (WORSE | {"epoch": 10}, ALL_EPOCHS),
@@ -65,7 +68,10 @@ CASES: dict[str, tuple[dict[str, Any], Decision]] = {
         KEEP_BEST,
     ),
     "the pruner prunes": (WORSE | {"verdict": Verdict.PRUNE}, HOPELESS),
-    "the pruner prunes though it is the best so far": (BEST | {"verdict": Verdict.PRUNE}, HOPELESS),
+    "the pruner prunes though it is the best so far": (
+        BEST | {"verdict": Verdict.PRUNE},
+        replace(HOPELESS, is_best=True),
+    ),
     "a rung pauses": (WORSE | {"verdict": Verdict.PAUSE}, AT_RUNG),
     "a rung pauses after the best epoch": (
         BEST | {"verdict": Verdict.PAUSE},
@@ -78,13 +84,23 @@ CASES: dict[str, tuple[dict[str, Any], Decision]] = {
     ),
     "a worker hands back": (WORSE | {"requested": PREEMPT}, PREEMPTED),
     "a person stops": (WORSE | {"requested": STOP}, STOPPED),
-    "a person stops after the best epoch": (BEST | {"requested": STOP}, STOPPED),
+    "a person stops after the best epoch": (BEST | {"requested": STOP}, replace(STOPPED, is_best=True)),
+    # the objective was not logged in this epoch
+    "nothing is judged": (NONE | {"is_judged": False}, GO_ON),
+    "nothing is judged before the first value": ({"curve": [], "value": None, "is_judged": False}, GO_ON),
+    "nothing is judged at the last epoch": (NONE | {"is_judged": False, "epoch": 9}, ALL_EPOCHS),
+    "nothing is judged, and a person pauses": (NONE | {"is_judged": False, "requested": PAUSE}, PAUSED),
+    "nothing is judged, and a person stops": (NONE | {"is_judged": False, "requested": STOP}, STOPPED),
+    "nothing is judged, whatever the study's limits": (
+        NONE | {"is_judged": False, "target": 0.1, "early_stopping": PATIENCE},
+        GO_ON,
+    ),
     # granted epochs: its rung lets it go on, and nothing else does
     "granted, whatever the rung says": (WORSE | {"verdict": Verdict.PAUSE, "granted": 4}, GO_ON),
     "granted to this epoch": (WORSE | {"verdict": Verdict.PAUSE, "granted": 3}, GO_ON),
     "granted until the epoch before": (WORSE | {"verdict": Verdict.PAUSE, "granted": 2}, AT_RUNG),
     "granted, whatever the pruner says": (BEST | {"verdict": Verdict.PRUNE, "granted": 4}, KEEP_BEST),
-    "granted, and diverged": (NONE | {"granted": 4}, DIVERGED),
+    "granted, and diverged": (NONE | {"granted": 4}, KEPT),
     "granted, and a person pauses": (WORSE | {"granted": 4, "requested": PAUSE}, PAUSED),
     "granted, and a person stops": (WORSE | {"verdict": Verdict.PAUSE, "granted": 4, "requested": STOP}, STOPPED),
     "granted, and a plateau": ({"curve": [0.6, 0.5], "value": 0.5, "granted": 9, "early_stopping": PATIENCE}, PLATEAU),
@@ -99,7 +115,7 @@ def test_a_decision_follows_from_what_is_given(given: dict[str, Any], decision: 
 
 # What may be given at once, the first that is given decides. After a curve that makes all of it true.
 PRECEDENCE: list[tuple[dict[str, Any], Decision]] = [
-    ({"value": None}, DIVERGED),
+    ({"value": None}, KEPT),
     ({"epoch": 9}, ALL_EPOCHS),
     ({"target": 0.4}, Decision(Action.STOP, reason="the target 0.4 is reached")),
     ({"early_stopping": PATIENCE}, PLATEAU),
