@@ -44,6 +44,20 @@ class RunError(HpoError):
     exit_code = 1
 
 
+def failure_in_words(cause: str, error: str | None) -> str:
+    """A failure in a line: `error: ValueError: too large`.
+
+    Args:
+        cause: such as `error: ValueError`, or `crash`.
+        error: a message, or a traceback, whose last line counts.
+    """
+    last = next((line.strip() for line in reversed((error or "").splitlines()) if line.strip()), "")
+    kind = cause.removeprefix("error: ")
+    if not last or kind == last:
+        return cause
+    return f"error: {last}" if kind != cause and last.startswith(f"{kind}:") else f"{cause}: {last}"
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint such as `, did you mean 'epochs'?`, or an empty string when no known word is similar."""
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from hpo.cli import data, database, logs, look, maintain, manage, plan, steer, train
 
 app = typer.Typer(
     name="hpo",
-    help="Hyperparameter optimization for PyTorch: from a study file to its best model in one command.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -16,6 +17,24 @@ app = typer.Typer(
 )
 
 BEGIN, WORK, STEER, LOOK, KEEP = "Begin", "Search", "Steer", "Look", "Serve and maintain"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"hpo-service {version('hpo-service')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Hyperparameter optimization for PyTorch: from a study file to its best model in one command."""
+
 
 app.command(rich_help_panel=BEGIN)(plan.init)
 app.command(rich_help_panel=BEGIN)(plan.check)
@@ -36,6 +55,7 @@ app.command(rich_help_panel=LOOK)(look.ls)
 app.command(rich_help_panel=LOOK)(look.status)
 app.command(rich_help_panel=LOOK)(look.trials)
 app.command(rich_help_panel=LOOK)(look.best)
+app.command(rich_help_panel=LOOK)(look.show)
 app.command(rich_help_panel=LOOK)(logs.logs)
 app.command(rich_help_panel=KEEP)(database.dashboard)
 app.command(rich_help_panel=KEEP)(maintain.doctor)

@@ -1,4 +1,4 @@
-"""Verbs that read: ls, status, trials, best."""
+"""Verbs that read: ls, status, trials, show, best."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.options import JsonOption, ProjectOption, StoreOption, StudyName, open_to_look, print_json
+from hpo.cli.options import (
+    ArtifactsOption,
+    JsonOption,
+    ProjectOption,
+    StoreOption,
+    StudyName,
+    open_to_look,
+    print_json,
+)
 
 
 def ls(store: StoreOption = None, project: ProjectOption = None, as_json: JsonOption = False) -> None:
@@ -50,6 +58,28 @@ def trials(
         print_json([record.to_json() for record in found])
     else:
         tables.show_trials(found)
+
+
+def show(
+    study: StudyName,
+    trial: Annotated[int, typer.Argument(metavar="TRIAL", min=0, help="The trial's number.")],
+    store: StoreOption = None,
+    project: ProjectOption = None,
+    artifacts: ArtifactsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one trial: parameters, curve, attempts, error, the end of its log, and files."""
+    from hpo.cli.trial_page import show_trial
+    from hpo.service.trial_details import trial_details
+    from hpo.settings import artifacts_folder, project_folder
+
+    folder = artifacts_folder(artifacts, project_folder(project))
+    with open_to_look(store, project) as opened:
+        details = trial_details(opened, study, trial, artifacts=folder)
+    if as_json:
+        print_json(details.to_json())
+    else:
+        show_trial(details)
 
 
 def best(

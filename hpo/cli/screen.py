@@ -91,6 +91,10 @@ class Screen:
         seconds = time.monotonic() - self._since
         told = f"{counts.complete} complete, {counts.pruned} pruned, {counts.failed} failed"
         self.say(f"\n{name}: {counts.ended}{counts.of_target} trials ended ({told}) in {_duration(seconds)}")
+        if run.progress.is_ended_by_request:
+            self.say(f"{name} was {run.progress.state} by request; the same command continues it")
+        elif run.waiting_for:
+            self.say(f"{name} waits: {run.waiting_for}; then the same command goes on")
         if not records:
             return
         objective = run.resolved.spec.objective
@@ -122,6 +126,8 @@ class Screen:
         bar = ProgressBar(total=counts.target, completed=counts.ended, width=30) if is_limited else ""
         trials = f"{counts.ended}/{counts.target} trials" if is_limited else f"{counts.ended} trials"
         grid.add_row(Text(run.study.name, style="bold"), bar, trials, told)
+        if run.waiting_for:
+            grid.add_row("", "", Text(f"waits: {run.waiting_for}", style="yellow"), "")
         ended = counts.ended - self._ended_before
         if ended >= TRIALS_FOR_A_RATE:
             rate = ended / (time.monotonic() - self._since)

@@ -81,15 +81,17 @@ def show_best(records: Sequence[TrialRecord], study: str) -> None:
 
 
 def show_trials(records: Sequence[TrialRecord]) -> None:
-    """Print a row a trial: its state, and why it failed."""
+    """Print a row a trial: its state, its parameters, and why it ended or failed."""
     table = Table(box=SIMPLE, pad_edge=False)
     for heading in ("trial", "state", "value", "epochs", "seconds", "attempts", "device"):
         table.add_column(heading, justify="left" if heading in ("state", "device") else "right", no_wrap=True)
-    table.add_column("parameters, or why it failed")
+    table.add_column("parameters, and why it ended")
     for record in records:
-        told = record.cause or params_in_words(record.params)
+        params = params_in_words(record.params)
+        remark = record.failure or record.cause
+        text = f"{params}; {remark}" if params and remark else remark or params
         if record.attempts > 1:
-            told += f" [{'; '.join(cause or TrialState.RUNNING for cause in record.causes)}]"
+            text += f" [{'; '.join(cause or TrialState.RUNNING for cause in record.causes)}]"
         table.add_row(
             str(record.number),
             record.state,
@@ -98,7 +100,7 @@ def show_trials(records: Sequence[TrialRecord]) -> None:
             number(record.seconds),
             str(record.attempts),
             record.device or "-",
-            Text(told),
+            Text(text),
         )
     console().print(table)
 
@@ -132,6 +134,8 @@ def show_status(study: StudyStatus) -> None:
         params = params_in_words(study.best.params)
         remark = f", {study.best.remark}" if study.best.remark else ""
         out.print(Text(f"best:    {number(study.best.value)} by trial {study.best.number}{remark} ({params})"))
+    if study.waiting_for:
+        out.print(Text(f"waits:   {study.waiting_for}"))
     for worker in study.workers:
         out.print(
             f"worker:  {worker.name}, {worker.running} of {worker.slots} slots on this study, "

@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from hpo.errors import SpecError, StoreError, nearest
-from hpo.queue.idle import BY_REQUEST, KILLED, STOPPED, end_idle_trials, end_trial
+from hpo.queue.idle import KILLED, STOPPED, end_idle_trials, end_trial
 from hpo.queue.leases import expire_leases
-from hpo.queue.progress import find_study, lock_named_study
+from hpo.queue.progress import BY_REQUEST, find_study, lock_named_study
 from hpo.queue.wall_clock import wall_clock_kept
 from hpo.store import Store
 from hpo.store.tables import hpo_studies, hpo_trials, trials

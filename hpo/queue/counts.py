@@ -59,10 +59,12 @@ class TrialCounts(Counts):
     Attributes:
         idle: begun trials that were handed back or lost, and that no worker trains.
         paused: begun trials that are paused at a rung.
+        held: those of the idle ones that a person has paused.
     """
 
     idle: int = 0
     paused: int = 0
+    held: int = 0
 
     @property
     def running(self) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, case, exists, func, insert, literal, select, update
 
-from hpo.queue.progress import counts_of, lock_study
+from hpo.queue.progress import BY_REQUEST, counts_of, lock_study
 from hpo.store import Store
 from hpo.store.clock import db_utc
 from hpo.store.tables import (
@@ -20,7 +20,6 @@ from hpo.store.tables import (
 from hpo.study.states import AttemptEnd, OptunaState, Request, StudyState
 
 KILLED, STOPPED = StudyState.KILLED, StudyState.STOPPED  # the first word of the cause of such an end
-BY_REQUEST = "by request"
 
 
 def idle_trials(study_id: int) -> Select[Any]:

@@ -17,6 +17,7 @@ from hpo.store.tables import hpo_attempts, hpo_studies, hpo_trials, studies, stu
 from hpo.study.states import Direction, OptunaState, Request, StudyState
 
 DELETED = "the study was deleted"
+BY_REQUEST = "by request"
 
 
 def find_study(store: Store, name: str) -> tuple[int, Direction]:
@@ -83,6 +84,36 @@ class Progress:
         is_spent = self.limit is not None and self.counts.begun == 0
         return self.counts.ended >= self.counts.target or is_spent or self.state.is_ending
 
+    @property
+    def is_ended_by_request(self) -> bool:
+        """Whether a person has stopped or killed it."""
+        return self.state.is_ending and self.reason == BY_REQUEST
+
+    @property
+    def is_held(self) -> bool:
+        """Nothing is left to train but trials that a person has paused."""
+        counts = self.counts
+        is_full = counts.claimed >= counts.target or self.limit is not None
+        return self.state == StudyState.RUNNING and is_full and 0 < counts.begun == counts.held
+
+    def waiting_for(self, name: str, *, has_worker: bool = True) -> str | None:
+        """What keeps the study from going on, and what to do about it; None while it goes on, and when it is over.
+
+        Args:
+            name: of the study.
+        """
+        counts = self.counts
+        if self.is_over:
+            return None
+        if self.state == StudyState.PAUSED:
+            return f"it is paused: 'hpo resume {name}' continues it"
+        if self.is_held:
+            trials = "trial is" if counts.held == 1 else "trials are"
+            return f"{counts.held} {trials} paused by request: 'hpo resume {name} TRIAL' continues one"
+        if not has_worker:
+            return f"no worker trains it: 'hpo worker {name}' does"
+        return None
+
 
 def load_progress(store: Store, study_id: int) -> Progress:
     """A study's progress; a deleted study is stopped."""
@@ -117,6 +148,7 @@ def progress_of(connection: Connection, study_id: int, *, hours: float | Literal
             by_state.c.number,
             untrained.c.not_at_rung,
             untrained.c.at_rung,
+            untrained.c.held,
         )
         .select_from(
             studies.outerjoin(hpo_studies)
@@ -135,6 +167,7 @@ def progress_of(connection: Connection, study_id: int, *, hours: float | Literal
         target=row.trials_target or 0,
         idle=row.not_at_rung or 0,
         paused=row.at_rung or 0,
+        held=row.held or 0,
     )
     limits = json.loads(row.limits or "{}")
     spent = limit = None
@@ -186,13 +219,15 @@ def lock_named_study(connection: Connection, study_id: int, name: str) -> None:
 
 
 def _untrained(study_id: int) -> Select[Any]:
-    """One row: the number of idle trials, and of those paused at a rung."""
+    """One row: the number of idle trials, of those paused at a rung, and of the idle ones that a person has paused."""
     attempt = select(hpo_attempts.c.attempt_id).where(hpo_attempts.c.trial_id == trials.c.trial_id)
-    awaits = func.coalesce(hpo_trials.c.request, "") == Request.AWAIT_PROMOTION
+    request = func.coalesce(hpo_trials.c.request, "")
+    awaits = request == Request.AWAIT_PROMOTION
     return (
         select(
             func.sum(case((awaits, 0), else_=1)).label("not_at_rung"),
             func.sum(case((awaits, 1), else_=0)).label("at_rung"),
+            func.sum(case((request == Request.PAUSE, 1), else_=0)).label("held"),
         )
         .select_from(trials.outerjoin(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id))
         .where(

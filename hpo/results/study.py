@@ -16,6 +16,7 @@ from sqlalchemy import Connection, select
 from hpo.queue.best import best_trials
 from hpo.queue.counts import TrialCounts
 from hpo.queue.progress import Progress, find_study, load_progress
+from hpo.results.attempt import AttemptRecord, read_attempts
 from hpo.results.trial import TrialRecord, read_records
 from hpo.store import Store
 from hpo.store.clock import db_now
@@ -49,6 +50,7 @@ class StudyStatus:
     Attributes:
         state: as requested, or `done` when it has all its trials or has reached a limit.
         counts: trials by `TrialState`.
+        waiting_for: what keeps it from going on, and what to do about it; None while it goes on, and when it is over.
         budget: for each limit, its value (`target`) and what is spent of it; trials without one have no `target`.
     """
 
@@ -59,6 +61,7 @@ class StudyStatus:
     budget: Mapping[str, Mapping[str, float]]
     best: TrialRecord | None
     workers: Sequence[WorkerRecord]
+    waiting_for: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         plain = asdict(self)
@@ -102,6 +105,11 @@ class Study:
             chosen = connection.scalars(select(trials.c.trial_id).where(wanted)).all()
             return next(iter(self._records(connection, chosen).values()), None)
 
+    def attempts(self, number: int) -> list[AttemptRecord]:
+        """The attempts to train a trial, the first one first; none when there is no trial of that number."""
+        with self._store.read() as connection:
+            return read_attempts(connection, self._study_id, number)
+
     def frame(self) -> pd.DataFrame:
         """A row for each trial: number, state, value, `params_*`, epochs, seconds, attempts, cause, device, worker."""
         import pandas as pd
@@ -118,7 +126,8 @@ class Study:
     def status(self) -> StudyStatus:
         """Its state, progress, budget, best trial and workers."""
         found = load_progress(self._store, self._study_id)
-        counts, best = found.counts, self.best(1)
+        counts, best, workers = found.counts, self.best(1), self._workers()
+        is_ours = found.created is not None
         is_done = found.state == StudyState.RUNNING and counts.target > 0 and found.is_over
         return StudyStatus(
             study=self.name,
@@ -127,7 +136,8 @@ class Study:
             counts=counts.by_state,
             budget={"trials": _trials(counts), **_budget(found)},
             best=best[0] if best else None,
-            workers=self._workers(),
+            workers=workers,
+            waiting_for=found.waiting_for(self.name, has_worker=bool(workers)) if is_ours else None,
         )
 
     def _records(self, connection: Connection, only: Sequence[int] | None) -> dict[int, TrialRecord]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, select
 
-from hpo.errors import HpoError
+from hpo.errors import HpoError, failure_in_words
 from hpo.store.tables import (
     hpo_attempts,
     hpo_epochs,
@@ -89,6 +89,11 @@ class TrialRecord:
             return self.cause or ""
         total = "" if self.max_epochs is None else f" of {self.max_epochs}"
         return f"{self.state} after {self.epochs}{total} epochs"
+
+    @property
+    def failure(self) -> str | None:
+        """Why it failed, in a line: 'error: ValueError: too large'; None for one that has not failed."""
+        return failure_in_words(self.cause or "", self.error) if self.state == TrialState.FAILED else None
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` prints: plain types, the curve left out."""

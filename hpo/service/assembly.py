@@ -65,13 +65,13 @@ class Search:
 
         Raises:
             KeyboardInterrupt: it was interrupted; the study continues when it is run again.
-            RunError: the study was stopped, cannot be trained here, or has ended without a single value.
+            RunError: the study was stopped because of failures, cannot be trained here, or has ended without a value.
         """
         if self.worker.is_draining:
             raise KeyboardInterrupt(f"study {self.study.name} was interrupted: the same call continues it")
-        if self.run.stop_reason:
+        if self.run.stop_reason and not self.run.progress.is_ended_by_request:
             raise RunError(f"study {self.study.name} was stopped: {self.run.stop_reason}")
-        if self.run.best is None and not self.run.progress.is_deleted:
+        if self.run.best is None and not self.run.progress.is_held:
             failed = self.run.counts.failed
             why = f"all of its {failed} trials failed" if failed else "none of its trials trained an epoch"
             raise RunError(f"study {self.study.name} has no model: {why}; 'hpo trials {self.study.name}' shows why")

@@ -50,6 +50,24 @@ def find_log(store: Store, study: str, number: int, *, artifacts: Path) -> Trial
         StoreError: there is no such study or trial.
         HpoError: the trial has not begun, or its log is not on this machine; names the worker that has it.
     """
+    record, folder = trial_on_this_machine(store, study, number, artifacts=artifacts)
+    if folder is not None and (folder / LOG).is_file():
+        return TrialLog(record, folder / LOG)
+    if record.attempts == 0:
+        why = "waits for a worker" if record.state == TrialState.WAITING else "ended before it began"
+        raise HpoError(f"trial {number} of study '{study}' {why}: it has no log")
+    raise HpoError(
+        f"trial {number} of study '{study}' has no log on this machine: it was trained by {record.worker}. "
+        f"Looked in {artifacts}; ask there, or name the folder with --artifacts"
+    )
+
+
+def trial_on_this_machine(store: Store, study: str, number: int, *, artifacts: Path) -> tuple[TrialRecord, Path | None]:
+    """A trial, and its folder on this machine; None when this machine has none.
+
+    Raises:
+        StoreError: there is no such study or trial.
+    """
     study_id, _ = find_study(store, study)
     record = Study(store, study).trial(number)
     if record is None:
@@ -57,21 +75,10 @@ def find_log(store: Store, study: str, number: int, *, artifacts: Path) -> Trial
     with store.read() as connection:
         created = connection.scalar(select(hpo_studies.c.created).where(hpo_studies.c.study_id == study_id))
         checkpoints = named_checkpoints(connection, study_id)
-    if created is None:
-        raise StoreError(f"study '{study}' was made by another program, which keeps no logs here")
-    folder = study_folder(study, created)
-    for found in folders_of(artifacts, folder, checkpoints.values()):
-        path = found / trial_folder(number) / LOG
-        if path.is_file():
-            return TrialLog(record, path)
-    if record.attempts == 0:
-        why = "waits for a worker" if record.state == TrialState.WAITING else "ended before it began"
-        raise HpoError(f"trial {number} of study '{study}' {why}: it has no log")
-    expected = artifacts / folder / trial_folder(number) / LOG
-    raise HpoError(
-        f"trial {number} of study '{study}' has no log on this machine: it was trained by {record.worker}. "
-        f"Looked for {expected}; ask there, or name the folder with --artifacts"
-    )
+    if created is None:  # of another program
+        return record, None
+    found = folders_of(artifacts, study_folder(study, created), checkpoints.values())
+    return record, next((path for home in found if (path := home / trial_folder(number)).is_dir()), None)
 
 
 def wait_for_log(store: Store, study: str, number: int, *, artifacts: Path, notify: Callable[[str], None]) -> TrialLog:

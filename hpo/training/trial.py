@@ -49,8 +49,9 @@ def run_jobs(job: TrialJob, channel: Channel) -> None:
             process_state = process_state or ProcessState(Path(job.project))
             _train(job, worker, classes, kept)
         except BaseException as error:  # of any kind: it is reported to the worker
-            reason, owner = reason_of(error, Path(job.project)), getattr(error, "owner", "model")
-            worker.send(Failed(_cause_of(error), _text_of(error), reason, owner))
+            reason, owner, text = reason_of(error, Path(job.project)), getattr(error, "owner", "model"), _text_of(error)
+            sys.stdout.write(f"{text.rstrip()}\n")
+            worker.send(Failed(_cause_of(error), text, reason, owner))
             break
         changed = process_state.changed() if job.is_reusable else ""
         if changed:

@@ -95,7 +95,7 @@ class Worker:
         return self._studies.adopt(study, server=server, resolved=resolved)
 
     def run_until_done(self) -> None:
-        """Train until the adopted studies are over, or the user interrupts.
+        """Train until the adopted studies are over, or only have trials left that a person has paused.
 
         Raises:
             RunError: the process that starts trials ended unexpectedly.
@@ -129,7 +129,8 @@ class Worker:
                             trial, budget, drained_at=self._signals.drained_at, drain_seconds=self._store.timing.drain
                         )
                     self._fill_slots()
-                    is_over = self._has_adopted and all(run.is_over for run in self.runs.values()) and not is_service
+                    is_done = all(run.is_over or run.progress.is_held for run in self.runs.values())
+                    is_over = self._has_adopted and is_done and not is_service
                     if not self.trials and self.outbox.is_empty and (self.is_draining or is_over):
                         self._on_frame()  # the last one shows the end
                         return

@@ -64,6 +64,7 @@ class StudyRun:
         self.progress = Progress(study.state, None, TrialCounts(target=study.trials_target))
         self.best: TrialRecord | None = None
         self.stop_reason: str | None = None
+        self._waiting_for: str | None = None  # as it was last logged
         self._obstacle: str | None = None  # why this worker cannot train the study's trials
         self._is_exhausted = False  # the last claim found nothing; tried again after the next poll
         self._known_spec: str | None = None  # as stored at the last poll
@@ -123,6 +124,9 @@ class StudyRun:
             self._read_best(connection)
         if with_trials:  # a pruner compares with them
             self._history.sync(connection)
+        waiting_for, self._waiting_for = self._waiting_for, self.waiting_for
+        if self.waiting_for not in (None, waiting_for):
+            log.warning("study %s waits: %s", self.study.name, self.waiting_for)
 
     def _read_best(self, connection: Connection) -> None:
         study_id, direction = self.study.study_id, self.resolved.spec.objective.direction
@@ -168,6 +172,11 @@ class StudyRun:
     def is_over(self) -> bool:
         """The study is over, or this worker cannot train it."""
         return self.progress.is_over or self._obstacle is not None
+
+    @property
+    def waiting_for(self) -> str | None:
+        """What keeps the study from going on, in words; None while it goes on, and when it is over."""
+        return self.progress.waiting_for(self.study.name)
 
     @property
     def is_hindered(self) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from hpo.queue.idle import BY_REQUEST, KILLED, STOPPED
-from hpo.queue.progress import Progress
+from hpo.queue.idle import KILLED, STOPPED
+from hpo.queue.progress import BY_REQUEST, Progress
 from hpo.study.spec import Budget
 from hpo.study.states import AttemptEnd, Request, StudyState
 from hpo.worker.decision import Requested

@@ -10,8 +10,9 @@ from pathlib import Path
 import optuna
 from sqlalchemy import Connection
 
+from hpo.errors import failure_in_words
 from hpo.queue.best import unneeded_checkpoints
-from hpo.queue.report import end_attempt, finish_trial, forget_checkpoints, may_retry
+from hpo.queue.report import end_attempt, finish_trial, forget_checkpoints, may_retry, shortened
 from hpo.queue.studies import StoredStudy
 from hpo.study.job import BEST_CHECKPOINT, RESUME_CHECKPOINTS
 from hpo.study.naming import trial_folder
@@ -94,6 +95,8 @@ def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then
                 "seconds": round(seconds, 3),
                 "parameters": trial.parameters,
                 "device": trial.slot.device,
+                **({"cause": trial.cause} if trial.cause else {}),
+                **({"error": shortened(trial.error)} if trial.error else {}),
             },
         )
 
@@ -180,8 +183,7 @@ def _keep_best(context: StudyContext, study: StoredStudy) -> None:
 def _log_end(trial: RunningTrial, spec: StudySpec) -> None:
     metric = spec.objective.metric
     if trial.state == OptunaState.FAIL:
-        last_line = (trial.error or "").strip().splitlines()[-1:]
-        log.warning("trial %d failed: %s: %s", trial.number, trial.cause, " ".join(last_line)[-500:])
+        log.warning("trial %d failed: %s", trial.number, failure_in_words(trial.cause or "", trial.error)[-500:])
     elif trial.state == OptunaState.PRUNED:
         because = f" ({trial.cause})" if trial.cause else ""
         log.info("trial %d pruned at epoch %d: %s %.4g%s", trial.number, trial.epoch, metric, trial.value, because)

@@ -116,7 +116,7 @@ def test_a_trial_that_diverges_after_good_epochs_ends_with_the_best_of_them(here
 
 @pytest.mark.parametrize("model", ["projects.nets:Lost", {"class": "projects.nets:Sometimes", "does": "killed"}])
 def test_a_run_without_a_model_ends_with_exit_code_1(here: Hpo, model: Any) -> None:
-    here.study("failed", model=model, space={"lr": [0.1, 0.2]}, retries={"crash": 0})
+    here.study("failed", model=model, space={"lr": [0.05, 0.1]}, retries={"crash": 0})
 
     code, output = here.run("run", "failed.yaml", "--trials", 2)
 

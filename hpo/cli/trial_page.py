@@ -1,0 +1,106 @@
+"""What `hpo show` prints of one trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE
+from rich.table import Table
+from rich.text import Text
+
+from hpo.cli.tables import console, number, params_in_words
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hpo.results.attempt import AttemptRecord
+    from hpo.results.trial import TrialRecord
+    from hpo.service.trial_details import TrialDetails
+
+EPOCHS_SHOWN = 15
+METRICS_SHOWN = 6
+LINES_OF_LOG = 5
+
+
+def show_trial(details: TrialDetails) -> None:
+    """Print the facts, the attempts, the curve, the error, the end of the log, and the files."""
+    out, record = console(), details.record
+    out.print(Text(f"{details.study}, trial {record.number}: {record.state}", style="bold"))
+    for name, text in _facts(record):
+        out.print(Text(f"  {name:<12}{text}"))
+    if details.attempts:
+        out.print(_attempts(details.attempts))
+    if record.curve:
+        out.print(_curve(record))
+    if record.error:
+        out.print(Text(f"Error:\n{record.error.rstrip()}\n"))
+    _print_files(details, out)
+
+
+def _facts(record: TrialRecord) -> list[tuple[str, str]]:
+    found = [("value", f"{number(record.value)} after epoch {record.best_epoch}" if record.best_epoch else "-")]
+    total = "" if record.max_epochs is None else f" of {record.max_epochs}"
+    found.append(("epochs", f"{record.epochs}{total}"))
+    if record.cause:
+        found.append(("cause", record.failure or record.cause))
+    found.append(("parameters", params_in_words(record.params) or "-"))
+    for owner in ("model", "data"):
+        arguments = {k: v for k, v in record.config.get(owner, {}).items() if k != "class" and k not in record.params}
+        if arguments:
+            found.append((owner, f"{record.config[owner]['class']}: {params_in_words(arguments)}"))
+    if record.config.get("executor"):
+        found.append(("executor", record.config["executor"]))
+    return found
+
+
+def _attempts(attempts: Sequence[AttemptRecord]) -> Table:
+    table = Table(box=SIMPLE, pad_edge=False)
+    for heading in ("attempt", "from epoch", "seconds", "device", "worker", "ended"):
+        is_number = heading in ("attempt", "from epoch", "seconds")
+        table.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number)
+    for attempt in attempts:
+        table.add_row(
+            str(attempt.number),
+            number(attempt.from_epoch),
+            number(attempt.seconds),
+            attempt.device or "-",
+            attempt.worker,
+            Text("running" if attempt.end is None else attempt.cause or attempt.end),
+        )
+    return table
+
+
+def _curve(record: TrialRecord) -> Table:
+    """The metrics by epoch: of a long curve, about as many epochs as fit, and always the best and the last."""
+    every = max(1, -(-len(record.curve) // EPOCHS_SHOWN))
+    shown = [
+        (epoch, metrics)
+        for place, (epoch, metrics) in enumerate(record.curve, start=1)
+        if place % every == 0 or epoch in (record.best_epoch, record.epochs)
+    ]
+    names = list(dict.fromkeys(name for _, metrics in shown for name in metrics))[:METRICS_SHOWN]
+    table = Table(box=SIMPLE, pad_edge=False)
+    for heading in ("epoch", *names):
+        table.add_column(Text(heading), justify="right", no_wrap=True)
+    for epoch, metrics in shown:
+        table.add_row(*_cells(epoch, metrics, names), style="bold" if epoch == record.best_epoch else "")
+    return table
+
+
+def _cells(epoch: int, metrics: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    return [str(epoch), *(number(metrics.get(name)) for name in names)]
+
+
+def _print_files(details: TrialDetails, out: Console) -> None:
+    if details.folder is None:
+        worker = details.record.worker
+        out.print("No files on this machine" + (f": it was trained by {worker}" if worker else ""))
+        return
+    if details.log is not None:
+        lines = details.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LINES_OF_LOG:]
+        end = "\n".join(f"  {line}" for line in lines)
+        out.print(Text(f"End of its log ('hpo logs {details.study} {details.record.number}' prints it all):\n{end}\n"))
+    out.print(Text(f"Files in {details.folder}:"))
+    for name, size in details.files.items():
+        out.print(Text(f"  {size / 2**20:8.2f} MiB  {name}"))
