@@ -44,7 +44,7 @@ def check(
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Validate a study file, try one batch, and estimate the cost of the study."""
+    """Validate a study file, try a batch at the defaults and at the extremes of its data, and say what it may cost."""
     server = start_server(store, project)
     try:
         from hpo.service.check import check_study

@@ -1,4 +1,4 @@
-"""The environment variables of trial processes: all but the store's credentials.
+"""The environment variables of trial processes: all but the store's credentials and those of a cluster's launcher.
 
 This is separate from the store's URL so that the fork server can start before a database library is imported.
 """
@@ -17,11 +17,25 @@ _CREDENTIAL_VARIABLES = frozenset(
 _INDISPENSABLE_VARIABLES = frozenset(
     {"PATH", "HOME", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR"},
 )
+# A launcher (Slurm, torchrun, MPI, LSF) sets these for the worker; Lightning would take each trial for a rank of a
+# training on several machines, and wait for the others.
+_LAUNCHER_PREFIXES = ("SLURM_", "TORCHELASTIC_", "OMPI_", "PMI_", "PMIX_", "MV2_", "LSB_")
+_LAUNCHER_VARIABLES = frozenset(
+    {
+        "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "NODE_RANK", "GROUP_RANK", "ROLE_RANK", "LOCAL_RANK",
+        "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE",
+    }
+)  # fmt: skip
 
 
 def clean_environment(password: str | None) -> dict[str, str]:
-    """This process's environment without credentials, and without any variable that contains the password."""
-    kept = {name: value for name, value in os.environ.items() if name not in _CREDENTIAL_VARIABLES}
+    """This process's environment without credentials, any variable that contains the password, and the launcher's."""
+    unwanted = _CREDENTIAL_VARIABLES | _LAUNCHER_VARIABLES
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in unwanted and not name.startswith(_LAUNCHER_PREFIXES)
+    }
     if not password:
         return kept
     spellings = {password, quote(password, safe=""), quote(password, safe=" +"), quote_plus(password)}

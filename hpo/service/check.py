@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from hpo.ipc.fork_server import ForkServer
 from hpo.results.warm_start import find_weights, names_weights
 from hpo.service.preflight import slots_for, try_one_batch
 from hpo.service.prepare import prepare
-from hpo.space import SearchSpace
+from hpo.space import Int, SearchSpace
 from hpo.store import Store
 from hpo.study.limits import UNLIMITED
 from hpo.study.spec import StudySpec
@@ -65,10 +65,26 @@ class StudyCheck:
         }
 
 
+def extremes(space: SearchSpace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The configurations with the smallest and the largest batches, windows, ...: all integers of the data module.
+
+    Each with its name in words; none when the data module searches no integers.
+    """
+    integers = [p for p in space.values() if p.owner == "data" and isinstance(p.range, Int)]
+    defaults = space.defaults()
+    found = []
+    for which in ("low", "high"):
+        point = defaults | {p.name: getattr(p.range, which) for p in integers if p.name in defaults}
+        if point != defaults and point not in found:
+            found.append(point)
+            words = ", ".join(f"{p.name}={point[p.name]}" for p in integers if p.name in point)
+            yield f"one batch with {words}", point
+
+
 def check_study(
     spec: StudySpec, source: Source, *, server: ForkServer, project: Path, open_store: Callable[[], Store]
 ) -> StudyCheck:
-    """Validate a study, and train and validate its default configuration on one batch.
+    """Validate a study, and train and validate one batch: of its defaults, and at both ends of the data's integers.
 
     Args:
         open_store: called only for a study that starts from the weights of another study's trial.
@@ -85,6 +101,8 @@ def check_study(
             with open_store() as store:
                 weights = find_weights(store, prepared.resolved, source)
         probe = try_one_batch(prepared, slot=slots[0], weights=weights)
+        for what, params in extremes(prepared.resolved.space):
+            try_one_batch(prepared, slot=slots[0], weights=weights, params=params, what=what)
     return StudyCheck(
         study=spec.study,
         space=prepared.resolved.space,

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
+import selectors
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hpo.errors import SpecError
-from hpo.ipc.channel import ChannelClosedError, GarbledError
+from hpo.ipc.fork_server import ForkedProcess
 from hpo.ipc.incoming import InvalidMessageError, read_report
-from hpo.ipc.messages import Answer, Done, Epoch, Failed, Started, message_of
+from hpo.ipc.messages import Answer, Done, Epoch, Failed, Report, Started, message_of
 from hpo.results.warm_start import Weights
 from hpo.search.algorithms import derive_seed
 from hpo.service.prepare import PreparedStudy
@@ -28,6 +28,13 @@ log = logging.getLogger(__name__)
 
 # A metric need not be logged in each epoch; that of every tenth epoch is found.
 MOST_EPOCHS = 10
+# What an error of Lightning's or torch's advises, by a part of it, as keys of a study file.
+ADVICE = {
+    "find_unused_parameters": "\nIn the study file: resources: {strategy: ddp_find_unused_parameters_true}",
+    "use_distributed_sampler": "\nIn the study file: resources: {use_distributed_sampler: false}",
+    "requires a GPU accelerator": "\nIn the study file: resources: {strategy: ddp}",
+}
+MOST_MINUTES = 10.0  # unless the study file says how long a step may take
 
 
 @dataclass(frozen=True)
@@ -57,19 +64,27 @@ def slots_for(spec: StudySpec, source: Source, *, wanted: int | None = None) -> 
         raise (source.place("resources", error) if wanted is None else error) from None
 
 
-def try_one_batch(prepared: PreparedStudy, *, slot: Slot, weights: Weights | None = None) -> Probe:
-    """Train and validate the default configuration on one batch, until the objective is logged.
+def try_one_batch(
+    prepared: PreparedStudy,
+    *,
+    slot: Slot,
+    weights: Weights | None = None,
+    params: Mapping[str, Any] | None = None,
+    what: str = "one batch",
+) -> Probe:
+    """Train and validate a configuration on one batch as trials do, on all ranks, until the objective is logged.
 
     Args:
         weights: the checkpoints that `find_weights` found for the study.
+        params: the searched parameters; by default, their defaults.
+        what: is tried, to be named in errors.
 
     Raises:
-        SpecError: it fails, or the objective's metric is not among what the model logs in its first epochs.
+        SpecError: it fails or takes too long, or the objective's metric is not among what the model logs in its first
+            epochs.
     """
-    started = time.monotonic()
-    resolved, source, server = prepared.resolved, prepared.source, prepared.server
-    params = resolved.space.defaults()
-    spec = resolved.spec
+    resolved, spec = prepared.resolved, prepared.resolved.spec
+    params = resolved.space.defaults() if params is None else params
     config: Mapping[str, Any] = {
         "model": {"class": spec.model.label, **resolved.arguments("model", params)},
         "data": {"class": spec.data.label, **resolved.arguments("data", params)},
@@ -77,54 +92,106 @@ def try_one_batch(prepared: PreparedStudy, *, slot: Slot, weights: Weights | Non
         "seed": derive_seed(spec.seed, 0, "trial"),
         "weights": weights or {},
     }
-    one_rank = dataclasses.replace(slot, ranks=1, devices=slot.devices[:1])
-    # For what the model's own callbacks write.
-    folder = tempfile.TemporaryDirectory(prefix="hpo-", ignore_cleanup_errors=True)
-    [job] = trial_jobs(
-        resolved,
-        config,
-        trial=0,
-        slot=one_rank,
-        project=prepared.project,
-        directory=None,
-        batches=1,
-        root=Path(folder.name),
-    )
-    process = server.fork(job)
-    parameters = 0
-    try:
-        while True:
-            match read_report(process.channel.receive()):
-                case Started() as report:
-                    parameters = report.parameters
-                    for warning in report.warnings:  # of what the data module left out, for instance
-                        log.warning("%s", warning)
-                case Failed() as report:
-                    raise source.error([_blame(report)])
-                case Done():
-                    raise source.error([(("data",), f"{spec.data.label} gave no batches to train on")])
-                case Epoch(is_judged=False) as report if report.epoch < config["epochs"]:
-                    process.channel.send(message_of(Answer()))
-                case Epoch(is_judged=False) as report:
-                    reason = never_logged(spec.objective.metric, report.metrics, epochs=report.epoch)
-                    raise source.error([(("objective",), reason)])
-                case Epoch(value=value, metrics=metrics):
-                    if value is None:
-                        metric = spec.objective.metric
-                        log.warning("%s was not a finite number after one batch with the defaults", metric)
-                    return Probe(tuple(sorted(metrics)), parameters, time.monotonic() - started)
-    except (GarbledError, InvalidMessageError) as error:
-        raise source.error([(("model",), f"one batch failed: its process sent {error}")]) from error
-    except ChannelClosedError as error:
-        end = server.end_of(process)
-        raise source.error([(("model",), f"the process that tried one batch exited without reporting{end}")]) from error
-    finally:
-        process.kill()
-        process.channel.close()
-        folder.cleanup()
+    # For what the model's own callbacks write, and for the ranks to meet.
+    with tempfile.TemporaryDirectory(prefix="hpo-", ignore_cleanup_errors=True) as folder:
+        jobs = trial_jobs(
+            resolved,
+            config,
+            trial=0,
+            slot=slot,
+            project=prepared.project,
+            directory=None,
+            # A parameter that no rank's loss depends on is noticed at the second step.
+            batches=1 if slot.ranks == 1 else 2,
+            root=Path(folder),
+        )
+        probing = _Probing(prepared, what=what, epochs=config["epochs"])
+        processes = [prepared.server.fork(job) for job in jobs]
+        try:
+            return probing.result(processes)
+        finally:
+            for process in processes:
+                process.kill()
+                process.channel.close()
 
 
-def _blame(report: Failed) -> tuple[KeyPath, str]:
+class _Probing:
+    """The processes of one batch, until the first of them fails or rank 0 has reported the objective."""
+
+    def __init__(self, prepared: PreparedStudy, *, what: str, epochs: int) -> None:
+        self._prepared = prepared
+        self._what = what
+        self._spec = prepared.spec
+        self._epochs = epochs
+        self._started = time.monotonic()
+        self._parameters = 0
+        budget = self._spec.budget
+        self._minutes = budget.stall_minutes if "stall_minutes" in budget.model_fields_set else MOST_MINUTES
+
+    def result(self, processes: Sequence[ForkedProcess]) -> Probe:
+        """What the batch showed.
+
+        Raises:
+            SpecError: it failed, or took too long.
+        """
+        with selectors.DefaultSelector() as selector:
+            for process in processes:
+                selector.register(process.channel, selectors.EVENT_READ, process)
+            while ready := selector.select(self._started + 60 * self._minutes - time.monotonic()):
+                for key, _ in ready:
+                    probe = self._take_messages(key.data, is_first=key.data is processes[0])
+                    if probe is not None:
+                        return probe
+        raise self._error(
+            "model",
+            f"{self._what} has taken longer than {self._minutes:g} minutes. Where the first batch takes so long, allow "
+            "more with budget: {stall_minutes: ...}",
+        )
+
+    def _take_messages(self, process: ForkedProcess, *, is_first: bool) -> Probe | None:
+        messages, is_open = process.channel.receive_ready()
+        if process.channel.garbled is not None:
+            raise self._error("model", f"{self._what} failed: its process sent {process.channel.garbled}")
+        for message in messages:
+            try:
+                report = read_report(message)
+            except InvalidMessageError as error:
+                raise self._error("model", f"{self._what} failed: its process sent {error}") from error
+            probe = self._take(report, process, is_first=is_first)
+            if probe is not None:
+                return probe
+        if not is_open:
+            end = self._prepared.server.end_of(process)
+            raise self._error("model", f"the process that tried {self._what} exited without reporting{end}")
+        return None
+
+    def _take(self, report: Report, process: ForkedProcess, *, is_first: bool) -> Probe | None:
+        match report:
+            case Started():
+                self._parameters = report.parameters
+                for warning in report.warnings:  # of what the data module left out, for instance
+                    log.warning("%s", warning)
+            case Failed():
+                raise self._prepared.source.error([_blame(report, self._what)])
+            case Done() if is_first:
+                raise self._error("data", f"{self._spec.data.label} gave no batches to train on")
+            case Epoch(is_judged=False) if report.epoch < self._epochs:
+                process.channel.send(message_of(Answer()))
+            case Epoch(is_judged=False):
+                reason = never_logged(self._spec.objective.metric, report.metrics, epochs=report.epoch)
+                raise self._error("objective", reason)
+            case Epoch(value=value, metrics=metrics):
+                if value is None:
+                    metric = self._spec.objective.metric
+                    log.warning("%s was not a finite number after one batch with the defaults", metric)
+                return Probe(tuple(sorted(metrics)), self._parameters, time.monotonic() - self._started)
+        return None
+
+    def _error(self, section: str, reason: str) -> SpecError:
+        return self._prepared.source.error([((section,), reason)])
+
+
+def _blame(report: Failed, what: str) -> tuple[KeyPath, str]:
     """The part of the study file that is to blame for a failed batch, and why."""
     match report.cause:
         case "error: ExecutorError":
@@ -132,4 +199,5 @@ def _blame(report: Failed) -> tuple[KeyPath, str]:
         case "error: SpecError":
             return ("objective",), report.reason
         case _:
-            return (report.owner,), f"one batch failed: {report.reason}"
+            advice = next((words for token, words in ADVICE.items() if token in report.reason), "")
+            return (report.owner,), f"{what} failed: {report.reason}{advice}"

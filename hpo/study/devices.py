@@ -63,6 +63,8 @@ def slots_of(resources: Resources, *, wanted: int | None = None) -> list[Slot]:
             raise SpecError(f"{count} slots of {per_trial} GPUs each do not fit on {available} GPUs; at most {most} do")
         threads = max(1, cores() // (count * per_trial))
         return [Slot(n, tuple(gpus[n * per_trial : (n + 1) * per_trial]), per_trial, threads) for n in range(count)]
+    if per_trial > available:
+        raise SpecError(f"devices_per_trial: {per_trial} does not fit on {available} cores")
     count = max(1, most) if asked == "auto" else asked
     threads = max(1, available // (count * per_trial))
     return [Slot(number, (), per_trial, threads) for number in range(count)]

@@ -39,7 +39,8 @@ class TrialJob:
     epochs: int  # the maximum
     seed: int  # of weights, order and augmentation
     precision: Any = "32-true"  # Lightning's name
-    strategy: str = "auto"  # of several devices: auto, ddp, fsdp
+    strategy: str = "auto"  # of several devices: auto, ddp, ddp_find_unused_parameters_true, fsdp
+    use_distributed_sampler: bool = True  # divide the data among the ranks
     executor: Literal["auto", "lean", "lightning"] = "auto"
     accelerator: str = "cpu"  # cpu or gpu
     devices: list[str] = field(default_factory=list)  # in the form of CUDA_VISIBLE_DEVICES; empty on the CPU

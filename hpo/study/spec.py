@@ -119,13 +119,19 @@ class Budget(Section):
 
 
 class Resources(Section):
-    """The resources of one machine for the study, and how a trial uses them."""
+    """The resources of one machine for the study, and how a trial uses them.
+
+    Attributes:
+        strategy: of several devices for one trial, by Lightning's name.
+        use_distributed_sampler: divide the data among these devices; false for a sampler that does it itself.
+    """
 
     slots: PositiveInt | Literal["auto"] = "auto"
     devices_per_trial: PositiveInt = 1
     trials_per_device: PositiveInt = 1
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "fsdp"] = "auto"
+    use_distributed_sampler: bool = True
     precision: Annotated[str, BeforeValidator(lambda value: PRECISIONS.get(str(value), str(value)))] = "32-true"
 
     @field_validator("precision")

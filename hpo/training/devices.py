@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy, FSDPStrategy, Strategy
 
@@ -69,7 +70,8 @@ def join_ranks(job: TrialJob) -> Ranks:
 def trainer_devices(job: TrialJob, ranks: Ranks) -> dict[str, Any]:
     """The Trainer's arguments for this device, or for this rank of several."""
     if ranks.count == 1:
-        return {"accelerator": job.accelerator, "devices": 1}
+        # Named, because Lightning would otherwise look for the environment of a cluster.
+        return {"accelerator": job.accelerator, "devices": 1, "plugins": [LightningEnvironment()]}
     return {
         "accelerator": job.accelerator,
         "devices": ranks.count,
@@ -79,4 +81,6 @@ def trainer_devices(job: TrialJob, ranks: Ranks) -> dict[str, Any]:
 
 
 def _strategy(name: str) -> Strategy:
-    return FSDPStrategy() if name == "fsdp" else DDPStrategy()
+    if name == "fsdp":
+        return FSDPStrategy()
+    return DDPStrategy(find_unused_parameters=name == "ddp_find_unused_parameters_true")

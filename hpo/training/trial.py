@@ -121,7 +121,7 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        use_distributed_sampler=True,
+        use_distributed_sampler=job.use_distributed_sampler,
         default_root_dir=job.root,
     )
     use(
@@ -274,5 +274,7 @@ def redirect_output(log: str | None) -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     # Lightning advises to use more data-loading workers, but the study decides the cores of a trial.
     warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
+    # On a machine of a cluster; a trial is not launched by its launcher.
+    warnings.filterwarnings("ignore", message=r".*`srun` command is available")
     # Caused by Lightning's own use of torch, at every fit.
     warnings.filterwarnings("ignore", message=r".*LeafSpec.* is deprecated", category=FutureWarning)

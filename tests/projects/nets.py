@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Literal
@@ -67,6 +68,34 @@ class Line(LightningModule):
         x, y = batch
         loss: Tensor = nn.functional.mse_loss(self.layer(x), y)
         return loss
+
+
+class OwnBatches(Points):
+    """Gives the batches of a sampler that is not torch's own."""
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        return DataLoader(self._points, batch_sampler=Pairs(len(self._points)))
+
+
+class Pairs:
+    """Batches of two neighbours."""
+
+    def __init__(self, samples: int) -> None:
+        self._samples = samples
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return ([first, first + 1] for first in range(0, self._samples - 1, 2))
+
+    def __len__(self) -> int:
+        return self._samples // 2
+
+
+class Unused(Line):
+    """Has a layer that the loss does not depend on."""
+
+    def __init__(self, lr: Annotated[float, Float(1e-3, 1e-1, log=True)] = 1e-2) -> None:
+        super().__init__(lr=lr)
+        self.other = nn.Linear(FEATURES, 1)
 
 
 class Valley(Line):

@@ -1,0 +1,65 @@
+"""What `hpo check` calls fine trains: it tries a batch on all devices of a trial, with its strategy and sampler."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from projects.launch import Hpo
+
+TWO = {"accelerator": "cpu", "devices_per_trial": 2, "slots": 1}
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "a parameter without a gradient": (
+        {"model": "projects.nets:Unused"},
+        {"strategy": "ddp_find_unused_parameters_true"},
+        "resources: {strategy: ddp_find_unused_parameters_true}",
+    ),
+    "a batch sampler of one's own": (
+        {"data": "projects.nets:OwnBatches"},
+        {"use_distributed_sampler": False},
+        "resources: {use_distributed_sampler: false}",
+    ),
+    "a strategy of GPUs": (
+        {"resources": {**TWO, "strategy": "fsdp"}},
+        {"strategy": "ddp"},
+        "resources: {strategy: ddp}",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_advice_of_a_refusal_makes_the_study_train(tmp_path: Path, case: str) -> None:
+    here = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
+    keys, repair, advice = CASES[case]
+    here.study("two", **{"resources": TWO, **keys})
+
+    refused, output = here.run("check", "two.yaml")
+    here.study("two", **{**keys, "resources": TWO | repair})
+    fine, shown = here.run("check", "two.yaml")
+    code, trained = here.run("run", "two.yaml", "--trials", 1)
+
+    assert refused == 2
+    assert f"In the study file: {advice}" in output
+    assert (fine, code) == (0, 0), shown + trained
+    assert here.counts("two") == {"complete": 1}
+
+
+def test_more_devices_than_the_machine_has_cores_are_refused(tmp_path: Path) -> None:
+    here = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
+    here.study("many", resources={"accelerator": "cpu", "devices_per_trial": 640})
+
+    code, output = here.run("check", "many.yaml")
+
+    assert code == 2
+    assert "resources: devices_per_trial: 640 does not fit on" in output
+
+
+def test_a_batch_that_takes_too_long_is_refused(tmp_path: Path) -> None:
+    here = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
+    here.study("slow", model={"class": "projects.nets:Line", "seconds": 600}, budget={"stall_minutes": 0.05})
+
+    code, output = here.run("check", "slow.yaml")
+
+    assert code == 2
+    assert "model: one batch has taken longer than 0.05 minutes" in output

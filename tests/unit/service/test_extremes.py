@@ -1,0 +1,37 @@
+"""The configurations that `hpo check` tries besides the defaults."""
+
+from __future__ import annotations
+
+from hpo.service.check import extremes
+from hpo.space import Choice, Float, Int, Parameter, SearchSpace
+
+
+def parameter(name: str, range_: Float | Int | Choice, default: object, *, owner: str = "data") -> Parameter:
+    return Parameter(name, range_, default=default, has_default=True, owner=owner)
+
+
+def test_the_smallest_and_the_largest_of_the_datas_integers_are_tried() -> None:
+    space = SearchSpace(
+        (
+            parameter("window", Int(8, 64), 16),
+            parameter("batch_size", Int(32, 128), 32),
+            parameter("noise", Float(0.0, 1.0), 0.1),
+            parameter("scaler", Choice("standard", "none"), "standard"),
+            parameter("depth", Int(1, 4), 2, owner="model"),
+        )
+    )
+
+    found = list(extremes(space))
+
+    assert [what for what, _ in found] == [
+        "one batch with window=8, batch_size=32",
+        "one batch with window=64, batch_size=128",
+    ]
+    assert all(params["depth"] == 2 and params["noise"] == 0.1 for _, params in found)
+
+
+def test_nothing_is_tried_twice() -> None:
+    space = SearchSpace((parameter("window", Int(8, 64), 8), parameter("lr", Float(0.1, 1.0), 0.1, owner="model")))
+
+    assert [what for what, _ in extremes(space)] == ["one batch with window=64"]
+    assert list(extremes(SearchSpace((parameter("lr", Float(0.1, 1.0), 0.1, owner="model"),)))) == []
