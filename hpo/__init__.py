@@ -68,7 +68,7 @@ _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 def open_study(
     name: str, store: str | None = None, *, project: str | Path = ".", artifacts: str | Path | None = None
 ) -> Study:
-    """Open a study to read it and to change it.
+    """Open a study to read it and to change it; also one of a store that only Optuna's own programs have used.
 
     Args:
         store: URL of the store; by default HPO_STORE, or `sqlite:///hpo.db` in the project folder.
@@ -83,7 +83,8 @@ def open_study(
     from hpo.settings import store_url
     from hpo.store import Store
 
-    return Study(Store.open(store_url(store, Path(project))), name, artifacts=artifacts, project=project)
+    opened = Store.open(store_url(store, Path(project)), is_foreign_allowed=True)
+    return Study(opened, name, artifacts=artifacts, project=project)
 
 
 def __getattr__(name: str) -> object:

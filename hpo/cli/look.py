@@ -22,7 +22,7 @@ def ls(store: StoreOption = None, project: ProjectOption = None, as_json: JsonOp
     from hpo.cli import tables
     from hpo.results.study import list_studies
 
-    with open_to_look(store, project) as opened:
+    with open_to_look(store, project, is_foreign_allowed=True) as opened:
         found = list_studies(opened)
     if as_json:
         print_json([study.to_json() for study in found])
@@ -37,7 +37,7 @@ def status(
     from hpo.cli import tables
     from hpo.results.study import Study
 
-    with open_to_look(store, project) as opened:
+    with open_to_look(store, project, is_foreign_allowed=True) as opened:
         found = Study(opened, study).status()
     if as_json:
         print_json(found.to_json())
@@ -52,7 +52,7 @@ def trials(
     from hpo.cli import tables
     from hpo.results.study import Study
 
-    with open_to_look(store, project) as opened:
+    with open_to_look(store, project, is_foreign_allowed=True) as opened:
         found = Study(opened, study).trials()
     if as_json:
         print_json([record.to_json() for record in found])
@@ -74,7 +74,7 @@ def show(
     from hpo.settings import artifacts_folder, project_folder
 
     folder = artifacts_folder(artifacts, project_folder(project))
-    with open_to_look(store, project) as opened:
+    with open_to_look(store, project, is_foreign_allowed=True) as opened:
         details = trial_details(opened, study, trial, artifacts=folder)
     if as_json:
         print_json(details.to_json())
@@ -93,7 +93,7 @@ def best(
     from hpo.cli import tables
     from hpo.results.study import Study
 
-    with open_to_look(store, project) as opened:
+    with open_to_look(store, project, is_foreign_allowed=True) as opened:
         found = Study(opened, study).best(k)
     if as_json:
         print_json([record.to_json() for record in found])

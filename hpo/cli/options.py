@@ -44,11 +44,15 @@ def url_of(store: str | None, project: Path | None) -> StoreUrl:
     return store_url(store, project_folder(project))
 
 
-def open_to_look(store: str | None, project: Path | None) -> Store:
-    """The existing store, for a verb that creates nothing."""
+def open_to_look(store: str | None, project: Path | None, *, is_foreign_allowed: bool = False) -> Store:
+    """The existing store, for a verb that creates nothing.
+
+    Args:
+        is_foreign_allowed: also one that only Optuna's own programs have used.
+    """
     from hpo.store import Store
 
-    return Store.open(url_of(store, project))
+    return Store.open(url_of(store, project), is_foreign_allowed=is_foreign_allowed)
 
 
 def print_json(document: Any) -> None:

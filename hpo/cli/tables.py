@@ -68,7 +68,8 @@ def _best_table(names: Sequence[str], *, has_remarks: bool) -> Table:
 
 
 def _best_numbers(record: TrialRecord, *, has_remarks: bool) -> tuple[str, ...]:
-    numbers = str(record.number), number(record.value), number(record.best_epoch), number(record.seconds)
+    value = number(record.value) if len(record.values) < 2 else ", ".join(map(number, record.values))
+    numbers = str(record.number), value, number(record.best_epoch), number(record.seconds)
     return (*numbers, record.remark or "to its end") if has_remarks else numbers
 
 

@@ -13,8 +13,18 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, func, select
 
 from hpo.store import Store
-from hpo.store.tables import hpo_trials, trial_intermediate_values, trial_values, trials
+from hpo.store.tables import hpo_trials, study_directions, trial_intermediate_values, trial_values, trials
 from hpo.study.states import OPTUNA_ENDED, Direction, OptunaState
+
+
+def directions_of(connection: Connection, study_id: int) -> tuple[Direction, ...]:
+    """The direction of each objective of a study."""
+    rows = connection.scalars(
+        select(study_directions.c.direction)
+        .where(study_directions.c.study_id == study_id)
+        .order_by(study_directions.c.objective)
+    )
+    return tuple(Direction.of_optuna(word) for word in rows)
 
 
 def best_trials(

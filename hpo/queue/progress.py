@@ -156,7 +156,7 @@ def progress_of(connection: Connection, study_id: int, *, hours: float | Literal
             .join(untrained, true())
         )
         .join(study_directions, study_directions.c.study_id == studies.c.study_id)
-        .where(studies.c.study_id == study_id)
+        .where(studies.c.study_id == study_id, study_directions.c.objective == 0)
     ).all()
     if not rows:
         return Progress.of_deleted()

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, select
 
-from hpo.queue.best import best_trials
+from hpo.queue.best import best_trials, directions_of
 from hpo.queue.counts import TrialCounts
 from hpo.queue.progress import Progress, find_study, load_progress
 from hpo.results.attempt import AttemptRecord, read_attempts
+from hpo.results.pareto import pareto_front
 from hpo.results.trial import TrialRecord, read_records
 from hpo.store import Store
 from hpo.store.clock import db_now
@@ -48,6 +49,7 @@ class StudyStatus:
     """A study's state, progress and workers.
 
     Attributes:
+        best: the best trial; None without one, and for a study of several objectives.
         state: as requested, or `done` when it has all its trials or has reached a limit.
         counts: trials by `TrialState`.
         waiting_for: what keeps it from going on, and what to do about it; None while it goes on, and when it is over.
@@ -70,12 +72,18 @@ class StudyStatus:
 
 
 class Study:
-    """A study in a store, read-only. Each call reads the store anew."""
+    """A study in a store, read-only. Each call reads the store anew.
+
+    Attributes:
+        directions: of each objective; of our own studies, one.
+    """
 
     def __init__(self, store: Store, name: str) -> None:
         self.name = name
         self._store = store
         self._study_id, self._direction = find_study(store, name)
+        with store.read() as connection:
+            self.directions = directions_of(connection, self._study_id)
 
     @property
     def direction(self) -> Direction:
@@ -86,8 +94,11 @@ class Study:
         """The k best complete trials, the best first; fewer when there are not so many.
 
         While no trial is complete, the best of the others that have not failed, by the best value that each has
-        reached; their `remark` is such as 'paused after 19 of 27 epochs'.
+        reached; their `remark` is such as 'paused after 19 of 27 epochs'. Of several objectives, which studies of
+        other programs may have, the Pareto-optimal trials, by the first objective.
         """
+        if len(self.directions) > 1:
+            return pareto_front(self.trials(), self.directions)[:k]
         with self._store.read() as connection:
             chosen = [row.trial_id for row in best_trials(connection, self._study_id, self._direction, limit=k)]
             by_id = self._records(connection, chosen)
@@ -126,7 +137,8 @@ class Study:
     def status(self) -> StudyStatus:
         """Its state, progress, budget, best trial and workers."""
         found = load_progress(self._store, self._study_id)
-        counts, best, workers = found.counts, self.best(1), self._workers()
+        counts, workers = found.counts, self._workers()
+        best = self.best(1) if len(self.directions) == 1 else []
         is_ours = found.created is not None
         is_done = found.state == StudyState.RUNNING and counts.target > 0 and found.is_over
         return StudyStatus(

@@ -38,6 +38,7 @@ class TrialRecord:
         number: counts from 0 within the study.
         state: see `hpo.study.states.TrialState`; paused means at a rung, idle that no worker trains it.
         value: the objective of its best epoch so far; None before an epoch has ended, and of a failed trial.
+        values: of each objective, when it has ended with them; a study of another program may have several.
         params: the searched parameters that were active.
         config: all arguments of its model and data, searched or pinned, and its epochs and seed.
         curve: (epoch, metrics by name), one entry per epoch, the first epoch being 1.
@@ -56,6 +57,7 @@ class TrialRecord:
     number: int
     state: TrialState
     value: float | None
+    values: tuple[float, ...]
     params: Mapping[str, Any]
     config: Mapping[str, Any]
     curve: tuple[tuple[int, Mapping[str, float]], ...]
@@ -102,7 +104,12 @@ class TrialRecord:
         for name in ("started", "ended"):
             moment = plain[name]
             plain[name] = None if moment is None else moment.isoformat(timespec="milliseconds") + "Z"
-        return plain | {"epochs": self.epochs, "max_epochs": self.max_epochs, "causes": list(self.causes)}
+        return plain | {
+            "values": list(self.values),
+            "epochs": self.epochs,
+            "max_epochs": self.max_epochs,
+            "causes": list(self.causes),
+        }
 
     def load_model(self, *, project: str | Path = ".") -> LightningModule:
         """Build the model again and give it the weights of its best epoch; on the CPU, in evaluation mode.
@@ -168,6 +175,7 @@ def read_records(
                 request=own.request if own is not None else None,
             ),
             value=value,
+            values=_values(values[key]),
             params={p.param_name: _param(p.param_value, p.distribution_json) for p in params[key]},
             config=json.loads(own.config) if own is not None and own.config else {},
             curve=curve,
@@ -202,8 +210,13 @@ def _best_of(steps: list[Any], direction: Direction) -> tuple[float | None, int 
     return best.intermediate_value, best.step
 
 
+def _values(rows: list[Any]) -> tuple[float, ...]:
+    finite = [row for row in sorted(rows, key=lambda row: int(row.objective)) if row.value is not None]
+    return tuple(float(row.value) for row in finite)
+
+
 def _value(rows: list[Any]) -> float | None:
-    value = rows[0].value if rows else None
+    value = next((row.value for row in rows if row.objective == 0), None)
     return None if value is None or not math.isfinite(value) else value
 
 

@@ -101,11 +101,11 @@ def try_one_batch(
             slot=slot,
             project=prepared.project,
             directory=None,
-            # A parameter that no rank's loss depends on is noticed at the second step.
+            # That a loss does not depend on a parameter is noticed at the second step, perhaps of the second epoch.
             batches=1 if slot.ranks == 1 else 2,
             root=Path(folder),
         )
-        probing = _Probing(prepared, what=what, epochs=config["epochs"])
+        probing = _Probing(prepared, what=what, ranks=slot.ranks, epochs=config["epochs"])
         processes = [prepared.server.fork(job) for job in jobs]
         try:
             return probing.result(processes)
@@ -118,11 +118,12 @@ def try_one_batch(
 class _Probing:
     """The processes of one batch, until the first of them fails or rank 0 has reported the objective."""
 
-    def __init__(self, prepared: PreparedStudy, *, what: str, epochs: int) -> None:
+    def __init__(self, prepared: PreparedStudy, *, what: str, ranks: int, epochs: int) -> None:
         self._prepared = prepared
         self._what = what
         self._spec = prepared.spec
         self._epochs = epochs
+        self._least_epochs = min(epochs, 1 if ranks == 1 else 2)
         self._started = time.monotonic()
         self._parameters = 0
         budget = self._spec.budget
@@ -175,7 +176,7 @@ class _Probing:
                 raise self._prepared.source.error([_blame(report, self._what)])
             case Done() if is_first:
                 raise self._error("data", f"{self._spec.data.label} gave no batches to train on")
-            case Epoch(is_judged=False) if report.epoch < self._epochs:
+            case Epoch() if report.epoch < (self._least_epochs if report.is_judged else self._epochs):
                 process.channel.send(message_of(Answer()))
             case Epoch(is_judged=False):
                 reason = never_logged(self._spec.objective.metric, report.metrics, epochs=report.epoch)

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine
 
 from hpo.store import engine as _engine
 from hpo.store import schema as _schema
+from hpo.store.empty_tables import use_empty_tables
 from hpo.store.timing import Timing
 from hpo.store.url import StoreUrl, child_environment
 
@@ -54,8 +55,12 @@ class Store:
         return store
 
     @classmethod
-    def open(cls, url: str | StoreUrl, *, base: Path | None = None) -> Store:
+    def open(cls, url: str | StoreUrl, *, base: Path | None = None, is_foreign_allowed: bool = False) -> Store:
         """Open the store and create nothing: for verbs that only read.
+
+        Args:
+            is_foreign_allowed: also a store that only Optuna's own programs have used; our tables are then read as
+                empty ones.
 
         Raises:
             StoreError: there is no store, it is unreachable, or has an older or newer schema.
@@ -63,7 +68,10 @@ class Store:
         parsed = url if isinstance(url, StoreUrl) else StoreUrl.parse(url, base=base)
         store = cls(parsed, _engine.open_engine(parsed))
         try:
-            _schema.check_schema(store.engine)
+            if is_foreign_allowed and _schema.is_foreign(store.engine):
+                use_empty_tables(store.engine)
+            else:
+                _schema.check_schema(store.engine)
         except BaseException:
             store.close()
             raise

@@ -83,6 +83,21 @@ def check_schema(engine: Engine) -> None:
         _check_versions(url, versions)
 
 
+def is_foreign(engine: Engine) -> bool:
+    """Whether the store has Optuna's tables and none of ours.
+
+    Raises:
+        StoreError: Optuna's schema is older or newer than this Optuna's.
+    """
+    url = StoreUrl(engine.url)
+    with store_errors(url):
+        versions = versions_of(engine, url)
+        if versions.ours is not None or versions.optuna is None:
+            return False
+        _check_versions(url, versions)
+        return True
+
+
 def upgrade_schema(url: StoreUrl) -> None:
     """Migrate an existing store to the newest schemas, Optuna's and ours.
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from hpo.service.check import extremes
 from hpo.space import Choice, Float, Int, Parameter, SearchSpace
+from hpo.space.parameter import Owner
+from hpo.space.values import Value
 
 
-def parameter(name: str, range_: Float | Int | Choice, default: object, *, owner: str = "data") -> Parameter:
+def parameter(name: str, range_: Float | Int | Choice, default: Value, *, owner: Owner = "data") -> Parameter:
     return Parameter(name, range_, default=default, has_default=True, owner=owner)
 
 
