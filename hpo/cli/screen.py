@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shlex
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from rich.box import SIMPLE
 from rich.console import Console, Group
 from rich.live import Live
 from rich.logging import RichHandler
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -60,6 +62,17 @@ class Screen:
             out.print("[dim]starting: importing torch ...[/dim]")
         return screen
 
+    @contextlib.contextmanager
+    def busy(self, doing: str) -> Iterator[None]:
+        """Show what is done, with its seconds, while it takes; nothing where there is no terminal."""
+        if not self._out.is_terminal:
+            yield
+            return
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=self._out, transient=True) as progress:
+            progress.add_task(doing, total=None)
+            yield
+
     def say(self, line: str) -> None:
         self._out.print(Text(line))
 
@@ -100,8 +113,9 @@ class Screen:
         objective = run.resolved.spec.objective
         self.say(f"best {objective.metric}:")
         print_best(records, self._out)
-        option = f" --store {store.url}" if store_option else ""
-        opened = f"'{name}', store='{store.url}'" if store_option else f"'{name}'"
+        url = store.url.without_password
+        option = f" --store {shlex.quote(url)}" if store_option else ""
+        opened = f"'{name}', store='{url}'" if store_option else f"'{name}'"
         self.say(
             "Next:\n"
             f"  hpo best {name}{option} --json\n"
@@ -159,10 +173,11 @@ class Screen:
 
 
 def _row(trial: RunningTrial) -> tuple[str | ProgressBar, ...]:
-    bar = ProgressBar(total=trial.epochs, completed=trial.epoch, width=20)
+    part = trial.of_epoch or 0.0
+    bar = ProgressBar(total=trial.epochs, completed=trial.epoch + part, width=20)
     return (
         str(trial.number),
-        f"{trial.epoch}/{trial.epochs}",
+        f"{trial.epoch}/{trial.epochs}" + (f" +{part:.0%}" if part else ""),
         bar,
         number(trial.value),
         number(trial.best_value),

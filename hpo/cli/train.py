@@ -58,7 +58,8 @@ def run(
         machine = slots_for(spec, source, wanted=slots)  # before a store is created for what cannot be trained here
         with Store.create(url) as opened:
             workspace = Workspace(server, folder, opened, artifacts)
-            search = begin(workspace, spec, source, machine=machine, on_frame=lambda _: screen.draw())
+            with screen.busy("importing torch and the study's classes, and trying one batch of a new study"):
+                search = begin(workspace, spec, source, machine=machine, on_frame=lambda _: screen.draw())
             screen.say(f"{search.message}; {len(search.worker.slots)} slots; store {url}")
             with screen.live(search.worker, search.run):
                 search.worker.run_until_done()

@@ -53,6 +53,7 @@ class Alive:
     """There were steps since the last message."""
 
     kind: ClassVar[str] = "alive"
+    of_epoch: Annotated[float, Ge(0), Le(1)] | None = None  # the share of the epoch's training batches that are done
 
 
 @dataclass(frozen=True)

@@ -87,10 +87,18 @@ class StoreUrl:
         port = ports if isinstance(ports, str) else ", ".join(ports)
         return f"database '{self._url.database}' on {host}, port {port}"
 
-    def __str__(self) -> str:
+    @property
+    def without_password(self) -> str:
+        """The URL to write into a command; its user gives the password as a file (HPO_STORE_PASSWORD_FILE)."""
+        return self._shown._replace(password=None).render_as_string()
+
+    @property
+    def _shown(self) -> URL:
         where = {key: value for key, value in self._url.query.items() if key in ("host", "port")}
-        shown = self._url.set(drivername=self._url.drivername.partition("+")[0], query=where)
-        return shown.render_as_string(hide_password=True)
+        return self._url.set(drivername=self._url.drivername.partition("+")[0], query=where)
+
+    def __str__(self) -> str:
+        return self._shown.render_as_string(hide_password=True)
 
     def __repr__(self) -> str:
         return f"StoreUrl({str(self)!r})"

@@ -126,11 +126,17 @@ class Report(Checkpoint):
             loop = trainer.fit_loop.epoch_loop
             now = (loop.batch_progress.total.ready, loop.val_loop.batch_progress.total.ready)
             if now != before:
-                self._worker.send(Alive())
+                self._worker.send(Alive(_of_epoch(trainer)))
             before = now
 
     def _warn_of_unwritten(self, error: OSError) -> None:
         self._worker.send(Warned(f"its checkpoint could not be written: {error}"))
+
+
+def _of_epoch(trainer: pl.Trainer) -> float | None:
+    """The share of the epoch's training batches that are done; None where their number is unknown."""
+    done, batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready, float(trainer.num_training_batches)
+    return min(1.0, done / batches) if batches and math.isfinite(batches) else None
 
 
 def _number(value: torch.Tensor) -> float | None:

@@ -10,7 +10,7 @@ import time
 from hpo.ipc.channel import Channel, ChannelClosedError
 from hpo.ipc.fork_server import ForkedProcess
 from hpo.ipc.incoming import InvalidMessageError, read_report
-from hpo.ipc.messages import OUT_OF_MEMORY, Done, Epoch, Failed, Report, Started, Training, Warned, message_of
+from hpo.ipc.messages import OUT_OF_MEMORY, Alive, Done, Epoch, Failed, Report, Started, Training, Warned, message_of
 from hpo.queue.report import shortened
 from hpo.study.states import AttemptEnd
 from hpo.worker.running_trial import RunningTrial
@@ -73,6 +73,8 @@ def _take(report: Report, trial: RunningTrial, process: ForkedProcess, run: Stud
         case Epoch():
             with contextlib.suppress(ChannelClosedError):
                 process.channel.send(message_of(run.on_epoch(trial, report)))
+        case Alive():
+            trial.of_epoch = report.of_epoch
         case Failed(cause=cause, error=error):
             end = AttemptEnd.OUT_OF_MEMORY if cause == OUT_OF_MEMORY else AttemptEnd.ERROR
             trial.fail(end, shortened(cause) or end, shortened(error) or "")

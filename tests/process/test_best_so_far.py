@@ -91,11 +91,11 @@ def test_a_study_that_is_interrupted_has_a_model_before_it_is_continued(here: Hp
 
 
 def test_a_trial_that_diverges_after_good_epochs_ends_with_the_best_of_them(here: Hpo) -> None:
-    here.study("lost", model={"class": "projects.nets:Sometimes", "does": "nan"}, space={"lr": [0.1, 0.2]}, epochs=3)
+    here.study("lost", model={"class": "projects.nets:Sometimes", "does": "nan"}, space={"lr": [0.05, 0.1]}, epochs=3)
     here.study(
         "failing",
         model={"class": "projects.nets:Sometimes", "does": "nan"},
-        space={"lr": [0.1, 0.2]},
+        space={"lr": [0.05, 0.1]},
         epochs=3,
         diverged="fail",
     )

@@ -22,7 +22,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Hpo:
     here.study(
         "bad",
         model={"class": "projects.nets:Sometimes", "does": "raise"},
-        space={"lr": [0.1, 0.2]},
+        space={"lr": [0.05, 0.1]},
         retries={"error": 1},
         epochs=3,
     )

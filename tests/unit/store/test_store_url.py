@@ -159,3 +159,15 @@ def test_a_short_password_does_not_empty_the_environment(monkeypatch: pytest.Mon
     assert environment["PATH"] == "/usr/lib/pg/bin"
     assert environment["PAGER"] == "paged"
     assert "COPY" not in environment
+
+
+def test_a_url_for_a_command_has_no_password_and_can_be_used_with_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = StoreUrl.parse(f"postgresql://me:{SECRET}@db.example:6543/runs")
+    file = tmp_path / "password"
+    file.write_text(SECRET)
+    monkeypatch.setenv("HPO_STORE_PASSWORD_FILE", str(file))
+
+    assert url.without_password == "postgresql://me@db.example:6543/runs"
+    assert StoreUrl.parse(url.without_password) == url

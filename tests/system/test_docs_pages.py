@@ -1,0 +1,76 @@
+"""The commands of pages of docs/ run as they are written, in order, and so does their Python."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page whose commands have run: the project folder, what each printed, and what its Python printed."""
+
+    folder: Path
+    printed: dict[str, str]
+    python: list[str]
+
+
+def run_page(name: str, folder: Path) -> Page:
+    page = (DOCS / name).read_text(encoding="utf-8")
+
+    def blocks(language: str) -> list[str]:
+        return re.findall(rf"^```{language}\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HPO_")}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    commands = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ ")]
+    printed, python = {}, []
+    for command in ["hpo init .", *commands]:
+        done = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        printed[command] = done.stdout
+    for script in blocks("python"):
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=folder, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        python += done.stdout.splitlines()
+    return Page(folder, printed, python)
+
+
+@pytest.fixture(scope="module")
+def managing(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    return run_page("managing-studies.md", tmp_path_factory.mktemp("managing"))
+
+
+def test_the_page_about_managing_studies_does_what_it_says(managing: Page) -> None:
+    printed = managing.printed
+
+    assert len(printed) > 12
+    assert "trial 2 waits for a worker" in printed["hpo enqueue quickstart lr=3e-3 depth=2"]
+    assert "trials 3, 4 wait for a worker" in printed["hpo enqueue quickstart --from points.csv"]
+    assert "was renamed to digits-first" in printed["hpo rename quickstart digits-first"]
+    assert "study digits-first deleted: 5 trials" in printed["hpo delete digits-first --yes"]
+    assert "executor: " in printed["hpo logs quickstart 0"]
+    assert printed["hpo logs quickstart 1 -f"]
+    assert [path.name.rpartition("-20")[0] for path in (managing.folder / "hpo-artifacts").iterdir()] == ["quickstart"]
+    assert managing.python[-1] == "study ended None"
+
+
+def test_the_page_about_the_end_of_a_search_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("ending.md", tmp_path)
+
+    checked = page.printed["hpo check studies/quickstart.yaml --set budget='{hours: 0.01}'"]
+    assert "budget      no limit of trials, 0.01 hours; a trial has at most " in checked
+    assert "study short: trials 30, " in page.printed["hpo set short trials=30 hours=none"]
+    [value, *_] = page.python[-1].split()
+    assert f"{float(value):.4g} by trial" in page.printed["hpo status short"]
+    assert "short, trial 0: " in page.printed["hpo show short 0"]
