@@ -98,6 +98,14 @@ class Unused(Line):
         self.other = nn.Linear(FEATURES, 1)
 
 
+class Slow(Line):
+    """Takes a fifth of a second for each step."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        time.sleep(0.2)
+        return self._loss(batch)
+
+
 class Valley(Line):
     """Best after its third epoch: `val_loss` is the distance from it; `trained` counts the weights' epochs."""
 

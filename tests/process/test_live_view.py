@@ -1,0 +1,47 @@
+"""The live view of `hpo run` on a terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+from projects.launch import PROJECT, Hpo
+
+
+def screens(here: Hpo, *arguments: object, columns: int) -> str:
+    """All that `hpo ARGUMENTS` draws on a terminal of so many columns, without its control sequences."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
+    command = [sys.executable, "-m", "hpo", *map(str, arguments), "--store", here.url, "--project", str(PROJECT)]
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    environment |= {"TERM": "xterm", "HPO_ARTIFACTS": str(here.folder / "art")}
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=here.folder, env=environment)
+    os.close(theirs)
+    drawn = b""
+    try:
+        while part := os.read(ours, 1 << 16):
+            drawn += part
+    except OSError:  # the terminal is closed
+        pass
+    os.close(ours)
+    assert process.wait(60) == 0, drawn.decode()
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn.decode())
+
+
+def test_a_long_epoch_shows_how_far_it_is_and_the_best_so_far(tmp_path: Path) -> None:
+    here = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
+    here.study("slow", model="projects.nets:Slow", data={"class": "projects.nets:Points", "samples": 240})
+
+    drawn = screens(here, "run", "slow.yaml", "--trials", 1, columns=100)
+
+    assert "trying one batch of a new study" in drawn
+    assert re.search(r"0/2 \+\d+%", drawn)
+    assert re.search(r"best val_loss: \S+ by trial 0, running after 1 of 2 epochs", drawn)
+    assert "Next:" in drawn
