@@ -12,7 +12,7 @@ from hpo.queue.claim import Claim
 from hpo.queue.control import request_study, request_trial
 from hpo.queue.report import end_attempt
 from hpo.store import Store, Timing
-from hpo.store.tables import hpo_workers
+from hpo.store.tables import hpo_workers, studies
 from hpo.study.states import AttemptEnd, Request, StudyState
 
 
@@ -55,3 +55,9 @@ def everything(store: Store) -> dict[str, int]:
             for name in sorted(names)
             if "version" not in name and name != hpo_workers.name
         }
+
+
+def study_exists(store: Store, name: str) -> bool:
+    """Whether the store has a study of this name."""
+    with store.read() as connection:
+        return connection.execute(select(studies.c.study_id).where(studies.c.study_name == name)).first() is not None

@@ -16,6 +16,11 @@ from hpo.cli.options import (
     print_json,
 )
 
+ColumnsOption = Annotated[
+    str | None, typer.Option("--columns", metavar="NAME,...", help="Show these columns: --columns number,value,lr.")
+]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")]
+
 
 def ls(store: StoreOption = None, project: ProjectOption = None, as_json: JsonOption = False) -> None:
     """List the studies of the store."""
@@ -46,16 +51,24 @@ def status(
 
 
 def trials(
-    study: StudyName, store: StoreOption = None, project: ProjectOption = None, as_json: JsonOption = False
+    study: StudyName,
+    store: StoreOption = None,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+    columns: ColumnsOption = None,
+    as_csv: CsvOption = False,
 ) -> None:
     """List all trials of a study, by number."""
     from hpo.cli import tables
+    from hpo.cli.columns import show_columns
     from hpo.results.study import Study
 
     with open_to_look(store, project, is_foreign_allowed=True) as opened:
         found = Study(opened, study).trials()
     if as_json:
         print_json([record.to_json() for record in found])
+    elif as_csv or columns:
+        show_columns(found, columns, as_csv=as_csv)
     else:
         tables.show_trials(found)
 
@@ -88,14 +101,19 @@ def best(
     store: StoreOption = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,
+    columns: ColumnsOption = None,
+    as_csv: CsvOption = False,
 ) -> None:
     """Show the best trials of a study, with their parameters: complete ones, or the others while there are none."""
     from hpo.cli import tables
+    from hpo.cli.columns import show_columns
     from hpo.results.study import Study
 
     with open_to_look(store, project, is_foreign_allowed=True) as opened:
         found = Study(opened, study).best(k)
     if as_json:
         print_json([record.to_json() for record in found])
+    elif as_csv or columns:
+        show_columns(found, columns, as_csv=as_csv)
     else:
         tables.show_best(found, study)

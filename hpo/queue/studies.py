@@ -82,12 +82,6 @@ def load_study(store: Store, name: str) -> StoredStudy:
     return _stored(row, name)
 
 
-def study_exists(store: Store, name: str) -> bool:
-    """Whether the store has a study of this name, also one of another program."""
-    with store.read() as connection:
-        return connection.execute(select(studies.c.study_id).where(studies.c.study_name == name)).first() is not None
-
-
 @dataclass(frozen=True)
 class Bounds:
     """A running study and its bounds: one that is over can only continue when a bound changes."""

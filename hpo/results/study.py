@@ -122,17 +122,10 @@ class Study:
             return read_attempts(connection, self._study_id, number)
 
     def frame(self) -> pd.DataFrame:
-        """A row for each trial: number, state, value, `params_*`, epochs, seconds, attempts, cause, device, worker."""
+        """A row for each trial: number, state, value, epochs, seconds, `params_*`, attempts, cause, device, ..."""
         import pandas as pd
 
-        rows = []
-        for record in self.trials():
-            plain = record.to_json()
-            row = {name: plain[name] for name in ("number", "state", "value")}
-            row |= {f"params_{name}": value for name, value in record.params.items()}
-            names = ("epochs", "best_epoch", "seconds", "attempts", "cause", "device", "worker", "checkpoint")
-            rows.append(row | {name: plain[name] for name in names})
-        return pd.DataFrame(rows)
+        return pd.DataFrame([record.row() for record in self.trials()])
 
     def status(self) -> StudyStatus:
         """Its state, progress, budget, best trial and workers."""

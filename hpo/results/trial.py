@@ -111,6 +111,14 @@ class TrialRecord:
             "causes": list(self.causes),
         }
 
+    def row(self) -> dict[str, Any]:
+        """One flat row: what a table of trials shows, with the parameters as `params_NAME`."""
+        plain = self.to_json()
+        first = ("number", "state", "value", "best_epoch", "epochs", "max_epochs", "seconds", "attempts")
+        last = ("cause", "device", "worker", "checkpoint")
+        params = {f"params_{name}": value for name, value in self.params.items()}
+        return {name: plain[name] for name in first} | params | {name: plain[name] for name in last}
+
     def load_model(self, *, project: str | Path = ".") -> LightningModule:
         """Build the model again and give it the weights of its best epoch; on the CPU, in evaluation mode.
 

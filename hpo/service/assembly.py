@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hpo.errors import RunError
 from hpo.ipc.fork_server import ForkServer
-from hpo.queue.studies import StoredStudy, create_or_continue, load_study, study_exists
+from hpo.queue.studies import StoredStudy, create_or_continue, load_study
 from hpo.results.warm_start import find_weights
 from hpo.service.preflight import slots_for, try_one_batch
 from hpo.service.prepare import PreparedStudy, prepare
@@ -161,7 +161,7 @@ def work(
 
 
 def enter(prepared: PreparedStudy, store: Store, *, slot: Slot) -> tuple[StoredStudy, str]:
-    """Create or continue a prepared study in the store; a new one is tried with one batch first.
+    """Try one batch, and create or continue a prepared study in the store.
 
     Args:
         slot: that the batch is tried on.
@@ -174,6 +174,6 @@ def enter(prepared: PreparedStudy, store: Store, *, slot: Slot) -> tuple[StoredS
         StoreError: the store has a study of this name that searches something else.
     """
     weights = find_weights(store, prepared.resolved, prepared.source)
-    if not study_exists(store, prepared.spec.study):
-        try_one_batch(prepared, slot=slot, weights=weights)
+    # Also of a study that is continued: its data or its code may have changed, or be gone.
+    try_one_batch(prepared, slot=slot, weights=weights)
     return create_or_continue(store, prepared.resolved)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -90,3 +91,17 @@ def test_the_traceback_is_in_the_trials_log_and_among_its_attributes(here: Hpo) 
     assert log.count("RuntimeError: the second epoch is too much") == 2
     assert frozen.user_attrs["cause"] == "error: RuntimeError"
     assert frozen.user_attrs["error"].strip().endswith("RuntimeError: the second epoch is too much")
+
+
+def test_chosen_columns_are_printed_as_a_table_or_as_csv(here: Hpo) -> None:
+    [trial] = here.trials("good")
+
+    table = here.run("best", "good", "--columns", "number,value,lr")[1]
+    rows = list(csv.reader(here.run("trials", "good", "--csv")[1].splitlines()))
+    unknown = here.run("trials", "good", "--columns", "number,valeu")
+
+    assert table.split()[:3] == ["number", "value", "lr"]
+    assert rows[0][:3] == ["number", "state", "value"]
+    assert dict(zip(*rows, strict=True))["params_lr"] == str(trial.params["lr"])
+    assert unknown[0] == 2
+    assert unknown[1].startswith("error: --columns: there is no column 'valeu', did you mean 'value'? There are number")

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from projects.launch import Hpo
+from stores import study_exists
 
 from hpo.errors import SpecError
 from hpo.ipc.fork_server import ForkServer
-from hpo.queue.studies import create_or_continue, study_exists
+from hpo.queue.studies import create_or_continue
 from hpo.results.warm_start import find_weights
 from hpo.service.prepare import prepare
 from hpo.store import Store

@@ -10,14 +10,14 @@ import pytest
 import sqlalchemy as sa
 from projects.stored import add_attempt, add_trial, add_worker, folder_of
 from projects.synthetic import SPACE, Claimant, create_study, make_spec
-from stores import everything
+from stores import everything, study_exists
 
 from hpo.errors import SpecError, StoreError
 from hpo.queue.claim import claim_trial
 from hpo.queue.enqueue import Point, enqueue_points
 from hpo.queue.leases import register_worker
 from hpo.queue.progress import load_progress
-from hpo.queue.studies import StoredStudy, create_or_continue, load_study, study_exists
+from hpo.queue.studies import StoredStudy, create_or_continue, load_study
 from hpo.results.study import Study, list_studies
 from hpo.service.delete import belongings_of, delete_study
 from hpo.service.rename import rename_study
