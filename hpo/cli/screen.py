@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from hpo.worker.running_trial import RunningTrial
     from hpo.worker.study_run import StudyRun
 
-# A rate over fewer trials than this says little.
-TRIALS_FOR_A_RATE = 3
+# A rate over fewer seconds than this says little.
+SECONDS_FOR_A_RATE = 5.0
 
 
 def log_to_stderr(*, verbose: bool) -> None:
@@ -46,7 +46,7 @@ class Screen:
         self._worker: Worker | None = None
         self._run: StudyRun | None = None
         self._since = time.monotonic()
-        self._ended_before = 0
+        self._epochs_before = 0
 
     @staticmethod
     def start(*, verbose: bool) -> Screen:
@@ -81,7 +81,7 @@ class Screen:
         """Show the run until it is over; nothing where there is no terminal."""
         self._worker, self._run = worker, run
         run.refresh()
-        self._ended_before, self._since = run.counts.ended, time.monotonic()
+        self._epochs_before, self._since = run.epochs_trained, time.monotonic()
         if not self._out.is_terminal:
             yield
             return
@@ -137,16 +137,16 @@ class Screen:
         if counts.idle:
             told += f"  {counts.idle} idle"
         is_limited = counts.target != UNLIMITED
-        bar = ProgressBar(total=counts.target, completed=counts.ended, width=30) if is_limited else ""
+        bar = ProgressBar(total=run.epochs_expected, completed=run.epochs_trained, width=30) if is_limited else ""
         trials = f"{counts.ended}/{counts.target} trials" if is_limited else f"{counts.ended} trials"
         grid.add_row(Text(run.study.name, style="bold"), bar, trials, told)
         if run.waiting_for:
             grid.add_row("", "", Text(f"waits: {run.waiting_for}", style="yellow"), "")
-        ended = counts.ended - self._ended_before
-        if ended >= TRIALS_FOR_A_RATE:
-            rate = ended / (time.monotonic() - self._since)
-            left = f"{_duration((counts.target - counts.ended) / rate)} left" if is_limited else ""
-            grid.add_row("", Text(f"{60 * rate:.1f} trials a minute", style="dim"), left, "")
+        seconds, epochs = time.monotonic() - self._since, run.epochs_trained - self._epochs_before
+        if seconds > SECONDS_FOR_A_RATE and epochs:
+            left = seconds_left(run, rate=epochs / seconds)
+            about = "" if left is None else f"about {_duration(left)} left"
+            grid.add_row("", Text(f"{60 * epochs / seconds:.0f} epochs a minute", style="dim"), about, "")
         return grid
 
     def _slots(self, worker: Worker) -> Table:
@@ -170,6 +170,21 @@ class Screen:
         remark = f", {run.best.remark}" if run.best.remark else ""
         text = f"best {objective.metric}: {number(run.best.value)} by trial {run.best.number}{remark}"
         return Text(text, style="bold green")
+
+
+def seconds_left(run: StudyRun, *, rate: float) -> float | None:
+    """How long the study is expected to take from now; None where no limit is in sight.
+
+    Args:
+        rate: epochs a second, of all its trials together.
+    """
+    progress, found = run.progress, []
+    if progress.counts.target != UNLIMITED:
+        found.append((run.epochs_expected - run.epochs_trained) / rate)
+    hours = progress.limits.get("hours")
+    if hours is not None and progress.spent is not None:
+        found.append(3600 * (hours - progress.spent.hours))
+    return max(0.0, min(found)) if found else None
 
 
 def _row(trial: RunningTrial) -> tuple[str | ProgressBar, ...]:

@@ -122,6 +122,15 @@ class History:
             self._paused.add(trial_id)
             self._memory.set_trial_state_values(number, TrialState.PRUNED, [_last(self.curve(number))])
 
+    def lengths(self) -> list[tuple[int, bool]]:
+        """(epochs so far, whether it has ended) of each trial that has begun; a pause at a rung counts as an end."""
+        trials = (self._memory._get_trial(number) for number in range(self._known))
+        return [
+            (max(trial.intermediate_values, default=0), trial.state.is_finished())
+            for trial in trials
+            if trial.state != TrialState.WAITING
+        ]
+
     @property
     def paused(self) -> int:
         """How many trials are paused at a rung."""

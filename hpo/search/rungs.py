@@ -83,6 +83,14 @@ class Rungs:
         # Ties are ranked by number: with a metric of few values, all of them would pass otherwise.
         return 1 + bisect_left(ranked, (value, number)) - len(ranked) // self._eta
 
+    def expected_epochs(self, trials: int, epochs: int) -> int:
+        """The epochs of a study of so many trials, each of at most `epochs`: one in eta passes each rung."""
+        total, before, rung, left = 0, 0, self._min_epochs, trials
+        while rung < epochs:
+            total += left * (rung - before)
+            before, rung, left = rung, rung * self._eta, max(1, left // self._eta)
+        return total + left * (epochs - before)
+
     def promotable(self, paused: Mapping[int, int], *, is_last: bool = False) -> list[int]:
         """The paused trials that may be promoted, those at the highest rung first, the best of each rung first.
 

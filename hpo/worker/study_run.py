@@ -23,6 +23,7 @@ from hpo.queue.studies import StoredStudy
 from hpo.results.trial import TrialRecord, read_records
 from hpo.results.warm_start import find_weights
 from hpo.search.algorithms import make_pruner, make_rungs, sampler_factory
+from hpo.search.forecast import expected_epochs
 from hpo.search.history import History
 from hpo.store import Store
 from hpo.study.devices import Slot
@@ -63,6 +64,8 @@ class StudyRun:
         self.study = study
         self.progress = Progress(study.state, None, TrialCounts(target=study.trials_target))
         self.best: TrialRecord | None = None
+        self.epochs_trained = 0  # of all trials
+        self.epochs_expected = 0.0  # of the whole study
         self.stop_reason: str | None = None
         self._waiting_for: str | None = None  # as it was last logged
         self._obstacle: str | None = None  # why this worker cannot train the study's trials
@@ -124,9 +127,17 @@ class StudyRun:
             self._read_best(connection)
         if with_trials:  # a pruner compares with them
             self._history.sync(connection)
+            self._forecast()
         waiting_for, self._waiting_for = self._waiting_for, self.waiting_for
         if self.waiting_for not in (None, waiting_for):
             log.warning("study %s waits: %s", self.study.name, self.waiting_for)
+
+    def _forecast(self) -> None:
+        lengths = self._history.lengths()
+        self.epochs_trained = sum(length for length, _ in lengths)
+        self.epochs_expected = expected_epochs(
+            lengths, trials=self.counts.target, epochs=self.resolved.spec.max_epochs, rungs=self._history.rungs
+        )
 
     def _read_best(self, connection: Connection) -> None:
         study_id, direction = self.study.study_id, self.resolved.spec.objective.direction
