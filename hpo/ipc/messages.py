@@ -38,6 +38,7 @@ class Started:
     executor: str  # which executor trains it, and why
     curve: list[Epoch]  # the earlier epochs, as far as the checkpoint has them
     warnings: list[str] = field(default_factory=list)  # of the data module
+    unusable: list[str] = field(default_factory=list)  # checkpoints that it could not resume from, and why
 
 
 @dataclass(frozen=True)

@@ -97,9 +97,9 @@ class TrialRecord:
                 f"trial {self.number} ({self.state}) has no checkpoint: a study keeps those of its best trials "
                 "(keep: {checkpoints: 5} in the study file)"
             )
-        from hpo.training.checkpoint import load_model
+        from hpo.training.load_model import load_model
 
-        return load_model(self.config["model"], Path(self.checkpoint), Path(project))
+        return load_model(self.config, Path(self.checkpoint), Path(project))
 
 
 def read_records(connection: Connection, study_id: int, only: Sequence[int] | None) -> dict[int, TrialRecord]:

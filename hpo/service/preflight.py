@@ -14,7 +14,7 @@ from typing import Any
 from hpo.errors import SpecError
 from hpo.ipc.channel import ChannelClosedError, GarbledError
 from hpo.ipc.incoming import InvalidMessageError, read_report
-from hpo.ipc.messages import Done, Epoch, Failed, Started
+from hpo.ipc.messages import Done, Epoch, Failed, Started, Warned
 from hpo.results.warm_start import Weights
 from hpo.search.algorithms import derive_seed
 from hpo.service.prepare import PreparedStudy
@@ -95,6 +95,8 @@ def try_one_batch(prepared: PreparedStudy, *, slot: Slot, weights: Weights | Non
                     parameters = report.parameters
                     for warning in report.warnings:  # of what the data module left out, for instance
                         log.warning("%s", warning)
+                case Warned(text=text):
+                    log.warning("%s: %s", spec.model.label, text)
                 case Failed() as report:
                     raise source.error([_blame(report)])
                 case Done():
