@@ -80,6 +80,7 @@ class Done:
 
     kind: ClassVar[str] = "done"
     takes_another: bool  # the process is clean, and accepts another job
+    checkpoint_sha256: str | None = None  # of the best weights' file; None if there is none
 
 
 Report = Epoch | Started | Training | Alive | Warned | Failed | Done

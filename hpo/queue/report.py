@@ -127,6 +127,7 @@ def finish_trial(
     error: str | None = None,
     best_epoch: int | None = None,
     checkpoint: str | None = None,
+    checkpoint_sha256: str | None = None,
     attributes: Mapping[str, Any] | None = None,
 ) -> bool:
     """End the trial.
@@ -135,12 +136,14 @@ def finish_trial(
         state: complete, pruned or failed.
         value: the objective, finite; none for a failed trial.
         seconds: the duration of this attempt.
+        checkpoint_sha256: of the checkpoint's file, in hexadecimal.
         attributes: shown in optuna-dashboard beside the trial.
     """
     cause, error = shortened(cause), shortened(error)
     if not _end_attempt(connection, claim, end=end, cause=cause or state.lower(), error=error, seconds=seconds):
         return False
-    columns = {"best_epoch": best_epoch, "checkpoint": checkpoint, "error": error}
+    columns = {"best_epoch": best_epoch, "error": error}
+    columns |= {"checkpoint": checkpoint, "checkpoint_sha256": checkpoint_sha256}
     end_trial(connection, claim.trial_id, state, cause=cause, value=value, **columns)
     if attributes:
         rows = [
@@ -182,7 +185,8 @@ def may_retry(connection: Connection, claim: Claim, *, end: AttemptEnd, retries:
 
 def forget_checkpoints(connection: Connection, trial_ids: Sequence[int]) -> bool:
     """Forget the checkpoints of these trials, which are no longer among the best."""
-    connection.execute(update(hpo_trials).where(hpo_trials.c.trial_id.in_(trial_ids)).values(checkpoint=None))
+    gone = update(hpo_trials).where(hpo_trials.c.trial_id.in_(trial_ids))
+    connection.execute(gone.values(checkpoint=None, checkpoint_sha256=None))
     return True
 
 

@@ -55,7 +55,7 @@ def _arguments(
 ) -> dict[str, Any]:
     """The constructor's arguments: as configured, as the data module gave them, and else from a data module again."""
     record = contents.get(RECORD, {})
-    arguments = {name: value for name, value in config["model"].items() if name != "class"} | record.get("given", {})
+    arguments = _files_for_references(config, "model") | record.get("given", {})
     required = [argument.name for argument in arguments_of(model_class) if not argument.has_default]
     known = arguments.keys() | contents.get(LightningModule.CHECKPOINT_HYPER_PARAMS_KEY, {}).keys()
     missing = [name for name in dict.fromkeys([*required, *record.get("given_names", [])]) if name not in known]
@@ -65,7 +65,7 @@ def _arguments(
         raise LoadError(f"{model_class.__name__} needs {', '.join(missing)}, which the checkpoint does not hold")
     try:
         data_class = load_class(config["data"]["class"], project)
-        data = build(data_class, {name: value for name, value in config["data"].items() if name != "class"})
+        data = build(data_class, _files_for_references(config, "data"))
         data.prepare_data()
         data.setup(stage="fit")
         given = given_by_data(model_class, arguments, data)
@@ -75,3 +75,14 @@ def _arguments(
             f"module, and {config['data']['class']} failed: {type(error).__name__}: {error}"
         ) from error
     return arguments | {name: given[name] for name in missing if name in given}
+
+
+def _files_for_references(config: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    """The configured arguments, with the files of other trials' weights in place of references, where these exist."""
+    weights = config.get("weights", {})
+
+    def resolved(value: Any) -> Any:
+        found = weights.get(value) if isinstance(value, str) else None
+        return found["checkpoint"] if found is not None and Path(found["checkpoint"]).is_file() else value
+
+    return {name: resolved(value) for name, value in config[owner].items() if name != "class"}

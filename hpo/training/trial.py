@@ -20,7 +20,8 @@ from hpo.errors import HpoError
 from hpo.ipc.channel import Channel
 from hpo.ipc.messages import OUT_OF_MEMORY, Done, Failed, Started, Warned
 from hpo.loading import load_class
-from hpo.study.job import TrialJob
+from hpo.study.artifacts import sha256_of
+from hpo.study.job import BEST_CHECKPOINT, TrialJob
 from hpo.training.arguments import build, complete_arguments, given_by_data, plain, resolved_defaults
 from hpo.training.checkpoint import RestoringCheckpointIO
 from hpo.training.devices import join_ranks, prepare_device, trainer_devices
@@ -57,7 +58,7 @@ def run_jobs(job: TrialJob, channel: Channel) -> None:
         if changed:
             sys.stdout.write(f"process: not reused for another trial, because {changed}\n")
         takes_another = job.is_reusable and not changed
-        worker.send(Done(takes_another))
+        worker.send(Done(takes_another, _hash_of_best(job)))
         if not takes_another:
             break
         redirect_output(None)
@@ -67,6 +68,15 @@ def run_jobs(job: TrialJob, channel: Channel) -> None:
     sys.stderr.flush()
     # Without the interpreter's clean-up: nothing is left to save, and native libraries may hang in it.
     os._exit(0)
+
+
+def _hash_of_best(job: TrialJob) -> str | None:
+    """The hash of the best weights' file, also of one that an earlier attempt has written."""
+    if job.directory is None or job.rank != 0:
+        return None
+    with contextlib.suppress(OSError):  # there is none
+        return sha256_of(Path(job.directory) / BEST_CHECKPOINT)
+    return None
 
 
 def _load(job: TrialJob) -> tuple[type[Any], type[Any]]:

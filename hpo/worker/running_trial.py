@@ -42,6 +42,7 @@ class RunningTrial:
     best_epoch: int | None = None
     seconds_to_first_step: float | None = None
     parameters: int | None = None
+    checkpoint_sha256: str | None = None
     state: OptunaState = OptunaState.COMPLETE
     end: AttemptEnd = AttemptEnd.DONE
     cause: str | None = None

@@ -77,6 +77,7 @@ def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then
             error=trial.error,
             best_epoch=trial.best_epoch if trial.state == OptunaState.COMPLETE else None,
             checkpoint=str(trial.directory / BEST_CHECKPOINT) if is_kept else None,
+            checkpoint_sha256=trial.checkpoint_sha256 if is_kept else None,
             attributes={
                 "epochs": trial.epoch,
                 "seconds": round(seconds, 3),

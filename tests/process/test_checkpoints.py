@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import signal
 from pathlib import Path
 
 import pytest
+import torch
 from projects.launch import PROJECT, Hpo, finish, read_until, wait_for
 from projects.service import running, submit
 
-from hpo.errors import LoadError
+from hpo.errors import HpoError, LoadError
 from hpo.ipc.fork_server import ForkServer
 from hpo.service.check import check_study
 from hpo.study.study_file import read_study
@@ -54,6 +56,11 @@ def test_a_trial_whose_checkpoint_holds_arrays_and_paths_goes_on_where_it_was(hp
     model = record.load_model(project=PROJECT)
     assert model.given == (2, [1.0, 2.0], 2)  # type: ignore[comparison-overlap]
     assert model.epochs == record.best_epoch  # type: ignore[comparison-overlap]
+    path = Path(record.checkpoint or "")
+    assert record.checkpoint_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    torch.save({"state_dict": {}}, path)
+    with pytest.raises(HpoError, match="it was replaced or changed"):
+        record.load_model(project=PROJECT)
 
 
 def test_a_trial_that_cannot_resume_says_why_and_what_it_trains_again(hpo: Hpo, server: ForkServer) -> None:
