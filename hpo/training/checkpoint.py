@@ -96,8 +96,8 @@ def needed_but_left_out(contents: Mapping[str, Any]) -> list[str]:
 class RestoringCheckpointIO(TorchCheckpointIO):
     """Gives Lightning the checkpoint that it resumes from with the original types in place of their twins."""
 
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
-        return _restored(super().load_checkpoint(path, map_location or "cpu", weights_only=weights_only))
+    def load_checkpoint(self, *arguments: Any, **named: Any) -> dict[str, Any]:
+        return _restored(super().load_checkpoint(*arguments, **named))
 
 
 def _restored(contents: dict[str, Any]) -> dict[str, Any]:

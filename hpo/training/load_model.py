@@ -41,12 +41,14 @@ def load_model(config: Mapping[str, Any], checkpoint: Path, project: Path) -> Li
         raise LoadError(f"{checkpoint} does not hold the weights of {label}: {error}") from error
     arguments = _arguments(model_class, config, contents, project)
     try:
-        model: LightningModule = _load_state(model_class, contents, **arguments)
+        model = _load_state(model_class, contents, **arguments)
     except (RuntimeError, LookupError, TypeError) as error:
         missing = needed_but_left_out(contents)
         without = f"; the checkpoint is without {', '.join(missing)}" if missing else ""
         reason = f"{type(error).__name__}: {error}{without}"
         raise LoadError(f"{checkpoint} does not hold the weights of {label}: {reason}") from error
+    if not isinstance(model, LightningModule):
+        raise LoadError(f"{label} is not a LightningModule")
     return model.eval()
 
 
@@ -55,7 +57,7 @@ def _arguments(
 ) -> dict[str, Any]:
     """The constructor's arguments: as configured, as the data module gave them, and else from a data module again."""
     record = contents.get(RECORD, {})
-    arguments = _files_for_references(config, "model") | record.get("given", {})
+    arguments: dict[str, Any] = _files_for_references(config, "model") | record.get("given", {})
     required = [argument.name for argument in arguments_of(model_class) if not argument.has_default]
     known = arguments.keys() | contents.get(LightningModule.CHECKPOINT_HYPER_PARAMS_KEY, {}).keys()
     missing = [name for name in dict.fromkeys([*required, *record.get("given_names", [])]) if name not in known]

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.parameter import UninitializedTensorMixin
 
 Place = tuple[Any, ...]
 """The keys and indices that lead to a value."""
@@ -106,7 +105,7 @@ class _Conversion:
         if isinstance(value, _CODE):
             return self._leave_out(value, place)
         if isinstance(value, bool | int | float | complex | str | bytes):
-            base = next(base for base in (int, float, complex, str, bytes) if isinstance(value, base))
+            base: Any = next(base for base in (int, float, complex, str, bytes) if isinstance(value, base))
             return base.__new__(base, value)
         if isinstance(value, np.ndarray | PurePath | frozenset | deque):
             return self._twin(value, place)
@@ -168,7 +167,7 @@ class _Conversion:
         kind = type(value)
         if kind.__module__.startswith("torch.distributed"):  # sharded: its strategy writes it
             return value
-        if isinstance(value, UninitializedTensorMixin):
+        if torch.nn.parameter.is_lazy(value):
             return self._leave_out(value, place)
         is_bare = not vars(value) and (value.is_leaf or not value.requires_grad)
         if kind in (torch.Tensor, torch.nn.Parameter) and is_bare:

@@ -54,8 +54,8 @@ def test_a_trial_whose_checkpoint_holds_arrays_and_paths_goes_on_where_it_was(hp
     assert [metrics["epochs"] for _, metrics in record.curve] == list(range(1, 5))
     assert record.config["model"]["classes"] == 2
     model = record.load_model(project=PROJECT)
-    assert model.given == (2, [1.0, 2.0], 2)  # type: ignore[comparison-overlap]
-    assert model.epochs == record.best_epoch  # type: ignore[comparison-overlap]
+    assert model.given == (2, [1.0, 2.0], 2)
+    assert model.epochs == record.best_epoch
     path = Path(record.checkpoint or "")
     assert record.checkpoint_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     torch.save({"state_dict": {}}, path)

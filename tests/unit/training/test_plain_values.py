@@ -160,16 +160,16 @@ def test_a_state_dict_is_not_copied_and_keeps_its_versions() -> None:
     mixed: OrderedDict[str, Any] = OrderedDict(state, extra=np.zeros(1))
     vars(mixed).update(vars(state))
     again, _ = through_a_file(mixed)
-    assert again._metadata == state._metadata  # type: ignore[attr-defined]
+    assert again._metadata == state._metadata
 
 
 def test_a_value_is_not_changed_by_making_it_plain() -> None:
-    value = {"a": [np.ones(1), nn.ReLU(), (Path("a"),)], "b": nn.ReLU}
-    before = [*value["a"]], dict(value)  # type: ignore[misc]
+    value: dict[str, Any] = {"a": [np.ones(1), nn.ReLU(), (Path("a"),)], "b": nn.ReLU}
+    before = [*value["a"]], dict(value)
 
     to_plain(value)
 
-    assert all(a is b for a, b in zip(value["a"], before[0], strict=True))  # type: ignore[arg-type]
+    assert all(a is b for a, b in zip(value["a"], before[0], strict=True))
     assert value == before[1]
 
 
