@@ -74,7 +74,7 @@ def try_one_batch(prepared: PreparedStudy, *, slot: Slot, weights: Weights | Non
         "weights": weights or {},
     }
     one_rank = dataclasses.replace(slot, ranks=1, devices=slot.devices[:1])
-    # For what the model's own callbacks write.
+    # For what the logger and the model's own callbacks write.
     folder = tempfile.TemporaryDirectory(prefix="hpo-", ignore_cleanup_errors=True)
     [job] = trial_jobs(
         resolved,
@@ -122,6 +122,8 @@ def _blame(report: Failed) -> tuple[KeyPath, str]:
     match report.cause:
         case "error: ExecutorError":
             return ("executor",), report.reason
+        case "error: LoggerError":
+            return ("logger",), report.reason
         case "error: SpecError":
             return ("objective",), report.reason
         case _:

@@ -26,6 +26,7 @@ from hpo.training.arguments import build, complete_arguments, given_by_data, pla
 from hpo.training.checkpoint import RestoringCheckpointIO
 from hpo.training.devices import join_ranks, prepare_device, trainer_devices
 from hpo.training.executor import choose_executor, use
+from hpo.training.loggers import make_logger
 from hpo.training.process_state import ProcessState
 from hpo.training.report import Report
 from hpo.training.resume import find_saved
@@ -121,6 +122,11 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
     scored = ScoredWeights()
     report = Report(worker, job.metric, Path(job.directory) if job.directory else None, scored, given)
     executor = choose_executor(job.executor, model, ranks=ranks.count)
+
+    def warn(text: str) -> None:
+        worker.send(Warned(text))
+
+    folder = Path(job.root) if job.root else None
     trainer = pl.Trainer(
         **trainer_devices(job, ranks),
         max_epochs=job.epochs,
@@ -128,7 +134,7 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
         limit_train_batches=job.batches,
         limit_val_batches=job.batches,
         callbacks=[scored, report],
-        logger=False,
+        logger=make_logger(job.logger, folder, resumes=saved is not None, warn=warn) or False,
         enable_checkpointing=True,  # which allows our callback
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -139,7 +145,7 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
     use(
         executor,
         trainer,
-        lambda text: worker.send(Warned(text)),
+        warn,
         lambda text: print(f"executor: {text}"),  # noqa: T201 # into the trial's log
     )
     if job.rank == 0:
@@ -160,6 +166,8 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
         )
     if saved is not None:
         trainer.strategy.checkpoint_io = RestoringCheckpointIO()
+    # Otherwise Lightning refuses hyperparameters of model and data that have one name and different values.
+    data._log_hyperparams = False
     trainer.fit(model, datamodule=data, ckpt_path=saved.path if saved else None, weights_only=True)
     # References to the model, and cycles of the data module, would keep both in memory.
     data.trainer = None
@@ -227,5 +235,7 @@ def redirect_output(log: str | None) -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     # Lightning advises to use more data-loading workers, but the study decides the cores of a trial.
     warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
+    # Lightning logs steps every 50 batches, and epochs all the same.
+    warnings.filterwarnings("ignore", message=r"The number of training batches .* is smaller than the logging interval")
     # Caused by Lightning's own use of torch, at every fit.
     warnings.filterwarnings("ignore", message=r".*LeafSpec.* is deprecated", category=FutureWarning)

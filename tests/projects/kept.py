@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger
 
-from projects.nets import Gated, Points
+from projects.nets import Gated, Line, Points
 
 
 class Fed(Points):
@@ -49,3 +51,23 @@ class Hoarding(Gated):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.tokenizer = checkpoint["tokenizer"]
+
+
+class Named(Points):
+    """Has a hyperparameter of the model's name, with another value."""
+
+    def __init__(self, lr: str = "not a rate") -> None:
+        super().__init__()
+        self.save_hyperparameters()
+
+
+class Writing(Line):
+    """Writes to its logger, as tutorials do, and keeps checkpoints of its own."""
+
+    def configure_callbacks(self) -> Any:
+        return [LearningRateMonitor(), ModelCheckpoint(monitor="val_loss", filename="own")]
+
+    def on_train_start(self) -> None:
+        assert isinstance(self.logger, CSVLogger)
+        self.logger.log_hyperparams({"by_hand": 1})
+        self.logger.experiment.log_metrics({"by_experiment": 2.0}, step=0)
