@@ -37,9 +37,7 @@ def make_logger(
         LoggerError: TensorBoard is not installed.
     """
     if kind == "tensorboard" and find_spec("tensorboard") is None and find_spec("tensorboardX") is None:
-        raise LoggerError(
-            "tensorboard is not installed here: pip install tensorboard, or write csv, whose metrics.csv needs nothing"
-        )
+        raise LoggerError("tensorboard is not installed here: pip install 'hpo-service[tensorboard]', or write csv")
     if kind == "none" or folder is None:
         return None
     # Without a name and a version, files are in the folder itself, and all attempts have the same.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
-import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -178,16 +178,17 @@ def test_there_is_no_logger_where_the_study_wants_none(tmp_path: Path) -> None:
 def test_tensorboard_is_refused_where_it_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpo.training.loggers.find_spec", lambda name: None)
 
-    with pytest.raises(LoggerError, match=r"^tensorboard is not installed here: pip install tensorboard, or write csv"):
+    with pytest.raises(LoggerError, match=r"^tensorboard is not installed here: pip install 'hpo-s.*'"):
         make_logger("tensorboard", tmp_path, resumes=False, warn=pytest.fail)
 
 
 def test_tensorboard_writes_into_the_trials_folder(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboardX" if "tensorboard" not in sys.modules else "tensorboard")
+    if find_spec("tensorboard") is None:
+        pytest.importorskip("tensorboardX")
 
     logger = make_logger("tensorboard", tmp_path / "trial", resumes=False, warn=pytest.fail)
     assert logger is not None
     logger.log_metrics({"loss": 1.0}, step=0)
     logger.finalize("success")
 
-    assert [path.name.split(".")[0] for path in (tmp_path / "trial").iterdir()] == ["events"]
+    assert {path.name.split(".")[0] for path in (tmp_path / "trial").iterdir()} == {"events", "hparams"}

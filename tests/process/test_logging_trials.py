@@ -56,9 +56,19 @@ def test_a_study_may_want_no_logger(tmp_path: Path, server: ForkServer) -> None:
     assert not list((tmp_path / "art").rglob("metrics.csv"))
 
 
-@pytest.mark.skipif(
-    find_spec("tensorboard") is not None or find_spec("tensorboardX") is not None, reason="tensorboard is installed"
-)
+IS_INSTALLED = find_spec("tensorboard") is not None or find_spec("tensorboardX") is not None
+
+
+@pytest.mark.skipif(not IS_INSTALLED, reason="the extra 'tensorboard' is not installed")
+def test_tensorboard_has_each_trial_as_a_run(tmp_path: Path, server: ForkServer) -> None:
+    trials = search(tmp_path, server, model="projects.nets:Line", logger="tensorboard")
+
+    assert [trial.state for trial in trials] == ["complete"] * 2, [trial.error for trial in trials]
+    folders = [Path(trial.checkpoint or "").parent for trial in trials]
+    assert [len(list(folder.glob("events.out.tfevents.*"))) for folder in folders] == [1, 1]
+
+
+@pytest.mark.skipif(IS_INSTALLED, reason="tensorboard is installed")
 def test_tensorboard_is_refused_before_the_first_trial_where_it_is_not_installed(
     tmp_path: Path, server: ForkServer
 ) -> None:
