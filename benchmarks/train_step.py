@@ -5,7 +5,8 @@
 Four ways to train the same network of Fashion-MNIST's shapes with Adam, in turns in one process of one thread:
 
     raw       a PyTorch loop over sliced batches, Adam fused
-    lean      the same network as a LightningModule, over the same batches, Adam fused, as by `executor: lean`
+    lean      the same network as a LightningModule, over the same batches, Adam fused, as by `executor: lean` with the
+              logger of a trial
     Trainer   the same, with everything optional off, as by `executor: lightning`
     tutorial  as in tutorials: a DataLoader over a TensorDataset, Adam with its defaults, self.log in every step, and
               the Trainer's own logger and checkpoints, but no progress bar
@@ -116,6 +117,7 @@ def measure(shape: str, batch: int, rounds: int, device: str) -> None:
 
     import hpo.training.preload  # noqa: F401 # as in a trial process
     from hpo.training.executor import choose_executor, use
+    from hpo.training.loggers import make_logger
     from models.data.batches import Batches
 
     warnings.simplefilter("ignore")
@@ -209,6 +211,9 @@ def measure(shape: str, batch: int, rounds: int, device: str) -> None:
             "enable_progress_bar": False,
         }
         trimmed: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+        if way == "lean":  # as a trial has it
+            folder = Path(tempfile.mkdtemp(dir="."))
+            trimmed["logger"] = make_logger("csv", folder, resumes=False, warn=print)
         trainer = pl.Trainer(**common, **({} if way == "tutorial" else trimmed))
         if way == "lean":
             use(choose_executor("lean", model), trainer, print, lambda text: print(text, file=sys.stderr))

@@ -2,7 +2,8 @@
 
     HpoError
     ├── SpecError      a study file, an option or a search space has an invalid value
-    │   └── ExecutorError   a study demands an executor that cannot train its model
+    │   ├── ExecutorError   a study demands an executor that cannot train its model
+    │   └── LoggerError     a study demands a logger that is not installed
     ├── LoadError      a model or data module cannot be imported, or is not a class of the right kind
     ├── StoreError     the store is absent, unreachable, of another schema, or contradicts the request
     └── RunError       the run itself failed, although what was asked for was right
@@ -28,6 +29,10 @@ class SpecError(HpoError):
 
 class ExecutorError(SpecError):
     """A study demands an executor that cannot train its model."""
+
+
+class LoggerError(SpecError):
+    """A study demands a logger that is not installed."""
 
 
 class LoadError(HpoError):

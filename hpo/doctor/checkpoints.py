@@ -16,6 +16,7 @@ from hpo.doctor.finding import CheckContext, Finding, listed, mebibytes
 from hpo.results.artifacts import survey
 from hpo.store import Store
 from hpo.store.tables import hpo_attempts, hpo_trials, hpo_workers, studies, trials
+from hpo.study.artifacts import sha256_of
 
 _LOCAL_HEADER_BYTES = 30
 _LOCAL_HEADER = b"PK\x03\x04"
@@ -29,13 +30,14 @@ class _Named:
     number: int
     path: Path
     trial_id: int
+    sha256: str | None
 
     def __str__(self) -> str:
         return f"trial {self.number}"
 
 
 def check_checkpoints(context: CheckContext) -> Iterator[Finding]:
-    """Each checkpoint named in the store, if the trial ran on this machine: the file exists and is complete."""
+    """Each checkpoint named in the store, if the trial ran on this machine: the file is there, as it was written."""
     with context.store.read() as connection:
         named = _named(connection, context.host)
     missing = [checkpoint for checkpoint in named if not checkpoint.path.exists()]
@@ -57,7 +59,7 @@ def check_checkpoints(context: CheckContext) -> Iterator[Finding]:
             partial(_forget, study=study, gone=mine),
         )
     for checkpoint in named:
-        reason = damage(checkpoint.path) if checkpoint.path.exists() else None
+        reason = _change(checkpoint) if checkpoint.path.exists() else None
         if reason is not None:
             damaged += 1
             yield Finding(
@@ -89,6 +91,18 @@ def check_leftovers(context: CheckContext) -> Iterator[Finding]:
         )
 
 
+def _change(checkpoint: _Named) -> str | None:
+    """What happened to the file since its trial wrote it, as a predicate for its name; None for nothing."""
+    reason = damage(checkpoint.path)
+    if reason is not None or checkpoint.sha256 is None:
+        return reason
+    try:
+        is_same = sha256_of(checkpoint.path) == checkpoint.sha256
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return None if is_same else "is not the file that the trial wrote: it was replaced or changed"
+
+
 def damage(path: Path) -> str | None:
     """The damage of a checkpoint, as a predicate for its name; None when its structure is intact.
 
@@ -117,7 +131,8 @@ def damage(path: Path) -> str | None:
 def _named(connection: Connection, host: str) -> list[_Named]:
     latest = _latest_attempts()
     rows = connection.execute(
-        select(trials.c.trial_id, trials.c.number, studies.c.study_name, hpo_trials.c.checkpoint)
+        select(trials.c.trial_id, trials.c.number, studies.c.study_name)
+        .add_columns(hpo_trials.c.checkpoint, hpo_trials.c.checkpoint_sha256)
         .join(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
         .join(studies, studies.c.study_id == trials.c.study_id)
         .join(hpo_attempts, hpo_attempts.c.trial_id == trials.c.trial_id)
@@ -126,7 +141,9 @@ def _named(connection: Connection, host: str) -> list[_Named]:
         .where(hpo_trials.c.checkpoint.is_not(None), hpo_workers.c.host == host)
         .order_by(studies.c.study_id, trials.c.number)
     )
-    return [_Named(row.study_name, row.number, Path(row.checkpoint), row.trial_id) for row in rows]
+    return [
+        _Named(row.study_name, row.number, Path(row.checkpoint), row.trial_id, row.checkpoint_sha256) for row in rows
+    ]
 
 
 def _latest_attempts() -> Any:
@@ -151,6 +168,6 @@ def _forget(store: Store, study: str, gone: list[_Named]) -> str | None:
             forgotten += connection.execute(
                 update(hpo_trials)
                 .where(hpo_trials.c.trial_id == checkpoint.trial_id, hpo_trials.c.checkpoint == str(checkpoint.path))
-                .values(checkpoint=None)
+                .values(checkpoint=None, checkpoint_sha256=None)
             ).rowcount
     return f"{study}: removed {forgotten} checkpoints without files from the store" if forgotten else None

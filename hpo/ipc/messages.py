@@ -39,6 +39,7 @@ class Started:
     executor: str  # which executor trains it, and why
     curve: list[Epoch]  # the earlier epochs, as far as the checkpoint has them
     warnings: list[str] = field(default_factory=list)  # of the data module
+    unusable: list[str] = field(default_factory=list)  # checkpoints that it could not resume from, and why
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Done:
 
     kind: ClassVar[str] = "done"
     takes_another: bool  # the process is clean, and accepts another job
+    checkpoint_sha256: str | None = None  # of the best weights' file; None if there is none
 
 
 Report = Epoch | Started | Training | Alive | Warned | Failed | Done

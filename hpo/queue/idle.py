@@ -129,7 +129,7 @@ def end_trial(
 
     Args:
         value: the objective, finite; by default the last one that a pruned trial reported.
-        columns: of `hpo_trials`: best_epoch, checkpoint, error.
+        columns: of `hpo_trials`: best_epoch, checkpoint, checkpoint_sha256, error.
     """
     columns = {**columns, "cause": cause, "request": None}
     total = select(func.sum(hpo_attempts.c.seconds)).where(hpo_attempts.c.trial_id == trial_id).scalar_subquery()

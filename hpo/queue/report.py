@@ -75,7 +75,9 @@ def describe_trial(connection: Connection, claim: Claim, *, config: Mapping[str,
     connection.execute(
         update(hpo_trials)
         .where(hpo_trials.c.trial_id == claim.trial_id)
-        .values(config=json.dumps(config), checkpoint=None)  # while it trains, the file is replaced
+        .values(
+            config=json.dumps(config), checkpoint=None, checkpoint_sha256=None
+        )  # while it trains, the file is replaced
     )
     return True
 
@@ -130,6 +132,7 @@ def finish_trial(
     error: str | None = None,
     best_epoch: int | None = None,
     checkpoint: str | None = None,
+    checkpoint_sha256: str | None = None,
     attributes: Mapping[str, Any] | None = None,
 ) -> bool:
     """End the trial.
@@ -138,12 +141,14 @@ def finish_trial(
         state: complete, pruned or failed.
         value: the objective, finite; none for a failed trial.
         seconds: the duration of this attempt.
+        checkpoint_sha256: of the checkpoint's file, in hexadecimal.
         attributes: shown in optuna-dashboard beside the trial.
     """
     cause, error = shortened(cause), shortened(error)
     if not _end_attempt(connection, claim, end=end, cause=cause or state.lower(), error=error, seconds=seconds):
         return False
-    columns = {"best_epoch": best_epoch, "checkpoint": checkpoint, "error": error}
+    columns = {"best_epoch": best_epoch, "error": error}
+    columns |= {"checkpoint": checkpoint, "checkpoint_sha256": checkpoint_sha256}
     end_trial(connection, claim.trial_id, state, cause=cause, value=value, **columns)
     if attributes:
         rows = [
@@ -162,17 +167,20 @@ def end_attempt(
     error: str | None = None,
     seconds: float,
     checkpoint: str | None = None,
+    checkpoint_sha256: str | None = None,
 ) -> bool:
     """End the attempt, not the trial: a later claim continues the trial, unless its end was requested meanwhile.
 
     Args:
         checkpoint: the file with the weights of the trial's best epoch so far.
+        checkpoint_sha256: of that file, in hexadecimal.
     """
     is_ours = _end_attempt(connection, claim, end=end, cause=cause, error=error, seconds=seconds)
     if is_ours:
         if checkpoint is not None:
             of_trial = hpo_trials.c.trial_id == claim.trial_id
-            connection.execute(update(hpo_trials).where(of_trial).values(checkpoint=checkpoint))
+            file = {"checkpoint": checkpoint, "checkpoint_sha256": checkpoint_sha256}
+            connection.execute(update(hpo_trials).where(of_trial).values(**file))
         if end == AttemptEnd.AT_RUNG:
             mine = (hpo_trials.c.trial_id == claim.trial_id) & hpo_trials.c.request.is_(None)
             connection.execute(update(hpo_trials).where(mine).values(request=Request.AWAIT_PROMOTION))
@@ -199,7 +207,8 @@ def may_retry(connection: Connection, claim: Claim, *, end: AttemptEnd, retries:
 
 def forget_checkpoints(connection: Connection, trial_ids: Sequence[int]) -> bool:
     """Forget the checkpoints of these trials, which are no longer among the best."""
-    connection.execute(update(hpo_trials).where(hpo_trials.c.trial_id.in_(trial_ids)).values(checkpoint=None))
+    gone = update(hpo_trials).where(hpo_trials.c.trial_id.in_(trial_ids))
+    connection.execute(gone.values(checkpoint=None, checkpoint_sha256=None))
     return True
 
 

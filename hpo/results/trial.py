@@ -24,6 +24,7 @@ from hpo.store.tables import (
     trial_values,
     trials,
 )
+from hpo.study.artifacts import sha256_of
 from hpo.study.states import Direction, OptunaState, TrialState
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class TrialRecord:
         worker: `host:process` of the last attempt.
         checkpoint: file with the best epoch's weights, on the machine that trained it; None while it trains, and when
             it was not kept.
+        checkpoint_sha256: of that file as the trial wrote it, in hexadecimal; None where it is not known.
     """
 
     number: int
@@ -70,6 +72,7 @@ class TrialRecord:
     device: str | None
     worker: str | None
     checkpoint: str | None
+    checkpoint_sha256: str | None
     started: datetime | None  # UTC, naive, as Optuna stores it
     ended: datetime | None
 
@@ -126,7 +129,8 @@ class TrialRecord:
             project: folder from which the model's module is imported.
 
         Raises:
-            HpoError: the trial has no checkpoint, or the file or the class is not there.
+            HpoError: the trial has no checkpoint, the file or the class is not there, or it is another file than the
+                trial wrote.
         """
         if self.checkpoint is None and self.state == TrialState.RUNNING:
             raise HpoError(
@@ -138,9 +142,29 @@ class TrialRecord:
                 f"trial {self.number} ({self.state}) has no checkpoint: a study keeps those of its best trials "
                 "(keep: {checkpoints: 5} in the study file)"
             )
-        from hpo.training.checkpoint import load_model
+        path = self.own_checkpoint(Path(self.checkpoint))
+        from hpo.training.load_model import load_model
 
-        return load_model(self.config["model"], Path(self.checkpoint), Path(project))
+        return load_model(self.config, path, Path(project))
+
+    def own_checkpoint(self, path: Path) -> Path:
+        """The path, unless its file is another one than the trial wrote; a missing file is not looked at.
+
+        Raises:
+            HpoError: it is, or cannot be read.
+        """
+        try:
+            is_own = self.checkpoint_sha256 in (None, sha256_of(path))
+        except FileNotFoundError:
+            return path
+        except OSError as error:
+            raise HpoError(f"{path} cannot be read: {error.strerror}") from error
+        if not is_own:
+            raise HpoError(
+                f"{path} is not the file that trial {self.number} wrote: it was replaced or changed. Put back a copy "
+                "of it, or read the file that is there with torch.load(..., weights_only=True)"
+            )
+        return path
 
 
 def read_records(
@@ -196,6 +220,7 @@ def read_records(
             device=last.device if last is not None else None,
             worker=f"{last.host}:{last.pid}" if last is not None else None,
             checkpoint=own.checkpoint if own is not None else None,
+            checkpoint_sha256=own.checkpoint_sha256 if own is not None else None,
             started=row.datetime_start,
             ended=row.datetime_complete,
         )

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hpo.errors import SpecError, StoreError
+from hpo.errors import HpoError, SpecError, StoreError
 from hpo.results.study import Study
 from hpo.space import Choice
 from hpo.store import Store
@@ -94,4 +94,8 @@ def _find(store: Store, reference: str) -> dict[str, Any]:
             f"'{reference}': the checkpoint of trial {record.number} of study '{name}', {record.checkpoint}, is not on "
             "this machine: checkpoints stay on the machine that trained them"
         )
+    try:
+        record.own_checkpoint(Path(record.checkpoint))
+    except HpoError as error:
+        raise SpecError(f"'{reference}': {error}") from error
     return {"trial": record.number, "checkpoint": str(Path(record.checkpoint).absolute())}

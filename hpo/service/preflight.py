@@ -14,7 +14,7 @@ from typing import Any
 from hpo.errors import SpecError
 from hpo.ipc.fork_server import ForkedProcess
 from hpo.ipc.incoming import InvalidMessageError, read_report
-from hpo.ipc.messages import Answer, Done, Epoch, Failed, Report, Started, message_of
+from hpo.ipc.messages import Answer, Done, Epoch, Failed, Report, Started, Warned, message_of
 from hpo.results.warm_start import Weights
 from hpo.search.algorithms import derive_seed
 from hpo.service.prepare import PreparedStudy
@@ -172,6 +172,8 @@ class _Probing:
                 self._parameters = report.parameters
                 for warning in report.warnings:  # of what the data module left out, for instance
                     log.warning("%s", warning)
+            case Warned(text=text):
+                log.warning("%s: %s", self._spec.model.label, text)
             case Failed():
                 raise self._prepared.source.error([_blame(report, self._what)])
             case Done() if is_first:
@@ -197,6 +199,8 @@ def _blame(report: Failed, what: str) -> tuple[KeyPath, str]:
     match report.cause:
         case "error: ExecutorError":
             return ("executor",), report.reason
+        case "error: LoggerError":
+            return ("logger",), report.reason
         case "error: SpecError":
             return ("objective",), report.reason
         case _:

@@ -36,6 +36,7 @@ class StudyKeys(TypedDict, total=False):
     budget: Mapping[str, Any]
     resources: Mapping[str, Any]
     executor: str
+    logger: str
     reuse_processes: bool
     retries: Mapping[str, Any]
     priority: float

@@ -228,6 +228,7 @@ hpo_trials = Table(
     Column("cause", Text),
     Column("error", Text),
     Column("seconds", Double),
+    Column("checkpoint_sha256", Text),  # in hexadecimal; none for a trial of an earlier release
 )
 
 # Optuna and its dashboard open SQLite without foreign keys, and SQLite gives a deleted study's id to the next

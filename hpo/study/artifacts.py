@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import stat
@@ -31,6 +32,16 @@ def folders_of(artifacts: Path, folder: str, checkpoints: Iterable[Path] = ()) -
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files below a folder; links are not followed, and missing files are ignored."""
     return sum(_files(path))
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's contents, in hexadecimal.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def remove(path: Path) -> None:

@@ -42,6 +42,7 @@ class TrialJob:
     strategy: str = "auto"  # of several devices: auto, ddp, ddp_find_unused_parameters_true, fsdp
     use_distributed_sampler: bool = True  # divide the data among the ranks
     executor: Literal["auto", "lean", "lightning"] = "auto"
+    logger: Literal["csv", "tensorboard", "none"] = "csv"
     accelerator: str = "cpu"  # cpu or gpu
     devices: list[str] = field(default_factory=list)  # in the form of CUDA_VISIBLE_DEVICES; empty on the CPU
     threads: int = 1  # cores of this process
@@ -49,7 +50,7 @@ class TrialJob:
     rank: int = 0  # of this one
     rendezvous: str | None = None  # the file through which the ranks meet
     directory: str | None = None  # for checkpoints and the log; nothing is kept without it
-    root: str | None = None  # the folder for files of the model's callbacks
+    root: str | None = None  # the folder for files of the logger and of the model's callbacks
     resume: list[str] = field(default_factory=list)  # checkpoints to resume from: the first readable one is used
     batches: int | None = None  # per epoch; all by default
     is_reusable: bool = False  # the process may do another job of the same place

@@ -15,7 +15,10 @@ from hpo.study.study_file import KeyPath, Source
 OWNERS = ("model", "data")
 
 # These keys may differ between two runs of the same study.
-_FREE_KEYS = ("study", "space", "budget", "keep", "model", "data", "retries", "priority", "executor", "reuse_processes")
+_FREE_KEYS = (
+    *("study", "space", "budget", "keep", "model", "data", "retries", "priority"),
+    *("executor", "logger", "reuse_processes"),
+)
 _FREE_RESOURCES = ("slots", "trials_per_device")
 
 

@@ -187,6 +187,7 @@ class StudySpec(Section):
     budget: Budget = Budget()
     resources: Resources = Resources()
     executor: Literal["auto", "lean", "lightning"] = "auto"
+    logger: Literal["csv", "tensorboard", "none"] = "csv"
     reuse_processes: bool = True
     retries: Retries = Retries()
     priority: PositiveFloat = 1.0

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+
+from hpo.training.checkpoint import CheckpointContents, dump, write
+from hpo.training.scored_weights import ScoredWeights
 
 MOST_HELD_BYTES = 64 << 20
 
@@ -16,27 +20,34 @@ class Best:
     """Holds a copy of the best weights in memory, if it is small, until it is written.
 
     A pruned trial never needs them, and a trial that resumes from a checkpoint needs only the weights before it.
+
+    Args:
+        given: arguments of the model that the data module gave, to be written beside the weights.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, scored: ScoredWeights, given: Mapping[str, Any]) -> None:
         self._path = path
+        self._scored = scored
+        self._given = given
         self._held: dict[str, Any] | None = None
 
-    def take(self, trainer: pl.Trainer) -> None:
-        """Replace the best weights and hyperparameters by the present ones; all ranks call this.
+    def take(self, trainer: pl.Trainer) -> CheckpointContents:
+        """Replace the best weights and hyperparameters by those of the last validation; all ranks call this.
 
         Raises:
             OSError: they are too large to be held, and cannot be written.
         """
         self._held = None
-        if trainer.world_size > 1 or _bytes_of(trainer.lightning_module) > MOST_HELD_BYTES:
-            partial = self._path.with_suffix(".partial")
-            trainer.save_checkpoint(partial, weights_only=True)
-            if trainer.is_global_zero:
-                partial.replace(self._path)
-            return
-        # The contents that trainer.save_checkpoint would write.
-        self._held = copy.deepcopy(trainer._checkpoint_connector.dump_checkpoint(weights_only=True))
+        with self._scored.in_place(trainer.lightning_module):
+            checkpoint = dump(trainer, weights_only=True, given=self._given)
+            if trainer.world_size > 1 or _bytes_of(trainer.lightning_module) > MOST_HELD_BYTES:
+                partial = self._path.with_suffix(".partial")
+                write(trainer, checkpoint.values, partial)
+                if trainer.is_global_zero:
+                    partial.replace(self._path)
+            else:
+                self._held = copy.deepcopy(checkpoint.values)
+        return checkpoint
 
     def write(self, trainer: pl.Trainer) -> None:
         """Write the held copy; a reader never sees a partial file.

@@ -1,34 +1,120 @@
-"""Loads a trial's best weights without unpickling code."""
+"""What is in a trial's checkpoint: Lightning's, in values that are read without running code, and what was left out."""
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
-from pytorch_lightning import LightningModule
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from pytorch_lightning import LightningDataModule, LightningModule
 
-from hpo.errors import LoadError
-from hpo.loading import load_class
+from hpo.training.lean.hooks import is_overridden
+from hpo.training.plain_values import LeftOut, restore, to_plain
+
+RECORD = "hpo_service"
+"""Our key in a checkpoint: the model's arguments that the data module gave, twins, and what was left out."""
+
+_OF_LIGHTNING = ("state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers")
+# Lightning resumes without them, and `load_model` has the arguments from elsewhere.
+_HYPERPARAMETERS = tuple(
+    key
+    for owner in (LightningModule, LightningDataModule)
+    for key in (owner.CHECKPOINT_HYPER_PARAMS_KEY, owner.CHECKPOINT_HYPER_PARAMS_TYPE)
+)
 
 
-def load_model(config: Mapping[str, Any], checkpoint: Path, project: Path) -> LightningModule:
-    """The module that `config` describes (its class, and its constructor's arguments) with the checkpoint's weights.
+@dataclass(frozen=True)
+class CheckpointContents:
+    """A checkpoint that is to be written.
+
+    Attributes:
+        values: by key.
+        needed: values that are not in it, and without which it does not continue the training, or rebuild the model.
+        spare: values that are not in it, and that nothing reads back.
+    """
+
+    values: dict[str, Any]
+    needed: list[LeftOut]
+    spare: list[LeftOut]
+
+
+def dump(trainer: pl.Trainer, *, weights_only: bool, given: Mapping[str, Any] | None = None) -> CheckpointContents:
+    """The contents that `trainer.save_checkpoint` would write, in plain values; all ranks call this together.
+
+    Args:
+        given: arguments of the model that the data module gave.
+    """
+    contents = trainer._checkpoint_connector.dump_checkpoint(weights_only=weights_only)
+    contents[RECORD] = {"given": dict(given or {}), "given_names": list(given or {})}
+    plain = to_plain(contents)
+    needed = [left_out for left_out in plain.left_out if _is_needed(left_out, trainer)]
+    plain.value[RECORD] |= {
+        "twins": plain.twins,
+        "left_out": [str(left_out) for left_out in plain.left_out],
+        "needed": [str(left_out) for left_out in needed],
+    }
+    spare = [left_out for left_out in plain.left_out if left_out not in needed and left_out.place[0] != RECORD]
+    return CheckpointContents(plain.value, needed, spare)
+
+
+def write(trainer: pl.Trainer, contents: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint's contents; all ranks call this together.
 
     Raises:
-        LoadError: the file does not exist, is not a checkpoint of this model, or the class cannot be imported.
+        OSError: the disk is full, or the folder cannot be written.
     """
-    model_class = load_class(config["class"], project)
-    arguments = {name: value for name, value in config.items() if name != "class"}
-    model: LightningModule = model_class(**arguments)
-    try:
-        # weights_only: a checkpoint is data, and reading it must not run code
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-        model.load_state_dict(state)
-    except FileNotFoundError:
-        raise LoadError(f"{checkpoint}: there is no such file; it is on the machine that trained the trial") from None
-    except (RuntimeError, KeyError, pickle.UnpicklingError, EOFError) as error:
-        raise LoadError(f"{checkpoint} does not hold the weights of {config['class']}: {error}") from error
-    return model.eval()
+    trainer.strategy.save_checkpoint(contents, path)
+    trainer.strategy.barrier("Trainer.save_checkpoint")
+
+
+def read(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
+    """The contents of a checkpoint on the CPU, with the original types in place of their twins.
+
+    Args:
+        mmap: read the tensors when they are used.
+
+    Raises:
+        OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError: it cannot be read.
+    """
+    # weights_only: a checkpoint is data, and reading it must not run code
+    contents = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    if not isinstance(contents, dict):
+        raise ValueError("it is not a checkpoint")
+    return _restored(contents)
+
+
+def needed_but_left_out(contents: Mapping[str, Any]) -> list[str]:
+    """The values without which the checkpoint does not continue its training: their places and types."""
+    needed: list[str] = contents.get(RECORD, {}).get("needed", [])
+    return needed
+
+
+class RestoringCheckpointIO(TorchCheckpointIO):
+    """Gives Lightning the checkpoint that it resumes from with the original types in place of their twins."""
+
+    def load_checkpoint(self, *arguments: Any, **named: Any) -> dict[str, Any]:
+        return _restored(super().load_checkpoint(*arguments, **named))
+
+
+def _restored(contents: dict[str, Any]) -> dict[str, Any]:
+    restored: dict[str, Any] = restore(contents, contents.get(RECORD, {}).get("twins", []))
+    return restored
+
+
+def _is_needed(left_out: LeftOut, trainer: pl.Trainer) -> bool:
+    top = left_out.place[0]
+    if top in _HYPERPARAMETERS or top == RECORD:
+        return False
+    if top == "lr_schedulers":  # a schedule keeps the functions that it was made with
+        return not left_out.is_code
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    if top in (*_OF_LIGHTNING, type(trainer.precision_plugin).__qualname__, type(data).__qualname__):
+        return True
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return is_overridden("on_load_checkpoint", trainer.lightning_module, LightningModule) or any(
+        is_overridden("on_load_checkpoint", callback, pl.Callback) for callback in callbacks
+    )

@@ -17,7 +17,9 @@ from pytorch_lightning.callbacks import Checkpoint
 from hpo.ipc.messages import Alive, Answer, Epoch, Training, Warned
 from hpo.study.job import BEST_CHECKPOINT
 from hpo.training.best import Best
+from hpo.training.checkpoint import CheckpointContents, dump
 from hpo.training.resume import Saver, random_state, set_random_state
+from hpo.training.scored_weights import ScoredWeights
 from hpo.training.worker_connection import WorkerConnection
 
 PULSE_SECONDS = 2.0
@@ -26,14 +28,29 @@ EPOCHS_IN_CHECKPOINT = 100
 
 
 class Report(Checkpoint):
-    """Runs after all other callbacks, as Lightning's checkpoints do, when the epoch's metrics are complete."""
+    """Runs after all other callbacks, as Lightning's checkpoints do, when the epoch's metrics are complete.
 
-    def __init__(self, worker: WorkerConnection, metric: str, directory: Path | None) -> None:
+    Args:
+        directory: for checkpoints; without it, none is written, but what one would be without is reported.
+        scored: another of the trial's callbacks.
+        given: arguments of the model that the data module gave.
+    """
+
+    def __init__(
+        self,
+        worker: WorkerConnection,
+        metric: str,
+        directory: Path | None,
+        scored: ScoredWeights,
+        given: Mapping[str, Any] | None = None,
+    ) -> None:
         self._worker = worker
         self._metric = metric
         self._directory = directory
+        self._scored = scored
         self._saver = Saver(directory) if directory is not None else None
-        self._best = Best(directory / BEST_CHECKPOINT) if directory is not None else None
+        self._best = Best(directory / BEST_CHECKPOINT, scored, given or {}) if directory is not None else None
+        self._named: set[str] = set()  # values that checkpoints are without, and that were reported
         self._started = time.perf_counter()
         self._curve: list[Epoch] = []  # the last epochs, as they were reported
         self._random_state: dict[str, Any] | None = None  # to resume with
@@ -65,6 +82,8 @@ class Report(Checkpoint):
             is_judged, self._judged = logged is not None and logged is not self._judged, logged
             if not is_judged:
                 metrics.pop(self._metric, None)
+            if self._saver is None:  # a configuration is tried out
+                self._name_left_out(dump(trainer, weights_only=False))
             epoch = Epoch(
                 epoch=trainer.current_epoch + 1,
                 value=metrics[self._metric] if is_judged else None,
@@ -80,11 +99,12 @@ class Report(Checkpoint):
         answer = trainer.strategy.broadcast(answer)
         try:
             if answer.save and self._best is not None:
-                self._best.take(trainer)
+                self._name_left_out(self._best.take(trainer))
             if answer.checkpoint and self._saver is not None and self._best is not None:
-                self._saver.save(trainer, self._best)
+                self._name_left_out(self._saver.save(trainer, self._best))
         except OSError as error:  # such as a full disk: the training is worth more than its checkpoint
             self._warn_of_unwritten(error)
+        self._scored.release()
         self._keeps_best = not answer.drop
         trainer.should_stop = trainer.should_stop or answer.stop
 
@@ -128,6 +148,24 @@ class Report(Checkpoint):
             if now != before:
                 self._worker.send(Alive(_of_epoch(trainer)))
             before = now
+
+    def _name_left_out(self, checkpoint: CheckpointContents) -> None:
+        """Report once what the trial's checkpoints are without."""
+        needed, spare = (
+            [str(left_out) for left_out in some if str(left_out) not in self._named]
+            for some in (checkpoint.needed, checkpoint.spare)
+        )
+        self._named |= {*needed, *spare}
+        if needed:
+            self._worker.send(
+                Warned(
+                    f"its checkpoints are without {', '.join(needed)}, and no attempt can resume from them: what can "
+                    "only be read by running code is not kept. Save numbers, text, tensors or arrays instead, for "
+                    "instance what its state_dict() or vars() gives"
+                )
+            )
+        if spare:
+            print(f"checkpoints: without {', '.join(spare)}, which nothing reads back")  # noqa: T201 # into the log
 
     def _warn_of_unwritten(self, error: OSError) -> None:
         self._worker.send(Warned(f"its checkpoint could not be written: {error}"))

@@ -23,12 +23,13 @@ from hpo.ipc.channel import Message
 from hpo.ipc.messages import Epoch
 from hpo.study.job import LAST_CHECKPOINT, PREVIOUS_CHECKPOINT
 from hpo.training.best import Best
+from hpo.training.checkpoint import CheckpointContents, dump, needed_but_left_out, read, write
 
 # Saving takes at most about a fiftieth of the time, and a trial of one second is not saved.
 LEAST_SECONDS = 1.0
 LEAST_RATIO = 50.0
 
-_BROKEN = (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError)
+_BROKEN = (OSError, RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, pickle.UnpicklingError)
 
 
 class Saver:
@@ -42,7 +43,7 @@ class Saver:
     def is_due(self) -> bool:
         return time.perf_counter() - self._saved_at > max(LEAST_SECONDS, LEAST_RATIO * self._seconds)
 
-    def save(self, trainer: pl.Trainer, best: Best) -> None:
+    def save(self, trainer: pl.Trainer, best: Best) -> CheckpointContents:
         """Write the best weights, which a resumed attempt does not compute again, and then the whole state.
 
         All ranks call this together.
@@ -54,13 +55,15 @@ class Saver:
         partial, last = self._directory / "last.partial", self._directory / LAST_CHECKPOINT
         try:
             best.write(trainer)
-            trainer.save_checkpoint(partial)
+            checkpoint = dump(trainer, weights_only=False)
+            write(trainer, checkpoint.values, partial)
             if trainer.is_global_zero and not partial.is_dir():
                 _to_disk(partial)
             if trainer.is_global_zero:
                 if last.exists():
                     last.replace(self._directory / PREVIOUS_CHECKPOINT)
                 partial.replace(last)
+            return checkpoint
         finally:
             self._saved_at = time.perf_counter()
             self._seconds = self._saved_at - started
@@ -80,18 +83,35 @@ class Saved:
     curve: list[Epoch]
 
 
-def readable(paths: Sequence[str]) -> Saved | None:
-    """The first of the checkpoints that can be read; None when none can."""
+def find_saved(paths: Sequence[str]) -> tuple[Saved | None, list[str]]:
+    """The first of the checkpoints that the training can continue from, and why not from those before it.
+
+    Checkpoints that do not exist have no reason; (None, []) if there are none.
+    """
+    reasons = []
     for path in paths:
-        try:
-            # weights_only: a checkpoint is data, and reading it must not run code
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            curves = [saved["curve"] for key, saved in state["callbacks"].items() if key.startswith("Report")]
-            epochs = int(state["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
-        except _BROKEN:
+        if not Path(path).exists():
             continue
-        return Saved(path, epochs, [Epoch(**fields) for fields in curves[0]] if curves else [])
-    return None
+        try:
+            contents = read(path, mmap=True)
+            curves = [saved["curve"] for key, saved in contents["callbacks"].items() if key.startswith("Report")]
+            epochs = int(contents["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+            curve = [Epoch(**fields) for fields in curves[0]] if curves else []
+        except _BROKEN as error:
+            reasons.append(f"{path} cannot be read ({_reason(error)})")
+            continue
+        if needed := needed_but_left_out(contents):
+            reasons.append(f"{path} is without {', '.join(needed)}")
+            continue
+        return Saved(path, epochs, curve), reasons
+    return None, reasons
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, pickle.UnpicklingError):
+        return "it holds objects, and to read them could run code"
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def random_state() -> Message:

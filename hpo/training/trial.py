@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import logging
 import os
 import sys
@@ -17,17 +16,21 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from hpo.errors import HpoError, LoadError
-from hpo.ipc.channel import Channel, Message
+from hpo.errors import HpoError
+from hpo.ipc.channel import Channel
 from hpo.ipc.messages import OUT_OF_MEMORY, Done, Failed, Started, Warned
 from hpo.loading import load_class
-from hpo.space import arguments_of
-from hpo.study.job import TrialJob
+from hpo.study.artifacts import sha256_of
+from hpo.study.job import BEST_CHECKPOINT, TrialJob
+from hpo.training.arguments import build, complete_arguments, given_by_data, plain, resolved_defaults
+from hpo.training.checkpoint import RestoringCheckpointIO
 from hpo.training.devices import join_ranks, prepare_device, trainer_devices
 from hpo.training.executor import choose_executor, use
+from hpo.training.loggers import make_logger
 from hpo.training.process_state import ProcessState
 from hpo.training.report import Report
-from hpo.training.resume import readable
+from hpo.training.resume import find_saved
+from hpo.training.scored_weights import ScoredWeights
 from hpo.training.worker_connection import WorkerConnection
 
 
@@ -57,7 +60,7 @@ def run_jobs(job: TrialJob, channel: Channel) -> None:
         if changed:
             sys.stdout.write(f"process: not reused for another trial, because {changed}\n")
         takes_another = job.is_reusable and not changed
-        worker.send(Done(takes_another))
+        worker.send(Done(takes_another, _hash_of_best(job)))
         if not takes_another:
             break
         redirect_output(None)
@@ -67,6 +70,15 @@ def run_jobs(job: TrialJob, channel: Channel) -> None:
     sys.stderr.flush()
     # Without the interpreter's clean-up: nothing is left to save, and native libraries may hang in it.
     os._exit(0)
+
+
+def _hash_of_best(job: TrialJob) -> str | None:
+    """The hash of the best weights' file, also of one that an earlier attempt has written."""
+    if job.directory is None or job.rank != 0:
+        return None
+    with contextlib.suppress(OSError):  # there is none
+        return sha256_of(Path(job.directory) / BEST_CHECKPOINT)
+    return None
 
 
 def _load(job: TrialJob) -> tuple[type[Any], type[Any]]:
@@ -102,21 +114,28 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
         data.setup(stage="fit")  # by keyword, as Lightning does, so that the cached call is the same
     for warning in warned:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    model_arguments = job.model.arguments | given_by_data(model_class, job.model.arguments, data)
+    given = given_by_data(model_class, job.model.arguments, data)
+    model_arguments = job.model.arguments | given
     # The data module may draw random numbers in its set-up; the weights should not depend on their count.
     pl.seed_everything(job.seed, workers=True, verbose=False)
     model = build(model_class, model_arguments)
-    saved = readable(job.resume)
-    report = Report(worker, job.metric, Path(job.directory) if job.directory else None)
+    saved, unusable = find_saved(job.resume)
+    scored = ScoredWeights()
+    report = Report(worker, job.metric, Path(job.directory) if job.directory else None, scored, given)
     executor = choose_executor(job.executor, model, ranks=ranks.count)
+
+    def warn(text: str) -> None:
+        worker.send(Warned(text))
+
+    folder = Path(job.root) if job.root else None
     trainer = pl.Trainer(
         **trainer_devices(job, ranks),
         max_epochs=job.epochs,
         precision=job.precision,
         limit_train_batches=job.batches,
         limit_val_batches=job.batches,
-        callbacks=[report],
-        logger=False,
+        callbacks=[scored, report],
+        logger=make_logger(job.logger, folder, resumes=saved is not None, warn=warn) or False,
         enable_checkpointing=True,  # which allows our callback
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -127,7 +146,7 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
     use(
         executor,
         trainer,
-        lambda text: worker.send(Warned(text)),
+        warn,
         lambda text: print(f"executor: {text}"),  # noqa: T201 # into the trial's log
     )
     if job.rank == 0:
@@ -135,7 +154,7 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
         worker.send(
             Started(
                 model=plain(
-                    complete_arguments(model_class, model_arguments) | _resolved_defaults(model, model_arguments)
+                    complete_arguments(model_class, model_arguments) | resolved_defaults(model, model_arguments)
                 ),
                 data=plain(complete_arguments(data_class, job.data.arguments)),
                 parameters=sum(p.numel() for p in model.parameters()),
@@ -143,75 +162,18 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
                 from_epoch=saved.epochs if saved else 0,
                 curve=saved.curve if saved else [],
                 warnings=[str(warning.message) for warning in warned if warning.category is UserWarning],
+                unusable=unusable,
             )
         )
+    if saved is not None:
+        trainer.strategy.checkpoint_io = RestoringCheckpointIO()
+    # Otherwise Lightning refuses hyperparameters of model and data that have one name and different values.
+    data._log_hyperparams = False
     trainer.fit(model, datamodule=data, ckpt_path=saved.path if saved else None, weights_only=True)
     # References to the model, and cycles of the data module, would keep both in memory.
     data.trainer = None
     del data.prepare_data, data.setup
     kept.append(data)
-
-
-def given_by_data(model_class: type[Any], arguments: Message, data: Any) -> dict[str, Any]:
-    """The model's arguments that are neither searched nor in the study file, from attributes of the data module.
-
-    These are arguments without a default, and those marked `FromData()` if the data module has the attribute.
-
-    Raises:
-        LoadError: the data module has no such attribute.
-    """
-    given = {}
-    for argument in arguments_of(model_class):
-        is_required = not argument.has_default
-        if argument.name in arguments or not (is_required or argument.is_from_data):
-            continue
-        if not hasattr(data, argument.name):
-            if not is_required:
-                continue
-            raise LoadError(
-                f"{model_class.__name__} needs '{argument.name}': it is not searched, the study file does not give it "
-                f"(model: {{class: ..., {argument.name}: ...}}), and {type(data).__name__} has no attribute of that "
-                "name after setup('fit')"
-            )
-        given[argument.name] = getattr(data, argument.name)
-    return given
-
-
-def build(cls: type[Any], arguments: Message) -> Any:
-    """An instance of a study's class.
-
-    Raises:
-        LoadError: its constructor does not take these arguments.
-    """
-    try:
-        inspect.signature(cls).bind(**arguments)
-    except TypeError as error:
-        raise LoadError(f"{cls.__name__}: {error}") from error
-    return cls(**arguments)
-
-
-def complete_arguments(cls: type[Any], arguments: Message) -> dict[str, Any]:
-    """All arguments of the call, including defaults."""
-    return {a.name: a.default for a in arguments_of(cls) if a.has_default} | arguments
-
-
-def _resolved_defaults(model: pl.LightningModule, arguments: Message) -> dict[str, Any]:
-    """Hyperparameters by which the model replaced defaults of its constructor."""
-    names = {argument.name for argument in arguments_of(type(model)) if argument.has_default} - arguments.keys()
-    return {name: value for name, value in model.hparams.items() if name in names and _is_plain(value)}
-
-
-def plain(values: dict[str, Any]) -> dict[str, Any]:
-    """The values that JSON can hold; the others are rebuilt from the class's defaults."""
-    return {name: value for name, value in values.items() if _is_plain(value)}
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return all(_is_plain(item) for item in value)
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
-    return value is None or isinstance(value, bool | int | float | str)
 
 
 @contextlib.contextmanager
@@ -276,5 +238,7 @@ def redirect_output(log: str | None) -> None:
     warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
     # On a machine of a cluster; a trial is not launched by its launcher.
     warnings.filterwarnings("ignore", message=r".*`srun` command is available")
+    # Lightning logs steps every 50 batches, and epochs all the same.
+    warnings.filterwarnings("ignore", message=r"The number of training batches .* is smaller than the logging interval")
     # Caused by Lightning's own use of torch, at every fit.
     warnings.filterwarnings("ignore", message=r".*LeafSpec.* is deprecated", category=FutureWarning)

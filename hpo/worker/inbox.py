@@ -78,6 +78,8 @@ def _take(report: Report, trial: RunningTrial, process: ForkedProcess, run: Stud
         case Failed(cause=cause, error=error):
             end = AttemptEnd.OUT_OF_MEMORY if cause == OUT_OF_MEMORY else AttemptEnd.ERROR
             trial.fail(end, shortened(cause) or end, shortened(error) or "")
+        case Done(checkpoint_sha256=str(sha256)):
+            trial.checkpoint_sha256 = sha256
         case Warned(text=text):
             log.warning("trial %d: %s", trial.number, text)
 

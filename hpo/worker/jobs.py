@@ -32,7 +32,7 @@ def trial_jobs(
         directory: for its log and checkpoints; None keeps nothing.
         attempt: from the second on, it resumes from the last checkpoint that can be read.
         batches: train and validate on only so many, to try the configuration out.
-        root: the folder that callbacks of the model write into; by default the directory.
+        root: the folder that the logger and callbacks of the model write into; by default the directory.
     """
     spec = resolved.spec
     folder = root or directory
@@ -52,6 +52,7 @@ def trial_jobs(
             strategy=spec.resources.strategy,
             use_distributed_sampler=spec.resources.use_distributed_sampler,
             executor=spec.executor,
+            logger=spec.logger,
             accelerator=slot.accelerator,
             devices=list(slot.devices),
             threads=slot.threads,

@@ -47,6 +47,7 @@ class RunningTrial:
     best_file_before: tuple[int, int] | None = None  # identity of the best checkpoint's file before that epoch
     seconds_to_first_step: float | None = None
     parameters: int | None = None
+    checkpoint_sha256: str | None = None
     state: OptunaState = OptunaState.COMPLETE
     end: AttemptEnd = AttemptEnd.DONE
     cause: str | None = None

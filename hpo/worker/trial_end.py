@@ -56,6 +56,7 @@ def hand_back(
             cause=_cause_of_return(end),
             seconds=seconds,
             checkpoint=None if checkpoint is None else str(checkpoint),
+            checkpoint_sha256=trial.checkpoint_sha256,
         ),
         then=partial(_on_handed_back, context, trial, end, then),
         now=True,
@@ -90,6 +91,7 @@ def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then
             error=trial.error,
             best_epoch=None if trial.state == OptunaState.FAIL else trial.best_epoch,
             checkpoint=None if checkpoint is None else str(checkpoint),
+            checkpoint_sha256=None if checkpoint is None else trial.checkpoint_sha256,
             attributes={
                 "epochs": trial.epoch,
                 "seconds": round(seconds, 3),

@@ -44,9 +44,8 @@ def take_start(context: StudyContext, spec: StudySpec, trial: RunningTrial, repo
         # References to other trials' weights stay as in the study file; `weights` has the files that they stand for.
         references = {name: value for name, value in before.items() if isinstance(value, str) and value in weights}
         trial.config[owner] = {"class": before["class"], **getattr(report, owner), **references}
-    if report.from_epoch:
-        log.info("trial %d resumes after epoch %d", trial.number, report.from_epoch)
     known = context.history.curve(trial.number)
+    _log_resumption(trial, report, trained=max(known, default=0))
     for earlier in report.curve:
         if earlier.epoch not in known and earlier.value is not None:
             _record(context, trial, earlier)
@@ -178,6 +177,22 @@ def never_logged(metric: str, metrics: Mapping[str, float], *, epochs: int) -> s
         f"the model never logs '{metric}'{nearest(metric, metrics) or '.'} After {after} it had logged {names}. "
         f"Log it in validation_step with self.log('{metric}', ...)"
     )
+
+
+def _log_resumption(trial: RunningTrial, report: Started, *, trained: int) -> None:
+    """Log from where the attempt goes on.
+
+    Args:
+        trained: the last epoch of earlier attempts.
+    """
+    lost, reasons = max(0, trained - report.from_epoch), "; ".join(report.unusable)
+    if report.from_epoch:
+        log.info("trial %d resumes after epoch %d", trial.number, report.from_epoch)
+        if reasons:
+            log.warning("trial %d trains %d epochs a second time, because %s", trial.number, lost, reasons)
+    elif reasons or lost:
+        because = reasons or f"there is no checkpoint in {trial.directory}"
+        log.warning("trial %d begins again, and trains %d epochs a second time: %s", trial.number, lost, because)
 
 
 def _on_written(trial: RunningTrial, is_ours: bool) -> None:

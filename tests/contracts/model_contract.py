@@ -20,7 +20,7 @@ from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from torch import Tensor
 
 from hpo.space import SearchSpace, arguments_of
-from hpo.training.trial import given_by_data
+from hpo.training.arguments import given_by_data
 from models.base import Supervised
 
 from .data_contract import random_points

@@ -62,6 +62,9 @@ def test_the_trial_starts_from_the_named_trials_weights(hpo: Foreign) -> None:
         # the study's words stand, and beside them what they meant
         assert record.config["model"]["start"] == words
         assert record.config["weights"] == {words: {"trial": first.number, "checkpoint": first.checkpoint}}
+        kept = torch.load(record.checkpoint or "", weights_only=True)["state_dict"]
+        loaded = record.load_model(project=FOREIGN).state_dict()
+        assert all(torch.equal(loaded[name], kept[name]) for name in kept)
     # and the same file is the same study
     code, output = hpo.run("run", file, "--trials", "3")
     assert code == 0, output

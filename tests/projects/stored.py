@@ -38,6 +38,7 @@ def add_trial(
     state: str = "COMPLETE",
     value: float = 0.5,
     checkpoint: Path | None = None,
+    checkpoint_sha256: str | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> int:
     """A trial with two parameters; its number in the store."""
@@ -59,6 +60,7 @@ def add_trial(
         ours = {
             "config": json.dumps(config or {"params": PARAMS}),
             "checkpoint": str(checkpoint) if checkpoint else None,
+            "checkpoint_sha256": checkpoint_sha256,
         }
         connection.execute(insert(hpo_trials).values(trial_id=trial_id, **ours))
     return trial_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,9 +18,11 @@ from sqlalchemy import select, update
 from hpo.doctor.checkpoints import damage
 from hpo.doctor.examination import examine, repair
 from hpo.doctor.finding import Finding
+from hpo.errors import HpoError, SpecError
 from hpo.queue.leases import LOST
 from hpo.queue.studies import StoredStudy, set_study_state
 from hpo.results.study import Study
+from hpo.results.warm_start import _find
 from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts, hpo_studies, hpo_trials, trials
@@ -42,8 +45,19 @@ def wrong(findings: list[Finding]) -> list[str]:
     return [f"{found.about}: {found.what}" for found in findings if found.level == "problem"]
 
 
-def place_checkpoint(store: Store, study: StoredStudy, artifacts: Path, content: bytes | None, host: str = "") -> Path:
-    """A complete trial whose checkpoint has this content; None: the file is not there."""
+def place_checkpoint(
+    store: Store,
+    study: StoredStudy,
+    artifacts: Path,
+    content: bytes | None,
+    host: str = "",
+    written: bytes | None = None,
+) -> Path:
+    """A complete trial whose checkpoint has this content; None: the file is not there.
+
+    Args:
+        written: what the trial wrote, as the store has its hash; None for a trial of an earlier release.
+    """
     worker = add_worker(store, host=host) if host else add_worker(store)
     with store.read() as connection:
         number = len(connection.execute(select(trials.c.trial_id)).all())
@@ -51,7 +65,8 @@ def place_checkpoint(store: Store, study: StoredStudy, artifacts: Path, content:
     path.parent.mkdir(parents=True)
     if content is not None:
         path.write_bytes(content)
-    add_attempt(store, add_trial(store, study, checkpoint=path), worker)
+    sha256 = None if written is None else hashlib.sha256(written).hexdigest()
+    add_attempt(store, add_trial(store, study, checkpoint=path, checkpoint_sha256=sha256), worker)
     return path
 
 
@@ -273,6 +288,40 @@ def test_damaged_and_intact_checkpoints_are_distinguished(tmp_path: Path, checkp
     assert damage(shifted) is not None
     assert "the archive contains something else" in str(damage(other))
     assert "truncated or not a checkpoint" in str(damage(text))
+
+
+def test_a_checkpoint_that_was_replaced_is_found_and_left_in_place(
+    store: Store, study: StoredStudy, artifacts: Path, checkpoint: bytes, tmp_path: Path
+) -> None:
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    other = (tmp_path / "other.ckpt").read_bytes()
+    place_checkpoint(store, study, artifacts, checkpoint, written=checkpoint)
+    replaced = place_checkpoint(store, study, artifacts, other, written=checkpoint)
+    place_checkpoint(store, study, artifacts, other)
+
+    found, counted = about(examine(store.url, artifacts=artifacts), "checkpoints")
+
+    assert (found.level, found.what) == (
+        "problem",
+        f"trial 1: {replaced} is not the file that the trial wrote: it was replaced or changed",
+    )
+    assert counted.what == "2 of 3 on this machine are intact"
+    assert repair(store.url, artifacts=artifacts) == []
+    assert replaced.read_bytes() == other
+
+
+def test_a_replaced_checkpoint_starts_no_other_study_and_is_not_loaded(
+    store: Store, study: StoredStudy, artifacts: Path, checkpoint: bytes
+) -> None:
+    path = place_checkpoint(store, study, artifacts, b"another file", written=checkpoint)
+    [record] = Study(store, "synthetic").trials()
+
+    with pytest.raises(HpoError, match=f"^{path} is not the file that trial 0 wrote: it was replaced or changed. Put"):
+        record.load_model()
+    with pytest.raises(SpecError, match=r"'trial:synthetic/best': .* is not the file that trial 0 wrote"):
+        _find(store, "trial:synthetic/best")
+    path.write_bytes(checkpoint)
+    assert _find(store, "trial:synthetic/best") == {"trial": 0, "checkpoint": str(path)}
 
 
 # ---- leftovers

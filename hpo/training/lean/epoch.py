@@ -65,6 +65,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
         schedules = _schedules_to_step(trainer)
         is_eventful = self._may_do_more_than_train(schedules)
         progress, signals, batches = self.batch_progress, trainer._signal_connector, trainer.num_training_batches
+        logged_every = trainer.log_every_n_steps if trainer.loggers else 0
         is_closed = True  # the last batch's logged values were processed
         if self.done:
             return
@@ -94,10 +95,14 @@ class LeanEpochLoop(_TrainingEpochLoop):
             if batch_end is not None:
                 batch_end(output, batch, batch_idx)
             # Lightning does this after every batch; reading a metric does it as well.
-            is_closed = is_last or is_eventful or trainer.should_stop or batch_start is not None
+            steps = self._batches_that_stepped + 1
+            is_logging = is_stepping and logged_every > 0 and (steps % logged_every == 0 or trainer.should_stop)
+            is_closed = is_last or is_eventful or is_logging or trainer.should_stop or batch_start is not None
             if is_closed:
                 connector.on_batch_end()
             progress.increment_completed()
+            if is_logging:
+                connector.update_train_step_metrics()
             if is_last or is_eventful or trainer.should_stop or signals.received_sigterm:
                 self.on_advance_end(fetcher)  # validates, if it is due
                 if self.done:

@@ -35,8 +35,6 @@ def obstacle_in(trainer: pl.Trainer) -> str | None:
     """The same for a training that has begun: its module, and changes of its Trainer."""
     if type(trainer.strategy) is not SingleDeviceStrategy:
         return f"its strategy is {type(trainer.strategy).__name__}"
-    if trainer.loggers:
-        return "it has a logger"
     if not isinstance(trainer.profiler, PassThroughProfiler):  # type: ignore[attr-defined]
         return "it has a profiler"
     return obstacle(trainer.lightning_module)

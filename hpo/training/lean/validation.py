@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.loops.evaluation_loop import _EvaluationLoop
 from pytorch_lightning.loops.utilities import _no_grad_context
 from pytorch_lightning.plugins.precision import Precision
+from pytorch_lightning.trainer.connectors.logger_connector.result import _ResultCollection
 from pytorch_lightning.trainer.states import RunningStage, TrainerFn
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
@@ -82,6 +83,9 @@ class LeanValidationLoop(_EvaluationLoop):
             progress.increment_processed()
             if batch_end is not None:
                 batch_end(output, batch, *which)
+            if trainer.loggers and _logs_steps(results):
+                connector.on_batch_end()
+                connector.update_eval_step_metrics(self._seen_batches_per_dataloader[loader])
             progress.increment_completed()
             self._has_run = True
             self._seen_batches_per_dataloader[loader] += 1
@@ -95,3 +99,8 @@ class LeanValidationLoop(_EvaluationLoop):
         if not self._is_verified:  # it inspects signatures, which do not change
             super()._verify_dataloader_idx_requirement()
             self._is_verified = True
+
+
+def _logs_steps(results: _ResultCollection) -> bool:
+    """Whether any value is logged after each batch, not after the epoch only."""
+    return any(metric.meta.on_step and metric.meta.logger for metric in results.values())

@@ -17,7 +17,7 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 from torch import Tensor, nn
 
 from hpo.space import SearchSpace
-from hpo.training.checkpoint import load_model
+from hpo.training.load_model import load_model
 from models.autoencoder import Autoencoder
 from models.clustering import cluster_scores
 from models.data import Digits
@@ -177,7 +177,7 @@ def test_a_checkpoint_and_its_configuration_rebuild_it(tmp_path: Path) -> None:
     fit.save_checkpoint(tmp_path / "best.ckpt", weights_only=True)
     config = {**json.loads(json.dumps(dict(model.hparams))), "class": "models.autoencoder:Autoencoder"}
 
-    again = load_model(config, tmp_path / "best.ckpt", Path())
+    again = load_model({"model": config}, tmp_path / "best.ckpt", Path())
 
     x = torch.rand(3, 1, 8, 8)
     assert torch.equal(again(x), model.eval()(x))

@@ -15,7 +15,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from hpo.training.checkpoint import load_model
+from hpo.training.load_model import load_model
 from models.backbones import blocks_of, head_of
 from models.cnn import CNN
 from models.data import Digits
@@ -130,7 +130,7 @@ def test_it_is_rebuilt_without_its_initial_weights(pretrained: str, tmp_path: Pa
     config = {**json.loads(json.dumps(dict(model.hparams))), "class": "models.transfer:Transfer"}
 
     # as the store has it: the study's words stand for a file that is gone
-    again = load_model(config | {"weights": "trial:digits-pretrain/best"}, tmp_path / "best.ckpt", Path())
+    again = load_model({"model": config | {"weights": "trial:digits-pretrain/best"}}, tmp_path / "best.ckpt", Path())
 
     assert torch.equal(again(x), model.eval()(x))
     # and it can go on learning

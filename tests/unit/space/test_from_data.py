@@ -15,8 +15,8 @@ from hpo.space import Argument, FromData, Int, SearchSpace, arguments_of
 from hpo.study.job import StudyJob
 from hpo.study.resolved_study import ResolvedStudy, resolve
 from hpo.study.study_file import read_study
+from hpo.training.arguments import given_by_data
 from hpo.training.describe import describe
-from hpo.training.trial import given_by_data
 
 
 class Net(LightningModule):

@@ -25,6 +25,7 @@ MOST = TrialJob(
     precision="bf16-mixed",
     strategy="ddp",
     executor="lean",
+    logger="tensorboard",
     accelerator="gpu",
     devices=["0", "MIG-1"],
     threads=4,
@@ -78,7 +79,8 @@ def test_what_is_no_job_is_an_error(message: dict[str, Any], error: type[Excepti
 
 SAME: list[dict[str, Any]] = [
     {"trial": 4}, {"model": POINTS}, {"data": NET}, {"metric": "loss"}, {"epochs": 1}, {"seed": 9}, {"rank": 0},
-    {"precision": "64-true"}, {"executor": "lightning"}, {"directory": "/b"}, {"root": "/b"}, {"resume": ["/c"]},
+    {"precision": "64-true"}, {"executor": "lightning"}, {"logger": "none"}, {"directory": "/b"}, {"root": "/b"},
+    {"resume": ["/c"]},
 ]  # fmt: skip
 OTHER: list[dict[str, Any]] = [
     {"project": "/q"}, {"study": "t"}, {"accelerator": "gpu"}, {"devices": ["1"]}, {"threads": 2},

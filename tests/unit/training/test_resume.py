@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,49 +10,19 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from projects.answering import Worker
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 
-from hpo.ipc.channel import Channel, ChannelClosedError
 from hpo.study.job import BEST_CHECKPOINT, LAST_CHECKPOINT, PREVIOUS_CHECKPOINT
 from hpo.training.best import MOST_HELD_BYTES
 from hpo.training.executor import Request, choose_executor, use
 from hpo.training.report import Report
-from hpo.training.resume import readable
-from hpo.training.worker_connection import WorkerConnection
+from hpo.training.resume import find_saved
+from hpo.training.scored_weights import ScoredWeights
 
 EPOCHS = 6
-
-
-class Worker:
-    """The other end of a trial's channel: answers every epoch, and asks for a checkpoint and the end at one of them.
-
-    Args:
-        best_at: the epochs at which the weights are to be taken as the best.
-        is_pruned: at the end nothing is asked for, and what was taken is to be dropped.
-    """
-
-    def __init__(self, end_at: int, best_at: Sequence[int] = (), *, is_pruned: bool = False) -> None:
-        self._end_at = end_at
-        self._best_at = best_at
-        self._is_pruned = is_pruned
-        self._channel, theirs = Channel.pair()
-        self.connection = WorkerConnection(Channel(theirs))
-        self.values: dict[int, float] = {}
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                message = self._channel.receive()
-            except ChannelClosedError:
-                return
-            if message["kind"] == "epoch":
-                self.values[message["epoch"]] = message["value"]
-                is_end, is_pruned = message["epoch"] == self._end_at, self._is_pruned
-                answer = {"stop": is_end, "checkpoint": is_end and not is_pruned, "drop": is_end and is_pruned}
-                self._channel.send(answer | {"save": message["epoch"] in self._best_at})
 
 
 class Noisy(pl.LightningModule):
@@ -100,11 +69,11 @@ def train(
     x = torch.randn(64, 4)
     points = TensorDataset(x, x.sum(1, keepdim=True))
     pl.seed_everything(1, verbose=False)
-    worker, model = Worker(end_at, best_at, is_pruned=is_pruned), Noisy(schedule)
+    worker, model, scored = Worker(end_at, best_at, is_pruned=is_pruned), Noisy(schedule), ScoredWeights()
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=EPOCHS,
-        callbacks=[Report(worker.connection, "val_loss", folder)],
+        callbacks=[scored, Report(worker.connection, "val_loss", folder, scored)],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -127,8 +96,9 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     whole = train(tmp_path, schedule)
     (tmp_path / LAST_CHECKPOINT).unlink()
     first = train(tmp_path, schedule, before, end_at=3)
-    saved = readable([str(tmp_path / LAST_CHECKPOINT), str(tmp_path / PREVIOUS_CHECKPOINT)])
+    saved, unusable = find_saved([str(tmp_path / LAST_CHECKPOINT), str(tmp_path / PREVIOUS_CHECKPOINT)])
     assert saved is not None
+    assert unusable == []
     assert (saved.epochs, {epoch.epoch: epoch.value for epoch in saved.curve}) == (3, first)
 
     rest = train(tmp_path, schedule, after, checkpoint=saved.path)
@@ -195,25 +165,34 @@ def test_a_checkpoint_that_is_cut_off_gives_way_to_the_one_before_and_then_to_no
         torch.save({"callbacks": {}, "loops": loops, "weights": torch.arange(1000)}, path)
     paths = [str(last), str(previous)]
 
-    found = [readable(paths)]
+    found = [find_saved(paths)]
     last.write_bytes(last.read_bytes()[:-500])
-    found.append(readable(paths))
+    found.append(find_saved(paths))
     previous.write_bytes(b"")
-    found.append(readable(paths))
+    found.append(find_saved(paths))
     last.unlink()
     previous.unlink()
-    found.append(readable(paths))
+    found.append(find_saved(paths))
 
-    assert [saved and saved.path for saved in found] == [str(last), str(previous), None, None]
+    assert [saved and saved.path for saved, _ in found] == [str(last), str(previous), None, None]
+    assert [[reason.split(" (")[0] for reason in reasons] for _, reasons in found] == [
+        [],
+        [f"{last} cannot be read"],
+        [f"{last} cannot be read", f"{previous} cannot be read"],
+        [],
+    ]
 
 
 def test_a_file_without_a_training_state_is_skipped_too(tmp_path: Path) -> None:
-    torch.save({"weights": torch.arange(3)}, tmp_path / LAST_CHECKPOINT)
+    path = str(tmp_path / LAST_CHECKPOINT)
+    torch.save({"weights": torch.arange(3)}, path)
 
-    assert readable([str(tmp_path / LAST_CHECKPOINT)]) is None
+    assert find_saved([path]) == (None, [f"{path} cannot be read (KeyError: 'callbacks')"])
 
 
 def test_a_checkpoint_with_code_in_it_is_not_read(tmp_path: Path) -> None:
-    torch.save({"model": Noisy("none")}, tmp_path / LAST_CHECKPOINT)
+    path = str(tmp_path / LAST_CHECKPOINT)
+    torch.save({"model": Noisy("none")}, path)
 
-    assert readable([str(tmp_path / LAST_CHECKPOINT)]) is None
+    reason = "it holds objects, and to read them could run code"
+    assert find_saved([path]) == (None, [f"{path} cannot be read ({reason})"])

@@ -1,0 +1,83 @@
+"""The arguments of a study's classes: which of the model's the data module gives, and how all are written down."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+
+from hpo.errors import LoadError
+from hpo.ipc.channel import Message
+from hpo.space import arguments_of
+
+_NOT_PLAIN = object()
+
+
+def given_by_data(model_class: type[Any], arguments: Message, data: Any) -> dict[str, Any]:
+    """The model's arguments that are neither searched nor in the study file, from attributes of the data module.
+
+    These are arguments without a default, and those marked `FromData()` if the data module has the attribute.
+
+    Raises:
+        LoadError: the data module has no such attribute.
+    """
+    given = {}
+    for argument in arguments_of(model_class):
+        is_required = not argument.has_default
+        if argument.name in arguments or not (is_required or argument.is_from_data):
+            continue
+        if not hasattr(data, argument.name):
+            if not is_required:
+                continue
+            raise LoadError(
+                f"{model_class.__name__} needs '{argument.name}': it is not searched, the study file does not give it "
+                f"(model: {{class: ..., {argument.name}: ...}}), and {type(data).__name__} has no attribute of that "
+                "name after setup('fit')"
+            )
+        given[argument.name] = getattr(data, argument.name)
+    return given
+
+
+def build(cls: type[Any], arguments: Message) -> Any:
+    """An instance of a study's class.
+
+    Raises:
+        LoadError: its constructor does not take these arguments.
+    """
+    try:
+        inspect.signature(cls).bind(**arguments)
+    except TypeError as error:
+        raise LoadError(f"{cls.__name__}: {error}") from error
+    return cls(**arguments)
+
+
+def complete_arguments(cls: type[Any], arguments: Message) -> dict[str, Any]:
+    """All arguments of the call, including defaults."""
+    return {a.name: a.default for a in arguments_of(cls) if a.has_default} | arguments
+
+
+def resolved_defaults(model: pl.LightningModule, arguments: Message) -> dict[str, Any]:
+    """Hyperparameters by which the model replaced defaults of its constructor."""
+    names = {argument.name for argument in arguments_of(type(model)) if argument.has_default} - arguments.keys()
+    return {name: value for name, value in model.hparams.items() if name in names}
+
+
+def plain(values: dict[str, Any]) -> dict[str, Any]:
+    """The values that JSON can hold, NumPy's numbers among them; the others are rebuilt elsewhere."""
+    found = {name: _plain(value) for name, value in values.items()}
+    return {name: value for name, value in found.items() if value is not _NOT_PLAIN}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, list | tuple):
+        items = [_plain(item) for item in value]
+        return _NOT_PLAIN if any(item is _NOT_PLAIN for item in items) else items
+    if isinstance(value, dict):
+        entries = {key: _plain(item) for key, item in value.items()}
+        is_plain = all(isinstance(key, str) and item is not _NOT_PLAIN for key, item in entries.items())
+        return entries if is_plain else _NOT_PLAIN
+    return value if value is None or isinstance(value, bool | int | float | str) else _NOT_PLAIN

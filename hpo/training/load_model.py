@@ -1,0 +1,90 @@
+"""Loads a trial's best model as Lightning loads a checkpoint, without running code that is in the file."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import LightningModule
+from pytorch_lightning.core.saving import _load_state
+
+from hpo.errors import LoadError
+from hpo.loading import load_class
+from hpo.space import arguments_of
+from hpo.training.arguments import build, given_by_data
+from hpo.training.checkpoint import RECORD, needed_but_left_out, read
+
+
+def load_model(config: Mapping[str, Any], checkpoint: Path, project: Path) -> LightningModule:
+    """The module of a trial with the checkpoint's weights, on the CPU and in evaluation mode.
+
+    Its hooks `configure_model` and `on_load_checkpoint`, and its `strict_loading`, have their effect.
+
+    Args:
+        config: of the trial: `model`, and `data` for arguments that only the data module has.
+        project: the folder that classes are imported from.
+
+    Raises:
+        LoadError: the file does not exist, is not a checkpoint of this model, or a class cannot be imported or built.
+    """
+    label = config["model"]["class"]
+    model_class = load_class(label, project)
+    try:
+        contents = read(checkpoint)
+        if "state_dict" not in contents:
+            raise ValueError("it has no state_dict")
+    except FileNotFoundError:
+        raise LoadError(f"{checkpoint}: there is no such file; it is on the machine that trained the trial") from None
+    except (RuntimeError, LookupError, ValueError, pickle.UnpicklingError, EOFError) as error:
+        raise LoadError(f"{checkpoint} does not hold the weights of {label}: {error}") from error
+    arguments = _arguments(model_class, config, contents, project)
+    try:
+        model = _load_state(model_class, contents, **arguments)
+    except (RuntimeError, LookupError, TypeError) as error:
+        missing = needed_but_left_out(contents)
+        without = f"; the checkpoint is without {', '.join(missing)}" if missing else ""
+        reason = f"{type(error).__name__}: {error}{without}"
+        raise LoadError(f"{checkpoint} does not hold the weights of {label}: {reason}") from error
+    if not isinstance(model, LightningModule):
+        raise LoadError(f"{label} is not a LightningModule")
+    return model.eval()
+
+
+def _arguments(
+    model_class: type[Any], config: Mapping[str, Any], contents: Mapping[str, Any], project: Path
+) -> dict[str, Any]:
+    """The constructor's arguments: as configured, as the data module gave them, and else from a data module again."""
+    record = contents.get(RECORD, {})
+    arguments: dict[str, Any] = _files_for_references(config, "model") | record.get("given", {})
+    required = [argument.name for argument in arguments_of(model_class) if not argument.has_default]
+    known = arguments.keys() | contents.get(LightningModule.CHECKPOINT_HYPER_PARAMS_KEY, {}).keys()
+    missing = [name for name in dict.fromkeys([*required, *record.get("given_names", [])]) if name not in known]
+    if not missing:
+        return arguments
+    if "data" not in config:
+        raise LoadError(f"{model_class.__name__} needs {', '.join(missing)}, which the checkpoint does not hold")
+    try:
+        data_class = load_class(config["data"]["class"], project)
+        data = build(data_class, _files_for_references(config, "data"))
+        data.prepare_data()
+        data.setup(stage="fit")
+        given = given_by_data(model_class, arguments, data)
+    except Exception as error:  # of the user's code
+        raise LoadError(
+            f"{model_class.__name__} needs {', '.join(missing)}, which the checkpoint does not hold, from its data "
+            f"module, and {config['data']['class']} failed: {type(error).__name__}: {error}"
+        ) from error
+    return arguments | {name: given[name] for name in missing if name in given}
+
+
+def _files_for_references(config: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    """The configured arguments, with the files of other trials' weights in place of references, where these exist."""
+    weights = config.get("weights", {})
+
+    def resolved(value: Any) -> Any:
+        found = weights.get(value) if isinstance(value, str) else None
+        return found["checkpoint"] if found is not None and Path(found["checkpoint"]).is_file() else value
+
+    return {name: resolved(value) for name, value in config[owner].items() if name != "class"}
