@@ -83,7 +83,7 @@ def test_an_array_comes_back_as_it_was(array: np.ndarray[Any, Any]) -> None:
         (defaultdict(int, a=1), {"a": 1}),
         ({np.int64(3): 1}, {3: 1}),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_numbers_and_subclasses_become_plain(value: Any, twin: Any) -> None:
     again, left_out = through_a_file([value])
@@ -105,7 +105,7 @@ def test_numbers_and_subclasses_become_plain(value: Any, twin: Any) -> None:
         torch.float16,
         torch.Size([1, 2]),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_other_types_come_back_as_they_were(value: Any) -> None:
     assert through_a_file({"a": value}) == ({"a": value}, [])
@@ -123,7 +123,7 @@ def test_other_types_come_back_as_they_were(value: Any) -> None:
         ({Level.LOW: 1}, f"a.Level.LOW ({__name__}.Level)"),
         (np.array([(1, 2)], "i4,i4"), "a (numpy.ndarray)"),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_has_no_twin_is_left_out_and_named(value: Any, what: str) -> None:
     again, left_out = through_a_file({"a": value, "b": 1})
