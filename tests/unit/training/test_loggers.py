@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import errno
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -183,9 +182,6 @@ def test_tensorboard_is_refused_where_it_is_not_installed(tmp_path: Path, monkey
 
 
 def test_tensorboard_writes_into_the_trials_folder(tmp_path: Path) -> None:
-    if find_spec("tensorboard") is None:
-        pytest.importorskip("tensorboardX")
-
     logger = make_logger("tensorboard", tmp_path / "trial", resumes=False, warn=pytest.fail)
     assert logger is not None
     logger.log_metrics({"loss": 1.0}, step=0)
