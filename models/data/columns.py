@@ -134,8 +134,12 @@ class Columns:
         return kept[chosen]
 
 
-def usable(train: pd.DataFrame, *, drop_constant: bool, most_categories: int) -> list[str]:
-    """The columns that are usable for training; warns of the others."""
+def usable(train: pd.DataFrame, *, drop_constant: bool, most_categories: int, missing: str = "median") -> list[str]:
+    """The columns that are usable for training; warns of the others, but for those with one value in every row.
+
+    Args:
+        missing: as in Columns.
+    """
     numeric, dates, texts = columns_of(train)
     values = train[numeric].to_numpy()
     extremes = zip(numeric, np.fmin.reduce(values), np.fmax.reduce(values), strict=True)
@@ -144,15 +148,31 @@ def usable(train: pd.DataFrame, *, drop_constant: bool, most_categories: int) ->
     is_incomplete = train.isna().any()
     used = []
     for name in train.columns:
+        reason = ""
         if different[name] == 0:
-            warnings.warn(f"Table: column '{name}' is left out: it has no value in the training part", stacklevel=2)
-        elif name in texts and different[name] > most_categories:
-            warnings.warn(
-                f"Table: column '{name}' is left out: it has {different[name]} different texts in {len(train)} rows, "
-                f"like names. To learn from it, give {{most_categories: {different[name]}}}",
-                stacklevel=2,
+            reason = "it has no value in the training part"
+        elif name in texts and not _frequent(train[name]):
+            reason = (
+                f"none of its {different[name]} different texts is in two rows of the training part, so each would be "
+                f"an unknown category, such as '{train[name].dropna().iloc[0]}'. If these are numbers or dates, write "
+                "them plainly, like 1200.5 or 2025-12-31"
             )
-        elif different[name] > 1 or is_incomplete[name] or not drop_constant:
+        elif name in texts and different[name] > most_categories:
+            reason = (
+                f"it has {different[name]} different texts in {len(train)} rows, like names. To learn from it, give "
+                f"{{most_categories: {different[name]}}}"
+            )
+        elif different[name] == 1 and drop_constant and is_incomplete[name] and name not in texts:
+            if missing != "indicator":
+                reason = (
+                    "it has a single value or none in the training part. To learn from where it is missing, give "
+                    "{missing: indicator}"
+                )
+        elif different[name] == 1 and drop_constant and not is_incomplete[name]:
+            continue
+        if reason:
+            warnings.warn(f"Table: column '{name}' is left out: {reason}", stacklevel=2)
+        else:
             used.append(str(name))
     return used
 

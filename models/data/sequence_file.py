@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.data.cache import Kept, is_worth_keeping, read_once
-from models.data.text_file import SUFFIXES, suffix_of
-from models.data.timed_file import check_ascending, check_columns, check_file, names_of, numbers, read_columns, times
+from models.data.text_file import SUFFIXES, names_of, suffix_of
+from models.data.timed_file import check_ascending, check_columns, check_file, numbers, read_columns, times
 
 Ints = NDArray[np.int64]
 Labels = Literal["sequence", "step"]
