@@ -56,7 +56,9 @@ def check_order(order: str, *, who: str) -> None:
 
 def look_like_dates(texts: pd.Series) -> pd.Series:
     """Which of the texts are written as dates are, of whatever order (rows,)."""
-    return (texts.str.fullmatch(_WHOLE) | texts.str.fullmatch(_LOOKS_LIKE_ISO)).astype(bool)
+    different = texts.drop_duplicates()
+    is_date = (different.str.fullmatch(_LOOKS_LIKE_ISO) | different.str.fullmatch(_WHOLE)).astype(bool)
+    return texts.isin(different[is_date])
 
 
 def dates(known: pd.Series, *, who: str, order: str = "auto", advice: str = "") -> pd.Series:

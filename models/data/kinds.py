@@ -19,6 +19,7 @@ from pandas.api.types import (
 
 from models.data.dates import ADVICE, dates, in_utc, look_like_dates
 from models.data.numerals import MOSTLY, Numerals, read_numbers
+from models.data.text_file import by_text
 
 # Larger numbers are infinite in single precision, in which networks compute.
 LARGEST = float(np.finfo(np.float32).max)
@@ -91,7 +92,8 @@ def as_text(values: pd.Series) -> pd.Series:
     known = values.dropna()
     if is_numeric_dtype(known) and not is_bool_dtype(known):
         known = known.map(_digits)
-    return known.astype(str).str.strip().reindex(values.index).astype(object)
+    texts = by_text(known, lambda different: different.astype(str).str.strip()) if len(known) else known
+    return texts.reindex(values.index).astype(object)
 
 
 def _digits(value: Any) -> str:

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from models.data.text_file import by_text
+
 # A column of text with at least this fraction of numbers is a column of numbers with mistakes.
 MOSTLY = 0.5
+TRIED = 1000
 _CODES = "USD|EUR|GBP|CHF|JPY|CNY|INR|KRW|BRL|CAD|AUD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|TRY|MXN|ZAR|SGD|HKD"
 _UNIT = rf"[$\u00a2-\u00a5\u0e3f\u20a0-\u20c0]|{_CODES}|%"  # Unicode's currency signs, codes, percent
 _WRITTEN = (
@@ -48,9 +51,11 @@ def read_numbers(known: pd.Series, written: Numerals, *, who: str, names: str = 
         ValueError: the comma may be of decimals or of thousands, or the units differ; the message begins with `who`.
     """
     plain = plain_numbers(known, written.decimal)
-    others = known[plain.isna()].drop_duplicates()
-    if not len(others):
+    if plain.notna().all():
         return plain
+    others = known[plain.isna()].drop_duplicates()
+    if not others.iloc[:TRIED].str.fullmatch(_WRITTEN).any():  # dates, for instance, of which all rows are different
+        return plain if plain.notna().mean() >= MOSTLY else plain.mask(plain.notna())
     _check_points(known, written.decimal, f"{who}: column '{known.name}'")
     parts = others.str.extract(rf"^{_WRITTEN}$")
     is_number = parts["digits"].notna() & (parts["before"].isna() | parts["after"].isna())
@@ -81,9 +86,13 @@ def read_numbers(known: pd.Series, written: Numerals, *, who: str, names: str = 
 
 def plain_numbers(texts: pd.Series, decimal: str = ".") -> pd.Series:
     """Texts as float64, NaN where one is more or other than digits, a sign and the decimal point."""
-    if decimal != ".":
-        texts = texts.mask(texts.str.contains(".", regex=False)).str.replace(decimal, ".", regex=False)
-    return pd.to_numeric(texts, errors="coerce").astype("float64")
+
+    def numbers(different: pd.Series) -> pd.Series:
+        if decimal != ".":
+            different = different.mask(different.str.contains(".", regex=False)).str.replace(decimal, ".", regex=False)
+        return pd.to_numeric(different, errors="coerce").astype("float64")
+
+    return by_text(texts, numbers).astype("float64") if len(texts) else texts.astype("float64")
 
 
 def _check_points(known: pd.Series, decimal: str, where: str) -> None:

@@ -11,14 +11,16 @@ import re
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
 
 SUFFIXES = {".csv": ",", ".tsv": "\t", ".tab": "\t"}  # with the separators of their columns
+BYTES_AT_ONCE = 16 << 20
 # Digits that a number does not keep: leading zeros, and more than a double-precision number distinguishes.
 KEPT_AS_TEXT = re.compile(r"[-+]?(0\d+|\d{16,})(\.0*)?")
 
@@ -70,10 +72,13 @@ def read_text(
             # pandas would only warn, and cut the rows
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(path, **reading)
+            has_names = _may_have_more_digits(path, separator, encoding)
             places = [
                 place
                 for place, (name, column) in enumerate(table.items())
-                if str(name).strip() in as_written or not is_numeric_dtype(column.dtype) or _is_whole(column)
+                if str(name).strip() in as_written
+                or not is_numeric_dtype(column.dtype)
+                or (has_names and _is_whole(column))
             ]
             if not places:
                 return table
@@ -96,6 +101,16 @@ def read_text(
     return table.assign(**kept) if kept else table
 
 
+def _may_have_more_digits(path: Path, separator: str, encoding: str) -> bool:
+    """Whether a field of the file begins like a number with leading zeros or many digits: searched in its bytes."""
+    if len("0".encode(encoding)) > 1:  # several bytes a character
+        return True
+    field = re.compile(rb"[\n\r" + re.escape(separator.encode(encoding)) + rb"] *\"?[-+]?(?:0[0-9]|[0-9]{16})")
+    opened: Any = gzip.open if path.suffix == ".gz" else io.open
+    with opened(path, "rb") as file:
+        return any(field.search(b"\n" + some + file.readline()) for some in iter(lambda: file.read(BYTES_AT_ONCE), b""))
+
+
 def _is_whole(column: pd.Series) -> bool:
     if is_bool_dtype(column.dtype) or is_integer_dtype(column.dtype):
         return is_integer_dtype(column.dtype)
@@ -108,8 +123,16 @@ def has_more_digits(texts: pd.Series) -> bool:
     return any(KEPT_AS_TEXT.fullmatch(text.strip()) for text in texts.dropna().unique())
 
 
+def by_text(texts: pd.Series, change: Callable[[pd.Series], pd.Series]) -> pd.Series:
+    """A column's texts changed, each different one once; NaN stays NaN."""
+    codes, different = pd.factorize(texts)
+    changed = change(pd.Series(different, dtype=object, name=texts.name))
+    found = changed.take(np.maximum(codes, 0)) if len(changed) else pd.Series(np.nan, range(len(codes)), dtype=object)
+    return found.set_axis(texts.index).mask(codes < 0).rename(texts.name)
+
+
 def _stripped(texts: pd.Series) -> pd.Series:
-    stripped = texts.str.strip()
+    stripped = by_text(texts, lambda different: different.str.strip() if len(different) else different)
     return stripped.mask(stripped == "")
 
 
