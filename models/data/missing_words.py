@@ -33,37 +33,43 @@ def without_words(table: pd.DataFrame, *, present: Collection[str] = ()) -> pd.D
     """The table with no value where a column of text has such a word."""
     doubtful = WORDS - set(present)
     changed = {
-        name: column.mask(column.isin(doubtful))
+        str(name): column.mask(column.isin(doubtful))
         for name, column in table.items()
         if is_text(column) and column.isin(doubtful).any()
     }
     return table.assign(**changed) if changed else table
 
 
-def check_no_words(column: pd.Series, what: str, *, present: Collection[str], missing_values: str, where: str) -> None:
+def check_no_words(
+    column: pd.Series,
+    thing: str,
+    *,
+    title: str,
+    where: str,
+    present: Collection[str],
+    missing_values: str | None = None,
+) -> None:
     """Check that a column of classes or groups has no text that may stand for a missing value.
 
     Args:
-        what: class or group.
-        missing_values: as given so far, to be extended.
+        thing: class, group or sequence.
+        title: of the column in the message, such as "the target".
+        where: begins the message.
+        missing_values: as given so far, to be extended; None where rows without a value are refused.
 
     Raises:
-        ValueError: it has; the message, which begins with `where`, says how to declare them.
+        ValueError: it has; the message says how to declare them.
     """
     found = words_in(column, present=present)
     if not found:
         return
     words, rows = ", ".join(f"'{word}'" for word in found), sum(found.values())
-    is_one = len(found) == 1
-    things = f"a {what}" if is_one else {"class": "classes", "group": "groups"}[what]
-    declared = ",".join([*filter(None, [missing_values]), *found])
-    remedy = (
-        f'{{missing_values: "{declared}"}} leaves these rows out'
-        if what == "class"
-        else "rows without a group are refused: give them one, or take them out of the file"
-    )
+    things = f"a {thing}" if len(found) == 1 else f"{thing}{'es' if thing.endswith('s') else 's'}"
+    remedy = f"rows without a {thing} are refused: give them one, or take them out of the file"
+    if missing_values is not None:
+        declared = ",".join([*filter(None, [missing_values]), *found])
+        remedy = f'{{missing_values: "{declared}"}} leaves these rows out'
     raise ValueError(
-        f"{where}: the {'target' if what == 'class' else 'group column'} '{column.name}' holds {words} in {rows} of "
-        f"{len(column)} rows: {things}, or missing? If {things}, give {{present_values: "
-        f'"{",".join([*present, *found])}"}}; if missing, {remedy}'
+        f"{where}: {title} '{column.name}' holds {words} in {rows} of {len(column)} rows: {things}, or missing? "
+        f'If {things}, give {{present_values: "{",".join([*present, *found])}"}}; if missing, {remedy}'
     )

@@ -69,7 +69,7 @@ def read_numbers(known: pd.Series, written: Numerals, *, who: str, names: str = 
     values = _values(digits, separator, written.decimal)
     is_negative = parts[["minus", "inner_minus"]].isin(["-", "\u2212"]).any(axis=1) | parts["bracket"].notna()
     values = values.mask(is_negative, -values)
-    _check_units(units[values.notna()], others, plain.notna().any(), f"{who}: column '{known.name}'")
+    _check_units(units[values.notna()], others, bool(plain.notna().any()), f"{who}: column '{known.name}'")
     numbers = plain.fillna(known.map(dict(zip(others, values, strict=True))).astype("float64"))
     if numbers.notna().mean() < MOSTLY:
         return numbers.mask(numbers.notna())

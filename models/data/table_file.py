@@ -66,9 +66,6 @@ def _read(source: str, arguments: dict[str, Any]) -> Contents:
     if not targets:
         raise ValueError(f"Table: target should name the column to predict: {listed(table)}")
     present = names_of(arguments["present_values"])
-    doubts: dict[str, Any] = {
-        "present": present, "missing_values": arguments["missing_values"], "where": f"Table: {source}"
-    }  # fmt: skip
     separator = separator_of(Path(source), arguments["separator"])
     numerals = Numerals(arguments["decimal"], arguments["thousands"], separator)
     writing = Writing(numerals, arguments["date_order"])
@@ -76,12 +73,16 @@ def _read(source: str, arguments: dict[str, Any]) -> Contents:
     features = table[[name for name in table.columns if name not in left_out]]
     if not len(features.columns):
         raise ValueError(f"Table: {source} has no column besides the target, so there is nothing to learn from")
-    found = read_target(table[targets], arguments["task"], writing=writing, **doubts)
+    where = f"Table: {source}"
+    missing = arguments["missing_values"]
+    found = read_target(
+        table[targets], arguments["task"], writing=writing, present=present, missing_values=missing, where=where
+    )
     inputs = typed(without_words(features, present=present), categorical=named["categorical"], writing=writing)
     key = None
     if named["group"]:
         group = table[named["group"][0]]
-        check_no_words(group, "group", **doubts)
+        check_no_words(group, "group", title="the group column", where=where, present=present)
         key = as_text(group)
     elif named["time"]:
         key = typed(without_words(table[named["time"]]), writing=writing).iloc[:, 0]

@@ -77,7 +77,7 @@ def read_target(
         clean = typed(values, writing=writing)
     else:
         label = columns.iloc[:, 0]
-        check_no_words(label, "class", present=present, missing_values=missing_values, where=where)
+        check_no_words(label, "class", title="the target", where=where, present=present, missing_values=missing_values)
         clean = _labels(known.iloc[:, 0], writing.numerals.decimal).to_frame()
     has_target = clean.notna().all(axis=1).to_numpy()
     if not has_target.any():
@@ -127,7 +127,7 @@ def _as_numbers(columns: pd.DataFrame, writing: Writing, *, advice: str = "") ->
         known = as_text(column).dropna() if is_text(column) else column.iloc[:0]
         numbers = read_numbers(known, writing.numerals, who="Table") if len(known) else known
         if len(known) and numbers.notna().all():
-            found[name] = numbers.reindex(column.index)
+            found[str(name)] = numbers.reindex(column.index)
         elif len(known) and numbers.notna().any():
             raise ValueError(text_among_numbers(known[numbers.isna()], "the target", advice))
     return columns.assign(**found) if found else columns

@@ -71,7 +71,7 @@ def read_text(
         with warnings.catch_warnings():
             # pandas would only warn, and cut the rows
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(path, **reading)
+            table: pd.DataFrame = pd.read_csv(path, **reading)
             has_names = _may_have_more_digits(path, separator, encoding)
             places = [
                 place
@@ -94,11 +94,11 @@ def read_text(
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{where}: it is damaged, or not compressed by gzip: {error}") from error
     kept = {
-        name: _stripped(text)
+        str(name): _stripped(text)
         for name, text in texts.items()
         if str(name).strip() in as_written or not is_numeric_dtype(table[name].dtype) or has_more_digits(text)
     }
-    return table.assign(**kept) if kept else table
+    return table.assign(**kept)
 
 
 def _may_have_more_digits(path: Path, separator: str, encoding: str) -> bool:
@@ -128,7 +128,9 @@ def by_text(texts: pd.Series, change: Callable[[pd.Series], pd.Series]) -> pd.Se
     codes, different = pd.factorize(texts)
     changed = change(pd.Series(different, dtype=object, name=texts.name))
     found = changed.take(np.maximum(codes, 0)) if len(changed) else pd.Series(np.nan, range(len(codes)), dtype=object)
-    return found.set_axis(texts.index).mask(codes < 0).rename(texts.name)
+    found = found.set_axis(texts.index).mask(codes < 0)
+    found.name = texts.name
+    return found
 
 
 def _stripped(texts: pd.Series) -> pd.Series:

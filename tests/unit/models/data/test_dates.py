@@ -136,8 +136,8 @@ def test_the_order_may_be_declared_for_tables_and_series(tmp_path: Path) -> None
     frame = {"when": [f"{month:02}/01/2024" for month in range(1, 13)], "y": [row * 7 % 5 + 0.5 for row in range(12)]}
     path = tmp_path / "t.csv"
     pd.DataFrame(frame).to_csv(path, index=False)
-    for kind in (Table, Series):
-        arguments: dict[str, Any] = {"window": 2} if kind is Series else {}
+    kinds: list[tuple[Any, dict[str, Any]]] = [(Table, {}), (Series, {"window": 2})]
+    for kind, arguments in kinds:
         with pytest.raises(ValueError, match=r"ambiguous.*date_order: day_first.*date_order: month_first"):
             kind(str(path), target="y", **arguments).setup("fit")
         kind(str(path), target="y", date_order="month_first", **arguments).setup("fit")

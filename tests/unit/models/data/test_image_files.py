@@ -32,7 +32,8 @@ def ready(source: Path, *stages: str, **arguments: Any) -> Images:
 
 
 def pixels(source: Path, **arguments: Any) -> NDArray[Any]:
-    return ready(source, **arguments)._pixels
+    found: NDArray[Any] = ready(source, **arguments)._pixels
+    return found
 
 
 def halves(root: Path, names: list[str], *, per_class: int = 4, classes: int = 3) -> Path:
@@ -53,7 +54,8 @@ def test_every_format_that_pillow_decodes_is_read(tmp_path: Path, suffix: str) -
     if suffix == ".avif" and not features.check_module("avif"):
         pytest.skip("this Pillow has no AVIF")
     images, labels = drawn(12, size=(16, 16))
-    options: dict[str, Any] = {".webp": {"lossless": True}, ".avif": {"quality": 100}}.get(suffix, {})
+    of_format: dict[str, dict[str, Any]] = {".webp": {"lossless": True}, ".avif": {"quality": 100}}
+    options = of_format.get(suffix, {})
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):
         (tmp_path / SHAPES[label]).mkdir(exist_ok=True)
         Image.fromarray(image[:, :, 0]).save(tmp_path / SHAPES[label] / f"{number:02}{suffix}", **options)

@@ -10,8 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from models.data.base import PartName
 from models.data.series import Series
+
+PARTS: tuple[PartName, ...] = ("train", "validation", "test")
 
 
 def written(folder: Path, times: Any, **columns: Any) -> str:
@@ -22,9 +26,17 @@ def written(folder: Path, times: Any, **columns: Any) -> str:
 
 
 def series(path: str, **arguments: Any) -> Series:
-    data = Series(path, **({"window": 4, "target": "y"} | arguments))
+    given: dict[str, Any] = {"window": 4, "target": "y"}
+    data = Series(path, **given | arguments)
     data.setup(None)
     return data
+
+
+def inputs_of(data: Series, name: PartName) -> Any:
+    """Of a part (windows, window, columns)."""
+    inputs = data.part(name).inputs
+    assert isinstance(inputs, torch.Tensor)
+    return inputs.numpy()
 
 
 def without(times: Any, *rows: int) -> list[str]:
@@ -169,9 +181,9 @@ def test_windows_never_cross_series_and_each_is_split_by_its_own_time(
         one.write_text("\n".join(["day,y", *rows]))
         alone.append(series(str(one), validation_fraction=0.2, test_fraction=0.2, **given))
 
-    for name in ("train", "validation", "test"):
-        expected = np.concatenate([one.part(name).inputs.numpy() for one in alone])
-        np.testing.assert_allclose(data.part(name).inputs.numpy(), expected, rtol=1e-6)
+    for name in PARTS:
+        expected = np.concatenate([inputs_of(one, name) for one in alone])
+        np.testing.assert_allclose(inputs_of(data, name), expected, rtol=1e-6)
         times = np.concatenate([one.target_times(name) for one in alone])
         assert data.target_times(name).tolist() == times.tolist()
         count = sum(len(getattr(one.rows, name)) for one in alone)
@@ -185,7 +197,7 @@ def test_gaps_are_filled_within_a_series_only(tmp_path: Path) -> None:
     (tmp_path / "shops.csv").write_text("\n".join(text))
     given: dict[str, Any] = {"scaling": "none", "differencing": "none", "interpolation": "linear"}
     data = series(str(tmp_path / "shops.csv"), id="shop", **given)
-    own = [data.part(name).inputs[:, :, 0].numpy() for name in ("train", "validation", "test")]
+    own = [inputs_of(data, name)[:, :, 0] for name in PARTS]
     shops_of = [np.unique(np.where(window >= 10_000, "b", "a")) for part in own for window in part]
     assert all(len(found) == 1 for found in shops_of)
 
