@@ -169,8 +169,8 @@ def _calendar(days: pd.DatetimeIndex, step: float) -> list[str]:
 def _length(every: str) -> np.timedelta64:
     """The length of the shortest step, such as 28 days for a month."""
     first = pd.Timestamp("2026-02-01")
-    length: np.timedelta64 = (first + pd.tseries.frequencies.to_offset(every) - first).to_timedelta64()
-    return length.astype("timedelta64[us]")
+    length = first + pd.tseries.frequencies.to_offset(every) - first
+    return np.timedelta64(round(length / pd.Timedelta("1us")), "us")
 
 
 def _is_fixed(every: str) -> bool:

@@ -94,8 +94,8 @@ class Sequences(DataModule):
 
     def read(self) -> Samples:
         given = self.hparams
-        names = ("group", "id", "time", "label", "separator", "decimal", "encoding")
-        names += ("thousands", "date_order", "present_values")
+        names = ["group", "id", "time", "label", "separator", "decimal", "encoding"]
+        names += ["thousands", "date_order", "present_values"]
         recorded = read_sequences(given["path"], given["labels"], **{name: given[name] for name in names})
         keys = (recorded.is_test, recorded.groups)
         return Samples((recorded.x, recorded.lengths), self._numbered(recorded), keys)
