@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -61,12 +62,15 @@ def look_like_dates(texts: pd.Series) -> pd.Series:
     return texts.isin(different[is_date])
 
 
-def dates(known: pd.Series, *, who: str, order: str = "auto", advice: str = "") -> pd.Series:
+def dates(
+    known: pd.Series, *, who: str, order: str = "auto", advice: str = "", remedy: Callable[[str], str] | None = None
+) -> pd.Series:
     """Texts as datetime64[us], in UTC if they have an offset; a warning tells the century of years of two digits.
 
     Args:
         order: that of the columns that may have the day or the month first.
-        advice: another remedy for texts of which some are not dates.
+        advice: other remedies for texts that have two orders.
+        remedy: that for a text that is no date; ends the message on it.
 
     Raises:
         ValueError: one is not a date, or two orders fit; the message begins with `who`.
@@ -100,7 +104,7 @@ def dates(known: pd.Series, *, who: str, order: str = "auto", advice: str = "") 
     others = f", and {len(wrong) - 1} more such value{'s' * (len(wrong) > 2)}" if len(wrong) > 1 else ""
     raise ValueError(
         f"{who}: column '{known.name}' holds dates, but '{wrong.iloc[0]}' in row {wrong.index[0] + 1} is not a date"
-        f"{others}"
+        f"{others}{remedy(str(wrong.iloc[0])) if remedy else ''}"
     )
 
 

@@ -122,8 +122,14 @@ def _typed(values: pd.Series, writing: Writing) -> pd.Series:
         raise ValueError(text_among_numbers(wrong, "column", f"or declare the column as categories, {declared}"))
     if look_like_dates(known).mean() >= MOSTLY:
         advice = f"{ADVICE}; or leave the column out, {{ignore: {values.name}}}"
-        return dates(known, who="Table", order=writing.date_order, advice=advice).reindex(values.index)
+        return dates(known, who="Table", order=writing.date_order, advice=advice, remedy=_as_missing).reindex(
+            values.index
+        )
     return known.reindex(values.index).astype(object)
+
+
+def _as_missing(text: str) -> str:
+    return f'. Correct it; or declare it as a missing value, {{missing_values: "?,{text}"}}'
 
 
 def _numbers_or_names(known: pd.Series, numbers: pd.Series, declared: str) -> pd.Series:
@@ -160,8 +166,8 @@ def text_among_numbers(wrong: pd.Series, what: str, advice: str) -> str:
     row, value = wrong.index[0], wrong.iloc[0]
     others = f", and {_times(len(wrong) - 1, 'more such value')}" if len(wrong) > 1 else ""
     return (
-        f"Table: {what} '{wrong.name}' holds numbers, but '{value}' in row {row + 1}{others}. Correct it; or declare "
-        f'it as a missing value, {{missing_values: "?,{value}"}}{advice and "; "}{advice}'
+        f"Table: {what} '{wrong.name}' holds numbers, but '{value}' in row {row + 1}{others}{_as_missing(value)}"
+        f"{advice and '; '}{advice}"
     )
 
 

@@ -14,7 +14,7 @@ from models.data.text_file import by_text
 MOSTLY = 0.5
 TRIED = 1000
 _CODES = "USD|EUR|GBP|CHF|JPY|CNY|INR|KRW|BRL|CAD|AUD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|TRY|MXN|ZAR|SGD|HKD"
-_UNIT = rf"[$\u00a2-\u00a5\u0e3f\u20a0-\u20c0]|{_CODES}|%"  # Unicode's currency signs, codes, percent
+_UNIT = rf"(?:US|[A-Z])?\$|[$\u00a2-\u00a5\u0e3f\u20a0-\u20c0]|{_CODES}|%"  # Unicode's currency signs, codes, percent
 _WRITTEN = (
     rf"(?P<bracket>\()?(?P<minus>[-+\u2212])?\s*(?P<before>{_UNIT})?\s*(?P<inner_minus>[-+\u2212])?"
     rf"(?P<digits>[.,]?\d(?:[\d.,'\u2019\s]*\d)?)\s*(?P<after>{_UNIT})?(?(bracket)\))"
@@ -37,6 +37,15 @@ class Numerals:
     decimal: str = "."
     thousands: str = ""
     separator: str = ","
+
+
+def check_separators(decimal: str, thousands: str, *, who: str) -> None:
+    """
+    Raises:
+        ValueError: the separators of decimals and of thousands are the same; the message begins with `who`.
+    """
+    if decimal == thousands:
+        raise ValueError(f"{who}: decimal and thousands are both '{decimal}': give the other one too")
 
 
 def read_numbers(known: pd.Series, written: Numerals, *, who: str, names: str = "") -> pd.Series:
@@ -69,7 +78,7 @@ def read_numbers(known: pd.Series, written: Numerals, *, who: str, names: str = 
     values = _values(digits, separator, written.decimal)
     is_negative = parts[["minus", "inner_minus"]].isin(["-", "\u2212"]).any(axis=1) | parts["bracket"].notna()
     values = values.mask(is_negative, -values)
-    _check_units(units[values.notna()], others, bool(plain.notna().any()), f"{who}: column '{known.name}'")
+    _check_units(units[values.notna()], others, bool(plain.abs().gt(0).any()), f"{who}: column '{known.name}'")
     numbers = plain.fillna(known.map(dict(zip(others, values, strict=True))).astype("float64"))
     if numbers.notna().mean() < MOSTLY:
         return numbers.mask(numbers.notna())
@@ -98,8 +107,9 @@ def plain_numbers(texts: pd.Series, decimal: str = ".") -> pd.Series:
 def _check_points(known: pd.Series, decimal: str, where: str) -> None:
     if decimal == ".":
         return
-    is_pointed = known.str.fullmatch(r"[-+]?\d*\.\d+").astype(bool) & ~known.str.fullmatch(r"[-+]?[1-9]\d{0,2}\.\d{3}")
-    if is_pointed.mean() >= MOSTLY:
+    is_grouped = known.str.fullmatch(r"[-+]?[1-9]\d{0,2}\.\d{3}").astype(bool)
+    is_pointed = known.str.fullmatch(r"[-+]?\d*\.\d+").astype(bool) & ~is_grouped
+    if is_pointed.any() and plain_numbers(known).notna().mean() >= MOSTLY:
         raise ValueError(
             f"{where} has decimal points, such as '{known[is_pointed].iloc[0]}', but decimal is '{decimal}': write all "
             "numbers of the file alike, or leave decimal out if the other commas are separators of thousands"
@@ -110,6 +120,11 @@ def _thousands(texts: pd.Series, digits: pd.Series, written: Numerals, where: st
     """The separator of thousands; empty without one."""
     if written.thousands:
         return written.thousands
+    points = digits[digits.str.fullmatch(r"[1-9]\d{0,2}(?:\.\d{3}){2,}").astype(bool)]
+    if written.decimal == "." and len(points) and len(points) == len(digits):
+        raise ValueError(
+            f"{where} has points between thousands, such as '{texts[points.index[0]]}': give {{decimal: \",\"}}"
+        )
     found = [separator for separator in _SEPARATORS if separator != written.decimal]
     found = [separator for separator in found if digits.str.contains(separator, regex=False).any()]
     if written.decimal == "." and "," in found:

@@ -14,6 +14,7 @@ from hpo.space import Choice, Float, Int
 from models.data.base import DataModule, Part, PartName, Samples, Task
 from models.data.batches import Batch, Inputs
 from models.data.dates import DateOrder, check_order
+from models.data.numerals import check_separators
 from models.data.sequence_augmentation import with_noise, with_warped_time
 from models.data.sequence_file import Labels, Recorded, read_sequences
 from models.data.splits import Ints, Rows, check_fractions, grouped_split, random_split, stratified_split
@@ -85,6 +86,7 @@ class Sequences(DataModule):
         super().__init__()
         check_fractions(validation_fraction, test_fraction, who="Sequences")
         check_order(date_order, who="Sequences")
+        check_separators(decimal, thousands, who="Sequences")
         if truncate < 0 or noise < 0 or not 0 <= time_warp < 1:
             raise ValueError(
                 f"Sequences: truncate {truncate} and noise {noise} should be 0 or more, time_warp {time_warp} 0 to 1"

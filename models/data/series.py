@@ -12,6 +12,7 @@ from torch import Tensor
 from hpo.space import Choice, Int
 from models.data.base import DataModule, Part, PartName, Samples
 from models.data.dates import DateOrder, check_order
+from models.data.numerals import check_separators
 from models.data.series_file import read_series
 from models.data.splits import Ints, Rows, check_fractions, time_split
 from models.data.timed_file import Floats, Moments, text_of
@@ -93,6 +94,7 @@ class Series(DataModule):
         super().__init__()
         check_fractions(validation_fraction, test_fraction, who="Series")
         check_order(date_order, who="Series")
+        check_separators(decimal, thousands, who="Series")
         for name, value, least in (
             ("horizon", horizon, 1), ("window", window, 1), ("stride", stride, 1), ("period", period, 0)
         ):  # fmt: skip

@@ -16,6 +16,7 @@ from models.data.base import DataModule, Part, PartName, Samples
 from models.data.columns import Columns, usable
 from models.data.dates import DateOrder, check_order
 from models.data.kinds import columns_of, is_date, is_number, typed
+from models.data.numerals import check_separators
 from models.data.splits import Rows, check_fractions, grouped_split, random_split, stratified_split, time_split
 from models.data.table_file import read_table
 from models.data.text_file import listed
@@ -93,6 +94,7 @@ class Table(DataModule):
         super().__init__()
         check_fractions(validation_fraction, test_fraction, who="Table")
         check_order(date_order, who="Table")
+        check_separators(decimal, thousands, who="Table")
         if group and time:
             raise ValueError(f"Table: rows are split by group '{group}' or by time '{time}', not by both")
         self.save_hyperparameters()

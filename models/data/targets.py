@@ -63,10 +63,12 @@ def read_target(
         raise ValueError(f"Table: task '{task}' should be {', '.join(TASKS)}")
     named = _named(columns)
     values = without_words(columns)
-    if task == "regression" or len(columns.columns) > 1:
-        values = _as_numbers(values, writing)
-    elif task == "auto" and not _are_names(values.iloc[:, 0]):
-        values = _as_numbers(values, writing, advice="or declare them as classes, {task: multiclass}")
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", UserWarning)
+        if task == "regression" or len(columns.columns) > 1:
+            values = _as_numbers(values, writing)
+        elif task == "auto" and not _are_names(values.iloc[:, 0]):
+            values = _as_numbers(values, writing, advice="or declare them as classes, {task: multiclass}")
     found = _detected(values) if task == "auto" else task
     known = without_words(columns, present=present)
     if task == "auto" and found != "regression":
@@ -74,6 +76,8 @@ def read_target(
     if found != "regression" and len(columns.columns) > 1:
         raise ValueError(f"Table: several targets, {named}, need a regression, not a {found} task")
     if found == "regression":
+        for warning in warned:  # classes keep their texts
+            warnings.warn(warning.message, stacklevel=2)
         clean = typed(values, writing=writing)
     else:
         label = columns.iloc[:, 0]

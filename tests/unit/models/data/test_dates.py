@@ -88,6 +88,17 @@ def test_a_text_that_is_no_date_is_named_with_its_row(wrong: str) -> None:
         dates(texts("30.01.2024", "1.2.2024 10:00", wrong, "2.3.2024"), who="Table")
 
 
+def test_a_mark_of_a_missing_date_may_be_declared(tmp_path: Path) -> None:
+    days = ["-" if row % 9 == 0 else f"{1 + row % 28}.{1 + row % 12}.2024" for row in range(60)]
+    path = tmp_path / "t.csv"
+    pd.DataFrame({"when": days, "y": [row / 7 for row in range(60)]}).to_csv(path, index=False)
+    with pytest.raises(ValueError, match=r"'-' in row 1 is not a date, and 6 more .*\{missing_values: \"\?,-\"\}"):
+        Table(str(path), target="y").setup("fit")
+    data = Table(str(path), target="y", missing_values="?,-")
+    data.setup("fit")
+    assert "when days" in data.feature_names
+
+
 @pytest.mark.parametrize("text", ["1.2.3", "0.8580", "10-11", "v1.2.34.5", "1/2", "May", "12:30", "Marina 2024"])
 def test_other_texts_do_not_look_like_dates(text: str) -> None:
     assert not look_like_dates(texts(text)).any()

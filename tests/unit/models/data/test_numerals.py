@@ -44,7 +44,8 @@ def table(folder: Path, text: str, **arguments: Any) -> Table:
         (["$1,200", "-$5", "($7.50)", "$ 3"], {}, [1200, -5, -7.5, 3]),
         (["1.200,00 €", "5 €"], {"decimal": ","}, [1200, 5]),
         (["CHF 1'200", "EUR"], {}, [1200, None]),
-        (["45%", "12.5 %", "-3%"], {}, [45, 12.5, -3]),
+        (["45%", "12.5 %", "-3%", "0"], {}, [45, 12.5, -3, 0]),
+        (["US$ 5", "US$1,500"], {}, [5, 1500]),
         (["\u22125,000", "+2,000"], {}, [-5000, 2000]),
         (["1,500", "2,250"], {"separator": ";", "thousands": ","}, [1500, 2250]),
         (["1,500", "2,250"], {"separator": ";", "decimal": ","}, [1.5, 2.25]),
@@ -73,6 +74,8 @@ def test_other_texts_are_no_numbers(texts: list[str]) -> None:
             r'such as \'2,500\': give \{thousands: ","\} if this is 2500, or \{decimal: ","\} if it is 2.500',
         ),
         (["0.25", "1.5"], {"decimal": ","}, r"has decimal points, such as '0.25', but decimal is ','"),
+        (["1.125", "0.25", "3"], {"decimal": ","}, r"has decimal points, such as '0.25', but decimal is ','"),
+        (["1.100.000", "2.500"], {}, r'has points between thousands, such as \'1.100.000\': give \{decimal: ","\}'),
         (["45%", "0.45"], {}, r"has a percent sign in some rows, as '45%', and none in others"),
         (["$5", "€7"], {}, r"holds amounts in \$, €: convert them to one currency"),
     ],
@@ -97,6 +100,24 @@ def test_a_target_of_written_numbers_has_their_unit(tmp_path: Path) -> None:
         data = table(tmp_path, "\n".join(["x,y", *lines]))
     assert data.task == "regression"
     assert 1000 < data.target_mean[0] < 1060
+
+
+def test_classes_keep_their_texts_without_a_word(tmp_path: Path) -> None:
+    lines = [f"{row},{['$5', '$10', '$20'][row % 3]}" for row in range(60)]
+    assert set(table(tmp_path, "\n".join(["x,y", *lines])).class_names) == {"$5", "$10", "$20"}
+
+
+def test_one_separator_for_decimals_and_thousands_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^Table: decimal and thousands are both '.': give the other one too"):
+        Table("t.csv", thousands=".")
+
+
+def test_the_error_without_a_usable_column_gives_the_reasons(tmp_path: Path) -> None:
+    lines = [f"{row} kg,{row / 7}" for row in range(60)]
+    with pytest.raises(
+        ValueError, match="no column is left to learn from of w: column 'w' is left out: none of its 39"
+    ):
+        table(tmp_path, "\n".join(["w,y", *lines]))
 
 
 def test_one_text_among_written_numbers_is_named(tmp_path: Path) -> None:
