@@ -32,6 +32,8 @@ _SHAPES = {
     rf"{_MONTH}[. -]+\d{{1,2}}(?:st|nd|rd|th)?,?[ -]+\d{{4}}": ("%b %d %Y",),
     rf"\d{{4}}[ -]+{_MONTH}[. -]+\d{{1,2}}": ("%Y %b %d",),
     rf"{_MONTH}[., -]+\d{{4}}": ("%b %Y",),
+    rf"{_MONTH}[ -]\d{{2}}": ("%b %y",),
+    r"\d{4}[ -]?Q\d|Q\d[ -]?\d{4}": ("%Y %m",),
     r"\d{4}[-/]\d{1,2}": ("%Y %m",),
     r"\d{1,2}/\d{4}": ("%m %Y",),
 }
@@ -126,8 +128,8 @@ def compact_dates(numbers: pd.Series) -> pd.Series | None:
     if len(values) < 2 or not (np.isfinite(values) & (values == values.round())).all():
         return None
     for digits, form in ((6, "%Y%m"), (8, "%Y%m%d")):
-        years = values // 10 ** (digits - 4)
-        if ((years >= 1800) & (years < 2200)).all() and years.min() < years.max():
+        years, periods = values // 10 ** (digits - 4), values // 100  # of one year or one month, they count as they are
+        if ((years >= 1800) & (years < 2200)).all() and periods.min() < periods.max():
             found = pd.to_datetime(numbers.astype("int64").astype(str), format=form, errors="coerce")
             if found.notna().all():
                 return found.astype("datetime64[us]")
@@ -158,6 +160,8 @@ def _readings(known: pd.Series) -> dict[str, pd.Series]:
     ]
     words = (
         parts["date"]
+        .str.replace(r"(?i)Q(\d)[ -]?(\d{4})", r"\2Q\1", regex=True)
+        .str.replace(r"(?i)(\d{4})[ -]?Q(\d)", lambda found: f"{found[1]} {3 * int(found[2]) - 2}", regex=True)
         .str.replace(r"(?i)(\d)(?:st|nd|rd|th)\b", r"\1", regex=True)
         .str.replace(r"(?i)([a-z]{3})[a-z]*", r" \1 ", regex=True)
         .str.replace(r"[-/., ]+", " ", regex=True)

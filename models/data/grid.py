@@ -142,7 +142,8 @@ def _candidates(moments: Moments) -> list[str]:
     mean = span / max(round(span / median), 1) if median > 0 else median  # of a step, were there no gaps
     typical = (mean, found[counts.argmax()].astype(np.float64), steps.min().astype(np.float64))
     if not _are_dates(moments):
-        return [f"{step:.10g}" for step in (median, *typical) if step > 0]
+        rounded = [float(f"{step:.{digits}g}") for digits in (1, 2, 3) for step in (median, mean)]
+        return [f"{step:.10g}" for step in (*rounded, median, *typical) if step > 0]
     fixed = [_multiple(step, size) for step in typical for size in _UNITS]
     return list(dict.fromkeys([*_calendar(pd.DatetimeIndex(moments), median / 86_400e6), *filter(None, fixed)]))
 
@@ -183,5 +184,5 @@ def _are_dates(moments: Moments) -> bool:
 
 def _step(step: np.timedelta64 | np.float64) -> str:
     if not isinstance(step, np.timedelta64):
-        return f"{float(step):g}"
+        return f"{float(step):.12g}"
     return str(pd.Timedelta(step)).removesuffix(" 00:00:00")

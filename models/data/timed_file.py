@@ -152,4 +152,4 @@ def text_of(moment: Any) -> str:
     """A point in time as text."""
     if isinstance(moment, np.datetime64):
         return str(pd.Timestamp(moment)).removesuffix(" 00:00:00")
-    return f"{float(moment):g}"
+    return f"{float(moment):.12g}"

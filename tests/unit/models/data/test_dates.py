@@ -55,9 +55,21 @@ def test_days_and_times_may_be_mixed() -> None:
 
 
 def test_months_without_a_day_begin_with_it() -> None:
-    for written in (texts("2024-01", "2024-12"), texts("01/2024", "12/2024"), texts("Jan 2024", "December 2024")):
+    for written in (texts("2024-01", "2024-12"), texts("01/2024", "12/2024"), texts("Jan 2024", "December-2024")):
         assert look_like_dates(written).all()
         assert dates(written, who="Table").tolist() == [pd.Timestamp("2024-01-01"), pd.Timestamp("2024-12-01")]
+
+
+@pytest.mark.parametrize("written", [("2024Q1", "2024Q4"), ("Q1 2024", "Q4 2024"), ("2024-Q1", "2024-Q4")])
+def test_quarters_begin_with_their_first_month(written: tuple[str, str]) -> None:
+    assert look_like_dates(texts(*written)).all()
+    assert dates(texts(*written), who="Table").tolist() == [pd.Timestamp("2024-01-01"), pd.Timestamp("2024-10-01")]
+
+
+def test_months_with_years_of_two_digits_are_read_and_said() -> None:
+    with pytest.warns(UserWarning, match="they are read as 1999 to 2000"):
+        found = dates(texts("Dec-99", "Jan-00"), who="Table")
+    assert found.tolist() == [pd.Timestamp("1999-12-01"), pd.Timestamp("2000-01-01")]
 
 
 @pytest.mark.parametrize("written", [("12/31/24", "1/2/24"), ("31.12.24", "2.1.24"), ("31-Dec-24", "2-Jan-24")])
@@ -111,7 +123,17 @@ def test_numbers_of_months_and_days_are_dates_and_counts_are_not() -> None:
     days = compact_dates(pd.Series([20231231, 20240101]))
     assert days is not None
     assert days.tolist() == [pd.Timestamp(2023, 12, 31), pd.Timestamp(2024, 1, 1)]
-    for counts in (range(200001, 200020), range(2000, 2020), [202312.5, 202401.0], [200001, 200002]):
+    one_year = compact_dates(pd.Series([20240131, 20240201]))
+    assert one_year is not None
+    assert one_year.tolist() == [pd.Timestamp(2024, 1, 31), pd.Timestamp(2024, 2, 1)]
+    for counts in (
+        range(20240101, 20240132),
+        range(20240120, 20240220),
+        range(200001, 200020),
+        range(2000, 2020),
+        [202312.5, 202401.0],
+        [200001, 200002],
+    ):
         assert compact_dates(pd.Series(list(counts))) is None
 
 
