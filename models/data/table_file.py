@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from models.data.base import Task
 from models.data.cache import Kept, is_worth_keeping, read_once
 from models.data.kinds import Writing, as_text, columns_of, typed
-from models.data.missing_words import check_no_words, without_words
+from models.data.missing_words import WORDS, check_no_words, without_words
 from models.data.numerals import Numerals
-from models.data.sources import BUNDLED, TARGET, read_source
+from models.data.sources import BUNDLED, PARQUET, TARGET, read_source
 from models.data.targets import read_target
-from models.data.text_file import check_unique, listed, names_of, separator_of
+from models.data.text_file import check_unique, listed, names_of, separator_of, suffix_of
 
 READING = ("separator", "decimal", "encoding", "missing_values")
 CHOOSING = ("target", "task", "categorical", "ignore", "group", "time")
@@ -65,7 +65,9 @@ def _read(source: str, arguments: dict[str, Any]) -> Contents:
     targets = named["target"] or ([TARGET] if source in BUNDLED else [])
     if not targets:
         raise ValueError(f"Table: target should name the column to predict: {listed(table)}")
-    present = names_of(arguments["present_values"])
+    # A Parquet file marks missing values itself.
+    is_parquet = suffix_of(Path(source)) in PARQUET
+    present = sorted(WORDS) if is_parquet else names_of(arguments["present_values"])
     separator = separator_of(Path(source), arguments["separator"])
     numerals = Numerals(arguments["decimal"], arguments["thousands"], separator)
     writing = Writing(numerals, arguments["date_order"])
@@ -85,7 +87,9 @@ def _read(source: str, arguments: dict[str, Any]) -> Contents:
         check_no_words(group, "group", title="the group column", where=where, present=present)
         key = as_text(group)
     elif named["time"]:
-        key = typed(without_words(table[named["time"]]), writing=writing).iloc[:, 0]
+        when = named["time"][0]
+        is_read = when in inputs.columns and when not in named["categorical"]  # and what is odd in it, was said
+        key = inputs[when] if is_read else typed(without_words(table[[when]]), writing=writing)[when]
     return Contents(
         inputs.iloc[found.rows].reset_index(drop=True),
         found.values,

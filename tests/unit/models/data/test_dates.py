@@ -100,6 +100,15 @@ def test_a_text_that_is_no_date_is_named_with_its_row(wrong: str) -> None:
         dates(texts("30.01.2024", "1.2.2024 10:00", wrong, "2.3.2024"), who="Table")
 
 
+def test_a_date_that_splits_the_table_is_said_once(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    days = pd.date_range("2024-01-01", periods=60).strftime("%d.%m.%y")
+    pd.DataFrame({"when": days, "y": [row / 7 for row in range(60)]}).to_csv(path, index=False)
+    with pytest.warns(UserWarning, match="years of two digits") as caught:
+        Table(str(path), target="y", time="when").setup("fit")
+    assert len(caught) == 1
+
+
 def test_a_mark_of_a_missing_date_may_be_declared(tmp_path: Path) -> None:
     days = ["-" if row % 9 == 0 else f"{1 + row % 28}.{1 + row % 12}.2024" for row in range(60)]
     path = tmp_path / "t.csv"

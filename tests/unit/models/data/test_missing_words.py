@@ -76,6 +76,16 @@ def test_a_word_in_an_input_is_the_category_of_missing_values_unless_it_is_decla
     assert table(tmp_path, columns, present_values="NA").cardinalities == (5,)
 
 
+def test_a_parquet_file_marks_missing_values_itself(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    texts = {"c": ["NA", None, "a", "b"] * 15, "y": ["None", "low", "high"] * 20}
+    pd.DataFrame({"x": range(60), **texts}).to_parquet(path)
+    data = Table(str(path), target="y")
+    data.setup("fit")
+    assert data.class_names == ("None", "high", "low")
+    assert data.cardinalities == (5,)  # unknown, missing, NA, a, b
+
+
 def test_words_are_counted_in_columns_of_text_only() -> None:
     assert words_in(pd.Series(["NA", "a", "NA", "None", None])) == {"NA": 2, "None": 1}
     assert words_in(pd.Series(["NA", "a"]), present=["NA"]) == {}
