@@ -12,6 +12,7 @@ from torch import Tensor
 from hpo.space import Choice, Int
 from models.data.base import DataModule, Part, PartName, Samples
 from models.data.dates import DateOrder, check_order
+from models.data.gaps import Fill
 from models.data.numerals import check_separators
 from models.data.series_file import read_series
 from models.data.splits import Ints, Rows, check_fractions, time_split
@@ -130,7 +131,7 @@ class Series(DataModule):
         self._parts_of_series = _split(self._file.lengths, *fractions)
         self.rows = Rows(*(np.concatenate(part) for part in zip(*self._parts_of_series, strict=True)))
         self.window = self._fitting_window()
-        self._fill = _Fill(self._values, given["interpolation"])
+        self._fill = Fill(self._values, given["interpolation"])
         self.outputs = self.horizon * len(self.targets)
         self.input_shape = (self.window, len(self.columns))
         self._check_train_windows()
@@ -275,30 +276,6 @@ def _split(lengths: tuple[int, ...], validation_fraction: float, test_fraction: 
     starts = np.cumsum([0, *lengths[:-1]])
     splits = (time_split(length, validation_fraction, test_fraction) for length in lengths)
     return [Rows(*(rows + start for rows in parts)) for start, parts in zip(starts, splits, strict=True)]
-
-
-class _Fill:
-    """Values (times, columns) with their gaps filled from values up to a point in time."""
-
-    def __init__(self, values: Floats, interpolation: str) -> None:
-        measured = ~np.isnan(values)
-        rows = np.arange(len(values))
-        self._last = np.maximum.accumulate(np.where(measured, rows[:, None], 0), axis=0)
-        self._previous = np.take_along_axis(values, self._last, axis=0)
-        self._between = self._previous
-        self._looks_ahead = interpolation == "linear" and not measured.all()
-        if self._looks_ahead:
-            columns = [
-                np.interp(rows, rows[is_there], v[is_there]) for v, is_there in zip(values.T, measured.T, strict=True)
-            ]
-            self._between = np.stack(columns, axis=1)
-
-    def at(self, steps: Ints, ends: Ints) -> Floats:
-        """(windows, steps, columns) of rows `steps` (windows, steps), from values up to `ends` (windows,) only."""
-        if not self._looks_ahead:
-            return self._previous[steps]
-        in_last_gap = steps[:, :, None] > self._last[ends][:, None, :]
-        return np.where(in_last_gap, self._previous[steps], self._between[steps])
 
 
 def _fit(rows: Floats, scaling: str) -> tuple[Floats | float, Floats | float]:
