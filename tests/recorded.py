@@ -59,6 +59,20 @@ def measured_csv() -> str:
 
 
 @functools.cache
+def panel_csv() -> str:
+    """The path of a .csv with the series of measured_csv at three sites, of different lengths, row by row in turn."""
+    header, *lines = Path(measured_csv()).read_text().splitlines()
+    rows = []
+    for number, length in enumerate((300, 240, 280)):
+        for line in lines[:length]:
+            time, load, wind = line.split(",")
+            rows.append(f"{time},site {number},{load},{float(wind) * (number + 1) + number}")
+    path = _scratch() / "sites.csv"
+    path.write_text("\n".join([header.replace("time,", "time,site,"), *sorted(rows)]))
+    return str(path)
+
+
+@functools.cache
 def _scratch() -> Path:
     """For lists of parameters, which are made before there are fixtures."""
     folder = Path(tempfile.mkdtemp(prefix="hpo-recorded-"))

@@ -13,6 +13,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, RobustScaler, StandardScaler
 
 from models.data.kinds import LARGEST, columns_of
+from models.data.text_file import listed
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -21,6 +22,7 @@ UNKNOWN = 0  # the number of a category that is not in the training rows
 NO_VALUE = "(missing)"  # treated as a category
 OFTEN = 2  # rarer categories are also unknown, so that the embedding of unknown categories is trained
 MOST_QUANTILES = 1000
+NAMED = 3  # columns whose reasons an error gives
 
 
 class Columns:
@@ -134,27 +136,57 @@ class Columns:
         return kept[chosen]
 
 
-def usable(train: pd.DataFrame, *, drop_constant: bool, most_categories: int) -> list[str]:
-    """The columns that are usable for training; warns of the others."""
+def usable(train: pd.DataFrame, *, drop_constant: bool, most_categories: int, missing: str = "median") -> list[str]:
+    """The columns that are usable for training; warns of the others, but for those with one value in every row.
+
+    Args:
+        missing: as in Columns.
+
+    Raises:
+        ValueError: none is.
+    """
+    reasons = _reasons_against(train, drop_constant=drop_constant, most_categories=most_categories, missing=missing)
+    said = [f"column '{name}' is left out: {reason}" for name, reason in reasons.items() if reason]
+    if len(reasons) == len(train.columns):
+        why = f": {'; '.join(said[:NAMED])}{'; ...' * (len(said) > NAMED)}" if said else ""
+        raise ValueError(f"Table: no column is left to learn from of {listed(train)}{why}")
+    for text in said:
+        warnings.warn(f"Table: {text}", stacklevel=2)
+    return [str(name) for name in train.columns if name not in reasons]
+
+
+def _reasons_against(train: pd.DataFrame, *, drop_constant: bool, most_categories: int, missing: str) -> dict[Any, str]:
+    """Why columns are not usable; empty for those with one value in every row."""
     numeric, dates, texts = columns_of(train)
     values = train[numeric].to_numpy()
     extremes = zip(numeric, np.fmin.reduce(values), np.fmax.reduce(values), strict=True)
     different = {name: 0 if np.isnan(low) else 1 + int(low < high) for name, low, high in extremes}  # 2: or more
     different |= {name: train[name].nunique() for name in (*dates, *texts)}
     is_incomplete = train.isna().any()
-    used = []
+    reasons = {}
     for name in train.columns:
+        is_one_value = different[name] == 1 and drop_constant
         if different[name] == 0:
-            warnings.warn(f"Table: column '{name}' is left out: it has no value in the training part", stacklevel=2)
-        elif name in texts and different[name] > most_categories:
-            warnings.warn(
-                f"Table: column '{name}' is left out: it has {different[name]} different texts in {len(train)} rows, "
-                f"like names. To learn from it, give {{most_categories: {different[name]}}}",
-                stacklevel=2,
+            reasons[name] = "it has no value in the training part"
+        elif name in texts and not _frequent(train[name]):
+            reasons[name] = (
+                f"none of its {different[name]} different texts is in two rows of the training part, so each would be "
+                f"an unknown category, such as '{train[name].dropna().iloc[0]}'. If these are numbers or dates, write "
+                "them plainly, like 1200.5 or 2025-12-31"
             )
-        elif different[name] > 1 or is_incomplete[name] or not drop_constant:
-            used.append(str(name))
-    return used
+        elif name in texts and different[name] > most_categories:
+            reasons[name] = (
+                f"it has {different[name]} different texts in {len(train)} rows, like names. To learn from it, give "
+                f"{{most_categories: {different[name]}}}"
+            )
+        elif is_one_value and not is_incomplete[name]:
+            reasons[name] = ""
+        elif is_one_value and name not in texts and missing != "indicator":
+            reasons[name] = (
+                "it has a single value or none in the training part. To learn from where it is missing, give "
+                "{missing: indicator}"
+            )
+    return reasons
 
 
 def _has_times(dates: pd.Series) -> bool:

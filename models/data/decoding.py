@@ -53,13 +53,14 @@ def decoded(source: Source, form: Form) -> Found:
         ValueError: they cannot be read or combined; the message begins with the file.
     """
     parts: list[PartName] = [part for part in source.parts if part != "test"]
-    arrays, note = _cached(source, parts, form)
+    kept = _cached(source, parts, form)
+    arrays, note = kept
     return Found(
         arrays["pixels"],
         arrays["classes"],
         tuple(str(label) for label in note["labels"]),
         arrays["is_validation"],
-        (*note["left_out"], *_about_labels(note["labels"])),
+        (*source.warnings, *note["left_out"], *_about_labels(note["labels"]), *_lacking_validation(kept)),
     )
 
 
@@ -79,17 +80,34 @@ def decoded_test(source: Source, form: Form, names: Sequence[str], shape: tuple[
         raise ValueError(f"the test part has images of class '{unknown[0]}', but the training part has none")
     numbers = np.array([names.index(name) for name in own])
     pixels = _of_shape(arrays["pixels"], shape, "test")
-    return Found(pixels, numbers[arrays["classes"]], tuple(names), arrays["is_validation"], tuple(note["left_out"]))
+    about = (*note["left_out"], *_lacking("test", [name for name in names if name not in own]))
+    return Found(pixels, numbers[arrays["classes"]], tuple(names), arrays["is_validation"], about)
+
+
+def _lacking_validation(kept: Kept) -> list[str]:
+    """A warning of classes that a validation part of its own has no image of."""
+    is_validation, classes = kept.arrays["is_validation"], kept.arrays["classes"]
+    if not is_validation.any():
+        return []
+    counts = np.bincount(classes[is_validation], minlength=len(kept.note["labels"]))
+    return _lacking("validation", [str(kept.note["labels"][number]) for number in np.flatnonzero(counts == 0)])
+
+
+def _lacking(part: PartName, names: list[str]) -> list[str]:
+    return [f"the {part} part has no image of class {', '.join(names)}"] if names else []
 
 
 def _cached(source: Source, parts: list[PartName], form: Form) -> Kept:
-    key = {"what": "images 2", "form": asdict(form), "parts": {part: source.identity(part) for part in parts}}
+    key = {"what": "images 3", "form": asdict(form), "parts": {part: source.identity(part) for part in parts}}
     return cached(key, lambda: _decode(source, parts, form))
 
 
 def _decode(source: Source, parts: list[PartName], form: Form) -> Kept:
     several = [source.decode(part, form) for part in parts]
     shape = several[0].pixels.shape[1:]
+    kinds = {one.pixels.dtype for one in several}
+    if len(kinds) > 1 and isinstance(source, FolderSource):
+        raise ValueError(f"the parts {', '.join(parts)} differ in the bits of their images: convert them to one kind")
     pixels = [_of_shape(one.pixels, shape, part) for one, part in zip(several, parts, strict=True)]
     labels, classes = _numbered(np.concatenate([one.labels for one in several]))
     lengths = [len(one.labels) for one in several]
@@ -98,7 +116,7 @@ def _decode(source: Source, parts: list[PartName], form: Form) -> Kept:
         "classes": classes,
         "is_validation": np.repeat([part == "validation" for part in parts], lengths),
     }
-    return Kept(arrays, {"labels": labels, "left_out": [one.warning for one in several if one.warning]})
+    return Kept(arrays, {"labels": labels, "left_out": [text for one in several for text in one.warnings]})
 
 
 def _joined(several: list[NDArray[Any]]) -> NDArray[Any]:

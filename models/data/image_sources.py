@@ -57,18 +57,22 @@ class Form:
 class Decoded(NamedTuple):
     """pixels: (images, channels, height, width), bytes or float32; labels: (images,), numbers or texts.
 
-    warning: on images that were left out; empty if none were.
+    warnings: texts on files or images that were left out, that begin with the file or folder.
     """
 
     pixels: NDArray[Any]
     labels: NDArray[Any]
-    warning: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 class Source(Protocol):
-    """A source of images, in one or several separate parts; train is always one of them."""
+    """A source of images, in one or several separate parts; train is always one of them.
+
+    warnings: texts on what of the source is none of the parts.
+    """
 
     parts: tuple[PartName, ...]
+    warnings: tuple[str, ...]
 
     def identity(self, part: PartName) -> list[Any]:
         """Plain values that change when the images do, without reading them."""
@@ -83,6 +87,7 @@ class Source(Protocol):
 class IdxSource:
     """A folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, and the same of t10k; each may end in .gz."""
 
+    warnings: tuple[str, ...] = ()
     NAMES: ClassVar[dict[PartName, str]] = {"train": "train", "test": "t10k"}
 
     def __init__(self, folder: Path) -> None:
@@ -114,6 +119,8 @@ class IdxSource:
 
 class ArraySource:
     """An .npz with x and y; or with x_train and y_train, and perhaps the same of validation and test."""
+
+    warnings: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:
         self._path = path

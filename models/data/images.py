@@ -36,8 +36,9 @@ class Images(DataModule):
     (models.data.cache), and converted to float32 batch by batch.
 
     `source` is one of
-        a folder with a folder of PNG and JPEG files for each class;
-        a folder with such folders in `train` and, each where there is one, `validation` and `test`;
+        a folder with a folder of images for each class, in any format that Pillow decodes (PNG, JPEG, WebP, TIFF, ...);
+        a folder with such folders in `train` and, each where there is one, `validation` and `test`, or in folders of
+        similar names (Train, training_set, seg_train, val, ...);
         an .npz with x (images, height, width), with channels before or after that, and y (images,); or with x_train
         and y_train and, optionally, the same of validation and test;
         a folder with IDX files named like MNIST's: train-images-idx3-ubyte, train-labels-idx1-ubyte, and the same of
@@ -98,6 +99,7 @@ class Images(DataModule):
             self._form = Form(size=size, fit=fit, colour=colour, layout=layout, corrupt=corrupt)
         self.save_hyperparameters()
         self._found: Found | None = None
+        self._origin: Source | None = None
 
     def prepare_data(self) -> None:
         """Decode the images once, before the ranks read them."""
@@ -150,7 +152,9 @@ class Images(DataModule):
         return self._found
 
     def _source(self) -> Source:
-        return find_source(Path(self.hparams["source"]).expanduser())
+        if self._origin is None:
+            self._origin = find_source(Path(self.hparams["source"]).expanduser())
+        return self._origin
 
     def _split(self, is_validation: NDArray[np.bool_]) -> Rows:
         given = self.hparams

@@ -4,39 +4,65 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_float_dtype, is_numeric_dtype
+from pandas.api.types import (
+    is_bool_dtype,
+    is_datetime64_any_dtype,
+    is_float_dtype,
+    is_integer_dtype,
+    is_numeric_dtype,
+)
 
-# A column of text with at least this fraction of numbers is a column of numbers with mistakes.
-MOSTLY = 0.5
-# Orders of day, month and year, tried for the whole column after that of ISO 8601.
-DATE_FORMATS = ("%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y")
-TIME_FORMATS = ("", " %H:%M", " %H:%M:%S")
+from models.data.dates import ADVICE, dates, in_utc, look_like_dates
+from models.data.numerals import MOSTLY, Numerals, read_numbers
+from models.data.text_file import by_text
+
 # Larger numbers are infinite in single precision, in which networks compute.
 LARGEST = float(np.finfo(np.float32).max)
-_LOOKS_LIKE_DATE = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}([T ].*)?|\d{1,2}[./]\d{1,2}[./]\d{4}"
-_DECIMAL_COMMA = r"[-+]?\d+,\d+"
+# A double-precision number distinguishes whole numbers up to here, and identifiers may be longer.
+LARGEST_EXACT = 2**53
+_LEADING_ZERO = r"[-+]?0\d+(\.0*)?"
+_TRUE = {"true": 1.0, "false": 0.0}
 
 
-def typed(table: pd.DataFrame, *, categorical: Collection[str] = ()) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Writing:
+    """How numbers and dates are written in a file.
+
+    Attributes:
+        numerals: of models.data.numerals.
+        date_order: of models.data.dates:dates.
+    """
+
+    numerals: Numerals = field(default_factory=Numerals)
+    date_order: str = "auto"
+
+
+USUAL = Writing()
+
+
+def typed(table: pd.DataFrame, *, categorical: Collection[str] = (), writing: Writing = USUAL) -> pd.DataFrame:
     """The same table with float64, datetime64[us] or string columns; NaN, NaT or NaN where there is no value.
 
     Yes and no become 1 and 0. Infinite numbers, and those beyond 3.4e38, count as missing, with a warning. Times are
-    converted to UTC.
+    converted to UTC. Whole numbers of more than 15 digits are names of categories, with a warning.
 
     Args:
         categorical: columns that are always categories.
 
     Raises:
-        ValueError: there is text among numbers, or dates are ambiguous.
+        ValueError: there is text among numbers, or numbers or dates are ambiguous.
     """
     plain = [name for name, dtype in table.dtypes.items() if is_numeric_dtype(dtype) and name not in categorical]
+    plain = [name for name in plain if not _is_too_long(table[name])]
     # also of booleans; through an array, so that pandas has one block of numbers and not one a column
     numbers = _finite(pd.DataFrame(table[plain].to_numpy("float64", na_value=np.nan), table.index, plain))
     others = {
-        name: as_text(table[name]) if name in categorical else _typed(table[name])
+        name: as_text(table[name]) if name in categorical else _typed(table[name], writing)
         for name in table.columns
         if name not in plain
     }
@@ -62,38 +88,67 @@ def is_number(values: pd.Series) -> bool:
 
 
 def as_text(values: pd.Series) -> pd.Series:
-    """Strings, whole numbers without a point."""
+    """Strings; whole numbers without a point and with all their digits."""
     known = values.dropna()
     if is_numeric_dtype(known) and not is_bool_dtype(known):
-        known = known.map(lambda value: f"{value:.15g}")
-    return known.astype(str).str.strip().reindex(values.index).astype(object)
+        known = known.map(_digits)
+    texts = by_text(known, lambda different: different.astype(str).str.strip()) if len(known) else known
+    return texts.reindex(values.index).astype(object)
 
 
-def _typed(values: pd.Series) -> pd.Series:
+def _digits(value: Any) -> str:
+    is_whole_float = isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST_EXACT
+    return str(int(value)) if is_whole_float else f"{value}"
+
+
+def _is_too_long(values: pd.Series) -> bool:
+    return is_integer_dtype(values.dtype) and bool((values.abs() > LARGEST_EXACT).any())
+
+
+def _typed(values: pd.Series, writing: Writing) -> pd.Series:
     if is_date(values):
-        return _in_utc(values)
+        return in_utc(values)
     known = as_text(values).dropna()
     if not len(known):
         return pd.Series(np.nan, index=values.index, dtype="float64", name=values.name)
-    if set(known) <= {"True", "False"}:  # pandas leaves them as objects if there are missing values
-        return (known == "True").astype("float64").reindex(values.index)
-    numbers = pd.to_numeric(known, errors="coerce")
+    if set(known.unique()) <= {"True", "False", "TRUE", "FALSE", "true", "false"}:  # with missing values
+        return known.str.lower().map(_TRUE).astype("float64").reindex(values.index)
+    declared = f"{{categorical: {values.name}}}"
+    numbers = read_numbers(known, writing.numerals, who="Table", names=f"if they are names, give {declared}")
     if numbers.notna().all():
-        return _finite(numbers.astype("float64").reindex(values.index).to_frame()).iloc[:, 0]
-    if numbers.notna().mean() >= MOSTLY:
+        return _numbers_or_names(known, numbers, declared).reindex(values.index)
+    if numbers.notna().any():
         wrong = known[numbers.isna()]
-        raise ValueError(
-            text_among_numbers(wrong, "column", f"or declare the column as categories, {{categorical: {values.name}}}")
-        )
-    if known.str.fullmatch(_DECIMAL_COMMA).all():
-        raise ValueError(
-            f"Table: column '{values.name}' has decimal commas, such as '{known.iloc[0]}': give {{decimal: \",\"}}"
-        )
-    if known.str.fullmatch(_LOOKS_LIKE_DATE).mean() >= MOSTLY:
-        return dates(known, who="Table", advice=f"or leave the column out, {{ignore: {values.name}}}").reindex(
+        raise ValueError(text_among_numbers(wrong, "column", f"or declare the column as categories, {declared}"))
+    if look_like_dates(known).mean() >= MOSTLY:
+        advice = f"{ADVICE}; or leave the column out, {{ignore: {values.name}}}"
+        return dates(known, who="Table", order=writing.date_order, advice=advice, remedy=_as_missing).reindex(
             values.index
         )
     return known.reindex(values.index).astype(object)
+
+
+def _as_missing(text: str) -> str:
+    return f'. Correct it; or declare it as a missing value, {{missing_values: "?,{text}"}}'
+
+
+def _numbers_or_names(known: pd.Series, numbers: pd.Series, declared: str) -> pd.Series:
+    """Of a column whose texts are all numbers: the numbers, or its texts if numbers would not keep them apart."""
+    if (numbers.abs() > LARGEST_EXACT).any() and known.str.fullmatch(r"[-+]?\d+").all():
+        warnings.warn(
+            f"Table: column '{known.name}' has whole numbers of more than 15 digits, such as '{known.iloc[0]}': read "
+            "as names of categories",
+            stacklevel=2,
+        )
+        return known
+    zeros = known[known.str.fullmatch(_LEADING_ZERO).astype(bool)]
+    if len(zeros):
+        warnings.warn(
+            f"Table: column '{known.name}' has leading zeros, such as '{zeros.iloc[0]}': read as numbers; if they are "
+            f"names, give {declared}",
+            stacklevel=2,
+        )
+    return _finite(numbers.to_frame()).iloc[:, 0]
 
 
 def _finite(numbers: pd.DataFrame) -> pd.DataFrame:
@@ -111,47 +166,9 @@ def text_among_numbers(wrong: pd.Series, what: str, advice: str) -> str:
     row, value = wrong.index[0], wrong.iloc[0]
     others = f", and {_times(len(wrong) - 1, 'more such value')}" if len(wrong) > 1 else ""
     return (
-        f"Table: {what} '{wrong.name}' holds numbers, but '{value}' in row {row + 1}{others}. Correct it; or declare "
-        f'it as a missing value, {{missing_values: "?,{value}"}}; {advice}'
+        f"Table: {what} '{wrong.name}' holds numbers, but '{value}' in row {row + 1}{others}{_as_missing(value)}"
+        f"{advice and '; '}{advice}"
     )
-
-
-def dates(known: pd.Series, *, who: str, advice: str = "") -> pd.Series:
-    """Texts as dates, in the only order of day, month and year that fits all of them.
-
-    Raises:
-        ValueError: one is not a date, or two orders fit; the message begins with `who`.
-    """
-    try:
-        return _in_utc(pd.to_datetime(known, format="ISO8601", utc=True))
-    except ValueError:
-        pass
-    readings = [
-        pd.to_datetime(known, format=order + time, errors="coerce") for order in DATE_FORMATS for time in TIME_FORMATS
-    ]
-    whole = [reading for reading in readings if reading.notna().all()]
-    if len(whole) == 1 or (whole and whole[0].equals(whole[1])):
-        return _in_utc(whole[0])
-    if whole:
-        raise ValueError(
-            f"{who}: column '{known.name}' is ambiguous: '{known.iloc[0]}' and all others may have the day or the "
-            f"month first. Write them like 2025-12-31{advice and ', '}{advice}"
-        )
-    best = max(readings, key=lambda reading: int(reading.notna().sum()))
-    wrong = known[best.isna()]
-    iso = pd.to_datetime(known, format="ISO8601", errors="coerce", utc=True)
-    if iso.notna().sum() >= best.notna().sum():
-        wrong = known[iso.isna()]
-    raise ValueError(
-        f"{who}: column '{known.name}' holds dates, but '{wrong.iloc[0]}' in row {wrong.index[0] + 1} is not a date"
-        + (f", and {_times(len(wrong) - 1, 'more such value')}" if len(wrong) > 1 else "")
-    )
-
-
-def _in_utc(values: pd.Series) -> pd.Series:
-    if values.dt.tz is not None:
-        values = values.dt.tz_convert("UTC").dt.tz_localize(None)
-    return values.astype("datetime64[us]")
 
 
 def _times(count: int, what: str) -> str:

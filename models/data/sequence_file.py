@@ -12,8 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.data.cache import Kept, is_worth_keeping, read_once
-from models.data.text_file import SUFFIXES, suffix_of
-from models.data.timed_file import check_ascending, check_columns, check_file, names_of, numbers, read_columns, times
+from models.data.dates import ADVICE
+from models.data.missing_words import check_no_words, without_words
+from models.data.numerals import Numerals
+from models.data.text_file import SUFFIXES, names_of, separator_of, suffix_of
+from models.data.timed_file import check_ascending, check_columns, check_file, numbers, read_columns, times
 
 Ints = NDArray[np.int64]
 Labels = Literal["sequence", "step"]
@@ -45,7 +48,8 @@ def read_sequences(path: str, labels: Labels, *, group: str, **columns: str) -> 
 
     Args:
         group: the array or column of groups; empty: there is none.
-        columns: of a table: id, time and label, and its separator, decimal and encoding.
+        columns: of a table: id, time and label, and its separator, decimal, encoding, thousands, date_order and
+            present_values, as in Sequences.
 
     Raises:
         ValueError: the file is invalid.
@@ -59,7 +63,7 @@ def read_sequences(path: str, labels: Labels, *, group: str, **columns: str) -> 
     if not is_worth_keeping(Path(path)):
         return read()
     key = {"labels": labels, "group": group, **columns}
-    return _unpacked(read_once("sequences 1", Path(path), key, lambda: _packed(read())))
+    return _unpacked(read_once("sequences 2", Path(path), key, lambda: _packed(read())))
 
 
 def _packed(found: Recorded) -> Kept:
@@ -126,12 +130,23 @@ def read_npz(path: str, labels: Labels, *, group: str = "") -> Recorded:
 
 
 def read_long(
-    path: str, labels: Labels, *, id: str, time: str, label: str | Sequence[str], group: str = "", **reading: str
+    path: str,
+    labels: Labels,
+    *,
+    id: str,
+    time: str,
+    label: str | Sequence[str],
+    group: str = "",
+    thousands: str = "",
+    date_order: str = "auto",
+    present_values: str = "",
+    **reading: str,
 ) -> Recorded:
     """A table with a row per step: the sequence's id, the time, features, and the label; optionally a column `split`.
 
     Args:
         group: the column of groups; empty: there is none.
+        thousands, date_order, present_values: as in Sequences.
         reading: separator, decimal and encoding.
 
     Raises:
@@ -141,15 +156,17 @@ def read_long(
     frame = read_columns(path, who="Sequences", **reading)
     wanted, grouping = names_of(label), [group] if group else []
     check_columns(frame, [id, time, *wanted, *grouping], who=who)
-    for name in (id, *wanted, *grouping):
+    present = names_of(present_values)
+    for name, thing in ((id, "sequence"), *((one, "class") for one in wanted), *((one, "group") for one in grouping)):
         _check_complete(frame[name], who=who)
+        check_no_words(frame[name], thing, title="column", where=who, present=present)
     features = [str(name) for name in frame.columns if name not in (id, time, SPLIT, *wanted, *grouping)]
     if not features:
         raise ValueError(f"{who}: there are no features: no columns besides {', '.join([id, time, *wanted])}")
     codes, names = pd.factorize(frame[id])
     order = np.argsort(codes, kind="stable").astype(np.int64)
     codes = codes[order]
-    moments = times(frame[time], who=who)[order]
+    moments = times(frame[time], who=who, order=date_order, advice=ADVICE)[order]
     wrong = np.flatnonzero((codes[1:] == codes[:-1]) & (moments[1:] <= moments[:-1]))
     if len(wrong):
         pair = slice(wrong[0], wrong[0] + 2)
@@ -158,9 +175,11 @@ def read_long(
     places = codes, np.arange(len(codes)) - np.repeat(lengths.cumsum() - lengths, lengths)
     shape = len(lengths), int(lengths.max())
     x = np.zeros((*shape, len(features)), dtype=np.float32)
+    separator = separator_of(Path(path), reading.get("separator", ""))
+    numerals = Numerals(reading.get("decimal", "."), thousands, separator)
     for column, name in enumerate(features):
-        values = numbers(frame[name], who=who)
-        _check_complete(frame[name], who=who)
+        _check_complete(without_words(frame[[name]])[name], who=who)
+        values = numbers(frame[name], who=who, numerals=numerals)
         x[(*places, column)] = values[order]
     columns = [_label_column(frame[name], labels, order, codes, names, places, shape, who=who) for name in wanted]
     y = columns[0] if len(columns) == 1 else np.stack(columns, axis=-1)

@@ -13,6 +13,8 @@ from torch import Tensor
 from hpo.space import Choice, Float, Int
 from models.data.base import DataModule, Part, PartName, Samples, Task
 from models.data.batches import Batch, Inputs
+from models.data.dates import DateOrder, check_order
+from models.data.numerals import check_separators
 from models.data.sequence_augmentation import with_noise, with_warped_time
 from models.data.sequence_file import Labels, Recorded, read_sequences
 from models.data.splits import Ints, Rows, check_fractions, grouped_split, random_split, stratified_split
@@ -42,6 +44,11 @@ class Sequences(DataModule):
         id, time, label: the columns' names; of a regression, label may be several, comma separated.
         group: the column or array of groups, such as persons: a group's sequences are in one part. It is not an input.
         separator, decimal, encoding: of a text file; by default a comma, or in .tsv a tab; a point; and utf-8.
+        thousands: the separator of thousands in numbers; by default it is recognised where only one reading is
+            possible.
+        date_order: day_first, month_first or year_first, for dates that could be read in several orders.
+        present_values: texts that are labels, groups or ids though they look like a missing value, such as None;
+            comma separated.
         truncate: use only so many first steps of each sequence; 0 uses all.
         scaling: of each feature, over the steps of the training sequences: to mean 0 and deviation 1 (standard),
             or to minimum 0 and maximum 1 (min_max).
@@ -72,9 +79,14 @@ class Sequences(DataModule):
         validation_fraction: float = 0.2,
         test_fraction: float = 0.15,
         split_seed: int = 0,
+        thousands: str = "",
+        date_order: DateOrder = "auto",
+        present_values: str = "",
     ) -> None:
         super().__init__()
         check_fractions(validation_fraction, test_fraction, who="Sequences")
+        check_order(date_order, who="Sequences")
+        check_separators(decimal, thousands, who="Sequences")
         if truncate < 0 or noise < 0 or not 0 <= time_warp < 1:
             raise ValueError(
                 f"Sequences: truncate {truncate} and noise {noise} should be 0 or more, time_warp {time_warp} 0 to 1"
@@ -84,7 +96,8 @@ class Sequences(DataModule):
 
     def read(self) -> Samples:
         given = self.hparams
-        names = ("group", "id", "time", "label", "separator", "decimal", "encoding")
+        names = ["group", "id", "time", "label", "separator", "decimal", "encoding"]
+        names += ["thousands", "date_order", "present_values"]
         recorded = read_sequences(given["path"], given["labels"], **{name: given[name] for name in names})
         keys = (recorded.is_test, recorded.groups)
         return Samples((recorded.x, recorded.lengths), self._numbered(recorded), keys)

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from hpo.space import Choice, Int
 from models.data.base import DataModule, Part, PartName, Samples
+from models.data.dates import DateOrder, check_order
+from models.data.gaps import Fill
+from models.data.numerals import check_separators
 from models.data.series_file import read_series
 from models.data.splits import Ints, Rows, check_fractions, time_split
 from models.data.timed_file import Floats, Moments, text_of
@@ -18,6 +21,7 @@ from models.data.timed_file import Floats, Moments, text_of
 Differencing = Annotated[Literal["none", "first", "seasonal"], Choice()]
 Scaling = Annotated[Literal["none", "standard", "min_max"], Choice()]
 Interpolation = Literal["none", "linear", "previous"]
+LEAST_WINDOWS = 16
 
 
 class Series(DataModule):
@@ -31,8 +35,12 @@ class Series(DataModule):
     A window has no values from after its end: a gap at its end is filled with the last measured value. Targets that
     were not measured are neither trained nor scored.
 
-    A window that is too long for the training part is cut to the longest that fits, with a warning, so that a searched
-    range also works for short series.
+    A file may hold several series, told apart by the column `id`. Windows never cross from one to another, and each
+    series is split by its own time; scaling is common to all.
+
+    A window that leaves fewer than 16 windows in the training part of the shortest series is cut, with a warning, to
+    the longest that leaves so many, or at least as many as it has steps. So a searched range also works for short
+    series.
 
     Differencing: inputs are the values (none), minus the values before (first), or minus those one `period` before
     (seasonal; without a period it is as first). Targets are the values, minus the last known one, or minus the known
@@ -41,13 +49,18 @@ class Series(DataModule):
 
     Args:
         path: of a .csv or .tsv file; a relative one starts from the current folder, in a study from the project.
-        time: the column of dates or numbers, ascending; by default the first.
+        id: the column with the name of each row's series; by default the file is one series.
+        time: the column of dates or numbers, ascending in each series; by default the first.
         target: the column to forecast, or several, comma separated; by default the only other one.
         features: columns of the inputs besides the targets, comma separated, or `all`.
         stride: steps between the starts of training windows.
         interpolation: of gaps: linear, previous value, or none, which refuses them.
-        every: resamples irregular times to a grid, such as 7D, 1h, MS, by the mean of each step.
+        every: puts irregular times on a grid, such as 7D, 1h, MS: each time on the nearest step, or, where steps have
+            several rows, their mean.
         separator, decimal, encoding: of the file; by default a comma, or in .tsv a tab; a point; and utf-8.
+        thousands: the separator of thousands in numbers; by default it is recognised where only one reading is
+            possible.
+        date_order: day_first, month_first or year_first, for dates that could be read in several orders.
 
     Raises:
         ValueError: the file or an argument is invalid.
@@ -75,9 +88,14 @@ class Series(DataModule):
         batch_size: Annotated[int, Int(16, 512, log=True)] = 64,
         validation_fraction: float = 0.15,
         test_fraction: float = 0.15,
+        thousands: str = "",
+        date_order: DateOrder = "auto",
+        id: str = "",
     ) -> None:
         super().__init__()
         check_fractions(validation_fraction, test_fraction, who="Series")
+        check_order(date_order, who="Series")
+        check_separators(decimal, thousands, who="Series")
         for name, value, least in (
             ("horizon", horizon, 1), ("window", window, 1), ("stride", stride, 1), ("period", period, 0)
         ):  # fmt: skip
@@ -89,7 +107,18 @@ class Series(DataModule):
         self.window = window
 
     def read(self) -> Samples:
-        names = ("time", "target", "features", "every", "separator", "decimal", "encoding")
+        names = (
+            "id",
+            "time",
+            "target",
+            "features",
+            "every",
+            "separator",
+            "decimal",
+            "encoding",
+            "thousands",
+            "date_order",
+        )
         self._file = read_series(self.hparams["path"], **{name: self.hparams[name] for name in names})
         return Samples(self._file.values, keys=self._file.times)
 
@@ -98,12 +127,16 @@ class Series(DataModule):
         self._values, _, self.times = self.read()
         self.targets, self.columns = self._file.targets, self._file.columns
         self._check_gaps()
-        self.rows = time_split(len(self._values), given["validation_fraction"], given["test_fraction"])
-        self.window = self._fitting_window(self.rows)
-        self._fill = _Fill(self._values, given["interpolation"])
+        fractions = given["validation_fraction"], given["test_fraction"]
+        self._parts_of_series = _split(self._file.lengths, *fractions)
+        self.rows = Rows(*(np.concatenate(part) for part in zip(*self._parts_of_series, strict=True)))
+        self.window = self._fitting_window()
+        self._fill = Fill(self._values, given["interpolation"])
         self.outputs = self.horizon * len(self.targets)
         self.input_shape = (self.window, len(self.columns))
-        self._shift, self._scale = _fit(self._differences(self._train_rows(), self.rows.train[-1:]), given["scaling"])
+        self._check_train_windows()
+        trained = [self._differences(its[None, self._lag :], its[-1:])[0] for its, *_ in self._parts_of_series]
+        self._shift, self._scale = _fit(np.concatenate(trained), given["scaling"])
         targets = self._targets("train")
         self._mean, deviation = targets.mean(axis=0), targets.std(axis=0)
         self._deviation = np.where(deviation > 0, deviation, 1.0)
@@ -132,25 +165,34 @@ class Series(DataModule):
         return float(np.sqrt(np.mean(np.square(self._levels(ends) - last))))
 
     def describe(self) -> dict[str, Any]:
-        known = self._values[: self.rows.validation[-1] + 1]
+        rows = np.concatenate(self.rows[:2])
+        known, times = self._values[rows], self.times[rows]
         gaps = {name: int(count) for name, count in zip(self.columns, np.isnan(known).sum(axis=0), strict=True)}
-        span = f"{text_of(self.times[0])} to {text_of(self.times[len(known) - 1])}"
-        return super().describe() | {"train and validation": span, "missing in train and validation": gaps}
+        span = f"{text_of(times.min())} to {text_of(times.max())}"
+        facts = {"train and validation": span, "missing in train and validation": gaps}
+        count = len(self._file.lengths)
+        return super().describe() | facts | ({"series": count} if count > 1 else {})
 
     def _ends(self, name: PartName) -> Ints:
         """The last input's row of each window whose targets are measured and in this part (windows,)."""
-        rows: Ints = getattr(self.rows, name)
-        if not len(rows):
-            return rows
-        least = self.window - 1 + self._lag
-        ends = np.arange(max(rows[0] - 1, least), rows[-1] - self.horizon + 1)
-        ends = ends[:: self.hparams["stride"]] if name == "train" else ends
+        if not len(getattr(self.rows, name)):
+            return np.empty(0, dtype=np.int64)
+        ends = np.concatenate([self._ends_in(its, name) for its in self._parts_of_series])
         known: Ints = ends[~np.isnan(self._levels(ends)).any(axis=(1, 2))]
         if not len(known):
             raise ValueError(
                 f"{self._who}: no window of the {name} part has {self.horizon} measured values to forecast"
             )
         return known
+
+    def _ends_in(self, its: Rows, name: PartName) -> Ints:
+        """The same of one series, measured or not."""
+        rows: Ints = getattr(its, name)
+        if not len(rows):
+            return rows
+        least = its.train[0] + self.window - 1 + self._lag
+        ends = np.arange(max(rows[0] - 1, least), rows[-1] - self.horizon + 1)
+        return ends[:: self.hparams["stride"]] if name == "train" else ends
 
     def _levels(self, ends: Ints) -> Floats:
         """The values that follow each window (windows, horizon, values), NaN in gaps."""
@@ -172,9 +214,6 @@ class Series(DataModule):
         ends = self._ends(name)
         return self._levels(ends).reshape(len(ends), -1) - self._references(name)
 
-    def _train_rows(self) -> Ints:
-        return self.rows.train[None, self._lag :]
-
     def _differences(self, steps: Ints, ends: Ints) -> Floats:
         """Inputs (windows, steps, columns) before scaling, from values up to each window's end."""
         now = self._fill.at(steps, ends)
@@ -194,53 +233,49 @@ class Series(DataModule):
             f"{text_of(self.times[row])}: choose interpolation 'linear' or 'previous'"
         )
 
-    def _fitting_window(self, rows: Rows) -> int:
-        """The window, cut to the longest that fits into the training part."""
+    def _fitting_window(self) -> int:
+        """The window, cut to the longest that leaves enough windows in the training part of the shortest series."""
         window: int = self.hparams["window"]
-        lag = f", differences over {self._lag}" if self._lag else ""
-        longest = len(rows.train) - self._lag - self.horizon
-        if longest < 1:
+        lag = self.hparams["period"] or self._lag  # the same for every differencing, as far as windows can tell
+        shortest = min(range(len(self._parts_of_series)), key=lambda number: len(self._parts_of_series[number].train))
+        parts = self._parts_of_series[shortest]
+        steps, whole = len(parts.train), sum(map(len, parts))
+        name = self._file.names[shortest]
+        of, differences = f" of series '{name}'" if name else "", f", differences over {lag}" if lag else ""
+        fitting = steps - lag - self.horizon  # windows of one step; each further step costs one
+        longest = max((fitting + 1) // 2, fitting + 1 - LEAST_WINDOWS)
+        if fitting < 2:
             raise ValueError(
-                f"{self._who}: the training part has {len(rows.train)} of {len(self._values)} steps: too few for a "
-                f"window of 1 step{lag} and a horizon of {self.horizon}"
+                f"{self._who}: the training part{of} has {steps} of {whole} steps: too few for two windows of 1 step"
+                f"{differences} and a horizon of {self.horizon}"
             )
         if window > longest:
             warnings.warn(
-                f"{self._who}: a window of {window} steps{lag} and a horizon of {self.horizon} do not fit into the "
-                f"{len(rows.train)} steps of the training part: windows of {longest} are used",
+                f"{self._who}: a window of {window} steps{differences} and a horizon of {self.horizon} leave too few "
+                f"windows in the {steps} steps of the training part{of}: windows of {longest} are used",
                 stacklevel=2,
             )
-        for name in ("validation", "test"):
-            steps = len(getattr(rows, name))
-            if steps < self.horizon and (steps or self.hparams[f"{name}_fraction"] or name == "validation"):
+        for part in ("validation", "test"):
+            steps = len(getattr(parts, part))
+            if steps < self.horizon and (steps or self.hparams[f"{part}_fraction"] or part == "validation"):
                 raise ValueError(
-                    f"{self._who}: a horizon of {self.horizon} is longer than the {name} part, {steps} steps"
+                    f"{self._who}: a horizon of {self.horizon} is longer than the {part} part{of}, {steps} steps"
                 )
         return min(window, longest)
 
+    def _check_train_windows(self) -> None:
+        if (count := len(self._ends("train"))) < 2:
+            raise ValueError(
+                f"{self._who}: {count} window of {self.window} steps is left in the training part, which needs two at "
+                f"least: a stride of {self.hparams['stride']} or the gaps in the targets leave no more"
+            )
 
-class _Fill:
-    """Values (times, columns) with their gaps filled from values up to a point in time."""
 
-    def __init__(self, values: Floats, interpolation: str) -> None:
-        measured = ~np.isnan(values)
-        rows = np.arange(len(values))
-        self._last = np.maximum.accumulate(np.where(measured, rows[:, None], 0), axis=0)
-        self._previous = np.take_along_axis(values, self._last, axis=0)
-        self._between = self._previous
-        self._looks_ahead = interpolation == "linear" and not measured.all()
-        if self._looks_ahead:
-            columns = [
-                np.interp(rows, rows[is_there], v[is_there]) for v, is_there in zip(values.T, measured.T, strict=True)
-            ]
-            self._between = np.stack(columns, axis=1)
-
-    def at(self, steps: Ints, ends: Ints) -> Floats:
-        """(windows, steps, columns) of rows `steps` (windows, steps), from values up to `ends` (windows,) only."""
-        if not self._looks_ahead:
-            return self._previous[steps]
-        in_last_gap = steps[:, :, None] > self._last[ends][:, None, :]
-        return np.where(in_last_gap, self._previous[steps], self._between[steps])
+def _split(lengths: tuple[int, ...], validation_fraction: float, test_fraction: float) -> list[Rows]:
+    """The rows of each part of each series, whose steps follow each other."""
+    starts = np.cumsum([0, *lengths[:-1]])
+    splits = (time_split(length, validation_fraction, test_fraction) for length in lengths)
+    return [Rows(*(rows + start for rows in parts)) for start, parts in zip(starts, splits, strict=True)]
 
 
 def _fit(rows: Floats, scaling: str) -> tuple[Floats | float, Floats | float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+from collections.abc import Container
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,14 +52,21 @@ BUNDLED = {
 
 
 def read_source(
-    source: str, *, separator: str = "", decimal: str = ".", encoding: str = "utf-8", missing_values: str = "?"
+    source: str,
+    *,
+    separator: str = "",
+    decimal: str = ".",
+    encoding: str = "utf-8",
+    missing_values: str = "?",
+    as_written: Container[str] = (),
 ) -> pd.DataFrame:
-    """The table as pandas reads it: columns that have only numbers as numbers, others as strings.
+    """The table: columns that have only numbers as numbers, others as strings.
 
     Args:
         source: a path, or the name of a bundled set.
         separator: of the columns; empty: by the file's suffix.
-        missing_values: comma separated texts for missing values, in addition to pandas' own, such as an empty field.
+        missing_values: comma separated texts for missing values, in addition to an empty field.
+        as_written: columns of a text file that are read as strings in any case.
 
     Raises:
         ValueError: it cannot be read.
@@ -80,7 +88,13 @@ def read_source(
     elif suffix in SUFFIXES:
         missing = [value.strip() for value in missing_values.split(",")]
         table = read_text(
-            path, who="Table", separator=separator, decimal=decimal, encoding=encoding, missing_values=missing
+            path,
+            who="Table",
+            separator=separator,
+            decimal=decimal,
+            encoding=encoding,
+            missing_values=missing,
+            as_written=as_written,
         )
     else:
         raise ValueError(f"Table: {path}: it should end in {', '.join((*SUFFIXES, *PARQUET))}, for text also with .gz")

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from hpo.space import Choice, Int
 from models.data.base import DataModule, Part, PartName, Samples
 from models.data.columns import Columns, usable
+from models.data.dates import DateOrder, check_order
 from models.data.kinds import columns_of, is_date, is_number, typed
+from models.data.numerals import check_separators
 from models.data.splits import Rows, check_fractions, grouped_split, random_split, stratified_split, time_split
 from models.data.table_file import read_table
 from models.data.text_file import listed
@@ -50,7 +52,13 @@ class Table(DataModule):
         ignore: columns, comma separated, that are not inputs.
         group: a column; it is not an input.
         time: a column of dates or numbers.
-        missing_values: texts for missing values besides an empty field or NA; comma separated.
+        missing_values: texts for missing values besides an empty field; comma separated. NA, None, null and the like
+            (models.data.missing_words) are missing in inputs; as a class or a group they must be declared here or as
+            present_values.
+        present_values: texts that are values though they look like a missing one, such as None; comma separated.
+        thousands: the separator of thousands in numbers; by default it is recognised where only one reading is
+            possible. Currency and percent signs are left out of numbers, with a warning.
+        date_order: day_first, month_first or year_first, for dates that could be read in several orders.
 
     Raises:
         ValueError: the file is invalid; with column and row, where rows are counted from 1 below the names.
@@ -79,9 +87,14 @@ class Table(DataModule):
         decimal: str = ".",
         encoding: str = "utf-8",
         missing_values: str = "?",
+        present_values: str = "",
+        thousands: str = "",
+        date_order: DateOrder = "auto",
     ) -> None:
         super().__init__()
         check_fractions(validation_fraction, test_fraction, who="Table")
+        check_order(date_order, who="Table")
+        check_separators(decimal, thousands, who="Table")
         if group and time:
             raise ValueError(f"Table: rows are split by group '{group}' or by time '{time}', not by both")
         self.save_hyperparameters()
@@ -96,7 +109,7 @@ class Table(DataModule):
         self._inputs, values, key = self.read()
         self.rows = self._split(values, key)
         train = self._inputs.iloc[self.rows.train]
-        used = usable(train, drop_constant=given["drop_constant"], most_categories=given["most_categories"])
+        used = usable(train, **{name: given[name] for name in ("drop_constant", "most_categories", "missing")})
         names = ("missing", "scaling", "categories", "drop_constant", "most_correlation")
         self._fitted = Columns(**{name: given[name] for name in names})
         self._learned = self._complete_rows(train[used], values) if given["missing"] == "drop" else self.rows.train

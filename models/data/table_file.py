@@ -13,13 +13,17 @@ from numpy.typing import NDArray
 
 from models.data.base import Task
 from models.data.cache import Kept, is_worth_keeping, read_once
-from models.data.kinds import as_text, columns_of, typed
-from models.data.sources import BUNDLED, TARGET, read_source
+from models.data.kinds import Writing, as_text, columns_of, typed
+from models.data.missing_words import WORDS, check_no_words, without_words
+from models.data.numerals import Numerals
+from models.data.sources import BUNDLED, PARQUET, TARGET, read_source
 from models.data.targets import read_target
-from models.data.text_file import listed
+from models.data.text_file import check_unique, listed, names_of, separator_of, suffix_of
 
 READING = ("separator", "decimal", "encoding", "missing_values")
 CHOOSING = ("target", "task", "categorical", "ignore", "group", "time")
+WRITING = ("thousands", "date_order", "present_values")
+AS_WRITTEN = ("target", "categorical", "group")  # whose columns may hold names that look like numbers
 
 
 class Contents(NamedTuple):
@@ -39,7 +43,7 @@ def read_table(source: str, arguments: dict[str, Any]) -> Contents:
     """Read a table once for all trials of a machine: text takes 1.4 s for 100,000 rows, the cache 20 ms.
 
     Args:
-        arguments: of models.data.table:Table, those in READING and CHOOSING.
+        arguments: of models.data.table:Table, those in READING, CHOOSING and WRITING.
 
     Raises:
         ValueError: the file is invalid.
@@ -47,27 +51,45 @@ def read_table(source: str, arguments: dict[str, Any]) -> Contents:
     path = Path(source)
     if source in BUNDLED or not is_worth_keeping(path):
         return _read(source, arguments)
-    chosen = {name: arguments[name] for name in (*READING, *CHOOSING)}
-    return _unpacked(read_once("table 2", path, chosen, lambda: _packed(_read(source, arguments))))
+    chosen = {name: arguments[name] for name in (*READING, *CHOOSING, *WRITING)}
+    return _unpacked(read_once("table 3", path, chosen, lambda: _packed(_read(source, arguments))))
 
 
 def _read(source: str, arguments: dict[str, Any]) -> Contents:
-    table = _with_names(read_source(source, **{name: arguments[name] for name in READING}))
-    named = {name: _columns(source, table, name, str(arguments[name]).strip()) for name in CHOOSING if name != "task"}
+    reading = {name: arguments[name] for name in READING}
+    table = _with_names(read_source(source, **reading, as_written=_named_in(arguments)), source)
+    named = {
+        name: _columns(source, table, name, str(arguments[name]).strip())
+        for name in ("target", "categorical", "ignore", "group", "time")
+    }
     targets = named["target"] or ([TARGET] if source in BUNDLED else [])
     if not targets:
         raise ValueError(f"Table: target should name the column to predict: {listed(table)}")
+    # A Parquet file marks missing values itself.
+    is_parquet = suffix_of(Path(source)) in PARQUET
+    present = sorted(WORDS) if is_parquet else names_of(arguments["present_values"])
+    separator = separator_of(Path(source), arguments["separator"])
+    numerals = Numerals(arguments["decimal"], arguments["thousands"], separator)
+    writing = Writing(numerals, arguments["date_order"])
     left_out = {*targets, *named["ignore"], *named["group"]}
     features = table[[name for name in table.columns if name not in left_out]]
     if not len(features.columns):
         raise ValueError(f"Table: {source} has no column besides the target, so there is nothing to learn from")
-    found = read_target(table[targets], arguments["task"])
-    inputs = typed(features, categorical=named["categorical"])
+    where = f"Table: {source}"
+    missing = arguments["missing_values"]
+    found = read_target(
+        table[targets], arguments["task"], writing=writing, present=present, missing_values=missing, where=where
+    )
+    inputs = typed(without_words(features, present=present), categorical=named["categorical"], writing=writing)
     key = None
     if named["group"]:
-        key = as_text(table[named["group"][0]])
+        group = table[named["group"][0]]
+        check_no_words(group, "group", title="the group column", where=where, present=present)
+        key = as_text(group)
     elif named["time"]:
-        key = typed(table[named["time"]]).iloc[:, 0]
+        when = named["time"][0]
+        is_read = when in inputs.columns and when not in named["categorical"]  # and what is odd in it, was said
+        key = inputs[when] if is_read else typed(without_words(table[[when]]), writing=writing)[when]
     return Contents(
         inputs.iloc[found.rows].reset_index(drop=True),
         found.values,
@@ -75,6 +97,12 @@ def _read(source: str, arguments: dict[str, Any]) -> Contents:
         found.task,
         found.class_names,
     )
+
+
+def _named_in(arguments: dict[str, Any]) -> set[str]:
+    """The columns that these arguments may mean; a name may have a comma in it."""
+    given = [str(arguments[name]).strip() for name in AS_WRITTEN]
+    return {name.strip() for text in given for name in (text, *text.split(","))}
 
 
 def _packed(found: Contents) -> Kept:
@@ -145,8 +173,9 @@ def _columns(source: str, table: pd.DataFrame, argument: str, given: str) -> lis
     return names
 
 
-def _with_names(table: pd.DataFrame) -> pd.DataFrame:
+def _with_names(table: pd.DataFrame, source: str) -> pd.DataFrame:
     """The table without columns that have no name, such as row numbers written by pandas."""
+    check_unique(map(str, table.columns), f"Table: {source}")
     table = table.set_axis([str(name).strip() for name in table.columns], axis=1)
     nameless = [name for name in table.columns if not name or name.startswith("Unnamed: ")]
     if nameless:

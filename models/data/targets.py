@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,10 @@ from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from models.data.base import Task
-from models.data.kinds import MOSTLY, as_text, is_date, is_number, text_among_numbers, typed
+from models.data.kinds import USUAL, Writing, as_text, is_date, is_number, text_among_numbers, typed
+from models.data.missing_words import check_no_words, is_text, without_words
+from models.data.numerals import plain_numbers, read_numbers
+from models.data.text_file import has_more_digits
 
 # Whole numbers are classes if there are at most so many different ones, else values.
 MOST_NUMBERED_CLASSES = 20
@@ -35,21 +39,50 @@ class Target:
     rows: NDArray[np.int64]
 
 
-def read_target(columns: pd.DataFrame, task: str) -> Target:
-    """The target in these columns; rows without one are left out, with a warning.
+def read_target(
+    columns: pd.DataFrame,
+    task: str,
+    *,
+    writing: Writing = USUAL,
+    present: Collection[str] = (),
+    missing_values: str = "",
+    where: str = "Table",
+) -> Target:
+    """The target in these columns, as written in the file; rows without one are left out, with a warning.
+
+    Args:
+        present: classes that are named like a missing value.
+        missing_values: as given for the table, for messages.
+        where: begins the message on such a class.
 
     Raises:
-        ValueError: a column does not fit the task or is constant, or a class has a single example.
+        ValueError: a column does not fit the task or is constant, a class has a single example, or may stand for a
+            missing value.
     """
     if task not in TASKS:
         raise ValueError(f"Table: task '{task}' should be {', '.join(TASKS)}")
     named = _named(columns)
-    if task == "auto" and len(columns.columns) == 1:
-        _check_not_numbers_with_mistakes(columns.iloc[:, 0])
-    found = _detected(columns) if task == "auto" else task
+    values = without_words(columns)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", UserWarning)
+        if task == "regression" or len(columns.columns) > 1:
+            values = _as_numbers(values, writing)
+        elif task == "auto" and not _are_names(values.iloc[:, 0]):
+            values = _as_numbers(values, writing, advice="or declare them as classes, {task: multiclass}")
+    found = _detected(values) if task == "auto" else task
+    known = without_words(columns, present=present)
+    if task == "auto" and found != "regression":
+        found = _detected(known)
     if found != "regression" and len(columns.columns) > 1:
         raise ValueError(f"Table: several targets, {named}, need a regression, not a {found} task")
-    clean = typed(columns) if found == "regression" else _finite_labels(columns)
+    if found == "regression":
+        for warning in warned:  # classes keep their texts
+            warnings.warn(warning.message, stacklevel=2)
+        clean = typed(values, writing=writing)
+    else:
+        label = columns.iloc[:, 0]
+        check_no_words(label, "class", title="the target", where=where, present=present, missing_values=missing_values)
+        clean = _labels(known.iloc[:, 0], writing.numerals.decimal).to_frame()
     has_target = clean.notna().all(axis=1).to_numpy()
     if not has_target.any():
         raise ValueError(f"Table: no row has a value of the target {named}")
@@ -60,8 +93,8 @@ def read_target(columns: pd.DataFrame, task: str) -> Target:
     clean, rows_kept = clean[has_target], np.flatnonzero(has_target)
     if found == "regression":
         return Target("regression", _values(clean), (), rows_kept)
-    numbers, class_names = _classes(clean.iloc[:, 0], found)
-    return Target("binary" if found == "binary" else "multiclass", numbers, class_names, rows_kept)
+    classes, class_names = _classes(clean.iloc[:, 0], found)
+    return Target("binary" if found == "binary" else "multiclass", classes, class_names, rows_kept)
 
 
 def _named(columns: pd.DataFrame) -> str:
@@ -81,19 +114,38 @@ def _detected(columns: pd.DataFrame) -> str:
     return "multiclass" if is_whole and different <= MOST_NUMBERED_CLASSES else "regression"
 
 
-def _check_not_numbers_with_mistakes(values: pd.Series) -> None:
-    known = as_text(values).dropna()
-    if is_numeric_dtype(values) or known.nunique() == 2:
-        return
-    is_number_too = pd.to_numeric(known, errors="coerce").notna()
-    if MOSTLY <= is_number_too.mean() < 1:
-        advice = "or declare them as classes, {task: multiclass}"
-        raise ValueError(text_among_numbers(known[~is_number_too], "the target", advice))
+def _are_names(values: pd.Series) -> bool:
+    """Whether a column of text has two different texts, or numbers that are not kept by their value."""
+    known = values.dropna()
+    return is_text(values) and (known.nunique() == 2 or has_more_digits(known))
 
 
-def _finite_labels(columns: pd.DataFrame) -> pd.DataFrame:
-    labels = columns.iloc[:, 0]
-    return labels.replace([np.inf, -np.inf], np.nan).to_frame() if is_number(labels) else columns
+def _as_numbers(columns: pd.DataFrame, writing: Writing, *, advice: str = "") -> pd.DataFrame:
+    """The columns, those of text as float64 if all their texts are numbers.
+
+    Raises:
+        ValueError: a column has text among its numbers.
+    """
+    found = {}
+    for name, column in columns.items():
+        known = as_text(column).dropna() if is_text(column) else column.iloc[:0]
+        numbers = read_numbers(known, writing.numerals, who="Table") if len(known) else known
+        if len(known) and numbers.notna().all():
+            found[str(name)] = numbers.reindex(column.index)
+        elif len(known) and numbers.notna().any():
+            raise ValueError(text_among_numbers(known[numbers.isna()], "the target", advice))
+    return columns.assign(**found) if found else columns
+
+
+def _labels(labels: pd.Series, decimal: str) -> pd.Series:
+    """Numbers by their value, unless that would not keep them apart; infinite ones are missing."""
+    if is_text(labels):
+        known = as_text(labels).dropna()
+        numbers = plain_numbers(known, decimal)
+        if numbers.isna().any() or has_more_digits(known):
+            return as_text(labels)
+        labels = numbers.reindex(labels.index)
+    return labels.replace([np.inf, -np.inf], np.nan) if is_number(labels) else labels
 
 
 def _values(columns: pd.DataFrame) -> NDArray[np.float64]:
@@ -127,7 +179,7 @@ def _classes(labels: pd.Series, task: str) -> tuple[NDArray[np.int64], tuple[str
         row = int(labels.index[np.flatnonzero(numbers == rare[0])[0]]) + 1
         others = f", and {len(rare) - 1} more class{'es' * (len(rare) > 2)} have" if len(rare) > 1 else ", has"
         advice = "Leave such rows out or join the classes with others"
-        if is_numeric_dtype(labels):
+        if pd.to_numeric(labels, errors="coerce").notna().all():
             advice += "; or is it a regression, {task: regression}?"
         raise ValueError(
             f"Table: class '{names[rare[0]]}' of the target '{labels.name}', in row {row}{others} a single example, "

@@ -11,18 +11,28 @@ import re
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
 
 SUFFIXES = {".csv": ",", ".tsv": "\t", ".tab": "\t"}  # with the separators of their columns
+BYTES_AT_ONCE = 16 << 20
+# Digits that a number does not keep: leading zeros, and more than a double-precision number distinguishes.
+KEPT_AS_TEXT = re.compile(r"[-+]?(0\d+|\d{16,})(\.0*)?")
 
 
 def suffix_of(path: Path) -> str:
     """The suffix in small letters, without .gz."""
     return (Path(path.stem).suffix if path.suffix == ".gz" else path.suffix).lower()
+
+
+def separator_of(path: Path, given: str = "") -> str:
+    """The separator of the columns: the given one, or else that of the file's suffix, or else a comma."""
+    return given or SUFFIXES.get(suffix_of(path), ",")
 
 
 def read_text(
@@ -33,35 +43,46 @@ def read_text(
     decimal: str = ".",
     encoding: str = "utf-8",
     missing_values: Sequence[str] = (),
+    as_written: Container[str] = (),
 ) -> pd.DataFrame:
-    """The table as pandas reads it: columns that have only numbers as numbers, others as strings.
+    """The table: columns that have only numbers as numbers, others as strings, without blanks around them.
+
+    A column of numbers is read as strings if a number has leading zeros or more than 15 digits. Among numbers, NA and
+    the like (models.data.missing_words) are missing values; in a column of strings they are strings.
 
     Args:
         who: begins each error message.
         separator: of the columns; empty: by the file's suffix, else a comma.
-        missing_values: texts for missing values, in addition to pandas' own, such as an empty field.
+        missing_values: texts for missing values, in addition to an empty field.
+        as_written: columns that are read as strings in any case.
 
     Raises:
         ValueError: pandas cannot read the file, or would silently misread it.
     """
-    given, separator = bool(separator), separator or SUFFIXES.get(suffix_of(path), ",")
+    given, separator = bool(separator), separator_of(path, separator)
     where = f"{who}: {path}"
     _check_encoding(encoding, who)
+    reading: dict[str, Any] = {
+        "sep": separator, "decimal": decimal, "encoding": encoding, "index_col": False, "skipinitialspace": True,
+        "low_memory": False, "na_values": ["", *missing_values],
+    }  # fmt: skip
     try:
         _check_header(path, separator, encoding, where, given=given)
         with warnings.catch_warnings():
             # pandas would only warn, and cut the rows
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(
-                path,
-                sep=separator,
-                decimal=decimal,
-                encoding=encoding,
-                index_col=False,
-                skipinitialspace=True,
-                low_memory=False,
-                na_values=list(missing_values),
-            )
+            table: pd.DataFrame = pd.read_csv(path, **reading)
+            has_names = _may_have_more_digits(path, separator, encoding)
+            places = [
+                place
+                for place, (name, column) in enumerate(table.items())
+                if str(name).strip() in as_written
+                or not is_numeric_dtype(column.dtype)
+                or (has_names and _is_whole(column))
+            ]
+            if not places:
+                return table
+            texts = pd.read_csv(path, **reading, usecols=places, dtype=str, keep_default_na=False)
     except pd.errors.ParserWarning as error:
         raise ValueError(f"{where}: the rows have more fields than there are column names") from error
     except pd.errors.ParserError as error:
@@ -72,6 +93,49 @@ def read_text(
         raise ValueError(f"{where}: {_wrong_encoding(path, encoding)}") from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{where}: it is damaged, or not compressed by gzip: {error}") from error
+    kept = {
+        str(name): _stripped(text)
+        for name, text in texts.items()
+        if str(name).strip() in as_written or not is_numeric_dtype(table[name].dtype) or has_more_digits(text)
+    }
+    return table.assign(**kept)
+
+
+def _may_have_more_digits(path: Path, separator: str, encoding: str) -> bool:
+    """Whether a field of the file begins like a number with leading zeros or many digits: searched in its bytes."""
+    if len("0".encode(encoding)) > 1:  # several bytes a character
+        return True
+    field = re.compile(rb"[\n\r" + re.escape(separator.encode(encoding)) + rb"] *\"?[-+]?(?:0[0-9]|[0-9]{16})")
+    opened: Any = gzip.open if path.suffix == ".gz" else io.open
+    with opened(path, "rb") as file:
+        return any(field.search(b"\n" + some + file.readline()) for some in iter(lambda: file.read(BYTES_AT_ONCE), b""))
+
+
+def _is_whole(column: pd.Series) -> bool:
+    if is_bool_dtype(column.dtype) or is_integer_dtype(column.dtype):
+        return is_integer_dtype(column.dtype)
+    known = column.dropna()
+    return bool((known == known.round()).all())
+
+
+def has_more_digits(texts: pd.Series) -> bool:
+    """Whether one of the texts has leading zeros, or more digits than a number keeps."""
+    return any(KEPT_AS_TEXT.fullmatch(text.strip()) for text in texts.dropna().unique())
+
+
+def by_text(texts: pd.Series, change: Callable[[pd.Series], pd.Series]) -> pd.Series:
+    """A column's texts changed, each different one once; NaN stays NaN."""
+    codes, different = pd.factorize(texts)
+    changed = change(pd.Series(different, dtype=object, name=texts.name))
+    found = changed.take(np.maximum(codes, 0)) if len(changed) else pd.Series(np.nan, range(len(codes)), dtype=object)
+    found = found.set_axis(texts.index).mask(codes < 0)
+    found.name = texts.name
+    return found
+
+
+def _stripped(texts: pd.Series) -> pd.Series:
+    stripped = by_text(texts, lambda different: different.str.strip() if len(different) else different)
+    return stripped.mask(stripped == "")
 
 
 def _check_encoding(encoding: str, who: str) -> None:
@@ -94,11 +158,21 @@ def _check_header(path: Path, separator: str, encoding: str, where: str, *, give
                 f"{where} has one column only, '{names[0]}': {assumed}, but it seems to be {_name_of(other)}; "
                 f"give {{separator: {json.dumps(other)}}}"
             )
-    twice = [name for name, count in Counter(name for name in names if name.strip()).items() if count > 1]
-    if twice:
-        raise ValueError(f"{where} has several columns named {listed(twice)}: names must be unique")
+    check_unique(names, where)
     if all(_is_number(name) for name in names):
         raise ValueError(f"{where}: its first line should hold the column names, but holds numbers: {listed(names)}")
+
+
+def check_unique(names: Iterable[str], where: str) -> None:
+    """Check that no two columns have the same name; blanks around a name are no part of it.
+
+    Raises:
+        ValueError: two have; the message begins with `where`.
+    """
+    counts = Counter(name.strip() for name in names)
+    twice = [name for name, count in counts.items() if count > 1 and name]
+    if twice:
+        raise ValueError(f"{where} has several columns named {listed(twice)}: names must be unique")
 
 
 def _header(path: Path, separator: str, encoding: str, where: str) -> list[str]:
@@ -142,3 +216,9 @@ def listed(names: Iterable[object]) -> str:
     """The first names, separated by commas."""
     words = [str(name) for name in names]
     return ", ".join(words[:12]) + (", ..." if len(words) > 12 else "")
+
+
+def names_of(written: str | Sequence[str]) -> list[str]:
+    """The names in a list or a comma-separated text."""
+    names = written.split(",") if isinstance(written, str) else written
+    return [name.strip() for name in names if name.strip()]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from drawn import drawn_folders, drawn_npz
-from recorded import measured_csv, recorded_npz
+from recorded import measured_csv, panel_csv, recorded_npz
 
 from models.data import Digits, Images, Sequences, Series, Table
 from models.data.batches import Batches
@@ -39,6 +39,7 @@ DATA_MODULES: dict[str, DataFactory] = {
     "Series of several steps with gaps": partial(
         Series, path=measured_csv(), target="load, wind", horizon=4, period=24, interpolation="linear"
     ),
+    "Several series": partial(Series, path=panel_csv(), id="site", target="wind", interpolation="previous"),
 }
 
 

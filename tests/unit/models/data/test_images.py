@@ -281,10 +281,6 @@ def test_grey_is_the_same_from_files_and_from_arrays(tmp_path: Path) -> None:
     assert (one - other).abs().max() <= 1
 
 
-def save_16_bits(path: Path) -> None:
-    Image.fromarray(np.array([[0, 65535], [32896, 257]], dtype=np.uint16)).save(path)
-
-
 def save_palette(path: Path) -> None:
     image = Image.fromarray(np.array([[0, 1], [2, 3]], dtype=np.uint8)).convert("P")
     image.putpalette([level for grey in (0, 255, 128, 1) for level in (grey, grey, grey)])
@@ -301,7 +297,7 @@ def save_grey(path: Path) -> None:
     Image.fromarray(np.array([[0, 255], [128, 1]], dtype=np.uint8)).save(path)
 
 
-@pytest.mark.parametrize("save", [save_grey, save_16_bits, save_palette, save_transparent])
+@pytest.mark.parametrize("save", [save_grey, save_palette, save_transparent])
 def test_every_kind_of_png_becomes_bytes(tmp_path: Path, save: Callable[[Path], None]) -> None:
     for shape in ("a", "b"):
         (tmp_path / shape).mkdir()
@@ -395,7 +391,7 @@ def test_broken_files_are_named_and_counted(tmp_path: Path) -> None:
 
     assert "2 of 13 images cannot be read: bar/000.jpg (" in message
     assert "truncated" in message.lower()
-    assert "cross/extra.png (is not a PNG or JPEG image)" in message
+    assert "cross/extra.png (is no image that Pillow reads)" in message
     assert "corrupt: skip" in message
 
 
@@ -479,7 +475,7 @@ def test_a_source_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
-    assert "has no folders with PNG or JPEG images" in problem(tmp_path)
+    assert "has no folders with images" in problem(tmp_path)
     Image.new("L", (2, 2)).save(tmp_path / "x.png")
     assert "each class needs its own folder" in problem(tmp_path)
 
@@ -489,7 +485,7 @@ def test_a_class_without_images_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / ".hidden").mkdir()
 
-    assert "the folder 'empty' has no PNG or JPEG images" in problem(tmp_path)
+    assert "the folder 'empty' has no images" in problem(tmp_path)
 
 
 def test_a_class_with_one_image_is_named(tmp_path: Path) -> None:

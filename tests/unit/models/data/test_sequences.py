@@ -395,3 +395,48 @@ def test_files_that_are_no_archive_and_values_that_are_no_number_are_refused(tmp
     with pytest.raises(ValueError, match=r"x should be numbers .*, not complex128"):
         sequences(written(tmp_path, x=np.ones((SAMPLES, TIME), dtype=complex)))
     assert sequences(written(tmp_path, x=np.ones((SAMPLES, TIME)) > 0)).input_shape == (TIME, 1)
+
+
+# ---- as people write it
+
+
+def steps(label: str = "a", *, name: str = "s", value: str = "{}", time: str = "{}") -> str:
+    """A table of 40 sequences of 3 steps, of which every fourth has this label."""
+    labels = (label, "b", "c", "d")
+    rows = [
+        f"{name}{number},{time.format(step + 1)},{value.format(1000 + number * step)},{labels[number % 4]}"
+        for number in range(40)
+        for step in range(3)
+    ]
+    return "\n".join(["id,time,v,label", *rows])
+
+
+@pytest.mark.parametrize("word", ["None", "NA", "null"])
+def test_a_label_named_like_a_missing_value_is_asked_about(tmp_path: Path, word: str) -> None:
+    path = table(tmp_path, steps(word))
+    with pytest.raises(ValueError, match=rf"column 'label' holds '{word}' in 30 of 120 rows: a class, or missing"):
+        sequences(path)
+    assert set(sequences(path, present_values=word).class_names) == {word, "b", "c", "d"}
+
+
+def test_a_missing_number_of_a_step_is_refused_however_it_is_written(tmp_path: Path) -> None:
+    path = table(tmp_path, steps().replace(",1000,", ",NA,", 1))
+    with pytest.raises(ValueError, match="column 'v', row 1: the cell is empty"):
+        sequences(path)
+
+
+def test_ids_of_many_digits_and_leading_zeros_are_different_sequences(tmp_path: Path) -> None:
+    for name in ("12345678901234567", "00"):
+        assert len(sequences(table(tmp_path, steps(name=name))).read().targets) == 40
+    text = steps(name="0") + "\n" + steps(name="").split("\n", 1)[1]
+    assert len(sequences(table(tmp_path, text)).read().targets) == 80
+
+
+def test_numbers_and_dates_of_steps_are_read_as_they_are_written(tmp_path: Path) -> None:
+    plain = sequences(table(tmp_path, steps()))
+    with pytest.warns(UserWarning, match="column 'v' is read as numbers: '1,000' as 1000"):
+        written = sequences(table(tmp_path, steps(value='"{:,}"', time="{}.1.2024 10:00")))
+    assert torch.equal(part(written, "train")[0], part(plain, "train")[0])
+    with pytest.raises(ValueError, match=r"is ambiguous.*date_order: day_first"):
+        sequences(table(tmp_path, steps(time="0{}/01/2024")))
+    assert sequences(table(tmp_path, steps(time="0{}/01/2024")), date_order="day_first").input_shape == (3, 1)

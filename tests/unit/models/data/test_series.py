@@ -85,12 +85,12 @@ def test_every_window_and_differencing_is_scored_on_the_same_points_in_time(tmp_
 def test_a_window_longer_than_the_series_is_cut_with_a_warning(tmp_path: Path) -> None:
     path = written(tmp_path, walk(50))
 
-    with pytest.warns(UserWarning, match=r"window of 128 .* the 30 steps .*: windows of 27 are used"):
+    with pytest.warns(UserWarning, match=r"window of 128 .* the 30 steps .*: windows of 14 are used"):
         data = series(path, window=128, differencing="first")
 
     inputs = inputs_of(data, "train")
-    assert data.input_shape == (27, 1)
-    assert inputs.shape == (1, 27, 1)
+    assert data.input_shape == (14, 1)
+    assert inputs.shape == (14, 14, 1)
     assert torch.isfinite(inputs).all()
 
 
@@ -236,8 +236,8 @@ def days(count: int, **changes: str) -> list[str]:
     [
         (
             {"differencing": "seasonal", "period": 28},
-            "the training part has 30 of 50 steps: too few for a window of 1 step, differences over 28 and a horizon "
-            "of 2",
+            "the training part has 30 of 50 steps: too few for two windows of 1 step, differences over 28 and a "
+            "horizon of 2",
         ),
         ({"horizon": 11}, "a horizon of 11 is longer than the validation part, 10 steps"),
         ({"horizon": 0}, "horizon 0 should be 1 or more"),

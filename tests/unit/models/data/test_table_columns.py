@@ -143,10 +143,10 @@ def test_a_column_without_a_value_is_left_out_with_a_warning() -> None:
 
 
 def test_a_column_of_names_is_left_out_with_a_warning() -> None:
-    frame = typed(pd.DataFrame({"name": [f"Ada {i}" for i in range(30)]}))
-    with pytest.warns(UserWarning, match=r"'name' is left out: it has 30 different texts in 30 rows.*categories: 30"):
-        assert usable(frame, drop_constant=True, most_categories=29) == []
-    assert usable(frame, drop_constant=True, most_categories=30) == ["name"]
+    frame = typed(pd.DataFrame({"x": range(60), "name": [f"Ada {i // 2}" for i in range(60)]}))
+    with pytest.warns(UserWarning, match=r"'name' is left out: it has 30 different texts in 60 rows.*categories: 30"):
+        assert usable(frame, drop_constant=True, most_categories=29) == ["x"]
+    assert usable(frame, drop_constant=True, most_categories=30) == ["x", "name"]
 
 
 @pytest.mark.parametrize(

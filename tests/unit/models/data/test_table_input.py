@@ -214,7 +214,11 @@ def test_the_error_without_a_parquet_reader_names_what_to_install(monkeypatch: p
         ),
         (numbered(x=["inf", "-inf", *range(38)]), {}, r"column 'x' has 2 infinite values: treated as missing"),
         (numbered(empty=[""] * 40), {}, r"column 'empty' is left out: it has no value in the training part"),
-        (numbered(name=[f"n{row}" for row in range(40)]), {"most_categories": 20}, r"'name' is left out: it has 26"),
+        (
+            numbered(name=[f"n{row % 15}" for row in range(40)]),
+            {"most_categories": 9},
+            r"'name' is left out: it has 1\d",
+        ),
         (",x,y\n" + "".join(f"{row},{row},{row % 2}\n" for row in range(40)), {}, r"1 column has no name: left out"),
         (
             numbered(x=[""] * 30 + [*range(10)]),
