@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ from pytorch_lightning import LightningDataModule, LightningModule
 from hpo.errors import HpoError, LoadError
 from hpo.ipc.channel import Message
 from hpo.loading import load_class
-from hpo.space import Owner, SearchSpace, arguments_of
+from hpo.space import Owner
+from hpo.space.description import description_of
 from hpo.study.by_value import is_by_value, unpack
 from hpo.study.job import StudyJob
 
@@ -21,7 +21,7 @@ BASES: dict[str, type[Any]] = {"model": LightningModule, "data": LightningDataMo
 def describe(job: StudyJob) -> Message:
     """For each class of the job, by its owner's name (model, data): the arguments and the search space, as plain data.
 
-    The answer is `{"classes": {owner: {"space": [...], "arguments": [...]}}}`, or `{"error": text}`, with a message
+    The answer is `{"classes": {owner: description}}`, see `description_of`, or `{"error": text}`, with a message
     for the user, when a class cannot be used.
     """
     classes: dict[str, Message] = {}
@@ -33,10 +33,7 @@ def describe(job: StudyJob) -> Message:
             is_data = owner == "data" or (owner == "any" and issubclass(found, LightningDataModule))
             role: Owner = "data" if is_data else "model"
             _check_base(found, label, role)
-            classes[role] = {
-                "space": SearchSpace.of(found, owner=role).to_json(),
-                "arguments": [asdict(argument) for argument in arguments_of(found, owner=role)],
-            }
+            classes[role] = description_of(found, role)
     except HpoError as error:
         return {"error": str(error), "kind": type(error).__name__}
     return {"classes": classes}
