@@ -100,7 +100,7 @@ def try_one_batch(prepared: PreparedStudy, *, slot: Slot, weights: Weights | Non
                     for warning in report.warnings:  # of what the data module left out, for instance
                         log.warning("%s", warning)
                 case Failed() as report:
-                    raise source.error([_blame(report)])
+                    raise source.error([_blame(report, spec)])
                 case Done():
                     raise source.error([(("data",), f"{spec.data.label} gave no batches to train on")])
                 case Epoch(is_judged=False) as report if report.epoch < config["epochs"]:
@@ -124,7 +124,7 @@ def try_one_batch(prepared: PreparedStudy, *, slot: Slot, weights: Weights | Non
         folder.cleanup()
 
 
-def _blame(report: Failed) -> tuple[KeyPath, str]:
+def _blame(report: Failed, spec: StudySpec) -> tuple[KeyPath, str]:
     """The part of the study file that is to blame for a failed batch, and why."""
     match report.cause:
         case "error: ExecutorError":
@@ -132,4 +132,8 @@ def _blame(report: Failed) -> tuple[KeyPath, str]:
         case "error: SpecError":
             return ("objective",), report.reason
         case _:
-            return (report.owner,), f"one batch failed: {report.reason}"
+            owner, *place = report.owner.split(".")
+            reason = report.reason.removeprefix(f"{'.'.join(place)}: ") if place else report.reason
+            # An argument that is searched stands in `space:`.
+            is_searched = bool(place) and place[0] in spec.space
+            return ("space" if is_searched else owner, *place), f"one batch failed: {reason}"

@@ -118,7 +118,7 @@ class Changes:
 
 
 def flattened(space: Mapping[str, Any], classes: Sequence[Described]) -> tuple[Changes, list[tuple[KeyPath, str]]]:
-    """The entries by one name each (`optim: {lr: {low: ...}}` is `optim.lr: {low: ...}`), and what is wrong with them."""
+    """The entries by one name each, as `optim: {lr: {low: ...}}` is `optim.lr: {low: ...}`; and what is wrong."""
     found: dict[str, Any] = {}
     paths: dict[str, KeyPath] = {}
     problems: list[tuple[KeyPath, str]] = []

@@ -9,6 +9,7 @@ from typing import Any
 
 from hpo.errors import SpecError
 from hpo.space import Argument, Int, Parameter, SearchSpace, SpaceProblems
+from hpo.study.job import OWN_LOADERS
 from hpo.study.known_arguments import Changes, Described, flattened, known
 from hpo.study.spec import EpochRange, StudySpec
 from hpo.study.study_file import KeyPath, Source
@@ -80,7 +81,7 @@ def resolve(spec: StudySpec, classes: Mapping[str, Mapping[str, Any]], source: S
         Described.of(owner, section.label, classes[owner], section.arguments)
         for owner, section in (("model", spec.model), ("data", spec.data))
     ]
-    label = " or ".join(one.label for one in described)
+    label = " or ".join(one.label for one in described if one.label != OWN_LOADERS)
     try:
         union = SearchSpace.union(*(SearchSpace.from_json(classes[owner]["space"]) for owner in OWNERS))
     except SpecError as error:

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from hpo.loading import is_object
+from hpo.study.job import OWN_LOADERS
 from hpo.study.limits import DEFAULT_TRIALS, UNLIMITED, trials_in_words
 from hpo.study.naming import LONGEST_NAME, NAME_PATTERN
 from hpo.study.python_values import as_in_a_file, direction_of
@@ -137,6 +139,75 @@ class Resources(Section):
         return value
 
 
+Batches = PositiveInt | Annotated[float, Field(gt=0, le=1, strict=True)]
+
+
+class TrainerOptions(Section):
+    """Options of Lightning's Trainer, by its own names; a whole number of batches, or a share of all of them.
+
+    Attributes:
+        val_check_interval: batches, or a share of an epoch, after which is validated; the epoch's value is the last.
+        check_val_every_n_epoch: epochs after which is validated; null counts the batches of all epochs.
+        callbacks: by class, `{class: package.module:Class, ...}`, with the arguments of its constructor.
+    """
+
+    accumulate_grad_batches: PositiveInt = 1
+    gradient_clip_val: Annotated[float, Field(ge=0)] | None = None
+    gradient_clip_algorithm: Literal["norm", "value"] | None = None
+    limit_train_batches: Batches | None = None
+    limit_val_batches: Batches | None = None
+    val_check_interval: Batches | None = None
+    check_val_every_n_epoch: PositiveInt | None = 1
+    deterministic: bool | Literal["warn"] = False
+    callbacks: tuple[dict[str, Any], ...] = ()
+
+    @field_validator("callbacks", mode="before")
+    @classmethod
+    def _by_class(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            raise ValueError("is a list of classes: [{class: package.module:Class, ...}]")
+        named = [{"class": item} if isinstance(item, str) else item for item in value]
+        for item in named:
+            if not is_object(item):
+                raise ValueError(f"{item!r} does not name a class: write it as {{class: package.module:Class, ...}}")
+        return named
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The options that differ from Lightning's own."""
+        return self.model_dump(exclude_defaults=True)
+
+
+# Keys of Lightning's Trainer that a study sets otherwise: which key of the study file does it.
+SET_ELSEWHERE = {
+    "max_epochs": "epochs: 20",
+    "min_epochs": "epochs: 20",
+    "max_steps": "epochs: 20",
+    "min_steps": "epochs: 20",
+    "max_time": "budget: {trial_minutes: 30}",
+    "devices": "resources: {devices_per_trial: 2}",
+    "num_nodes": "resources: {devices_per_trial: 2}, all of one machine",
+    "accelerator": "resources: {accelerator: gpu}",
+    "strategy": "resources: {strategy: ddp}",
+    "precision": "resources: {precision: bf16}",
+    "enable_checkpointing": "keep: {checkpoints: 5}",
+    "default_root_dir": "--artifacts, or HPO_ARTIFACTS",
+    "fast_dev_run": "'hpo check', which tries one batch",
+    "overfit_batches": "limit_train_batches and limit_val_batches",
+    "num_sanity_val_steps": "'hpo check', which tries one batch",
+}
+# Keys that cannot be combined with a search, and why.
+NOT_IN_A_TRIAL = {
+    "logger": "a trial's metrics are in the store, and its logger is not chosen here",
+    "enable_progress_bar": "trials write into their logs, where there is no terminal",
+    "enable_model_summary": "'hpo check' counts the parameters",
+    "profiler": "profile the model outside of a search",
+    "barebones": "trials report what the model logs",
+    "plugins": "trials choose them",
+    "detect_anomaly": "find the cause outside of a search",
+}
+
+
 class Retries(Section):
     """How often a trial is retried, by how its attempt ended."""
 
@@ -168,7 +239,7 @@ class StudySpec(Section):
 
     study: str = Field(min_length=1, max_length=LONGEST_NAME, pattern=NAME_PATTERN)
     model: ClassSpec
-    data: ClassSpec
+    data: ClassSpec = ClassSpec(label=OWN_LOADERS)
     objective: Objective
     space: dict[str, Any] = {}
     epochs: PositiveInt | EpochRange = 10
@@ -180,6 +251,7 @@ class StudySpec(Section):
     diverged: Literal["keep", "fail"] = "keep"
     budget: Budget = Budget()
     resources: Resources = Resources()
+    trainer: TrainerOptions = TrainerOptions()
     executor: Literal["auto", "lean", "lightning"] = "auto"
     reuse_processes: bool = True
     retries: Retries = Retries()
@@ -189,7 +261,9 @@ class StudySpec(Section):
 
     @field_validator("model", "data", mode="before")
     @classmethod
-    def _class_or_label(cls, value: Any) -> Any:
+    def _class_or_label(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is None and info.field_name == "data":
+            return {"class": OWN_LOADERS}
         if isinstance(value, str):
             return {"class": value}
         if isinstance(value, dict) and "label" not in value:
@@ -247,9 +321,15 @@ class StudySpec(Section):
 
 def contradictions(spec: StudySpec) -> list[tuple[tuple[str, ...], str]]:
     """Keys that are valid alone but contradict each other: where, and why."""
+    found: list[tuple[tuple[str, ...], str]] = []
     if spec.executor == "lean" and spec.resources.devices_per_trial > 1:
-        return [(("executor",), "lean trains on one device: with several devices_per_trial, write auto or lightning")]
-    return []
+        text = "lean trains on one device: with several devices_per_trial, write auto or lightning"
+        found.append((("executor",), text))
+    options = spec.trainer
+    if options.check_val_every_n_epoch is None and not isinstance(options.val_check_interval, int):
+        text = "null counts the batches of all epochs: give a whole number of them, such as val_check_interval: 500"
+        found.append((("trainer", "check_val_every_n_epoch"), text))
+    return found
 
 
 def pending(spec: StudySpec) -> list[tuple[tuple[str, ...], str]]:

@@ -12,6 +12,7 @@ from pytorch_lightning import LightningModule
 
 from hpo.errors import LoadError
 from hpo.loading import load_class
+from hpo.training.build import build
 
 
 def load_model(config: Mapping[str, Any], checkpoint: Path, project: Path) -> LightningModule:
@@ -22,7 +23,7 @@ def load_model(config: Mapping[str, Any], checkpoint: Path, project: Path) -> Li
     """
     model_class = load_class(config["class"], project)
     arguments = {name: value for name, value in config.items() if name != "class"}
-    model: LightningModule = model_class(**arguments)
+    model: LightningModule = build(model_class, arguments, project)
     try:
         # weights_only: a checkpoint is data, and reading it must not run code
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]

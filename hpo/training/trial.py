@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import logging
 import os
 import sys
@@ -23,11 +22,14 @@ from hpo.ipc.messages import OUT_OF_MEMORY, Done, Failed, Started, Warned
 from hpo.loading import load_class
 from hpo.space import arguments_of
 from hpo.study.job import TrialJob
+from hpo.training.build import build, complete_arguments, is_plain, plain
 from hpo.training.devices import join_ranks, prepare_device, trainer_devices
 from hpo.training.executor import choose_executor, use
+from hpo.training.own_loaders import OwnLoaders
 from hpo.training.process_state import ProcessState
 from hpo.training.report import Report
 from hpo.training.resume import readable
+from hpo.training.trainer_options import trainer_options
 from hpo.training.worker_connection import WorkerConnection
 
 
@@ -49,7 +51,9 @@ def run_jobs(job: TrialJob, channel: Channel) -> None:
             process_state = process_state or ProcessState(Path(job.project))
             _train(job, worker, classes, kept)
         except BaseException as error:  # of any kind: it is reported to the worker
-            reason, owner, text = reason_of(error, Path(job.project)), getattr(error, "owner", "model"), _text_of(error)
+            reason, text = reason_of(error, Path(job.project)), _text_of(error)
+            place = getattr(error, "place", "")
+            owner = ".".join(part for part in (getattr(error, "owner", "model"), place) if part)
             sys.stdout.write(f"{text.rstrip()}\n")
             worker.send(Failed(_cause_of(error), text, reason, owner))
             break
@@ -89,7 +93,7 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
     pl.seed_everything(job.seed, workers=True, verbose=False)
     data_class, model_class = classes
     with _errors_of("data"), warnings.catch_warnings(record=True) as warned:
-        data = build(data_class, job.data.arguments)
+        data = build(data_class, job.data.arguments, Path(job.project))
         if kept and hasattr(data, "take_over"):
             data.take_over(kept[0])
         kept.clear()  # before there are two of them in memory
@@ -105,17 +109,19 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
     model_arguments = job.model.arguments | given_by_data(model_class, job.model.arguments, data)
     # The data module may draw random numbers in its set-up; the weights should not depend on their count.
     pl.seed_everything(job.seed, workers=True, verbose=False)
-    model = build(model_class, model_arguments)
+    model = build(model_class, model_arguments, Path(job.project))
     saved = readable(job.resume)
     report = Report(worker, job.metric, Path(job.directory) if job.directory else None)
     executor = choose_executor(job.executor, model, ranks=ranks.count)
+    with _errors_of("trainer"):
+        options = trainer_options(job)
+    callbacks = [*options.pop("callbacks"), report]
     trainer = pl.Trainer(
         **trainer_devices(job, ranks),
+        **options,
         max_epochs=job.epochs,
         precision=job.precision,
-        limit_train_batches=job.batches,
-        limit_val_batches=job.batches,
-        callbacks=[report],
+        callbacks=callbacks,
         logger=False,
         enable_checkpointing=True,  # which allows our callback
         enable_progress_bar=False,
@@ -145,7 +151,8 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
                 warnings=[str(warning.message) for warning in warned if warning.category is UserWarning],
             )
         )
-    trainer.fit(model, datamodule=data, ckpt_path=saved.path if saved else None, weights_only=True)
+    given = None if isinstance(data, OwnLoaders) else data
+    trainer.fit(model, datamodule=given, ckpt_path=saved.path if saved else None, weights_only=True)
     # References to the model, and cycles of the data module, would keep both in memory.
     data.trainer = None
     del data.prepare_data, data.setup
@@ -161,57 +168,33 @@ def given_by_data(model_class: type[Any], arguments: Message, data: Any) -> dict
         LoadError: the data module has no such attribute.
     """
     given = {}
+    named = {name.partition(".")[0] for name in arguments}
     for argument in arguments_of(model_class):
         is_required = not argument.has_default
-        if argument.name in arguments or not (is_required or argument.is_from_data):
+        if argument.name in named or not (is_required or argument.is_from_data):
             continue
         if not hasattr(data, argument.name):
             if not is_required:
                 continue
             raise LoadError(
                 f"{model_class.__name__} needs '{argument.name}': it is not searched, the study file does not give it "
-                f"(model: {{class: ..., {argument.name}: ...}}), and {type(data).__name__} has no attribute of that "
-                "name after setup('fit')"
+                f"(model: {{class: ..., {argument.name}: ...}}), and {_without(data)}"
             )
         given[argument.name] = getattr(data, argument.name)
     return given
 
 
-def build(cls: type[Any], arguments: Message) -> Any:
-    """An instance of a study's class.
-
-    Raises:
-        LoadError: its constructor does not take these arguments.
-    """
-    try:
-        inspect.signature(cls).bind(**arguments)
-    except TypeError as error:
-        raise LoadError(f"{cls.__name__}: {error}") from error
-    return cls(**arguments)
-
-
-def complete_arguments(cls: type[Any], arguments: Message) -> dict[str, Any]:
-    """All arguments of the call, including defaults."""
-    return {a.name: a.default for a in arguments_of(cls) if a.has_default} | arguments
+def _without(data: Any) -> str:
+    if isinstance(data, OwnLoaders):
+        return "there is no data module to give it"
+    return f"{type(data).__name__} has no attribute of that name after setup('fit')"
 
 
 def _resolved_defaults(model: pl.LightningModule, arguments: Message) -> dict[str, Any]:
     """Hyperparameters by which the model replaced defaults of its constructor."""
-    names = {argument.name for argument in arguments_of(type(model)) if argument.has_default} - arguments.keys()
-    return {name: value for name, value in model.hparams.items() if name in names and _is_plain(value)}
-
-
-def plain(values: dict[str, Any]) -> dict[str, Any]:
-    """The values that JSON can hold; the others are rebuilt from the class's defaults."""
-    return {name: value for name, value in values.items() if _is_plain(value)}
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return all(_is_plain(item) for item in value)
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
-    return value is None or isinstance(value, bool | int | float | str)
+    given = {name.partition(".")[0] for name in arguments}
+    names = {argument.name for argument in arguments_of(type(model)) if argument.has_default} - given
+    return {name: value for name, value in model.hparams.items() if name in names and is_plain(value)}
 
 
 @contextlib.contextmanager
