@@ -78,8 +78,8 @@ def resolve(spec: StudySpec, classes: Mapping[str, Mapping[str, Any]], source: S
         SpecError: unknown names or invalid ranges; all of them, each with its file and line.
     """
     described = [
-        Described.of(owner, section.label, classes[owner], section.arguments)
-        for owner, section in (("model", spec.model), ("data", spec.data))
+        Described.of("model", spec.model.label, classes["model"], spec.model.arguments),
+        Described.of("data", spec.data.label, classes["data"], spec.data.arguments),
     ]
     label = " or ".join(one.label for one in described if one.label != OWN_LOADERS)
     try:
@@ -88,7 +88,7 @@ def resolve(spec: StudySpec, classes: Mapping[str, Mapping[str, Any]], source: S
         raise source.error([(("data",), f"{error} ({label.replace(' or ', ' and ')})")]) from error
     changes, problems = flattened(spec.space, described)
     problems += [problem for one in described for problem in one.problems()]
-    given = {one.owner: dict(one.given) for one in described}
+    given: dict[str, dict[str, Any]] = {one.owner: dict(one.given) for one in described}
     # `model: {class: ..., depth: 3}` pins a searched parameter, as `space: {depth: 3}` does.
     pins = {name: value for values in given.values() for name, value in values.items() if name in union.names}
     for name in pins.keys() & changes.by_name.keys():

@@ -157,7 +157,7 @@ class _Maker:
                 key: self._below(key).make(item, fields[key].hint, fields[key].default) for key, item in value.items()
             }
             if base is not None and dataclasses.is_dataclass(base):
-                return dataclasses.replace(base, **made)
+                return dataclasses.replace(base, **made)  # type: ignore[type-var]
             kept = {} if base is None else {key: getattr(base, key) for key in fields}
             try:
                 return kind(**(kept | made))

@@ -226,7 +226,6 @@ def test_missing_keys_are_all_named(tmp_path: Path) -> None:
 
     assert [line.partition(": ")[2] for line in str(caught.value).splitlines()] == [
         "model: is missing",
-        "data: is missing",
         "objective: is missing",
     ]
 
