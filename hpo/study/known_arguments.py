@@ -44,9 +44,14 @@ class Described:
         arguments, entries = (tuple(map(_argument, plain[key])) for key in ("arguments", "entries"))
         return cls(owner, label, arguments, entries, plain["takes_any"], given)
 
+    @property
+    def known(self) -> tuple[Argument, ...]:
+        """The arguments and entries that are declared somewhere."""
+        return (*self.arguments, *self.entries)
+
     def argument(self, name: str) -> Argument | None:
         """The argument or entry of this name, with the file's value as its default; None if it takes no such name."""
-        known = {argument.name: argument for argument in (*self.arguments, *self.entries)}
+        known = {argument.name: argument for argument in self.known}
         value = self._value(name)
         if name in known and value is ABSENT:
             return known[name]
@@ -75,7 +80,7 @@ class Described:
 
     def no_entry(self, name: str) -> str:
         """Why an entry is refused."""
-        known = {argument.name: argument for argument in (*self.arguments, *self.entries)}
+        known = {argument.name: argument for argument in self.known}
         above = _above(name, known)
         if above is None:
             top = name.partition(".")[0]
@@ -141,7 +146,8 @@ def known(names: Iterable[str], classes: Sequence[Described]) -> tuple[list[Argu
     problems = []
     for name in names:
         found = [a for described in classes if (a := described.argument(name)) is not None]
-        declared = [a for a in found if any(a.name == other.name for d in classes for other in d.arguments)]
+        # One class declares it, and the other takes any name.
+        declared = [a for a in found if any((a.owner, a.name) == (b.owner, b.name) for d in classes for b in d.known)]
         for argument in declared or found:
             arguments[argument.owner, argument.name] = argument
         if not found and "." in name:

@@ -139,7 +139,14 @@ class Resources(Section):
         return value
 
 
-Batches = PositiveInt | Annotated[float, Field(gt=0, le=1, strict=True)]
+def _batches(value: Any) -> Any:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if value is None or is_count or (isinstance(value, float) and 0 < value <= 1):
+        return value
+    raise ValueError("should be a whole number of batches, such as 100, or a share of them up to 1.0, such as 0.25")
+
+
+Batches = Annotated[Any, BeforeValidator(_batches)]
 
 
 class TrainerOptions(Section):
@@ -154,9 +161,9 @@ class TrainerOptions(Section):
     accumulate_grad_batches: PositiveInt = 1
     gradient_clip_val: Annotated[float, Field(ge=0)] | None = None
     gradient_clip_algorithm: Literal["norm", "value"] | None = None
-    limit_train_batches: Batches | None = None
-    limit_val_batches: Batches | None = None
-    val_check_interval: Batches | None = None
+    limit_train_batches: Batches = None
+    limit_val_batches: Batches = None
+    val_check_interval: Batches = None
     check_val_every_n_epoch: PositiveInt | None = 1
     deterministic: bool | Literal["warn"] = False
     callbacks: tuple[dict[str, Any], ...] = ()
@@ -205,6 +212,8 @@ NOT_IN_A_TRIAL = {
     "barebones": "trials report what the model logs",
     "plugins": "trials choose them",
     "detect_anomaly": "find the cause outside of a search",
+    "limit_test_batches": "a trial trains and validates",
+    "limit_predict_batches": "a trial trains and validates",
 }
 
 

@@ -15,6 +15,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from hpo.errors import HpoError, SpecError, nearest
+from hpo.space.narrowing import KEYS
 from hpo.study.spec import NOT_IN_A_TRIAL, SET_ELSEWHERE, StudySpec, contradictions, pending
 
 KeyPath = tuple[str | int, ...]
@@ -59,6 +60,7 @@ class Source:
 
     def set(self, path: KeyPath, value: Any, option: str) -> None:
         """Override a value of the file by one from the command line."""
+        path = self._spelled(path)
         node: Any = self._tree
         for key in path[:-1]:
             before = node.get(key)
@@ -69,6 +71,19 @@ class Source:
             node = node[key]
         node[path[-1]] = value
         self._set_by_option[path] = option
+
+    def _spelled(self, path: KeyPath) -> KeyPath:
+        """The path as the file spells it: `space.optim.lr.low` may be the bound `low` of `optim.lr`."""
+        if path[0] not in ("space", "model", "data") or len(path) < 3:
+            return path
+        node: Any = self._tree
+        place = 0
+        while place < len(path) - 1 and isinstance(node.get(path[place]), dict):
+            node, place = node[path[place]], place + 1
+        place = max(place, 1)
+        is_bound = path[0] == "space" and path[-1] in KEYS and len(path) - place > 1
+        end = len(path) - is_bound
+        return (*path[:place], ".".join(map(str, path[place:end])), *path[end:])
 
     def study(self) -> StudySpec:
         """The study, validated.
