@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from hpo.errors import LoadError, nearest
+
+_LABEL = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 
 MAIN = "__main__"  # the module of a script or notebook, which no other process can import
 
@@ -66,6 +69,11 @@ def check_label(label: str) -> tuple[str, str]:
     if not module_name or not class_name.isidentifier():
         raise LoadError(f"'{label}' does not name a class: write it as package.module:Class")
     return module_name, class_name
+
+
+def is_object(value: object) -> bool:
+    """Whether a value of a study file describes an object to be built: `{class: package.module:Class, ...}`."""
+    return isinstance(value, Mapping) and isinstance(value.get("class"), str) and bool(_LABEL.match(value["class"]))
 
 
 def label_of_class(found: type[Any]) -> str:

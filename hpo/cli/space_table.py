@@ -8,6 +8,7 @@ from rich.text import Text
 
 from hpo.cli.tables import console
 from hpo.space import SearchSpace
+from hpo.space.values import label_of_value
 
 
 def show_space(space: SearchSpace, label: str) -> None:
@@ -19,7 +20,7 @@ def show_space(space: SearchSpace, label: str) -> None:
     for heading in ("parameter", "range", "default", "only when", "owner"):
         table.add_column(heading)
     for parameter in space.values():
-        default = str(parameter.default) if parameter.has_default else "-"
+        default = Text(str(label_of_value(parameter.default)) if parameter.has_default else "-")
         condition = parameter.condition() if parameter.when else ""
-        table.add_row(parameter.name, Text(str(parameter.range)), default, condition, parameter.owner)
+        table.add_row(parameter.name, Text(str(parameter.range)), default, Text(condition), parameter.owner)
     console().print(table)

@@ -11,6 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from hpo.space.values import label_of_value
 from hpo.study.states import TrialState
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ def console() -> Console:
 
 
 def number(value: Any) -> str:
-    """Four significant digits for a float, everything else as it is."""
+    """Four significant digits for a float, a list or mapping as `[64, 64]`, everything else as it is."""
     if value is None:
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(label_of_value(value))
 
 
 def print_best(records: Sequence[TrialRecord], out: Console) -> None:
@@ -43,7 +44,7 @@ def print_best(records: Sequence[TrialRecord], out: Console) -> None:
     wide = _best_table(names, has_remarks=has_remarks)
     for record in records:
         numbers = _best_numbers(record, has_remarks=has_remarks)
-        wide.add_row(*numbers, *(number(record.params.get(name)) for name in names))
+        wide.add_row(*numbers, *(Text(number(record.params.get(name))) for name in names))
     if Measurement.get(out, out.options.update(max_width=WIDTH_WITHOUT_TERMINAL), wide).maximum <= out.width:
         out.print(wide)
         return

@@ -58,8 +58,8 @@ def _choices(connection: Connection, study_id: int, name: str, space: SearchSpac
         with suppress(ValueError, KeyError, TypeError):  # reported with the rows
             stored = json.loads(distribution)["attributes"].get("choices")
         wanted = space[parameter].range if parameter in space else None
-        if stored is not None and isinstance(wanted, Choice) and list(wanted.choices) != stored:
-            message = f"trials chose {parameter} from {stored}, but the study searches {list(wanted.choices)}"
+        if stored is not None and isinstance(wanted, Choice) and list(wanted.labels) != stored:
+            message = f"trials chose {parameter} from {stored}, but the study searches {list(wanted.labels)}"
             remedy = "begin another study with --name: samplers refuse this one"
             yield Finding("problem", "studies", message, name, remedy)
 

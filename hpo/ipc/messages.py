@@ -73,7 +73,7 @@ class Failed:
     cause: str  # short: OUT_OF_MEMORY, or 'error: ValueError'
     error: str  # message or traceback
     reason: str = ""  # the exception, with the lines of the project's own code that led to it
-    owner: str = "model"  # the section of the study file that caused it: model or data
+    owner: str = "model"  # the place in the study file that caused it: model, data, model.net, ...
 
 
 @dataclass(frozen=True)

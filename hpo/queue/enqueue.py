@@ -18,6 +18,7 @@ from hpo.queue.control import lock_own_study
 from hpo.queue.progress import counts_of, find_study, progress_of
 from hpo.space import SearchSpace
 from hpo.space.from_text import value_of_text
+from hpo.space.values import in_words
 from hpo.store import Store
 from hpo.store.tables import trial_system_attributes, trials
 from hpo.study.states import OptunaState, StudyState
@@ -101,7 +102,8 @@ def enqueue_points(store: Store, name: str, points: Sequence[Point]) -> Enqueued
                 f"'hpo set {name} trials=+1'"
             )
         space = SearchSpace.from_json(json.loads(study.space))
-        fixed = {key: value for arguments in plain["fixed"].values() for key, value in arguments.items()}
+        # A searched one that is fixed too has this value while it is inactive.
+        fixed = {key: value for of in plain["fixed"].values() for key, value in of.items() if key not in space}
         taken = _take(name, space, fixed, points)
         counts = counts_of(connection, study_id, target=study.trials_target)
         known = _waiting(connection, study_id, space)
@@ -111,7 +113,7 @@ def enqueue_points(store: Store, name: str, points: Sequence[Point]) -> Enqueued
             if key in known:
                 repeated.add(known[key])
             else:
-                _insert(connection, study_id, number, values)
+                _insert(connection, study_id, number, space.stored(values))
                 known[key], number = number, number + 1
             numbers.append(known[key])
         limit = progress_of(connection, study_id).limit
@@ -130,7 +132,9 @@ def _take(name: str, space: SearchSpace, fixed: Mapping[str, Any], points: Seque
         raise SpecError(f"study '{name}': no point was given")
     for point in points:
         values = {key: _value(space, key, value, is_text=point.is_text) for key, value in point.values.items()}
-        found = [f"'{key}' is not searched: it is {fixed[key]!r} in every trial" for key in values if key in fixed]
+        found = [
+            f"'{key}' is not searched: it is {in_words(fixed[key])} in every trial" for key in values if key in fixed
+        ]
         found += space.problems({key: value for key, value in values.items() if key not in fixed}, partial=True)
         found += _orphans(space, values)
         if not values:

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, select
 
 from hpo.errors import HpoError, failure_in_words
+from hpo.space import Choice, SearchSpace
 from hpo.store.tables import (
     hpo_attempts,
     hpo_epochs,
+    hpo_studies,
     hpo_trials,
     hpo_workers,
     trial_intermediate_values,
@@ -180,6 +182,8 @@ def read_records(
         return _by_trial(connection.execute(select(table, *columns).where(table.c.trial_id.in_(chosen))))
 
     found = connection.execute(select(trials).where(wanted)).all()
+    stored = connection.scalar(select(hpo_studies.c.space).where(hpo_studies.c.study_id == study_id))
+    space = SearchSpace.from_json(json.loads(stored)) if stored else SearchSpace()  # another program's study has none
     params, values, steps = rows_of(trial_params), rows_of(trial_values), rows_of(trial_intermediate_values)
     ours, epochs = rows_of(hpo_trials), rows_of(hpo_epochs)
     attempts = _by_trial(
@@ -208,7 +212,7 @@ def read_records(
             ),
             value=value,
             values=_values(values[key]),
-            params={p.param_name: _param(p.param_value, p.distribution_json) for p in params[key]},
+            params=_params(params[key], space),
             config=json.loads(own.config) if own is not None and own.config else {},
             curve=curve,
             best_epoch=best_epoch,
@@ -251,6 +255,16 @@ def _values(rows: list[Any]) -> tuple[float, ...]:
 def _value(rows: list[Any]) -> float | None:
     value = next((row.value for row in rows if row.objective == 0), None)
     return None if value is None or not math.isfinite(value) else value
+
+
+def _params(rows: list[Any], space: SearchSpace) -> dict[str, Any]:
+    """The parameters' values by name; lists and mappings are stored by their labels."""
+    found = {row.param_name: _param(row.param_value, row.distribution_json) for row in rows}
+    for name, value in found.items():
+        range_ = space[name].range if name in space else None
+        if isinstance(value, str) and isinstance(range_, Choice) and value in range_.labels:
+            found[name] = range_.take(value)
+    return found
 
 
 def _param(value: float, distribution_json: str) -> Any:

@@ -48,10 +48,15 @@ def names_weights(resolved: ResolvedStudy) -> bool:
 
 def with_checkpoints(arguments: Mapping[str, Any], weights: Weights) -> dict[str, Any]:
     """A constructor's arguments with files in place of the references."""
-    return {
-        name: weights[value]["checkpoint"] if isinstance(value, str) and value in weights else value
-        for name, value in arguments.items()
-    }
+    return {name: _with_checkpoints(value, weights) for name, value in arguments.items()}
+
+
+def _with_checkpoints(value: Any, weights: Weights) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_checkpoints(item, weights) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_checkpoints(item, weights) for item in value]
+    return weights[value]["checkpoint"] if isinstance(value, str) and value in weights else value
 
 
 def _references(resolved: ResolvedStudy) -> Iterator[tuple[KeyPath, str]]:
@@ -59,13 +64,20 @@ def _references(resolved: ResolvedStudy) -> Iterator[tuple[KeyPath, str]]:
     given = resolved.spec.space
     for owner in OWNERS:
         for name, value in resolved.fixed[owner].items():
-            if isinstance(value, str) and value.startswith(PREFIX):
-                yield ("space", name) if name in given else (owner, name), value
+            for reference in _references_in(value):
+                yield ("space", name) if name in given else (owner, name), reference
     for parameter in resolved.space.values():
         choices = parameter.range.choices if isinstance(parameter.range, Choice) else ()
-        for choice in choices:
-            if isinstance(choice, str) and choice.startswith(PREFIX):
-                yield ("space", parameter.name), choice
+        for reference in _references_in(list(choices)):
+            yield ("space", parameter.name), reference
+
+
+def _references_in(value: Any) -> Iterator[str]:
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _references_in(item)
+    elif isinstance(value, str) and value.startswith(PREFIX):
+        yield value
 
 
 def _find(store: Store, reference: str) -> dict[str, Any]:

@@ -198,7 +198,8 @@ def _resolve(
 
 def _distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     """Optuna's distributions of all parameters, conditional ones too."""
-    trial = optuna.trial.FixedTrial({parameter.name: parameter.first() for parameter in space.values()})
+    first = {parameter.name: parameter.first() for parameter in space.values()}
+    trial = optuna.trial.FixedTrial(space.stored(first))
     for parameter in space.values():
         parameter.range.suggest(trial, parameter.name)
     return trial.distributions

@@ -158,7 +158,7 @@ class History:
             point: values to take instead of sampling, such as the defaults.
         """
         if point is not None and "fixed_params" not in self._memory.get_trial(number).system_attrs:
-            self._memory.set_trial_system_attr(number, "fixed_params", dict(point))
+            self._memory.set_trial_system_attr(number, "fixed_params", space.stored(point))
         self._study.sampler = self._samplers(number)
         # As in Study.ask: samplers read this list, which Optuna caches for one trial.
         self._study._thread_local.cached_all_trials = None

@@ -8,7 +8,7 @@ from typing import Any
 from hpo.errors import SpecError
 from hpo.ipc.channel import ChannelClosedError, Message
 from hpo.service.prepare import PreparedStudy
-from hpo.study.job import Call, DataJob
+from hpo.study.job import OWN_LOADERS, Call, DataJob
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -25,7 +25,11 @@ def describe_data(prepared: PreparedStudy, *, picture: Path) -> dict[str, Any]:
     Raises:
         SpecError: the data cannot be read; with its own error and the lines of the project that raised it.
     """
-    facts, label = _facts(prepared, picture), prepared.spec.data.label
+    label = prepared.spec.data.label
+    if label == OWN_LOADERS:
+        text = f"is not given: {prepared.spec.model.label} has its own loaders, and only a data module can be described"
+        raise prepared.source.error([(("data",), text)])
+    facts = _facts(prepared, picture)
     return {
         "study": prepared.spec.study,
         "data": {"class": label, "arguments": facts["arguments"], "changed": facts["changed"]},

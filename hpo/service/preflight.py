@@ -175,7 +175,7 @@ class _Probing:
             case Warned(text=text):
                 log.warning("%s: %s", self._spec.model.label, text)
             case Failed():
-                raise self._prepared.source.error([_blame(report, self._what)])
+                raise self._prepared.source.error([_blame(report, self._spec, self._what)])
             case Done() if is_first:
                 raise self._error("data", f"{self._spec.data.label} gave no batches to train on")
             case Epoch() if report.epoch < (self._least_epochs if report.is_judged else self._epochs):
@@ -194,7 +194,7 @@ class _Probing:
         return self._prepared.source.error([((section,), reason)])
 
 
-def _blame(report: Failed, what: str) -> tuple[KeyPath, str]:
+def _blame(report: Failed, spec: StudySpec, what: str) -> tuple[KeyPath, str]:
     """The part of the study file that is to blame for a failed batch, and why."""
     match report.cause:
         case "error: ExecutorError":
@@ -204,5 +204,9 @@ def _blame(report: Failed, what: str) -> tuple[KeyPath, str]:
         case "error: SpecError":
             return ("objective",), report.reason
         case _:
-            advice = next((words for token, words in ADVICE.items() if token in report.reason), "")
-            return (report.owner,), f"{what} failed: {report.reason}{advice}"
+            owner, *place = report.owner.split(".")
+            reason = report.reason.removeprefix(f"{'.'.join(place)}: ") if place else report.reason
+            advice = next((words for token, words in ADVICE.items() if token in reason), "")
+            # An argument that is searched stands in `space:`.
+            is_searched = bool(place) and place[0] in spec.space
+            return ("space" if is_searched else owner, *place), f"{what} failed: {reason}{advice}"

@@ -15,6 +15,7 @@ from hpo.search.grid import check_grid
 from hpo.space import SearchSpace
 from hpo.study.by_value import pack
 from hpo.study.job import StudyJob
+from hpo.study.objects import objects_of
 from hpo.study.resolved_study import ResolvedStudy, resolve
 from hpo.study.spec import StudySpec
 from hpo.study.study_file import Source
@@ -65,10 +66,16 @@ def prepare(spec: StudySpec, source: Source, *, server: ForkServer, project: Pat
         RunError: the server has exited.
     """
     labels = {"model": spec.model.label, "data": spec.data.label}
+    objects = objects_of(spec)
     try:
-        job = StudyJob(str(project), labels, pack(labels.values()))
+        job = StudyJob(
+            str(project), labels, pack([*labels.values(), *(found.label for found in objects)]), objects=objects
+        )
         study_server, classes = server.serve_study(job)
     except (LoadError, SpecError) as error:
+        first = str(error).partition(": ")[0]
+        if first in {"data", *(".".join(map(str, found.path)) for found in objects)}:
+            raise source.place(first.split(".")[0], error) from error
         is_data = str(error).startswith((f"{spec.data.label}:", f"{spec.data.label} "))
         raise source.place("data" if is_data else "model", error) from error
     try:

@@ -35,6 +35,7 @@ class StudyKeys(TypedDict, total=False):
     diverged: str
     budget: Mapping[str, Any]
     resources: Mapping[str, Any]
+    trainer: Mapping[str, Any]
     executor: str
     logger: str
     reuse_processes: bool

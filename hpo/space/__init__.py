@@ -8,11 +8,12 @@ Models import the ranges from here and nothing else of hpo; the import takes alm
 
 from __future__ import annotations
 
+from hpo.space.constructor import takes_any_name
 from hpo.space.narrowing import SpaceProblems
 from hpo.space.numeric import Float, Int
 from hpo.space.parameter import FromData, Owner, Parameter, When
 from hpo.space.ranges import Choice, Range
-from hpo.space.reading import Argument, arguments_of, label_of
+from hpo.space.reading import Argument, argument_of_value, arguments_of, entry_arguments_of, label_of
 from hpo.space.search_space import Resolved, SearchSpace
 from hpo.space.values import Value
 
@@ -30,6 +31,9 @@ __all__ = [
     "SpaceProblems",
     "Value",
     "When",
+    "argument_of_value",
     "arguments_of",
+    "entry_arguments_of",
     "label_of",
+    "takes_any_name",
 ]

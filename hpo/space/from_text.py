@@ -14,7 +14,7 @@ def value_of_text(parameter: Parameter, text: str) -> Value:
     """The value of the text for this parameter; the text itself if it has no other meaning.
 
     It is not checked against the parameter's range. Choices that are texts come first: with the choices '1' and 1,
-    `1` is the text.
+    `1` is the text. Lists and mappings are written as in a study file: `[64, 64]`, `{name: adam, lr: 0.01}`.
     """
     if isinstance(parameter.range, Choice):
         return _choice(parameter.range, text)
@@ -29,7 +29,21 @@ def _choice(range_: Choice, text: str) -> Value:
         return _TRUTHS[word]
     if word in _NULLS and None in range_.choices:
         return None
+    if word.startswith(("[", "{")):
+        return _structure(text)
     return _number(text)
+
+
+def _structure(text: str) -> Value:
+    # Models import the ranges from this package: the YAML reader is loaded only where a point is entered.
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        read: Value = YAML(typ="safe").load(text)
+    except YAMLError:
+        return text
+    return read
 
 
 def _number(text: str) -> Value:

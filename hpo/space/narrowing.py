@@ -4,6 +4,7 @@
     optimizer: [adam, rmsprop]    lists the choices, also out of a range of numbers
     width: 64                     pins: no longer searched
     alpha: {low: 0, high: 1}      adds a range for a constructor argument that has none
+    momentum: {when: {optimizer: sgd}, low: 0, high: 0.99}    searches it under a condition
 
 Conditions of other parameters that pins and lists decide are resolved here, once, not in each trial.
 """
@@ -11,7 +12,7 @@ Conditions of other parameters that pins and lists decide are resolved here, onc
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,12 +20,12 @@ from hpo.errors import SpecError, nearest
 from hpo.space.numeric import Float, Int
 from hpo.space.parameter import Parameter
 from hpo.space.ranges import Choice, Range
-from hpo.space.reading import Argument
-from hpo.space.values import Value, among, is_number, is_plain, simplified
+from hpo.space.reading import Argument, parents_first
+from hpo.space.values import Value, among, equal, in_words, is_number, is_value, simplified
 
 Conditions = dict[str, tuple[Value, ...]]
 
-_KEYS = ("low", "high", "log", "step", "choices", "default")
+KEYS = ("low", "high", "log", "step", "choices", "default", "when")
 _ANY_NUMBER: dict[str, Float | Int] = {
     "float": Float(-sys.float_info.max, sys.float_info.max),
     "int": Int(-(2**53), 2**53),
@@ -47,8 +48,14 @@ def narrowed(
     changes: Mapping[str, Any],
     arguments: Sequence[Argument],
     label: str,
+    given: Mapping[str, Any],
+    fixed: Mapping[str, Any],
 ) -> tuple[tuple[Parameter, ...], dict[str, Value]]:
     """The parameters that are searched after the changes, and the pinned values.
+
+    Args:
+        given: searched arguments that the study fixes: they pin, also if they are lists or mappings.
+        fixed: other arguments that it fixes, on which conditions may depend.
 
     Raises:
         SpaceProblems: with all problems of the changes.
@@ -58,7 +65,7 @@ def narrowed(
     problems: list[tuple[str, str]] = []
     result = dict(searched)
     taken = {argument.name: argument for argument in arguments}
-    for name, written in changes.items():
+    for name, written in {**given, **changes}.items():
         change = simplified(written)
         unknown = None if name in searched else _unknown(name, searched, arguments, label)
         if unknown is not None:
@@ -66,7 +73,7 @@ def narrowed(
             continue
         before = searched[name] if name in searched else taken[name]
         try:
-            if not isinstance(change, dict | list):
+            if name in given or not isinstance(change, dict | list):
                 pins[name] = _pinned(before, change)
             elif isinstance(before, Parameter):
                 result[name] = _narrowed(before, change)
@@ -74,9 +81,16 @@ def narrowed(
                 result[name] = _added(before, change)
         except SpecError as error:
             problems.append((name, f"'{name}': {error}"))
+    if not problems:
+        problems = [
+            (name, text)
+            for name, change in changes.items()
+            if isinstance(change, Mapping) and "when" in change
+            for text in _wrong_conditions(name, change["when"], result, {**fixed, **pins})
+        ]
     if problems:
         raise SpaceProblems(problems)
-    return _settled(result, pins), pins
+    return _settled(parents_first(list(result.values())), pins, {**fixed, **pins}), pins
 
 
 def _unknown(name: str, searched: Mapping[str, Parameter], arguments: Sequence[Argument], label: str) -> str | None:
@@ -98,7 +112,8 @@ def _narrowed(before: Parameter, change: dict[str, Any] | list[Any]) -> Paramete
     range_ = _narrower(before.range, entries)
     if not range_.within(before.range):
         raise SpecError(f"{range_} is not within {before.range}")
-    return replace(before, range=range_, **_default(range_, before, entries))
+    when = {**before.when, **entries.get("when", {})}
+    return replace(before, range=range_, when=when, **_default(range_, before, entries))
 
 
 def _added(argument: Argument, change: dict[str, Any] | list[Any]) -> Parameter:
@@ -106,35 +121,42 @@ def _added(argument: Argument, change: dict[str, Any] | list[Any]) -> Parameter:
     range_: Range
     if "choices" in entries:
         range_ = Choice(*(_fitting(argument, value) for value in entries["choices"]))
-    elif argument.hint in ("bool", "str", "choice"):
+    elif argument.hint in ("bool", "str", "choice", "list", "dict"):
         raise SpecError("it is not a number, so list its choices")
     elif not {"low", "high"} <= entries.keys():
         raise SpecError("it has no range yet, so give low and high, or list its choices")
     else:
-        numbers = {key: value for key, value in entries.items() if key != "default"}
+        numbers = _numbers(entries)
         whole = all(isinstance(numbers.get(key, 0), int) for key in ("low", "high", "step"))
         kind = Int if argument.hint == "int" or (argument.hint == "other" and whole) else Float
         range_ = kind(**numbers)
-    return Parameter(argument.name, range_, owner=argument.owner, **_default(range_, argument, entries))
+    default = _default(range_, argument, entries)
+    return Parameter(argument.name, range_, owner=argument.owner, when=entries.get("when", {}), **default)
 
 
 def _entries(change: dict[str, Any] | list[Any]) -> dict[str, Any]:
     entries = change if isinstance(change, dict) else {"choices": change}
     for key in entries:
-        if key not in _KEYS:
-            raise SpecError(f"'{key}' is not known here{nearest(str(key), _KEYS) or ': ' + ', '.join(_KEYS)}")
+        if key not in KEYS:
+            raise SpecError(f"'{key}' is not known here{nearest(str(key), KEYS) or ': ' + ', '.join(KEYS)}")
     if "choices" in entries:
         if not isinstance(entries["choices"], list) or not entries["choices"]:
             raise SpecError("choices are a list of at least one value")
-        if entries.keys() - {"choices", "default"}:
+        if entries.keys() - {"choices", "default", "when"}:
             raise SpecError("it has either choices or bounds, not both")
+    if "when" in entries and not (isinstance(entries["when"], dict) and entries["when"]):
+        raise SpecError("when names parameters and their values, as in {when: {optimizer: sgd}}")
     return entries
+
+
+def _numbers(entries: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entries.items() if key not in ("default", "when")}
 
 
 def _narrower(range_: Range, entries: Mapping[str, Any]) -> Range:
     if "choices" in entries:
         return Choice(*(range_.take(value) for value in entries["choices"]))
-    numbers = {key: value for key, value in entries.items() if key != "default"}
+    numbers = _numbers(entries)
     if isinstance(range_, Choice):
         if numbers:
             raise SpecError(f"it is {range_}: list choices, it has no {' or '.join(numbers)}")
@@ -148,7 +170,7 @@ def _default(range_: Range, before: Parameter | Argument, entries: Mapping[str, 
     if "default" in entries:
         problem = range_.problem(entries["default"])
         if problem is not None:
-            raise SpecError(f"the default {entries['default']!r} {problem}")
+            raise SpecError(f"the default {in_words(entries['default'])} {problem}")
         return {"default": range_.take(entries["default"]), "has_default": True}
     if isinstance(range_, Choice) and before.has_default:
         return {"default": range_.nearest(before.default), "has_default": True}
@@ -159,27 +181,67 @@ def _default(range_: Range, before: Parameter | Argument, entries: Mapping[str, 
 
 def _fitting(argument: Argument, value: object) -> Value:
     """The value, converted to the type of the argument's hint."""
-    if not is_plain(value):
-        raise SpecError(f"{value!r} is not a text, a number, true, false or null")
+    if not is_value(value):
+        raise SpecError(f"{value!r} is not a text, a finite number, true, false, null, a list or a mapping")
     if argument.choices:
         return Choice(*argument.choices).take(value)
     if value is None:
         return None
     if argument.hint == "str" and not isinstance(value, str):
-        raise SpecError(f"{value!r} is not a text; write it in quotes")
+        raise SpecError(f"{in_words(value)} is not a text; write it in quotes")
+    if argument.hint == "list" and not isinstance(value, list):
+        raise SpecError(f"{in_words(value)} is not a list: the choices of a list are lists, such as [[64, 64], [128]]")
+    if argument.hint == "dict" and not isinstance(value, dict):
+        raise SpecError(f"{in_words(value)} is not a mapping: the choices of a mapping are mappings")
     if argument.hint in _ANY_NUMBER:
         return _ANY_NUMBER[argument.hint].take(value)
     return value
 
 
-def _settled(parameters: Mapping[str, Parameter], pins: Mapping[str, Value]) -> tuple[Parameter, ...]:
+def _wrong_conditions(
+    name: str, parents: Iterable[str], parameters: Mapping[str, Parameter], fixed: Mapping[str, Any]
+) -> Iterator[str]:
+    """What is wrong with the conditions that a study file gives a parameter, after all the file's changes."""
+    for parent in parents:
+        if parent == name:
+            yield f"'{name}' depends on itself"
+        elif parent not in parameters and parent not in fixed:
+            hint = nearest(parent, [*parameters, *fixed])
+            yield f"'{name}' depends on '{parent}', which is neither searched nor fixed by the study{hint}"
+        elif name in _ancestors(parent, parameters):
+            yield f"'{name}' and '{parent}' depend on each other"
+        elif parent in parameters and parent not in fixed:
+            range_ = parameters[parent].range
+            if isinstance(range_, Float):
+                yield f"'{name}' depends on '{parent}', but a condition needs a choice or an integer"
+                continue
+            for value in parameters[name].when[parent]:
+                problem = range_.problem(value)
+                if problem is not None:
+                    yield f"'{name}' is active when '{parent}' is {in_words(value)}, which {problem}"
+
+
+def _ancestors(name: str, parameters: Mapping[str, Parameter]) -> set[str]:
+    found, rest = {name}, [name]
+    while rest:
+        here = rest.pop()
+        above = set(parameters[here].when) - found if here in parameters else set()
+        found |= above
+        rest += above
+    return found
+
+
+def _settled(
+    parameters: Sequence[Parameter], pins: Mapping[str, Value], fixed: Mapping[str, Any]
+) -> tuple[Parameter, ...]:
     """The parameters that are still searched, each with the part of its condition that is still undecided."""
+    by_name = {parameter.name: parameter for parameter in parameters}
     settled: dict[str, Conditions | None] = {}
-    for parameter in parameters.values():
-        settled[parameter.name] = _open_conditions(parameter, parameters, pins, settled)
+    for parameter in parameters:
+        settled[parameter.name] = _open_conditions(parameter, by_name, fixed, settled)
     return tuple(
         replace(parameter, when=when)
-        for parameter in parameters.values()
+        for parameter in parameters
         if parameter.name not in pins and (when := settled[parameter.name]) is not None
     )
 
@@ -187,19 +249,19 @@ def _settled(parameters: Mapping[str, Parameter], pins: Mapping[str, Value]) -> 
 def _open_conditions(
     parameter: Parameter,
     parameters: Mapping[str, Parameter],
-    pins: Mapping[str, Value],
+    fixed: Mapping[str, Any],
     settled: Mapping[str, Conditions | None],
 ) -> Conditions | None:
     """The conditions that depend on the trial; None when they can never hold."""
     conditions: Conditions = {}
     for parent, values in parameter.when.items():
-        above = settled[parent]
+        above = settled.get(parent, {})
         if above is None:
             return None
-        if parent not in pins:
-            possible = tuple(value for value in values if Choice(value).within(parameters[parent].range))
-            above = {parent: possible}
-        elif not among(pins[parent], values):
+        if parent not in fixed:
+            range_ = parameters[parent].range
+            above = {parent: tuple(range_.take(value) for value in values if range_.problem(value) is None)}
+        elif not any(equal(fixed[parent], value) for value in values):
             return None
         # A pinned parent's own conditions decide whether it is active, so the child depends on them now.
         for name, allowed in above.items():

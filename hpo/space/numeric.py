@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from hpo.errors import SpecError
-from hpo.space.values import is_number
+from hpo.space.values import in_words, is_number, is_value
 
 # Optuna stores an integer as a float.
 _LARGEST_INT = 2**53
@@ -167,7 +167,7 @@ class Int:
 def refuse(problem: str | None, value: object) -> None:
     """Raise a SpecError about the value if it has a problem."""
     if problem is not None:
-        raise SpecError(f"{value!r} {problem}")
+        raise SpecError(f"{in_words(value) if is_value(value) else repr(value)} {problem}")
 
 
 def _finite(value: object, field: str) -> float:

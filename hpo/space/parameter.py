@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from hpo.errors import SpecError
 from hpo.space.ranges import Choice, Range, range_from_json, range_to_json
-from hpo.space.values import Value, among, same
+from hpo.space.values import Value, among, in_words, is_value, same
 
 Owner = Literal["model", "data", "trainer"]
 
@@ -55,7 +55,8 @@ class Parameter:
         if self.has_default:
             problem = self.range.problem(self.default)
             if problem is not None:
-                raise SpecError(f"the default {self.default!r} of '{self.name}' {problem}")
+                shown = in_words(self.default) if is_value(self.default) else repr(self.default)
+                raise SpecError(f"the default {shown} of '{self.name}' {problem}")
             object.__setattr__(self, "default", self.range.take(self.default))
         elif self.default is not None:
             raise SpecError(f"'{self.name}' has the default {self.default!r} but has_default is false")
@@ -76,7 +77,7 @@ class Parameter:
         return hash((self.name, self.range, self.owner))
 
     def __str__(self) -> str:
-        default = f", default {self.default!r}" if self.has_default else ""
+        default = f", default {in_words(self.default)}" if self.has_default else ""
         when = f", when {self.condition()}" if self.when else ""
         return f"{self.range}{default}{when}, of the {self.owner}"
 

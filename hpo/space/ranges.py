@@ -2,7 +2,8 @@
 
     Float(1e-5, 1e-1, log=True)     real numbers; with a step, on a grid that starts at low
     Int(1, 6)                       whole numbers, likewise
-    Choice("adam", "sgd")           one of some plain values; Choice() takes them from the type hint
+    Choice("adam", "sgd")           one of some values; Choice() takes them from the type hint
+    Choice([64, 64], [128])         a value may be a list or a mapping, which Optuna stores by its JSON text
 
 Every range has the same methods: `problem` says why a value is invalid, `take` converts a valid value to the range's
 type, `nearest` finds the closest valid value, `middle` is the middle of the range, `within` compares it with a wider
@@ -17,29 +18,40 @@ from typing import Any
 
 from hpo.errors import SpecError
 from hpo.space.numeric import Float, Int, Trial, refuse
-from hpo.space.values import Value, among, is_plain, same
+from hpo.space.values import Scalar, Value, among, equal, in_words, is_value, label_of_value, same, simplified
 
 
 @dataclass(frozen=True, init=False, eq=False)
 class Choice:
-    """One of some plain values. `Choice()` in a constructor takes them from its `Literal` or `bool` hint."""
+    """One of some values. `Choice()` in a constructor takes them from its `Literal` or `bool` hint.
+
+    Tuples are kept as lists; a constructor whose hint or default is a tuple is given tuples again.
+    """
 
     choices: tuple[Value, ...]
 
-    def __init__(self, *choices: Value) -> None:
-        for position, choice in enumerate(choices):
-            if not is_plain(choice):
+    def __init__(self, *choices: Value | tuple[Any, ...]) -> None:
+        taken: list[Value] = []
+        for choice in choices:
+            if not is_value(choice):
                 raise SpecError(
-                    f"a choice is a text, a number, true, false or null, not {choice!r}"
-                    + ("; write Choice('a', 'b')" if isinstance(choice, list | tuple | set) else "")
+                    "a choice is a text, a finite number, true, false, null, or a list or mapping of these, not "
+                    f"{choice!r}" + ("; write Choice('a', 'b')" if isinstance(choice, set) else "")
                 )
-            for earlier in choices[:position]:
-                if same(earlier, choice):
-                    raise SpecError(f"the choice {choice!r} is listed twice")
-                if earlier == choice:
+            value = simplified(choice)
+            for earlier in taken:
+                if same(earlier, value):
+                    raise SpecError(f"the choice {in_words(value)} is listed twice")
+                if label_of_value(earlier) == label_of_value(value):
                     # Optuna stores a choice by the position of the first one that compares equal.
-                    raise SpecError(f"the store cannot distinguish the choices {earlier!r} and {choice!r}")
-        object.__setattr__(self, "choices", choices)
+                    raise SpecError(f"the store cannot distinguish the choices {earlier!r} and {value!r}")
+            taken.append(value)
+        object.__setattr__(self, "choices", tuple(taken))
+
+    @property
+    def labels(self) -> tuple[Scalar, ...]:
+        """The choices as Optuna stores them."""
+        return tuple(map(label_of_value, self.choices))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Choice):
@@ -47,10 +59,10 @@ class Choice:
         return len(self.choices) == len(other.choices) and all(map(same, self.choices, other.choices))
 
     def __hash__(self) -> int:
-        return hash(self.choices)
+        return hash(self.labels)
 
     def __str__(self) -> str:
-        listed = ", ".join(map(repr, self.choices))
+        listed = ", ".join(map(in_words, self.choices))
         return listed if len(self.choices) == 1 else f"one of {listed}"
 
     def problem(self, value: object) -> str | None:
@@ -58,7 +70,7 @@ class Choice:
         return None if self._matches(value) else f"is not {self}"
 
     def take(self, value: object) -> Value:
-        """The choice that equals the value: 1 stands for 1.0 where 1.0 is a choice and 1 is not.
+        """The choice that equals the value: 1 stands for 1.0 where 1.0 is a choice and 1 is not, a label for its list.
 
         Raises:
             SpecError: the value is none of the choices.
@@ -83,13 +95,13 @@ class Choice:
 
     def suggest(self, trial: Trial, name: str) -> Value:
         """A choice, drawn by the trial."""
-        chosen: Value = trial.suggest_categorical(name, self.choices)
-        return chosen
+        return self.take(trial.suggest_categorical(name, self.labels))
 
     def _matches(self, value: object) -> list[Value]:
-        if not is_plain(value):
+        if not is_value(value):
             return []
-        return [c for c in self.choices if c == value and isinstance(c, bool) is isinstance(value, bool)]
+        plain = simplified(value)
+        return [choice for choice in self.choices if equal(choice, plain) or equal(label_of_value(choice), plain)]
 
 
 Range = Float | Int | Choice

@@ -1,25 +1,34 @@
-"""Reads a constructor's signature: its arguments, and which of them have a range.
-
-A constructor with `**kwargs` also takes the arguments of the next one in the method resolution order, so a shared
-base class can declare the parameters that all models have.
-"""
+"""Reads a constructor's arguments: what each takes, and which of them have a range."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import types
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Mapping, MutableMapping, MutableSequence, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, cast, get_args, get_origin
 
 from hpo.errors import SpecError
+from hpo.space.constructor import Declared, declared_of
+from hpo.space.entries import NAMESPACES, entries_of, structure_of, takes_entries
 from hpo.space.numeric import Float, Int
 from hpo.space.parameter import FromData, Owner, Parameter, When
 from hpo.space.ranges import Choice, Range
-from hpo.space.values import Value, is_plain
+from hpo.space.values import Value, is_plain, is_value, simplified
 
-Hint = Literal["float", "int", "bool", "str", "choice", "other"]
+Hint = Literal["float", "int", "bool", "str", "choice", "list", "dict", "other"]
+
+_OF_DEFAULTS: dict[type, Hint] = {
+    bool: "bool",
+    float: "float",
+    str: "str",
+    list: "list",
+    tuple: "list",
+    dict: "dict",
+}  # An int default does not give the type: `weight_decay=0` means a real number.
+_LISTS = (list, tuple, Sequence, MutableSequence)
+_MAPPINGS = (dict, Mapping, MutableMapping, *NAMESPACES)
 
 
 @dataclass(frozen=True)
@@ -30,9 +39,10 @@ class Argument:
     owner: Owner = "model"
     hint: Hint = "other"
     has_default: bool = False
-    default: Value = None  # also None where the default is not a plain value
+    default: Value = None  # also None where JSON cannot hold the default
     choices: tuple[Value, ...] = ()  # of a Literal or bool hint
     is_from_data: bool = False  # taken from the data module, where it has an attribute of that name
+    takes_entries: bool = False  # a mapping, to which entries of any name may be given
 
 
 def label_of(target: Callable[..., Any]) -> str:
@@ -49,9 +59,19 @@ def arguments_of(target: Callable[..., Any], owner: Owner = "model") -> tuple[Ar
     return _arguments_of(cast(Hashable, target), owner)
 
 
+def argument_of_value(name: str, owner: Owner, value: object = inspect.Parameter.empty) -> Argument:
+    """The argument of a name that no signature has, whose default is what the study file gives, if anything."""
+    return _argument(Declared(name, inspect.Parameter.empty, value, 0), owner)
+
+
+def entry_arguments_of(target: Callable[..., Any], owner: Owner = "model") -> tuple[Argument, ...]:
+    """The known entries of the constructor's arguments, by their paths: `optim.lr`."""
+    return tuple(_argument(declared, owner) for declared in entries_of(target))
+
+
 @functools.cache  # a trial process reads the same classes four times per trial
 def _arguments_of(target: Any, owner: Owner) -> tuple[Argument, ...]:
-    return tuple(_argument(declared, owner) for declared in _declared(target))
+    return tuple(_argument(declared, owner) for declared in declared_of(target))
 
 
 def parameters_of(target: Callable[..., Any], owner: Owner) -> tuple[Parameter, ...]:
@@ -62,89 +82,39 @@ def parameters_of(target: Callable[..., Any], owner: Owner) -> tuple[Parameter, 
     """
     depths: dict[str, int] = {}
     parameters: list[Parameter] = []
-    for declared in _declared(target):
+    for declared in declared_of(target):
         parameter = _parameter(declared, owner)
         if parameter is not None:
             depths[parameter.name] = declared.depth
             parameters.append(parameter)
     _check_own_order(parameters, depths)
-    return _parents_first(parameters)
+    return parents_first(parameters)
 
 
-@dataclass(frozen=True)
-class _Declared:
-    name: str
-    annotation: Any
-    default: Any
-    depth: int  # 0 for the constructor itself, 1 for the next one, which takes its **kwargs, ...
-
-
-def _declared(target: Callable[..., Any]) -> list[_Declared]:
-    found: dict[str, _Declared] = {}
-    for depth, function in enumerate(_constructors(target)):
-        arguments = list(inspect.signature(function).parameters.values())
-        for argument in arguments[1:] if isinstance(target, type) else arguments:
-            if argument.name in found or argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
-                continue
-            hint = _evaluated(function, argument)
-            if argument.kind is not argument.POSITIONAL_ONLY:
-                found[argument.name] = _Declared(argument.name, hint, argument.default, depth)
-            elif _metadata(hint):
-                raise SpecError(f"'{argument.name}' is searched, so it must not be positional-only")
-    return list(found.values())
-
-
-def _constructors(target: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    if not isinstance(target, type):
-        yield target
-        return
-    for cls in target.__mro__[:-1]:
-        init = vars(cls).get("__init__")
-        if init is None:
-            continue
-        try:
-            kinds = {argument.kind for argument in inspect.signature(init).parameters.values()}
-        except ValueError:  # written in C, without a signature
-            return
-        yield init
-        if inspect.Parameter.VAR_KEYWORD not in kinds:
-            return
-
-
-def _evaluated(function: Callable[..., Any], argument: inspect.Parameter) -> Any:
-    """The annotation as an object; Any where it cannot be evaluated and certainly has no range."""
-    if argument.annotation is argument.empty:
-        return argument.empty
-    holder = types.SimpleNamespace(__annotations__={argument.name: argument.annotation})
-    names = getattr(inspect.unwrap(function), "__globals__", {})
-    try:
-        return get_type_hints(holder, globalns=names, include_extras=True)[argument.name]
-    except SpecError as error:
-        raise SpecError(f"'{argument.name}': {error}") from error
-    except Exception as error:
-        # Users' modules may import names for the type checker only; their other arguments can be searched.
-        if "Annotated" not in str(argument.annotation):
-            return Any
-        raise SpecError(f"'{argument.name}': its annotation cannot be read: {error}") from error
-
-
-def _argument(declared: _Declared, owner: Owner) -> Argument:
-    hint, choices = _hint(_bare(declared.annotation))
+def _argument(declared: Declared, owner: Owner) -> Argument:
+    hint, choices = _hint(declared.hint)
     default = declared.default
     if declared.annotation is inspect.Parameter.empty:
-        # An int default does not give the type: `weight_decay=0` means a real number.
-        hint = {bool: "bool", float: "float", str: "str"}.get(type(default), "other")  # type: ignore[assignment]
+        hint = _OF_DEFAULTS.get(type(default), "other")
         choices = (False, True) if hint == "bool" else ()
-    has_default = default is not inspect.Parameter.empty
-    plain = default if has_default and is_plain(default) else None
-    is_from_data = any(isinstance(item, FromData) for item in _metadata(declared.annotation))
+    if structure_of(declared.hint, default) is not None or isinstance(default, NAMESPACES):
+        hint, choices = "dict", ()
+    has_default = declared.has_default
+    plain = simplified(default) if has_default and is_value(default) else None
     return Argument(
-        declared.name, owner, hint, has_default=has_default, default=plain, choices=choices, is_from_data=is_from_data
+        declared.name,
+        owner,
+        hint,
+        has_default=has_default,
+        default=plain,
+        choices=choices,
+        is_from_data=any(isinstance(item, FromData) for item in declared.metadata),
+        takes_entries=takes_entries(declared) and hint in ("dict", "other"),
     )
 
 
-def _parameter(declared: _Declared, owner: Owner) -> Parameter | None:
-    name, metadata = declared.name, _metadata(declared.annotation)
+def _parameter(declared: Declared, owner: Owner) -> Parameter | None:
+    name, metadata = declared.name, declared.metadata
     ranges = [item for item in metadata if isinstance(item, Float | Int | Choice)]
     conditions = [item for item in metadata if isinstance(item, When)]
     for item in metadata:
@@ -155,12 +125,12 @@ def _parameter(declared: _Declared, owner: Owner) -> Parameter | None:
         return None
     if len(ranges) != 1 or len(conditions) > 1:
         raise SpecError(f"'{name}' needs one range and at most one When(...)")
-    has_default = declared.default is not inspect.Parameter.empty
+    has_default = declared.has_default
     if conditions and not has_default:
         raise SpecError(f"'{name}' has a condition, so it needs a default for when it is inactive")
     return Parameter(
         name,
-        _agreeing(name, ranges[0], _bare(declared.annotation)),
+        _agreeing(name, ranges[0], declared.hint),
         default=declared.default if has_default else None,
         has_default=has_default,
         when=conditions[0].conditions if conditions else {},
@@ -176,6 +146,8 @@ def _agreeing(name: str, range_: Range, hint: Any) -> Range:
             raise SpecError(f"'{name}': Choice() needs its choices here, or a Literal or bool hint")
         if choices and not range_.within(Choice(*choices)):
             raise SpecError(f"'{name}': {range_} is not within the hint, {Choice(*choices)}")
+        if kind in ("str", "int", "float") and not all(map(is_plain, range_.choices)):
+            raise SpecError(f"'{name}': {range_} contradicts the hint of type {kind}; write Choice('a', 'b')")
         return range_ if range_.choices else Choice(*choices)
     if kind not in (("float", "other") if isinstance(range_, Float) else ("int", "float", "other")):
         raise SpecError(f"'{name}': {type(range_).__name__}(...) contradicts the hint of type {kind}")
@@ -193,21 +165,17 @@ def _hint(hint: Any) -> tuple[Hint, tuple[Value, ...]]:
         return "bool", (False, True, *absent)
     if members in ((int,), (str,)):
         return ("int", ()) if members == (int,) else ("str", ())
+    if members and all((get_origin(member) or member) in _LISTS for member in members):
+        return "list", ()
+    if members and all((get_origin(member) or member) in _MAPPINGS for member in members):
+        return "dict", ()
     return ("float" if members and set(members) <= {int, float} else "other"), ()
 
 
-def _metadata(annotation: Any) -> tuple[Any, ...]:
-    return annotation.__metadata__ if get_origin(annotation) is Annotated else ()
-
-
-def _bare(annotation: Any) -> Any:
-    return annotation.__origin__ if get_origin(annotation) is Annotated else annotation
-
-
-def _refuse_nested(declared: _Declared) -> None:
+def _refuse_nested(declared: Declared) -> None:
     inner = list(get_args(declared.annotation))
     for hint in inner:
-        if any(isinstance(item, Float | Int | Choice | When) for item in _metadata(hint)):
+        if any(isinstance(item, Float | Int | Choice | When) for item in getattr(hint, "__metadata__", ())):
             raise SpecError(
                 f"'{declared.name}': the range must be outermost, as in Annotated[float | None, Float(...)]"
             )
@@ -221,8 +189,11 @@ def _check_own_order(parameters: list[Parameter], depths: dict[str, int]) -> Non
                 raise SpecError(f"'{parameter.name}' depends on '{later.name}', which is declared after it")
 
 
-def _parents_first(parameters: list[Parameter]) -> tuple[Parameter, ...]:
-    # A parameter may depend on one of the base class, which are listed last.
+def parents_first(parameters: list[Parameter]) -> tuple[Parameter, ...]:
+    """The parameters, each after those that it depends on, otherwise in their order.
+
+    One may depend on a parameter of the base class, which are listed last, or on one that a study file adds.
+    """
     ordered: list[Parameter] = []
     while parameters:
         waiting = {parameter.name for parameter in parameters}

@@ -12,7 +12,7 @@ from hpo.space.numeric import Float, Trial
 from hpo.space.parameter import Owner, Parameter
 from hpo.space.ranges import Choice
 from hpo.space.reading import Argument, label_of, parameters_of
-from hpo.space.values import Value, among
+from hpo.space.values import Scalar, Value, among, in_words, label_of_value
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,17 +64,26 @@ class SearchSpace(Mapping[str, Parameter]):
         return cls(tuple(parameter for space in spaces for parameter in space.parameters))
 
     def override(
-        self, changes: Mapping[str, Any], arguments: Sequence[Argument] = (), *, label: str = "the study"
+        self,
+        changes: Mapping[str, Any],
+        arguments: Sequence[Argument] = (),
+        *,
+        given: Mapping[str, Any] | None = None,
+        fixed: Mapping[str, Any] | None = None,
+        label: str = "the study",
     ) -> Resolved:
         """The space after a study's `space:` entries, and the pinned values; see hpo.space.narrowing.
 
-        `arguments` are the constructor arguments without a range, which may be pinned or get one; `label` names the
-        classes in messages.
+        Args:
+            arguments: of the constructors, also those without a range, which may be pinned or get one.
+            given: searched arguments that the study fixes to values of any type.
+            fixed: the other arguments that it fixes, on which conditions may depend.
+            label: names the classes in messages.
 
         Raises:
             SpaceProblems: with all problems of the changes.
         """
-        parameters, pins = narrowed(self.parameters, changes, arguments, label)
+        parameters, pins = narrowed(self.parameters, changes, arguments, label, given or {}, fixed or {})
         return Resolved(SearchSpace(parameters), pins)
 
     def suggest(self, trial: Trial) -> dict[str, Value]:
@@ -105,6 +114,10 @@ class SearchSpace(Mapping[str, Parameter]):
         """The point with the defaults of its inactive parameters: all searched arguments of the constructors."""
         return {**self.inactive_defaults(params), **params}
 
+    def stored(self, params: Mapping[str, Value]) -> dict[str, Scalar]:
+        """The point as Optuna stores it: lists and mappings by their labels."""
+        return {name: label_of_value(value) for name, value in params.items()}
+
     def contains(self, params: Mapping[str, Any]) -> bool:
         return not self.problems(params)
 
@@ -122,7 +135,7 @@ class SearchSpace(Mapping[str, Parameter]):
                 continue
             problem = parameter.range.problem(params[name])
             if problem is not None:
-                found.append(f"'{name}': {params[name]!r} {problem}")
+                found.append(f"'{name}': {in_words(params[name])} {problem}")
                 continue
             taken[name] = parameter.range.take(params[name])
             if active[name] is False:
@@ -189,7 +202,7 @@ class SearchSpace(Mapping[str, Parameter]):
             raise SpecError(f"'{name}' depends on '{parent}', but a condition needs a choice or an integer")
         for value in values:
             if not Choice(value).within(range_):
-                raise SpecError(f"'{name}' is active when '{parent}' is {value!r}, but '{parent}' is {range_}")
+                raise SpecError(f"'{name}' is active when '{parent}' is {in_words(value)}, but '{parent}' is {range_}")
 
 
 @dataclass(frozen=True)

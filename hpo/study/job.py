@@ -15,6 +15,8 @@ LAST_CHECKPOINT, PREVIOUS_CHECKPOINT = "last.ckpt", "previous.ckpt"
 # The state after the last epochs: when the newer file cannot be read, an attempt resumes from the older one.
 RESUME_CHECKPOINTS = (LAST_CHECKPOINT, PREVIOUS_CHECKPOINT)
 LOG, CONFIG = "log.txt", "config.json"
+# The data of a study without `data:`; its model has the loaders.
+OWN_LOADERS = "hpo.training.own_loaders:OwnLoaders"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class TrialJob:
     root: str | None = None  # the folder for files of the logger and of the model's callbacks
     resume: list[str] = field(default_factory=list)  # checkpoints to resume from: the first readable one is used
     batches: int | None = None  # per epoch; all by default
+    trainer: dict[str, Any] = field(default_factory=dict)  # the study file's options of the Trainer
     is_reusable: bool = False  # the process may do another job of the same place
 
     @property
@@ -69,6 +72,15 @@ class TrialJob:
 
 
 @dataclass(frozen=True)
+class NestedObject:
+    """An object that is an argument of another one, `{class: package.module:Class, ...}`."""
+
+    path: list[str | int]  # in the study file
+    label: str  # package.module:Class
+    names: list[str]  # of its arguments
+
+
+@dataclass(frozen=True)
 class StudyJob:
     """Import a study's classes, report their search spaces, and then fork its trials."""
 
@@ -76,6 +88,7 @@ class StudyJob:
     project: str  # the folder that classes are imported from
     classes: dict[str, str]  # import paths by owner: model, data, or any
     by_value: dict[str, Any] = field(default_factory=dict)  # of a script or notebook, from hpo.study.by_value
+    objects: list[NestedObject] = field(default_factory=list)  # whose classes are checked, and imported once for all
 
     @property
     def place(self) -> None:
@@ -112,5 +125,7 @@ def job_of(message: Mapping[str, Any]) -> Job:
     for name in ("model", "data"):
         if name in fields:
             fields[name] = Call(**fields[name])
+    if "objects" in fields:
+        fields["objects"] = [NestedObject(**found) for found in fields["objects"]]
     kinds: dict[str, type[Job]] = {kind.kind: kind for kind in (TrialJob, StudyJob, DataJob)}
     return kinds[message["kind"]](**fields)

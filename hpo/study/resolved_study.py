@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from hpo.errors import SpecError
 from hpo.space import Argument, Int, Parameter, SearchSpace, SpaceProblems
+from hpo.study.job import OWN_LOADERS
+from hpo.study.known_arguments import Changes, Described, flattened, known
 from hpo.study.spec import EpochRange, StudySpec
 from hpo.study.study_file import KeyPath, Source
 
@@ -78,29 +80,42 @@ def resolve(spec: StudySpec, classes: Mapping[str, Mapping[str, Any]], source: S
     Raises:
         SpecError: unknown names or invalid ranges; all of them, each with its file and line.
     """
-    labels = {"model": spec.model.label, "data": spec.data.label}
-    spaces = [SearchSpace.from_json(classes[owner]["space"]) for owner in OWNERS]
-    arguments = [_argument(plain) for owner in OWNERS for plain in classes[owner]["arguments"]]
+    described = [
+        Described.of("model", spec.model.label, classes["model"], spec.model.arguments),
+        Described.of("data", spec.data.label, classes["data"], spec.data.arguments),
+    ]
+    label = " or ".join(one.label for one in described if one.label != OWN_LOADERS)
     try:
-        union = SearchSpace.union(*spaces)
+        union = SearchSpace.union(*(SearchSpace.from_json(classes[owner]["space"]) for owner in OWNERS))
     except SpecError as error:
-        raise source.error([(("data",), f"{error} ({labels['model']} and {labels['data']})")]) from error
-    problems = [problem for owner in OWNERS for problem in _unknown_arguments(spec, owner, arguments, union)]
-    given = {owner: dict(getattr(spec, owner).arguments) for owner in OWNERS}
+        raise source.error([(("data",), f"{error} ({label.replace(' or ', ' and ')})")]) from error
+    changes, problems = flattened(spec.space, described)
+    problems += [problem for one in described for problem in one.problems()]
+    given: dict[str, dict[str, Any]] = {one.owner: dict(one.given) for one in described}
     # `model: {class: ..., depth: 3}` pins a searched parameter, as `space: {depth: 3}` does.
-    pins = {name: value for owner in OWNERS for name, value in given[owner].items() if name in union.names}
-    for name in pins.keys() & spec.space.keys():
-        problems.append((("space", name), "is also given as a constructor argument; keep one of them"))
+    pins = {name: value for values in given.values() for name, value in values.items() if name in union.names}
+    for name in pins.keys() & changes.by_name.keys():
+        problems.append((changes.paths[name], "is also given as a constructor argument; keep one of them"))
+    arguments, unknown = known([*changes.by_name, *pins], described)
+    problems += [(changes.paths[name], text) for name, text in unknown]
+    wanted = {name: value for name, value in changes.by_name.items() if name not in dict(unknown)}
+    fixed = {name: value for values in given.values() for name, value in values.items()}
     try:
-        narrowed = union.override(pins | spec.space, arguments=arguments, label=" or ".join(labels.values()))
+        narrowed = union.override(wanted, arguments, given=pins, fixed=fixed, label=label)
     except SpaceProblems as error:
-        problems += [(_path(spec, name), text) for name, text in error.problems]
+        problems += [(_path(name, changes, given), text) for name, text in error.problems]
         raise source.error(problems) from error
-    if problems:
-        raise source.error(problems)
     owner_of = {argument.name: argument.owner for argument in arguments}
     for name, value in narrowed.pins.items():
         given[owner_of[name]][name] = value
+    for parameter, has_own in _conditional(narrowed.space, wanted, arguments):
+        if parameter.has_default and not has_own:
+            given[parameter.owner][parameter.name] = parameter.default
+        elif not has_own:
+            text = f"'{parameter.name}' has a condition, so it needs a default for when it is inactive"
+            problems.append((changes.paths[parameter.name], text))
+    if problems:
+        raise source.error(problems)
     space = narrowed.space
     if isinstance(spec.epochs, EpochRange):
         space = SearchSpace.union(space, SearchSpace((_epochs(spec.epochs),)))
@@ -109,26 +124,18 @@ def resolve(spec: StudySpec, classes: Mapping[str, Mapping[str, Any]], source: S
     return ResolvedStudy(spec, space, given)
 
 
-def _path(spec: StudySpec, name: str) -> KeyPath:
-    if name in spec.space:
-        return ("space", name)
-    return next((owner, name) for owner in OWNERS if name in getattr(spec, owner).arguments)
+def _path(name: str, changes: Changes, given: Mapping[str, Mapping[str, Any]]) -> KeyPath:
+    return changes.paths.get(name) or next((owner, name) for owner in OWNERS if name in given[owner])
 
 
-def _unknown_arguments(
-    spec: StudySpec, owner: str, arguments: list[Argument], union: SearchSpace
-) -> list[tuple[KeyPath, str]]:
-    section = getattr(spec, owner)
-    known = [argument.name for argument in arguments if argument.owner == owner]
-    return [
-        ((owner, name), f"{section.label} takes no argument '{name}'; it takes {', '.join(known) or 'none'}")
-        for name in section.arguments
-        if name not in known
-    ]
-
-
-def _argument(plain: Mapping[str, Any]) -> Argument:
-    return Argument(**{**plain, "choices": tuple(plain["choices"])})
+def _conditional(
+    space: SearchSpace, changes: Mapping[str, Any], arguments: Sequence[Argument]
+) -> Iterator[tuple[Parameter, bool]]:
+    """Parameters to which the study file gives a condition; and whether the constructor's default holds otherwise."""
+    has_default = {argument.name: argument.has_default for argument in arguments}
+    for name, change in changes.items():
+        if name in space and isinstance(change, Mapping) and "when" in change:
+            yield space[name], has_default[name] and "default" not in change
 
 
 def _epochs(epochs: EpochRange) -> Parameter:

@@ -15,7 +15,8 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from hpo.errors import HpoError, SpecError, nearest
-from hpo.study.spec import StudySpec, contradictions, pending
+from hpo.space.narrowing import KEYS
+from hpo.study.spec import NOT_IN_A_TRIAL, SET_ELSEWHERE, StudySpec, contradictions, pending
 
 KeyPath = tuple[str | int, ...]
 
@@ -59,6 +60,7 @@ class Source:
 
     def set(self, path: KeyPath, value: Any, option: str) -> None:
         """Override a value of the file by one from the command line."""
+        path = self._spelled(path)
         node: Any = self._tree
         for key in path[:-1]:
             before = node.get(key)
@@ -69,6 +71,19 @@ class Source:
             node = node[key]
         node[path[-1]] = value
         self._set_by_option[path] = option
+
+    def _spelled(self, path: KeyPath) -> KeyPath:
+        """The path as the file spells it: `space.optim.lr.low` may be the bound `low` of `optim.lr`."""
+        if path[0] not in ("space", "model", "data") or len(path) < 3:
+            return path
+        node: Any = self._tree
+        place = 0
+        while place < len(path) - 1 and isinstance(node.get(path[place]), dict):
+            node, place = node[path[place]], place + 1
+        place = max(place, 1)
+        is_bound = path[0] == "space" and path[-1] in KEYS and len(path) - place > 1
+        end = len(path) - is_bound
+        return (*path[:place], ".".join(map(str, path[place:end])), *path[end:])
 
     def study(self) -> StudySpec:
         """The study, validated.
@@ -199,6 +214,9 @@ def _problems(error: ValidationError) -> list[tuple[KeyPath, str]]:
         path = _file_path(item["loc"])
         if item["type"] == "extra_forbidden":
             known = _keys_at(path[:-1])
+            if path[:-1] == ("trainer",) and (elsewhere := _not_an_option(str(path[-1]))):
+                problems[path] = elsewhere
+                continue
             problems[path] = f"unknown key{nearest(str(path[-1]), known) or '.'} Known here: {', '.join(known)}"
         elif item["type"] == "missing":
             problems[path] = "is missing"
@@ -215,6 +233,13 @@ def _problems(error: ValidationError) -> list[tuple[KeyPath, str]]:
     # One member of a union reports problems of its own keys, the other only that the type is wrong.
     is_explained = {p for p in paths for q in paths if p != q and q[: len(p)] == p}
     return [(path, text) for path, text in problems.items() if path not in is_explained]
+
+
+def _not_an_option(key: str) -> str | None:
+    """Why a key of Lightning's Trainer is not one of the `trainer:` section; None for other keys."""
+    if key in SET_ELSEWHERE:
+        return f"is set by {SET_ELSEWHERE[key]}"
+    return f"cannot be combined with a search: {NOT_IN_A_TRIAL[key]}" if key in NOT_IN_A_TRIAL else None
 
 
 def _message(item: ErrorDetails) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytorch_lightning as pl
 from hpo.errors import LoadError
 from hpo.ipc.channel import Message
 from hpo.space import arguments_of
+from hpo.training.own_loaders import OwnLoaders
 
 _NOT_PLAIN = object()
 
@@ -24,43 +24,32 @@ def given_by_data(model_class: type[Any], arguments: Message, data: Any) -> dict
         LoadError: the data module has no such attribute.
     """
     given = {}
+    named = {name.partition(".")[0] for name in arguments}
     for argument in arguments_of(model_class):
         is_required = not argument.has_default
-        if argument.name in arguments or not (is_required or argument.is_from_data):
+        if argument.name in named or not (is_required or argument.is_from_data):
             continue
         if not hasattr(data, argument.name):
             if not is_required:
                 continue
             raise LoadError(
                 f"{model_class.__name__} needs '{argument.name}': it is not searched, the study file does not give it "
-                f"(model: {{class: ..., {argument.name}: ...}}), and {type(data).__name__} has no attribute of that "
-                "name after setup('fit')"
+                f"(model: {{class: ..., {argument.name}: ...}}), and {_without(data)}"
             )
         given[argument.name] = getattr(data, argument.name)
     return given
 
 
-def build(cls: type[Any], arguments: Message) -> Any:
-    """An instance of a study's class.
-
-    Raises:
-        LoadError: its constructor does not take these arguments.
-    """
-    try:
-        inspect.signature(cls).bind(**arguments)
-    except TypeError as error:
-        raise LoadError(f"{cls.__name__}: {error}") from error
-    return cls(**arguments)
-
-
-def complete_arguments(cls: type[Any], arguments: Message) -> dict[str, Any]:
-    """All arguments of the call, including defaults."""
-    return {a.name: a.default for a in arguments_of(cls) if a.has_default} | arguments
+def _without(data: Any) -> str:
+    if isinstance(data, OwnLoaders):
+        return "there is no data module to give it"
+    return f"{type(data).__name__} has no attribute of that name after setup('fit')"
 
 
 def resolved_defaults(model: pl.LightningModule, arguments: Message) -> dict[str, Any]:
     """Hyperparameters by which the model replaced defaults of its constructor."""
-    names = {argument.name for argument in arguments_of(type(model)) if argument.has_default} - arguments.keys()
+    given = {name.partition(".")[0] for name in arguments}
+    names = {argument.name for argument in arguments_of(type(model)) if argument.has_default} - given
     return {name: value for name, value in model.hparams.items() if name in names}
 
 

@@ -13,7 +13,8 @@ from pytorch_lightning.core.saving import _load_state
 from hpo.errors import LoadError
 from hpo.loading import load_class
 from hpo.space import arguments_of
-from hpo.training.arguments import build, given_by_data
+from hpo.training.arguments import given_by_data
+from hpo.training.build import build, made_arguments
 from hpo.training.checkpoint import RECORD, needed_but_left_out, read
 
 
@@ -41,7 +42,8 @@ def load_model(config: Mapping[str, Any], checkpoint: Path, project: Path) -> Li
         raise LoadError(f"{checkpoint} does not hold the weights of {label}: {error}") from error
     arguments = _arguments(model_class, config, contents, project)
     try:
-        model = _load_state(model_class, contents, **arguments)
+        made = made_arguments(model_class, arguments, project)
+        model = _load_state(model_class, contents, **made)
     except (RuntimeError, LookupError, TypeError) as error:
         missing = needed_but_left_out(contents)
         without = f"; the checkpoint is without {', '.join(missing)}" if missing else ""
@@ -59,7 +61,9 @@ def _arguments(
     record = contents.get(RECORD, {})
     arguments: dict[str, Any] = _files_for_references(config, "model") | record.get("given", {})
     required = [argument.name for argument in arguments_of(model_class) if not argument.has_default]
-    known = arguments.keys() | contents.get(LightningModule.CHECKPOINT_HYPER_PARAMS_KEY, {}).keys()
+    known = {name.partition(".")[0] for name in arguments} | contents.get(
+        LightningModule.CHECKPOINT_HYPER_PARAMS_KEY, {}
+    ).keys()
     missing = [name for name in dict.fromkeys([*required, *record.get("given_names", [])]) if name not in known]
     if not missing:
         return arguments
@@ -67,7 +71,7 @@ def _arguments(
         raise LoadError(f"{model_class.__name__} needs {', '.join(missing)}, which the checkpoint does not hold")
     try:
         data_class = load_class(config["data"]["class"], project)
-        data = build(data_class, _files_for_references(config, "data"))
+        data = build(data_class, _files_for_references(config, "data"), project)
         data.prepare_data()
         data.setup(stage="fit")
         given = given_by_data(model_class, arguments, data)

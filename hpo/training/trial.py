@@ -22,15 +22,18 @@ from hpo.ipc.messages import OUT_OF_MEMORY, Done, Failed, Started, Warned
 from hpo.loading import load_class
 from hpo.study.artifacts import sha256_of
 from hpo.study.job import BEST_CHECKPOINT, TrialJob
-from hpo.training.arguments import build, complete_arguments, given_by_data, plain, resolved_defaults
+from hpo.training.arguments import given_by_data, plain, resolved_defaults
+from hpo.training.build import build, complete_arguments
 from hpo.training.checkpoint import RestoringCheckpointIO
 from hpo.training.devices import join_ranks, prepare_device, trainer_devices
 from hpo.training.executor import choose_executor, use
 from hpo.training.loggers import make_logger
+from hpo.training.own_loaders import OwnLoaders
 from hpo.training.process_state import ProcessState
 from hpo.training.report import Report
 from hpo.training.resume import find_saved
 from hpo.training.scored_weights import ScoredWeights
+from hpo.training.trainer_options import trainer_options
 from hpo.training.worker_connection import WorkerConnection
 
 
@@ -52,7 +55,9 @@ def run_jobs(job: TrialJob, channel: Channel) -> None:
             process_state = process_state or ProcessState(Path(job.project))
             _train(job, worker, classes, kept)
         except BaseException as error:  # of any kind: it is reported to the worker
-            reason, owner, text = reason_of(error, Path(job.project)), getattr(error, "owner", "model"), _text_of(error)
+            reason, text = reason_of(error, Path(job.project)), _text_of(error)
+            place = getattr(error, "place", "")
+            owner = ".".join(part for part in (getattr(error, "owner", "model"), place) if part)
             sys.stdout.write(f"{text.rstrip()}\n")
             worker.send(Failed(_cause_of(error), text, reason, owner))
             break
@@ -101,7 +106,7 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
     pl.seed_everything(job.seed, workers=True, verbose=False)
     data_class, model_class = classes
     with _errors_of("data"), warnings.catch_warnings(record=True) as warned:
-        data = build(data_class, job.data.arguments)
+        data = build(data_class, job.data.arguments, Path(job.project))
         if kept and hasattr(data, "take_over"):
             data.take_over(kept[0])
         kept.clear()  # before there are two of them in memory
@@ -118,7 +123,7 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
     model_arguments = job.model.arguments | given
     # The data module may draw random numbers in its set-up; the weights should not depend on their count.
     pl.seed_everything(job.seed, workers=True, verbose=False)
-    model = build(model_class, model_arguments)
+    model = build(model_class, model_arguments, Path(job.project))
     saved, unusable = find_saved(job.resume)
     scored = ScoredWeights()
     report = Report(worker, job.metric, Path(job.directory) if job.directory else None, scored, given)
@@ -128,13 +133,15 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
         worker.send(Warned(text))
 
     folder = Path(job.root) if job.root else None
+    with _errors_of("trainer"):
+        options = trainer_options(job)
+    callbacks = [*options.pop("callbacks"), scored, report]
     trainer = pl.Trainer(
         **trainer_devices(job, ranks),
+        **options,
         max_epochs=job.epochs,
         precision=job.precision,
-        limit_train_batches=job.batches,
-        limit_val_batches=job.batches,
-        callbacks=[scored, report],
+        callbacks=callbacks,
         logger=make_logger(job.logger, folder, resumes=saved is not None, warn=warn) or False,
         enable_checkpointing=True,  # which allows our callback
         enable_progress_bar=False,
@@ -169,7 +176,12 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
         trainer.strategy.checkpoint_io = RestoringCheckpointIO()
     # Otherwise Lightning refuses hyperparameters of model and data that have one name and different values.
     data._log_hyperparams = False
-    trainer.fit(model, datamodule=data, ckpt_path=saved.path if saved else None, weights_only=True)
+    trainer.fit(
+        model,
+        datamodule=None if isinstance(data, OwnLoaders) else data,
+        ckpt_path=saved.path if saved else None,
+        weights_only=True,
+    )
     # References to the model, and cycles of the data module, would keep both in memory.
     data.trainer = None
     del data.prepare_data, data.setup

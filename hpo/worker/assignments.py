@@ -17,6 +17,7 @@ from hpo.store import Store
 from hpo.study.devices import Slot
 from hpo.study.job import StudyJob
 from hpo.study.limits import trials_in_words
+from hpo.study.objects import objects_of
 from hpo.study.resolved_study import ResolvedStudy, resolve
 from hpo.study.study_file import Source
 from hpo.worker.outbox import Outbox
@@ -158,7 +159,8 @@ class StudyAssignments:
 
     def _assign(self, study: StoredStudy) -> None:
         spec = study.resolved.spec
-        job = StudyJob(str(self._project), {"model": spec.model.label, "data": spec.data.label})
+        labels = {"model": spec.model.label, "data": spec.data.label}
+        job = StudyJob(str(self._project), labels, objects=objects_of(spec))
         server, classes = self.servers[0].serve_study(job)
         try:
             resolved = resolve(spec, classes, Source.of_stored(study.name))

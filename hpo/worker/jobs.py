@@ -63,6 +63,7 @@ def trial_jobs(
             root=str(folder) if folder else None,
             resume=[str(directory / name) for name in RESUME_CHECKPOINTS] if directory and attempt > 1 else [],
             batches=batches,
+            trainer=spec.trainer.given,
             is_reusable=spec.reuse_processes and slot.ranks == 1 and is_watched,
         )
         for rank in range(slot.ranks)

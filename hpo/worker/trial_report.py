@@ -42,7 +42,7 @@ def take_start(context: StudyContext, spec: StudySpec, trial: RunningTrial, repo
     for owner in OWNERS:
         before = trial.config[owner]
         # References to other trials' weights stay as in the study file; `weights` has the files that they stand for.
-        references = {name: value for name, value in before.items() if isinstance(value, str) and value in weights}
+        references = {name: value for name, value in before.items() if _refers(value, weights)}
         trial.config[owner] = {"class": before["class"], **getattr(report, owner), **references}
     known = context.history.curve(trial.number)
     _log_resumption(trial, report, trained=max(known, default=0))
@@ -58,6 +58,13 @@ def take_start(context: StudyContext, spec: StudySpec, trial: RunningTrial, repo
         then=partial(_on_written, trial),
     )
     _write_beside_checkpoint(trial)
+
+
+def _refers(value: Any, weights: Mapping[str, Any]) -> bool:
+    """Whether an argument, or a part of it, is a reference to another trial's weights."""
+    if isinstance(value, dict | list):
+        return any(_refers(item, weights) for item in (value.values() if isinstance(value, dict) else value))
+    return isinstance(value, str) and value in weights
 
 
 def take_epoch(

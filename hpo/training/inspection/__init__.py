@@ -15,7 +15,8 @@ from hpo.ipc.channel import Channel, Message
 from hpo.loading import load_class
 from hpo.space import arguments_of
 from hpo.study.job import DataJob
-from hpo.training.arguments import build, complete_arguments, plain
+from hpo.training.arguments import plain
+from hpo.training.build import build, complete_arguments
 from hpo.training.inspection.facts import examples_in_words, feature_facts, json_value, part_facts
 from hpo.training.inspection.findings import findings_of
 from hpo.training.inspection.layout import layout_of
@@ -52,7 +53,7 @@ def inspect_data(job: DataJob) -> Message:
     with _user_warnings() as warned:
         data_class = load_class(job.data.label, Path(job.project))
         changed = _in_own_unit(data_class, job.data.arguments)
-        data = build(data_class, job.data.arguments | changed)
+        data = build(data_class, job.data.arguments | changed, Path(job.project))
         data.trainer = trainer  # from which loaders may read the device
         data.prepare_data()
         data.setup(stage="fit")

@@ -114,7 +114,7 @@ class TestRanges:
             (lambda: Int(0, 2**60), "2\\*\\*53"),
             (lambda: Choice("a", "b", "a"), "'a' is listed twice"),
             (lambda: Choice(True, 1), "cannot distinguish the choices True and 1"),
-            (lambda: Choice(["a", "b"]), "write Choice\\('a', 'b'\\)"),  # type: ignore[arg-type]
+            (lambda: Choice({"a", "b"}), "write Choice\\('a', 'b'\\)"),  # type: ignore[arg-type]
             (lambda: Choice(float("nan")), "not nan"),
             (lambda: When(), "needs a condition"),
             (lambda: When(layers=()), "can never hold"),
@@ -308,7 +308,7 @@ class TestReading:
 
     def test_arguments_are_described_in_plain_data(self) -> None:
         assert arguments_of(Foreign) == (
-            Argument("backbone", hint="other"),
+            Argument("backbone", hint="other", takes_entries=True),
             Argument("alpha", hint="float"),
             Argument("weight_decay", hint="other", has_default=True, default=0),
             Argument("depth", hint="int", has_default=True),
@@ -470,7 +470,7 @@ class TestOverride:
             ({"norm": {"low": 0, "high": 1}}, "'norm': it is not a number, so list its choices"),
             ({"root": 3}, "'root': 3 is not a text; write it in quotes"),
             ({"alpha": ["much"]}, "'alpha': 'much' is a text, not a number"),
-            ({"loss": {1}}, "'loss': {1} is not a text, a number, true, false or null"),
+            ({"loss": {1}}, "'loss': {1} is not a text, a finite number, true, false, null, a list or a mapping"),
         ],
     )
     def test_a_plain_argument_keeps_its_type(self, changes: dict[str, Any], message: str) -> None:

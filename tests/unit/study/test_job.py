@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hpo.ipc.channel import Channel
-from hpo.study.job import Call, DataJob, Job, StudyJob, TrialJob, job_message, job_of
+from hpo.study.job import Call, DataJob, Job, NestedObject, StudyJob, TrialJob, job_message, job_of
 
 NET = Call("projects.nets:Line", {"lr": 0.1, "sizes": [1, 2], "name": "α", "rest": None})
 POINTS = Call("projects.nets:Points")
@@ -36,12 +36,17 @@ MOST = TrialJob(
     root="/a/00000/root",
     resume=["/a/last.ckpt", "/a/previous.ckpt"],
     batches=1,
+    trainer={"gradient_clip_val": 0.5, "callbacks": [{"class": "mine:Watch"}]},
     is_reusable=True,
 )
 JOBS: list[Job] = [
     LEAST,
     MOST,
-    StudyJob("/p", {"model": "nets:Line", "data": "nets:Points"}),
+    StudyJob(
+        "/p",
+        {"model": "nets:Line", "data": "nets:Points"},
+        objects=[NestedObject(["space", "head", 1], "nets:Head", ["width"])],
+    ),
     DataJob("/p", POINTS, seed=3, title="Points", picture=""),
 ]
 

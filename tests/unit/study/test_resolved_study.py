@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,7 +10,8 @@ import pytest
 
 from hpo.errors import SpecError
 from hpo.ipc.channel import Message
-from hpo.space import Choice, Float, Int, Owner, SearchSpace, When, arguments_of
+from hpo.space import Choice, Float, Int, Owner, When
+from hpo.space.description import description_of
 from hpo.study.resolved_study import ResolvedStudy, resolve
 from hpo.study.study_file import read_study
 
@@ -51,13 +51,7 @@ class WidePoints:
 def described(model: type[Any] = Net, data: type[Any] = Points) -> dict[str, Message]:
     """What the process that imports the classes says of them, once through JSON."""
     owners: dict[Owner, type[Any]] = {"model": model, "data": data}
-    plain = {
-        owner: {
-            "space": SearchSpace.of(cls, owner=owner).to_json(),
-            "arguments": [asdict(argument) for argument in arguments_of(cls, owner=owner)],
-        }
-        for owner, cls in owners.items()
-    }
+    plain = {owner: description_of(cls, owner) for owner, cls in owners.items()}
     answer: dict[str, Message] = json.loads(json.dumps(plain))
     return answer
 
@@ -224,7 +218,7 @@ def test_an_argument_that_the_class_does_not_take_is_named_with_those_it_takes(t
     head = MINIMAL.replace("nets:Points", "{class: nets:Points, row: 3}")
 
     assert refusal(tmp_path, head=head) == (
-        "study.yaml:2: data.row: nets:Points takes no argument 'row'; it takes batch_size, rows"
+        "study.yaml:2: data.row: nets:Points takes no argument 'row', did you mean 'rows'? It takes batch_size, rows"
     )
 
 

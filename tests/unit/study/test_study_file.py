@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from hpo.errors import SpecError
-from hpo.study.spec import EpochRange, StudySpec
+from hpo.study.spec import NOT_IN_A_TRIAL, SET_ELSEWHERE, EpochRange, StudySpec, TrainerOptions
 from hpo.study.study_file import Source, read_study
 
 MINIMAL = """\
@@ -226,7 +227,6 @@ def test_missing_keys_are_all_named(tmp_path: Path) -> None:
 
     assert [line.partition(": ")[2] for line in str(caught.value).splitlines()] == [
         "model: is missing",
-        "data: is missing",
         "objective: is missing",
     ]
 
@@ -293,3 +293,69 @@ def test_problems_of_a_stored_study_name_the_study() -> None:
     source = Source.of_stored("digits")
 
     assert str(source.error([(("space", "lr"), "is gone")])) == "study digits: space.lr: is gone"
+
+
+# ---- options of the Trainer
+
+
+def test_options_of_the_trainer_are_lightnings(file: Path) -> None:
+    text = (
+        "trainer: {accumulate_grad_batches: 2, limit_train_batches: 0.5, limit_val_batches: 3, callbacks: [mine:Watch]}"
+    )
+
+    options = read(file, f"{text}\n").trainer
+
+    assert options.given == {
+        "accumulate_grad_batches": 2,
+        "limit_train_batches": 0.5,
+        "limit_val_batches": 3,
+        "callbacks": ({"class": "mine:Watch"},),
+    }
+    assert read(file).trainer.given == {}
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("max_epochs: 3", "trainer.max_epochs: is set by epochs: 20"),
+        ("devices: 2", "trainer.devices: is set by resources: {devices_per_trial: 2}"),
+        ("max_time: 3", "trainer.max_time: is set by budget: {trial_minutes: 30}"),
+        ("precision: 16", "trainer.precision: is set by resources: {precision: bf16}"),
+        ("profiler: simple", "trainer.profiler: cannot be combined with a search: profile"),
+        (
+            "acumulate_grad_batches: 3",
+            "unknown key, did you mean 'accumulate_grad_batches'? Known here: ",
+        ),
+        ("limit_train_batches: 1.5", "trainer.limit_train_batches: should be a whole number of batches"),
+        ("limit_val_batches: 0", "trainer.limit_val_batches: should be a whole number of batches"),
+        ("gradient_clip_algorithm: l2", "should be 'norm' or 'value'"),
+        (
+            "callbacks: [{patience: 3}]",
+            "trainer.callbacks: {'patience': 3} does not name a class: write it as",
+        ),
+        ("callbacks: mine:Watch", "trainer.callbacks: is a list of classes"),
+        ("check_val_every_n_epoch: null", "trainer.check_val_every_n_epoch: null counts the batches of all epochs"),
+    ],
+)
+def test_an_option_that_a_trial_cannot_have_is_refused(option: str, message: str, file: Path) -> None:
+    with pytest.raises(SpecError) as caught:
+        read(file, f"trainer: {{{option}}}\n")
+
+    assert message in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_options_and_refused_keys_are_names_of_lightnings_trainer() -> None:
+    from pytorch_lightning import Trainer
+
+    refused = [*SET_ELSEWHERE, *NOT_IN_A_TRIAL]
+
+    assert {*TrainerOptions.model_fields, *refused} <= set(inspect.signature(Trainer).parameters)
+    assert len({*TrainerOptions.model_fields, *refused}) == len(TrainerOptions.model_fields) + len(refused)
+
+
+def test_a_study_may_have_no_data(file: Path) -> None:
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(line for line in lines if not line.startswith("data:")))
+
+    assert read_study(file)[0].data.label == "hpo.training.own_loaders:OwnLoaders"
