@@ -83,7 +83,7 @@ class Report(Checkpoint):
             if not is_judged:
                 metrics.pop(self._metric, None)
             if self._saver is None:  # a configuration is tried out
-                self._name_left_out(dump(trainer, weights_only=False))
+                self._name_left_out(trainer, dump(trainer, weights_only=False))
             epoch = Epoch(
                 epoch=trainer.current_epoch + 1,
                 value=metrics[self._metric] if is_judged else None,
@@ -99,9 +99,9 @@ class Report(Checkpoint):
         answer = trainer.strategy.broadcast(answer)
         try:
             if answer.save and self._best is not None:
-                self._name_left_out(self._best.take(trainer))
+                self._name_left_out(trainer, self._best.take(trainer))
             if answer.checkpoint and self._saver is not None and self._best is not None:
-                self._name_left_out(self._saver.save(trainer, self._best))
+                self._name_left_out(trainer, self._saver.save(trainer, self._best))
         except OSError as error:  # such as a full disk: the training is worth more than its checkpoint
             self._warn_of_unwritten(error)
         self._scored.release()
@@ -149,8 +149,10 @@ class Report(Checkpoint):
                 self._worker.send(Alive(_of_epoch(trainer)))
             before = now
 
-    def _name_left_out(self, checkpoint: CheckpointContents) -> None:
+    def _name_left_out(self, trainer: pl.Trainer, checkpoint: CheckpointContents) -> None:
         """Report once what the trial's checkpoints are without."""
+        if not trainer.is_global_zero:
+            return
         needed, spare = (
             [str(left_out) for left_out in some if str(left_out) not in self._named]
             for some in (checkpoint.needed, checkpoint.spare)
