@@ -58,7 +58,7 @@ def run_jobs(job: TrialJob, channel: Channel) -> None:
             reason, text = reason_of(error, Path(job.project)), _text_of(error)
             place = getattr(error, "place", "")
             owner = ".".join(part for part in (getattr(error, "owner", "model"), place) if part)
-            sys.stdout.write(f"{text.rstrip()}\n")
+            sys.stdout.write(f"{text.rstrip()}\n".encode(errors="backslashreplace").decode())
             worker.send(Failed(_cause_of(error), text, reason, owner))
             break
         changed = process_state.changed() if job.is_reusable else ""
