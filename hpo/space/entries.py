@@ -15,6 +15,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from hpo.space.constructor import Declared, declared_of
 
 _DEEPEST = 4  # levels of fields: a type may contain itself
+_Missing = type(dataclasses.MISSING)
 NAMESPACES = (argparse.Namespace, types.SimpleNamespace)
 
 
@@ -94,9 +95,11 @@ def _fields(kind: type[Any]) -> list[tuple[str, Any, Any]]:
         hints = {}
     found = []
     for field in dataclasses.fields(kind):
-        default = empty if field.default is dataclasses.MISSING else field.default
-        if field.default_factory is not dataclasses.MISSING:
-            default = field.default_factory()
+        # By its type: the dataclass of a notebook is sent with a copy of dataclasses.MISSING.
+        default = empty if isinstance(field.default, _Missing) else field.default
+        factory: Any = field.default_factory
+        if not isinstance(factory, _Missing):
+            default = factory()
         if field.init:
             found.append((field.name, hints.get(field.name, Any), default))
     return found

@@ -12,18 +12,17 @@ Conditions of other parameters that pins and lists decide are resolved here, onc
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from hpo.errors import SpecError, nearest
+from hpo.space.conditions import settled, wrong_conditions
 from hpo.space.numeric import Float, Int
 from hpo.space.parameter import Parameter
 from hpo.space.ranges import Choice, Range
 from hpo.space.reading import Argument, parents_first
-from hpo.space.values import Value, among, equal, in_words, is_number, is_value, simplified
-
-Conditions = dict[str, tuple[Value, ...]]
+from hpo.space.values import Value, in_words, is_number, is_value, simplified
 
 KEYS = ("low", "high", "log", "step", "choices", "default", "when")
 _ANY_NUMBER: dict[str, Float | Int] = {
@@ -86,11 +85,11 @@ def narrowed(
             (name, text)
             for name, change in changes.items()
             if isinstance(change, Mapping) and "when" in change
-            for text in _wrong_conditions(name, change["when"], result, {**fixed, **pins})
+            for text in wrong_conditions(name, change["when"], result, {**fixed, **pins})
         ]
     if problems:
         raise SpaceProblems(problems)
-    return _settled(parents_first(list(result.values())), pins, {**fixed, **pins}), pins
+    return settled(parents_first(list(result.values())), pins, {**fixed, **pins}), pins
 
 
 def _unknown(name: str, searched: Mapping[str, Parameter], arguments: Sequence[Argument], label: str) -> str | None:
@@ -196,77 +195,3 @@ def _fitting(argument: Argument, value: object) -> Value:
     if argument.hint in _ANY_NUMBER:
         return _ANY_NUMBER[argument.hint].take(value)
     return value
-
-
-def _wrong_conditions(
-    name: str, parents: Iterable[str], parameters: Mapping[str, Parameter], fixed: Mapping[str, Any]
-) -> Iterator[str]:
-    """What is wrong with the conditions that a study file gives a parameter, after all the file's changes."""
-    for parent in parents:
-        if parent == name:
-            yield f"'{name}' depends on itself"
-        elif parent not in parameters and parent not in fixed:
-            hint = nearest(parent, [*parameters, *fixed])
-            yield f"'{name}' depends on '{parent}', which is neither searched nor fixed by the study{hint}"
-        elif name in _ancestors(parent, parameters):
-            yield f"'{name}' and '{parent}' depend on each other"
-        elif parent in parameters and parent not in fixed:
-            range_ = parameters[parent].range
-            if isinstance(range_, Float):
-                yield f"'{name}' depends on '{parent}', but a condition needs a choice or an integer"
-                continue
-            for value in parameters[name].when[parent]:
-                problem = range_.problem(value)
-                if problem is not None:
-                    yield f"'{name}' is active when '{parent}' is {in_words(value)}, which {problem}"
-
-
-def _ancestors(name: str, parameters: Mapping[str, Parameter]) -> set[str]:
-    found, rest = {name}, [name]
-    while rest:
-        here = rest.pop()
-        above = set(parameters[here].when) - found if here in parameters else set()
-        found |= above
-        rest += above
-    return found
-
-
-def _settled(
-    parameters: Sequence[Parameter], pins: Mapping[str, Value], fixed: Mapping[str, Any]
-) -> tuple[Parameter, ...]:
-    """The parameters that are still searched, each with the part of its condition that is still undecided."""
-    by_name = {parameter.name: parameter for parameter in parameters}
-    settled: dict[str, Conditions | None] = {}
-    for parameter in parameters:
-        settled[parameter.name] = _open_conditions(parameter, by_name, fixed, settled)
-    return tuple(
-        replace(parameter, when=when)
-        for parameter in parameters
-        if parameter.name not in pins and (when := settled[parameter.name]) is not None
-    )
-
-
-def _open_conditions(
-    parameter: Parameter,
-    parameters: Mapping[str, Parameter],
-    fixed: Mapping[str, Any],
-    settled: Mapping[str, Conditions | None],
-) -> Conditions | None:
-    """The conditions that depend on the trial; None when they can never hold."""
-    conditions: Conditions = {}
-    for parent, values in parameter.when.items():
-        above = settled.get(parent, {})
-        if above is None:
-            return None
-        if parent not in fixed:
-            range_ = parameters[parent].range
-            above = {parent: tuple(range_.take(value) for value in values if range_.problem(value) is None)}
-        elif not any(equal(fixed[parent], value) for value in values):
-            return None
-        # A pinned parent's own conditions decide whether it is active, so the child depends on them now.
-        for name, allowed in above.items():
-            both = tuple(value for value in allowed if among(value, conditions.get(name, allowed)))
-            if not both:
-                return None
-            conditions[name] = both
-    return conditions

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from hpo.loading import is_object
 from hpo.study.job import OWN_LOADERS
 from hpo.study.limits import DEFAULT_TRIALS, UNLIMITED, trials_in_words
 from hpo.study.naming import LONGEST_NAME, NAME_PATTERN
 from hpo.study.python_values import as_in_a_file, direction_of
+from hpo.study.section import PositiveInt, Section
 from hpo.study.states import AttemptEnd, Direction
+from hpo.study.trainer_options import TrainerOptions
 
 Scalar = bool | int | float | str | None
-PositiveInt = Annotated[int, Field(ge=1, lt=2**31, strict=True)]  # the largest integer of a database column
 PositiveFloat = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=0, strict=True)]
 
@@ -22,17 +22,11 @@ Count = Annotated[int, Field(ge=0, strict=True)]
 PRECISIONS = {"32": "32-true", "64": "64-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 
 
-class Section(BaseModel):
-    """A mapping of the study file: frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
 class ClassSpec(Section):
     """A class by import path, with constructor arguments: `models.cnn:CNN`, or `{class: models.cnn:CNN, depth: 3}`."""
 
     label: str = Field(alias="class", pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = Field(default_factory=dict)
 
 
 class AlgorithmSpec(Section):
@@ -40,7 +34,7 @@ class AlgorithmSpec(Section):
 
     name: str | None = None
     label: str | None = Field(default=None, alias="class")
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
 class Objective(Section):
@@ -145,84 +139,6 @@ class Resources(Section):
         return value
 
 
-def _batches(value: Any) -> Any:
-    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    if value is None or is_count or (isinstance(value, float) and 0 < value <= 1):
-        return value
-    raise ValueError("should be a whole number of batches, such as 100, or a share of them up to 1.0, such as 0.25")
-
-
-Batches = Annotated[Any, BeforeValidator(_batches)]
-
-
-class TrainerOptions(Section):
-    """Options of Lightning's Trainer, by its own names; a whole number of batches, or a share of all of them.
-
-    Attributes:
-        val_check_interval: batches, or a share of an epoch, after which is validated; the epoch's value is the last.
-        check_val_every_n_epoch: epochs after which is validated; null counts the batches of all epochs.
-        callbacks: by class, `{class: package.module:Class, ...}`, with the arguments of its constructor.
-    """
-
-    accumulate_grad_batches: PositiveInt = 1
-    gradient_clip_val: Annotated[float, Field(ge=0)] | None = None
-    gradient_clip_algorithm: Literal["norm", "value"] | None = None
-    limit_train_batches: Batches = None
-    limit_val_batches: Batches = None
-    val_check_interval: Batches = None
-    check_val_every_n_epoch: PositiveInt | None = 1
-    deterministic: bool | Literal["warn"] = False
-    callbacks: tuple[dict[str, Any], ...] = ()
-
-    @field_validator("callbacks", mode="before")
-    @classmethod
-    def _by_class(cls, value: Any) -> Any:
-        if not isinstance(value, list | tuple):
-            raise ValueError("is a list of classes: [{class: package.module:Class, ...}]")
-        named = [{"class": item} if isinstance(item, str) else item for item in value]
-        for item in named:
-            if not is_object(item):
-                raise ValueError(f"{item!r} does not name a class: write it as {{class: package.module:Class, ...}}")
-        return named
-
-    @property
-    def given(self) -> dict[str, Any]:
-        """The options that differ from Lightning's own."""
-        return self.model_dump(exclude_defaults=True)
-
-
-# Keys of Lightning's Trainer that a study sets otherwise: which key of the study file does it.
-SET_ELSEWHERE = {
-    "max_epochs": "epochs: 20",
-    "min_epochs": "epochs: 20",
-    "max_steps": "epochs: 20",
-    "min_steps": "epochs: 20",
-    "max_time": "budget: {trial_minutes: 30}",
-    "devices": "resources: {devices_per_trial: 2}",
-    "num_nodes": "resources: {devices_per_trial: 2}, all of one machine",
-    "accelerator": "resources: {accelerator: gpu}",
-    "strategy": "resources: {strategy: ddp}",
-    "precision": "resources: {precision: bf16}",
-    "enable_checkpointing": "keep: {checkpoints: 5}",
-    "default_root_dir": "--artifacts, or HPO_ARTIFACTS",
-    "fast_dev_run": "'hpo check', which tries one batch",
-    "overfit_batches": "limit_train_batches and limit_val_batches",
-    "num_sanity_val_steps": "'hpo check', which tries one batch",
-}
-# Keys that cannot be combined with a search, and why.
-NOT_IN_A_TRIAL = {
-    "logger": "a trial's metrics are in the store, and its logger is not chosen here",
-    "enable_progress_bar": "trials write into their logs, where there is no terminal",
-    "enable_model_summary": "'hpo check' counts the parameters",
-    "profiler": "profile the model outside of a search",
-    "barebones": "trials report what the model logs",
-    "plugins": "trials choose them",
-    "detect_anomaly": "find the cause outside of a search",
-    "limit_test_batches": "a trial trains and validates",
-    "limit_predict_batches": "a trial trains and validates",
-}
-
-
 class Retries(Section):
     """How often a trial is retried, by how its attempt ended."""
 
@@ -256,7 +172,7 @@ class StudySpec(Section):
     model: ClassSpec
     data: ClassSpec = ClassSpec(label=OWN_LOADERS)
     objective: Objective
-    space: dict[str, Any] = {}
+    space: dict[str, Any] = Field(default_factory=dict)
     epochs: PositiveInt | EpochRange = 10
     first_trial: Literal["defaults", "sampled"] = "defaults"
     sampler: AlgorithmSpec = AlgorithmSpec(name="tpe")

@@ -16,7 +16,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from hpo.errors import HpoError, SpecError, nearest
 from hpo.space.narrowing import KEYS
-from hpo.study.spec import NOT_IN_A_TRIAL, SET_ELSEWHERE, StudySpec, contradictions, pending
+from hpo.study.spec import StudySpec, contradictions, pending
+from hpo.study.trainer_options import NOT_IN_A_TRIAL, SET_ELSEWHERE
 
 KeyPath = tuple[str | int, ...]
 

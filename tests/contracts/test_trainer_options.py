@@ -82,7 +82,7 @@ class Noting(pl.Callback):
         {"callbacks": [Noting()]},
         {"callbacks": [Noting()], "accumulate_grad_batches": 2, "gradient_clip_val": 0.1, "val_check_interval": 0.25},
     ],
-    ids=lambda options: "-".join(options),
+    ids=lambda options: " ".join(f"{k}={'Noting' if k == 'callbacks' else v}" for k, v in options.items()),
 )
 def test_the_lean_loop_does_the_same(options: dict[str, Any]) -> None:
     try:

@@ -68,7 +68,7 @@ def test_the_trial_starts_from_the_named_trials_weights(hpo: Foreign) -> None:
     # and the same file is the same study
     code, output = hpo.run("run", file, "--trials", "3")
     assert code == 0, output
-    assert "extended from 2 to 3" in output
+    assert "extended from 2 trials to 3 trials" in output
 
 
 def test_where_to_start_from_can_be_searched(hpo: Foreign) -> None:

@@ -215,7 +215,8 @@ def test_a_study_whose_trials_all_diverge_continues_with_a_warning(hpo: Hpo, ser
     """Its code works; other parameters may as well."""
     objective = {"metric": "val_loss", "direction": "minimize", "diverged": diverged}
     space = {"does": "nan", **LR}
-    file = hpo.study("adrift", model="projects.nets:Sometimes", space=space, objective=objective, budget={"trials": 8})
+    keys = {"space": space, "objective": objective, "budget": {"trials": 8}, "diverged": "fail"}
+    file = hpo.study("adrift", model="projects.nets:Sometimes", **keys)
     submit(hpo, file, server)
 
     code, output = finish(hpo.start("worker", "--until-idle", "--slots", 2))

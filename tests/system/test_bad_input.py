@@ -272,7 +272,10 @@ def test_a_search_that_cannot_be_is_refused_with_its_line(
 def test_an_argument_that_no_class_takes_is_refused(refusal: Callable[[str], str]) -> None:
     message = refusal(with_model("{class: nets:Line, depth: 3}"))
 
-    assert message == "study.yaml:1: model.depth: nets:Line takes no argument 'depth'; it takes features, lr, width"
+    assert message == (
+        "study.yaml:1: model.depth: nets:Line takes no argument 'depth', did you mean 'width'?"
+        " It takes features, lr, width"
+    )
 
 
 # ---- the whole command, in processes of its own

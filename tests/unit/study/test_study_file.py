@@ -9,8 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from hpo.errors import SpecError
-from hpo.study.spec import NOT_IN_A_TRIAL, SET_ELSEWHERE, EpochRange, StudySpec, TrainerOptions
+from hpo.study.spec import EpochRange, StudySpec
 from hpo.study.study_file import Source, read_study
+from hpo.study.trainer_options import NOT_IN_A_TRIAL, SET_ELSEWHERE, TrainerOptions
 
 MINIMAL = """\
 model: models.dnn:DNN
