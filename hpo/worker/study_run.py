@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from hpo.queue.counts import TrialCounts
 from hpo.queue.idle import end_idle_trials, end_paused_trials, standstill
 from hpo.queue.progress import Progress, progress_of
 from hpo.queue.studies import StoredStudy
-from hpo.results.trial import TrialRecord, read_records
+from hpo.results.trial import read_records
 from hpo.results.warm_start import find_weights
 from hpo.search.algorithms import make_pruner, make_rungs, sampler_factory
 from hpo.search.forecast import expected_epochs
@@ -39,6 +39,19 @@ from hpo.worker.trial_report import take_epoch, take_start
 from hpo.worker.trial_start import start_trial
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best trial so far.
+
+    Attributes:
+        remark: how far it was trained, for one that is not complete; see `TrialRecord.remark`.
+    """
+
+    number: int
+    value: float
+    remark: str
 
 
 class StudyRun:
@@ -63,7 +76,7 @@ class StudyRun:
     ) -> None:
         self.study = study
         self.progress = Progress(study.state, None, TrialCounts(target=study.trials_target))
-        self.best: TrialRecord | None = None
+        self.best: Best | None = None
         self.epochs_trained = 0  # of all trials
         self.epochs_expected = 0.0  # of the whole study
         self.stop_reason: str | None = None
@@ -141,9 +154,14 @@ class StudyRun:
 
     def _read_best(self, connection: Connection) -> None:
         study_id, direction = self.study.study_id, self.resolved.spec.objective.direction
-        chosen = [row.trial_id for row in best_trials(connection, study_id, direction, limit=1)]
-        records = read_records(connection, study_id, chosen, direction=direction) if chosen else {}
-        self.best = next(iter(records.values()), None)
+        rows = best_trials(connection, study_id, direction, limit=1)
+        if not rows:
+            self.best = None
+            return
+        [row], remark = rows, ""
+        if not self.counts.complete:  # how far it was trained takes some statements
+            remark = read_records(connection, study_id, [row.trial_id], direction=direction)[row.trial_id].remark
+        self.best = Best(row.number, row.value, remark)
 
     def settle(self) -> None:
         """The writing half of `refresh`: end the idle trials of a study that is to end."""

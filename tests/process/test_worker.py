@@ -67,7 +67,12 @@ def outcome(tmp_path_factory: pytest.TempPathFactory, server: ForkServer) -> Out
     folder = tmp_path_factory.mktemp("worker")
     hpo = Hpo(folder, f"sqlite:///{folder}/hpo.db")
     mishaps = hpo.study(
-        "mishaps", model="projects.nets:Sometimes", sampler="grid", budget={"trials": 7}, keep={"checkpoints": 1}
+        "mishaps",
+        model="projects.nets:Sometimes",
+        sampler="grid",
+        budget={"trials": 7},
+        keep={"checkpoints": 1},
+        diverged="fail",
     )
     submit(hpo, mishaps, server)
     babbling = hpo.study(
@@ -399,7 +404,7 @@ def test_the_same_command_continues_to_the_same_total_after_every_kind_of_end(hp
     # More trials: the study is extended.
     code, output = hpo.run(*command, "--trials", 7)
     assert code == 0, output
-    assert "extended from 5 to 7 trials" in output
+    assert "extended from 5 trials to 7 trials" in output
     assert hpo.counts("interrupted") == {"complete": 7}
 
 

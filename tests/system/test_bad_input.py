@@ -212,7 +212,7 @@ def test_the_error_of_an_unusable_class_names_the_reason(
     [
         (
             MINIMAL.replace("val_loss", "val_los"),
-            "study.yaml:3: objective: the model never logs 'val_los', did you mean 'val_loss'? After one epoch it had "
+            "study.yaml:3: objective: the model never logs 'val_los', did you mean 'val_loss'? After 10 epochs it had "
             "logged val_loss. Log it in validation_step with self.log('val_los', ...)",
         ),
         (
@@ -312,7 +312,7 @@ def refused(project: Path) -> dict[str, tuple[subprocess.CompletedProcess[str], 
                 "several.yaml:6: resources.slotz: unknown key, did you mean 'slots'?",
             ],
         ),
-        ("unlogged", ["error: unlogged.yaml:3: objective: the model never logs 'accuracy'. After one epoch"]),
+        ("unlogged", ["error: unlogged.yaml:3: objective: the model never logs 'accuracy'. After 10 epochs"]),
         ("broken", ["error: broken.yaml:1: model: one batch failed: ValueError: the shapes do not fit", "  "]),
     ],
 )

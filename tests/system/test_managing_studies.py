@@ -163,7 +163,7 @@ def test_a_study_that_is_trained_is_deleted_by_force_and_the_worker_goes_on(serv
     assert asked[0] == 2
     assert "Without a terminal, confirm it by --yes: hpo delete doomed --yes" in asked[1]
     assert refused[0] == 2
-    assert "with --force it is deleted all the same" in refused[1]
+    assert "with --force it is deleted anyway" in refused[1]
     assert (code, output.startswith("study doomed deleted: 2 trials, ")) == (0, True)
     assert again[0] == 2
     assert len(folders(served, "doomed")) == 1
