@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.cli.tables import console, number, params_in_words
+from hpo.study.states import TrialState
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,7 +67,7 @@ def _attempts(attempts: Sequence[AttemptRecord]) -> Table:
             number(attempt.seconds),
             attempt.device or "-",
             attempt.worker,
-            Text("running" if attempt.end is None else attempt.cause or attempt.end),
+            Text(TrialState.RUNNING if attempt.end is None else attempt.cause or attempt.end),
         )
     return table
 

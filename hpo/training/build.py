@@ -29,17 +29,20 @@ class _Entries(dict[str, Any]):
     """Values for some entries of an argument; the others stay as they are."""
 
 
-def build(cls: type[Any], arguments: Message, project: Path, *, where: str = "") -> Any:
+def build(
+    cls: type[Any], arguments: Message, project: Path, *, where: str = "", given: Mapping[str, Any] | None = None
+) -> Any:
     """An instance of a class that a study names.
 
     Args:
+        given: arguments of any type that the data module gave, which are passed as they are.
         project: folder that the classes of nested objects are imported from.
         where: the class's place in the study file, such as `model.net`; empty for the model and the data themselves.
 
     Raises:
         LoadError: its constructor, or one of the nested objects', does not take these arguments.
     """
-    made = made_arguments(cls, arguments, project, where=where)
+    made = made_arguments(cls, arguments, project, where=where) | dict(given or {})
     try:
         signature = inspect.signature(cls)
     except ValueError:  # written in C

@@ -40,9 +40,9 @@ def load_model(config: Mapping[str, Any], checkpoint: Path, project: Path) -> Li
         raise LoadError(f"{checkpoint}: there is no such file; it is on the machine that trained the trial") from None
     except (RuntimeError, LookupError, ValueError, pickle.UnpicklingError, EOFError) as error:
         raise LoadError(f"{checkpoint} does not hold the weights of {label}: {error}") from error
-    arguments = _arguments(model_class, config, contents, project)
+    arguments, given = _arguments(model_class, config, contents, project)
     try:
-        made = made_arguments(model_class, arguments, project)
+        made = made_arguments(model_class, arguments, project) | given
         model = _load_state(model_class, contents, **made)
     except (RuntimeError, LookupError, TypeError) as error:
         missing = needed_but_left_out(contents)
@@ -56,17 +56,17 @@ def load_model(config: Mapping[str, Any], checkpoint: Path, project: Path) -> Li
 
 def _arguments(
     model_class: type[Any], config: Mapping[str, Any], contents: Mapping[str, Any], project: Path
-) -> dict[str, Any]:
-    """The constructor's arguments: as configured, as the data module gave them, and else from a data module again."""
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The constructor's arguments: as configured; and as the data module gave them, else from a data module again."""
     record = contents.get(RECORD, {})
-    arguments: dict[str, Any] = _files_for_references(config, "model") | record.get("given", {})
+    kept: dict[str, Any] = record.get("given", {})
+    arguments = {name: value for name, value in _files_for_references(config, "model").items() if name not in kept}
     required = [argument.name for argument in arguments_of(model_class) if not argument.has_default]
-    known = {name.partition(".")[0] for name in arguments} | contents.get(
-        LightningModule.CHECKPOINT_HYPER_PARAMS_KEY, {}
-    ).keys()
+    saved = contents.get(LightningModule.CHECKPOINT_HYPER_PARAMS_KEY, {})
+    known = {name.partition(".")[0] for name in arguments} | kept.keys() | saved.keys()
     missing = [name for name in dict.fromkeys([*required, *record.get("given_names", [])]) if name not in known]
     if not missing:
-        return arguments
+        return arguments, kept
     if "data" not in config:
         raise LoadError(f"{model_class.__name__} needs {', '.join(missing)}, which the checkpoint does not hold")
     try:
@@ -74,13 +74,13 @@ def _arguments(
         data = build(data_class, _files_for_references(config, "data"), project)
         data.prepare_data()
         data.setup(stage="fit")
-        given = given_by_data(model_class, arguments, data)
+        given = given_by_data(model_class, arguments | kept, data)
     except Exception as error:  # of the user's code
         raise LoadError(
             f"{model_class.__name__} needs {', '.join(missing)}, which the checkpoint does not hold, from its data "
             f"module, and {config['data']['class']} failed: {type(error).__name__}: {error}"
         ) from error
-    return arguments | {name: given[name] for name in missing if name in given}
+    return arguments, kept | {name: given[name] for name in missing if name in given}
 
 
 def _files_for_references(config: Mapping[str, Any], owner: str) -> dict[str, Any]:

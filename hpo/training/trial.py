@@ -123,7 +123,7 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
     model_arguments = job.model.arguments | given
     # The data module may draw random numbers in its set-up; the weights should not depend on their count.
     pl.seed_everything(job.seed, workers=True, verbose=False)
-    model = build(model_class, model_arguments, Path(job.project))
+    model = build(model_class, job.model.arguments, Path(job.project), given=given)
     saved, unusable = find_saved(job.resume)
     scored = ScoredWeights()
     report = Report(worker, job.metric, Path(job.directory) if job.directory else None, scored, given)

@@ -24,6 +24,7 @@ MOST = TrialJob(
     seed=2**31 - 1,
     precision="bf16-mixed",
     strategy="ddp",
+    use_distributed_sampler=False,
     executor="lean",
     logger="tensorboard",
     accelerator="gpu",
