@@ -104,4 +104,5 @@ def _print_files(details: TrialDetails, out: Console) -> None:
         out.print(Text(f"End of its log ('hpo logs {details.study} {details.record.number}' prints it all):\n{end}\n"))
     out.print(Text(f"Files in {details.folder}:"))
     for name, size in details.files.items():
-        out.print(Text(f"  {size / 2**20:8.2f} MiB  {name}"))
+        amount = f"{size / 2**20:8.1f} MiB" if size >= 1 << 20 else f"{size / 2**10:8.1f} KiB"
+        out.print(Text(f"  {amount}  {name}"))
