@@ -83,8 +83,8 @@ def delete(
         found = belongings_of(opened, study, artifacts=folder)
         for name in found.referring:
             typer.echo(f"study {name} starts from its weights, and cannot begin more trials without them", err=True)
-        told = f"study {study}: {found.trials} trials and {mebibytes(found.size)} of artifacts"
-        if not yes and not _confirms(f"{told}. Delete them?", f"delete {study}"):
+        found_in_words = f"study {study}: {found.trials} trials and {mebibytes(found.size)} of artifacts"
+        if not yes and not _confirms(f"{found_in_words}. Delete them?", f"delete {study}"):
             raise RunError("nothing was deleted")
         deleted = delete_study(opened, study, artifacts=folder, force=force)
     typer.echo(f"study {study} deleted: {deleted.trials} trials, {mebibytes(deleted.size)} of artifacts")

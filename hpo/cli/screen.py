@@ -102,8 +102,8 @@ class Screen:
             return
         records = Study(store, name).best(5)
         seconds = time.monotonic() - self._since
-        told = f"{counts.complete} complete, {counts.pruned} pruned, {counts.failed} failed"
-        self.say(f"\n{name}: {counts.ended}{counts.of_target} trials ended ({told}) in {_duration(seconds)}")
+        states = f"{counts.complete} complete, {counts.pruned} pruned, {counts.failed} failed"
+        self.say(f"\n{name}: {counts.ended}{counts.of_target} trials ended ({states}) in {_duration(seconds)}")
         if run.progress.is_ended_by_request:
             self.say(f"{name} was {run.progress.state} by request; the same command continues it")
         elif run.waiting_for:
@@ -131,15 +131,15 @@ class Screen:
     def _headline(self, run: StudyRun) -> Table:
         counts = run.counts
         grid = Table.grid(padding=(0, 2))
-        told = f"{counts.complete} complete  {counts.pruned} pruned  {counts.failed} failed"
+        states = f"{counts.complete} complete  {counts.pruned} pruned  {counts.failed} failed"
         if counts.paused:
-            told += f"  {counts.paused} paused at a rung"
+            states += f"  {counts.paused} paused at a rung"
         if counts.idle:
-            told += f"  {counts.idle} idle"
+            states += f"  {counts.idle} idle"
         is_limited = counts.target != UNLIMITED
         bar = ProgressBar(total=run.epochs_expected, completed=run.epochs_trained, width=30) if is_limited else ""
         trials = f"{counts.ended}/{counts.target} trials" if is_limited else f"{counts.ended} trials"
-        grid.add_row(Text(run.study.name, style="bold"), bar, trials, told)
+        grid.add_row(Text(run.study.name, style="bold"), bar, trials, states)
         if run.waiting_for:
             grid.add_row("", "", Text(f"waits: {run.waiting_for}", style="yellow"), "")
         seconds, epochs = time.monotonic() - self._since, run.epochs_trained - self._epochs_before

@@ -43,5 +43,6 @@ def test_a_long_epoch_shows_how_far_it_is_and_the_best_so_far(tmp_path: Path) ->
 
     assert "trying one batch of a new study" in drawn
     assert re.search(r"0/2 \+\d+%", drawn)
+    assert re.search(r"epochs a minute +about \d+ s left", drawn)
     assert re.search(r"best val_loss: \S+ by trial 0, running after 1 of 2 epochs", drawn)
     assert "Next:" in drawn

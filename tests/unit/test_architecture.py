@@ -1,4 +1,4 @@
-"""The allowed imports, read from the source of every file; and the modules that a process has loaded after a run."""
+"""The structure, read from the source of every file: imports, states, docstrings and exported names."""
 
 from __future__ import annotations
 
