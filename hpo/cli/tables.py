@@ -90,7 +90,7 @@ def show_trials(records: Sequence[TrialRecord]) -> None:
     table.add_column("parameters, and why it ended")
     for record in records:
         params = params_in_words(record.params)
-        remark = record.failure or record.cause
+        remark = record.explanation
         text = f"{params}; {remark}" if params and remark else remark or params
         if record.attempts > 1:
             text += f" [{'; '.join(cause or TrialState.RUNNING for cause in record.causes)}]"
@@ -132,6 +132,8 @@ def show_status(study: StudyStatus) -> None:
     out.print(Text(f"{study.study}: {study.state}{reason}"))
     asked = f" of {int(budget['target'])}" if budget.get("target") else ""  # another program's study has no target
     out.print(f"trials:  {int(budget['spent'])}{asked}" + (f": {counts}" if counts else ""))
+    if study.foreign:
+        out.print(f"beside:  {study.foreign} of another program, which spend nothing of the budget")
     if study.best is not None:
         params = params_in_words(study.best.params)
         remark = f", {study.best.remark}" if study.best.remark else ""

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 TrialsOption = Annotated[
     int | None, typer.Option("--trials", min=1, help="Total number of trials [default: the file's].")
 ]
+AcceptOption = Annotated[
+    bool,
+    typer.Option(
+        "--accept-changes", help="Continue it with other data or code; its trials so far are compared no more."
+    ),
+]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log details for developers as well.")]
 
 
@@ -38,6 +44,7 @@ def run(
     store: StoreOption = None,
     project: ProjectOption = None,
     artifacts: ArtifactsOption = None,
+    accept_changes: AcceptOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Create or continue a study, train it on this machine, and show its best trials."""
@@ -59,7 +66,14 @@ def run(
         with Store.create(url) as opened:
             workspace = Workspace(server, folder, opened, artifacts)
             with screen.busy("importing torch and the study's classes, and trying one batch of a new study"):
-                search = begin(workspace, spec, source, machine=machine, on_frame=lambda _: screen.draw())
+                search = begin(
+                    workspace,
+                    spec,
+                    source,
+                    machine=machine,
+                    on_frame=lambda _: screen.draw(),
+                    is_change_accepted=accept_changes,
+                )
             screen.say(f"{search.message}; {len(search.worker.slots)} slots; store {url}")
             with screen.live(search.worker, search.run):
                 search.worker.run_until_done()
@@ -80,6 +94,7 @@ def submit(
     changes: SetOption = None,
     store: StoreOption = None,
     project: ProjectOption = None,
+    accept_changes: AcceptOption = False,
 ) -> None:
     """Create or continue a study, and leave the training to workers."""
     server = start_server(store, project)
@@ -93,7 +108,7 @@ def submit(
         spec, source = _read(file, trials, name, changes)
         with Store.create(url) as opened:
             workspace = Workspace(server, folder, opened, artifacts_folder(None, folder))
-            _, message = submit_study(workspace, spec, source)
+            _, message = submit_study(workspace, spec, source, is_change_accepted=accept_changes)
     finally:
         server.stop()
     typer.echo(message)

@@ -43,8 +43,8 @@ def _facts(record: TrialRecord) -> list[tuple[str, str]]:
     found = [("value", f"{number(record.value)} after epoch {record.best_epoch}" if record.best_epoch else "-")]
     total = "" if record.max_epochs is None else f" of {record.max_epochs}"
     found.append(("epochs", f"{record.epochs}{total}"))
-    if record.cause:
-        found.append(("cause", record.failure or record.cause))
+    if record.explanation:
+        found.append(("cause", record.explanation))
     found.append(("parameters", params_in_words(record.params) or "-"))
     for owner in ("model", "data"):
         arguments = {k: v for k, v in record.config.get(owner, {}).items() if k != "class" and k not in record.params}

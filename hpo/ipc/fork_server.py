@@ -143,7 +143,7 @@ class ForkServer:
                 process.channel.close()
 
     def serve_study(self, job: StudyJob) -> tuple[ForkServer, Message]:
-        """A child server that has imported the study's modules, and its description of their classes.
+        """A child server that has imported the study's modules, and its description of them, see `describe`.
 
         Waits for it. When its modules do not survive a fork, trials are forked from this server instead.
 
@@ -159,7 +159,7 @@ class ForkServer:
             classes = " and ".join(job.classes.values())
             raise LoadError(f"importing {classes} ended the importing process{end}") from error
         if "error" not in answer and not answer["threads"]:
-            return ForkServer(child.channel, child, ready=True), answer["classes"]
+            return ForkServer(child.channel, child, ready=True), answer
         self.poll()
         child.kill()
         child.channel.close()
@@ -177,7 +177,7 @@ class ForkServer:
             " and ".join(job.classes.values()),
             ", ".join(answer["threads"]),
         )
-        return self, answer["classes"]
+        return self, answer
 
     def poll(self) -> bool:
         """Read the server's messages without waiting. False when it has exited, and all its processes with it."""

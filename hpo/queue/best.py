@@ -1,7 +1,8 @@
 """The best trials of a study: the queries that rank them, and the checkpoints that are kept for them.
 
 While no trial is complete, those that were begun and have not failed are ranked, by the best value that each has
-reached: a study always has a best trial as soon as an epoch has ended.
+reached: a study always has a best trial as soon as an epoch has ended. Trials from before a change of data or code that
+was accepted are not ranked.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, select
 
 from hpo.store import Store
 from hpo.store.tables import hpo_trials, study_directions, trial_intermediate_values, trial_values, trials
@@ -46,6 +47,7 @@ def ranked_trials(study_id: int, direction: Direction) -> Select[Any]:
         .where(
             trials.c.study_id == study_id,
             trials.c.state == OptunaState.COMPLETE,
+            ~_is_before_change(),
             trial_values.c.objective == 0,
             trial_values.c.value_type == "FINITE",
         )
@@ -54,7 +56,10 @@ def ranked_trials(study_id: int, direction: Direction) -> Select[Any]:
 
 
 def unneeded_checkpoints(store: Store, study_id: int, direction: Direction, *, keep: int) -> list[tuple[int, Path]]:
-    """(trial_id, file) of the ended trials' checkpoints, without those of the `keep` best trials."""
+    """(trial_id, file) of the ended trials' checkpoints, without those of the `keep` best trials.
+
+    What was kept before a change of data or code stays: no later trial takes its place.
+    """
     with store.read() as connection:
         best = {row.trial_id for row in best_trials(connection, study_id, direction, limit=keep)} if keep else set()
         rows = connection.execute(
@@ -64,6 +69,7 @@ def unneeded_checkpoints(store: Store, study_id: int, direction: Direction, *, k
                 trials.c.study_id == study_id,
                 trials.c.state.in_(OPTUNA_ENDED),
                 hpo_trials.c.checkpoint.is_not(None),
+                hpo_trials.c.before_change.is_(None),
             )
         )
         return [(row.trial_id, Path(row.checkpoint)) for row in rows if row.trial_id not in best]
@@ -79,8 +85,14 @@ def _leading_trials(study_id: int, direction: Direction) -> Select[Any]:
         .where(
             trials.c.study_id == study_id,
             trials.c.state.in_((OptunaState.RUNNING, OptunaState.PRUNED)),
+            ~_is_before_change(),
             curve.intermediate_value_type == "FINITE",
         )
         .group_by(trials.c.trial_id, trials.c.number, trials.c.datetime_complete)
         .order_by(direction.order(best), trials.c.number)
     )
+
+
+def _is_before_change() -> ColumnElement[bool]:
+    """Whether the trial was trained on other data or with other code than the study's trials are now."""
+    return exists().where(hpo_trials.c.trial_id == trials.c.trial_id, hpo_trials.c.before_change.is_not(None))

@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, true, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, true, update
 
 from hpo.queue.budget import reached_limit, spent_of
 from hpo.queue.counts import Counts
 from hpo.queue.idle import idle_trials
 from hpo.queue.progress import counts_of
+from hpo.queue.studies import StoredStudy
 from hpo.store import Store
 from hpo.store.clock import db_now, db_utc
 from hpo.store.tables import hpo_attempts, hpo_studies, hpo_trials, studies, study_directions, trials
@@ -48,7 +49,7 @@ def claim_trial(
     device: str,
     devices: int = 1,
     promotable: Sequence[int] = (),
-    created: float | None = None,
+    known: StoredStudy | None = None,
 ) -> Claim | None:
     """Take a trial: an idle one, else one that is promoted from its rung, else a waiting one, else a new one.
 
@@ -56,9 +57,13 @@ def claim_trial(
 
     Args:
         promotable: numbers of the trials that may be promoted from their rung, in order of preference.
-        created: of the study. SQLite gives the number of a deleted study to the next one, which is not meant then.
+        known: the study, as the worker knows it. One that has the number of a deleted study in SQLite is not meant, and
+            no study that goes on with other data or code.
     """
-    is_meant = true() if created is None else hpo_studies.c.created == created
+    is_meant: ColumnElement[bool] = true()
+    if known is not None:
+        is_as_known = hpo_studies.c.change_accepted.is_not_distinct_from(known.change_accepted)
+        is_meant = and_(hpo_studies.c.created == known.created, is_as_known)
     with store.write() as connection:
         # Optuna's own scripts lock the study's row when they number a trial.
         study = connection.execute(
@@ -92,7 +97,7 @@ def claim_trial(
                 return None
             trial = _waiting(connection, study_id) if counted.waiting else None
         if trial is None:
-            number = counted.claimed + counted.waiting
+            number = counted.next_number
             inserted = connection.execute(
                 insert(trials).values(
                     study_id=study_id, number=number, state=OptunaState.RUNNING, datetime_start=db_utc()

@@ -16,6 +16,8 @@ class Counts:
 
     Attributes:
         begun: trials that have begun and not ended: running, idle, or paused at a rung.
+        foreign: trials of any state that another program has added; they are counted beside the others, and spend
+            nothing of the budget.
     """
 
     target: int = 0
@@ -24,10 +26,11 @@ class Counts:
     complete: int = 0
     pruned: int = 0
     failed: int = 0
+    foreign: int = 0
 
     @classmethod
-    def of_states(cls, numbers: Mapping[str | None, int], *, target: int, **more: Any) -> Self:
-        """From how many there are in each of Optuna's states."""
+    def of_states(cls, numbers: Mapping[str | None, int], *, target: int, foreign: int, **more: Any) -> Self:
+        """From how many of ours there are in each of Optuna's states."""
         return cls(
             target=target,
             waiting=numbers.get(OptunaState.WAITING, 0),
@@ -35,6 +38,7 @@ class Counts:
             complete=numbers.get(OptunaState.COMPLETE, 0),
             pruned=numbers.get(OptunaState.PRUNED, 0),
             failed=numbers.get(OptunaState.FAIL, 0),
+            foreign=foreign,
             **more,
         )
 
@@ -50,6 +54,11 @@ class Counts:
     @property
     def ended(self) -> int:
         return self.complete + self.pruned + self.failed
+
+    @property
+    def next_number(self) -> int:
+        """Of the next trial: they are numbered without gaps."""
+        return self.claimed + self.waiting + self.foreign
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def enqueue_points(store: Store, name: str, points: Sequence[Point]) -> Enqueued
         taken = _take(name, space, fixed, points)
         counts = counts_of(connection, study_id, target=study.trials_target)
         known = _waiting(connection, study_id, space)
-        numbers, repeated, number = [], set(), counts.claimed + counts.waiting
+        numbers, repeated, number = [], set(), counts.next_number
         for values in taken:
             key = _key(values)
             if key in known:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Select, case, func, select, true
+from sqlalchemy import Connection, Select, case, exists, func, or_, select, true
 
 from hpo.errors import StoreError, nearest
 from hpo.queue.budget import Spent, settled, spent_of
@@ -56,6 +56,7 @@ class Progress:
         limit: the one that is reached, in words.
         spec: the resolved study file as JSON; submitting the study again may change parts of it.
         created: seconds since 1970, UTC; None for a study of another program, and for a deleted one.
+        change_accepted: when it last went on with other data or code, in seconds since 1970, UTC.
     """
 
     state: StudyState
@@ -67,6 +68,7 @@ class Progress:
     limit: str | None = None
     spec: str | None = None
     created: float | None = None
+    change_accepted: float | None = None
 
     @staticmethod
     def of_deleted() -> Progress:
@@ -127,12 +129,7 @@ def progress_of(connection: Connection, study_id: int, *, hours: float | Literal
     Args:
         hours: compute what is spent even without a limit, with these hours or with the measured ones.
     """
-    by_state = (
-        select(trials.c.study_id, trials.c.state.label("of"), func.count().label("number"))
-        .where(trials.c.study_id == study_id)
-        .group_by(trials.c.study_id, trials.c.state)
-        .subquery()
-    )
+    by_state = _by_state(study_id).subquery()
     untrained = _untrained(study_id).subquery()
     rows = connection.execute(  # one for each state of its trials, in one statement: every worker polls it
         select(
@@ -143,9 +140,11 @@ def progress_of(connection: Connection, study_id: int, *, hours: float | Literal
             hpo_studies.c.priority,
             hpo_studies.c.spec,
             hpo_studies.c.created,
+            hpo_studies.c.change_accepted,
             study_directions.c.direction,
             by_state.c.of,
             by_state.c.number,
+            by_state.c.ours,
             untrained.c.not_at_rung,
             untrained.c.at_rung,
             untrained.c.held,
@@ -162,8 +161,10 @@ def progress_of(connection: Connection, study_id: int, *, hours: float | Literal
         return Progress.of_deleted()
     row = rows[0]
     state = StudyState(row.state or StudyState.RUNNING)
+    is_ours = row.created is not None
     counts = TrialCounts.of_states(
-        {one.of: one.number for one in rows},
+        {one.of: one.ours if is_ours else one.number for one in rows},
+        foreign=sum((one.number or 0) - (one.ours or 0) for one in rows) if is_ours else 0,
         target=row.trials_target or 0,
         idle=row.not_at_rung or 0,
         paused=row.at_rung or 0,
@@ -179,7 +180,9 @@ def progress_of(connection: Connection, study_id: int, *, hours: float | Literal
         is_complete = counts.ended >= counts.target or state.is_ending
         spent, limit = settled(spent, limits, direction, is_complete=is_complete, is_running=counts.begun > 0)
     priority = 1.0 if row.priority is None else row.priority
-    return Progress(state, row.state_reason, counts, priority, limits, spent, limit, row.spec, row.created)
+    return Progress(
+        state, row.state_reason, counts, priority, limits, spent, limit, row.spec, row.created, row.change_accepted
+    )
 
 
 def counts_of(connection: Connection, study_id: int, *, target: int | None = None) -> Counts:
@@ -188,13 +191,11 @@ def counts_of(connection: Connection, study_id: int, *, target: int | None = Non
     Args:
         target: the study's, where the caller knows it already.
     """
-    rows = connection.execute(
-        select(trials.c.state, func.count()).where(trials.c.study_id == study_id).group_by(trials.c.state)
-    )
-    numbers: dict[str | None, int] = {state: number for state, number in rows}
+    rows = connection.execute(_by_state(study_id)).all()
     if target is None:
         target = connection.scalar(select(hpo_studies.c.trials_target).where(hpo_studies.c.study_id == study_id))
-    return Counts.of_states(numbers, target=target or 0)
+    foreign = sum(row.number - row.ours for row in rows)
+    return Counts.of_states({row.of: row.ours for row in rows}, target=target or 0, foreign=foreign)
 
 
 def lock_study(connection: Connection, study_id: int) -> None:
@@ -216,6 +217,26 @@ def lock_named_study(connection: Connection, study_id: int, name: str) -> None:
     found = connection.scalar(select(studies.c.study_name).where(studies.c.study_id == study_id))
     if found != name:
         raise no_such_study(connection, name)
+
+
+def _by_state(study_id: int) -> Select[Any]:
+    """Rows of (study_id, state `of`, `number` of its trials, how many of them are `ours`).
+
+    Ours are those that a worker has claimed, those that wait for one, and those that were ended while they waited.
+    """
+    attempt = exists().where(hpo_attempts.c.trial_id == trials.c.trial_id)
+    was_ended = exists().where(hpo_trials.c.trial_id == trials.c.trial_id, hpo_trials.c.cause.is_not(None))
+    is_ours = or_(trials.c.state == OptunaState.WAITING, attempt, was_ended)
+    return (
+        select(
+            trials.c.study_id,
+            trials.c.state.label("of"),
+            func.count().label("number"),
+            func.sum(case((is_ours, 1), else_=0)).label("ours"),
+        )
+        .where(trials.c.study_id == study_id)
+        .group_by(trials.c.study_id, trials.c.state)
+    )
 
 
 def _untrained(study_id: int) -> Select[Any]:

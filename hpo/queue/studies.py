@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Select, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from hpo.errors import StoreError
+from hpo.queue.accept import accept_changes
 from hpo.queue.progress import counts_of, no_such_study
 from hpo.queue.wall_clock import wall_clock_kept
 from hpo.store import Store
 from hpo.store.clock import db_now
 from hpo.store.tables import hpo_studies, studies, study_directions, study_system_attributes
+from hpo.study.fingerprints import changed_inputs
 from hpo.study.limits import UNLIMITED, trials_in_words
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import StudyState
 
 log = logging.getLogger(__name__)
+
+
+_ADVICE = (
+    "Put it back, or begin another study with --name (in Python name=...). With --accept-changes (in Python "
+    "accept_changes=True) this one goes on: its trials so far are kept, and compared no more"
+)
 
 
 @dataclass(frozen=True)
@@ -34,18 +42,25 @@ class StoredStudy:
     state_reason: str | None
     trials_target: int
     created: float  # seconds since 1970, UTC
+    change_accepted: float | None = None  # when it last went on with other data or code
 
 
-def create_or_continue(store: Store, resolved: ResolvedStudy) -> tuple[StoredStudy, str]:
+def create_or_continue(
+    store: Store, resolved: ResolvedStudy, *, is_change_accepted: bool = False
+) -> tuple[StoredStudy, str]:
     """Create the study, or continue it: a larger number of trials extends it, a smaller one changes nothing.
 
     A limit that `hpo set` changed stays, as long as the file's value is the same as before.
+
+    Args:
+        is_change_accepted: go on although the data or the code is other than before; the earlier trials are marked,
+            and compared no more.
 
     Returns:
         The study, and a line that says whether it was created, continued or extended.
 
     Raises:
-        StoreError: the store has a study of this name that searches something else.
+        StoreError: the store has a study of this name that searches something else, or with other data or code.
     """
     name = resolved.spec.study
     try:
@@ -62,10 +77,17 @@ def create_or_continue(store: Store, resolved: ResolvedStudy) -> tuple[StoredStu
                         f"study '{name}' is in the store already, and searches something else:{lines}\n"
                         "Continue it with the file as it was, or begin another study with --name (in Python name=...)"
                     )
+                changes = changed_inputs(resolved.inputs, study.resolved.inputs)
+                if changes and not is_change_accepted:
+                    lines = "".join(f"\n  {line}" for line in changes)
+                    raise StoreError(f"study '{name}' began with other data or code:{lines}\n{_ADVICE}")
+                marked = accept_changes(connection, study.study_id, name, changes) if changes else 0
                 with wall_clock_kept(connection, study.study_id):
                     message = _continue(connection, study, resolved)
+                if changes:
+                    message += f"; {marked} trials from before the change are kept, and compared no more"
     except IntegrityError:  # another process created it between our query and our insert
-        return create_or_continue(store, resolved)
+        return create_or_continue(store, resolved, is_change_accepted=is_change_accepted)
     return load_study(store, name), message
 
 
@@ -90,6 +112,7 @@ class Bounds:
     trials_target: int
     limits: str  # JSON
     started: float | None
+    change_accepted: float | None
 
 
 def bounds_of_running(store: Store) -> dict[int, Bounds]:
@@ -102,12 +125,13 @@ def bounds_of_running(store: Store) -> dict[int, Bounds]:
                 hpo_studies.c.trials_target,
                 hpo_studies.c.limits,
                 hpo_studies.c.started,
+                hpo_studies.c.change_accepted,
             )
             .join(hpo_studies, hpo_studies.c.study_id == studies.c.study_id)
             .where(hpo_studies.c.state == StudyState.RUNNING)
             .order_by(studies.c.study_id)
         ).all()
-    return {row.study_id: Bounds(row.study_name, row.trials_target, row.limits, row.started) for row in rows}
+    return {row.study_id: Bounds(*row[1:]) for row in rows}
 
 
 def set_study_state(store: Store, study_id: int, state: StudyState, reason: str | None = None) -> None:
@@ -128,6 +152,7 @@ def _query() -> Select[Any]:
         hpo_studies.c.state_reason,
         hpo_studies.c.trials_target,
         hpo_studies.c.created,
+        hpo_studies.c.change_accepted,
     ).outerjoin(hpo_studies, hpo_studies.c.study_id == studies.c.study_id)
 
 
@@ -139,7 +164,14 @@ def _stored(row: Any, name: str) -> StoredStudy:
         )
     resolved = ResolvedStudy.from_json(row.spec, row.space)
     return StoredStudy(
-        row.study_id, name, resolved, StudyState(row.state), row.state_reason, row.trials_target, row.created
+        row.study_id,
+        name,
+        resolved,
+        StudyState(row.state),
+        row.state_reason,
+        row.trials_target,
+        row.created,
+        row.change_accepted,
     )
 
 
@@ -171,10 +203,12 @@ def _create(connection: Connection, resolved: ResolvedStudy) -> None:
 
 def _continue(connection: Connection, study: StoredStudy, resolved: ResolvedStudy) -> str:
     mine = hpo_studies.c.study_id == study.study_id
+    resolved = replace(resolved, inputs=resolved.inputs or study.resolved.inputs)
     target = resolved.spec.budget.trials_target
     changed: dict[str, Any] = {"state": StudyState.RUNNING, "state_reason": None}
     before, now = study.resolved.spec, resolved.spec
-    if now != before:  # in a part that may change: limits, retries, ...
+    # In a part that may change (limits, retries, ...); or its data or its code.
+    if now != before or resolved.inputs != study.resolved.inputs:
         changed["spec"] = resolved.to_json()
     # A limit that is unchanged in the file stays as `hpo set` left it.
     news = {key: limit for key, limit in now.budget.limits.items() if limit != before.budget.limits[key]}

@@ -51,7 +51,8 @@ class StudyStatus:
     Attributes:
         best: the best trial; None without one, and for a study of several objectives.
         state: as requested, or `done` when it has all its trials or has reached a limit.
-        counts: trials by `TrialState`.
+        counts: trials by `TrialState`, without the foreign ones.
+        foreign: trials that another program has added to a study of ours; they spend nothing of its budget.
         waiting_for: what keeps it from going on, and what to do about it; None while it goes on, and when it is over.
         budget: for each limit, its value (`target`) and what is spent of it; trials without one have no `target`.
     """
@@ -64,6 +65,7 @@ class StudyStatus:
     best: TrialRecord | None
     workers: Sequence[WorkerRecord]
     waiting_for: str | None = None
+    foreign: int = 0
 
     def to_json(self) -> dict[str, Any]:
         plain = asdict(self)
@@ -143,6 +145,7 @@ class Study:
             best=best[0] if best else None,
             workers=workers,
             waiting_for=found.waiting_for(self.name, has_worker=bool(workers)) if is_ours else None,
+            foreign=counts.foreign,
         )
 
     def _records(self, connection: Connection, only: Sequence[int] | None) -> dict[int, TrialRecord]:

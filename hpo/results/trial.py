@@ -56,6 +56,8 @@ class TrialRecord:
         checkpoint: file with the best epoch's weights, on the machine that trained it; None while it trains, and when
             it was not kept.
         checkpoint_sha256: of that file as the trial wrote it, in hexadecimal; None where it is not known.
+        before_change: the change of data or code that was accepted since, in words; such a trial is not compared with
+            later ones.
     """
 
     number: int
@@ -77,6 +79,7 @@ class TrialRecord:
     checkpoint_sha256: str | None
     started: datetime | None  # UTC, naive, as Optuna stores it
     ended: datetime | None
+    before_change: str | None = None
 
     @property
     def epochs(self) -> int:
@@ -101,6 +104,12 @@ class TrialRecord:
     def failure(self) -> str | None:
         """Why it failed, in a line: 'error: ValueError: too large'; None for one that has not failed."""
         return failure_in_words(self.cause or "", self.error) if self.state == TrialState.FAILED else None
+
+    @property
+    def explanation(self) -> str | None:
+        """Why it failed or was ended, and what has changed since, in a line; None where there is nothing to say."""
+        change = None if self.before_change is None else f"from before a change ({self.before_change})"
+        return "; ".join(text for text in (self.failure or self.cause, change) if text) or None
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` prints: plain types, the curve left out."""
@@ -227,6 +236,7 @@ def read_records(
             checkpoint_sha256=own.checkpoint_sha256 if own is not None else None,
             started=row.datetime_start,
             ended=row.datetime_complete,
+            before_change=own.before_change if own is not None else None,
         )
     return records
 

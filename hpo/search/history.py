@@ -267,6 +267,9 @@ class History:
         is_new = not all(self._has_params(row.number) for row in rows)
         found, paused = [], set()
         for row, frozen in trial_rows.frozen(connection, rows, with_params=is_new):
+            if row.before_change is not None:  # nothing of it is to be learned: its data or its code was other
+                frozen.state, frozen.values, frozen.intermediate_values = TrialState.FAIL, None, {}
+                frozen.system_attrs = {}
             if row.cause == AttemptEnd.DIVERGED and frozen.state == TrialState.FAIL:
                 frozen.state, value = self._as_learned(frozen)
                 frozen.values = None if value is None else [value]

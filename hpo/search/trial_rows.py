@@ -45,7 +45,9 @@ _INFINITE = {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("na
 def changed(
     connection: Connection, study_id: int, *, known: int, unfinished: Collection[int], paused: Collection[int]
 ) -> Sequence[Any]:
-    """The study's trials that may have changed, by number: rows of `trials`, cause, request, epoch `reached`.
+    """The study's trials that may have changed, by number.
+
+    Rows of `trials` with cause, request, before_change, and the last epoch as `reached`.
 
     Args:
         known: the number of trials that are known, which are the first ones.
@@ -62,7 +64,13 @@ def changed(
         trial_intermediate_values.c.trial_id == trials.c.trial_id
     )
     return connection.execute(
-        select(trials, hpo_trials.c.cause, hpo_trials.c.request, reached.scalar_subquery().label("reached"))
+        select(
+            trials,
+            hpo_trials.c.cause,
+            hpo_trials.c.request,
+            hpo_trials.c.before_change,
+            reached.scalar_subquery().label("reached"),
+        )
         .outerjoin(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
         .where(trials.c.study_id == study_id, is_wanted)
         .order_by(trials.c.number)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpo.errors import RunError
@@ -18,6 +18,7 @@ from hpo.service.prepare import PreparedStudy, prepare
 from hpo.store import Store
 from hpo.study.by_value import is_by_value, refusal
 from hpo.study.devices import Slot, slots_of
+from hpo.study.fingerprints import inputs_of
 from hpo.study.spec import Resources, StudySpec
 from hpo.study.study_file import Source
 from hpo.worker.loop import Worker
@@ -77,8 +78,13 @@ class Search:
             raise RunError(f"study {self.study.name} has no model: {why}; 'hpo trials {self.study.name}' shows why")
 
 
-def submit(workspace: Workspace, spec: StudySpec, source: Source) -> tuple[StoredStudy, str]:
-    """Create or continue a study, and leave the training to workers; a new one is tried with one batch first.
+def submit(
+    workspace: Workspace, spec: StudySpec, source: Source, *, is_change_accepted: bool = False
+) -> tuple[StoredStudy, str]:
+    """Create or continue a study, and leave the training to workers; it is tried with one batch first.
+
+    Args:
+        is_change_accepted: see `create_or_continue`.
 
     Returns:
         The study, and one line that says whether it was created, continued or extended.
@@ -86,14 +92,14 @@ def submit(workspace: Workspace, spec: StudySpec, source: Source) -> tuple[Store
     Raises:
         SpecError: the study is invalid, or the batch fails.
         LoadError: a class cannot be imported; also one of a script or notebook, which no worker could import.
-        StoreError: the store has a study of this name that searches something else.
+        StoreError: the store has a study of this name that searches something else, or with other data or code.
     """
     labels = (spec.model.label, spec.data.label)
     if any(map(is_by_value, labels)):
         reason = "workers cannot import what is defined in a script or notebook; only hpo.run can train it"
         raise source.place("model" if is_by_value(spec.model.label) else "data", refusal(labels, reason))
     with prepare(spec, source, server=workspace.server, project=workspace.project) as prepared:
-        return enter(prepared, workspace.store, slot=ANY_CPU)
+        return enter(prepared, workspace.store, slot=ANY_CPU, is_change_accepted=is_change_accepted)
 
 
 def begin(
@@ -103,22 +109,24 @@ def begin(
     *,
     machine: Sequence[Slot] | None = None,
     on_frame: Callable[[StudyRun], None] = lambda run: None,
+    is_change_accepted: bool = False,
 ) -> Search:
     """Create or continue a study, and adopt it by a worker of this process, whose `run_until_done` trains it.
 
     Args:
         machine: slots of this machine, see `slots_for`; by default as many as the study requests.
         on_frame: called a few times a second while it trains.
+        is_change_accepted: see `create_or_continue`.
 
     Raises:
         SpecError: the study is invalid, the batch fails, or this machine has fewer slots than requested.
         LoadError: a class cannot be imported.
-        StoreError: the store has a study of this name that searches something else.
+        StoreError: the store has a study of this name that searches something else, or with other data or code.
     """
     machine = machine or slots_for(spec, source)
     prepared = prepare(spec, source, server=workspace.server, project=workspace.project)
     try:
-        study, message = enter(prepared, workspace.store, slot=machine[0])
+        study, message = enter(prepared, workspace.store, slot=machine[0], is_change_accepted=is_change_accepted)
         runs: list[StudyRun] = []
         worker = Worker(
             workspace.store,
@@ -128,7 +136,7 @@ def begin(
             artifacts=workspace.artifacts,
             on_frame=lambda: on_frame(runs[0]),
         )
-        runs.append(worker.adopt(study, server=prepared.server, resolved=prepared.resolved))
+        runs.append(worker.adopt(study, server=prepared.server, resolved=prepared.resolved, paths=prepared.paths))
     except BaseException:
         prepared.close()
         raise
@@ -160,20 +168,25 @@ def work(
     worker.run_service(studies, is_until_idle=is_until_idle)
 
 
-def enter(prepared: PreparedStudy, store: Store, *, slot: Slot) -> tuple[StoredStudy, str]:
+def enter(
+    prepared: PreparedStudy, store: Store, *, slot: Slot, is_change_accepted: bool = False
+) -> tuple[StoredStudy, str]:
     """Try one batch, and create or continue a prepared study in the store.
 
     Args:
         slot: that the batch is tried on.
+        is_change_accepted: see `create_or_continue`.
 
     Returns:
         The study, and one line that says whether it was created, continued or extended.
 
     Raises:
         SpecError: the batch fails, or the checkpoint of another study's trial is not there.
-        StoreError: the store has a study of this name that searches something else.
+        StoreError: the store has a study of this name that searches something else, or with other data or code.
     """
     weights = find_weights(store, prepared.resolved, prepared.source)
     # Also of a study that is continued: its data or its code may have changed, or be gone.
     try_one_batch(prepared, slot=slot, weights=weights)
-    return create_or_continue(store, prepared.resolved)
+    # Not before the batch: data modules write into their folders when they are used for the first time.
+    resolved = replace(prepared.resolved, inputs=inputs_of(prepared.code, prepared.paths))
+    return create_or_continue(store, resolved, is_change_accepted=is_change_accepted)

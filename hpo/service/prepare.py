@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +31,8 @@ class PreparedStudy:
         server: has imported the study's classes and forks its trials.
         parent: the server that this one was forked from; the same where the classes' modules do not survive a fork.
         project: folder that classes are imported from.
+        code: fingerprints of the modules that were imported for it.
+        paths: of its data, see `ResolvedStudy.paths`.
     """
 
     resolved: ResolvedStudy
@@ -37,6 +40,8 @@ class PreparedStudy:
     server: ForkServer
     parent: ForkServer
     project: Path
+    code: Mapping[str, str]
+    paths: Mapping[str, Path]
 
     @property
     def spec(self) -> StudySpec:
@@ -71,7 +76,7 @@ def prepare(spec: StudySpec, source: Source, *, server: ForkServer, project: Pat
         job = StudyJob(
             str(project), labels, pack([*labels.values(), *(found.label for found in objects)]), objects=objects
         )
-        study_server, classes = server.serve_study(job)
+        study_server, described = server.serve_study(job)
     except (LoadError, SpecError) as error:
         first = str(error).partition(": ")[0]
         if first in {"data", *(".".join(map(str, found.path)) for found in objects)}:
@@ -79,13 +84,14 @@ def prepare(spec: StudySpec, source: Source, *, server: ForkServer, project: Pat
         is_data = str(error).startswith((f"{spec.data.label}:", f"{spec.data.label} "))
         raise source.place("data" if is_data else "model", error) from error
     try:
-        resolved = resolve(spec, classes, source)
+        resolved = resolve(spec, described["classes"], source)
         _check_algorithms(resolved, source, project)
     except HpoError:
         if study_server is not server:
             study_server.stop()
         raise
-    return PreparedStudy(resolved, source, study_server, server, project)
+    paths = resolved.paths(described["classes"], project)
+    return PreparedStudy(resolved, source, study_server, server, project, described["code"], paths)
 
 
 def space_of_class(label: str, *, server: ForkServer, project: Path) -> SearchSpace:
@@ -96,10 +102,10 @@ def space_of_class(label: str, *, server: ForkServer, project: Path) -> SearchSp
         SpecError: a range of its constructor is invalid.
     """
     check_label(label)
-    study_server, classes = server.serve_study(StudyJob(str(project), {"any": label}))
+    study_server, described = server.serve_study(StudyJob(str(project), {"any": label}))
     if study_server is not server:
         study_server.stop()
-    return SearchSpace.from_json(next(iter(classes.values()))["space"])
+    return SearchSpace.from_json(next(iter(described["classes"].values()))["space"])
 
 
 def _check_algorithms(resolved: ResolvedStudy, source: Source, project: Path) -> None:

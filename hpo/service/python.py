@@ -53,6 +53,7 @@ def submit(
     trials: int | None = None,
     store: str | None = None,
     project: str | Path | None = None,
+    accept_changes: bool = False,
     **keys: Unpack[StudyKeys],
 ) -> Study:
     """Create or continue a study, and leave the training to workers, as `hpo submit` does.
@@ -69,13 +70,16 @@ def submit(
             folder, where `hpo best` and `hpo.open_study` look for it.
         project: folder that classes are imported from and that relative paths start from; by default the one that
             this process imported them from, HPO_PROJECT, or the current folder.
+        accept_changes: continue the study although its data or its code is other than before; the trials so far are
+            kept, and compared no more.
         keys: those of a study file, which override those of `study`. A class may stand for its import path, and
             Float, Int and Choice for ranges. An objective may be its name alone, where that implies the direction.
 
     Raises:
         SpecError: the study is invalid (all problems at once), or the batch fails.
         LoadError: a class cannot be imported; also one of a script or notebook, which no worker could import.
-        StoreError: the store cannot be used, or has a study of this name that searches something else.
+        StoreError: the store cannot be used, or has a study of this name that searches something else, or with
+            other data or code.
     """
     _refuse_unknown(keys, submit)
     with _serving(store, project) as server:
@@ -85,7 +89,7 @@ def submit(
 
         request = read_request("hpo.submit", study, keys, name=name, trials=trials, project=project)
         with request.workspace(server, store=store) as workspace:
-            assembly.submit(workspace, request.spec, request.source)
+            assembly.submit(workspace, request.spec, request.source, is_change_accepted=accept_changes)
             return Study(workspace.store, request.spec.study, project=request.home)
 
 
@@ -100,6 +104,7 @@ def run(
     project: str | Path | None = None,
     artifacts: str | Path | None = None,
     on_frame: Callable[[TrialCounts], None] | None = None,
+    accept_changes: bool = False,
     **keys: Unpack[StudyKeys],
 ) -> Study:
     """Create or continue a study and train it on this machine, as `hpo run` does; returns when it has ended.
@@ -121,13 +126,16 @@ def run(
             this process imported them from, HPO_PROJECT, or the current folder.
         artifacts: folder for checkpoints and logs; by default HPO_ARTIFACTS, or `hpo-artifacts` beside that `hpo.db`.
         on_frame: called a few times a second with the study's counts: target, ended, complete, pruned, failed, ...
+        accept_changes: continue the study although its data or its code is other than before; the trials so far are
+            kept, and compared no more.
         keys: those of a study file, which override those of `study`. A class may stand for its import path, and
             Float, Int and Choice for ranges. An objective may be its name alone, where that implies the direction.
 
     Raises:
         SpecError: the study is invalid (all problems at once), or the batch fails.
         LoadError: a class cannot be imported, or not be sent to the trials.
-        StoreError: the store cannot be used, or has a study of this name that searches something else.
+        StoreError: the store cannot be used, or has a study of this name that searches something else, or with
+            other data or code.
         RunError: the study was stopped, also after five failures of one cause in a row.
         KeyboardInterrupt: it was interrupted; the same call continues it.
     """
@@ -147,6 +155,7 @@ def run(
                 request.source,
                 machine=machine,
                 on_frame=lambda run: None if on_frame is None else on_frame(run.counts),
+                is_change_accepted=accept_changes,
             )
             search.worker.run_until_done()
             search.check_end()

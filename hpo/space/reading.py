@@ -7,6 +7,7 @@ import inspect
 import types
 from collections.abc import Callable, Hashable, Mapping, MutableMapping, MutableSequence, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, Literal, Union, cast, get_args, get_origin
 
 from hpo.errors import SpecError
@@ -39,7 +40,7 @@ class Argument:
     owner: Owner = "model"
     hint: Hint = "other"
     has_default: bool = False
-    default: Value = None  # also None where JSON cannot hold the default
+    default: Value = None  # also None where JSON cannot hold the default; a path's text
     choices: tuple[Value, ...] = ()  # of a Literal or bool hint
     is_from_data: bool = False  # taken from the data module, where it has an attribute of that name
     takes_entries: bool = False  # a mapping, to which entries of any name may be given
@@ -101,6 +102,8 @@ def _argument(declared: Declared, owner: Owner) -> Argument:
         hint, choices = "dict", ()
     has_default = declared.has_default
     plain = simplified(default) if has_default and is_value(default) else None
+    if isinstance(default, PurePath):
+        plain = str(default)
     return Argument(
         declared.name,
         owner,

@@ -164,6 +164,7 @@ hpo_studies = Table(
     Column("started", Double),  # first claim, plus the time during which the study was over
     Column("priority", Double, nullable=False, server_default="1"),
     Column("created", Double, nullable=False),
+    Column("change_accepted", Double),  # when it last went on with other data or other code
 )
 
 hpo_workers = Table(
@@ -229,6 +230,7 @@ hpo_trials = Table(
     Column("error", Text),
     Column("seconds", Double),
     Column("checkpoint_sha256", Text),  # in hexadecimal; none for a trial of an earlier release
+    Column("before_change", Text),  # the change of data or code that was accepted since, in words
 )
 
 # Optuna and its dashboard open SQLite without foreign keys, and SQLite gives a deleted study's id to the next

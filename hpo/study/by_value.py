@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import ast
 import base64
+import contextlib
 import inspect
 import pickle
 import sys
+import textwrap
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any
 
 from hpo.errors import LoadError
 from hpo.loading import MAIN, check_label, extend_import_path, load_class
+from hpo.study.fingerprints import of_source
 
 LARGEST_BYTES = 32 << 20  # pickled; more would be data, which would be copied for each study
 
@@ -30,8 +33,8 @@ def pack(labels: Iterable[str]) -> dict[str, Any]:
     """Pack the classes among these that were defined in this process's script or notebook.
 
     Returns:
-        A value for JSON: the pickled classes, and this process's import path, which they may need; empty if there are
-        no such classes.
+        A value for JSON: the pickled classes, this process's import path, which they may need, and the fingerprints of
+        their sources; empty if there are no such classes.
 
     Raises:
         LoadError: there is no such class here, or it uses an object that cannot be sent.
@@ -55,7 +58,8 @@ def pack(labels: Iterable[str]) -> dict[str, Any]:
             "setup()"
         )
     folders = [str(Path(folder).resolve()) for folder in sys.path]
-    return {"pickle": base64.b64encode(pickled).decode("ascii"), "folders": folders}
+    sources = {f"code {name}": of_source(source) for name, found in classes.items() if (source := _source(found))}
+    return {"pickle": base64.b64encode(pickled).decode("ascii"), "folders": folders, "sources": sources}
 
 
 def unpack(packed: Mapping[str, Any]) -> None:
@@ -87,6 +91,15 @@ def refusal(labels: Iterable[str], reason: str) -> LoadError:
     """The error for classes of a script or notebook where only importable ones are possible."""
     names = " and ".join(check_label(label)[1] for label in labels if is_by_value(label))
     return LoadError(f"{names}: {reason}. {_advice(names)}")
+
+
+def _source(found: type[Any]) -> str | None:
+    """The statement of a class, or of a notebook's class those of its methods; None where no text of it is known."""
+    methods = [value for _, value in sorted(vars(found).items()) if isinstance(value, types.FunctionType)]
+    for parts in ([found], methods):
+        with contextlib.suppress(OSError, TypeError):
+            return "\n".join(textwrap.dedent(inspect.getsource(part)) for part in parts) or None
+    return None
 
 
 def _advice(names: str) -> str:

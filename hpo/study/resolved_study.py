@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from hpo.errors import SpecError
-from hpo.space import Argument, Int, Parameter, SearchSpace, SpaceProblems
+from hpo.space import Argument, Choice, Int, Parameter, SearchSpace, SpaceProblems
+from hpo.study.fingerprints import data_paths
 from hpo.study.job import OWN_LOADERS
 from hpo.study.known_arguments import Changes, Described, flattened, known
 from hpo.study.spec import EpochRange, StudySpec
@@ -32,11 +34,14 @@ class ResolvedStudy:
         spec: the study file.
         space: the resolved search space: the model's, the data's and the number of epochs.
         fixed: by owner (model, data), the constructor arguments that are the same in every trial.
+        inputs: fingerprints of the data files and the modules that its trials use, by what each is called; empty where
+            they are not known.
     """
 
     spec: StudySpec
     space: SearchSpace
     fixed: Mapping[str, Mapping[str, Any]]
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
     def arguments(self, owner: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """The constructor arguments of a trial: the fixed ones and the owner's searched ones."""
@@ -48,18 +53,22 @@ class ResolvedStudy:
 
     def to_json(self) -> str:
         plain = {"spec": self.spec.model_dump(mode="json"), "fixed": {o: dict(self.fixed[o]) for o in OWNERS}}
-        return json.dumps(plain)
+        return json.dumps(plain | {"inputs": dict(self.inputs)})
 
     @staticmethod
     def from_json(text: str, space: str) -> ResolvedStudy:
         plain = json.loads(text)
         return ResolvedStudy(
-            StudySpec.model_validate(plain["spec"]), SearchSpace.from_json(json.loads(space)), plain["fixed"]
+            StudySpec.model_validate(plain["spec"]),
+            SearchSpace.from_json(json.loads(space)),
+            plain["fixed"],
+            plain.get("inputs", {}),  # an earlier release wrote none
         )
 
     def renewed(self, text: str) -> ResolvedStudy:
         """The same search with the other settings from the store, which may have changed: budget, retries, ..."""
-        return replace(self, spec=StudySpec.model_validate(json.loads(text)["spec"]))
+        plain = json.loads(text)
+        return replace(self, spec=StudySpec.model_validate(plain["spec"]), inputs=plain.get("inputs", {}))
 
     def differences(self, stored: ResolvedStudy) -> list[str]:
         """Each difference of this search from the stored one, in words; empty when it is the same study."""
@@ -69,6 +78,21 @@ class ResolvedStudy:
             if mine[key] != theirs[key]:
                 found.append(f"{key}: {_short(mine[key])} here, {_short(theirs[key])} in the store")
         return found + self.space.differences(stored.space)
+
+    def paths(self, classes: Mapping[str, Mapping[str, Any]], project: Path) -> dict[str, Path]:
+        """The files and folders that its arguments name, by what they are called; see `data_paths`.
+
+        Args:
+            classes: by owner, as for `resolve`; for the defaults of their constructors.
+        """
+        values: dict[str, list[Any]] = {owner: [] for owner in OWNERS}
+        for owner in OWNERS:
+            defaults = {plain["name"]: plain["default"] for plain in classes[owner]["arguments"]}
+            values[owner] += [*(defaults | dict(self.fixed[owner])).values()]
+        for parameter in self.space.values():
+            if isinstance(parameter.range, Choice) and parameter.owner in values:
+                values[parameter.owner] += parameter.range.choices
+        return data_paths(values, project)
 
 
 def resolve(spec: StudySpec, classes: Mapping[str, Mapping[str, Any]], source: Source) -> ResolvedStudy:

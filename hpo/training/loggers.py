@@ -61,7 +61,6 @@ class TrialLogger(CSVLogger):
     def experiment(self) -> ExperimentWriter:
         """The writer of the files."""
         if self._experiment is None:
-            Path(self.log_dir).mkdir(parents=True, exist_ok=True)
             self._experiment = _Writer(self.log_dir, resumes=self._resumes)
         assert isinstance(self._experiment, ExperimentWriter)
         return self._experiment
@@ -103,6 +102,8 @@ class _Writer(ExperimentWriter):
         super().__init__(log_dir)
 
     def _check_log_dir_exists(self) -> None:
+        if not Path(self.log_dir).is_dir():  # deleted with its study: it must not come back
+            raise FileNotFoundError(f"the trial's folder {self.log_dir} was removed")
         file = Path(self.metrics_file_path)
         if not self._resumes:
             file.unlink(missing_ok=True)

@@ -6,7 +6,8 @@ Each adopted study has its own server, which has imported the study's classes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hpo.errors import HpoError, SpecError, StoreError
@@ -15,6 +16,7 @@ from hpo.queue.progress import load_progress
 from hpo.queue.studies import Bounds, StoredStudy, bounds_of_running, load_study
 from hpo.store import Store
 from hpo.study.devices import Slot
+from hpo.study.fingerprints import changed_inputs, inputs_of
 from hpo.study.job import StudyJob
 from hpo.study.limits import trials_in_words
 from hpo.study.objects import objects_of
@@ -57,7 +59,8 @@ class StudyAssignments:
         self._project = project
         self._artifacts = artifacts
         self._worker_id = worker_id
-        self._refused: set[int] = set()
+        self._running: dict[int, Bounds] = {}  # as of the last look
+        self._refused: dict[int, Bounds] = {}  # as long as their bounds stay these
         self._named: dict[str, int] = {}  # the store's ids of those that were adopted by name
         self._over: dict[int, Bounds] = {}  # studies with nothing left to do, as long as their bounds stay these
 
@@ -93,9 +96,11 @@ class StudyAssignments:
         """
         if not self.servers[0].ready:
             return False
-        running = bounds_of_running(self._store)
+        self._running = running = bounds_of_running(self._store)
         self._over = {study_id: bounds for study_id, bounds in self._over.items() if running.get(study_id) == bounds}
-        self._refused.intersection_update(running)
+        self._refused = {
+            study_id: bounds for study_id, bounds in self._refused.items() if running.get(study_id) == bounds
+        }
         for study_id, bounds in running.items():
             if study_id in self.runs or study_id in self._refused or study_id in self._over:
                 continue
@@ -105,44 +110,49 @@ class StudyAssignments:
             try:
                 self._assign(load_study(self._store, bounds.name))
             except (HpoError, ValueError) as error:  # a ValueError: a newer release wrote a file unknown to this one
-                self._refused.add(study_id)
+                self._refused[study_id] = bounds
                 log.warning("study %s cannot be trained by this worker: %s", bounds.name, error)
         return True
 
-    def drop_finished(self, busy: Collection[int], *, only_deleted: bool = False) -> list[ForkServer]:
+    def drop_finished(self, busy: Collection[int], *, only_superseded: bool = False) -> list[ForkServer]:
         """Drop the studies that are over; the servers that are no longer needed. `adopt_open` adopts extended ones.
 
         Args:
             busy: studies whose trials this worker still trains.
-            only_deleted: keep those that are over, which may be extended.
+            only_superseded: keep those that are over, which may be extended.
         """
         for study_id, run in list(self.runs.items()):
-            is_left = run.progress.is_deleted if only_deleted else run.is_over
+            is_left = run.is_superseded if only_superseded else run.is_over
             if is_left and study_id not in busy:
                 del self.runs[study_id]
-                if run.is_hindered:
-                    self._refused.add(study_id)
+                if run.is_hindered and study_id in self._running:
+                    self._refused[study_id] = self._running[study_id]
                 log.info("study %s: over for this worker", run.study.name)
         needed = [self.servers[0], *(run.server for run in self.runs.values())]
         left = [server for server in self.servers if server not in needed]
         self.servers = [server for server in self.servers if server in needed]
         return left
 
-    def adopt(self, study: StoredStudy, *, server: ForkServer, resolved: ResolvedStudy) -> StudyRun:
+    def adopt(
+        self, study: StoredStudy, *, server: ForkServer, resolved: ResolvedStudy, paths: Mapping[str, Path]
+    ) -> StudyRun:
         """Work on a study.
 
         Args:
             server: has imported the study's classes.
             resolved: the study as this machine's code resolves it.
+            paths: of its data here.
 
         Raises:
-            StoreError: this machine's code resolves to another search than the stored one.
+            StoreError: this machine's code resolves to another search than the stored one, or it or the data is other.
             SpecError: its trials need other devices than this worker's slots have.
         """
         self._check_slots(study)
-        if differences := resolved.differences(study.resolved):
+        changes = changed_inputs(resolved.inputs, study.resolved.inputs)
+        if differences := resolved.differences(study.resolved) or changes:
             lines = "".join(f"\n  {line}" for line in differences)
-            raise StoreError(f"study '{study.name}' was created with other code than that in {self._project}:{lines}")
+            what = "data or code than what is" if changes else "code than that"
+            raise StoreError(f"study '{study.name}' was created with other {what} in {self._project}:{lines}")
         run = StudyRun(
             self._store,
             study,
@@ -151,6 +161,7 @@ class StudyAssignments:
             project=self._project,
             artifacts=self._artifacts,
             worker_id=self._worker_id,
+            paths=paths,
         )
         self.runs[study.study_id] = run
         if server not in self.servers:
@@ -161,10 +172,12 @@ class StudyAssignments:
         spec = study.resolved.spec
         labels = {"model": spec.model.label, "data": spec.data.label}
         job = StudyJob(str(self._project), labels, objects=objects_of(spec))
-        server, classes = self.servers[0].serve_study(job)
+        server, described = self.servers[0].serve_study(job)
         try:
-            resolved = resolve(spec, classes, Source.of_stored(study.name))
-            self.adopt(study, server=server, resolved=resolved)
+            resolved = resolve(spec, described["classes"], Source.of_stored(study.name))
+            paths = resolved.paths(described["classes"], self._project)
+            resolved = replace(resolved, inputs=inputs_of(described["code"], paths))
+            self.adopt(study, server=server, resolved=resolved, paths=paths)
         except HpoError:
             if server not in self.servers:
                 server.stop()

@@ -11,7 +11,7 @@ import os
 import platform
 import selectors
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -90,9 +90,11 @@ class Worker:
         """The worker was asked to end: running trials are handed back after their epoch."""
         return self._signals.drained_at is not None
 
-    def adopt(self, study: StoredStudy, *, server: ForkServer, resolved: ResolvedStudy) -> StudyRun:
+    def adopt(
+        self, study: StoredStudy, *, server: ForkServer, resolved: ResolvedStudy, paths: Mapping[str, Path]
+    ) -> StudyRun:
         """Work on a study: see `StudyAssignments.adopt`."""
-        return self._studies.adopt(study, server=server, resolved=resolved)
+        return self._studies.adopt(study, server=server, resolved=resolved, paths=paths)
 
     def run_until_done(self) -> None:
         """Train until the adopted studies are over, or only have trials left that a person has paused.
@@ -171,7 +173,7 @@ class Worker:
         if self.is_draining:
             return
         if names:  # these are few, and stay adopted when they are over: they may be extended
-            self._drop_finished(only_deleted=True)
+            self._drop_finished(only_superseded=True)
             self._has_adopted |= self._studies.adopt_named(names)
         else:
             self._drop_finished()
@@ -179,10 +181,10 @@ class Worker:
         for server in self._studies.servers:
             self._watch(server.control)
 
-    def _drop_finished(self, *, only_deleted: bool = False) -> None:
+    def _drop_finished(self, *, only_superseded: bool = False) -> None:
         before = set(self.runs)
         busy = {trial.claim.study_id for trial in self.trials.values()}
-        for server in self._studies.drop_finished(busy, only_deleted=only_deleted):
+        for server in self._studies.drop_finished(busy, only_superseded=only_superseded):
             self._ignore(server.control)
             server.stop()
         for study_id in before - set(self.runs):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from hpo.study.devices import Slot
 from hpo.study.naming import study_folder
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import StudyState
+from hpo.worker.data_watch import DataWatch
 from hpo.worker.failures import Failures
 from hpo.worker.outbox import Outbox
 from hpo.worker.running_trial import RunningTrial
@@ -39,6 +40,8 @@ from hpo.worker.trial_report import take_epoch, take_start
 from hpo.worker.trial_start import start_trial
 
 log = logging.getLogger(__name__)
+
+_CHANGED = "it goes on with other data or code; the same command takes it up again"
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,9 @@ class Best:
 class StudyRun:
     """One study on one worker.
 
+    Args:
+        paths: of its data, see `ResolvedStudy.paths`.
+
     Attributes:
         progress: of all workers together, as of the last poll.
         best: (number, value) of the best complete trial.
@@ -73,6 +79,7 @@ class StudyRun:
         project: Path,
         artifacts: Path,
         worker_id: int,
+        paths: Mapping[str, Path] | None = None,
     ) -> None:
         self.study = study
         self.progress = Progress(study.state, None, TrialCounts(target=study.trials_target))
@@ -85,6 +92,7 @@ class StudyRun:
         self._is_exhausted = False  # the last claim found nothing; tried again after the next poll
         self._known_spec: str | None = None  # as stored at the last poll
         self._store = store
+        self._data = DataWatch(paths or {}, study.resolved.inputs)
         self._artifacts = artifacts
         spec = self.resolved.spec
         self._history = History(
@@ -175,7 +183,7 @@ class StudyRun:
                 ended = end_idle_trials(connection, self.study.study_id, limit=self.progress.limit)
             forget_ended(self._context, self.study, ended)
         stopped = self.progress.reason if self.progress.state.is_ending else None
-        self.stop_reason = stopped or self._obstacle
+        self.stop_reason = stopped or self._obstacle or (_CHANGED if self.is_superseded else None)
 
     def _take_changes(self, spec: str | None) -> None:
         """A study that is submitted again searches the same, but may have another budget, retries, or `keep`."""
@@ -200,7 +208,12 @@ class StudyRun:
     @property
     def is_over(self) -> bool:
         """The study is over, or this worker cannot train it."""
-        return self.progress.is_over or self._obstacle is not None
+        return self.progress.is_over or self._obstacle is not None or self.is_superseded
+
+    @property
+    def is_superseded(self) -> bool:
+        """The study was deleted, or goes on with other data or code than this worker's server has imported."""
+        return self.progress.is_deleted or self.progress.change_accepted != self.study.change_accepted
 
     @property
     def waiting_for(self) -> str | None:
@@ -228,6 +241,9 @@ class StudyRun:
         claimed_at = time.monotonic()
         try:
             weights = find_weights(self._store, self.resolved)
+            if changes := self._data.changes():
+                advice = "put it back, or submit the study again with --accept-changes"
+                raise SpecError(f"its data was changed ({'; '.join(changes)}): {advice}")
         except SpecError as error:
             log.warning("study %s cannot continue on this worker: %s", self.study.name, error)
             self._obstacle = self.stop_reason = str(error)
@@ -248,7 +264,7 @@ class StudyRun:
             device=slot.device,
             devices=slot.ranks,
             promotable=promotable,
-            created=self.study.created,
+            known=self.study,
         )
 
     def _claim_last(self, slot: Slot) -> Claim | None:

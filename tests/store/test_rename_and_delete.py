@@ -259,13 +259,13 @@ def test_a_study_of_the_same_name_and_number_is_another_one_to_who_knew_the_firs
     again = create_study(store)
     worker = register_worker(store, host="here", pid=1, slots=1)
 
-    def claim(created: float) -> object:
-        return claim_trial(store, again.study_id, worker_id=worker, slot=0, device="cpu", created=created)
+    def claim(known: StoredStudy) -> object:
+        return claim_trial(store, again.study_id, worker_id=worker, slot=0, device="cpu", known=known)
 
     if store.url.is_sqlite:
         assert again.study_id == study.study_id
-    assert claim(study.created) is None
-    assert claim(again.created) is not None
+    assert claim(study) is None
+    assert claim(again) is not None
 
 
 def test_links_in_the_artifacts_are_not_followed(

@@ -29,7 +29,7 @@ from hpo.store import Store
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 TRIAL_KEYS = {"number", "state", "value", "params", "config", "epochs", "seconds", "attempts", "cause", "device"}
-TRIAL_KEYS |= {"worker", "checkpoint", "checkpoint_sha256"}
+TRIAL_KEYS |= {"worker", "checkpoint", "checkpoint_sha256", "before_change"}
 SPACE_KEYS = {"name", "kind", "default", "when", "owner"}
 
 Answers = dict[str, subprocess.CompletedProcess[str]]

@@ -336,3 +336,16 @@ def test_an_interrupt_hands_trials_back_and_the_same_call_continues(folder: Path
     assert (done.returncode, done.stdout) == (0, "2\n")
     assert [trial.epochs for trial in looking.trials("slow")] == [40, 40]
     assert all(epoch < 40 for epoch in epochs)
+
+
+def test_a_class_of_a_script_that_was_changed_is_told(
+    python: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    other = CLASSES.replace("torch.randn(16, FEATURES)", "torch.rand(16, FEATURES)")
+
+    first = python(CLASSES + RUN, is_script=True)
+    again = python(CLASSES + RUN, is_script=True)
+    changed = python(other + RUN, is_script=True)
+
+    assert (first.returncode, again.returncode, changed.returncode) == (0, 0, 1), again.stderr
+    assert "study 'Net' began with other data or code:\n  code Points: other contents\n" in changed.stderr

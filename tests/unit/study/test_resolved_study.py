@@ -240,3 +240,34 @@ def test_a_pin_among_the_constructor_arguments_is_named_there(tmp_path: Path) ->
     head = MINIMAL.replace("nets:Net", "{class: nets:Net, width: 99}")
 
     assert refusal(tmp_path, head=head) == "study.yaml:1: model.width: 'width': 99 lies outside 1 to 8"
+
+
+# ---- the data that a study depends on
+
+
+class FilePoints:
+    """Reads files: one by default, and one that is searched."""
+
+    def __init__(
+        self,
+        rows: Path = Path("rows.csv"),
+        labels: str = "labels.csv",
+        split: Annotated[str, Choice("split-a.csv", "split-b.csv")] = "split-a.csv",
+        target: str = "y",
+    ) -> None: ...
+
+
+def test_the_files_of_a_study_are_those_of_its_arguments_their_defaults_and_its_choices(tmp_path: Path) -> None:
+    for name in ("rows.csv", "labels.csv", "others.csv", "split-a.csv", "split-b.csv"):
+        (tmp_path / name).write_text(name)
+
+    by_default = define(tmp_path, data=FilePoints)
+    given = define(
+        tmp_path, data=FilePoints, head=MINIMAL.replace("nets:Points", "{class: nets:Points, labels: others.csv}")
+    )
+
+    found = [sorted(study.paths(described(data=FilePoints), tmp_path)) for study in (by_default, given)]
+    assert found == [
+        ["data labels.csv", "data rows.csv", "data split-a.csv", "data split-b.csv"],
+        ["data others.csv", "data rows.csv", "data split-a.csv", "data split-b.csv"],
+    ]

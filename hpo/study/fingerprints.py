@@ -1,0 +1,156 @@
+"""Fingerprints of what trials depend on besides the study file: data files, and the project's modules.
+
+They tell whether a study goes on with the data and the code that it began with. They are the same on all machines and
+for all versions of Python.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hpo.study.artifacts import sha256_of
+
+MISSING = "missing"
+
+# Of more bytes than this, in a file or in a folder, samples are read: a search should not begin minutes later for it.
+MOST_BYTES_READ = 256 << 20
+_SAMPLE = 1 << 20  # bytes, at three places of a file
+_SAMPLED_FILES = 50
+_INSTALLED = {"site-packages", "dist-packages"}
+# They differ between versions of Python, or change nothing.
+_IGNORED_FIELDS = {"ctx", "kind", "type_comment", "type_ignores"}
+
+
+def code_fingerprints(project: Path) -> dict[str, str]:
+    """Of the modules in the project folder that this process has imported, by path: `code nets/small.py`."""
+    folder = project.resolve()
+    found = {}
+    for name, module in sorted(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if not isinstance(file, str) or not file.endswith(".py") or name.partition(".")[0] == "hpo":
+            continue
+        path = Path(file).resolve()
+        is_ours = path.is_relative_to(folder) and not _INSTALLED & set(path.parts)
+        if is_ours and not path.is_relative_to(Path(sys.prefix).resolve()):
+            try:
+                found[f"code {path.relative_to(folder).as_posix()}"] = of_source(path.read_bytes())
+            except OSError:  # it was removed after the import
+                found[f"code {path.relative_to(folder).as_posix()}"] = MISSING
+    return found
+
+
+def of_source(source: bytes | str) -> str:
+    """The fingerprint of a module; comments, docstrings and layout do not matter."""
+    try:
+        words = list(_words(ast.parse(source)))
+    except (SyntaxError, ValueError, RecursionError):
+        words = [repr(source)]
+    return hashlib.sha256("\n".join(words).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def data_paths(arguments: Mapping[str, Iterable[Any]], project: Path) -> dict[str, Path]:
+    """The files and folders that the arguments of a study's classes name, by what they are called: `data iris.csv`.
+
+    Args:
+        arguments: by owner (model, data), their values; also within lists and mappings. A model's folders are left
+            out: they are mostly written to.
+        project: the folder that relative paths start from.
+    """
+    found = {}
+    for owner, values in arguments.items():
+        for text in _texts(list(values)):
+            try:
+                path = project / Path(text).expanduser()
+                if path.is_file() or (owner == "data" and path.is_dir()):
+                    found[f"data {text}"] = path
+            except (OSError, ValueError, RuntimeError):  # such as a text that is too long for a path
+                continue
+    return found
+
+
+def of_path(path: Path) -> str:
+    """The fingerprint of a file or a folder; MISSING where there is none, or where it cannot be read."""
+    try:
+        return _of_folder(path) if path.is_dir() else _of_file(path)
+    except OSError:
+        return MISSING
+
+
+def inputs_of(code: Mapping[str, str], paths: Mapping[str, Path]) -> dict[str, str]:
+    """The fingerprints of modules, which another process has imported, and of the files and folders as they are now."""
+    return {**code, **{name: of_path(path) for name, path in paths.items()}}
+
+
+def changed_inputs(now: Mapping[str, str], before: Mapping[str, str]) -> list[str]:
+    """What differs, in words: `data iris.csv: other contents`; empty where one of them is not known."""
+    if not now or not before:
+        return []
+    found = []
+    for name in sorted(now.keys() | before.keys()):
+        if name not in before:
+            found.append(f"{name}: not used before")
+        elif now.get(name, MISSING) == MISSING and before[name] != MISSING:
+            found.append(f"{name}: {'no longer used' if name not in now else 'not there'}")
+        elif now.get(name) != before[name]:
+            found.append(f"{name}: other contents")
+    return found
+
+
+def _of_folder(folder: Path) -> str:
+    files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
+    sizes = [path.stat().st_size for _, path in files]
+    is_large = sum(sizes) > MOST_BYTES_READ
+    step = max(1, len(files) // _SAMPLED_FILES) if is_large else 1
+    digest = hashlib.sha256()
+    for place, ((name, path), size) in enumerate(zip(files, sizes, strict=True)):
+        contents = _of_file(path, most=_SAMPLE if is_large else MOST_BYTES_READ) if place % step == 0 else ""
+        digest.update(f"{name}\0{size}\0{contents}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _of_file(path: Path, *, most: int = MOST_BYTES_READ) -> str:
+    """Of its contents; of more bytes than `most`, of its size and of its beginning, middle and end."""
+    size = path.stat().st_size
+    if size <= most:
+        return sha256_of(path)
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        for start in (0, size // 2, size - _SAMPLE):
+            file.seek(max(0, start))
+            digest.update(file.read(_SAMPLE))
+    return digest.hexdigest()
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, Path) or (isinstance(value, str) and value.strip(" ./")):
+        yield str(value)
+
+
+def _words(node: ast.AST) -> Iterator[str]:
+    yield type(node).__name__
+    for name, value in ast.iter_fields(node):
+        if name in _IGNORED_FIELDS:
+            continue
+        for item in value if isinstance(value, list) else [value]:
+            if item is None or _is_docstring(item):
+                continue
+            yield name
+            if isinstance(item, ast.AST):
+                yield from _words(item)
+            else:
+                yield repr(item)
+    yield "."
+
+
+def _is_docstring(node: Any) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
