@@ -18,6 +18,7 @@ from hpo.store.tables import (
     trial_user_attributes,
     trials,
 )
+from hpo.study.fingerprints import in_a_line
 from hpo.study.states import OptunaState
 
 _NOTE = "before_change"  # user attribute, which the dashboard shows
@@ -38,7 +39,7 @@ def accept_changes(connection: Connection, study_id: int, name: str, changes: Se
         StoreError: workers train the study.
     """
     refuse_while_trained(last_attempts(connection, study_id), name, advice=f"'hpo pause {name}' first")
-    words = "; ".join(changes)
+    words = in_a_line(changes)
     for row in connection.execute(idle_trials(study_id)).all():
         has_curve = connection.scalar(select(exists().where(trial_intermediate_values.c.trial_id == row.trial_id)))
         state = OptunaState.PRUNED if has_curve else OptunaState.FAIL

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,8 @@ def code_fingerprints(project: Path) -> dict[str, str]:
         if not isinstance(file, str) or not file.endswith(".py") or name.partition(".")[0] == "hpo":
             continue
         path = Path(file).resolve()
-        is_ours = path.is_relative_to(folder) and not _INSTALLED & set(path.parts)
+        # torch has modules of its own making, whose paths are relative.
+        is_ours = Path(file).is_absolute() and path.is_relative_to(folder) and not _INSTALLED & set(path.parts)
         if is_ours and not path.is_relative_to(Path(sys.prefix).resolve()):
             try:
                 found[f"code {path.relative_to(folder).as_posix()}"] = of_source(path.read_bytes())
@@ -46,8 +47,9 @@ def code_fingerprints(project: Path) -> dict[str, str]:
 
 def of_source(source: bytes | str) -> str:
     """The fingerprint of a module; comments, docstrings and layout do not matter."""
+    words: list[str] = []
     try:
-        words = list(_words(ast.parse(source)))
+        _add_words(ast.parse(source), words)
     except (SyntaxError, ValueError, RecursionError):
         words = [repr(source)]
     return hashlib.sha256("\n".join(words).encode("utf-8", "surrogatepass")).hexdigest()
@@ -101,6 +103,12 @@ def changed_inputs(now: Mapping[str, str], before: Mapping[str, str]) -> list[st
     return found
 
 
+def in_a_line(changes: Sequence[str], *, most: int = 2) -> str:
+    """`data iris.csv: other contents; code nets.py: other contents; and 3 more`."""
+    more = [f"and {len(changes) - most} more"] if len(changes) > most else []
+    return "; ".join([*changes[:most], *more])
+
+
 def _of_folder(folder: Path) -> str:
     files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
     sizes = [path.stat().st_size for _, path in files]
@@ -136,21 +144,21 @@ def _texts(value: Any) -> Iterator[str]:
         yield str(value)
 
 
-def _words(node: ast.AST) -> Iterator[str]:
-    yield type(node).__name__
-    for name, value in ast.iter_fields(node):
+def _add_words(node: ast.AST, words: list[str]) -> None:
+    words.append(type(node).__name__)
+    for name in node._fields:
+        value = getattr(node, name, None)
         if name in _IGNORED_FIELDS:
             continue
-        for item in value if isinstance(value, list) else [value]:
-            if item is None or _is_docstring(item):
-                continue
-            yield name
+        for item in value if isinstance(value, list) else (value,):
             if isinstance(item, ast.AST):
-                yield from _words(item)
-            else:
-                yield repr(item)
-    yield "."
+                if not _is_docstring(item):
+                    words.append(name)
+                    _add_words(item, words)
+            elif item is not None:
+                words.append(f"{name} {item!r}")
+    words.append(".")
 
 
-def _is_docstring(node: Any) -> bool:
+def _is_docstring(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -27,6 +27,7 @@ from hpo.search.forecast import expected_epochs
 from hpo.search.history import History
 from hpo.store import Store
 from hpo.study.devices import Slot
+from hpo.study.fingerprints import in_a_line
 from hpo.study.naming import study_folder
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import StudyState
@@ -243,7 +244,7 @@ class StudyRun:
             weights = find_weights(self._store, self.resolved)
             if changes := self._data.changes():
                 advice = "put it back, or submit the study again with --accept-changes"
-                raise SpecError(f"its data was changed ({'; '.join(changes)}): {advice}")
+                raise SpecError(f"its data was changed ({in_a_line(changes)}): {advice}")
         except SpecError as error:
             log.warning("study %s cannot continue on this worker: %s", self.study.name, error)
             self._obstacle = self.stop_reason = str(error)

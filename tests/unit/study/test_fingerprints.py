@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from hpo.study.fingerprints import (
     changed_inputs,
     code_fingerprints,
     data_paths,
+    in_a_line,
     inputs_of,
     of_path,
     of_source,
@@ -77,6 +79,8 @@ def test_the_projects_modules_are_those_imported_from_its_folder(
     monkeypatch.syspath_prepend(tmp_path)
     import nets_of_fingerprints.small  # type: ignore[import-not-found]
 
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "made_up", SimpleNamespace(__file__="nets.py"))  # as some of torch's are
     found = code_fingerprints(tmp_path)
 
     assert nets_of_fingerprints.small.SIZE == 1
@@ -152,4 +156,7 @@ def test_changes_are_told_by_what_was_changed(tmp_path: Path) -> None:
         "data a.csv: other contents",
         "data b.csv: not there",
     ]
+    assert in_a_line(changed_inputs(now, before)) == (
+        "code nets.py: other contents; code new.py: not used before; and 3 more"
+    )
     assert changed_inputs(now, {}) == changed_inputs({}, before) == changed_inputs(now, now) == []
