@@ -68,6 +68,7 @@ def train(
     x = torch.randn(70, 4)
     points = TensorDataset(x, x.sum(1, keepdim=True))
     model = Talkative()
+    folder.mkdir(exist_ok=True)
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=epochs,
@@ -118,6 +119,16 @@ def test_all_files_are_in_the_trials_folder(tmp_path: Path) -> None:
         "by_hand: 1",
         "lr: 0.05",
     ]
+
+
+def test_the_folder_of_a_deleted_trial_does_not_come_back(tmp_path: Path) -> None:
+    logger = make_logger("csv", tmp_path / "removed", resumes=False, warn=pytest.fail)
+    assert logger is not None
+
+    with pytest.raises(FileNotFoundError, match="the trial's folder .*removed/ was removed"):
+        logger.log_metrics({"loss": 1.0}, step=0)
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_attempt_that_resumes_goes_on_in_the_same_file(tmp_path: Path) -> None:
