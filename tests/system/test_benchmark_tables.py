@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 README = BENCHMARKS / "README.md"
 EXPERIMENTS = ("kills", "reclaim", "outage", "slots", "store", "fleet")
 NEED_A_GPU = {"train_step_cuda"}  # may still wait for one
