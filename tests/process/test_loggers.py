@@ -125,7 +125,7 @@ def test_the_folder_of_a_deleted_trial_does_not_come_back(tmp_path: Path) -> Non
     logger = make_logger("csv", tmp_path / "removed", resumes=False, warn=pytest.fail)
     assert logger is not None
 
-    with pytest.raises(FileNotFoundError, match="the trial's folder .*removed/ was removed"):
+    with pytest.raises(FileNotFoundError, match=r"the trial.s folder .*removed/ was removed"):
         logger.log_metrics({"loss": 1.0}, step=0)
 
     assert list(tmp_path.iterdir()) == []
