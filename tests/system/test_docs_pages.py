@@ -58,7 +58,7 @@ def test_the_page_about_managing_studies_does_what_it_says(managing: Page) -> No
     assert "trial 2 waits for a worker" in printed["hpo enqueue quickstart lr=3e-3 depth=2"]
     assert "trials 3, 4 wait for a worker" in printed["hpo enqueue quickstart --from points.csv"]
     assert "was renamed to digits-first" in printed["hpo rename quickstart digits-first"]
-    assert "study digits-first deleted: 5 trials" in printed["hpo delete digits-first --yes"]
+    assert "study digits-first deleted: 6 trials" in printed["hpo delete digits-first --yes"]
     assert "executor: " in printed["hpo logs quickstart 0"]
     assert printed["hpo logs quickstart 1 -f"]
     assert [path.name.rpartition("-20")[0] for path in (managing.folder / "hpo-artifacts").iterdir()] == ["quickstart"]
