@@ -26,6 +26,7 @@ def draw_images(figure: Figure, layout: Layout, parts: Sequence[Samples]) -> str
     rows = rows_of_each * len(groups)
     side = max(images.shape[1:3])
     across = max(1, int(MOSAIC[0] / MOSAIC[1] * rows * images.shape[1] / images.shape[2]))
+    across = min(across, max(-(-len(group) // rows_of_each) for _, group in groups))
     step = -(-side // MOST_PIXELS)
     tiles = [images[group[: rows_of_each * across], ::step, ::step] for _, group in groups]
     mosaic = np.concatenate([_mosaic(tile, rows_of_each, across) for tile in tiles])

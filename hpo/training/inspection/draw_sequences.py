@@ -76,7 +76,7 @@ def draw_sequences(figure: Figure, layout: Layout, parts: Sequence[Samples]) -> 
     _draw_beside(figure.add_subplot(grid[0, 3]), layout, parts)
     draw_targets(figure.add_subplot(grid[1:, 3]), layout, parts, by_class=layout.is_per_step)
     if train.inputs[layout.main].shape[2] <= LINES:
-        _key(figure.axes[0], layout)
+        _draw_key(figure, layout, rows)
     caption = "examples of each class, in train" if has_classes else "sequences of train"
     if layout.is_per_step and layout.has_classes:
         caption += ", the class of each step below it"
@@ -112,9 +112,12 @@ def _draw_target(axes: Axes, layout: Layout, train: Samples, row: int, steps: in
     """The target values of a sequence, after its end, where those of a forecast are."""
     if layout.task != "regression" or layout.is_per_step or layout.is_reconstruction or train.targets is None:
         return
-    values = train.targets[row].reshape(-1)
+    values = train.targets[row].reshape(layout.horizon, -1) if layout.spans else train.targets[row].reshape(-1, 1)
     places = np.arange(steps + 1, steps + 1 + len(values))
-    axes.plot(places, values, "o-", color="black", markersize=3.5, linewidth=1.2)
+    is_several = 1 < values.shape[1] <= LINES  # in the colours of their features, which come first
+    for number, column in enumerate(values.T):
+        inner = COLOURS[number] if is_several else "black"
+        axes.plot(places, column, "o-", color="black", markerfacecolor=inner, markersize=3.5, linewidth=1.2)
 
 
 def _draw_labels(axes: Axes, layout: Layout, train: Samples, row: int, steps: int) -> None:
@@ -141,16 +144,16 @@ def _draw_filled(axes: Axes, layout: Layout, row: int, sequence: Array) -> None:
             )
 
 
-def _key(axes: Axes, layout: Layout) -> None:
-    """The legend of the lines and marks, in one panel."""
+def _draw_key(figure: Figure, layout: Layout, rows: Sequence[int]) -> None:
+    """The legend of the lines and marks of these samples, below all panels."""
     handles = [Line2D([], [], color=colour) for colour, _ in zip(COLOURS, layout.features[:LINES], strict=False)]
     names = [shortened(name, 16) for name in layout.features[:LINES]]
-    if any(line.get_color() == "black" for line in axes.get_lines()):
+    if any(line.get_color() == "black" for axes in figure.axes for line in axes.get_lines()):
         handles, names = [*handles, Line2D([], [], color="black", marker="o", markersize=3.5)], [*names, "target"]
-    if layout.filled is not None and layout.filled.any():
+    if layout.filled is not None and layout.filled[rows].any():
         hollow = Line2D([], [], color="black", linestyle="", marker="o", markerfacecolor="white", markersize=4)
         handles, names = [*handles, hollow], [*names, "filled"]
-    axes.legend(handles, names, frameon=True, framealpha=0.7, edgecolor="none", loc="best", handlelength=1.2)
+    figure.legend(handles, names, frameon=False, loc="outside lower left", ncols=len(names))
 
 
 def _draw_beside(axes: Axes, layout: Layout, parts: Sequence[Samples]) -> None:
@@ -164,7 +167,7 @@ def _draw_beside(axes: Axes, layout: Layout, parts: Sequence[Samples]) -> None:
     else:
         draw_histogram(axes, [layout.steps(samples).reshape(-1) for samples in parts[:2]], labels, PART_COLOURS)
         axes.set_title(f"all values, {int(lengths[0][0])} steps each")
-        axes.set_xlabel("value")
+        axes.set_xlabel(layout.meaning)
     axes.set_ylabel("share")
     axes.legend(frameon=False)
 

@@ -42,9 +42,10 @@ def draw_series(axes: Axes, layout: Layout) -> None:
             times, np.full(len(times), 0.03), "|", color=VERMILLION, transform=axes.get_xaxis_transform()
         )
         handles, labels = [*handles, marks], [*labels, f"gaps, filled ({sum(map(len, gaps)):,})"]
-    axes.legend(handles, labels, frameon=True, framealpha=0.7, edgecolor="none", loc="best", ncols=min(4, len(labels)))
+    # Above the panel, where it hides nothing.
+    axes.legend(handles, labels, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(labels))
     some = f"{MOST_SERIES} of the {len(names)} series" if len(names) > MOST_SERIES else f"the {len(names)} series"
-    axes.set_title(f"{'the series' if is_single else some}: {shortened(layout.outputs[0], 60)}")
+    axes.set_title(f"{'the series' if is_single else some}: {shortened(layout.outputs[0], 30)}", loc="left")
     axes.set_ylabel("value")
     round_ticks(axes.yaxis, 5)
     if np.issubdtype(layout.spans[0].times.dtype, np.datetime64):

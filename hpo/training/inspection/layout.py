@@ -34,6 +34,7 @@ class Layout:
         spans: the series that is forecast, part by part; empty for other data.
         filled: which inputs of the training windows of a series were filled in; None where it is not known.
         meaning: of the values of sequences, such as a difference.
+        horizon: the number of steps that targets are ahead; of each step, the targets are all forecast values.
     """
 
     kind: Kind
@@ -49,6 +50,7 @@ class Layout:
     spans: tuple[Span, ...]
     filled: Array | None = None
     meaning: str = "value"
+    horizon: int = 1
 
     @property
     def has_classes(self) -> bool:
@@ -179,6 +181,7 @@ def layout_of(data: Any, parts: Sequence[Samples]) -> Layout:
         spans=spans_of(data, parts),
         filled=filled_of(data, train, array.shape),
         meaning=str(getattr(data, "input_meaning", "value")),
+        horizon=int(data.horizon) if is_forecast(data) else 1,
     )
 
 

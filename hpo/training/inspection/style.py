@@ -145,9 +145,9 @@ def draw_targets(axes: Axes, layout: Layout, parts: Sequence[Samples], *, by_cla
         values = [_first_value(samples) for samples in known]
         draw_histogram(axes, values, [samples.part for samples in known], PART_COLOURS)
         axes.set_title("target" if len(layout.outputs) < 2 else f"target: {layout.outputs[0]}")
-        axes.set_xlabel("value")
+        axes.set_xlabel("value" if layout.meaning == "value" else "difference from a known value")
         axes.set_ylabel("share of samples")
-        axes.legend(frameon=False)
+        axes.legend(framealpha=0.7, edgecolor="none")
 
 
 def _draw_classes(axes: Axes, layout: Layout, parts: Sequence[Samples], *, by_class: bool) -> None:
@@ -168,7 +168,7 @@ def _draw_classes(axes: Axes, layout: Layout, parts: Sequence[Samples], *, by_cl
     axes.margins(x=0.22)
     round_ticks(axes.xaxis, 4, is_whole=True)
     what = "labels" if layout.is_per_step else "samples"
-    which = "each class" if shown == len(layout.classes) else f"the {shown} largest of {len(layout.classes)} classes"
+    which = "each class" if shown == len(layout.classes) else f"the {shown} largest\nof {len(layout.classes)} classes"
     axes.set_title(f"{what} of {which}")
     if by_class:
         axes.set_xlabel(" / ".join(samples.part for samples in parts) + (" (paler)" if len(parts) > 1 else ""))

@@ -43,7 +43,9 @@ def texts(legend: Legend | None) -> list[str]:
 
 
 def titled(found: Figure, start: str) -> Axes:
-    [axes] = [axes for axes in found.axes if f"{axes.get_title()}:".startswith(f"{start}:")]
+    [axes] = [
+        axes for axes in found.axes for side in ("center", "left") if f"{axes.get_title(side)}:".startswith(f"{start}:")
+    ]
     return axes
 
 
@@ -88,7 +90,8 @@ def test_the_colours_of_parts_in_a_table_of_values_have_a_legend(tmp_path: Path)
 def test_the_colours_of_the_classes_of_steps_have_a_legend() -> None:
     found = figure(Sequences(recorded_npz("step class"), labels="step", scaling="none"))
 
-    [legend] = found.legends
+    key, legend = found.legends
+    assert texts(key) == ["feature 1", "feature 2", "feature 3"]
     assert texts(legend) == ["0", "1", "2"]
     marks = {patch.get_facecolor() for axes in found.axes[:9] for patch in axes.patches}
     assert {patch.get_facecolor()[:3] for patch in legend.get_patches()} == {colour[:3] for colour in marks}
@@ -137,7 +140,7 @@ def test_filled_inputs_of_a_window_are_hollow() -> None:
     first = titled(found, "sample 1")  # from the first step, with the gap at 50
     [hollow] = [line for line in first.get_lines() if line.get_markerfacecolor() == "white"]
     assert hollow.get_xdata().tolist() == [51, 52, 53]  # type: ignore[union-attr]
-    assert "filled" in texts(found.axes[0].get_legend())
+    assert "filled" in texts(found.legends[0])
 
 
 def test_differences_of_a_filled_value_are_filled_too() -> None:
@@ -160,6 +163,19 @@ def test_windows_say_whether_they_are_differences(differencing: str, label: str)
     assert titled(found, "the series").get_ylabel() == "value"
     caption = found.get_suptitle()
     assert (f"windows of it: the {label}" in caption) == (differencing != "none")
+
+
+def test_each_of_several_targets_has_its_own_line() -> None:
+    data = series_with_gaps(target="load, wind", horizon=6, differencing="none")
+    found = figure(data)
+
+    targets = [line for line in titled(found, "sample 1").get_lines() if line.get_color() == "black"]
+    assert len(targets) == 2
+    mean, scale = np.array(data.target_mean), np.array(data.target_scale)
+    values = (data.part("train").targets[0].numpy() * scale + mean).reshape(6, 2)
+    for line, expected in zip(targets, values.T, strict=True):
+        np.testing.assert_allclose(np.asarray(line.get_ydata()), expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(np.asarray(line.get_xdata()), np.arange(9, 15))
 
 
 def test_each_of_several_series_has_its_own_line() -> None:
@@ -202,7 +218,7 @@ def test_many_classes_of_images_are_the_most_frequent_by_names_of_both_ends(
     assert [label.get_text() for label in counts.get_yticklabels()] == names
     is_whole = shown == classes
     assert ("images of each class" if is_whole else f"images of {shown} of {classes} classes") in found.get_suptitle()
-    which = "each class" if is_whole else f"the {shown} largest of {classes} classes"
+    which = "each class" if is_whole else f"the {shown} largest\nof {classes} classes"
     assert counts.get_title() == f"samples of {which}"
     assert is_whole or not any(name.endswith("number 0") for name in names)
 
