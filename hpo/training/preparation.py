@@ -25,6 +25,7 @@ from hpo.errors import HpoError
 MARK = "prepared"
 TOLERANCE = 1e-5  # of numbers that were fitted on the same rows by other processors or libraries
 CHECK = "_hpo_check"  # the attribute of a loaded model by which data modules ask for the check
+TO_SCRIPT = "__prepare_scriptable__"  # TorchScript's hook
 
 
 def preparation_of(data: Any) -> dict[str, Any] | None:
@@ -46,7 +47,7 @@ def check_batches_of(model: LightningModule, trained: Mapping[str, Any]) -> None
     model.register_forward_pre_hook(check, with_kwargs=True)
     setattr(model, CHECK, check)
     # TorchScript would compile the hook.
-    model.__prepare_scriptable__ = functools.partial(_unchecked, model)
+    setattr(model, TO_SCRIPT, functools.partial(_unchecked, model))
 
 
 class _Check:
@@ -130,7 +131,7 @@ def _unchecked(model: LightningModule) -> LightningModule:
     twin._forward_pre_hooks_with_kwargs = OrderedDict(
         (key, hook) for key, hook in model._forward_pre_hooks_with_kwargs.items() if key in twin._forward_pre_hooks
     )
-    del twin.__dict__["__prepare_scriptable__"], twin.__dict__[CHECK]
+    del twin.__dict__[TO_SCRIPT], twin.__dict__[CHECK]
     return twin
 
 

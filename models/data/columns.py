@@ -236,7 +236,7 @@ def _date_numbers(dates: pd.Series, first: pd.Timestamp, *, with_time: bool) -> 
 def _clock_numbers(times: pd.Series) -> dict[str, Any]:
     hours = (times - CLOCK_DAY).dt.total_seconds() / 3600
     angle = 2 * np.pi * hours / 24
-    found = {"hour": hours, "hour sine": np.sin(angle), "hour cosine": np.cos(angle)}
+    found: dict[str, Any] = {"hour": hours, "hour sine": np.sin(angle), "hour cosine": np.cos(angle)}
     return {name: values.to_numpy(dtype=np.float64).round(9) for name, values in found.items()}
 
 

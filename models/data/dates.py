@@ -145,7 +145,8 @@ def times_of_day(known: pd.Series, *, who: str, remedy: Callable[[str], str]) ->
             f"is none{others}{remedy(str(wrong.iloc[0]))}; or, if these are durations, write them as numbers, such as "
             "of minutes"
         )
-    return found.astype("datetime64[us]")
+    times: pd.Series = found.astype("datetime64[us]")
+    return times
 
 
 def wall_clock(known: pd.Series) -> pd.Series | None:

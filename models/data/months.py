@@ -54,8 +54,8 @@ def in_english(texts: pd.Series) -> pd.Series:
         return texts
     readings = {language: months for language, months in readings.items() if counts[language] == most}
     first = next(iter(readings))
-    for language, months in readings.items():
-        other = next((word for word in sorted(months) if months[word] != readings[first].get(word, months[word])), None)
+    for language, named in readings.items():
+        other = next((word for word in sorted(named) if named[word] != readings[first].get(word, named[word])), None)
         if other is not None:
             one, two = (ENGLISH[readings[name][other] - 1] for name in (first, language))
             raise ValueError(

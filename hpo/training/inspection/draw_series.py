@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib.dates as mdates
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +15,7 @@ from hpo.training.inspection.series import Span
 from hpo.training.inspection.style import COLOURS, PART_COLOURS, VERMILLION, round_ticks, shortened
 
 MOST_SERIES = 4  # distinguishable where they cross
-LINE_OF_PART = ("-", ":")  # train, validation, where colours tell the series apart
+LINE_OF_PART: tuple[Any, ...] = ("-", ":")  # train, validation, where colours tell the series apart
 
 
 def draw_series(axes: Axes, layout: Layout) -> None:
@@ -49,9 +51,9 @@ def draw_series(axes: Axes, layout: Layout) -> None:
     axes.set_ylabel("value")
     round_ticks(axes.yaxis, 5)
     if np.issubdtype(layout.spans[0].times.dtype, np.datetime64):
-        locator = mdates.AutoDateLocator()
+        locator = mdates.AutoDateLocator()  # type: ignore[no-untyped-call]
         axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))
+        axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     else:
         round_ticks(axes.xaxis, 8)
 

@@ -33,7 +33,7 @@ def figure(data: Any) -> Figure:
 def laid_out(layout: Layout, parts: list[Samples]) -> Figure:
     with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
         found = figure_of("study: data", layout, parts)
-        FigureCanvasAgg(found).draw()
+        FigureCanvasAgg(found).draw()  # type: ignore[no-untyped-call]
     return found
 
 

@@ -40,7 +40,8 @@ class Net(pl.LightningModule):
         return found
 
     def training_step(self, batch: Any, index: int) -> Tensor:
-        return self(first_of(batch[0])).square().mean()
+        loss: Tensor = self(first_of(batch[0])).square().mean()
+        return loss
 
     def validation_step(self, batch: Any, index: int) -> None:
         self.log("val_loss", self(first_of(batch[0])).mean())
@@ -103,7 +104,7 @@ every_class = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys()
 
 
 def trainer_of(**options: Any) -> pl.Trainer:
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     return pl.Trainer(accelerator="cpu", max_epochs=1, **quiet, **options)
 
 
@@ -246,8 +247,8 @@ def test_a_loaded_model_is_copied_pickled_and_compiled_as_before(folders: tuple[
             given_all(twin, new)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated
-        scripted = model.to_torchscript()
-        traced = model.to_torchscript(method="trace", example_inputs=x)
+        scripted: Any = model.to_torchscript()
+        traced: Any = model.to_torchscript(method="trace", example_inputs=x)
     assert torch.equal(scripted(x), model(x))
     assert torch.equal(traced(x), model(x))
     assert torch.equal(torch.export.export(model, (x,)).module()(x), model(x))
