@@ -157,7 +157,9 @@ class DataModule(LightningDataModule):
         return {"samples of the test part": len(self.rows.test)} if len(self.rows.test) else {}
 
     def setup(self, stage: str | None = None) -> None:
-        if stage == "predict" and type(self).predict_dataloader is DataModule.predict_dataloader:
+        # A Trainer that has tested with this module also asks it when it predicts from other loaders.
+        is_asked_first = stage == "predict" and not self._is_prepared
+        if is_asked_first and type(self).predict_dataloader is DataModule.predict_dataloader:
             self.predict_dataloader()
         before = dict(vars(self))
         if not self._is_prepared:

@@ -49,9 +49,10 @@ def test_the_test_part_is_predicted_as_the_page_says(tmp_path: Path) -> None:
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     [code] = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
     code += "\nassert sum(map(len, probabilities)) == len(data.test_dataloader().targets) > 0\n"
-    (tmp_path / "predict.py").write_text(code)
     run = "hpo run studies/quickstart.yaml --set budget.trials=1 --set epochs=1"
     for line in ("hpo init .", run, f"{sys.executable} predict.py"):
+        if line.endswith("predict.py"):
+            (tmp_path / "predict.py").write_text(code)
         done = subprocess.run(line, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
 

@@ -185,6 +185,18 @@ def test_to_predict_is_refused_with_the_parts_that_there_are(make: Maker, folder
         trainer_of().predict(model, make(folders[0], 0))
 
 
+def test_a_trainer_that_has_tested_predicts_from_the_test_part(folders: tuple[Path, Path]) -> None:
+    model, data, trainer = trained(folders[0], a_table(folders[0], 0)), a_table(folders[0], 0), trainer_of()
+
+    trainer.test(model, data, verbose=False)
+    found = trainer.predict(model, data.test_dataloader())
+
+    assert found is not None
+    assert sum(map(len, found)) == len(data.test_dataloader().targets)
+    with pytest.raises(ValueError, match="there is no part to predict"):
+        trainer.predict(model, data)
+
+
 def test_other_scalings_of_the_same_file_are_refused(folders: tuple[Path, Path]) -> None:
     model = trained(folders[0], a_table(folders[0], 0))
 
