@@ -136,6 +136,9 @@ class TrialRecord:
     def load_model(self, *, project: str | Path = ".") -> LightningModule:
         """Build the model again and give it the weights of its best epoch; on the CPU, in evaluation mode.
 
+        The model refuses batches of a data module of ours that has fitted its scalings, categories and the like on
+        other rows than the trial's, such as those of a new file.
+
         Args:
             project: folder from which the model's module is imported.
 

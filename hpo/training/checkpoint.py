@@ -14,9 +14,11 @@ from pytorch_lightning import LightningDataModule, LightningModule
 
 from hpo.training.lean.hooks import is_overridden
 from hpo.training.plain_values import LeftOut, restore, to_plain
+from hpo.training.preparation import preparation_of
 
 RECORD = "hpo_service"
-"""Our key in a checkpoint: the model's arguments that the data module gave, twins, and what was left out."""
+"""Our key in a checkpoint: the model's arguments that the data module gave, what converted its batches, twins, and what
+was left out."""
 
 _OF_LIGHTNING = ("state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers")
 # Lightning resumes without them, and `load_model` has the arguments from elsewhere.
@@ -50,6 +52,7 @@ def dump(trainer: pl.Trainer, *, weights_only: bool, given: Mapping[str, Any] | 
     """
     contents = trainer._checkpoint_connector.dump_checkpoint(weights_only=weights_only)
     contents[RECORD] = {"given": dict(given or {}), "given_names": list(given or {})}
+    contents[RECORD]["preparation"] = preparation_of(trainer.datamodule)  # type: ignore[attr-defined]
     plain = to_plain(contents)
     needed = [left_out for left_out in plain.left_out if _is_needed(left_out, trainer)]
     plain.value[RECORD] |= {

@@ -16,12 +16,14 @@ from hpo.space import arguments_of
 from hpo.training.arguments import given_by_data
 from hpo.training.build import build, made_arguments
 from hpo.training.checkpoint import RECORD, needed_but_left_out, read
+from hpo.training.preparation import check_batches_of
 
 
 def load_model(config: Mapping[str, Any], checkpoint: Path, project: Path) -> LightningModule:
     """The module of a trial with the checkpoint's weights, on the CPU and in evaluation mode.
 
-    Its hooks `configure_model` and `on_load_checkpoint`, and its `strict_loading`, have their effect.
+    Its hooks `configure_model` and `on_load_checkpoint`, and its `strict_loading`, have their effect. It refuses
+    batches of a data module that has fitted other scalings and the like than that of its training.
 
     Args:
         config: of the trial: `model`, and `data` for arguments that only the data module has.
@@ -51,6 +53,9 @@ def load_model(config: Mapping[str, Any], checkpoint: Path, project: Path) -> Li
         raise LoadError(f"{checkpoint} does not hold the weights of {label}: {reason}") from error
     if not isinstance(model, LightningModule):
         raise LoadError(f"{label} is not a LightningModule")
+    trained = contents.get(RECORD, {}).get("preparation")
+    if trained is not None:
+        check_batches_of(model, trained)
     return model.eval()
 
 

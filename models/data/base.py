@@ -7,11 +7,13 @@ import math
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 from models.data.batches import Batch, Batches, Inputs, fits, take, to_device
+from models.data.preparation import summary_of
 from models.data.splits import Rows
 
 Task = Literal["binary", "multiclass", "regression"]
@@ -63,7 +65,8 @@ class DataModule(LightningDataModule):
 
     A data module implements three methods: `read`, which returns all samples unchanged; `prepare`, which calls it once,
     splits them (`self.rows`) and fits scalings and the like on the training rows; and `part`, which returns one part's
-    samples. Only a test uses the test part.
+    samples. Only a test uses the test part. `fitted` tells what was fitted, so that a model which was trained with
+    other scalings and the like refuses the batches.
 
     After `setup("fit")` it has these attributes for models:
         task: binary, multiclass or regression (of one or several values).
@@ -92,6 +95,7 @@ class DataModule(LightningDataModule):
         self._parts: dict[str, Part] = {}
         self._is_prepared = False
         self._prepared: dict[str, Any] = {}  # the attributes set by a set-up
+        self._preparation: dict[str, Any] | None = None
 
     @property
     def in_features(self) -> int:
@@ -121,6 +125,29 @@ class DataModule(LightningDataModule):
         """
         return values
 
+    def fitted(self) -> dict[str, Any]:
+        """Everything that a model's inputs, and the meaning of its outputs, depend on besides the samples themselves.
+
+        By names for messages: arrays or tensors of numbers, and plain values. Override it to add what `prepare` fits.
+        """
+        return {
+            "shape": list(self.input_shape),
+            "classes": list(self.class_names),
+            "mean of the targets": np.array(self.target_mean),
+            "scale of the targets": np.array(self.target_scale),
+        }
+
+    def preparation(self) -> dict[str, Any]:
+        """What converted the batches: this class with its source, and a summary of `fitted`; plain values.
+
+        A trial's checkpoint has it, and the tensors of batches have it as their attribute `prepared`.
+        """
+        if self._preparation is None:
+            source = self.hparams.get("source") or self.hparams.get("path") or ""
+            by = type(self).__name__ + (f" ({source})" if source else "")
+            self._preparation = {"by": by, "fitted": summary_of(self.fitted())}
+        return self._preparation
+
     def describe(self) -> dict[str, Any]:
         """Facts for `hpo data describe` that batches do not show; of the test part, its number of samples.
 
@@ -130,6 +157,10 @@ class DataModule(LightningDataModule):
         return {"samples of the test part": len(self.rows.test)} if len(self.rows.test) else {}
 
     def setup(self, stage: str | None = None) -> None:
+        # A Trainer that has tested with this module also asks it when it predicts from other loaders.
+        is_asked_first = stage == "predict" and not self._is_prepared
+        if is_asked_first and type(self).predict_dataloader is DataModule.predict_dataloader:
+            self.predict_dataloader()
         before = dict(vars(self))
         if not self._is_prepared:
             self.prepare()
@@ -174,12 +205,26 @@ class DataModule(LightningDataModule):
     def test_dataloader(self) -> Batches:
         return self._batches("test", EVALUATION_BATCH)
 
+    def predict_dataloader(self) -> Any:
+        """
+        Raises:
+            ValueError: always, unless a subclass overrides it.
+        """
+        raise ValueError(
+            f"{type(self).__name__}: there is no part to predict. Its parts are train, validation and test, all of its "
+            "own source, on whose training rows it fits scalings and the like; on another source it would fit them "
+            "anew, and a trained model would be wrong. To predict the validation or the test part, call "
+            'setup("validate") or setup("test"), and give the Trainer dataloaders=data.val_dataloader() or '
+            "data.test_dataloader()"
+        )
+
     def _batches(self, name: PartName, batch_size: int, *, training: bool = False) -> Batches:
         part = self._parts[name]
         if not len(part.targets):
             fraction = self.hparams.get(f"{name}_fraction", 0)
             reason = f"a fraction of {fraction} of so few samples is empty" if fraction else f"{name}_fraction is 0"
             raise ValueError(f"{type(self).__name__}: there is no {name} part: {reason}")
+        self._ask_model()
         # On the device from the start, so that no step waits for a transfer.
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         is_too_large = not fits(part.inputs, part.targets, device)
@@ -190,7 +235,19 @@ class DataModule(LightningDataModule):
         if rows is not None and device.type != "cpu":  # where processes do not share them
             samples, rows = take(samples, rows), None
         inputs, targets = to_device(samples, device), part.targets.to(device)
-        return Batches(inputs, targets, batch_size, training=training, change=change, rows=rows, pinned=is_too_large)
+        options: dict[str, Any] = {"training": training, "change": change, "rows": rows, "pinned": is_too_large}
+        return Batches(inputs, targets, batch_size, prepared=self.preparation(), **options)
+
+    def _ask_model(self) -> None:
+        """Let a loaded model that a Trainer evaluates refuse the batches, if those of its training were others.
+
+        It also refuses them in its `forward`, which a module's steps need not call.
+        """
+        if self.trainer is None or self.trainer.state.fn == "fit":
+            return
+        check = getattr(self.trainer.lightning_module, "_hpo_check", None)
+        if check is not None:
+            check.check(self.preparation())
 
 
 def _stamp(value: Any) -> tuple[int, int] | None:

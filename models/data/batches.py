@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 Inputs = Tensor | tuple[Tensor, ...]  # the samples are the first dimension of each
 Batch = tuple[Inputs, Tensor]
 
+MARK = "prepared"  # the attribute of a batch's tensors that `hpo.training.preparation` looks for
 SHARE_OF_GPU = 0.25  # of the free memory, for one part's samples; the model needs the rest
 SHARE_OF_MEMORY = 0.5  # of the free memory; larger parts are read from their file again in every epoch
 
@@ -33,6 +34,7 @@ class Batches:
             memory: only batches are copied from it.
         pinned: batches are in pinned memory, from which a GPU copies while it computes.
         readers: processes that read the next batches from the file of samples while the model learns.
+        prepared: a batch's inputs are marked with it, see models.data.base:DataModule.preparation.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Batches:
         rows: Tensor | None = None,
         pinned: bool = False,
         readers: int = 0,
+        prepared: Mapping[str, Any] | None = None,
     ) -> None:
         self._samples = samples
         self._rows = rows
@@ -55,11 +58,12 @@ class Batches:
         self.change = change
         self.pinned = pinned
         self.readers = readers
+        self._prepared = prepared
 
     @property
     def inputs(self) -> Inputs:
         """The inputs of all samples in the order of `targets`; a copy if `samples` has other rows."""
-        return self._samples if self._rows is None else take(self._samples, self._rows)
+        return _marked(self._samples if self._rows is None else take(self._samples, self._rows), self._prepared)
 
     def __len__(self) -> int:
         return len(self._starts(_rank()[1]))
@@ -74,7 +78,8 @@ class Batches:
         for batch in self._read([share[start:stop] for start, stop in places]):
             if self.change is not None:
                 batch = self.change(*batch)
-            yield _pinned(batch) if self.pinned else batch
+            inputs, targets = _pinned(batch) if self.pinned else batch
+            yield _marked(inputs, self._prepared), targets
 
     def _read(self, order: list[Tensor]) -> Iterable[Batch]:
         """Copies of these rows."""
@@ -120,6 +125,14 @@ class Batches:
             # The ranks' generators may differ, because of dropout.
             distributed.broadcast(order, src=0)
         return order
+
+
+def _marked(inputs: Inputs, prepared: Mapping[str, Any] | None) -> Inputs:
+    """The same tensors, marked; a copy, such as one on another device, is without the mark."""
+    if prepared is not None:
+        for tensor in (inputs,) if isinstance(inputs, Tensor) else inputs:
+            setattr(tensor, MARK, prepared)
+    return inputs
 
 
 def to_device(inputs: Inputs, device: torch.device) -> Inputs:

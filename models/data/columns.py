@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, RobustScaler, StandardScaler
 
+from models.data.dates import CLOCK_DAY
 from models.data.kinds import LARGEST, columns_of
 from models.data.text_file import listed
 
@@ -30,8 +31,9 @@ class Columns:
 
     A number is filled in where it is missing, and scaled. A date becomes six numbers: year, month, weekday (Monday is
     0), sine and cosine of the day of the year, days since the first date of training; with times, also sine and cosine
-    of the hour. A category becomes a class number from 1, or, one_hot, a number 1 in one of so many columns; all of
-    them 0 and class number 0 mean a category that occurs less than twice in training. A missing category is a category.
+    of the hour. A time without a date becomes its hour, and sine and cosine of it. A category becomes a class number
+    from 1, or, one_hot, a number 1 in one of so many columns; all of them 0 and class number 0 mean a category that
+    occurs less than twice in training. A missing category is a category.
 
     Args:
         missing: the value for missing numbers: the mean or the median of training; "indicator" uses the median, and
@@ -61,6 +63,7 @@ class Columns:
         self._numeric, self._dates, texts = columns_of(train[list(used)])
         self._first = {name: train[name].min() for name in self._dates}
         self._with_time = {name for name in self._dates if _has_times(train[name].dropna())}
+        self._without_date = {name for name in self._dates if (train[name].dropna().dt.normalize() == CLOCK_DAY).all()}
         self._known = {name: _frequent(train[name]) for name in texts}
         raw, names = self._raw(train)
         self._imputer = SimpleImputer(
@@ -77,6 +80,18 @@ class Columns:
         one_hot = [f"{name} is {value}" for name, values in self._known.items() for value in values if self._is_one_hot]
         self.names = (*(names[i] for i in self._kept), *(f"no {name}" for name in self._incomplete), *one_hot)
         return self
+
+    def fitted(self) -> dict[str, Any]:
+        """Everything that was learnt, by names for messages: arrays, and plain values."""
+        scaler = vars(self._scaler) if self._scaler is not None else {}
+        scales = [np.ravel(value) for name, value in sorted(scaler.items()) if isinstance(value, np.ndarray)]
+        return {
+            "columns": [list(self.names), list(self._known), self._incomplete],
+            "values for missing numbers": np.array(getattr(self._imputer, "statistics_", ())),
+            "scalings": np.concatenate([np.empty(0), *scales]),
+            "first dates": [str(first) for first in self._first.values()],
+            "categories": self._known,
+        }
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
@@ -109,6 +124,8 @@ class Columns:
         names = list(self._numeric)
         for name in self._dates:
             found = _date_numbers(frame[name], self._first[name], with_time=name in self._with_time)
+            if name in self._without_date:
+                found = _clock_numbers(frame[name])
             parts.append(np.column_stack(list(found.values())))
             names += [f"{name} {part}" for part in found]
         return np.hstack(parts), names
@@ -213,6 +230,13 @@ def _date_numbers(dates: pd.Series, first: pd.Timestamp, *, with_time: bool) -> 
         hour = 2 * np.pi * (dates.dt.hour + dates.dt.minute / 60) / 24
         found |= {"hour sine": np.sin(hour), "hour cosine": np.cos(hour)}
     # rounded, since a cosine that is always 0 would seem to vary
+    return {name: values.to_numpy(dtype=np.float64).round(9) for name, values in found.items()}
+
+
+def _clock_numbers(times: pd.Series) -> dict[str, Any]:
+    hours = (times - CLOCK_DAY).dt.total_seconds() / 3600
+    angle = 2 * np.pi * hours / 24
+    found: dict[str, Any] = {"hour": hours, "hour sine": np.sin(angle), "hour cosine": np.cos(angle)}
     return {name: values.to_numpy(dtype=np.float64).round(9) for name, values in found.items()}
 
 

@@ -10,9 +10,12 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from models.data.months import in_english
+
 DateOrder = Literal["auto", "day_first", "month_first", "year_first"]
 ORDERS = ("auto", "day_first", "month_first", "year_first")
 ADVICE = "or give {date_order: day_first} or {date_order: month_first}"
+CLOCK_DAY = pd.Timestamp("1970-01-01")  # of times without a date
 
 _MONTH = (
     r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sep(?:t|tember)?|Oct(?:ober)?"
@@ -60,7 +63,11 @@ def check_order(order: str, *, who: str) -> None:
 def look_like_dates(texts: pd.Series) -> pd.Series:
     """Which of the texts are written as dates are, of whatever order (rows,)."""
     different = texts.drop_duplicates()
-    is_date = (different.str.fullmatch(_LOOKS_LIKE_ISO) | different.str.fullmatch(_WHOLE)).astype(bool)
+    try:
+        english = in_english(different)
+    except ValueError:  # which `dates` raises too
+        return pd.Series(True, index=texts.index)
+    is_date = (english.str.fullmatch(_LOOKS_LIKE_ISO) | english.str.fullmatch(_WHOLE)).astype(bool)
     return texts.isin(different[is_date])
 
 
@@ -82,7 +89,10 @@ def dates(
         return in_utc(pd.to_datetime(known, format="ISO8601", utc=True))
     except ValueError:
         pass
-    readings = _readings(known)
+    try:
+        readings = _readings(in_english(known))
+    except ValueError as error:
+        raise ValueError(f"{who}: {error}") from error
     whole = {form: reading for form, reading in readings.items() if reading.notna().all()}
     different = {form: r for form, r in whole.items() if not any(r.equals(o) for o in _before(whole, form))}
     chosen = {form: reading for form, reading in different.items() if _ORDER_OF[form[1]] == order} or different
@@ -108,6 +118,35 @@ def dates(
         f"{who}: column '{known.name}' holds dates, but '{wrong.iloc[0]}' in row {wrong.index[0] + 1} is not a date"
         f"{others}{remedy(str(wrong.iloc[0])) if remedy else ''}"
     )
+
+
+def look_like_times(texts: pd.Series) -> pd.Series:
+    """Which of the texts are written as a time of the day is, such as 14:30 or 2:30 PM (rows,)."""
+    different = texts.drop_duplicates()
+    return texts.isin(different[different.str.fullmatch(f"(?i:{_CLOCK})").astype(bool)])
+
+
+def times_of_day(known: pd.Series, *, who: str, remedy: Callable[[str], str]) -> pd.Series:
+    """Texts such as 14:30 as datetime64[us] on CLOCK_DAY.
+
+    Args:
+        remedy: that for a text that is no time; its message.
+
+    Raises:
+        ValueError: one is no time of a day; the message begins with `who`.
+    """
+    parts = known.astype(object).str.extract(f"^(?i:{_CLOCK})$")
+    found = (CLOCK_DAY + _clock(parts)).mask(parts[["hour", "whole_hour"]].isna().all(axis=1))
+    wrong = known[found.isna()]
+    if len(wrong):
+        others = f", and {len(wrong) - 1} more such value{'s' * (len(wrong) > 2)}" if len(wrong) > 1 else ""
+        raise ValueError(
+            f"{who}: column '{known.name}' holds times of the day, but '{wrong.iloc[0]}' in row {wrong.index[0] + 1} "
+            f"is none{others}{remedy(str(wrong.iloc[0]))}; or, if these are durations, write them as numbers, such as "
+            "of minutes"
+        )
+    times: pd.Series = found.astype("datetime64[us]")
+    return times
 
 
 def wall_clock(known: pd.Series) -> pd.Series | None:

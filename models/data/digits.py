@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -68,6 +68,9 @@ class Digits(DataModule):
         self.rows = stratified_split(self._labels, *fractions, seed=given["split_seed"])
         self._shift, self._scale = fit_scaling(self._pixels[self.rows.train], given["scaling"])
         self.class_counts = tuple(np.bincount(self._labels[self.rows.train], minlength=self.outputs).tolist())
+
+    def fitted(self) -> dict[str, Any]:
+        return super().fitted() | {"scalings": np.concatenate([np.ravel(self._shift), np.ravel(self._scale)])}
 
     def part(self, name: PartName) -> Part:
         rows = getattr(self.rows, name)

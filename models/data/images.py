@@ -138,6 +138,9 @@ class Images(DataModule):
         pixels, classes = torch.from_numpy(self._pixels), torch.from_numpy(_taken(self._classes, rows))
         return Part(pixels, classes, torch.from_numpy(rows))  # the pixels stay in the memory shared by all processes
 
+    def fitted(self) -> dict[str, Any]:
+        return super().fitted() | {"scalings": torch.cat([self._scale.factor, self._scale.offset])}
+
     def _batches(self, name: PartName, batch_size: int, *, training: bool = False) -> Batches:
         batches = super()._batches(name, batch_size, training=training)
         scale = self._scale.to(batches.targets.device)

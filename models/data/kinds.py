@@ -17,7 +17,7 @@ from pandas.api.types import (
     is_numeric_dtype,
 )
 
-from models.data.dates import ADVICE, dates, in_utc, look_like_dates
+from models.data.dates import ADVICE, dates, in_utc, look_like_dates, look_like_times, times_of_day
 from models.data.numerals import MOSTLY, Numerals, read_numbers
 from models.data.text_file import by_text
 
@@ -26,7 +26,25 @@ LARGEST = float(np.finfo(np.float32).max)
 # A double-precision number distinguishes whole numbers up to here, and identifiers may be longer.
 LARGEST_EXACT = 2**53
 _LEADING_ZERO = r"[-+]?0\d+(\.0*)?"
-_TRUE = {"true": 1.0, "false": 0.0}
+# Words for yes and for no, of one language each.
+_YES_AND_NO = (
+    ("true t yes y on", "false f no n off"),
+    ("ja j wahr", "nein n falsch"),
+    ("oui o vrai", "non n faux"),
+    ("sí si s verdadero", "no n falso"),
+    ("sì si s vero", "no n falso"),
+    ("sim s verdadeiro", "não nao n falso"),
+    ("ja j waar", "nee n onwaar"),
+    ("ja j sann sandt", "nej nei n falsk"),
+    ("kyllä", "ei"),
+    ("tak prawda", "nie fałsz"),
+    ("ano", "ne"),
+    ("igen igaz", "nem hamis"),
+    ("da", "nu"),
+    ("да", "нет не"),
+    ("evet", "hayır"),
+)
+MOST_SPELLINGS = 30  # of words for yes and no: small, with a capital, in capitals
 
 
 @dataclass(frozen=True)
@@ -45,14 +63,22 @@ class Writing:
 USUAL = Writing()
 
 
-def typed(table: pd.DataFrame, *, categorical: Collection[str] = (), writing: Writing = USUAL) -> pd.DataFrame:
+def typed(
+    table: pd.DataFrame,
+    *,
+    categorical: Collection[str] = (),
+    writing: Writing = USUAL,
+    has_words: bool = True,
+) -> pd.DataFrame:
     """The same table with float64, datetime64[us] or string columns; NaN, NaT or NaN where there is no value.
 
-    Yes and no become 1 and 0. Infinite numbers, and those beyond 3.4e38, count as missing, with a warning. Times are
-    converted to UTC. Whole numbers of more than 15 digits are names of categories, with a warning.
+    Yes and no become 1 and 0, in common languages. Infinite numbers, and those beyond 3.4e38, count as missing, with a
+    warning. Times are converted to UTC; those without a date are times on the day CLOCK_DAY of models.data.dates.
+    Whole numbers of more than 15 digits are names of categories, with a warning.
 
     Args:
         categorical: columns that are always categories.
+        has_words: words for yes and no are numbers; otherwise only true and false are.
 
     Raises:
         ValueError: there is text among numbers, or numbers or dates are ambiguous.
@@ -62,7 +88,7 @@ def typed(table: pd.DataFrame, *, categorical: Collection[str] = (), writing: Wr
     # also of booleans; through an array, so that pandas has one block of numbers and not one a column
     numbers = _finite(pd.DataFrame(table[plain].to_numpy("float64", na_value=np.nan), table.index, plain))
     others = {
-        name: as_text(table[name]) if name in categorical else _typed(table[name], writing)
+        name: as_text(table[name]) if name in categorical else _typed(table[name], writing, has_words=has_words)
         for name in table.columns
         if name not in plain
     }
@@ -105,14 +131,14 @@ def _is_too_long(values: pd.Series) -> bool:
     return is_integer_dtype(values.dtype) and bool((values.abs() > LARGEST_EXACT).any())
 
 
-def _typed(values: pd.Series, writing: Writing) -> pd.Series:
+def _typed(values: pd.Series, writing: Writing, *, has_words: bool) -> pd.Series:
     if is_date(values):
         return in_utc(values)
     known = as_text(values).dropna()
     if not len(known):
         return pd.Series(np.nan, index=values.index, dtype="float64", name=values.name)
-    if set(known.unique()) <= {"True", "False", "TRUE", "FALSE", "true", "false"}:  # with missing values
-        return known.str.lower().map(_TRUE).astype("float64").reindex(values.index)
+    if (truth := _truth(known)) is not None and (has_words or set(known.str.casefold()) <= {"true", "false"}):
+        return truth.reindex(values.index)
     declared = f"{{categorical: {values.name}}}"
     numbers = read_numbers(known, writing.numerals, who="Table", names=f"if they are names, give {declared}")
     if numbers.notna().all():
@@ -120,12 +146,28 @@ def _typed(values: pd.Series, writing: Writing) -> pd.Series:
     if numbers.notna().any():
         wrong = known[numbers.isna()]
         raise ValueError(text_among_numbers(wrong, "column", f"or declare the column as categories, {declared}"))
+    if look_like_times(known).mean() >= MOSTLY:
+        return times_of_day(known, who="Table", remedy=_as_missing).reindex(values.index)
     if look_like_dates(known).mean() >= MOSTLY:
         advice = f"{ADVICE}; or leave the column out, {{ignore: {values.name}}}"
         return dates(known, who="Table", order=writing.date_order, advice=advice, remedy=_as_missing).reindex(
             values.index
         )
     return known.reindex(values.index).astype(object)
+
+
+def _truth(known: pd.Series) -> pd.Series | None:
+    """1 for words such as yes and 0 for those such as no; None if a text is neither, or all mean the same."""
+    different = known.unique()
+    if len(different) > MOST_SPELLINGS:
+        return None
+    words = {str(text).casefold() for text in different}
+    for yes, no in _YES_AND_NO:
+        positive, negative = set(yes.split()), set(no.split())
+        if words <= positive | negative and ((words & positive and words & negative) or words <= {"true", "false"}):
+            meaning = dict.fromkeys(positive, 1.0) | dict.fromkeys(negative, 0.0)
+            return known.str.casefold().map(meaning).astype("float64")
+    return None
 
 
 def _as_missing(text: str) -> str:

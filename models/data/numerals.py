@@ -1,4 +1,4 @@
-"""Numbers as people write them: with thousands separators, decimal commas, currency and percent signs."""
+"""Numbers as people write them: with thousands separators, decimal commas, currency and percent signs, and units."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from models.data.text_file import by_text
+from models.data.units import without_unit
 
 # A column of text with at least this fraction of numbers is a column of numbers with mistakes.
 MOSTLY = 0.5
@@ -17,7 +18,7 @@ _CODES = "USD|EUR|GBP|CHF|JPY|CNY|INR|KRW|BRL|CAD|AUD|NZD|SEK|NOK|DKK|PLN|CZK|HU
 _UNIT = rf"(?:US|[A-Z])?\$|[$\u00a2-\u00a5\u0e3f\u20a0-\u20c0]|{_CODES}|%"  # Unicode's currency signs, codes, percent
 _WRITTEN = (
     rf"(?P<bracket>\()?(?P<minus>[-+\u2212])?\s*(?P<before>{_UNIT})?\s*(?P<inner_minus>[-+\u2212])?"
-    rf"(?P<digits>[.,]?\d(?:[\d.,'\u2019\s]*\d)?)\s*(?P<after>{_UNIT})?(?(bracket)\))"
+    rf"(?P<digits>[.,]?\d(?:[\d.,'\u2019\s]*\d)?(?:[eE][-+]?\d+)?)\s*(?P<after>{_UNIT})?(?(bracket)\))"
 )
 _SEPARATORS = (",", ".", " ", "'")
 _COMMA_IS_DECIMAL = r"(?:\d+|\d{1,3}(?:\.\d{3})+),\d+"
@@ -48,18 +49,37 @@ def check_separators(decimal: str, thousands: str, *, who: str) -> None:
         raise ValueError(f"{who}: decimal and thousands are both '{decimal}': give the other one too")
 
 
-def read_numbers(known: pd.Series, written: Numerals, *, who: str, names: str = "") -> pd.Series:
+def read_numbers(known: pd.Series, written: Numerals, *, who: str, names: str = "", remedy: str = "") -> pd.Series:
     """Texts as float64, NaN where a text is no number; warns of a column whose numbers are more than plain digits.
 
     If less than half of the texts are numbers, none is.
 
     Args:
         names: the advice for a column whose numbers are names; ends the warning.
+        remedy: the same for a column of several units, which is refused; as `names` by default.
 
     Raises:
         ValueError: the comma may be of decimals or of thousands, or the units differ; the message begins with `who`.
     """
     plain = plain_numbers(known, written.decimal)
+    if plain.notna().all():
+        return plain
+    is_money = known.iloc[:TRIED].str.contains(_UNIT, regex=True).any()
+    texts, unit = (known, "") if is_money else without_unit(known, who=who, names=remedy or names)
+    if not unit:
+        return _read(known, plain, written, who=who, names=names)
+    numbers = _read(texts, plain_numbers(texts, written.decimal), written, who=who, names=names)
+    if numbers.notna().all():
+        warnings.warn(
+            f"{who}: column '{known.name}' is read as numbers, in {unit}: '{known.iloc[0]}' as {numbers.iloc[0]:.15g}"
+            f"{names and '; '}{names}",
+            stacklevel=2,
+        )
+    return numbers
+
+
+def _read(known: pd.Series, plain: pd.Series, written: Numerals, *, who: str, names: str) -> pd.Series:
+    """The texts as numbers, where `plain` has those of digits alone."""
     if plain.notna().all():
         return plain
     others = known[plain.isna()].drop_duplicates()
@@ -149,7 +169,7 @@ def _values(digits: pd.Series, separator: str, decimal: str) -> pd.Series:
     """Numbers in groups of three digits, or as in India of two and at last three; NaN where they are not so."""
     point, mark = re.escape(decimal), re.escape(separator)
     groups = rf"|[1-9]\d{{0,2}}(?:{mark}\d{{3}})+|[1-9]\d?(?:{mark}\d{{2}})+{mark}\d{{3}}" if separator else ""
-    fits = digits.str.fullmatch(rf"(?:\d*{groups})(?:{point}\d+)?|\d+{point}").astype(bool)
+    fits = digits.str.fullmatch(rf"(?:(?:\d*{groups})(?:{point}\d+)?|\d+{point})(?:[eE][-+]?\d+)?").astype(bool)
     texts = digits.str.replace(separator, "", regex=False) if separator else digits
     return pd.to_numeric(texts.str.replace(decimal, ".", regex=False).where(fits), errors="coerce").astype("float64")
 

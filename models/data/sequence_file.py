@@ -63,7 +63,7 @@ def read_sequences(path: str, labels: Labels, *, group: str, **columns: str) -> 
     if not is_worth_keeping(Path(path)):
         return read()
     key = {"labels": labels, "group": group, **columns}
-    return _unpacked(read_once("sequences 2", Path(path), key, lambda: _packed(read())))
+    return _unpacked(read_once("sequences 3", Path(path), key, lambda: _packed(read())))
 
 
 def _packed(found: Recorded) -> Kept:

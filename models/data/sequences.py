@@ -135,6 +135,10 @@ class Sequences(DataModule):
             targets = ((targets - self._mean) / self._target_scale).astype(np.float32)
         return Part((torch.from_numpy(x), torch.from_numpy(lengths)), torch.from_numpy(targets))
 
+    def fitted(self) -> dict[str, Any]:
+        # The longest sequence sets the shape's steps, and a model takes any number of them.
+        return super().fitted() | {"shape": self.input_shape[1], "scalings": np.array([self._shift, self._scale])}
+
     def change(self, inputs: Inputs, targets: Tensor) -> Batch:
         x, lengths = inputs
         if self.hparams["time_warp"] > 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -17,11 +16,11 @@ from models.data.numerals import check_separators
 from models.data.series_file import read_series
 from models.data.splits import Ints, Rows, check_fractions, time_split
 from models.data.timed_file import Floats, Moments, text_of
+from models.data.window_length import fitting_window
 
 Differencing = Annotated[Literal["none", "first", "seasonal"], Choice()]
 Scaling = Annotated[Literal["none", "standard", "min_max"], Choice()]
 Interpolation = Literal["none", "linear", "previous"]
-LEAST_WINDOWS = 16
 
 
 class Series(DataModule):
@@ -130,7 +129,15 @@ class Series(DataModule):
         fractions = given["validation_fraction"], given["test_fraction"]
         self._parts_of_series = _split(self._file.lengths, *fractions)
         self.rows = Rows(*(np.concatenate(part) for part in zip(*self._parts_of_series, strict=True)))
-        self.window = self._fitting_window()
+        self.window = fitting_window(
+            given["window"],
+            self._parts_of_series,
+            self._file.names,
+            lag=given["period"] or self._lag,  # the same for every differencing, as far as windows can tell
+            horizon=self.horizon,
+            test_fraction=given["test_fraction"],
+            who=self._who,
+        )
         self._fill = Fill(self._values, given["interpolation"])
         self.outputs = self.horizon * len(self.targets)
         self.input_shape = (self.window, len(self.columns))
@@ -158,11 +165,45 @@ class Series(DataModule):
         moments: Moments = self.times[self._ends(name) + 1]
         return moments
 
+    @property
+    def input_meaning(self) -> str:
+        """Of the inputs' values, for pictures."""
+        if self._lag == 0:
+            return "value"
+        steps = "the step before" if self._lag == 1 else f"{self._lag} steps before"
+        return f"difference from {steps}"
+
+    def shown(self, name: PartName) -> dict[str, Any]:
+        """What a picture shows besides a part's batches.
+
+        series: of each window, the number of its name among `names` (windows,). gaps: the times without a value of the
+        targets, by the name of their series. filled: whether an input was filled in (windows, steps, columns), or
+        is a difference of values of which one was.
+        """
+        ends, missing = self._ends(name), np.isnan(self._values)
+        steps = ends[:, None] + np.arange(1 - self.window, 1)
+        no_target = missing[:, : len(self.targets)].any(axis=1)
+        gaps = [rows[no_target[rows]] for rows in (getattr(its, name) for its in self._parts_of_series)]
+        return {
+            "series": np.searchsorted(np.cumsum(self._file.lengths), ends, side="right"),
+            "names": self._file.names,
+            "gaps": {series: self.times[rows] for series, rows in zip(self._file.names, gaps, strict=True)},
+            "filled": missing[steps] | missing[steps - self._lag],
+        }
+
     def naive_rmse(self, name: PartName = "validation") -> float:
         """Root of the mean squared error, in the file's unit, of repeating the last value as the forecast."""
         ends = self._ends(name)
         last = self._fill.at(ends[:, None], ends)[:, :, : len(self.targets)]
         return float(np.sqrt(np.mean(np.square(self._levels(ends) - last))))
+
+    def fitted(self) -> dict[str, Any]:
+        given = self.hparams
+        return super().fitted() | {
+            "columns": [list(self.targets), list(self.columns)],
+            "scalings": np.array([self._shift, self._scale]),
+            "differences": [given["differencing"], self._lag, self.horizon, given["interpolation"]],
+        }
 
     def describe(self) -> dict[str, Any]:
         rows = np.concatenate(self.rows[:2])
@@ -232,36 +273,6 @@ class Series(DataModule):
             f"{self._who}: {gaps.sum()} values are missing, the first in column '{self.columns[column]}' at "
             f"{text_of(self.times[row])}: choose interpolation 'linear' or 'previous'"
         )
-
-    def _fitting_window(self) -> int:
-        """The window, cut to the longest that leaves enough windows in the training part of the shortest series."""
-        window: int = self.hparams["window"]
-        lag = self.hparams["period"] or self._lag  # the same for every differencing, as far as windows can tell
-        shortest = min(range(len(self._parts_of_series)), key=lambda number: len(self._parts_of_series[number].train))
-        parts = self._parts_of_series[shortest]
-        steps, whole = len(parts.train), sum(map(len, parts))
-        name = self._file.names[shortest]
-        of, differences = f" of series '{name}'" if name else "", f", differences over {lag}" if lag else ""
-        fitting = steps - lag - self.horizon  # windows of one step; each further step costs one
-        longest = max((fitting + 1) // 2, fitting + 1 - LEAST_WINDOWS)
-        if fitting < 2:
-            raise ValueError(
-                f"{self._who}: the training part{of} has {steps} of {whole} steps: too few for two windows of 1 step"
-                f"{differences} and a horizon of {self.horizon}"
-            )
-        if window > longest:
-            warnings.warn(
-                f"{self._who}: a window of {window} steps{differences} and a horizon of {self.horizon} leave too few "
-                f"windows in the {steps} steps of the training part{of}: windows of {longest} are used",
-                stacklevel=2,
-            )
-        for part in ("validation", "test"):
-            steps = len(getattr(parts, part))
-            if steps < self.horizon and (steps or self.hparams[f"{part}_fraction"] or part == "validation"):
-                raise ValueError(
-                    f"{self._who}: a horizon of {self.horizon} is longer than the {part} part{of}, {steps} steps"
-                )
-        return min(window, longest)
 
     def _check_train_windows(self) -> None:
         if (count := len(self._ends("train"))) < 2:

@@ -56,7 +56,7 @@ def read_series(path: str, **chosen: Any) -> Measured:
     """
     if not is_worth_keeping(Path(path)):
         return _read(path, **chosen)
-    return _unpacked(read_once("series 2", Path(path), chosen, lambda: _packed(_read(path, **chosen))))
+    return _unpacked(read_once("series 3", Path(path), chosen, lambda: _packed(_read(path, **chosen))))
 
 
 def _packed(found: Measured) -> Kept:

@@ -133,6 +133,9 @@ class Table(DataModule):
             return Part(numbers, targets)
         return Part((numbers, torch.from_numpy(self._fitted.categories(frame))), targets)
 
+    def fitted(self) -> dict[str, Any]:
+        return super().fitted() | self._fitted.fitted()
+
     def describe(self) -> dict[str, Any]:
         seen = self._inputs.iloc[np.concatenate([self.rows.train, self.rows.validation])]
         kinds = dict(zip(("numbers", "dates", "categories"), map(len, columns_of(seen)), strict=True))

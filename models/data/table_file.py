@@ -52,7 +52,7 @@ def read_table(source: str, arguments: dict[str, Any]) -> Contents:
     if source in BUNDLED or not is_worth_keeping(path):
         return _read(source, arguments)
     chosen = {name: arguments[name] for name in (*READING, *CHOOSING, *WRITING)}
-    return _unpacked(read_once("table 3", path, chosen, lambda: _packed(_read(source, arguments))))
+    return _unpacked(read_once("table 4", path, chosen, lambda: _packed(_read(source, arguments))))
 
 
 def _read(source: str, arguments: dict[str, Any]) -> Contents:

@@ -78,7 +78,7 @@ def read_target(
     if found == "regression":
         for warning in warned:  # classes keep their texts
             warnings.warn(warning.message, stacklevel=2)
-        clean = typed(values, writing=writing)
+        clean = typed(values, writing=writing, has_words=False)
     else:
         label = columns.iloc[:, 0]
         check_no_words(label, "class", title="the target", where=where, present=present, missing_values=missing_values)
@@ -129,7 +129,8 @@ def _as_numbers(columns: pd.DataFrame, writing: Writing, *, advice: str = "") ->
     found = {}
     for name, column in columns.items():
         known = as_text(column).dropna() if is_text(column) else column.iloc[:0]
-        numbers = read_numbers(known, writing.numerals, who="Table") if len(known) else known
+        remedy = "if they are names of classes, give {task: multiclass}" if advice else ""
+        numbers = read_numbers(known, writing.numerals, who="Table", remedy=remedy) if len(known) else known
         if len(known) and numbers.notna().all():
             found[str(name)] = numbers.reindex(column.index)
         elif len(known) and numbers.notna().any():

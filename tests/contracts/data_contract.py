@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from hpo.space import SearchSpace
+from hpo.training.preparation import differences
 from models.data.base import DataModule
 from models.data.batches import Batch, Batches, take
 
@@ -241,6 +242,17 @@ class DataContract:
             assert facts(other) == facts(honest), point
             assert _epoch(other.train_dataloader()) == _epoch(honest.train_dataloader()), point
 
+    def test_what_was_fitted_has_a_summary_that_differs_where_it_does(self, data_factory: DataFactory) -> None:
+        for point in points_of(data_factory, 5):
+            honest, again = (_set_up(data_factory(**{**point, "batch_size": size}), "fit") for size in (16, 32))
+            other = _set_up(_with_garbage_at(data_factory(**point), honest.rows.train[::2]), "fit")
+            assert again.preparation() == honest.preparation()
+            is_same = not differences(honest.preparation(), other.preparation())
+            targets = (honest.target_mean, honest.target_scale) == (other.target_mean, other.target_scale)
+            if is_same:
+                assert targets
+                assert _epoch(other.val_dataloader()) == _epoch(honest.val_dataloader()), point
+
     def test_garbage_in_the_test_part_reaches_its_loader(self, data_factory: DataFactory) -> None:
         """Without this, the two tests above might say nothing."""
         honest = ready(data_factory)
@@ -280,7 +292,10 @@ def _with_garbage_in(data_factory: DataFactory, arguments: dict[str, Any], *part
     """The same data module, had there been garbage in the files, in the rows of these parts."""
     honest = _set_up(data_factory(**arguments), "fit")
     rows = np.concatenate([getattr(honest.rows, part) for part in parts])
-    data = data_factory(**arguments)
+    return _with_garbage_at(data_factory(**arguments), rows)
+
+
+def _with_garbage_at(data: Any, rows: Any) -> Any:
     read = data.read
     data.read = lambda: with_garbage(read(), rows)
     return data

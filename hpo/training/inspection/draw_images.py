@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from hpo.training.inspection.layout import Layout, images_of
 from hpo.training.inspection.samples import Array, Samples
-from hpo.training.inspection.style import MOST_CLASSES, draw_histogram, draw_targets, shortened
+from hpo.training.inspection.style import PART_COLOURS, draw_histogram, draw_targets, shortened, shown_classes
 
 ROWS = 9
 MOSAIC = (7.6, 6.8)  # inches
@@ -26,13 +26,14 @@ def draw_images(figure: Figure, layout: Layout, parts: Sequence[Samples]) -> str
     rows = rows_of_each * len(groups)
     side = max(images.shape[1:3])
     across = max(1, int(MOSAIC[0] / MOSAIC[1] * rows * images.shape[1] / images.shape[2]))
+    across = min(across, max(-(-len(group) // rows_of_each) for _, group in groups))
     step = -(-side // MOST_PIXELS)
     tiles = [images[group[: rows_of_each * across], ::step, ::step] for _, group in groups]
     mosaic = np.concatenate([_mosaic(tile, rows_of_each, across) for tile in tiles])
     left.imshow(_shown(mosaic), cmap="gray", interpolation="nearest", aspect="equal")
     height = len(mosaic) / len(groups)
     if layout.has_classes:
-        names = [shortened(name, 14) for name, _ in groups]
+        names = [shortened(name, 18) for name, _ in groups]
         left.set_yticks([height * (number + 0.5) for number in range(len(groups))], names)
         left.set_ylabel("class")
     else:
@@ -45,14 +46,16 @@ def draw_images(figure: Figure, layout: Layout, parts: Sequence[Samples]) -> str
         draw_targets(right, layout, parts)
     else:
         some = [samples.inputs[layout.main][:1000].reshape(-1) for samples in parts[:2]]
-        draw_histogram(right, some, [samples.part for samples in parts[:2]], ("#0072B2", "#E69F00"))
+        draw_histogram(right, some, [samples.part for samples in parts[:2]], PART_COLOURS)
         right.set_title("pixels")
         right.set_xlabel("value")
         right.set_ylabel("share of pixels")
         right.legend(frameon=False)
-    caption = "images of each class, in train" if layout.has_classes else "images of train"
     left.set_title(f"examples of {images.shape[1]} x {images.shape[2]} pixels")
-    return caption
+    if not groups[0][0]:
+        return "images of train"
+    is_whole = len(groups) == len(layout.classes)
+    return f"images of {'each class' if is_whole else f'{len(groups)} of {len(layout.classes)} classes'}, in train"
 
 
 def _groups(layout: Layout, train: Samples) -> list[tuple[str, Array]]:
@@ -60,7 +63,7 @@ def _groups(layout: Layout, train: Samples) -> list[tuple[str, Array]]:
     if not layout.has_classes or train.targets is None or train.targets[0].size != 1:
         return [("", np.arange(train.seen))]
     classes = train.targets.reshape(-1)
-    return [(name, np.flatnonzero(classes == n)) for n, name in enumerate(layout.classes[:MOST_CLASSES])]
+    return [(layout.classes[n], np.flatnonzero(classes == n)) for n in shown_classes(layout, train)]
 
 
 def _mosaic(images: Array, rows: int, across: int) -> Array:

@@ -9,7 +9,14 @@ from matplotlib.figure import Figure
 
 from hpo.training.inspection.layout import Layout
 from hpo.training.inspection.samples import Array, Samples
-from hpo.training.inspection.style import COLOURS, PART_COLOURS, draw_histogram, draw_targets, shortened
+from hpo.training.inspection.style import (
+    COLOURS,
+    PART_COLOURS,
+    draw_class_legend,
+    draw_histogram,
+    draw_targets,
+    shortened,
+)
 
 PANELS = 12
 MOST_CLASSES = 3  # distinguishable in one histogram
@@ -38,6 +45,8 @@ def draw_table(figure: Figure, layout: Layout, parts: Sequence[Samples]) -> str:
             axes.set_ylabel("share of class" if by_class else "share of part")
     for axes in panels[len(order) + 1 :]:
         axes.set_axis_off()
+    if by_class:
+        draw_class_legend(figure, layout, train)
     if train.targets is None and len(order) < columns.shape[1]:
         caption = f"the first {len(order)} of {columns.shape[1]} columns"
     elif len(order) == columns.shape[1]:

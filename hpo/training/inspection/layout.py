@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hpo.training.inspection.samples import Array, Samples
-from hpo.training.inspection.series import Span, spans_of
+from hpo.training.inspection.series import Span, filled_of, is_forecast, spans_of
 
 Kind = Literal["table", "images", "sequences", "arrays"]
 Task = Literal["binary", "multiclass", "regression", "none"]
@@ -32,6 +32,9 @@ class Layout:
         is_per_step: there is a target for each step of a sequence.
         is_reconstruction: targets are the inputs themselves.
         spans: the series that is forecast, part by part; empty for other data.
+        filled: which inputs of the training windows of a series were filled in; None where it is not known.
+        meaning: of the values of sequences, such as a difference.
+        horizon: the number of steps that targets are ahead; of each step, the targets are all forecast values.
     """
 
     kind: Kind
@@ -45,6 +48,9 @@ class Layout:
     is_per_step: bool
     is_reconstruction: bool
     spans: tuple[Span, ...]
+    filled: Array | None = None
+    meaning: str = "value"
+    horizon: int = 1
 
     @property
     def has_classes(self) -> bool:
@@ -140,7 +146,7 @@ def layout_of(data: Any, parts: Sequence[Samples]) -> Layout:
     others = [name for name in train.inputs if name != main]
     array = train.inputs[main]
     lengths = next((name for name in others if _are_lengths(train.inputs[name], array)), None)
-    kind = _kind(array, has_lengths=lengths is not None)
+    kind = "sequences" if is_forecast(data) and array.ndim == 3 else _kind(array, has_lengths=lengths is not None)
     categories = next((name for name in others if kind == "table" and _are_categories(train.inputs[name])), None)
     task = _task(data, parts)
     targets = train.targets
@@ -173,6 +179,9 @@ def layout_of(data: Any, parts: Sequence[Samples]) -> Layout:
         is_per_step=is_per_step,
         is_reconstruction=targets is not None and targets.shape == array.shape and np.array_equal(targets, array),
         spans=spans_of(data, parts),
+        filled=filled_of(data, train, array.shape),
+        meaning=str(getattr(data, "input_meaning", "value")),
+        horizon=int(data.horizon) if is_forecast(data) else 1,
     )
 
 

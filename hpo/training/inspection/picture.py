@@ -13,7 +13,14 @@ from hpo.training.inspection.draw_sequences import draw_sequences
 from hpo.training.inspection.draw_table import draw_table
 from hpo.training.inspection.layout import Layout
 from hpo.training.inspection.samples import Samples
-from hpo.training.inspection.style import DOTS_PER_INCH, INCHES, STYLE, draw_histogram, draw_targets
+from hpo.training.inspection.style import (
+    DOTS_PER_INCH,
+    INCHES,
+    PART_COLOURS,
+    STYLE,
+    draw_histogram,
+    draw_targets,
+)
 
 
 def save_picture(file: Path, title: str, layout: Layout, parts: Sequence[Samples]) -> None:
@@ -23,18 +30,23 @@ def save_picture(file: Path, title: str, layout: Layout, parts: Sequence[Samples
         OSError: the file cannot be written.
     """
     with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]  # it wants each name as a literal
-        figure = Figure(figsize=INCHES, dpi=DOTS_PER_INCH, layout="constrained")
-        draw = {"table": draw_table, "images": draw_images, "sequences": draw_sequences}.get(layout.kind, _draw_arrays)
-        caption = draw(figure, layout, parts)
-        seen = ", ".join(f"{samples.seen:,} of {samples.part}" for samples in parts)
-        figure.suptitle(f"{title}\n{caption}; samples: {seen}", fontsize=11, linespacing=1.5)
-        figure.savefig(file)
+        figure_of(title, layout, parts).savefig(file)
+
+
+def figure_of(title: str, layout: Layout, parts: Sequence[Samples]) -> Figure:
+    """The drawing, which takes its style from matplotlib's settings."""
+    figure = Figure(figsize=INCHES, dpi=DOTS_PER_INCH, layout="constrained")
+    draw = {"table": draw_table, "images": draw_images, "sequences": draw_sequences}.get(layout.kind, _draw_arrays)
+    caption = draw(figure, layout, parts)
+    seen = ", ".join(f"{samples.seen:,} of {samples.part}" for samples in parts)
+    figure.suptitle(f"{title}\n{caption}; samples: {seen}", fontsize=11, linespacing=1.5)
+    return figure
 
 
 def _draw_arrays(figure: Figure, layout: Layout, parts: Sequence[Samples]) -> str:
     left, right = figure.subplots(1, 2)
     some = [samples.inputs[layout.main][:1000].reshape(-1) for samples in parts[:2]]
-    draw_histogram(left, some, [samples.part for samples in parts[:2]], ("#0072B2", "#E69F00"))
+    draw_histogram(left, some, [samples.part for samples in parts[:2]], PART_COLOURS)
     left.set_title("all values of the inputs")
     left.set_xlabel("value")
     left.set_ylabel("share of values")

@@ -7,16 +7,33 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from hpo.training.inspection.layout import Layout
 from hpo.training.inspection.samples import Array, Samples
 
 # Okabe and Ito's colours, distinguishable with any kind of colour vision: jfly.uni-koeln.de/color
 BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
-COLOURS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY)
+# followed by some of Paul Tol's: sronpersonalpages.nl/~pault
+COLOURS = (
+    BLUE,
+    ORANGE,
+    GREEN,
+    VERMILLION,
+    PURPLE,
+    SKY,
+    "#999933",
+    "#882255",
+    "#332288",
+    "#AA4499",
+    "#44AA99",
+    "#DDCC77",
+)
 PART_COLOURS = (BLUE, ORANGE)  # train, validation
+OTHERS = "#999999"  # classes beyond those with a colour of their own
 
 INCHES, DOTS_PER_INCH = (12.0, 8.0), 100
 STYLE: dict[str, Any] = {
@@ -32,14 +49,46 @@ STYLE: dict[str, Any] = {
     "text.parse_math": False,  # a column may be named 'US$'
 }
 
-MOST_CLASSES = 12
+MOST_CLASSES = len(COLOURS)
 MOST_BINS = 30
 FEW_VALUES = 12
 
 
 def shortened(text: str, most: int = 22) -> str:
-    """A name short enough not to overlap its neighbour."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    """A name short enough not to overlap its neighbour: names often differ at their end, so both ends are kept."""
+    if len(text) <= most:
+        return text
+    end = (most - 1) // 2
+    return f"{text[: most - 1 - end]}…{text[-end:]}"
+
+
+def round_ticks(axis: Axis, most: int, *, is_whole: bool = False) -> None:
+    """At most so many ticks, at 1, 2 or 5 times a power of ten, each with its whole number."""
+    axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10], integer=is_whole))
+    axis.set_major_formatter(ScalarFormatter(useOffset=False))
+
+
+def shown_classes(layout: Layout, train: Samples) -> list[int]:
+    """The numbers of the classes that a picture has room for: all, or the most frequent in train, in their order."""
+    if len(layout.classes) <= MOST_CLASSES:
+        return list(range(len(layout.classes)))
+    counts = np.array(layout.class_counts(train)[: len(layout.classes)])
+    return sorted(int(number) for number in np.argsort(-counts, kind="stable")[:MOST_CLASSES])
+
+
+def class_colours(layout: Layout, train: Samples) -> dict[int, str]:
+    """The colour of each class that is shown."""
+    return dict(zip(shown_classes(layout, train), COLOURS, strict=False))
+
+
+def draw_class_legend(figure: Figure, layout: Layout, train: Samples) -> None:
+    """The meaning of the classes' colours, below all panels."""
+    colours = class_colours(layout, train)
+    names = [shortened(layout.classes[number]) for number in colours]
+    patches = [Patch(color=colour, alpha=0.7) for colour in colours.values()]
+    if len(colours) < len(layout.classes):
+        names, patches = [*names, "other classes"], [*patches, Patch(color=OTHERS)]
+    figure.legend(patches, names, title="class", loc="outside lower center", ncols=min(7, len(names)), frameon=False)
 
 
 def bins_of(values: Array) -> Array | None:
@@ -75,9 +124,8 @@ def draw_histogram(axes: Axes, values: Sequence[Array], labels: Sequence[str], c
         weights = np.full(len(finite), 1 / len(finite))
         axes.hist(finite, edges.tolist(), weights=weights, color=colour, alpha=0.25)
         axes.hist(finite, edges.tolist(), weights=weights, color=colour, histtype="step", linewidth=1.3, label=label)
-    axes.yaxis.set_major_locator(MaxNLocator(4))
-    is_counted = edges[1] - edges[0] == 1 and edges[0] % 1 == 0.5
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=is_counted))
+    round_ticks(axes.yaxis, 4)
+    round_ticks(axes.xaxis, 5, is_whole=bool(edges[1] - edges[0] == 1 and edges[0] % 1 == 0.5))
 
 
 def draw_targets(axes: Axes, layout: Layout, parts: Sequence[Samples], *, by_class: bool = False) -> None:
@@ -97,30 +145,31 @@ def draw_targets(axes: Axes, layout: Layout, parts: Sequence[Samples], *, by_cla
         values = [_first_value(samples) for samples in known]
         draw_histogram(axes, values, [samples.part for samples in known], PART_COLOURS)
         axes.set_title("target" if len(layout.outputs) < 2 else f"target: {layout.outputs[0]}")
-        axes.set_xlabel("value")
+        axes.set_xlabel("value" if layout.meaning == "value" else "difference from a known value")
         axes.set_ylabel("share of samples")
-        axes.legend(frameon=False)
+        axes.legend(framealpha=0.7, edgecolor="none")
 
 
 def _draw_classes(axes: Axes, layout: Layout, parts: Sequence[Samples], *, by_class: bool) -> None:
-    shown = min(len(layout.classes), MOST_CLASSES)
+    classes = shown_classes(layout, parts[0])
+    shown = len(classes)
     height = 0.8 / len(parts)
     for number, samples in enumerate(parts):
-        counts = layout.class_counts(samples)[:shown]
+        all_counts = layout.class_counts(samples)
+        counts = [all_counts[n] for n in classes]
         places = np.arange(shown) + number * height
-        colours: Any = [COLOURS[n % len(COLOURS)] for n in range(shown)] if by_class else PART_COLOURS[number]
+        colours: Any = list(class_colours(layout, parts[0]).values()) if by_class else PART_COLOURS[number]
         strength = 0.45 if by_class and number else 1.0
         bars = axes.barh(places, counts, height, color=colours, label=samples.part, alpha=strength)
         axes.bar_label(bars, [f" {count:,}" for count in counts], fontsize=7 if shown > 6 else 8)
-    axes.set_yticks(
-        np.arange(shown) + height * (len(parts) - 1) / 2, [shortened(n, 14) for n in layout.classes[:shown]]
-    )
+    names = [shortened(layout.classes[n], 18) for n in classes]
+    axes.set_yticks(np.arange(shown) + height * (len(parts) - 1) / 2, names)
     axes.set_ylim(shown * 1.1 if not by_class else shown, -0.5)  # downwards, with room for the legend
     axes.margins(x=0.22)
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    more = f" (first {shown} of {len(layout.classes)})" if shown < len(layout.classes) else ""
+    round_ticks(axes.xaxis, 4, is_whole=True)
     what = "labels" if layout.is_per_step else "samples"
-    axes.set_title(f"{what} of each class{more}")
+    which = "each class" if shown == len(layout.classes) else f"the {shown} largest\nof {len(layout.classes)} classes"
+    axes.set_title(f"{what} of {which}")
     if by_class:
         axes.set_xlabel(" / ".join(samples.part for samples in parts) + (" (paler)" if len(parts) > 1 else ""))
     else:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
 from models.data.dates import compact_dates, dates, look_like_dates, wall_clock
 from models.data.series import Series
@@ -49,6 +50,110 @@ def test_a_date_with_or_without_a_time_is_read(first: str, second: str, clock: s
     assert dates(written, who="Table").tolist() == [pd.Timestamp(day) + time for day in ("2024-12-31", "2024-02-01")]
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("31. Dezember 2024", "1. März 2024"),
+        ("31. Dez. 2024", "1. Mär 2024"),
+        ("31. Dez 2024", "1. Mrz 2024"),
+        ("31 décembre 2024", "1er mars 2024"),
+        ("31 déc. 2024", "1 mars 2024"),
+        ("31 de diciembre de 2024", "1 de marzo de 2024"),
+        ("31 dic 2024", "1 mar 2024"),
+        ("31 dicembre 2024", "1 marzo 2024"),
+        ("31 de dezembro de 2024", "1 de março de 2024"),
+        ("31 december 2024", "1 maart 2024"),
+        ("31. december 2024", "1. marts 2024"),
+        ("31 grudnia 2024", "1 marca 2024"),
+        ("31. prosince 2024", "1. března 2024"),
+        ("31. joulukuuta 2024", "1. maaliskuuta 2024"),
+        ("2024. december 31.", "2024. március 1."),
+        ("31 Aralık 2024", "1 Mart 2024"),
+        ("31 декабря 2024 г.", "1 марта 2024 г."),
+        ("Dienstag, 31. Dezember 2024", "Freitag, 1. März 2024"),
+    ],
+)
+@pytest.mark.parametrize(("clock", "hour"), [("", 0), (" 10:05", 10)])
+def test_months_of_other_languages_are_read(first: str, second: str, clock: str, hour: int) -> None:
+    written = texts(first + clock, second + clock)
+    assert look_like_dates(written).all()
+    time = pd.Timedelta(hours=hour, minutes=5 if hour else 0)
+    assert dates(written, who="Table").tolist() == [pd.Timestamp(day) + time for day in ("2024-12-31", "2024-03-01")]
+
+
+def test_months_of_other_languages_without_a_day_begin_with_it() -> None:
+    for written in (
+        texts("Januar 2024", "Dezember 2024"),
+        texts("janv. 2024", "déc. 2024"),
+        texts("ene-2024", "dic-2024"),
+    ):
+        assert dates(written, who="Table").tolist() == [pd.Timestamp("2024-01-01"), pd.Timestamp("2024-12-01")]
+
+
+def test_a_month_that_is_another_in_another_language_is_asked_about() -> None:
+    written = texts("1 listopada 2024", "2 listopada 2024")
+    assert look_like_dates(written).all()
+    with pytest.raises(
+        ValueError,
+        match=r"^Table: 'listopada' in column 'when' is Nov in one language \(pl\) and Oct in another \(hr\)",
+    ):
+        dates(written, who="Table")
+    assert dates(texts("1 listopada 2024", "2 grudnia 2024"), who="Table")[0] == pd.Timestamp("2024-11-01")
+
+
+def test_a_month_of_no_language_is_named_as_it_is_written() -> None:
+    with pytest.raises(ValueError, match=r"holds dates, but '31. Wintermond 2024' in row 2 is not a date"):
+        dates(texts("30. Dez 2024", "31. Wintermond 2024"), who="Table")
+
+
+def test_a_series_has_times_with_months_of_another_language(tmp_path: Path) -> None:
+    months = ["Januar", "Februar", "März", "April", "Mai", "Juni", "Juli", "August", "September", "Oktober"]
+    rows = [f"{month} {year};{year % 7}" for year in (2020, 2021, 2022) for month in [*months, "November", "Dezember"]]
+    path = tmp_path / "s.csv"
+    path.write_text("\n".join(["Monat;v", *rows]), encoding="utf-8")
+
+    series = Series(str(path), separator=";", every="MS", window=4)
+    series.setup("fit")
+
+    assert len(series.times) == 36
+    assert pd.Timestamp(series.times[2]) == pd.Timestamp("2020-03-01")
+
+
+@pytest.mark.parametrize(
+    ("written", "hours"),
+    [
+        (["14:30", "0:05", "23:59"], [14.5, 5 / 60, 23 + 59 / 60]),
+        (["2:30 PM", "12:00 am", "11:45 a.m."], [14.5, 0, 11.75]),
+        (["14:30:36", "00:00:00", "06:00:00"], [14.51, 0, 6]),
+        (["2 PM", "9 am", "12 pm"], [14, 9, 12]),
+    ],
+)
+def test_times_without_a_date_are_hours_of_the_day(tmp_path: Path, written: list[str], hours: list[float]) -> None:
+    lines = [f"{written[row % 3]},{row % 3 + row / 1000}" for row in range(60)]
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["at,y", *lines]))
+
+    data = Table(str(path), target="y", scaling="none")
+    data.setup("fit")
+
+    assert data.feature_names == ("at hour", "at hour sine", "at hour cosine")
+    found = data.part("train").inputs
+    assert isinstance(found, torch.Tensor)
+    of_row = (data.part("train").targets[:, 0] * data.target_scale[0] + data.target_mean[0]).round().int()
+    assert found[:, 0].tolist() == pytest.approx([hours[row] for row in of_row])
+    angle = found[:, 0] / 24 * 2 * torch.pi
+    torch.testing.assert_close(found[:, 1:], torch.stack([angle.sin(), angle.cos()], 1), atol=1e-5, rtol=1e-5)
+
+
+def test_a_time_that_no_clock_shows_is_named_with_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["at,y", *(f"{row % 24}:30,{row / 7}" for row in range(59)), "36:15,1.5"]))
+    with pytest.raises(
+        ValueError, match=r"column 'at' holds times of the day, but '36:15' in row 60 is none. Correct it; .* durations"
+    ):
+        Table(str(path), target="y").setup("fit")
+
+
 def test_days_and_times_may_be_mixed() -> None:
     found = dates(texts("31.12.2024", "31.12.2024 12:05"), who="Table")
     assert found.tolist() == [pd.Timestamp(DAY), pd.Timestamp(NOON)]
@@ -72,7 +177,10 @@ def test_months_with_years_of_two_digits_are_read_and_said() -> None:
     assert found.tolist() == [pd.Timestamp("1999-12-01"), pd.Timestamp("2000-01-01")]
 
 
-@pytest.mark.parametrize("written", [("12/31/24", "1/2/24"), ("31.12.24", "2.1.24"), ("31-Dec-24", "2-Jan-24")])
+@pytest.mark.parametrize(
+    "written",
+    [("12/31/24", "1/2/24"), ("31.12.24", "2.1.24"), ("31-Dec-24", "2-Jan-24"), ("31. Dez. 24", "2. Jan. 24")],
+)
 def test_years_of_two_digits_are_read_and_said(written: tuple[str, str]) -> None:
     with pytest.warns(UserWarning, match=f"years of two digits, such as '{written[0]}': they are read as 2024 to 2024"):
         assert dates(texts(*written), who="Table").tolist() == [pd.Timestamp(DAY), pd.Timestamp("2024-01-02")]

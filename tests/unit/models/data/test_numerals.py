@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
 from models.data.numerals import Numerals, read_numbers
 from models.data.table import Table
@@ -49,6 +50,18 @@ def table(folder: Path, text: str, **arguments: Any) -> Table:
         (["\u22125,000", "+2,000"], {}, [-5000, 2000]),
         (["1,500", "2,250"], {"separator": ";", "thousands": ","}, [1500, 2250]),
         (["1,500", "2,250"], {"separator": ";", "decimal": ","}, [1.5, 2.25]),
+        (["12,5%", "7 %", "-0,25%"], {"decimal": ","}, [12.5, 7, -0.25]),
+        (["1e3", "2.5E-2", "-1E+05"], {}, [1000, 0.025, -100000]),
+        (["1,5e3", "2e-1"], {"decimal": ","}, [1500, 0.2]),
+        (["1,200", "1e3"], {}, [1200, 1000]),
+        (["12 kg", "5 kg", "0.5 kg"], {}, [12, 5, 0.5]),
+        (["5m", "-2m", "1e3m"], {}, [5, -2, 1000]),
+        (["1,200 km/h", "90 km/h"], {}, [1200, 90]),
+        (["12,5 °C", "-3 °C"], {"decimal": ","}, [12.5, -3]),
+        (["1 year", "2 years", "10 years"], {}, [1, 2, 10]),
+        (["80 m²", "65 m²"], {}, [80, 65]),
+        (["3 Zimmer", "4 Zimmer"], {}, [3, 4]),
+        (["8 GB", "16 GB", "many"], {}, [8, 16, None]),
     ],
 )
 def test_numbers_are_read_as_they_are_written(
@@ -57,7 +70,21 @@ def test_numbers_are_read_as_they_are_written(
     assert values(*texts, **written) == expected
 
 
-@pytest.mark.parametrize("texts", [["1-2", "3-4"], ["12 kg", "5 kg"], ["1,23,4", "5,6,7"], ["079 123 456", "a"]])
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["1-2", "3-4"],
+        ["1,23,4", "5,6,7"],
+        ["079 123 456", "a"],
+        ["12A", "14B"],  # houses
+        ["7b", "12a"],
+        ["1st", "2nd"],
+        ["2XL", "L"],
+        ["4x4", "6x6"],
+        ["2 PM", "3 PM"],
+        ["3 Zimmer", "many"],
+    ],
+)
 def test_other_texts_are_no_numbers(texts: list[str]) -> None:
     assert values(*texts) == [None, None]
 
@@ -78,6 +105,13 @@ def test_other_texts_are_no_numbers(texts: list[str]) -> None:
         (["1.100.000", "2.500"], {}, r'has points between thousands, such as \'1.100.000\': give \{decimal: ","\}'),
         (["45%", "0.45"], {}, r"has a percent sign in some rows, as '45%', and none in others"),
         (["$5", "€7"], {}, r"holds amounts in \$, €: convert them to one currency"),
+        (["1,5%", "2%"], {}, r'has decimal commas, such as \'1,5%\': give \{decimal: ","\}'),
+        (
+            ["12 kg", "500 g"],
+            {},
+            r"has numbers in several units, such as '500 g' and '12 kg': write all of them",
+        ),
+        (["12 kg", "5"], {}, r"has a unit behind some numbers only, such as '12 kg' and '5': write all of them in one"),
     ],
 )
 def test_numbers_with_two_readings_are_refused_with_the_argument_that_decides(
@@ -107,13 +141,54 @@ def test_classes_keep_their_texts_without_a_word(tmp_path: Path) -> None:
     assert set(table(tmp_path, "\n".join(["x,y", *lines])).class_names) == {"$5", "$10", "$20"}
 
 
+def test_a_unit_is_said_and_its_numbers_are_an_input(tmp_path: Path) -> None:
+    lines = [f"{row * 0.5} kg,{row / 7}" for row in range(60)]
+    with pytest.warns(
+        UserWarning, match=r"^Table: column 'w' is read as numbers, in kg: '0.0 kg' as 0; if they are names, give"
+    ):
+        data = table(tmp_path, "\n".join(["w,y", *lines]))
+    assert data.feature_names == ("w",)
+
+
+def test_classes_with_units_are_named_as_they_are_written_where_they_are_declared(tmp_path: Path) -> None:
+    text = "\n".join(["x,y", *(f"{row},{['1 h', '30 min', '15 min'][row % 3]}" for row in range(60))])
+    with pytest.raises(ValueError, match=r"if they are names of classes, give \{task: multiclass\}$"):
+        table(tmp_path, text)
+    assert set(table(tmp_path, text, task="multiclass").class_names) == {"1 h", "30 min", "15 min"}
+
+
+@pytest.mark.parametrize(
+    ("yes", "no"),
+    [("yes", "no"), ("Yes", "NO"), ("ja", "nein"), ("Oui", "Non"), ("sí", "no"), ("T", "F"), ("да", "нет")],
+)
+def test_words_for_yes_and_no_are_1_and_0(tmp_path: Path, yes: str, no: str) -> None:
+    lines = [f"{['', yes, no][row % 3]},{row % 3 + row / 1000}" for row in range(90)]
+
+    data = table(tmp_path, "\n".join(["x,y", *lines]), scaling="none", missing="indicator")
+
+    assert (data.feature_names, data.cardinalities) == (("x", "no x"), ())
+    numbers = data.part("train").inputs
+    assert isinstance(numbers, torch.Tensor)
+    known = numbers[numbers[:, 1] == 0, 0]
+    values = data.part("train").targets[:, 0] * data.target_scale[0] + data.target_mean[0]
+    assert torch.equal(known, (values[numbers[:, 1] == 0] < 1.5).float())
+
+
+def test_yes_and_no_in_several_spellings_are_the_same(tmp_path: Path) -> None:
+    words = ["yes", "Y", "YES", "no", "N", "No"]
+    data = table(tmp_path, "\n".join(["x,y", *(f"{words[row % 6]},{row / 7}" for row in range(60))]), scaling="none")
+    numbers = data.part("train").inputs
+    assert isinstance(numbers, torch.Tensor)
+    assert set(numbers[:, 0].tolist()) == {0.0, 1.0}
+
+
 def test_one_separator_for_decimals_and_thousands_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^Table: decimal and thousands are both '.': give the other one too"):
         Table("t.csv", thousands=".")
 
 
 def test_the_error_without_a_usable_column_gives_the_reasons(tmp_path: Path) -> None:
-    lines = [f"{row} kg,{row / 7}" for row in range(60)]
+    lines = [f"box {row},{row / 7}" for row in range(60)]
     with pytest.raises(
         ValueError, match="no column is left to learn from of w: column 'w' is left out: none of its 39"
     ):
@@ -158,7 +233,7 @@ def test_leading_zeros_stay_where_numbers_are_names(tmp_path: Path) -> None:
 
 
 def test_a_column_of_which_every_text_is_unknown_is_left_out_and_said(tmp_path: Path) -> None:
-    lines = [f"{row} kg,{row},{row / 7}" for row in range(60)]
+    lines = [f"box {row},{row},{row / 7}" for row in range(60)]
     with pytest.warns(UserWarning, match="column 'w' is left out: none of its 39 different texts is in two rows"):
         data = table(tmp_path, "\n".join(["w,x,y", *lines]))
     assert data.cardinalities == ()
