@@ -11,7 +11,8 @@ from hpo.errors import SpecError
 from hpo.space import Argument, Int, Parameter, SearchSpace, SpaceProblems
 from hpo.study.job import OWN_LOADERS
 from hpo.study.known_arguments import Changes, Described, flattened, known
-from hpo.study.spec import EpochRange, StudySpec
+from hpo.study.length import Unit
+from hpo.study.spec import LengthRange, StudySpec
 from hpo.study.study_file import KeyPath, Source
 
 OWNERS = ("model", "data")
@@ -30,7 +31,7 @@ class ResolvedStudy:
 
     Attributes:
         spec: the study file.
-        space: the resolved search space: the model's, the data's and the number of epochs.
+        space: the resolved search space: the model's, the data's and the number of epochs or steps.
         fixed: by owner (model, data), the constructor arguments that are the same in every trial.
     """
 
@@ -44,7 +45,9 @@ class ResolvedStudy:
         return dict(self.fixed[owner]) | searched
 
     def epochs(self, params: Mapping[str, Any]) -> int:
-        return int(params["epochs"]) if "epochs" in self.space else self.spec.max_epochs
+        """The length of a trial, in the study's unit."""
+        length = self.spec.length
+        return int(params[self.spec.unit.plural]) if isinstance(length, LengthRange) else length
 
     def to_json(self) -> str:
         plain = {"spec": self.spec.model_dump(mode="json"), "fixed": {o: dict(self.fixed[o]) for o in OWNERS}}
@@ -117,8 +120,8 @@ def resolve(spec: StudySpec, classes: Mapping[str, Mapping[str, Any]], source: S
     if problems:
         raise source.error(problems)
     space = narrowed.space
-    if isinstance(spec.epochs, EpochRange):
-        space = SearchSpace.union(space, SearchSpace((_epochs(spec.epochs),)))
+    if isinstance(spec.length, LengthRange):
+        space = SearchSpace.union(space, SearchSpace((_length(spec.unit, spec.length),)))
     if not len(space):
         raise source.error([(("space",), "everything is pinned: there is nothing to search")])
     return ResolvedStudy(spec, space, given)
@@ -138,8 +141,8 @@ def _conditional(
             yield space[name], has_default[name] and "default" not in change
 
 
-def _epochs(epochs: EpochRange) -> Parameter:
-    return Parameter("epochs", Int(epochs.low, epochs.high, log=epochs.log), owner="trainer")
+def _length(unit: Unit, range_: LengthRange) -> Parameter:
+    return Parameter(unit.plural, Int(range_.low, range_.high, log=range_.log), owner="trainer")
 
 
 def _compared(study: ResolvedStudy) -> dict[str, Any]:
