@@ -29,11 +29,13 @@ def time_in_words(found: Estimate, *, hours: float | None) -> str:
 
 
 def disk_in_words(found: Estimate) -> str:
-    """`about 40 MB a checkpoint (14 MB its weights), 70 MB kept (5 trials), up to 94 MB for each that ...`."""
-    kept = f"{_between(found.kept_bytes, _size)} kept ({found.kept} trials)" if found.kept else "none kept"
-    weights, state = _between(found.weights_bytes, _size), _between(found.state_bytes, _size)
-    most = f"up to {_size(found.running_bytes.most)} for each that runs or is paused"
-    return f"about {state} a checkpoint ({weights} its weights), {kept}, {most}"
+    """`about 40 MB a checkpoint (14 MB its weights), 70 MB kept (5 trials); up to 94 MB for each that ...`."""
+    weights, state, kept = found.weights_bytes, found.state_bytes, found.kept_bytes
+    text = f"about {_size(state.usual)} a checkpoint ({_size(weights.usual)} its weights), "
+    text += f"{_size(kept.usual)} kept ({found.kept} trials)" if found.kept else "none kept"
+    if state.least != state.most:
+        text += f"; at most {_size(state.most)} and {_size(kept.most)}"
+    return f"{text}; up to {_size(found.running_bytes.most)} for each that runs or is paused"
 
 
 def _between(span: Span, shown: Callable[[float], str]) -> str:

@@ -68,9 +68,9 @@ def check(
     from hpo.cli.estimate import disk_in_words, time_in_words
 
     unit = checked.unit
-    of_all = "" if checked.epochs is None else f": {unit.count(checked.epochs)} before pruning"
+    of_all = "" if checked.epochs is None else f": {unit.counted(checked.epochs)} before pruning"
     typer.echo(
-        f"  budget      {checked.budget}; a trial has at most {unit.count(checked.max_epochs)}{of_all}, "
+        f"  budget      {checked.budget}; a trial has at most {unit.counted(checked.max_epochs)}{of_all}, "
         f"on {len(checked.devices)} slots here ({', '.join(checked.devices)})"
     )
     typer.echo(f"  time        {time_in_words(checked.estimate, hours=spec.budget.hours)}")

@@ -156,7 +156,7 @@ def make_pruner(spec: StudySpec, project: Path) -> optuna.pruners.BasePruner:
         spec = spec.model_copy(update={"pruner": spec.pruner.model_copy(update={"options": options})})
     cls, options = _resolve(spec.pruner, PRUNERS, "pruner", project, unit=spec.unit)
     if spec.pruner.name in ("asha", "hyperband"):
-        options = {"min_resource": FIRST_RUNG * spec.interval} | options
+        options.setdefault("min_resource", FIRST_RUNG * spec.interval)
     if cls is optuna.pruners.HyperbandPruner:
         # 'auto' would be estimated by each worker on its own.
         options = {"max_resource": spec.max_epochs} | options

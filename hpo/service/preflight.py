@@ -220,7 +220,7 @@ class _Probing:
     def _probe_of(self, report: Epoch) -> Probe:
         spec = self._spec
         if not report.is_judged:
-            where = f"{self._reports} validations" if spec.unit == Unit.STEP else spec.unit.count(report.epoch)
+            where = f"{self._reports} validations" if spec.unit == Unit.STEP else spec.unit.counted(report.epoch)
             raise self._error("objective", never_logged(spec.objective.metric, report.metrics, after=where))
         if report.value is None:
             log.warning("%s was not a finite number after one batch with the defaults", spec.objective.metric)

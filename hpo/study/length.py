@@ -25,6 +25,6 @@ class Unit(StrEnum):
         """The unit of a trial, by its configuration."""
         return cls.STEP if cls.STEP.plural in config else cls.EPOCH
 
-    def count(self, number: int) -> str:
+    def counted(self, number: int) -> str:
         """`one epoch`, `2,000 steps`."""
         return f"one {self}" if number == 1 else f"{number:,} {self.plural}"

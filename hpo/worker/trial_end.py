@@ -69,7 +69,7 @@ def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then
         trial.error = "training ended without an epoch: the data module provided no batches"
         if trial.epoch:
             trial.cause = "error: no objective"
-            metric, after = study.resolved.spec.objective.metric, trial.unit.count(trial.epoch)
+            metric, after = study.resolved.spec.objective.metric, trial.unit.counted(trial.epoch)
             trial.error = never_logged(metric, trial.metrics, after=after)
     checkpoint = None if trial.state == OptunaState.FAIL else trial.best_checkpoint
     seconds = trial.seconds

@@ -192,7 +192,7 @@ def _log_resumption(trial: RunningTrial, report: Started, *, trained: int) -> No
     Args:
         trained: the last epoch of earlier attempts.
     """
-    lost, reasons = trial.unit.count(max(0, trained - report.from_epoch)), "; ".join(report.unusable)
+    lost, reasons = trial.unit.counted(max(0, trained - report.from_epoch)), "; ".join(report.unusable)
     if report.from_epoch:
         log.info("trial %d resumes after %s %d", trial.number, trial.unit, report.from_epoch)
         if reasons:

@@ -114,7 +114,7 @@ def test_lean_loops_and_lightnings_train_the_same(here: Hpo) -> None:
 def test_a_trial_that_is_handed_back_goes_on_at_its_step(here: Hpo) -> None:
     study(here, "handed", model={"class": COUNTING, "seconds": 0.2}, steps=30)
     first = here.start("run", "handed.yaml", "--trials", 1)
-    wait_for(lambda: here.trials("handed")[0].epochs)
+    wait_for(lambda: any(trial.epochs for trial in here.trials("handed")))
     first.send_signal(signal.SIGTERM)
     finish(first)
     reached = here.trials("handed")[0].epochs
@@ -131,11 +131,12 @@ def test_early_stopping_counts_validations(here: Hpo) -> None:
     study(here, "early", model="projects.stepwise:Counting", objective={"metric": "trained", "direction": "minimize"},
           steps=30, early_stopping={"patience": 2})  # fmt: skip
 
-    assert here.run("run", "early.yaml", "--trials", 1)[0] == 0
+    code, output = here.run("run", "early.yaml", "--trials", 1, "--verbose")
 
+    assert code == 0, output
     [trial] = here.trials("early")
     assert (trial.state, trial.epochs, trial.best_epoch) == ("complete", 9, 3)
-    assert trial.cause == "no improvement for 2 validations"
+    assert "trial 0 ends at step 9: no improvement for 2 validations" in output
 
 
 def test_steps_may_be_searched_and_are_a_parameter(here: Hpo) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from hpo.cli.estimate import disk_in_words, time_in_words
 from hpo.ipc.messages import Measured
-from hpo.service.estimate import Span, estimate, trial_seconds
+from hpo.service.estimate import estimate, trial_seconds
 from hpo.service.preflight import Probe
 from hpo.study.spec import StudySpec
 from hpo.study.study_file import Source
@@ -74,7 +74,9 @@ def test_the_smallest_and_the_largest_configurations_give_a_range() -> None:
 
     found = estimate(study(epochs=20, budget={"trials": 1}), probes, slots=1, varied=["width"])
 
-    assert found.seconds == Span(*(pytest.approx(s) for s in (START + 20 * EPOCH, START + 20 * EPOCH, 3.0 + 20 * 32.2)))
+    assert found.seconds is not None
+    expected = (START + 20 * EPOCH, START + 20 * EPOCH, 3.0 + 20 * 32.2)
+    assert (found.seconds.least, found.seconds.usual, found.seconds.most) == pytest.approx(expected)
     assert time_in_words(found, hours=None) == (
         "about 2.5 minutes (2.5 minutes to 11 minutes) on one slot without pruning, by width"
     )
@@ -84,7 +86,8 @@ def test_a_searched_number_of_epochs_gives_a_range() -> None:
     found = estimate(study(epochs={"low": 1, "high": 100, "log": True}), [probe()], slots=1, varied=[])
 
     assert found.trial_seconds is not None
-    assert found.trial_seconds == Span(*(pytest.approx(START + epochs * EPOCH) for epochs in (1, 10, 100)))
+    seconds = (found.trial_seconds.least, found.trial_seconds.usual, found.trial_seconds.most)
+    assert seconds == pytest.approx(tuple(START + epochs * EPOCH for epochs in (1, 10, 100)))
 
 
 def test_rungs_shorten_a_study() -> None:
@@ -123,12 +126,12 @@ def test_the_disk_holds_the_weights_that_are_kept_and_the_states_of_what_runs() 
     assert found.kept_bytes.usual == 60_000_000
     assert found.running_bytes.usual == 10_000_000 + 2 * 30_000_000
     assert disk_in_words(found) == (
-        "about 30 MB a checkpoint (10 MB its weights), 60 MB kept (6 trials), "
+        "about 30 MB a checkpoint (10 MB its weights), 60 MB kept (6 trials); "
         "up to 70 MB for each that runs or is paused"
     )
 
 
 def test_a_study_that_keeps_nothing_says_so() -> None:
-    assert "its weights), none kept, up to 70 MB" in disk_in_words(
+    assert "its weights), none kept; up to 70 MB" in disk_in_words(
         estimate(study(keep={"checkpoints": 0}), [probe()], slots=2, varied=[])
     )

@@ -10,7 +10,7 @@ from hpo.errors import SpecError
 from hpo.study.study_file import read_study
 
 HEAD = "objective: {metric: val_loss, direction: minimize}\ndata: nets:Points\n"
-OURS = "is a key of Hydra's: an object is {class: torch.nn:Tanh, ...} here"
+OURS = "is a key of Hydra's: here, an object is {class: torch.nn:Tanh, ...}"
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ OURS = "is a key of Hydra's: an object is {class: torch.nn:Tanh, ...} here"
             "model: {class: nets:Net, optim: {_target_: torch.optim.Adam, _partial_: true}}\n",
             "model.optim._partial_: is a key of Hydra's: a trial builds objects",
         ),
-        ("model: {class: nets:Net, act: {_target_: Tanh}}\n", "an object is {class: package:Tanh, ...} here"),
+        ("model: {class: nets:Net, act: {_target_: Tanh}}\n", "here, an object is {class: package:Tanh, ...}"),
     ],
 )
 def test_a_key_of_hydras_is_refused_with_ours(tmp_path: Path, text: str, problem: str) -> None:

@@ -58,7 +58,7 @@ def test_steps_may_be_searched() -> None:
     [
         ({"steps": 10, "epochs": 3}, "steps: a trial has a length in epochs or in steps, not both"),
         ({"epochs": None}, "epochs: a trial needs a length: epochs: 20, or steps: 2000"),
-        ({"steps": 0}, "steps: should be greater than 0"),
+        ({"steps": 0}, "steps: should be greater than or equal to 1"),
         ({"steps": {"low": 9, "high": 3}}, "steps: low 9 is above high 3"),
         ({"steps": 10, "trainer": {"val_check_interval": 0.5}}, "trainer.val_check_interval: with steps it is a whole"),
         ({"steps": 10, "trainer": {"val_check_interval": 11}}, "trainer.val_check_interval: 11 is more than the 10"),
