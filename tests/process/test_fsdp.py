@@ -1,4 +1,4 @@
-"""A model whose weights two processes share is saved, resumed, and loaded without them; on the CPU."""
+"""A model that FSDP trains in two processes is saved, resumed, and loaded without them; on the CPU."""
 
 from __future__ import annotations
 
