@@ -169,7 +169,7 @@ class Promoting:
     """Successive halving that pauses and promotes."""
 
     def __init__(self, *, eta: int, min_epochs: int) -> None:
-        self._rungs = Rungs(eta=eta, min_epochs=min_epochs, direction=Direction.MAXIMIZE)
+        self._rungs = Rungs(eta=eta, first=min_epochs, direction=Direction.MAXIMIZE)
         self._ended: set[int] = set()  # too bad for a later promotion
 
     def goes_on(self, number: int, curve: Curve) -> bool:

@@ -65,11 +65,16 @@ def check(
     typer.echo(f"  searched    {', '.join(checked.space.names)}")
     typer.echo(f"  objective   {checked.direction} {checked.metric}; the model logs {', '.join(checked.metrics)}")
     typer.echo(f"  model       {checked.parameters:,} parameters at its defaults")
-    of_all = "" if checked.epochs is None else f": {checked.epochs} epochs before pruning"
+    from hpo.cli.estimate import disk_in_words, time_in_words
+
+    unit = checked.unit
+    of_all = "" if checked.epochs is None else f": {unit.counted(checked.epochs)} before pruning"
     typer.echo(
-        f"  budget      {checked.budget}; a trial has at most {checked.max_epochs} epochs{of_all}, "
+        f"  budget      {checked.budget}; a trial has at most {unit.counted(checked.max_epochs)}{of_all}, "
         f"on {len(checked.devices)} slots here ({', '.join(checked.devices)})"
     )
+    typer.echo(f"  time        {time_in_words(checked.estimate, hours=spec.budget.hours)}")
+    typer.echo(f"  disk        {disk_in_words(checked.estimate)}")
 
 
 def space(

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.cli.tables import console, number, print_best
+from hpo.study.length import Unit
 from hpo.study.limits import UNLIMITED
 
 if TYPE_CHECKING:
@@ -146,13 +147,15 @@ class Screen:
         if seconds > SECONDS_FOR_A_RATE and epochs:
             left = seconds_left(run, rate=epochs / seconds)
             about = "" if left is None else f"about {_duration(left)} left"
-            grid.add_row("", Text(f"{60 * epochs / seconds:.0f} epochs a minute", style="dim"), about, "")
+            rate = f"{60 * epochs / seconds:.0f} {run.resolved.spec.unit.plural} a minute"
+            grid.add_row("", Text(rate, style="dim"), about, "")
         return grid
 
     def _slots(self, worker: Worker) -> Table:
-        metric = self._run.resolved.spec.objective.metric if self._run else ""
+        assert self._run is not None
+        spec = self._run.resolved.spec
         table = Table(box=SIMPLE, pad_edge=False)
-        for heading in ("slot", "trial", "epoch", "", metric, "best", "seconds"):
+        for heading in ("slot", "trial", spec.unit, "", spec.objective.metric, "best", "seconds"):
             table.add_column(heading, justify="right" if heading != "" else "left", no_wrap=True)
         for slot in worker.slots:
             trial = worker.trials.get(slot.number)
@@ -176,7 +179,7 @@ def seconds_left(run: StudyRun, *, rate: float) -> float | None:
     """How long the study is expected to take from now; None where no limit is in sight.
 
     Args:
-        rate: epochs a second, of all its trials together.
+        rate: epochs, or steps, a second, of all its trials together.
     """
     progress, found = run.progress, []
     if progress.counts.target != UNLIMITED:
@@ -188,11 +191,16 @@ def seconds_left(run: StudyRun, *, rate: float) -> float | None:
 
 
 def _row(trial: RunningTrial) -> tuple[str | ProgressBar, ...]:
-    part = trial.of_epoch or 0.0
-    bar = ProgressBar(total=trial.epochs, completed=trial.epoch + part, width=20)
+    reached = max(trial.epoch, trial.reached or 0.0)
+    if trial.unit == Unit.STEP:
+        done = f"{reached:.0f}/{trial.epochs}"
+    else:
+        part = reached - trial.epoch
+        done = f"{trial.epoch}/{trial.epochs}" + (f" +{part:.0%}" if part else "")
+    bar = ProgressBar(total=trial.epochs, completed=reached, width=20)
     return (
         str(trial.number),
-        f"{trial.epoch}/{trial.epochs}" + (f" +{part:.0%}" if part else ""),
+        done,
         bar,
         number(trial.value),
         number(trial.best_value),

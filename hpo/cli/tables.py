@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.space.values import label_of_value
+from hpo.study.length import Unit
 from hpo.study.states import TrialState
 
 if TYPE_CHECKING:
@@ -41,14 +42,15 @@ def print_best(records: Sequence[TrialRecord], out: Console) -> None:
     """Print the trials, best first: a column a parameter where there is room, else all in one."""
     names = list(dict.fromkeys(name for record in records for name in record.params))
     has_remarks = any(record.remark for record in records)
-    wide = _best_table(names, has_remarks=has_remarks)
+    unit = _unit_of(records)
+    wide = _best_table(names, unit=unit, has_remarks=has_remarks)
     for record in records:
         numbers = _best_numbers(record, has_remarks=has_remarks)
         wide.add_row(*numbers, *(Text(number(record.params.get(name))) for name in names))
     if Measurement.get(out, out.options.update(max_width=WIDTH_WITHOUT_TERMINAL), wide).maximum <= out.width:
         out.print(wide)
         return
-    narrow = _best_table(["parameters"], has_remarks=has_remarks)
+    narrow = _best_table(["parameters"], unit=unit, has_remarks=has_remarks)
     for record in records:
         narrow.add_row(*_best_numbers(record, has_remarks=has_remarks), Text(params_in_words(record.params)))
     out.print(narrow)
@@ -59,9 +61,14 @@ def params_in_words(params: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={number(value)}" for name, value in params.items())
 
 
-def _best_table(names: Sequence[str], *, has_remarks: bool) -> Table:
+def _unit_of(records: Sequence[TrialRecord]) -> Unit:
+    """What the trials of a study are counted in; one that has not begun does not know it."""
+    return Unit.STEP if any(record.unit == Unit.STEP for record in records) else Unit.EPOCH
+
+
+def _best_table(names: Sequence[str], *, unit: Unit, has_remarks: bool) -> Table:
     table = Table(box=SIMPLE, pad_edge=False)
-    for heading in ("trial", "value", "epoch", "seconds"):
+    for heading in ("trial", "value", unit, "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name in ["trained", *names] if has_remarks else names:
         table.add_column(name)
@@ -85,7 +92,7 @@ def show_best(records: Sequence[TrialRecord], study: str) -> None:
 def show_trials(records: Sequence[TrialRecord]) -> None:
     """Print a row a trial: its state, its parameters, and why it ended or failed."""
     table = Table(box=SIMPLE, pad_edge=False)
-    for heading in ("trial", "state", "value", "epochs", "seconds", "attempts", "device"):
+    for heading in ("trial", "state", "value", _unit_of(records).plural, "seconds", "attempts", "device"):
         table.add_column(heading, justify="left" if heading in ("state", "device") else "right", no_wrap=True)
     table.add_column("parameters, and why it ended")
     for record in records:

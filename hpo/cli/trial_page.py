@@ -31,7 +31,7 @@ def show_trial(details: TrialDetails) -> None:
     for name, text in _facts(record):
         out.print(Text(f"  {name:<12}{text}"))
     if details.attempts:
-        out.print(_attempts(details.attempts))
+        out.print(_attempts(details.attempts, record.unit))
     if record.curve:
         out.print(_curve(record))
     if record.error:
@@ -40,9 +40,9 @@ def show_trial(details: TrialDetails) -> None:
 
 
 def _facts(record: TrialRecord) -> list[tuple[str, str]]:
-    found = [("value", f"{number(record.value)} after epoch {record.best_epoch}" if record.best_epoch else "-")]
+    found = [("value", f"{number(record.value)} after {record.unit} {record.best_epoch}" if record.best_epoch else "-")]
     total = "" if record.max_epochs is None else f" of {record.max_epochs}"
-    found.append(("epochs", f"{record.epochs}{total}"))
+    found.append((record.unit.plural, f"{record.epochs}{total}"))
     if record.explanation:
         found.append(("cause", record.explanation))
     found.append(("parameters", params_in_words(record.params) or "-"))
@@ -55,10 +55,11 @@ def _facts(record: TrialRecord) -> list[tuple[str, str]]:
     return found
 
 
-def _attempts(attempts: Sequence[AttemptRecord]) -> Table:
+def _attempts(attempts: Sequence[AttemptRecord], unit: str) -> Table:
     table = Table(box=SIMPLE, pad_edge=False)
-    for heading in ("attempt", "from epoch", "seconds", "device", "worker", "ended"):
-        is_number = heading in ("attempt", "from epoch", "seconds")
+    numbers = ("attempt", f"from {unit}", "seconds")
+    for heading in (*numbers, "device", "worker", "ended"):
+        is_number = heading in numbers
         table.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number)
     for attempt in attempts:
         table.add_row(
@@ -82,7 +83,7 @@ def _curve(record: TrialRecord) -> Table:
     ]
     names = list(dict.fromkeys(name for _, metrics in shown for name in metrics))[:METRICS_SHOWN]
     table = Table(box=SIMPLE, pad_edge=False)
-    for heading in ("epoch", *names):
+    for heading in (record.unit, *names):
         table.add_column(Text(heading), justify="right", no_wrap=True)
     for epoch, metrics in shown:
         table.add_row(*_cells(epoch, metrics, names), style="bold" if epoch == record.best_epoch else "")

@@ -12,15 +12,16 @@ from typing import Annotated, Any, ClassVar
 from annotated_types import Ge, Le
 
 Count = Annotated[int, Ge(0)]
+Seconds = Annotated[float, Ge(0)]
 EpochNumber = Annotated[int, Ge(0), Le(2**31 - 1)]  # the largest integer of a database column
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """An epoch has ended; the trial waits for an `Answer`."""
+    """An epoch has ended, or a validation of a trial in steps; the trial waits for an `Answer`."""
 
     kind: ClassVar[str] = "epoch"
-    epoch: EpochNumber  # 1 for the first
+    epoch: EpochNumber  # 1 for the first; or the step
     value: float | None  # the objective after it; None when it was not finite, or not logged
     metrics: dict[str, float]  # all finite ones, by name
     seconds: float  # since the attempt began to train
@@ -54,7 +55,23 @@ class Alive:
     """There were steps since the last message."""
 
     kind: ClassVar[str] = "alive"
-    of_epoch: Annotated[float, Ge(0), Le(1)] | None = None  # the share of the epoch's training batches that are done
+    reached: Annotated[float, Ge(0)] | None = None  # epochs, with the share of the present one that is done; or steps
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An epoch of a few batches was timed, of a configuration that is tried out."""
+
+    kind: ClassVar[str] = "measured"
+    epoch_seconds: Seconds  # from the end of the one before, with its validation
+    batches: Count  # that it trained
+    batch_seconds: Seconds  # of one of them after the first
+    validation_batches: Count
+    validation_batch_seconds: Seconds
+    all_batches: Count | None  # of a whole epoch; None where the loader has no length
+    all_validation_batches: Count | None  # of a whole validation
+    weights_bytes: Count  # of the file with the weights of the best epoch
+    state_bytes: Count  # of the file to resume from, with the state of the optimizer
 
 
 @dataclass(frozen=True)
@@ -85,9 +102,9 @@ class Done:
     checkpoint_sha256: str | None = None  # of the best weights' file; None if there is none
 
 
-Report = Epoch | Started | Training | Alive | Warned | Failed | Done
+Report = Epoch | Started | Training | Alive | Measured | Warned | Failed | Done
 REPORTS: dict[str, type[Report]] = {
-    record.kind: record for record in (Epoch, Started, Training, Alive, Warned, Failed, Done)
+    record.kind: record for record in (Epoch, Started, Training, Alive, Measured, Warned, Failed, Done)
 }
 
 OUT_OF_MEMORY = "out of memory"  # the cause of a `Failed` that `retries: {oom: ...}` is for

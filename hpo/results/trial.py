@@ -27,6 +27,7 @@ from hpo.store.tables import (
     trials,
 )
 from hpo.study.artifacts import sha256_of
+from hpo.study.length import Unit
 from hpo.study.states import Direction, OptunaState, TrialState
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ class TrialRecord:
         value: the objective of its best epoch so far; None before an epoch has ended, and of a failed trial.
         values: of each objective, when it has ended with them; a study of another program may have several.
         params: the searched parameters that were active.
-        config: all arguments of its model and data, searched or pinned, and its epochs and seed.
-        curve: (epoch, metrics by name), one entry per epoch, the first epoch being 1.
+        config: all arguments of its model and data, searched or pinned, and its epochs or steps and its seed.
+        curve: (epoch, metrics by name), one entry per epoch, the first epoch being 1; or one per validation, by step.
         seconds: of all its attempts; None until one has ended.
         attempts: how often a worker has claimed it.
         causes: how each of these attempts ended, in order; None for one that still runs.
@@ -82,14 +83,19 @@ class TrialRecord:
     before_change: str | None = None
 
     @property
+    def unit(self) -> Unit:
+        """What its epochs are: epochs, or the steps of a study whose length is given in steps."""
+        return Unit.of(self.config)
+
+    @property
     def epochs(self) -> int:
-        """The number of epochs that it has been trained for."""
+        """The number of epochs, or steps, that it has been trained for."""
         return self.curve[-1][0] if self.curve else 0
 
     @property
     def max_epochs(self) -> int | None:
-        """The number of epochs that it is to be trained for, unless it ends early; None before it begins."""
-        epochs = self.config.get("epochs")
+        """The number of epochs, or steps, that it is to be trained for, unless it ends early; None before it begins."""
+        epochs = self.config.get(self.unit.plural)
         return epochs if isinstance(epochs, int) else None
 
     @property
@@ -98,7 +104,7 @@ class TrialRecord:
         if self.state == TrialState.COMPLETE:
             return self.cause or ""
         total = "" if self.max_epochs is None else f" of {self.max_epochs}"
-        return f"{self.state} after {self.epochs}{total} epochs"
+        return f"{self.state} after {self.epochs}{total} {self.unit.plural}"
 
     @property
     def failure(self) -> str | None:
@@ -122,6 +128,7 @@ class TrialRecord:
             "values": list(self.values),
             "epochs": self.epochs,
             "max_epochs": self.max_epochs,
+            "unit": self.unit.value,
             "causes": list(self.causes),
         }
 

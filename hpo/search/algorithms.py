@@ -23,12 +23,12 @@ from hpo.loading import load_class
 from hpo.search.rungs import Rungs
 from hpo.search.tpe import TPE, Memory
 from hpo.space import SearchSpace
+from hpo.study.length import Unit
 from hpo.study.spec import AlgorithmSpec, StudySpec
 
-# Our names for options, and Optuna's; an epoch is a resource there.
+# Our names for options, and Optuna's: an epoch is a resource there. With a length in steps, ours are `min_steps`, ...
 HALVING = {"eta": "reduction_factor", "min_epochs": "min_resource", "max_epochs": "max_resource"}
-ASHA = {"reduction_factor": 3, "min_resource": 3}
-ASHA_OPTIONS = ("mode", "eta", "min_epochs")
+ETA, FIRST_RUNG = 3, 3  # the first rung is at so many epochs, or validations
 
 # Optuna counts steps from 0, we count epochs from 1: with a warm-up of 3, the first epoch that is judged is the fourth.
 STEPS_FROM_ZERO = ("n_warmup_steps",)
@@ -82,10 +82,10 @@ SAMPLERS: dict[str, _Known] = {
     "nsga2": _Known(optuna.samplers.NSGAIISampler, {}, {}),
 }
 PRUNERS: dict[str, _Known] = {
-    "asha": _Known(optuna.pruners.SuccessiveHalvingPruner, HALVING, ASHA),
+    "asha": _Known(optuna.pruners.SuccessiveHalvingPruner, HALVING, {"reduction_factor": ETA}),
     "median": _Known(optuna.pruners.MedianPruner, {}, {}),
     "percentile": _Known(optuna.pruners.PercentilePruner, {}, {}),
-    "hyperband": _Known(optuna.pruners.HyperbandPruner, HALVING, {"min_resource": 3, "reduction_factor": 3}),
+    "hyperband": _Known(optuna.pruners.HyperbandPruner, HALVING, {"reduction_factor": ETA}),
     "threshold": _Known(optuna.pruners.ThresholdPruner, {}, {}),
     "patient": _Known(optuna.pruners.PatientPruner, {}, {"wrapped_pruner": None}),
     "none": _Known(optuna.pruners.NopPruner, {}, {}),
@@ -129,18 +129,18 @@ def make_rungs(spec: StudySpec) -> Rungs | None:
         return None
     if mode != "promote":
         raise SpecError(f"pruner: asha: mode '{mode}' should be stop or promote")
-    options = {"eta": ASHA["reduction_factor"], "min_epochs": ASHA["min_resource"], **spec.pruner.options}
+    first = f"min_{spec.unit.plural}"
+    known = ("mode", "eta", first)
+    options = {"eta": ETA, first: FIRST_RUNG * spec.interval, **spec.pruner.options}
     options.pop("mode", None)
-    for name in sorted(options.keys() - {"eta", "min_epochs"}):
+    for name in sorted(options.keys() - {*known}):
         if name in inspect.signature(PRUNERS["asha"].cls).parameters:
             raise SpecError(f"pruner: asha has the option '{name}' only with mode: stop, where it stops for good")
-        raise SpecError(
-            f"pruner: asha has no option '{name}'{nearest(name, ASHA_OPTIONS) or '.'} It has {', '.join(ASHA_OPTIONS)}"
-        )
-    for name, least in (("eta", 2), ("min_epochs", 1)):
+        raise SpecError(f"pruner: asha has no option '{name}'{nearest(name, known) or '.'} It has {', '.join(known)}")
+    for name, least in (("eta", 2), (first, 1)):
         if type(options[name]) is not int or options[name] < least:
             raise SpecError(f"pruner: asha: {name} {options[name]!r} should be a whole number, {least} or more")
-    return Rungs(**options, direction=spec.objective.direction)
+    return Rungs(eta=options["eta"], first=options[first], direction=spec.objective.direction)
 
 
 def make_pruner(spec: StudySpec, project: Path) -> optuna.pruners.BasePruner:
@@ -154,7 +154,9 @@ def make_pruner(spec: StudySpec, project: Path) -> optuna.pruners.BasePruner:
     if spec.pruner.name == "asha" and "mode" in spec.pruner.options:
         options = {name: value for name, value in spec.pruner.options.items() if name != "mode"}
         spec = spec.model_copy(update={"pruner": spec.pruner.model_copy(update={"options": options})})
-    cls, options = _resolve(spec.pruner, PRUNERS, "pruner", project)
+    cls, options = _resolve(spec.pruner, PRUNERS, "pruner", project, unit=spec.unit)
+    if spec.pruner.name in ("asha", "hyperband"):
+        options.setdefault("min_resource", FIRST_RUNG * spec.interval)
     if cls is optuna.pruners.HyperbandPruner:
         # 'auto' would be estimated by each worker on its own.
         options = {"max_resource": spec.max_epochs} | options
@@ -167,7 +169,7 @@ def make_pruner(spec: StudySpec, project: Path) -> optuna.pruners.BasePruner:
 
 
 def _resolve(
-    chosen: AlgorithmSpec, known: Mapping[str, _Known], what: str, project: Path
+    chosen: AlgorithmSpec, known: Mapping[str, _Known], what: str, project: Path, *, unit: Unit = Unit.EPOCH
 ) -> tuple[type[Any], dict[str, Any]]:
     """The class and its options under its own names, all of them known to its signature."""
     if chosen.label is not None:
@@ -181,10 +183,11 @@ def _resolve(
         name = str(chosen.name)
         raise SpecError(f"{what}: '{name}' is not known{nearest(name, known) or '.'} Known: {', '.join(known)}")
     taken = list(inspect.signature(entry.cls).parameters)
-    ours = {theirs: name for name, theirs in entry.renamed.items() if theirs in taken}
+    renamed = {name.replace(Unit.EPOCH.plural, unit.plural): theirs for name, theirs in entry.renamed.items()}
+    ours = {theirs: name for name, theirs in renamed.items() if theirs in taken}
     options = dict(entry.defaults)
     for name, value in chosen.options.items():
-        target = entry.renamed.get(name, name)
+        target = renamed.get(name, name)
         if target not in taken:
             offered = [ours.get(parameter, parameter) for parameter in taken]
             raise SpecError(

@@ -1,4 +1,4 @@
-"""How many epochs a whole search will train, from its rungs or from the lengths of its trials so far."""
+"""How many epochs, or steps, a whole search will train, from its rungs or from the lengths of its trials so far."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def mean_length(lengths: Sequence[tuple[int, bool]], *, most: int) -> float:
     """
     ends = Counter(length for length, has_ended in lengths if has_ended)
     reached = Counter(length for length, _ in lengths)
-    at_risk, survival, mean = len(lengths), 1.0, 0.0
-    for epoch in range(most):
-        if ends[epoch]:
-            survival *= 1 - ends[epoch] / at_risk
-        at_risk -= reached[epoch]
-        mean += survival
-    return mean
+    at_risk, survival, mean, before = len(lengths), 1.0, 0.0, 0
+    for length in sorted(length for length in reached if length < most):
+        mean += survival * (length - before)
+        survival *= 1 - ends[length] / at_risk
+        at_risk -= reached[length]
+        before = length
+    return mean + survival * (most - before)

@@ -1,9 +1,9 @@
 """Successive halving that pauses and promotes: which trials pass a rung, pause there, or are promoted later.
 
-Asynchronous successive halving as in Li et al. 2020, arXiv 1810.05934: rungs are at min_epochs, eta times that, eta
+Asynchronous successive halving as in Li et al. 2020, arXiv 1810.05934: rungs are at a first epoch, eta times that, eta
 squared times that, ... A trial passes a rung if it is among the best 1/eta of all that have reached it; the others are
 paused there, and any of them is promoted as soon as later, worse trials have moved it into the best 1/eta. Where the
-objective is not logged in each epoch, a trial reaches a rung with its first value at or after that epoch. One that is
+objective is not logged at that epoch or step, a trial reaches a rung with its first value after it. One that is
 more than PLACES_BEHIND places away from that is pruned at once: eta times as many trials would have to reach the rung,
 all of them worse, before it could be promoted, and paused trials need disk space.
 """
@@ -36,13 +36,13 @@ class Rungs:
 
     Args:
         eta: of so many trials that reach a rung, one passes it; 2 or more.
-        min_epochs: the epoch of the first rung.
+        first: the epoch, or step, of the first rung.
         direction: which values are better.
     """
 
-    def __init__(self, *, eta: int, min_epochs: int, direction: Direction) -> None:
+    def __init__(self, *, eta: int, first: int, direction: Direction) -> None:
         self._eta = eta
-        self._min_epochs = min_epochs
+        self._first = first
         self._direction = direction
         self._values: dict[int, dict[int, float]] = defaultdict(dict)  # by rung, by trial; smaller is better
         self._ranked: dict[int, list[tuple[float, int]]] = defaultdict(list)  # by rung: (value, trial), in order
@@ -56,7 +56,7 @@ class Rungs:
         """
         if not curve:
             return
-        last, rung = max(curve), self._min_epochs
+        last, rung = max(curve), self._first
         while rung <= last:
             if number not in self._values[rung]:
                 reached = min(epoch for epoch in curve if epoch >= rung)
@@ -85,7 +85,7 @@ class Rungs:
 
     def expected_epochs(self, trials: int, epochs: int) -> int:
         """The epochs of a study of so many trials, each of at most `epochs`: one in eta passes each rung."""
-        total, before, rung, left = 0, 0, self._min_epochs, trials
+        total, before, rung, left = 0, 0, self._first, trials
         while rung < epochs:
             total += left * (rung - before)
             before, rung, left = rung, rung * self._eta, max(1, left // self._eta)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hpo.errors import SpecError
 from hpo.ipc.fork_server import ForkServer
 from hpo.results.warm_start import find_weights, names_weights
+from hpo.service.estimate import Estimate, estimate
 from hpo.service.preflight import slots_for, try_one_batch
 from hpo.service.prepare import prepare
 from hpo.space import Int, SearchSpace
+from hpo.space.parameter import Owner
 from hpo.store import Store
+from hpo.study.length import Unit
 from hpo.study.limits import UNLIMITED
 from hpo.study.spec import StudySpec
 from hpo.study.states import Direction
 from hpo.study.study_file import Source
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,8 +39,10 @@ class StudyCheck:
         parameters: of the model at its defaults.
         budget: in words.
         trials: None where there is no limit of them.
-        max_epochs: of a trial.
+        max_epochs: of a trial, in the study's unit.
+        unit: of the length of its trials: `epoch` or `step`.
         devices: of this machine's slots, one each: `cpu`, `gpu 0`.
+        estimate: of its time and its disk space on these slots.
     """
 
     study: str
@@ -44,11 +54,13 @@ class StudyCheck:
     budget: str
     trials: int | None
     max_epochs: int
+    unit: Unit
     devices: tuple[str, ...]
+    estimate: Estimate
 
     @property
     def epochs(self) -> int | None:
-        """Of all trials together, before pruning; None where there is no limit of trials."""
+        """Of all trials together, before pruning, in the study's unit; None where there is no limit of trials."""
         return None if self.trials is None else self.trials * self.max_epochs
 
     def to_json(self) -> dict[str, Any]:
@@ -60,17 +72,21 @@ class StudyCheck:
             "parameters": self.parameters,
             "budget": self.budget,
             "trials": self.trials,
-            "epochs": self.epochs,
+            self.unit.plural: self.epochs,
             "slots": len(self.devices),
+            "estimate": self.estimate.to_json(),
         }
 
 
-def extremes(space: SearchSpace) -> Iterator[tuple[str, dict[str, Any]]]:
+def extremes(space: SearchSpace, *, owner: Owner = "data") -> Iterator[tuple[str, dict[str, Any]]]:
     """The configurations with the smallest and the largest batches, windows, ...: all integers of the data module.
 
-    Each with its name in words; none when the data module searches no integers.
+    Each with its name in words; none when the owner searches no integers.
+
+    Args:
+        owner: model for its widths, depths, ... instead.
     """
-    integers = [p for p in space.values() if p.owner == "data" and isinstance(p.range, Int)]
+    integers = [p for p in space.values() if p.owner == owner and isinstance(p.range, Int)]
     defaults = space.defaults()
     found = []
     for which in ("low", "high"):
@@ -84,7 +100,7 @@ def extremes(space: SearchSpace) -> Iterator[tuple[str, dict[str, Any]]]:
 def check_study(
     spec: StudySpec, source: Source, *, server: ForkServer, project: Path, open_store: Callable[[], Store]
 ) -> StudyCheck:
-    """Validate a study, and train and validate one batch: of its defaults, and at both ends of the data's integers.
+    """Validate a study, and train and validate some batches: of its defaults, and at both ends of its integers.
 
     Args:
         open_store: called only for a study that starts from the weights of another study's trial.
@@ -100,9 +116,16 @@ def check_study(
         if names_weights(prepared.resolved):
             with open_store() as store:
                 weights = find_weights(store, prepared.resolved, source)
-        probe = try_one_batch(prepared, slot=slots[0], weights=weights)
+        attempt = partial(try_one_batch, prepared, slot=slots[0], weights=weights, is_timed=True)
+        probes = [probe := attempt()]
         for what, params in extremes(prepared.resolved.space):
-            try_one_batch(prepared, slot=slots[0], weights=weights, params=params, what=what)
+            probes.append(attempt(params=params, what=what))
+        for what, params in extremes(prepared.resolved.space, owner="model"):
+            try:
+                probes.append(attempt(params=params, what=what))
+            except SpecError as error:  # a model that is too large, for instance, fails its trials and not the study
+                log.warning("%s", error)
+    varied = [name for name in probe.params if any(other.params.get(name) != probe.params[name] for other in probes)]
     return StudyCheck(
         study=spec.study,
         space=prepared.resolved.space,
@@ -113,5 +136,7 @@ def check_study(
         budget=str(spec.budget),
         trials=None if spec.budget.trials_target == UNLIMITED else spec.budget.trials_target,
         max_epochs=spec.max_epochs,
+        unit=spec.unit,
         devices=tuple(slot.device for slot in slots),
+        estimate=estimate(spec, probes, slots=len(slots), varied=varied),
     )

@@ -14,11 +14,12 @@ from typing import Any
 from hpo.errors import SpecError
 from hpo.ipc.fork_server import ForkedProcess
 from hpo.ipc.incoming import InvalidMessageError, read_report
-from hpo.ipc.messages import Answer, Done, Epoch, Failed, Report, Started, Warned, message_of
+from hpo.ipc.messages import Answer, Done, Epoch, Failed, Measured, Report, Started, Training, Warned, message_of
 from hpo.results.warm_start import Weights
 from hpo.search.algorithms import derive_seed
 from hpo.service.prepare import PreparedStudy
 from hpo.study.devices import Slot, slots_of
+from hpo.study.length import Unit
 from hpo.study.spec import StudySpec
 from hpo.study.study_file import KeyPath, Source
 from hpo.worker.jobs import trial_jobs
@@ -26,8 +27,11 @@ from hpo.worker.trial_report import never_logged
 
 log = logging.getLogger(__name__)
 
-# A metric need not be logged in each epoch; that of every tenth epoch is found.
-MOST_EPOCHS = 10
+# A metric need not be logged in each epoch, or validation; that of every tenth is found.
+MOST_REPORTS = 10
+# Batches an epoch that are timed, as many of them as a few seconds allow, and epochs: the first one is slower.
+TIMED_BATCHES, TIMED_EPOCHS = 40, 2
+MOST_SECONDS_FOR_TIMING = 20.0
 # What an error of Lightning's or torch's advises, by a part of it, as keys of a study file.
 ADVICE = {
     "find_unused_parameters": "\nIn the study file: resources: {strategy: ddp_find_unused_parameters_true}",
@@ -44,12 +48,16 @@ class Probe:
     Attributes:
         metrics: names that the model logs.
         parameters: of the model.
-        seconds: from the start of the process to the end of the batch.
+        params: the searched parameters.
+        seconds_to_training: from the start of the process to the first step.
+        measured: each epoch of a few batches that was timed.
     """
 
     metrics: tuple[str, ...]
     parameters: int
-    seconds: float
+    params: Mapping[str, Any]
+    seconds_to_training: float
+    measured: tuple[Measured, ...]
 
 
 def slots_for(spec: StudySpec, source: Source, *, wanted: int | None = None) -> list[Slot]:
@@ -71,6 +79,7 @@ def try_one_batch(
     weights: Weights | None = None,
     params: Mapping[str, Any] | None = None,
     what: str = "one batch",
+    is_timed: bool = False,
 ) -> Probe:
     """Train and validate a configuration on one batch as trials do, on all ranks, until the objective is logged.
 
@@ -78,6 +87,7 @@ def try_one_batch(
         weights: the checkpoints that `find_weights` found for the study.
         params: the searched parameters; by default, their defaults.
         what: is tried, to be named in errors.
+        is_timed: train some more batches, for a few seconds, to time them.
 
     Raises:
         SpecError: it fails or takes too long, or the objective's metric is not among what the model logs in its first
@@ -85,13 +95,16 @@ def try_one_batch(
     """
     resolved, spec = prepared.resolved, prepared.resolved.spec
     params = resolved.space.defaults() if params is None else params
+    length = min(spec.max_epochs, MOST_REPORTS) if spec.unit == Unit.EPOCH else spec.max_epochs
     config: Mapping[str, Any] = {
         "model": {"class": spec.model.label, **resolved.arguments("model", params)},
         "data": {"class": spec.data.label, **resolved.arguments("data", params)},
-        "epochs": min(spec.max_epochs, MOST_EPOCHS),
+        spec.unit.plural: length,
         "seed": derive_seed(spec.seed, 0, "trial"),
         "weights": weights or {},
     }
+    # That a loss does not depend on a parameter is noticed at the second step, perhaps of the second epoch.
+    least = 1 if slot.ranks == 1 else 2
     # For what the model's own callbacks write, and for the ranks to meet.
     with tempfile.TemporaryDirectory(prefix="hpo-", ignore_cleanup_errors=True) as folder:
         jobs = trial_jobs(
@@ -101,11 +114,12 @@ def try_one_batch(
             slot=slot,
             project=prepared.project,
             directory=None,
-            # That a loss does not depend on a parameter is noticed at the second step, perhaps of the second epoch.
-            batches=1 if slot.ranks == 1 else 2,
+            batches=TIMED_BATCHES if is_timed else least,
             root=Path(folder),
         )
-        probing = _Probing(prepared, what=what, ranks=slot.ranks, epochs=config["epochs"])
+        probing = _Probing(
+            prepared, params=params, what=what, length=length, least_reports=TIMED_EPOCHS if is_timed else least
+        )
         processes = [prepared.server.fork(job) for job in jobs]
         try:
             return probing.result(processes)
@@ -118,13 +132,19 @@ def try_one_batch(
 class _Probing:
     """The processes of one batch, until the first of them fails or rank 0 has reported the objective."""
 
-    def __init__(self, prepared: PreparedStudy, *, what: str, ranks: int, epochs: int) -> None:
+    def __init__(
+        self, prepared: PreparedStudy, *, params: Mapping[str, Any], what: str, length: int, least_reports: int
+    ) -> None:
         self._prepared = prepared
+        self._params = params
         self._what = what
         self._spec = prepared.spec
-        self._epochs = epochs
-        self._least_epochs = min(epochs, 1 if ranks == 1 else 2)
+        self._length = length
+        self._least_reports = least_reports
+        self._reports = 0
+        self._measured: list[Measured] = []
         self._started = time.monotonic()
+        self._seconds_to_training = 0.0
         self._parameters = 0
         budget = self._spec.budget
         self._minutes = budget.stall_minutes if "stall_minutes" in budget.model_fields_set else MOST_MINUTES
@@ -178,17 +198,39 @@ class _Probing:
                 raise self._prepared.source.error([_blame(report, self._spec, self._what)])
             case Done() if is_first:
                 raise self._error("data", f"{self._spec.data.label} gave no batches to train on")
-            case Epoch() if report.epoch < (self._least_epochs if report.is_judged else self._epochs):
-                process.channel.send(message_of(Answer()))
-            case Epoch(is_judged=False):
-                reason = never_logged(self._spec.objective.metric, report.metrics, epochs=report.epoch)
-                raise self._error("objective", reason)
-            case Epoch(value=value, metrics=metrics):
-                if value is None:
-                    metric = self._spec.objective.metric
-                    log.warning("%s was not a finite number after one batch with the defaults", metric)
-                return Probe(tuple(sorted(metrics)), self._parameters, time.monotonic() - self._started)
+            case Training():
+                self._seconds_to_training = time.monotonic() - self._started
+            case Measured():
+                self._measured.append(report)
+            case Epoch():
+                self._reports += 1
+                if self._continues(report):
+                    process.channel.send(message_of(Answer()))
+                else:
+                    return self._probe_of(report)
         return None
+
+    def _continues(self, report: Epoch) -> bool:
+        if report.epoch >= self._length:
+            return False
+        if not report.is_judged:
+            return self._reports < MOST_REPORTS
+        return self._reports < self._least_reports and report.seconds < MOST_SECONDS_FOR_TIMING
+
+    def _probe_of(self, report: Epoch) -> Probe:
+        spec = self._spec
+        if not report.is_judged:
+            where = f"{self._reports} validations" if spec.unit == Unit.STEP else spec.unit.counted(report.epoch)
+            raise self._error("objective", never_logged(spec.objective.metric, report.metrics, after=where))
+        if report.value is None:
+            log.warning("%s was not a finite number after one batch with the defaults", spec.objective.metric)
+        return Probe(
+            metrics=tuple(sorted(report.metrics)),
+            parameters=self._parameters,
+            params=self._params,
+            seconds_to_training=self._seconds_to_training,
+            measured=tuple(self._measured),
+        )
 
     def _error(self, section: str, reason: str) -> SpecError:
         return self._prepared.source.error([((section,), reason)])

@@ -28,6 +28,7 @@ class StudyKeys(TypedDict, total=False):
     objective: str | Mapping[str, Any]
     space: Mapping[str, Any]
     epochs: Any  # a number, hpo.Int, or a mapping
+    steps: Any  # instead of epochs
     first_trial: str
     sampler: type[Any] | str | Mapping[str, Any]
     pruner: type[Any] | str | Mapping[str, Any] | None

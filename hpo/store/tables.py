@@ -190,7 +190,7 @@ hpo_attempts = Table(
     Column("slot", Integer, nullable=False),
     Column("device", Text),
     Column("devices", Integer, nullable=False, server_default="1"),  # their number: device-seconds count each
-    Column("from_epoch", Integer),  # it resumed from this epoch's checkpoint; 0 from scratch
+    Column("from_epoch", Integer),  # or step: it resumed from its checkpoint; 0 from scratch
     Column("started", Double, nullable=False),
     Column("lease_until", Double, nullable=False),
     Column("ended", Double),
@@ -211,7 +211,7 @@ hpo_epochs = Table(
     "hpo_epochs",
     hpo_metadata,
     Column("trial_id", _trial_reference(), primary_key=True, autoincrement=False),
-    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),  # or step
     Column("attempt", Integer, nullable=False),  # number of the attempt that trained it
     Column("metrics", Text, nullable=False),  # JSON: all metrics by name
     Column("seconds", Double, nullable=False),

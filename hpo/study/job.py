@@ -38,8 +38,9 @@ class TrialJob:
     model: Call
     data: Call
     metric: str  # the objective, as the model logs it
-    epochs: int  # the maximum
+    epochs: int  # the maximum, in its unit
     seed: int  # of weights, order and augmentation
+    unit: str = "epoch"  # a `Unit`, of its length and of its reports
     precision: Any = "32-true"  # Lightning's name
     strategy: str = "auto"  # of several devices: auto, ddp, ddp_find_unused_parameters_true, fsdp
     use_distributed_sampler: bool = True  # divide the data among the ranks
@@ -54,7 +55,7 @@ class TrialJob:
     directory: str | None = None  # for checkpoints and the log; nothing is kept without it
     root: str | None = None  # the folder for files of the logger and of the model's callbacks
     resume: list[str] = field(default_factory=list)  # checkpoints to resume from: the first readable one is used
-    batches: int | None = None  # per epoch; all by default
+    batches: int | None = None  # an epoch, to try it out and to time it; all by default
     trainer: dict[str, Any] = field(default_factory=dict)  # the study file's options of the Trainer
     is_reusable: bool = False  # the process may do another job of the same place
 

@@ -13,7 +13,8 @@ from hpo.space import Argument, Choice, Int, Parameter, SearchSpace, SpaceProble
 from hpo.study.fingerprints import data_paths
 from hpo.study.job import OWN_LOADERS
 from hpo.study.known_arguments import Changes, Described, flattened, known
-from hpo.study.spec import EpochRange, StudySpec
+from hpo.study.length import Unit
+from hpo.study.spec import LengthRange, StudySpec
 from hpo.study.study_file import KeyPath, Source
 
 OWNERS = ("model", "data")
@@ -32,7 +33,7 @@ class ResolvedStudy:
 
     Attributes:
         spec: the study file.
-        space: the resolved search space: the model's, the data's and the number of epochs.
+        space: the resolved search space: the model's, the data's and the number of epochs or steps.
         fixed: by owner (model, data), the constructor arguments that are the same in every trial.
         inputs: fingerprints of the data files and the modules that its trials use, by what each is called; empty where
             they are not known.
@@ -49,7 +50,9 @@ class ResolvedStudy:
         return dict(self.fixed[owner]) | searched
 
     def epochs(self, params: Mapping[str, Any]) -> int:
-        return int(params["epochs"]) if "epochs" in self.space else self.spec.max_epochs
+        """The length of a trial, in the study's unit."""
+        length = self.spec.length
+        return int(params[self.spec.unit.plural]) if isinstance(length, LengthRange) else length
 
     def to_json(self) -> str:
         plain = {"spec": self.spec.model_dump(mode="json"), "fixed": {o: dict(self.fixed[o]) for o in OWNERS}}
@@ -141,8 +144,8 @@ def resolve(spec: StudySpec, classes: Mapping[str, Mapping[str, Any]], source: S
     if problems:
         raise source.error(problems)
     space = narrowed.space
-    if isinstance(spec.epochs, EpochRange):
-        space = SearchSpace.union(space, SearchSpace((_epochs(spec.epochs),)))
+    if isinstance(spec.length, LengthRange):
+        space = SearchSpace.union(space, SearchSpace((_length(spec.unit, spec.length),)))
     if not len(space):
         raise source.error([(("space",), "everything is pinned: there is nothing to search")])
     return ResolvedStudy(spec, space, given)
@@ -162,8 +165,8 @@ def _conditional(
             yield space[name], has_default[name] and "default" not in change
 
 
-def _epochs(epochs: EpochRange) -> Parameter:
-    return Parameter("epochs", Int(epochs.low, epochs.high, log=epochs.log), owner="trainer")
+def _length(unit: Unit, range_: LengthRange) -> Parameter:
+    return Parameter(unit.plural, Int(range_.low, range_.high, log=range_.log), owner="trainer")
 
 
 def _compared(study: ResolvedStudy) -> dict[str, Any]:

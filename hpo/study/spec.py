@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from hpo.study.job import OWN_LOADERS
+from hpo.study.length import Unit
 from hpo.study.limits import DEFAULT_TRIALS, UNLIMITED, trials_in_words
 from hpo.study.naming import LONGEST_NAME, NAME_PATTERN
 from hpo.study.python_values import as_in_a_file, direction_of
@@ -17,6 +18,8 @@ from hpo.study.trainer_options import TrainerOptions
 Scalar = bool | int | float | str | None
 PositiveFloat = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=0, strict=True)]
+
+VALIDATIONS = 20  # of a trial whose length is given in steps, unless the study file says how often
 
 # Short forms for study files, and Lightning's names for them.
 PRECISIONS = {"32": "32-true", "64": "64-true", "16": "16-mixed", "bf16": "bf16-mixed"}
@@ -47,14 +50,14 @@ class Objective(Section):
 
 
 class EarlyStopping(Section):
-    """End a trial whose objective has not improved by more than `min_delta` for `patience` epochs."""
+    """End a trial whose objective has not improved by more than `min_delta` for `patience` epochs, or validations."""
 
     patience: PositiveInt
     min_delta: Annotated[float, Field(ge=0)] = 0.0
 
 
-class EpochRange(Section):
-    """The number of epochs, when it is searched."""
+class LengthRange(Section):
+    """The number of epochs or of steps, when it is searched."""
 
     low: PositiveInt
     high: PositiveInt
@@ -173,7 +176,8 @@ class StudySpec(Section):
     data: ClassSpec = ClassSpec(label=OWN_LOADERS)
     objective: Objective
     space: dict[str, Any] = Field(default_factory=dict)
-    epochs: PositiveInt | EpochRange = 10
+    epochs: PositiveInt | LengthRange | None = 10  # None with `steps`
+    steps: PositiveInt | LengthRange | None = None
     first_trial: Literal["defaults", "sampled"] = "defaults"
     sampler: AlgorithmSpec = AlgorithmSpec(name="tpe")
     pruner: AlgorithmSpec = AlgorithmSpec(name="asha")
@@ -234,7 +238,13 @@ class StudySpec(Section):
     def _empty_space(cls, value: Any) -> Any:
         return {} if value is None else value
 
-    @field_validator("epochs", mode="before")
+    @model_validator(mode="before")
+    @classmethod
+    def _in_one_unit(cls, value: Any) -> Any:
+        is_in_steps = isinstance(value, dict) and value.get("steps") is not None
+        return {"epochs": None, **value} if is_in_steps else value
+
+    @field_validator("epochs", "steps", mode="before")
     @classmethod
     def _every_epoch(cls, value: Any) -> Any:
         is_every = isinstance(value, dict) and value.get("step") == 1  # from an hpo.Int
@@ -246,27 +256,33 @@ class StudySpec(Section):
         return value if isinstance(value, Section) else as_in_a_file(value)
 
     @property
+    def unit(self) -> Unit:
+        """What the length of its trials is counted in."""
+        return Unit.EPOCH if self.steps is None else Unit.STEP
+
+    @property
+    def length(self) -> int | LengthRange:
+        """Of a trial, in the study's unit."""
+        found = self.epochs if self.steps is None else self.steps
+        assert found is not None  # `contradictions` refuses it
+        return found
+
+    @property
     def max_epochs(self) -> int:
-        """The largest number of epochs of a trial."""
-        return self.epochs.high if isinstance(self.epochs, EpochRange) else self.epochs
+        """The largest length of a trial, in the study's unit."""
+        return self.length.high if isinstance(self.length, LengthRange) else self.length
 
+    @property
+    def interval(self) -> int:
+        """How far apart a trial's reports are, in the study's unit: an epoch, or the steps between validations."""
+        if self.unit == Unit.EPOCH:
+            return 1
+        given = self.trainer.val_check_interval
+        return int(given) if given is not None else max(1, self.max_epochs // VALIDATIONS)
 
-def contradictions(spec: StudySpec) -> list[tuple[tuple[str, ...], str]]:
-    """Keys that are valid alone but contradict each other: where, and why."""
-    found: list[tuple[tuple[str, ...], str]] = []
-    if spec.executor == "lean" and spec.resources.devices_per_trial > 1:
-        text = "lean trains on one device: with several devices_per_trial, write auto or lightning"
-        found.append((("executor",), text))
-    options = spec.trainer
-    if options.check_val_every_n_epoch is None and not isinstance(options.val_check_interval, int):
-        text = "null counts the batches of all epochs: give a whole number of them, such as val_check_interval: 500"
-        found.append((("trainer", "check_val_every_n_epoch"), text))
-    return found
-
-
-def pending(spec: StudySpec) -> list[tuple[tuple[str, ...], str]]:
-    """Values that are not implemented yet, and are refused rather than ignored: where, and a message."""
-    found: list[tuple[tuple[str, ...], str]] = []
-    if spec.resources.trials_per_device != 1:
-        found.append((("resources", "trials_per_device"), "other than 1 is not available in this version yet"))
-    return found
+    @property
+    def trainer_options(self) -> dict[str, Any]:
+        """The options of the Trainer that differ from Lightning's own."""
+        if self.unit == Unit.EPOCH:
+            return self.trainer.given
+        return {**self.trainer.given, "val_check_interval": self.interval, "check_val_every_n_epoch": None}

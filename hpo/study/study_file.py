@@ -16,7 +16,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from hpo.errors import HpoError, SpecError, nearest
 from hpo.space.narrowing import KEYS
-from hpo.study.spec import StudySpec, contradictions, pending
+from hpo.study.contradictions import contradictions, foreign_keys, pending
+from hpo.study.spec import StudySpec
 from hpo.study.trainer_options import NOT_IN_A_TRIAL, SET_ELSEWHERE
 
 KeyPath = tuple[str | int, ...]
@@ -96,7 +97,7 @@ class Source:
             spec = StudySpec.model_validate(_plain(self._tree))
         except ValidationError as error:
             raise self.error(_problems(error)) from None
-        if refused := pending(spec) + contradictions(spec):
+        if refused := pending(spec) + contradictions(spec) + foreign_keys(spec):
             raise self.error(refused)
         return spec
 
@@ -268,7 +269,7 @@ def _file_path(location: Sequence[str | int]) -> KeyPath:
     return tuple(path)
 
 
-# Pydantic's names for the members of our unions: int | Literal["auto"], int | EpochRange, Objective | list[Objective].
+# Pydantic's names for the members of our unions: int | Literal["auto"], int | LengthRange, Objective | list[Objective].
 KINDS = frozenset({"int", "constrained-int", "float", "str", "literal['auto']"})
 
 

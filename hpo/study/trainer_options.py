@@ -25,6 +25,7 @@ class TrainerOptions(Section):
 
     Attributes:
         val_check_interval: batches, or a share of an epoch, after which is validated; the epoch's value is the last.
+            With `steps`, batches of all epochs.
         check_val_every_n_epoch: epochs after which is validated; null counts the batches of all epochs.
         callbacks: by class, `{class: package.module:Class, ...}`, with the arguments of its constructor.
     """
@@ -60,8 +61,8 @@ class TrainerOptions(Section):
 SET_ELSEWHERE = {
     "max_epochs": "epochs: 20",
     "min_epochs": "epochs: 20",
-    "max_steps": "epochs: 20",
-    "min_steps": "epochs: 20",
+    "max_steps": "steps: 2000",
+    "min_steps": "steps: 2000",
     "max_time": "budget: {trial_minutes: 30}",
     "devices": "resources: {devices_per_trial: 2}",
     "num_nodes": "resources: {devices_per_trial: 2}, all of one machine",

@@ -133,13 +133,19 @@ class _Maker:
         if isinstance(value, Mapping) and kind is not None:
             return self._structure(kind, default, value)
         if isinstance(value, Mapping):
-            made = {key: self._below(key).make(item, _item_hint(hint, 1), _ABSENT) for key, item in value.items()}
+            made = {
+                key: self._below(key).make(item, _item_hint(hint, 1), _item_default(default, key))
+                for key, item in value.items()
+            }
             namespace = next((n for n in NAMESPACES if n in _members(hint) or type(default) is n), None)
             if namespace is not None:
                 return namespace(**made)
             return made if type(value) is dict else value
         if isinstance(value, list | tuple):
-            items = [self._below(i).make(item, _item_hint(hint, i), _ABSENT) for i, item in enumerate(value)]
+            items = [
+                self._below(place).make(item, _item_hint(hint, place), _item_default(default, place))
+                for place, item in enumerate(value)
+            ]
             is_tuple = any((get_origin(member) or member) is tuple for member in _members(hint))
             is_list = any((get_origin(member) or member) is list for member in _members(hint))
             return tuple(items) if (is_tuple and not is_list) or type(default) is tuple else items
@@ -221,8 +227,19 @@ def _merged(base: Any, entries: _Entries) -> Any:
         raise TypeError(f"{base!r} has no entries, so there is no '{next(iter(entries))}'")
     whole: Any = copy.copy(base)
     for key, value in entries.items():
-        whole[key] = _merged(whole.get(key), value) if isinstance(value, _Entries) and key in whole else value
+        if isinstance(value, _Entries) and key in whole:
+            whole[key] = _merged(whole.get(key), value)
+        else:
+            whole[key] = _alike(value, whole.get(key))
     return whole
+
+
+def _alike(value: Any, before: Any) -> Any:
+    """A list as a tuple where it replaces one, at any depth."""
+    if not isinstance(value, list):
+        return value
+    items = [_alike(item, _item_default(before, i)) for i, item in enumerate(value)]
+    return tuple(items) if type(before) is tuple else items
 
 
 def _plain_form(value: Any) -> Any:
@@ -245,3 +262,13 @@ def _item_hint(hint: Any, position: int) -> Any:
         if inner and get_origin(member) is not None:
             return inner[min(position, len(inner) - 1)]
     return _ABSENT
+
+
+def _item_default(default: Any, key: Any) -> Any:
+    """The item of a default that tells which type a given item has; of a longer list, the last one."""
+    found: Any = _ABSENT
+    if isinstance(default, list | tuple) and default and isinstance(key, int):
+        found = default[min(key, len(default) - 1)]
+    elif isinstance(default, dict):
+        found = default.get(key, _ABSENT)
+    return found if isinstance(found, dict | list | tuple) else _ABSENT

@@ -68,10 +68,16 @@ def write(trainer: pl.Trainer, contents: dict[str, Any], path: Path) -> None:
     """Write a checkpoint's contents; all ranks call this together.
 
     Raises:
-        OSError: the disk is full, or the folder cannot be written.
+        OSError: the disk is full, or the folder cannot be written; on all ranks, since none may wait for the others.
     """
-    trainer.strategy.save_checkpoint(contents, path)
-    trainer.strategy.barrier("Trainer.save_checkpoint")
+    failed: OSError | None = None
+    try:
+        trainer.strategy.save_checkpoint(contents, path)
+    except OSError as error:
+        failed = error
+    # Also the barrier that Lightning has here.
+    if not trainer.strategy.reduce_boolean_decision(failed is None):
+        raise failed or UnwrittenByAnotherError(path)
 
 
 def read(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
@@ -94,6 +100,10 @@ def needed_but_left_out(contents: Mapping[str, Any]) -> list[str]:
     """The values without which the checkpoint does not continue its training: their places and types."""
     needed: list[str] = contents.get(RECORD, {}).get("needed", [])
     return needed
+
+
+class UnwrittenByAnotherError(OSError):
+    """Another process of the trial could not write the checkpoint, and says why."""
 
 
 class RestoringCheckpointIO(TorchCheckpointIO):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from pytorch_lightning.strategies import DDPStrategy, FSDPStrategy, Strategy
+from pytorch_lightning.strategies import DDPStrategy, Strategy
 
 from hpo.study.job import TrialJob
 
@@ -75,12 +75,16 @@ def trainer_devices(job: TrialJob, ranks: Ranks) -> dict[str, Any]:
     return {
         "accelerator": job.accelerator,
         "devices": ranks.count,
-        "strategy": _strategy(job.strategy),
+        "strategy": _strategy(job.strategy, job.accelerator),
         "plugins": [TorchElasticEnvironment()],
     }
 
 
-def _strategy(name: str) -> Strategy:
+def _strategy(name: str, accelerator: str) -> Strategy:
     if name == "fsdp":
-        return FSDPStrategy()
+        if accelerator != "gpu":
+            raise ValueError("fsdp requires a GPU accelerator: on the CPU, ddp trains on several processes")
+        from hpo.training.fsdp import PlainFSDPStrategy  # it imports the compiler
+
+        return PlainFSDPStrategy()
     return DDPStrategy(find_unused_parameters=name == "ddp_find_unused_parameters_true")

@@ -1,4 +1,4 @@
-"""The callback that reports each epoch's metrics to the worker and follows its answer: continue, save, stop."""
+"""The callback that reports the metrics of each epoch or validation and follows the answer: continue, save, stop."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from hpo.ipc.messages import Alive, Answer, Epoch, Training, Warned
 from hpo.study.job import BEST_CHECKPOINT
+from hpo.study.length import Unit
 from hpo.training.best import Best
-from hpo.training.checkpoint import CheckpointContents, dump
+from hpo.training.checkpoint import CheckpointContents, UnwrittenByAnotherError, dump
 from hpo.training.resume import Saver, random_state, set_random_state
 from hpo.training.scored_weights import ScoredWeights
+from hpo.training.step_limit import steps_of
 from hpo.training.worker_connection import WorkerConnection
 
 PULSE_SECONDS = 2.0
@@ -28,12 +30,13 @@ EPOCHS_IN_CHECKPOINT = 100
 
 
 class Report(Checkpoint):
-    """Runs after all other callbacks, as Lightning's checkpoints do, when the epoch's metrics are complete.
+    """Runs after all other callbacks, as Lightning's checkpoints do, when the metrics are complete.
 
     Args:
         directory: for checkpoints; without it, none is written, but what one would be without is reported.
         scored: another of the trial's callbacks.
         given: arguments of the model that the data module gave.
+        unit: what it reports at the end of: each epoch, or each validation, by its step.
     """
 
     def __init__(
@@ -43,7 +46,10 @@ class Report(Checkpoint):
         directory: Path | None,
         scored: ScoredWeights,
         given: Mapping[str, Any] | None = None,
+        *,
+        unit: Unit = Unit.EPOCH,
     ) -> None:
+        self._unit = unit
         self._worker = worker
         self._metric = metric
         self._directory = directory
@@ -66,13 +72,26 @@ class Report(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._random_state is not None:
-            self._step_plateau_schedules(trainer)
+            self._resume_metrics(trainer)
         self._worker.send(Training())
         if trainer.is_global_zero:
             self._pulse_thread = threading.Thread(target=self._pulse, args=(trainer,), name="pulse", daemon=True)
             self._pulse_thread.start()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._unit == Unit.EPOCH:
+            self._report(trainer, trainer.current_epoch + 1)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._unit == Unit.STEP:
+            self._report(trainer, steps_of(trainer))
+
+    def _report(self, trainer: pl.Trainer, reached: int) -> None:
+        """Report, and follow the answer; all ranks call this together.
+
+        Args:
+            reached: the epoch or step that has ended.
+        """
         answer = Answer()
         # Reading a metric may synchronise the ranks, so every rank reads them all.
         metrics = {name: _number(value) for name, value in trainer.callback_metrics.items()}
@@ -85,7 +104,7 @@ class Report(Checkpoint):
             if self._saver is None:  # a configuration is tried out
                 self._name_left_out(trainer, dump(trainer, weights_only=False))
             epoch = Epoch(
-                epoch=trainer.current_epoch + 1,
+                epoch=reached,
                 value=metrics[self._metric] if is_judged else None,
                 metrics={name: value for name, value in metrics.items() if value is not None},
                 seconds=time.perf_counter() - self._started,
@@ -127,6 +146,16 @@ class Report(Checkpoint):
         self._random_state = state_dict["random"]
         self._curve = [Epoch(**fields) for fields in state_dict["curve"]]
 
+    def _resume_metrics(self, trainer: pl.Trainer) -> None:
+        """Tell the training what the validation before the checkpoint gave."""
+        if self._unit == Unit.EPOCH:
+            self._step_plateau_schedules(trainer)
+        elif self._curve:
+            # Schedules of the learning rate may read them at the epoch's end, before there is another validation.
+            known = {name: torch.tensor(value) for name, value in self._curve[-1].metrics.items()}
+            trainer._logger_connector._callback_metrics.update(known)
+            self._judged = known.get(self._metric)
+
     def _step_plateau_schedules(self, trainer: pl.Trainer) -> None:
         """Step the schedules that monitor a metric for the checkpoint's epoch, which was saved before they stepped.
 
@@ -146,7 +175,7 @@ class Report(Checkpoint):
             loop = trainer.fit_loop.epoch_loop
             now = (loop.batch_progress.total.ready, loop.val_loop.batch_progress.total.ready)
             if now != before:
-                self._worker.send(Alive(_of_epoch(trainer)))
+                self._worker.send(Alive(_reached(trainer, self._unit)))
             before = now
 
     def _name_left_out(self, trainer: pl.Trainer, checkpoint: CheckpointContents) -> None:
@@ -170,13 +199,17 @@ class Report(Checkpoint):
             print(f"checkpoints: without {', '.join(spare)}, which nothing reads back")  # noqa: T201 # into the log
 
     def _warn_of_unwritten(self, error: OSError) -> None:
+        if isinstance(error, UnwrittenByAnotherError):
+            return
         self._worker.send(Warned(f"its checkpoint could not be written: {error}"))
 
 
-def _of_epoch(trainer: pl.Trainer) -> float | None:
-    """The share of the epoch's training batches that are done; None where their number is unknown."""
+def _reached(trainer: pl.Trainer, unit: Unit) -> float | None:
+    """The epochs so far, with the share of the present one; or the steps. None where the share is unknown."""
+    if unit == Unit.STEP:
+        return float(steps_of(trainer))
     done, batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready, float(trainer.num_training_batches)
-    return min(1.0, done / batches) if batches and math.isfinite(batches) else None
+    return trainer.current_epoch + min(1.0, done / batches) if batches and math.isfinite(batches) else None
 
 
 def _number(value: torch.Tensor) -> float | None:

@@ -74,7 +74,7 @@ class Saved:
     """A checkpoint to resume from.
 
     Attributes:
-        epochs: the number of epochs that were trained.
+        epochs: the number of epochs, or of steps, that were trained.
         curve: the reports of the last of them.
     """
 
@@ -95,8 +95,9 @@ def find_saved(paths: Sequence[str]) -> tuple[Saved | None, list[str]]:
         try:
             contents = read(path, mmap=True)
             curves = [saved["curve"] for key, saved in contents["callbacks"].items() if key.startswith("Report")]
-            epochs = int(contents["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
             curve = [Epoch(**fields) for fields in curves[0]] if curves else []
+            trained = int(contents["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+            epochs = curve[-1].epoch if curve else trained
         except _BROKEN as error:
             reasons.append(f"{path} cannot be read ({_reason(error)})")
             continue

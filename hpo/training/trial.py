@@ -1,4 +1,4 @@
-"""One trial, or one rank of it: builds the data and the model, trains, and reports to the worker after each epoch."""
+"""One trial, or one rank of it: builds the data and the model, trains, and reports to the worker as it goes."""
 
 from __future__ import annotations
 
@@ -22,17 +22,20 @@ from hpo.ipc.messages import OUT_OF_MEMORY, Done, Failed, Started, Warned
 from hpo.loading import load_class
 from hpo.study.artifacts import sha256_of
 from hpo.study.job import BEST_CHECKPOINT, TrialJob
+from hpo.study.length import Unit
 from hpo.training.arguments import given_by_data, plain, resolved_defaults
 from hpo.training.build import build, complete_arguments
 from hpo.training.checkpoint import RestoringCheckpointIO
 from hpo.training.devices import join_ranks, prepare_device, trainer_devices
 from hpo.training.executor import choose_executor, use
 from hpo.training.loggers import make_logger
+from hpo.training.measure import Measure
 from hpo.training.own_loaders import OwnLoaders
 from hpo.training.process_state import ProcessState
 from hpo.training.report import Report
 from hpo.training.resume import find_saved
 from hpo.training.scored_weights import ScoredWeights
+from hpo.training.step_limit import StepLimit
 from hpo.training.trainer_options import trainer_options
 from hpo.training.worker_connection import WorkerConnection
 
@@ -126,7 +129,8 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
     model = build(model_class, job.model.arguments, Path(job.project), given=given)
     saved, unusable = find_saved(job.resume)
     scored = ScoredWeights()
-    report = Report(worker, job.metric, Path(job.directory) if job.directory else None, scored, given)
+    directory = Path(job.directory) if job.directory else None
+    report = Report(worker, job.metric, directory, scored, given, unit=Unit(job.unit))
     executor = choose_executor(job.executor, model, ranks=ranks.count)
 
     def warn(text: str) -> None:
@@ -135,11 +139,12 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
     folder = Path(job.root) if job.root else None
     with _errors_of("trainer"):
         options = trainer_options(job)
-    callbacks = [*options.pop("callbacks"), scored, report]
+    length = [StepLimit(job.epochs)] if job.unit == Unit.STEP else []
+    measure = [Measure(worker, job)] if job.batches is not None else []
+    callbacks = [*options.pop("callbacks"), *length, *measure, scored, report]
     trainer = pl.Trainer(
         **trainer_devices(job, ranks),
         **options,
-        max_epochs=job.epochs,
         precision=job.precision,
         callbacks=callbacks,
         logger=make_logger(job.logger, folder, resumes=saved is not None, warn=warn) or False,

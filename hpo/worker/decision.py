@@ -1,4 +1,4 @@
-"""The decision about a trial after each epoch: a function of values, without a store, a process or a clock."""
+"""The decision about a trial after an epoch or validation: a function of values, without store, process or clock."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from hpo.search.rungs import Verdict
+from hpo.study.length import Unit
 from hpo.study.spec import EarlyStopping
 from hpo.study.states import AttemptEnd, Direction, Request
 from hpo.worker.early_stopping import has_plateaued
@@ -65,6 +66,7 @@ def decide(
     requested: Requested | None = None,
     target: float | None = None,
     early_stopping: EarlyStopping | None = None,
+    unit: Unit = Unit.EPOCH,
     keeps_diverged: bool = True,
 ) -> Decision:
     """Decide whether and how a trial continues.
@@ -78,6 +80,7 @@ def decide(
         verdict: its pruner's.
         granted: epochs that it may train regardless of its rungs, because it was promoted from the rung at this epoch.
         target: a value of the objective that is good enough for the study.
+        unit: of `epoch` and `epochs`.
         keeps_diverged: a trial that diverges after finite epochs ends with the best of them, and does not fail.
     """
     if value is None and is_judged and curve and keeps_diverged:
@@ -99,7 +102,8 @@ def decide(
             direction=direction,
         )
     ):
-        return Decision(Action.STOP, reason=f"no improvement for {early_stopping.patience} epochs", is_best=is_best)
+        what = "epochs" if unit == Unit.EPOCH else "validations"
+        return Decision(Action.STOP, reason=f"no improvement for {early_stopping.patience} {what}", is_best=is_best)
     if epoch <= granted:
         verdict = Verdict.CONTINUE
     if verdict == Verdict.PRUNE:

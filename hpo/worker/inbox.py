@@ -74,7 +74,7 @@ def _take(report: Report, trial: RunningTrial, process: ForkedProcess, run: Stud
             with contextlib.suppress(ChannelClosedError):
                 process.channel.send(message_of(run.on_epoch(trial, report)))
         case Alive():
-            trial.of_epoch = report.of_epoch
+            trial.reached = report.reached
         case Failed(cause=cause, error=error):
             end = AttemptEnd.OUT_OF_MEMORY if cause == OUT_OF_MEMORY else AttemptEnd.ERROR
             trial.fail(end, shortened(cause) or end, shortened(error) or "")

@@ -10,6 +10,7 @@ from hpo.results.warm_start import with_checkpoints
 from hpo.study.by_value import is_by_value
 from hpo.study.devices import Slot
 from hpo.study.job import RESUME_CHECKPOINTS, Call, TrialJob
+from hpo.study.length import Unit
 from hpo.study.resolved_study import ResolvedStudy
 
 
@@ -31,10 +32,10 @@ def trial_jobs(
         config: with `weights` where arguments name the checkpoints of other trials.
         directory: for its log and checkpoints; None keeps nothing.
         attempt: from the second on, it resumes from the last checkpoint that can be read.
-        batches: train and validate on only so many, to try the configuration out.
+        batches: train and validate on only so many an epoch, to try the configuration out.
         root: the folder that the logger and callbacks of the model write into; by default the directory.
     """
-    spec = resolved.spec
+    spec, unit = resolved.spec, Unit.of(config)
     folder = root or directory
     # What a script's class leaves in its global variables, which are of no module, is not seen between trials.
     is_watched = not (is_by_value(spec.model.label) or is_by_value(spec.data.label))
@@ -46,7 +47,8 @@ def trial_jobs(
             model=_call(config, "model"),
             data=_call(config, "data"),
             metric=spec.objective.metric,
-            epochs=config["epochs"],
+            epochs=config[unit.plural],
+            unit=unit.value,
             seed=config["seed"],
             precision=spec.resources.precision,
             strategy=spec.resources.strategy,
@@ -63,7 +65,7 @@ def trial_jobs(
             root=str(folder) if folder else None,
             resume=[str(directory / name) for name in RESUME_CHECKPOINTS] if directory and attempt > 1 else [],
             batches=batches,
-            trainer=spec.trainer.given,
+            trainer=spec.trainer_options,
             is_reusable=spec.reuse_processes and slot.ranks == 1 and is_watched,
         )
         for rank in range(slot.ranks)

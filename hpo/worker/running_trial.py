@@ -12,6 +12,7 @@ from hpo.ipc.fork_server import ForkedProcess
 from hpo.queue.claim import Claim
 from hpo.study.devices import Slot
 from hpo.study.job import BEST_CHECKPOINT
+from hpo.study.length import Unit
 from hpo.study.states import AttemptEnd, OptunaState
 from hpo.worker.decision import Requested
 
@@ -39,7 +40,7 @@ class RunningTrial:
     claimed_at: float  # monotonic seconds
     processes: list[ForkedProcess] = field(default_factory=list)
     epoch: int = 0
-    of_epoch: float | None = None  # the share of the present epoch's batches that are done, as it was last reported
+    reached: float | None = None  # epochs or steps, with the part of the present epoch, as it was last reported
     metrics: Mapping[str, float] = field(default_factory=dict)  # of the last epoch
     value: float | None = None
     best_value: float | None = None
@@ -66,6 +67,11 @@ class RunningTrial:
     @property
     def number(self) -> int:
         return self.claim.number
+
+    @property
+    def unit(self) -> Unit:
+        """What its epochs are."""
+        return Unit.of(self.config)
 
     @property
     def seconds(self) -> float:

@@ -69,7 +69,8 @@ def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then
         trial.error = "training ended without an epoch: the data module provided no batches"
         if trial.epoch:
             trial.cause = "error: no objective"
-            trial.error = never_logged(study.resolved.spec.objective.metric, trial.metrics, epochs=trial.epoch)
+            metric, after = study.resolved.spec.objective.metric, trial.unit.counted(trial.epoch)
+            trial.error = never_logged(metric, trial.metrics, after=after)
     checkpoint = None if trial.state == OptunaState.FAIL else trial.best_checkpoint
     seconds = trial.seconds
     value = {OptunaState.COMPLETE: trial.best_value, OptunaState.PRUNED: trial.value}.get(trial.state)
@@ -93,7 +94,7 @@ def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then
             checkpoint=None if checkpoint is None else str(checkpoint),
             checkpoint_sha256=None if checkpoint is None else trial.checkpoint_sha256,
             attributes={
-                "epochs": trial.epoch,
+                trial.unit.plural: trial.epoch,
                 "seconds": round(seconds, 3),
                 "parameters": trial.parameters,
                 "device": trial.slot.device,
@@ -120,9 +121,9 @@ def _on_handed_back(
         return
     context.history.release(trial.claim.trial_id, trial.number, is_paused=end == AttemptEnd.AT_RUNG)
     if end == AttemptEnd.AT_RUNG:
-        log.info("trial %d paused at its rung after epoch %d: %.4g", trial.number, trial.epoch, trial.value)
+        log.info("trial %d paused at its rung after %s %d: %.4g", trial.number, trial.unit, trial.epoch, trial.value)
     else:
-        log.info("trial %d handed back after epoch %d (%s)", trial.number, trial.epoch, end)
+        log.info("trial %d handed back after %s %d (%s)", trial.number, trial.unit, trial.epoch, end)
     then()
 
 
@@ -188,10 +189,13 @@ def _log_end(trial: RunningTrial, spec: StudySpec) -> None:
         log.warning("trial %d failed: %s", trial.number, failure_in_words(trial.cause or "", trial.error)[-500:])
     elif trial.state == OptunaState.PRUNED:
         because = f" ({trial.cause})" if trial.cause else ""
-        log.info("trial %d pruned at epoch %d: %s %.4g%s", trial.number, trial.epoch, metric, trial.value, because)
+        log.info(
+            "trial %d pruned at %s %d: %s %.4g%s",
+            trial.number, trial.unit, trial.epoch, metric, trial.value, because,
+        )  # fmt: skip
     else:
         because = f" ({trial.cause})" if trial.cause else ""
         log.info(
-            "trial %d complete: %s %.4g at epoch %s, %.1f s%s",
-            trial.number, metric, trial.best_value, trial.best_epoch, trial.seconds, because,
+            "trial %d complete: %s %.4g at %s %s, %.1f s%s",
+            trial.number, metric, trial.best_value, trial.unit, trial.best_epoch, trial.seconds, because,
         )  # fmt: skip

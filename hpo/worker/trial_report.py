@@ -83,9 +83,9 @@ def take_epoch(
         is_any_complete: the study has a complete trial, so that the weights of a pruned one will not be needed.
     """
     if report.epoch <= trial.epoch:
-        log.warning("trial %d reported epoch %d after epoch %d: ignored", trial.number, report.epoch, trial.epoch)
+        log.warning("trial %d reported %s %d after %d: ignored", trial.number, trial.unit, report.epoch, trial.epoch)
         return Answer()
-    trial.epoch, trial.of_epoch = report.epoch, None
+    trial.epoch, trial.reached = report.epoch, None
     curve = context.history.curve(trial.number)
     # Not what an earlier attempt reached later, nor anything where this one has restored nothing.
     known = curve if trial.best_value is not None else {}
@@ -103,6 +103,7 @@ def take_epoch(
         requested=trial.requested,
         target=target,
         early_stopping=spec.early_stopping,
+        unit=spec.unit,
         keeps_diverged=spec.diverged == "keep",
     )
     _apply(trial, decision, report, metric=spec.objective.metric)
@@ -159,27 +160,26 @@ def _apply(trial: RunningTrial, decision: Decision, report: Epoch, *, metric: st
     match decision.action:
         case Action.DROP:
             trial.state, trial.end, trial.cause = OptunaState.FAIL, decision.end, decision.reason
-            trial.error = f"{metric} was not a finite number after epoch {report.epoch}"
+            trial.error = f"{metric} was not a finite number after {trial.unit} {report.epoch}"
         case Action.PRUNE:
             trial.state = OptunaState.FAIL if trial.value is None else OptunaState.PRUNED
             trial.cause = decision.reason
         case Action.PAUSE:
             trial.handed_back = decision.end
         case Action.STOP if decision.end == AttemptEnd.DIVERGED:
-            trial.end, trial.cause = decision.end, f"{decision.reason} at epoch {report.epoch}"
+            trial.end, trial.cause = decision.end, f"{decision.reason} at {trial.unit} {report.epoch}"
         case Action.STOP if decision.reason is not None:
-            log.info("trial %d ends at epoch %d: %s", trial.number, report.epoch, decision.reason)
+            log.info("trial %d ends at %s %d: %s", trial.number, trial.unit, report.epoch, decision.reason)
 
 
-def never_logged(metric: str, metrics: Mapping[str, float], *, epochs: int) -> str:
+def never_logged(metric: str, metrics: Mapping[str, float], *, after: str) -> str:
     """The error of a model that has not logged its objective.
 
     Args:
         metrics: those that it did log.
-        epochs: in so many.
+        after: how long it was trained, such as `two epochs`.
     """
     names = ", ".join(sorted(metrics)) or "nothing"
-    after = "one epoch" if epochs == 1 else f"{epochs} epochs"
     return (
         f"the model never logs '{metric}'{nearest(metric, metrics) or '.'} After {after} it had logged {names}. "
         f"Log it in validation_step with self.log('{metric}', ...)"
@@ -192,14 +192,14 @@ def _log_resumption(trial: RunningTrial, report: Started, *, trained: int) -> No
     Args:
         trained: the last epoch of earlier attempts.
     """
-    lost, reasons = max(0, trained - report.from_epoch), "; ".join(report.unusable)
+    lost, reasons = trial.unit.counted(max(0, trained - report.from_epoch)), "; ".join(report.unusable)
     if report.from_epoch:
-        log.info("trial %d resumes after epoch %d", trial.number, report.from_epoch)
+        log.info("trial %d resumes after %s %d", trial.number, trial.unit, report.from_epoch)
         if reasons:
-            log.warning("trial %d trains %d epochs a second time, because %s", trial.number, lost, reasons)
-    elif reasons or lost:
+            log.warning("trial %d trains %s a second time, because %s", trial.number, lost, reasons)
+    elif reasons or trained > report.from_epoch:
         because = reasons or f"there is no checkpoint in {trial.directory}"
-        log.warning("trial %d begins again, and trains %d epochs a second time: %s", trial.number, lost, because)
+        log.warning("trial %d begins again, and trains %s a second time: %s", trial.number, lost, because)
 
 
 def _on_written(trial: RunningTrial, is_ours: bool) -> None:

@@ -62,7 +62,7 @@ def start_trial(
     trial = RunningTrial(
         claim=claim,
         slot=slot,
-        epochs=config["epochs"],
+        epochs=config[resolved.spec.unit.plural],
         config=config,
         directory=context.directory / trial_folder(claim.number),
         claimed_at=claimed_at,
@@ -135,7 +135,7 @@ def _config(resolved: ResolvedStudy, params: Mapping[str, Any], *, number: int, 
         "params": params,
         "model": {"class": spec.model.label, **resolved.arguments("model", params)},
         "data": {"class": spec.data.label, **resolved.arguments("data", params)},
-        "epochs": resolved.epochs(params),
+        spec.unit.plural: resolved.epochs(params),
         "seed": derive_seed(spec.seed, number, "trial"),
     }
     return config | ({"weights": weights} if weights else {})

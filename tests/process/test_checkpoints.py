@@ -15,6 +15,7 @@ from projects.service import running, submit
 from hpo.errors import HpoError, LoadError
 from hpo.ipc.fork_server import ForkServer
 from hpo.service.check import check_study
+from hpo.study.length import Unit
 from hpo.study.study_file import read_study
 
 NEEDED = "tokenizer (functools.partial)"
@@ -67,7 +68,7 @@ def test_a_trial_that_cannot_resume_says_why_and_what_it_trains_again(hpo: Hpo, 
     trained, output = hand_over(hpo, "hoarding", server, model="projects.kept:Hoarding", data="projects.nets:Points")
 
     [record] = hpo.trials("hoarding")
-    words = f"trial 0 begins again, and trains {trained} epochs a second time: "
+    words = f"trial 0 begins again, and trains {Unit.EPOCH.counted(trained)} a second time: "
     assert words in output
     assert f"last.ckpt is without {NEEDED}" in output
     assert f"trial 0: its checkpoints are without {NEEDED}" in output

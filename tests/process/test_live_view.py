@@ -46,3 +46,15 @@ def test_a_long_epoch_shows_how_far_it_is_and_the_best_so_far(tmp_path: Path) ->
     assert re.search(r"epochs a minute +about \d+ s left", drawn)
     assert re.search(r"best val_loss: \S+ by trial 0, running after 1 of 2 epochs", drawn)
     assert "Next:" in drawn
+
+
+def test_a_trial_in_steps_shows_its_steps(tmp_path: Path) -> None:
+    here = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
+    here.study("slow", model="projects.nets:Slow", epochs=None, steps=40)
+
+    drawn = screens(here, "run", "slow.yaml", "--trials", 1, columns=100)
+
+    assert re.search(r"[1-9]\d?/40", drawn)
+    assert re.search(r"steps a minute +about \d+ s left", drawn)
+    assert re.search(r"best val_loss: \S+ by trial 0, running after \d+ of 40 steps", drawn)
+    assert "epoch" not in drawn

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from pathlib import Path
 from typing import Annotated, Literal
 
-from hpo.space import Choice
+import torch
+
+from hpo.space import Choice, Float
 from projects.nets import Batch, Line
 
 
@@ -35,3 +38,18 @@ class Ranks(Line):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         score = 100.0 if self.fate == "hopeless" and self.current_epoch == 1 else 1.0 + self.global_rank
         self.log("score", score, sync_dist=True)
+
+
+class Cramped(Line):
+    """From its second epoch on, its first rank can write no file of more than some kB, as on a disk that is full."""
+
+    def __init__(self, lr: Annotated[float, Float(1e-3, 1e-1, log=True)] = 1e-2) -> None:
+        super().__init__(lr=lr)
+        self.register_buffer("ballast", torch.zeros(100_000))
+
+    def on_train_epoch_start(self) -> None:
+        if self.global_rank == 0 and self.current_epoch == 1:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.log("val_loss", 1.0 / (1 + self.current_epoch), sync_dist=True)  # each epoch is the best so far

@@ -7,6 +7,7 @@ that a module, a callback or a checkpoint finds the values that it expects.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -45,7 +46,7 @@ class LeanEpochLoop(_TrainingEpochLoop):
     def run(self, data_fetcher: _DataFetcher) -> None:
         if (reason := obstacle_in(self.trainer)) is not None:
             self._on_obstacle(reason)
-        if self.restarting or reason is not None:  # we write no checkpoint in the middle of an epoch
+        if self.restarting or reason is not None:  # the rest of an epoch, after a checkpoint in its middle
             super().run(data_fetcher)
             return
         self.reset()
@@ -63,7 +64,8 @@ class LeanEpochLoop(_TrainingEpochLoop):
         step = self._graphs.step_of(self, self._results, needs_output=batch_end is not None)
         transfer = transfer_to_device(trainer)
         schedules = _schedules_to_step(trainer)
-        is_eventful = self._may_do_more_than_train(schedules)
+        is_eventful = self._may_do_more_than_train()
+        validates_every, counts_all_epochs = self._validation_interval()
         progress, signals, batches = self.batch_progress, trainer._signal_connector, trainer.num_training_batches
         logged_every = trainer.log_every_n_steps if trainer.loggers else 0
         is_closed = True  # the last batch's logged values were processed
@@ -97,13 +99,16 @@ class LeanEpochLoop(_TrainingEpochLoop):
             # Lightning does this after every batch; reading a metric does it as well.
             steps = self._batches_that_stepped + 1
             is_logging = is_stepping and logged_every > 0 and (steps % logged_every == 0 or trainer.should_stop)
-            is_closed = is_last or is_eventful or is_logging or trainer.should_stop or batch_start is not None
+            count = progress.total.ready if counts_all_epochs else progress.current.ready
+            is_due = is_last or is_eventful or trainer.should_stop or signals.received_sigterm
+            is_due = is_due or count % validates_every == 0 or 0 <= self.max_steps <= self.global_step
+            is_closed = is_due or is_logging or batch_start is not None
             if is_closed:
                 connector.on_batch_end()
             progress.increment_completed()
             if is_logging:
                 connector.update_train_step_metrics()
-            if is_last or is_eventful or trainer.should_stop or signals.received_sigterm:
+            if is_due:
                 self.on_advance_end(fetcher)  # validates, if it is due
                 if self.done:
                     break
@@ -112,17 +117,17 @@ class LeanEpochLoop(_TrainingEpochLoop):
         if not is_closed:
             connector.on_batch_end()
 
-    def _may_do_more_than_train(self, schedules: list[LRSchedulerConfig]) -> bool:
-        """Whether Lightning must check after every batch for other work, such as validation."""
+    def _may_do_more_than_train(self) -> bool:
+        """Whether Lightning must check after every batch for other work, such as validation by the clock."""
         trainer = self.trainer
-        is_validated_at_the_end = trainer.val_check_batch in (trainer.num_training_batches, float("inf"))
         plateaus = [config for config in trainer.lr_scheduler_configs if config.reduce_on_plateau]
-        return (
-            (self._should_check_val_epoch() and not is_validated_at_the_end)
-            or trainer._val_check_time_interval is not None
-            or self.max_steps != -1
-            or any(config.interval == "step" for config in plateaus)
-        )
+        return trainer._val_check_time_interval is not None or any(config.interval == "step" for config in plateaus)
+
+    def _validation_interval(self) -> tuple[float, bool]:
+        """After how many batches Lightning validates, infinity for none, and whether they are those of all epochs."""
+        trainer = self.trainer
+        is_validated = self._should_check_val_epoch() and trainer.val_check_batch is not None
+        return (trainer.val_check_batch if is_validated else math.inf), trainer.check_val_every_n_epoch is None
 
     def _skip_rest_of_epoch(self) -> None:
         self.batch_progress.increment_by(0, is_last_batch=True)

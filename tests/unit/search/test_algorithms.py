@@ -58,7 +58,7 @@ def test_the_defaults_are_tpe_and_asha_that_promotes_from_the_third_epoch_on() -
     assert isinstance(sampler(0), optuna.samplers.TPESampler)
     assert isinstance(make_pruner(make_spec(), Path()), optuna.pruners.NopPruner)
     assert rungs is not None
-    assert (rungs._min_epochs, rungs._eta) == (3, 3)
+    assert (rungs._first, rungs._eta) == (3, 3)
 
 
 def test_options_have_the_names_of_the_field() -> None:

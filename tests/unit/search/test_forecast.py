@@ -49,7 +49,7 @@ def test_rungs_that_promote_train_the_epochs_that_they_predict(
     trials: int, eta: int, least: int, epochs: int, seed: int
 ) -> None:
     values = random.Random(seed).sample(range(1000), trials)
-    rungs = Rungs(eta=eta, min_epochs=least, direction=Direction.MAXIMIZE)
+    rungs = Rungs(eta=eta, first=least, direction=Direction.MAXIMIZE)
     predicted = rungs.expected_epochs(trials, epochs)
 
     trained = search(rungs, values, epochs)

@@ -16,7 +16,7 @@ EPOCHS = 27
 
 def at_first_rung(values: list[float], *, direction: Direction = Direction.MAXIMIZE) -> Rungs:
     """Trials 0, 1, ... that have come to epoch 3 with these values."""
-    rungs = Rungs(eta=3, min_epochs=3, direction=direction)
+    rungs = Rungs(eta=3, first=3, direction=direction)
     for number, value in enumerate(values):
         rungs.take(number, {1: value, 2: value, 3: value})
     return rungs
@@ -52,7 +52,7 @@ def test_between_rungs_every_trial_continues() -> None:
 
 
 def test_a_trial_counts_with_its_best_epoch_up_to_the_rung() -> None:
-    rungs = Rungs(eta=2, min_epochs=2, direction=Direction.MAXIMIZE)
+    rungs = Rungs(eta=2, first=2, direction=Direction.MAXIMIZE)
     rungs.take(0, {1: 0.9, 2: 0.1})
     rungs.take(1, {1: 0.5, 2: 0.6, 3: 1.0})
     assert goes_on(rungs, 0, 2)
@@ -77,7 +77,7 @@ def test_a_trial_far_behind_the_promoted_ones_is_pruned() -> None:
 
 
 def test_the_highest_rung_comes_first_and_the_best_of_each() -> None:
-    rungs = Rungs(eta=2, min_epochs=1, direction=Direction.MAXIMIZE)
+    rungs = Rungs(eta=2, first=1, direction=Direction.MAXIMIZE)
     for number, value in enumerate([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]):
         rungs.take(number, {1: value})
     for number in (7, 6):
@@ -97,7 +97,7 @@ def test_every_study_ends_with_its_trials_and_a_trained_one(seed: int, trials: i
     """Simulated: slots take what is promotable, else a new trial, until nothing is left to do."""
     draw = random.Random(seed)
     final = [draw.random() for _ in range(trials)]
-    rungs = Rungs(eta=eta, min_epochs=1, direction=Direction.MAXIMIZE)
+    rungs = Rungs(eta=eta, first=1, direction=Direction.MAXIMIZE)
     epochs = dict.fromkeys(range(trials), 0)
     waiting: dict[int, int] = {}
     running: list[int] = []

@@ -22,6 +22,7 @@ MOST = TrialJob(
     metric="val_accuracy",
     epochs=1,
     seed=2**31 - 1,
+    unit="step",
     precision="bf16-mixed",
     strategy="ddp",
     use_distributed_sampler=False,

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from hpo.errors import SpecError
-from hpo.study.spec import EpochRange, StudySpec
+from hpo.study.spec import LengthRange, StudySpec
 from hpo.study.study_file import Source, read_study
 from hpo.study.trainer_options import NOT_IN_A_TRIAL, SET_ELSEWHERE, TrainerOptions
 
@@ -92,7 +92,7 @@ def test_an_algorithm_is_a_name_or_a_class_with_options(
 
 def test_epochs_are_a_number_or_a_range(file: Path) -> None:
     assert read(file, "epochs: 7\n").max_epochs == 7
-    assert read(file, "epochs: {low: 3, high: 27, log: true}\n").epochs == EpochRange(low=3, high=27, log=True)
+    assert read(file, "epochs: {low: 3, high: 27, log: true}\n").epochs == LengthRange(low=3, high=27, log=True)
     assert read(file, "epochs: {low: 3, high: 27}\n").max_epochs == 27
 
 

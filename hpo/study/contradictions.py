@@ -1,0 +1,81 @@
+"""Keys of a study file that are valid alone, and are refused together or are not available yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hpo.study.length import Unit
+from hpo.study.spec import StudySpec
+
+KeyPath = tuple[str | int, ...]
+Problem = tuple[KeyPath, str]  # the key's path, and what is wrong with it
+
+
+def contradictions(spec: StudySpec) -> list[Problem]:
+    """Keys that are valid alone but contradict each other: where, and why."""
+    found: list[Problem] = []
+    if spec.executor == "lean" and spec.resources.devices_per_trial > 1:
+        text = "lean trains on one device: with several devices_per_trial, write auto or lightning"
+        found.append((("executor",), text))
+    if spec.steps is not None and spec.epochs is not None:
+        text = "a trial has a length in epochs or in steps, not both: leave one of them out (--set epochs=null)"
+        return [*found, (("steps",), text)]
+    if spec.steps is None and spec.epochs is None:
+        return [*found, (("epochs",), "a trial needs a length: epochs: 20, or steps: 2000")]
+    if spec.unit == Unit.STEP:
+        return found + _of_steps(spec)
+    options = spec.trainer
+    if options.check_val_every_n_epoch is None and not isinstance(options.val_check_interval, int):
+        text = "null counts the batches of all epochs: give a whole number of them, such as val_check_interval: 500"
+        found.append((("trainer", "check_val_every_n_epoch"), text))
+    return found
+
+
+def _of_steps(spec: StudySpec) -> list[Problem]:
+    found: list[Problem] = []
+    options, interval = spec.trainer, spec.trainer.val_check_interval
+    if interval is not None and not isinstance(interval, int):
+        text = "with steps it is a whole number of training batches, such as 100, and not a share of an epoch"
+        found.append((("trainer", "val_check_interval"), text))
+    elif interval is not None and interval > spec.max_epochs:
+        text = f"{interval:,} is more than the {spec.max_epochs:,} steps of a trial: it would be judged at its end only"
+        found.append((("trainer", "val_check_interval"), text))
+    if options.check_val_every_n_epoch not in (None, 1):
+        text = "counts epochs, and the study has steps: write val_check_interval: 100, a number of training batches"
+        found.append((("trainer", "check_val_every_n_epoch"), text))
+    return found
+
+
+def pending(spec: StudySpec) -> list[Problem]:
+    """Values that are not implemented yet, and are refused rather than ignored: where, and a message."""
+    found: list[Problem] = []
+    if spec.resources.trials_per_device != 1:
+        found.append((("resources", "trials_per_device"), "other than 1 is not available in this version yet"))
+    return found
+
+
+def foreign_keys(spec: StudySpec) -> list[Problem]:
+    """Objects that are described in the keys of another library, Hydra, and would be passed on as mappings."""
+    sections = {"model": spec.model.arguments, "data": spec.data.arguments, "space": spec.space}
+    places = {**sections, "trainer": {"callbacks": list(spec.trainer.callbacks)}}
+    return [found for section, value in places.items() for found in _of_hydra(value, (section,))]
+
+
+def _of_hydra(value: Any, path: KeyPath) -> Iterator[Problem]:
+    if isinstance(value, Mapping) and "_target_" in value:
+        target = str(value["_target_"])
+        module, _, name = target.rpartition(".")
+        yield (
+            (*path, "_target_"),
+            f"is a key of Hydra's: here, an object is {{class: {module or 'package'}:{name}, ...}}",
+        )
+    if isinstance(value, Mapping) and value.get("_partial_"):
+        text = (
+            "is a key of Hydra's: a trial builds objects, {class: package.module:Class, ...}, and no functions that "
+            "build them. Give what is searched as arguments of the class, and build the rest in its constructor"
+        )
+        yield (*path, "_partial_"), text
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for key, item in items:
+        yield from _of_hydra(item, (*path, key))
