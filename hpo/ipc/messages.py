@@ -55,6 +55,7 @@ class Alive:
 
     kind: ClassVar[str] = "alive"
     of_epoch: Annotated[float, Ge(0), Le(1)] | None = None  # the share of the epoch's training batches that are done
+    step: Count = 0  # training batches of the epoch that are done
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ REPORTS: dict[str, type[Report]] = {
 }
 
 OUT_OF_MEMORY = "out of memory"  # the cause of a `Failed` that `retries: {oom: ...}` is for
+# The exit code of a trial process in which the connection to its worker was closed; of sysexits.h, EX_PROTOCOL.
+EXIT_WITHOUT_CONNECTION = 76
 
 
 @dataclass(frozen=True)

@@ -1,42 +1,213 @@
-"""How many epochs a whole search will train, from its rungs or from the lengths of its trials so far."""
+"""What is left of a search: it is played out, with trials that end as those so far have ended.
+
+A total that is known to a tenth says little of the last tenth. So the trials that have begun go on from where they are,
+new ones take the free slots, rungs promote, and what is left is counted. A trial ends by itself (complete, by early
+stopping, by a pruner that stops for good, by an error) after so many epochs as the Kaplan-Meier estimate (Kaplan and
+Meier 1958) of those so far says, in which trials that still run or wait at a rung are censored. At a rung, any place
+among those that have reached it is as likely as any other.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+import heapq
+import random
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 
-from hpo.search.rungs import Rungs
+# New trials that are played out; of a larger study, the rest is in proportion.
+MOST_PLAYED = 300
+# The mean of several plays: of as many as need together this many trials, but not more than these.
+TRIALS_OF_PLAYS, MOST_PLAYS = 600, 24
 
 
-def expected_epochs(
-    lengths: Sequence[tuple[int, bool]], *, trials: int, epochs: int, rungs: Rungs | None = None
-) -> float:
-    """The epochs that all trials of a study together are expected to train.
+class Stage(StrEnum):
+    """Where a trial stands that has begun."""
+
+    OPEN = "open"
+    """It runs, or any worker may continue it."""
+    AT_RUNG = "at rung"
+    """It is paused at a rung, and may be promoted."""
+    BEHIND = "behind"
+    """Its rungs have pruned it."""
+    ENDED = "ended"
+    """It has ended for any other reason."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A trial that has begun: its number, the epochs that it has trained, and where it stands."""
+
+    number: int
+    epochs: int
+    stage: Stage
+
+
+@dataclass(frozen=True)
+class Halving:
+    """The rungs of a study that promotes trials: one in `eta` passes.
+
+    Attributes:
+        order: by the epoch of the rung, the numbers of the trials that have reached it, the best first.
+    """
+
+    eta: int
+    order: Mapping[int, Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What is left of a search.
+
+    Attributes:
+        epochs: of all trials together.
+        rounds: of them, those that follow each other, when each slot trains one at a time.
+    """
+
+    epochs: float
+    rounds: float
+
+
+def rest_of_search(
+    begun: Sequence[Begun], *, trials: int, epochs: int, slots: int, halving: Halving | None = None, unjudged: int = 0
+) -> Rest:
+    """What is left of a study; the same for the same trials.
 
     Args:
-        lengths: of each trial that has begun: (epochs so far, whether it has ended).
-        trials: of the study.
+        begun: its trials so far.
+        trials: that it is to have.
         epochs: the most of a trial.
-        rungs: of a study that promotes trials, which determine its epochs.
+        slots: trials at a time.
+        unjudged: the first so many trials are not pruned, whatever comes after them.
     """
-    so_far = sum(length for length, _ in lengths)
-    if rungs is not None:
-        return max(so_far, rungs.expected_epochs(trials, epochs))
-    return max(so_far, trials * mean_length(lengths, most=epochs))
+    new = max(0, trials - len(begun))
+    played = min(new, MOST_PLAYED)
+    judged = [trial for trial in begun if trial.number >= unjudged]
+    ends = Ends(judged if any(trial.stage == Stage.ENDED for trial in judged) else begun, most=epochs)
+    open_trials = sum(trial.stage in (Stage.OPEN, Stage.AT_RUNG) for trial in begun)
+    plays = max(1, min(MOST_PLAYS, TRIALS_OF_PLAYS // (played + open_trials + 1)))
+    rest = [
+        _Play(begun, epochs=epochs, slots=max(1, slots), ends=ends, halving=halving, seed=seed).play(played)
+        for seed in range(plays)
+    ]
+    scale = new / played if played else 1.0
+    mean_epochs, mean_rounds = (sum(values) / plays for values in zip(*rest, strict=True))
+    return Rest(scale * mean_epochs, scale * mean_rounds)
 
 
-def mean_length(lengths: Sequence[tuple[int, bool]], *, most: int) -> float:
-    """The expected epochs of a trial; `most` while no trial has ended.
+class Ends:
+    """After how many epochs trials end by themselves.
 
-    Trials that still run are longer than they are now, and the first ones to end are the short ones. So this is the
-    restricted mean of the Kaplan-Meier estimate (Kaplan and Meier 1958), in which running trials are censored.
+    Args:
+        begun: trials so far.
+        most: epochs of a trial.
     """
-    ends = Counter(length for length, has_ended in lengths if has_ended)
-    reached = Counter(length for length, _ in lengths)
-    at_risk, survival, mean = len(lengths), 1.0, 0.0
-    for epoch in range(most):
-        if ends[epoch]:
-            survival *= 1 - ends[epoch] / at_risk
-        at_risk -= reached[epoch]
-        mean += survival
-    return mean
+
+    def __init__(self, begun: Sequence[Begun], *, most: int) -> None:
+        ends = Counter(trial.epochs for trial in begun if trial.stage == Stage.ENDED)
+        reached = Counter(trial.epochs for trial in begun)
+        at_risk, survival = len(begun), 1.0
+        self._lasting: list[float] = []  # the share of trials that train for more than 0, 1, 2, ... epochs
+        for epoch in range(most):
+            if ends[epoch]:
+                survival *= 1 - ends[epoch] / at_risk
+            at_risk -= reached[epoch]
+            self._lasting.append(survival)
+        self._lasting.append(0.0)
+
+    @property
+    def mean(self) -> float:
+        """The mean of a trial's epochs."""
+        return sum(self._lasting)
+
+    def draw(self, after: int, chosen: random.Random) -> int:
+        """The last epoch of a trial that goes on after this one; of a new one, after 0, it may be 0."""
+        most = len(self._lasting) - 1
+        level = self._lasting[after] if after else 1.0
+        if level <= 0:  # none has gone on from here so far
+            return most
+        drawn = chosen.random() * level
+        return min(bisect_left(self._lasting, -drawn, key=lambda share: -share), most)
+
+
+@dataclass
+class _Play:
+    """One way in which the search may go on."""
+
+    begun: Sequence[Begun]
+    epochs: int
+    slots: int
+    ends: Ends
+    halving: Halving | None
+    seed: int
+    _reached: dict[int, int] = field(default_factory=dict)
+    _order: dict[int, list[int]] = field(default_factory=dict)
+    _paused: set[int] = field(default_factory=set)
+    _last: dict[int, int] = field(default_factory=dict)  # the epoch after which each ends by itself
+
+    def play(self, new: int) -> tuple[int, int]:
+        """(epochs, rounds) until all have ended, with so many new trials."""
+        self._chosen = random.Random(self.seed)  # noqa: S311 (nothing is secret)
+        self._reached = {trial.number: trial.epochs for trial in self.begun}
+        self._paused = {trial.number for trial in self.begun if trial.stage == Stage.AT_RUNG}
+        self._order = {rung: list(order) for rung, order in self.halving.order.items()} if self.halving else {}
+        first = max(self._reached, default=-1) + 1
+        ready = deque(trial.number for trial in self.begun if trial.stage == Stage.OPEN)
+        fresh = deque(range(first, first + new))
+        running: list[tuple[int, int, int]] = []  # (round of its next stop, epoch of it, trial)
+        trained = now = 0
+        while True:
+            while len(running) < self.slots:
+                if not (ready or fresh or running):
+                    ready.extend(self._promoted_at_last())
+                if not (ready or fresh):
+                    break
+                number = (ready or fresh).popleft()
+                start = self._reached.setdefault(number, 0)
+                stop = self._next_stop(number)
+                heapq.heappush(running, (now + stop - start, stop, number))
+            if not running:
+                return trained, now
+            now, stop, number = heapq.heappop(running)
+            trained += stop - self._reached[number]
+            self._reached[number] = stop
+            if stop < self._last[number]:
+                ready.extendleft(reversed(self._promoted_by(number, stop)))
+
+    def _next_stop(self, number: int) -> int:
+        """The epoch of its next rung, or of its end."""
+        reached = self._reached[number]
+        if number not in self._last:
+            self._last[number] = self.ends.draw(reached, self._chosen)
+        return min([rung for rung in self._order if rung > reached] + [self._last[number]])
+
+    def _promoted_by(self, number: int, rung: int) -> list[int]:
+        """A trial reaches a rung: those that go on from there now, it or another one."""
+        assert self.halving is not None
+        order = self._order[rung]
+        place = self._chosen.randint(0, len(order))
+        order.insert(place, number)
+        passing = len(order) // self.halving.eta
+        if place < passing:
+            found = [number]
+        else:
+            found = []
+            self._paused.add(number)
+        if passing and self._is_paused_at(order[passing - 1], rung):
+            self._paused.discard(order[passing - 1])
+            found.append(order[passing - 1])
+        return found
+
+    def _promoted_at_last(self) -> list[int]:
+        """Nothing else is left: the best at each rung, where it has not been promoted; one, from the highest rung."""
+        for rung in sorted(self._order, reverse=True):
+            order = self._order[rung]
+            if order and self._is_paused_at(order[0], rung):
+                self._paused.discard(order[0])
+                return [order[0]]
+        return []
+
+    def _is_paused_at(self, number: int, rung: int) -> bool:
+        return number in self._paused and self._reached[number] == rung

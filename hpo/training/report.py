@@ -146,7 +146,7 @@ class Report(Checkpoint):
             loop = trainer.fit_loop.epoch_loop
             now = (loop.batch_progress.total.ready, loop.val_loop.batch_progress.total.ready)
             if now != before:
-                self._worker.send(Alive(_of_epoch(trainer)))
+                self._worker.send(_alive(trainer))
             before = now
 
     def _name_left_out(self, trainer: pl.Trainer, checkpoint: CheckpointContents) -> None:
@@ -173,10 +173,10 @@ class Report(Checkpoint):
         self._worker.send(Warned(f"its checkpoint could not be written: {error}"))
 
 
-def _of_epoch(trainer: pl.Trainer) -> float | None:
-    """The share of the epoch's training batches that are done; None where their number is unknown."""
+def _alive(trainer: pl.Trainer) -> Alive:
+    """How far the epoch is; without its share where the number of its batches is unknown."""
     done, batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready, float(trainer.num_training_batches)
-    return min(1.0, done / batches) if batches and math.isfinite(batches) else None
+    return Alive(min(1.0, done / batches) if batches and math.isfinite(batches) else None, step=done)
 
 
 def _number(value: torch.Tensor) -> float | None:

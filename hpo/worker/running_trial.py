@@ -40,6 +40,7 @@ class RunningTrial:
     processes: list[ForkedProcess] = field(default_factory=list)
     epoch: int = 0
     of_epoch: float | None = None  # the share of the present epoch's batches that are done, as it was last reported
+    step: int = 0  # of the present epoch, likewise
     metrics: Mapping[str, float] = field(default_factory=dict)  # of the last epoch
     value: float | None = None
     best_value: float | None = None
