@@ -32,7 +32,7 @@ LEFT_ALIGNED = ("study", "state", "device")
 def console() -> Console:
     """The console to print tables to: as wide as the terminal, or as a page."""
     on_terminal = Console()
-    is_given = on_terminal.is_terminal or "COLUMNS" in os.environ
+    is_given = on_terminal.is_terminal or os.environ.get("COLUMNS", "").isdigit()
     return on_terminal if is_given else Console(width=WIDTH_WITHOUT_TERMINAL)
 
 

@@ -28,7 +28,7 @@ def show_trial(details: TrialDetails) -> None:
     """Print the facts, the attempts, the curve, the error, the end of the log, and the files."""
     out, record = console(), details.record
     out.print(Text(f"{details.study}, trial {record.number}: {record.state}", style="bold"))
-    print_facts(_facts(record), out, indent=2)
+    print_facts([(f"{name:<10}", text) for name, text in _facts(record)], out, indent=2)
     if details.attempts:
         out.print(_attempts(details.attempts))
     if record.curve:

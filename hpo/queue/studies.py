@@ -195,5 +195,5 @@ def _continue(connection: Connection, study: StoredStudy, resolved: ResolvedStud
         of = "" if study.trials_target == UNLIMITED else f" of {study.trials_target}"
         message = f"study {study.name} continued: {counts.ended}{of} trials ended"
         if target != study.trials_target:
-            message += f" ('hpo set' changed them to {had}; the file's {trials_in_words(target)} is unchanged)"
+            message += f" ('hpo set' changed them to {had}; the file still says {trials_in_words(target)})"
     return message + apply_limits(connection, study.study_id, study.name, hours=hours)

@@ -58,6 +58,27 @@ class Halving:
 
 
 @dataclass(frozen=True)
+class SearchSoFar:
+    """What a forecast is made from.
+
+    Attributes:
+        begun: the trials so far.
+        trials: that the study is to have.
+        epochs: the most of a trial.
+        slots: trials at a time.
+        halving: of a study that promotes trials.
+        unjudged: the first so many trials are pruned in no case.
+    """
+
+    begun: Sequence[Begun]
+    trials: int
+    epochs: int
+    slots: int
+    halving: Halving | None = None
+    unjudged: int = 0
+
+
+@dataclass(frozen=True)
 class Rest:
     """What is left of a search.
 
@@ -70,31 +91,19 @@ class Rest:
     rounds: float
 
 
-def rest_of_search(
-    begun: Sequence[Begun], *, trials: int, epochs: int, slots: int, halving: Halving | None = None, unjudged: int = 0
-) -> Rest:
-    """What is left of a study; the same for the same trials.
-
-    Args:
-        begun: its trials so far.
-        trials: that it is to have.
-        epochs: the most of a trial.
-        slots: trials at a time.
-        unjudged: the first so many trials are not pruned, whatever comes after them.
-    """
-    new = max(0, trials - len(begun))
+def rest_of_search(so_far: SearchSoFar) -> Rest:
+    """What is left of a search; the same for the same trials."""
+    begun = so_far.begun
+    new = max(0, so_far.trials - len(begun))
     played = min(new, MOST_PLAYED)
-    judged = [trial for trial in begun if trial.number >= unjudged]
-    ends = Ends(judged if any(trial.stage == Stage.ENDED for trial in judged) else begun, most=epochs)
-    open_trials = sum(trial.stage in (Stage.OPEN, Stage.AT_RUNG) for trial in begun)
-    plays = max(1, min(MOST_PLAYS, TRIALS_OF_PLAYS // (played + open_trials + 1)))
-    rest = [
-        _Play(begun, epochs=epochs, slots=max(1, slots), ends=ends, halving=halving, seed=seed).play(played)
-        for seed in range(plays)
-    ]
+    judged = [trial for trial in begun if trial.number >= so_far.unjudged]
+    ends = Ends(judged if any(trial.stage == Stage.ENDED for trial in judged) else begun, most=so_far.epochs)
+    unfinished = sum(trial.stage in (Stage.OPEN, Stage.AT_RUNG) for trial in begun)
+    plays = max(1, min(MOST_PLAYS, TRIALS_OF_PLAYS // (played + unfinished + 1)))
+    found = [_Play(so_far, ends, seed).play(played) for seed in range(plays)]
     scale = new / played if played else 1.0
-    mean_epochs, mean_rounds = (sum(values) / plays for values in zip(*rest, strict=True))
-    return Rest(scale * mean_epochs, scale * mean_rounds)
+    epochs, rounds = (sum(values) / plays for values in zip(*found, strict=True))
+    return Rest(scale * epochs, scale * rounds)
 
 
 class Ends:
@@ -136,11 +145,8 @@ class Ends:
 class _Play:
     """One way in which the search may go on."""
 
-    begun: Sequence[Begun]
-    epochs: int
-    slots: int
+    so_far: SearchSoFar
     ends: Ends
-    halving: Halving | None
     seed: int
     _reached: dict[int, int] = field(default_factory=dict)
     _order: dict[int, list[int]] = field(default_factory=dict)
@@ -150,16 +156,17 @@ class _Play:
     def play(self, new: int) -> tuple[int, int]:
         """(epochs, rounds) until all have ended, with so many new trials."""
         self._chosen = random.Random(self.seed)  # noqa: S311 (nothing is secret)
-        self._reached = {trial.number: trial.epochs for trial in self.begun}
-        self._paused = {trial.number for trial in self.begun if trial.stage == Stage.AT_RUNG}
-        self._order = {rung: list(order) for rung, order in self.halving.order.items()} if self.halving else {}
+        self._reached = {trial.number: trial.epochs for trial in self.so_far.begun}
+        self._paused = {trial.number for trial in self.so_far.begun if trial.stage == Stage.AT_RUNG}
+        halving = self.so_far.halving
+        self._order = {} if halving is None else {rung: list(order) for rung, order in halving.order.items()}
         first = max(self._reached, default=-1) + 1
-        ready = deque(trial.number for trial in self.begun if trial.stage == Stage.OPEN)
+        ready = deque(trial.number for trial in self.so_far.begun if trial.stage == Stage.OPEN)
         fresh = deque(range(first, first + new))
         running: list[tuple[int, int, int]] = []  # (round of its next stop, epoch of it, trial)
         trained = now = 0
         while True:
-            while len(running) < self.slots:
+            while len(running) < max(1, self.so_far.slots):
                 if not (ready or fresh or running):
                     ready.extend(self._promoted_at_last())
                 if not (ready or fresh):
@@ -185,11 +192,11 @@ class _Play:
 
     def _promoted_by(self, number: int, rung: int) -> list[int]:
         """A trial reaches a rung: those that go on from there now, it or another one."""
-        assert self.halving is not None
+        assert self.so_far.halving is not None
         order = self._order[rung]
         place = self._chosen.randint(0, len(order))
         order.insert(place, number)
-        passing = len(order) // self.halving.eta
+        passing = len(order) // self.so_far.halving.eta
         if place < passing:
             found = [number]
         else:

@@ -23,7 +23,7 @@ from hpo.queue.studies import StoredStudy
 from hpo.results.trial import read_records
 from hpo.results.warm_start import find_weights
 from hpo.search.algorithms import make_pruner, make_rungs, sampler_factory, startup_trials
-from hpo.search.forecast import Begun, Rest, rest_of_search
+from hpo.search.forecast import Begun, SearchSoFar
 from hpo.search.history import History
 from hpo.store import Store
 from hpo.study.devices import Slot
@@ -147,8 +147,8 @@ class StudyRun:
         if self.waiting_for not in (None, waiting_for):
             log.warning("study %s waits: %s", self.study.name, self.waiting_for)
 
-    def rest(self, *, slots: int) -> Rest | None:
-        """What is left of its trials; None where their number has no limit.
+    def so_far(self, *, slots: int) -> SearchSoFar | None:
+        """Its trials so far, to forecast the rest; None where their number has no limit.
 
         Args:
             slots: trials that are trained at a time, by all workers.
@@ -156,7 +156,7 @@ class StudyRun:
         if self.counts.target == UNLIMITED:
             return None
         spec, rungs = self.resolved.spec, self._history.rungs
-        return rest_of_search(
+        return SearchSoFar(
             self._begun,
             trials=self.counts.target,
             epochs=spec.max_epochs,

@@ -6,12 +6,12 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
-from hpo.search.forecast import Rest
+from hpo.search.forecast import Rest, SearchSoFar, rest_of_search
 from hpo.worker.loop import Worker
 from hpo.worker.study_run import StudyRun
 
 # A pace over fewer seconds than this says little.
-SECONDS_FOR_A_PACE = 5.0
+SECONDS_FOR_A_PACE = 3.0
 SECONDS_BETWEEN_FORECASTS = 1.0
 MOST_SAMPLES = 500
 
@@ -84,11 +84,13 @@ class TimeLeft:
 
     Attributes:
         pace: of its trials.
-        rest: the epochs that are left; None where the number of trials has no limit.
+        so_far: what the last forecast was made from; None where the number of trials has no limit.
+        rest: the epochs that are left, likewise.
     """
 
     def __init__(self, worker: Worker, run: StudyRun) -> None:
         self.pace = Pace()
+        self.so_far: SearchSoFar | None = None
         self.rest: Rest | None = None
         self._worker = worker
         self._run = run
@@ -102,7 +104,8 @@ class TimeLeft:
         self.pace.take(now, epochs=run.epochs_trained, running=running)
         if now >= self._forecast_at:
             self._forecast_at = now + SECONDS_BETWEEN_FORECASTS
-            self.rest = run.rest(slots=max(len(self._worker.slots), running))
+            self.so_far = run.so_far(slots=max(len(self._worker.slots), running))
+            self.rest = None if self.so_far is None else rest_of_search(self.so_far)
 
     @property
     def share(self) -> float | None:
