@@ -162,6 +162,7 @@ class _Play:
         self._order = {} if halving is None else {rung: list(order) for rung, order in halving.order.items()}
         first = max(self._reached, default=-1) + 1
         ready = deque(trial.number for trial in self.so_far.begun if trial.stage == Stage.OPEN)
+        ready.extend(self._promoted_at_first())
         fresh = deque(range(first, first + new))
         running: list[tuple[int, int, int]] = []  # (round of its next stop, epoch of it, trial)
         trained = now = 0
@@ -205,6 +206,18 @@ class _Play:
         if passing and self._is_paused_at(order[passing - 1], rung):
             self._paused.discard(order[passing - 1])
             found.append(order[passing - 1])
+        return found
+
+    def _promoted_at_first(self) -> list[int]:
+        """Those that may go on from their rung, and wait for a slot."""
+        eta = 1 if self.so_far.halving is None else self.so_far.halving.eta
+        found = [
+            number
+            for rung, order in self._order.items()
+            for number in order[: len(order) // eta]
+            if self._is_paused_at(number, rung)
+        ]
+        self._paused.difference_update(found)
         return found
 
     def _promoted_at_last(self) -> list[int]:
