@@ -30,9 +30,6 @@ HALVING = {"eta": "reduction_factor", "min_epochs": "min_resource", "max_epochs"
 ASHA = {"reduction_factor": 3, "min_resource": 3}
 ASHA_OPTIONS = ("mode", "eta", "min_epochs")
 
-# Of its pruners that compare with the median or a percentile.
-STARTUP_TRIALS = 5
-
 # Optuna counts steps from 0, we count epochs from 1: with a warm-up of 3, the first epoch that is judged is the fourth.
 STEPS_FROM_ZERO = ("n_warmup_steps",)
 
@@ -167,14 +164,6 @@ def make_pruner(spec: StudySpec, project: Path) -> optuna.pruners.BasePruner:
         options["wrapped_pruner"] = make_pruner(spec.model_copy(update={"pruner": inner}), project)
     pruner: optuna.pruners.BasePruner = _make(cls, options, "pruner")
     return pruner
-
-
-def startup_trials(spec: StudySpec) -> int:
-    """How many of a study's first trials its pruner prunes in no case."""
-    if spec.pruner.name not in ("median", "percentile"):
-        return 0
-    given = spec.pruner.options.get("n_startup_trials", STARTUP_TRIALS)
-    return given if isinstance(given, int) else STARTUP_TRIALS
 
 
 def _resolve(

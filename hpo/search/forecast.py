@@ -3,16 +3,16 @@
 A total that is known to a tenth says little of the last tenth. So the trials that have begun go on from where they are,
 new ones take the free slots, rungs promote, and what is left is counted. A trial ends by itself (complete, by early
 stopping, by a pruner that stops for good, by an error) after so many epochs as the Kaplan-Meier estimate (Kaplan and
-Meier 1958) of those so far says, in which trials that still run or wait at a rung are censored. At a rung, any place
-among those that have reached it is as likely as any other.
+Meier 1958) of those so far says, in which trials that still run or wait at a rung are censored. At a rung, a trial
+takes such a place among those before it as the later ones so far have taken.
 """
 
 from __future__ import annotations
 
 import heapq
 import random
-from bisect import bisect_left
-from collections import Counter, deque
+from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -21,6 +21,8 @@ from enum import StrEnum
 MOST_PLAYED = 300
 # The mean of several plays: of as many as need together this many trials, but not more than these.
 TRIALS_OF_PLAYS, MOST_PLAYS = 600, 24
+# For so many trials counts what is usual, until there are trials.
+PRIOR_TRIALS = 5.0
 
 
 class Stage(StrEnum):
@@ -28,7 +30,7 @@ class Stage(StrEnum):
 
     OPEN = "open"
     """It runs, or any worker may continue it."""
-    AT_RUNG = "at rung"
+    AT_RUNG = "waits at a rung"
     """It is paused at a rung, and may be promoted."""
     BEHIND = "behind"
     """Its rungs have pruned it."""
@@ -68,6 +70,7 @@ class SearchSoFar:
         slots: trials at a time.
         halving: of a study that promotes trials.
         unjudged: the first so many trials are pruned in no case.
+        shares: by epoch, of trials that usually go on after it, see `usual_shares`; they count as PRIOR_TRIALS trials.
     """
 
     begun: Sequence[Begun]
@@ -76,6 +79,7 @@ class SearchSoFar:
     slots: int
     halving: Halving | None = None
     unjudged: int = 0
+    shares: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,10 +101,11 @@ def rest_of_search(so_far: SearchSoFar) -> Rest:
     new = max(0, so_far.trials - len(begun))
     played = min(new, MOST_PLAYED)
     judged = [trial for trial in begun if trial.number >= so_far.unjudged]
-    ends = Ends(judged if any(trial.stage == Stage.ENDED for trial in judged) else begun, most=so_far.epochs)
+    ends = Ends(judged, most=so_far.epochs, shares=so_far.shares)
     unfinished = sum(trial.stage in (Stage.OPEN, Stage.AT_RUNG) for trial in begun)
     plays = max(1, min(MOST_PLAYS, TRIALS_OF_PLAYS // (played + unfinished + 1)))
-    found = [_Play(so_far, ends, seed).play(played) for seed in range(plays)]
+    places = {rung: Places(order) for rung, order in so_far.halving.order.items()} if so_far.halving else {}
+    found = [_Play(so_far, ends, places, seed).play(played) for seed in range(plays)]
     scale = new / played if played else 1.0
     epochs, rounds = (sum(values) / plays for values in zip(*found, strict=True))
     return Rest(scale * epochs, scale * rounds)
@@ -110,18 +115,25 @@ class Ends:
     """After how many epochs trials end by themselves.
 
     Args:
-        begun: trials so far.
+        begun: trials so far, the earliest first; later ones tell more of those to come.
         most: epochs of a trial.
+        shares: see `SearchSoFar`.
     """
 
-    def __init__(self, begun: Sequence[Begun], *, most: int) -> None:
-        ends = Counter(trial.epochs for trial in begun if trial.stage == Stage.ENDED)
-        reached = Counter(trial.epochs for trial in begun)
-        at_risk, survival = len(begun), 1.0
+    def __init__(self, begun: Sequence[Begun], *, most: int, shares: Mapping[int, float] | None = None) -> None:
+        ended, reached = [0.0] * (most + 1), [0.0] * (most + 1)
+        for place, trial in enumerate(begun):
+            weight = ((place + 1) / len(begun)) ** 2  # a pruner compares with more, and a sampler knows more
+            reached[min(trial.epochs, most)] += weight
+            if trial.stage == Stage.ENDED:
+                ended[min(trial.epochs, most)] += weight
+        at_risk, survival = sum(reached), 1.0
         self._lasting: list[float] = []  # the share of trials that train for more than 0, 1, 2, ... epochs
         for epoch in range(most):
-            if ends[epoch]:
-                survival *= 1 - ends[epoch] / at_risk
+            usual = (shares or {}).get(epoch)
+            prior = 0.0 if usual is None else PRIOR_TRIALS
+            if at_risk + prior > 0:
+                survival *= max(0.0, 1 - (ended[epoch] + prior * (1 - (usual or 0.0))) / (at_risk + prior))
             at_risk -= reached[epoch]
             self._lasting.append(survival)
         self._lasting.append(0.0)
@@ -141,12 +153,35 @@ class Ends:
         return min(bisect_left(self._lasting, -drawn, key=lambda share: -share), most)
 
 
+class Places:
+    """At which place among those before them trials come to a rung: the better the sampler, the better these are.
+
+    Args:
+        order: the numbers of the trials that have reached it, the best first.
+    """
+
+    def __init__(self, order: Sequence[int]) -> None:
+        before: list[int] = []
+        shares = []
+        for place in (place for _, place in sorted((number, place) for place, number in enumerate(order))):
+            shares.append(bisect_left(before, place) / len(before) if before else 0.5)
+            insort(before, place)
+        self._shares = shares[len(shares) // 2 :]  # of the later ones
+
+    def draw(self, others: int, chosen: random.Random) -> int:
+        """The place of the next trial among so many others; 0 is the best."""
+        if chosen.random() * (len(self._shares) + PRIOR_TRIALS) < PRIOR_TRIALS:
+            return chosen.randint(0, others)
+        return round(chosen.choice(self._shares) * others)
+
+
 @dataclass
 class _Play:
     """One way in which the search may go on."""
 
     so_far: SearchSoFar
     ends: Ends
+    places: Mapping[int, Places]  # by rung
     seed: int
     _reached: dict[int, int] = field(default_factory=dict)
     _order: dict[int, list[int]] = field(default_factory=dict)
@@ -195,10 +230,9 @@ class _Play:
         """A trial reaches a rung: those that go on from there now, it or another one."""
         assert self.so_far.halving is not None
         order = self._order[rung]
-        place = self._chosen.randint(0, len(order))
-        order.insert(place, number)
+        order.insert(self.places[rung].draw(len(order), self._chosen), number)
         passing = len(order) // self.so_far.halving.eta
-        if place < passing:
+        if number in order[:passing]:
             found = [number]
         else:
             found = []

@@ -22,9 +22,10 @@ from hpo.queue.progress import Progress, progress_of
 from hpo.queue.studies import StoredStudy
 from hpo.results.trial import read_records
 from hpo.results.warm_start import find_weights
-from hpo.search.algorithms import make_pruner, make_rungs, sampler_factory, startup_trials
+from hpo.search.algorithms import ASHA, make_pruner, make_rungs, sampler_factory
 from hpo.search.forecast import Begun, SearchSoFar
 from hpo.search.history import History
+from hpo.search.usual_ends import startup_trials, usual_shares
 from hpo.store import Store
 from hpo.study.devices import Slot
 from hpo.study.limits import UNLIMITED
@@ -163,6 +164,7 @@ class StudyRun:
             slots=slots,
             halving=None if rungs is None else rungs.halving(spec.max_epochs),
             unjudged=startup_trials(spec),
+            shares=usual_shares(spec, least=ASHA["min_resource"], eta=ASHA["reduction_factor"]),
         )
 
     def _read_best(self, connection: Connection) -> None:
