@@ -58,7 +58,7 @@ def _attempts(attempts: Sequence[AttemptRecord]) -> Table:
     table = Table(box=SIMPLE, pad_edge=False)
     for heading in ("attempt", "from epoch", "seconds", "device", "worker", "ended"):
         is_number = heading in ("attempt", "from epoch", "seconds")
-        table.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number)
+        table.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
     for attempt in attempts:
         table.add_row(
             str(attempt.number),

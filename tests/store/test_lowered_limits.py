@@ -44,6 +44,7 @@ def begun_before(store: Store, hours: float) -> None:
     with store.write() as connection:
         connection.execute(update(hpo_studies).values(started=db_now() - hours * HOUR))
         connection.execute(update(hpo_attempts).values(started=db_now() - hours * HOUR))
+        connection.execute(update(hpo_attempts).where(hpo_attempts.c.ended.is_not(None)).values(seconds=hours * HOUR))
 
 
 def submit_again(store: Store, **keys: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from projects.launch import Hpo
 from projects.service import invoke
@@ -31,6 +33,11 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Hpo:
         hand_back(store, begin(worker))
         assert worker.finish(begin(worker), 0.25, state="PRUNED", cause="stopped: by request")
     return hpo
+
+
+def words(text: str) -> set[str]:
+    """Names and numbers, without those that differ from one moment to the next."""
+    return set(re.findall(r"[\w.]*\w", re.sub(r"hours \S+|last seen \S+", "", text)))
 
 
 def begin(worker: Claimant, *, epochs: int = 1) -> Claim:
@@ -66,8 +73,7 @@ def test_a_narrow_terminal_cuts_nothing(
     assert "\N{HORIZONTAL ELLIPSIS}" not in narrow
     assert max(len(line.rstrip()) for line in narrow.splitlines()) <= width
     if verb[0] in ("status", "trials", "best"):
-        said = set(whole.split()) - set(narrow.split())
-        assert said <= set("─" * number for number in range(1000)) | {line for line in said if "─" in line}
+        assert words(whole) <= words(narrow)
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb[0])
@@ -92,7 +98,7 @@ def test_the_parameters_of_a_trial_stand_below_its_numbers_where_there_is_no_roo
 
     at = next(number for number, line in enumerate(lines) if line.startswith("    1  complete"))
     assert lines[at].split() == ["1", "complete", "0.9612", "9", "2.5", "1", "cpu"]
-    assert lines[at + 1] == "       lr=0.001, optimizer=adam, depth=2, dropout=0.1"
+    assert lines[at + 1] == "       depth=2, dropout=0.1, lr=0.001, optimizer=adam"
 
 
 def test_metrics_without_room_are_named(here: Hpo, monkeypatch: pytest.MonkeyPatch) -> None:
