@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from hpo.study.spec import StudySpec
 
-# By rights half of the trials pass the median. Those that come far are the better ones, and so are later trials where the
-# sampler learns; where it does not, a quarter of recorded trials goes on, most of them to their end.
+# By rights half of the trials pass the median. Those that come far are the better ones, and so are later trials where
+# the sampler learns; where it does not, a quarter of recorded trials goes on, most of them to their end.
 OF_PERCENTILE = {True: 1.0, False: 0.5}  # by whether the sampler learns
 OF_LATER_EPOCHS = 0.985
 SAMPLERS_WITHOUT_LEARNING = ("random", "grid", "qmc")

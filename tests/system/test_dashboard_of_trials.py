@@ -77,13 +77,9 @@ def test_the_seconds_of_a_trial_are_those_of_all_its_attempts(dashboard: Dashboa
     ("page", "text"),
     [
         ("", "synthetic"),
-        ("/studies/1", "synthetic"),
-        ("/studies/1/trials?numbers=4", "Trial 4"),
-        ("/studies/1/trials?numbers=2", "Trial 2"),
-        ("/studies/1/trialTable", "Complete"),
-        ("/studies/1/analytics", "Hyperparameter"),
-        ("/studies/1/note", "synthetic"),
-        ("/compare-studies", "synthetic"),
+        ("/studies/1", "Timeline"),
+        ("/studies/1/trials?numbers=4", "Trial 4 "),
+        ("/studies/1/note", "Note"),
     ],
 )
 def test_no_page_shows_a_button_that_would_change_something(
@@ -105,7 +101,7 @@ def test_no_page_shows_a_button_that_would_change_something(
 
 def is_reachable(file: Any) -> bool:
     """Whether the card around an input for files is shown: the input itself never is."""
-    card = file.find_element(By.XPATH, "./ancestor::div[contains(@class, 'MuiCard-root')]")
+    card = file.find_element(By.XPATH, "(./ancestor::div[contains(@class, 'MuiCard-root')])[last()]")
     return bool(card.is_displayed())
 
 
