@@ -10,11 +10,10 @@ from collections.abc import Mapping
 
 from hpo.study.spec import StudySpec
 
-# By rights half of the trials pass the median. Those that come far are the better ones, and so are later trials where
-# the sampler learns; where it does not, a quarter of recorded trials goes on, most of them to their end.
-OF_PERCENTILE = {True: 1.0, False: 0.5}  # by whether the sampler learns
+# By rights half of the trials pass the median. But those that come far are the better ones: of recorded trials, a quarter
+# went on after the first epoch that is judged, most of them to their end.
+OF_PERCENTILE = 0.5
 OF_LATER_EPOCHS = 0.985
-SAMPLERS_WITHOUT_LEARNING = ("random", "grid", "qmc")
 STARTUP_TRIALS = 5  # of Optuna's pruners by the median or a percentile
 
 
@@ -36,8 +35,7 @@ def usual_shares(spec: StudySpec, *, least: int, eta: int) -> Mapping[int, float
     if name in ("median", "percentile"):
         first = _whole(spec, "n_warmup_steps", 0) + 1
         passing = _number(spec, "percentile", 50.0) / 100 if name == "percentile" else 0.5
-        learns = spec.sampler.name not in SAMPLERS_WITHOUT_LEARNING
-        return {first: OF_PERCENTILE[learns] * passing} | dict.fromkeys(range(first + 1, most), OF_LATER_EPOCHS)
+        return {first: OF_PERCENTILE * passing} | dict.fromkeys(range(first + 1, most), OF_LATER_EPOCHS)
     least, eta = _whole(spec, "min_epochs", least), _whole(spec, "eta", eta)
     if least < 1 or eta < 2:
         return {}
