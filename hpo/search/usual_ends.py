@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from hpo.study.spec import StudySpec
 
-# By rights half of the trials pass the median. But those that come far are the better ones: of recorded trials, a quarter
+# By rights half of the trials pass the median. But those that come far are the better ones: a quarter of recorded ones
 # went on after the first epoch that is judged, most of them to their end.
 OF_PERCENTILE = 0.5
 OF_LATER_EPOCHS = 0.985
