@@ -14,7 +14,6 @@ import gzip
 import json
 import logging
 import statistics
-import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -138,4 +137,4 @@ class Watch:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -170,8 +170,12 @@ def _studies_table(found: Sequence[StudyStatus], states: Sequence[TrialState]) -
     table = Table(box=SIMPLE, pad_edge=False)
     for heading in ("study", "state", "trials", *states, "best"):
         is_name = heading == "study"  # a long one takes several lines
-        justify = "left" if heading in LEFT_ALIGNED else "right"
-        table.add_column(heading, justify=justify, no_wrap=not is_name, overflow="fold")
+        table.add_column(
+            heading,
+            justify="left" if heading in LEFT_ALIGNED else "right",
+            no_wrap=not is_name,
+            overflow="fold",
+        )
     for study in found:
         counts, budget = study.counts, study.budget["trials"]
         asked = f"{int(budget['spent'])}/{int(budget['target'])}" if budget.get("target") else str(int(budget["spent"]))
