@@ -1,4 +1,4 @@
-"""Shared fixtures: a real database of its own forevery test, SQLite or PostgreSQL, and a real browser."""
+"""Shared fixtures: a real database of its own for every test, SQLite or PostgreSQL, and a real browser."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hpo.ipc.fork_server import ForkServer
 from hpo.queue.studies import StoredStudy
 from hpo.store import Store, StoreUrl, child_environment
 
-# Read when torch is imported, here and in what tests start: two processes with threads forevery core each would
+# Read when torch is imported, here and in what tests start: two processes with threads for every core each would
 # wait for each other more than they compute.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -10,26 +10,26 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.logging import RichHandler
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from hpo.cli.tables import console, number, print_best
 from hpo.study.length import Unit
-from hpo.study.limits import UNLIMITED
 
 if TYPE_CHECKING:
     from hpo.store import Store
     from hpo.worker.loop import Worker
     from hpo.worker.running_trial import RunningTrial
     from hpo.worker.study_run import StudyRun
+    from hpo.worker.time_left import TimeLeft
 
-# A rate over fewer seconds than this says little.
-SECONDS_FOR_A_RATE = 5.0
+WIDTH_FOR_BARS = 90  # of a terminal: on a narrower one, the slots have no bars
+LONGEST_HEADING = 14  # characters of a metric's name there
 
 
 def log_to_stderr(*, verbose: bool) -> None:
@@ -46,8 +46,8 @@ class Screen:
         self._live: Live | None = None
         self._worker: Worker | None = None
         self._run: StudyRun | None = None
+        self._left: TimeLeft | None = None
         self._since = time.monotonic()
-        self._epochs_before = 0
 
     @staticmethod
     def start(*, verbose: bool) -> Screen:
@@ -69,8 +69,8 @@ class Screen:
         if not self._out.is_terminal:
             yield
             return
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-        with Progress(*columns, console=self._out, transient=True) as progress:
+        described = TextColumn("{task.description}", table_column=Column(ratio=1))  # on a narrow terminal, in lines
+        with Progress(SpinnerColumn(), described, TimeElapsedColumn(), console=self._out, transient=True) as progress:
             progress.add_task(doing, total=None)
             yield
 
@@ -80,18 +80,22 @@ class Screen:
     @contextlib.contextmanager
     def live(self, worker: Worker, run: StudyRun) -> Iterator[None]:
         """Show the run until it is over; nothing where there is no terminal."""
+        from hpo.worker.time_left import TimeLeft
+
         self._worker, self._run = worker, run
         run.refresh()
-        self._epochs_before, self._since = run.epochs_trained, time.monotonic()
+        self._since = time.monotonic()
         if not self._out.is_terminal:
             yield
             return
+        self._left = TimeLeft(worker, run)
         with Live(self._view(), console=self._out, auto_refresh=False, transient=True) as self._live:
             yield
         self._live = None
 
     def draw(self) -> None:
-        if self._live is not None:
+        if self._live is not None and self._left is not None:
+            self._left.look()
             self._live.update(self._view(), refresh=True)
 
     def show_result(self, store: Store, run: StudyRun, *, store_option: str | None) -> None:
@@ -117,53 +121,61 @@ class Screen:
         url = store.url.without_password
         option = f" --store {shlex.quote(url)}" if store_option else ""
         opened = f"'{name}', store='{url}'" if store_option else f"'{name}'"
-        self.say(
-            "Next:\n"
-            f"  hpo best {name}{option} --json\n"
-            f"  hpo dashboard{option}\n"
-            f'  python -c "import hpo; print(hpo.open_study({opened}).best(1)[0].load_model())"'
+        commands = (
+            f"hpo best {name}{option} --json",
+            f"hpo dashboard{option}",
+            f'python -c "import hpo; print(hpo.open_study({opened}).best(1)[0].load_model())"',
         )
+        self.say("Next:")
+        for command in commands:  # a terminal wraps them, but they are copied as one line
+            self._out.print(Text(f"  {command}"), soft_wrap=True)
 
     def _view(self) -> Group:
         assert self._worker is not None
         assert self._run is not None
-        return Group(self._headline(self._run), self._slots(self._worker), self._best(self._run))
+        return Group(*self._headlines(self._run), self._slots(self._worker), self._best(self._run))
 
-    def _headline(self, run: StudyRun) -> Table:
-        counts = run.counts
-        grid = Table.grid(padding=(0, 2))
+    def _headlines(self, run: StudyRun) -> Iterator[RenderableType]:
+        counts, left = run.counts, self._left
+        share = None if left is None else left.share
+        head = Table.grid(Column(overflow="ellipsis", no_wrap=True), Column(), Column(no_wrap=True), padding=(0, 2))
+        head.add_row(
+            Text(run.study.name, style="bold"),
+            "" if share is None else ProgressBar(total=1.0, completed=share, width=20),
+            f"{counts.ended}{counts.of_target.replace(' of ', '/')} trials",
+        )
+        yield head
         states = f"{counts.complete} complete  {counts.pruned} pruned  {counts.failed} failed"
         if counts.paused:
             states += f"  {counts.paused} paused at a rung"
         if counts.idle:
             states += f"  {counts.idle} idle"
-        is_limited = counts.target != UNLIMITED
-        bar = ProgressBar(total=run.epochs_expected, completed=run.epochs_trained, width=30) if is_limited else ""
-        trials = f"{counts.ended}/{counts.target} trials" if is_limited else f"{counts.ended} trials"
-        grid.add_row(Text(run.study.name, style="bold"), bar, trials, states)
+        yield Text(states)
         if run.waiting_for:
-            grid.add_row("", "", Text(f"waits: {run.waiting_for}", style="yellow"), "")
-        seconds, epochs = time.monotonic() - self._since, run.epochs_trained - self._epochs_before
-        if seconds > SECONDS_FOR_A_RATE and epochs:
-            left = seconds_left(run, rate=epochs / seconds)
-            about = "" if left is None else f"about {_duration(left)} left"
-            rate = f"{60 * epochs / seconds:.0f} {run.resolved.spec.unit.plural} a minute"
-            grid.add_row("", Text(rate, style="dim"), about, "")
-        return grid
+            yield Text(f"waits: {run.waiting_for}", style="yellow")
+        epochs_a_minute = None if left is None else left.pace.epochs_a_minute
+        if left is not None and epochs_a_minute is not None:
+            about = "" if left.seconds is None else f"  about {_duration(left.seconds)} left"
+            rate = f"{epochs_a_minute:.0f} {run.resolved.spec.unit.plural} a minute"
+            yield Text.assemble((rate, "dim"), about)
 
     def _slots(self, worker: Worker) -> Table:
         assert self._run is not None
         spec = self._run.resolved.spec
+        metric = spec.objective.metric
+        has_bars = self._out.width >= WIDTH_FOR_BARS
+        if len(metric) > LONGEST_HEADING and not has_bars:
+            metric = f"{metric[: LONGEST_HEADING - 1]}\N{HORIZONTAL ELLIPSIS}"  # the line below has it in full
         table = Table(box=SIMPLE, pad_edge=False)
-        for heading in ("slot", "trial", spec.unit, "", spec.objective.metric, "best", "seconds"):
-            table.add_column(heading, justify="right" if heading != "" else "left", no_wrap=True)
+        for heading in ("slot", "trial", spec.unit, *([""] if has_bars else []), metric, "best", "seconds"):
+            table.add_column(Text(heading), justify="right" if heading != "" else "left", no_wrap=True)
         for slot in worker.slots:
             trial = worker.trials.get(slot.number)
             name = f"{slot.number} {slot.device}"
             if trial is None:
-                table.add_row(name, "-", "", Text("free", style="dim"), "", "", "")
+                table.add_row(name, "-", Text("free", style="dim"))
             else:
-                table.add_row(name, *_row(trial))
+                table.add_row(name, *_row(trial, has_bar=has_bars))
         return table
 
     def _best(self, run: StudyRun) -> Text:
@@ -175,33 +187,19 @@ class Screen:
         return Text(text, style="bold green")
 
 
-def seconds_left(run: StudyRun, *, rate: float) -> float | None:
-    """How long the study is expected to take from now; None where no limit is in sight.
-
-    Args:
-        rate: epochs, or steps, a second, of all its trials together.
-    """
-    progress, found = run.progress, []
-    if progress.counts.target != UNLIMITED:
-        found.append((run.epochs_expected - run.epochs_trained) / rate)
-    hours = progress.limits.get("hours")
-    if hours is not None and progress.spent is not None:
-        found.append(3600 * (hours - progress.spent.hours))
-    return max(0.0, min(found)) if found else None
-
-
-def _row(trial: RunningTrial) -> tuple[str | ProgressBar, ...]:
+def _row(trial: RunningTrial, *, has_bar: bool) -> tuple[str | ProgressBar, ...]:
     reached = max(trial.epoch, trial.reached or 0.0)
+    part = reached - trial.epoch
     if trial.unit == Unit.STEP:
         done = f"{reached:.0f}/{trial.epochs}"
     else:
-        part = reached - trial.epoch
-        done = f"{trial.epoch}/{trial.epochs}" + (f" +{part:.0%}" if part else "")
+        within = f" +{part:.0%}" if part else f" step {trial.step}" if trial.step else ""
+        done = f"{trial.epoch}/{trial.epochs}{within}"
     bar = ProgressBar(total=trial.epochs, completed=reached, width=20)
     return (
         str(trial.number),
         done,
-        bar,
+        *([bar] if has_bar else []),
         number(trial.value),
         number(trial.best_value),
         f"{trial.seconds:.1f}",

@@ -1,14 +1,16 @@
-"""Tables of studies and trials, as the reading verbs print them."""
+"""Tables of studies and trials, as the reading verbs print them: whole at any width, without lines cut off."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.measure import Measurement
-from rich.table import Table
+from rich.padding import Padding
+from rich.table import Column, Table
 from rich.text import Text
 
 from hpo.space.values import label_of_value
@@ -19,16 +21,19 @@ if TYPE_CHECKING:
     from hpo.results.study import StudyStatus
     from hpo.results.trial import TrialRecord
 
-# Without a terminal, a table is as wide as it needs: a pipe has no columns.
-WIDTH_WITHOUT_TERMINAL = 1000
+# Of output to a pipe or a file, which has no columns; COLUMNS, where it is set, says another.
+WIDTH_WITHOUT_TERMINAL = 100
+ANY_WIDTH = 10_000
 
 SHOWN_STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.RUNNING)
+LEFT_ALIGNED = ("study", "state", "device")
 
 
 def console() -> Console:
-    """The console to print tables to: the terminal, or one that is wide enough for any table."""
+    """The console to print tables to: as wide as the terminal, or as a page."""
     on_terminal = Console()
-    return on_terminal if on_terminal.is_terminal else Console(width=WIDTH_WITHOUT_TERMINAL)
+    is_given = on_terminal.is_terminal or os.environ.get("COLUMNS", "").isdigit()
+    return on_terminal if is_given else Console(width=WIDTH_WITHOUT_TERMINAL)
 
 
 def number(value: Any) -> str:
@@ -36,6 +41,19 @@ def number(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(label_of_value(value))
+
+
+def fits(table: Table, out: Console) -> bool:
+    """Whether each row of the table has room on one line."""
+    return Measurement.get(out, out.options.update(max_width=ANY_WIDTH), table).maximum <= out.width
+
+
+def print_facts(facts: Sequence[tuple[str, str]], out: Console, *, indent: int = 0) -> None:
+    """Print a name and a text a line; the lines of a long text stand below each other."""
+    grid = Table.grid(Column(no_wrap=True), Column(overflow="fold"), padding=(0, 2, 0, 0))
+    for name, text in facts:
+        grid.add_row(name, Text(text))
+    out.print(Padding(grid, (0, 0, 0, indent), expand=False))
 
 
 def print_best(records: Sequence[TrialRecord], out: Console) -> None:
@@ -47,7 +65,7 @@ def print_best(records: Sequence[TrialRecord], out: Console) -> None:
     for record in records:
         numbers = _best_numbers(record, has_remarks=has_remarks)
         wide.add_row(*numbers, *(Text(number(record.params.get(name))) for name in names))
-    if Measurement.get(out, out.options.update(max_width=WIDTH_WITHOUT_TERMINAL), wide).maximum <= out.width:
+    if fits(wide, out):
         out.print(wide)
         return
     narrow = _best_table(["parameters"], unit=unit, has_remarks=has_remarks)
@@ -90,44 +108,92 @@ def show_best(records: Sequence[TrialRecord], study: str) -> None:
 
 
 def show_trials(records: Sequence[TrialRecord]) -> None:
-    """Print a row a trial: its state, its parameters, and why it ended or failed."""
+    """Print each trial: its state, and its parameters and why it ended, below it where there is no room."""
+    out = console()
     table = Table(box=SIMPLE, pad_edge=False)
-    for heading in ("trial", "state", "value", _unit_of(records).plural, "seconds", "attempts", "device"):
-        table.add_column(heading, justify="left" if heading in ("state", "device") else "right", no_wrap=True)
+    headings = trial_headings(_unit_of(records))
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in LEFT_ALIGNED else "right", no_wrap=True)
     table.add_column("parameters, and why it ended")
     for record in records:
-        params = params_in_words(record.params)
-        remark = record.explanation
-        text = f"{params}; {remark}" if params and remark else remark or params
-        if record.attempts > 1:
-            text += f" [{'; '.join(cause or TrialState.RUNNING for cause in record.causes)}]"
-        table.add_row(
-            str(record.number),
-            record.state,
-            number(record.value),
-            str(record.epochs),
-            number(record.seconds),
-            str(record.attempts),
-            record.device or "-",
-            Text(text),
+        table.add_row(*_trial_numbers(record), Text(_trial_in_words(record)))
+    if fits(table, out):
+        out.print(table)
+        return
+    out.print()
+    lines = _aligned([headings, *map(_trial_numbers, records)])
+    out.print(Text(next(lines), style="bold"))
+    indent = 2 + len(headings[0])
+    out.print(Padding(Text("parameters, and why it ended", style="bold"), (0, 0, 0, indent), expand=False))
+    for record, line in zip(records, lines, strict=True):
+        out.print(Text(line))
+        if words := _trial_in_words(record):
+            out.print(Padding(Text(words), (0, 0, 0, indent), expand=False))
+    out.print()
+
+
+def trial_headings(unit: Unit) -> tuple[str, ...]:
+    """Of the columns of a trial, without its parameters."""
+    return "trial", "state", "value", unit.plural, "seconds", "attempts", "device"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A line a row, the first one being the headings."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (
+            cell.ljust(width) if heading in LEFT_ALIGNED else cell.rjust(width)
+            for heading, cell, width in zip(rows[0], row, widths, strict=True)
         )
-    console().print(table)
+        yield "  ".join(cells).rstrip()
+
+
+def _trial_numbers(record: TrialRecord) -> tuple[str, ...]:
+    return (
+        str(record.number),
+        record.state,
+        number(record.value),
+        str(record.epochs),
+        number(record.seconds),
+        str(record.attempts),
+        record.device or "-",
+    )
+
+
+def _trial_in_words(record: TrialRecord) -> str:
+    params, remark = params_in_words(record.params), record.explanation
+    text = f"{params}; {remark}" if params and remark else remark or params
+    if record.attempts > 1:
+        text += f" [{'; '.join(cause or TrialState.RUNNING for cause in record.causes)}]"
+    return text
 
 
 def show_studies(found: Sequence[StudyStatus]) -> None:
-    """Print a row a study."""
+    """Print a row a study; where there is no room, without the numbers of trials in each state."""
+    out = console()
     if not found:
-        console().print("the store has no studies yet: 'hpo run STUDY.yaml' begins one")
+        out.print("the store has no studies yet: 'hpo run STUDY.yaml' begins one")
         return
+    table = _studies_table(found, SHOWN_STATES)
+    out.print(table if fits(table, out) else _studies_table(found, ()))
+
+
+def _studies_table(found: Sequence[StudyStatus], states: Sequence[TrialState]) -> Table:
     table = Table(box=SIMPLE, pad_edge=False)
-    for heading in ("study", "state", "trials", *SHOWN_STATES, "best"):
-        table.add_column(heading, justify="left" if heading in ("study", "state") else "right", no_wrap=True)
+    for heading in ("study", "state", "trials", *states, "best"):
+        is_name = heading == "study"  # a long one takes several lines
+        table.add_column(
+            heading,
+            justify="left" if heading in LEFT_ALIGNED else "right",
+            no_wrap=not is_name,
+            overflow="fold",
+        )
     for study in found:
         counts, budget = study.counts, study.budget["trials"]
         asked = f"{int(budget['spent'])}/{int(budget['target'])}" if budget.get("target") else str(int(budget["spent"]))
-        states = (str(counts[state]) for state in SHOWN_STATES)
-        table.add_row(Text(study.study), study.state, asked, *states, number(study.best.value if study.best else None))
-    console().print(table)
+        best = number(study.best.value if study.best else None)
+        table.add_row(Text(study.study), study.state, asked, *(str(counts[state]) for state in states), best)
+    return table
 
 
 def show_status(study: StudyStatus) -> None:
@@ -138,17 +204,29 @@ def show_status(study: StudyStatus) -> None:
     reason = f" ({study.reason.splitlines()[0]})" if study.reason else ""
     out.print(Text(f"{study.study}: {study.state}{reason}"))
     asked = f" of {int(budget['target'])}" if budget.get("target") else ""  # another program's study has no target
-    out.print(f"trials:  {int(budget['spent'])}{asked}" + (f": {counts}" if counts else ""))
+    facts = [("trials:", f"{int(budget['spent'])}{asked}" + (f": {counts}" if counts else ""))]
     if study.foreign:
-        out.print(f"beside:  {study.foreign} of another program, which spend nothing of the budget")
+        facts.append(("beside:", f"{study.foreign} of another program, which spend nothing of the budget"))
     if study.best is not None:
         params = params_in_words(study.best.params)
         remark = f", {study.best.remark}" if study.best.remark else ""
-        out.print(Text(f"best:    {number(study.best.value)} by trial {study.best.number}{remark} ({params})"))
+        facts.append(("best:", f"{number(study.best.value)} by trial {study.best.number}{remark} ({params})"))
+    limits = [f"{name} {_of_limit(part)}" for name, part in study.budget.items() if name != "trials"]
+    if limits:
+        facts.append(("limits:", ", ".join(limits)))
     if study.waiting_for:
-        out.print(Text(f"waits:   {study.waiting_for}"))
+        facts.append(("waits:", study.waiting_for))
     for worker in study.workers:
-        out.print(
-            f"worker:  {worker.name}, {worker.running} of {worker.slots} slots on this study, "
-            f"last seen {worker.seconds_since_beat:.0f} s ago"
+        facts.append(
+            (
+                "worker:",
+                f"{worker.name}, {worker.running} of {worker.slots} slots on this study, "
+                f"last seen {worker.seconds_since_beat:.0f} s ago",
+            )
         )
+    print_facts([(f"{name:<7}", text) for name, text in facts], out)
+
+
+def _of_limit(part: Mapping[str, float]) -> str:
+    """`0.02 of 0.1`: what is spent of a limit, or reached."""
+    return f"{number(part['spent'])} of {number(part['target'])}" if "spent" in part else number(part["target"])

@@ -9,7 +9,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
-from hpo.cli.tables import console, number, params_in_words
+from hpo.cli.tables import console, fits, number, params_in_words, print_facts
 from hpo.study.states import TrialState
 
 if TYPE_CHECKING:
@@ -28,12 +28,11 @@ def show_trial(details: TrialDetails) -> None:
     """Print the facts, the attempts, the curve, the error, the end of the log, and the files."""
     out, record = console(), details.record
     out.print(Text(f"{details.study}, trial {record.number}: {record.state}", style="bold"))
-    for name, text in _facts(record):
-        out.print(Text(f"  {name:<12}{text}"))
+    print_facts([(f"{name:<10}", text) for name, text in _facts(record)], out, indent=2)
     if details.attempts:
         out.print(_attempts(details.attempts, record.unit))
     if record.curve:
-        out.print(_curve(record))
+        _print_curve(record, out)
     if record.error:
         out.print(Text(f"Error:\n{record.error.rstrip()}\n"))
     _print_files(details, out)
@@ -60,7 +59,7 @@ def _attempts(attempts: Sequence[AttemptRecord], unit: str) -> Table:
     numbers = ("attempt", f"from {unit}", "seconds")
     for heading in (*numbers, "device", "worker", "ended"):
         is_number = heading in numbers
-        table.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number)
+        table.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
     for attempt in attempts:
         table.add_row(
             str(attempt.number),
@@ -73,7 +72,7 @@ def _attempts(attempts: Sequence[AttemptRecord], unit: str) -> Table:
     return table
 
 
-def _curve(record: TrialRecord) -> Table:
+def _print_curve(record: TrialRecord, out: Console) -> None:
     """The metrics by epoch: of a long curve, about as many epochs as fit, and always the best and the last."""
     every = max(1, -(-len(record.curve) // EPOCHS_SHOWN))
     shown = [
@@ -81,7 +80,16 @@ def _curve(record: TrialRecord) -> Table:
         for place, (epoch, metrics) in enumerate(record.curve, start=1)
         if place % every == 0 or epoch in (record.best_epoch, record.epochs)
     ]
-    names = list(dict.fromkeys(name for _, metrics in shown for name in metrics))[:METRICS_SHOWN]
+    names = list(dict.fromkeys(name for _, metrics in shown for name in metrics))
+    count = min(len(names), METRICS_SHOWN)
+    while not fits(_curve(record, shown, names[:count]), out) and count > 1:
+        count -= 1
+    out.print(_curve(record, shown, names[:count]))
+    if names[count:]:
+        out.print(Text(f"  and {', '.join(names[count:])}, which --json prints\n"))
+
+
+def _curve(record: TrialRecord, shown: Sequence[tuple[int, Mapping[str, Any]]], names: Sequence[str]) -> Table:
     table = Table(box=SIMPLE, pad_edge=False)
     for heading in (record.unit, *names):
         table.add_column(Text(heading), justify="right", no_wrap=True)
@@ -103,7 +111,7 @@ def _print_files(details: TrialDetails, out: Console) -> None:
         lines = details.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LINES_OF_LOG:]
         end = "\n".join(f"  {line}" for line in lines)
         out.print(Text(f"End of its log ('hpo logs {details.study} {details.record.number}' prints it all):\n{end}\n"))
-    out.print(Text(f"Files in {details.folder}:"))
+    out.print(Text(f"Files in {details.folder}:"), soft_wrap=True)  # to be copied as one line
     for name, size in details.files.items():
         amount = f"{size / 2**20:8.1f} MiB" if size >= 1 << 20 else f"{size / 2**10:8.1f} KiB"
         out.print(Text(f"  {amount}  {name}"))

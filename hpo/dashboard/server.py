@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from hpo.dashboard.page import without_changes
 from hpo.errors import HpoError
 from hpo.store import Store, StoreUrl
 from hpo.store.optuna_storage import optuna_storage
@@ -61,9 +62,11 @@ def serve(store_url: StoreUrl, *, host: str, port: int, artifacts: Path) -> None
         StoreError: the store cannot be used.
         HpoError: the server cannot listen on this host and port.
     """
+    from hpo.dashboard.storage import ShownStorage  # imports Optuna
+
     with _until_interrupted():
         Store.create(store_url).close()
-        with optuna_storage(store_url, pool_size=THREADS) as storage:
+        with optuna_storage(store_url, pool_size=THREADS, kind=ShownStorage) as storage:
             forbid_writing(storage)
             server = _listen(ReadOnly(_dashboard(storage, artifacts), host=host), host, port)
             try:
@@ -133,7 +136,7 @@ def forbid_writing(storage: RDBStorage) -> None:
     storage.engine.dispose()  # of connections that were opened before
 
 
-def _dashboard(storage: RDBStorage, artifacts: Path) -> Any:
+def _dashboard(storage: RDBStorage, artifacts: Path) -> WSGIApplication:
     import optuna
     from optuna.artifacts import FileSystemArtifactStore
     from optuna_dashboard import wsgi
@@ -144,7 +147,7 @@ def _dashboard(storage: RDBStorage, artifacts: Path) -> Any:
     # without a folder there are no artifacts, and the pages leave them out
     app: Any = wsgi(storage, FileSystemArtifactStore(artifacts) if artifacts.is_dir() else None)
     app.catchall = False  # errors come to ReadOnly instead of being printed with a traceback
-    return app
+    return without_changes(app)
 
 
 def _listen(app: ReadOnly, host: str, port: int) -> Any:

@@ -21,6 +21,8 @@ CHUNK_BYTES = 1 << 16
 LONGEST_LINE_BYTES = 1 << 26
 SHOWN_BYTES = 100
 DESCRIPTOR_SPACE = socket.CMSG_SPACE(16 * array.array("i").itemsize)
+# A program that a trial starts should not keep the trial's channel open.
+CLOSED_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 class ChannelClosedError(Exception):
@@ -108,7 +110,7 @@ class Channel:
             raise GarbledError(self.garbled)
         try:
             # socket.recv_fds ignores the flags in Python 3.11
-            data, ancillary, _, _ = self._socket.recvmsg(CHUNK_BYTES, DESCRIPTOR_SPACE, flags)
+            data, ancillary, _, _ = self._socket.recvmsg(CHUNK_BYTES, DESCRIPTOR_SPACE, flags | CLOSED_ON_EXEC)
         except (ConnectionResetError, BrokenPipeError) as error:
             raise ChannelClosedError from error
         except BlockingIOError:

@@ -43,6 +43,7 @@ class ForkedProcess:
     place: Place = None
     is_released: bool = False  # it has done its job, and is idle under a new `ForkedProcess`
     idle_since: float = 0.0  # monotonic
+    closed_at: float | None = None  # monotonic, when its end of the channel was found closed
 
     def kill(self) -> None:
         """Kill it and the processes it has started; no effect when it has exited."""

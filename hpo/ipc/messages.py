@@ -56,6 +56,7 @@ class Alive:
 
     kind: ClassVar[str] = "alive"
     reached: Annotated[float, Ge(0)] | None = None  # epochs, with the share of the present one that is done; or steps
+    step: Count = 0  # training batches of the epoch that are done
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,8 @@ REPORTS: dict[str, type[Report]] = {
 }
 
 OUT_OF_MEMORY = "out of memory"  # the cause of a `Failed` that `retries: {oom: ...}` is for
+# The exit code of a trial process in which the connection to its worker was closed; of sysexits.h, EX_PROTOCOL.
+EXIT_WITHOUT_CONNECTION = 76
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from hpo.errors import SpecError, StoreError, nearest
+from hpo.queue.after_change import apply_limits
 from hpo.queue.idle import KILLED, STOPPED, end_idle_trials, end_trial
 from hpo.queue.leases import expire_leases
 from hpo.queue.progress import BY_REQUEST, find_study, lock_named_study
@@ -84,7 +85,8 @@ def request_trial(store: Store, name: str, number: int, request: Request | None)
 
 
 def set_limits(store: Store, name: str, changes: Sequence[str]) -> str:
-    """Change a study's limits by `key=value`, or `key=+value` to add; returns a line with the new limits.
+    """Change a study's limits by `key=value`, or `key=+value` to add; returns a line with the new limits, and
+    what they mean for the trials that have begun.
 
     Raises:
         SpecError: an unknown key, or an invalid value; nothing is changed then.
@@ -114,17 +116,18 @@ def set_limits(store: Store, name: str, changes: Sequence[str]) -> str:
                 known = ["trials", *LIMITS, "priority"]
                 listed = f"{nearest(key, known) or '.'} These can: {', '.join(known)}"
                 raise SpecError(f"'{key}' cannot be set{listed}. Change the rest in the file, and submit it again")
-        with wall_clock_kept(connection, study_id):
+        with wall_clock_kept(connection, study_id) as hours:
             connection.execute(
                 update(hpo_studies)
                 .where(hpo_studies.c.study_id == study_id)
                 .values(**values, limits=json.dumps(limits))
             )
-            end_idle_trials(connection, study_id)  # fewer trials may leave no need for them
+            consequence = apply_limits(connection, study_id, name, hours=hours)
     target = values["trials_target"]
     shown = {**limits, "priority": values["priority"]}
     found = [f"{key} {value:g}" for key, value in shown.items() if value is not None]
-    return f"study {name}: " + ", ".join(["trials none" if target == UNLIMITED else f"trials {target}", *found])
+    trials_now = "trials none" if target == UNLIMITED else f"trials {target}"
+    return f"study {name}: {', '.join([trials_now, *found])}{consequence}"
 
 
 def _limit(change: str, key: str, text: str, before: float | None) -> float:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from hpo.errors import StoreError
 from hpo.queue.accept import accept_changes
+from hpo.queue.after_change import apply_limits
 from hpo.queue.progress import counts_of, no_such_study
 from hpo.queue.wall_clock import wall_clock_kept
 from hpo.store import Store
@@ -48,7 +49,7 @@ class StoredStudy:
 def create_or_continue(
     store: Store, resolved: ResolvedStudy, *, is_change_accepted: bool = False
 ) -> tuple[StoredStudy, str]:
-    """Create the study, or continue it: a larger number of trials extends it, a smaller one changes nothing.
+    """Create the study, or continue it, with the limits that the file has changed.
 
     A limit that `hpo set` changed stays, as long as the file's value is the same as before.
 
@@ -57,7 +58,7 @@ def create_or_continue(
             and compared no more.
 
     Returns:
-        The study, and a line that says whether it was created, continued or extended.
+        The study, and a line that says whether it was created, continued, extended or shortened.
 
     Raises:
         StoreError: the store has a study of this name that searches something else, or with other data or code.
@@ -82,8 +83,8 @@ def create_or_continue(
                     lines = "".join(f"\n  {line}" for line in changes)
                     raise StoreError(f"study '{name}' began with other data or code:{lines}\n{_ADVICE}")
                 marked = accept_changes(connection, study.study_id, name, changes) if changes else 0
-                with wall_clock_kept(connection, study.study_id):
-                    message = _continue(connection, study, resolved)
+                with wall_clock_kept(connection, study.study_id) as hours:
+                    message = _continue(connection, study, resolved, hours=hours)
                 if changes:
                     message += f"; {marked} trials from before the change are kept, and compared no more"
     except IntegrityError:  # another process created it between our query and our insert
@@ -201,7 +202,7 @@ def _create(connection: Connection, resolved: ResolvedStudy) -> None:
     )
 
 
-def _continue(connection: Connection, study: StoredStudy, resolved: ResolvedStudy) -> str:
+def _continue(connection: Connection, study: StoredStudy, resolved: ResolvedStudy, *, hours: float) -> str:
     mine = hpo_studies.c.study_id == study.study_id
     resolved = replace(resolved, inputs=resolved.inputs or study.resolved.inputs)
     target = resolved.spec.budget.trials_target
@@ -218,15 +219,15 @@ def _continue(connection: Connection, study: StoredStudy, resolved: ResolvedStud
     if now.priority != before.priority:
         changed["priority"] = now.priority
     connection.execute(update(hpo_studies).where(mine).values(**changed))
-    ended = counts_of(connection, study.study_id).ended
-    had = trials_in_words(study.trials_target)
-    if target > study.trials_target and target != before.budget.trials_target:
+    counts = counts_of(connection, study.study_id)
+    had, is_unchanged = trials_in_words(study.trials_target), target == before.budget.trials_target
+    if target != study.trials_target and not is_unchanged:
         connection.execute(update(hpo_studies).where(mine).values(trials_target=target))
-        return f"study {study.name} extended from {had} to {trials_in_words(target)}, {ended} of them ended"
-    kept = ""
-    if target < study.trials_target:
-        kept = f" (it keeps its {had}, since the file's {target} is fewer)"
-    elif target > study.trials_target:
-        kept = f" ('hpo set' changed them to {had}; the file's {trials_in_words(target)} is unchanged)"
-    of = "" if study.trials_target == UNLIMITED else f" of {study.trials_target}"
-    return f"study {study.name} continued: {ended}{of} trials ended{kept}"
+        verb = "extended" if target > study.trials_target else "shortened"
+        message = f"study {study.name} {verb} from {had} to {trials_in_words(target)}, {counts.ended} of them ended"
+    else:
+        of = "" if study.trials_target == UNLIMITED else f" of {study.trials_target}"
+        message = f"study {study.name} continued: {counts.ended}{of} trials ended"
+        if target != study.trials_target:
+            message += f" ('hpo set' changed them to {had}; the file still says {trials_in_words(target)})"
+    return message + apply_limits(connection, study.study_id, study.name, hours=hours)

@@ -14,8 +14,8 @@ from hpo.store.tables import hpo_studies
 
 
 @contextmanager
-def wall_clock_kept(connection: Connection, study_id: int) -> Iterator[None]:
-    """Around a change of a study's state or limits: keeps the hours that are spent as they are.
+def wall_clock_kept(connection: Connection, study_id: int) -> Iterator[float]:
+    """Around a change of a study's state or limits: keeps the hours that are spent as they are, and gives them.
 
     The store has the time of the first claim only. When the change reopens the study, the time since it was over must
     not count; when it closes the study, the time since its last trial must not be lost: the start is moved by it.
@@ -23,7 +23,7 @@ def wall_clock_kept(connection: Connection, study_id: int) -> Iterator[None]:
     before = progress_of(connection, study_id, hours="measured")
     assert before.spent is not None
     hours = before.spent.hours
-    yield
+    yield hours
     after = progress_of(connection, study_id, hours=hours)
     if _is_open(before) == _is_open(after):
         return

@@ -47,7 +47,7 @@ class _SobolPoint(optuna.samplers.QMCSampler):
 
     Optuna counts the points in the store, and miscounts when several workers ask at once; trial numbers are exact. And
     it takes the space from earlier trials: without one, and for parameters that the first one lacked, it would draw the
-    same random number forevery trial.
+    same random number for every trial.
     """
 
     def __init__(self, number: int, distributions: Mapping[str, BaseDistribution], **options: Any) -> None:

@@ -7,7 +7,7 @@ reports are recorded here first and written to the store in one transaction by `
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 
 from hpo.search import trial_rows
 from hpo.search.algorithms import SamplerFactory
+from hpo.search.forecast import Begun, Stage
 from hpo.search.rungs import Rungs, Verdict
 from hpo.space import SearchSpace
 from hpo.store import Store
@@ -122,14 +123,24 @@ class History:
             self._paused.add(trial_id)
             self._memory.set_trial_state_values(number, TrialState.PRUNED, [_last(self.curve(number))])
 
-    def lengths(self) -> list[tuple[int, bool]]:
-        """(epochs so far, whether it has ended) of each trial that has begun; a pause at a rung counts as an end."""
+    def begun(self) -> list[Begun]:
+        """The trials that have begun, by number."""
+        paused = {self._others[trial_id] for trial_id in self._paused & self._others.keys()}
         trials = (self._memory._get_trial(number) for number in range(self._known))
         return [
-            (max(trial.intermediate_values, default=0), trial.state.is_finished())
+            Begun(trial.number, max(trial.intermediate_values, default=0), self._stage(trial, paused))
             for trial in trials
             if trial.state != TrialState.WAITING
         ]
+
+    def _stage(self, trial: FrozenTrial, paused: Collection[int]) -> Stage:
+        if not trial.state.is_finished():
+            return Stage.OPEN
+        if trial.number in paused:
+            return Stage.AT_RUNG
+        # one without a curve is one that diverged, see `_as_learned`
+        is_pruned = trial.state == TrialState.PRUNED and bool(trial.intermediate_values)
+        return Stage.BEHIND if is_pruned and self.rungs is not None else Stage.ENDED
 
     @property
     def paused(self) -> int:

@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from enum import StrEnum
 
+from hpo.search.forecast import Halving
 from hpo.study.states import Direction
 
 PLACES_BEHIND = 16
@@ -67,6 +68,14 @@ class Rungs:
                 insort(self._ranked[rung], (value, number))
             rung *= self._eta
 
+    def halving(self, epochs: int) -> Halving:
+        """Where the trials stand, each of at most so many epochs, for a forecast."""
+        order, rung = {}, self._first
+        while rung < epochs:
+            order[rung] = [number for _, number in self._ranked[rung]]
+            rung *= self._eta
+        return Halving(self._eta, order)
+
     def verdict(self, number: int, epoch: int) -> Verdict:
         """A trial continues after an epoch that is no rung, and where it is among the best at its rung."""
         behind = self._places_behind(number, epoch)
@@ -82,14 +91,6 @@ class Rungs:
         ranked, value = self._ranked[rung], self._values[rung][number]
         # Ties are ranked by number: with a metric of few values, all of them would pass otherwise.
         return 1 + bisect_left(ranked, (value, number)) - len(ranked) // self._eta
-
-    def expected_epochs(self, trials: int, epochs: int) -> int:
-        """The epochs of a study of so many trials, each of at most `epochs`: one in eta passes each rung."""
-        total, before, rung, left = 0, 0, self._first, trials
-        while rung < epochs:
-            total += left * (rung - before)
-            before, rung, left = rung, rung * self._eta, max(1, left // self._eta)
-        return total + left * (epochs - before)
 
     def promotable(self, paused: Mapping[int, int], *, is_last: bool = False) -> list[int]:
         """The paused trials that may be promoted, those at the highest rung first, the best of each rung first.

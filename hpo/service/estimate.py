@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hpo.search.algorithms import make_rungs
+from hpo.search.forecast import SearchSoFar, rest_of_search
+from hpo.search.rungs import Rungs
 from hpo.service.preflight import Probe
 from hpo.study.length import Unit
 from hpo.study.limits import UNLIMITED
@@ -88,7 +90,7 @@ def estimate(spec: StudySpec, probes: Sequence[Probe], *, slots: int, varied: Se
     trials = None if spec.budget.trials_target == UNLIMITED else spec.budget.trials_target
     study = None if trial is None or trials is None else trial.times(math.ceil(trials / slots))
     rungs = make_rungs(spec)
-    share = rungs.expected_epochs(trials, spec.max_epochs) / (trials * spec.max_epochs) if rungs and trials else None
+    share = _share_with_rungs(rungs, spec, trials) if rungs and trials else None
     last = [probe.measured[-1] for probe in probes]
     return Estimate(
         trial_seconds=trial,
@@ -102,6 +104,15 @@ def estimate(spec: StudySpec, probes: Sequence[Probe], *, slots: int, varied: Se
         kept=spec.keep.checkpoints,
         slots=slots,
     )
+
+
+def _share_with_rungs(rungs: Rungs, spec: StudySpec, trials: int) -> float:
+    """Of the epochs that so many trials would train without rungs, which promote the better ones."""
+    length = spec.max_epochs
+    search = SearchSoFar(
+        [], trials=trials, epochs=length, slots=1, halving=rungs.halving(length), interval=spec.interval
+    )
+    return rest_of_search(search).epochs / (trials * length)
 
 
 def trial_seconds(probe: Probe, spec: StudySpec, *, length: int) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from hpo.service.check import StudyCheck
     from hpo.service.study import Study
     from hpo.study.spec import StudySpec
+
+SECONDS_BETWEEN_FRAMES = 1.0
 
 
 class StudyKeys(TypedDict, total=False):
@@ -126,7 +129,8 @@ def run(
         project: folder that classes are imported from and that relative paths start from; by default the one that
             this process imported them from, HPO_PROJECT, or the current folder.
         artifacts: folder for checkpoints and logs; by default HPO_ARTIFACTS, or `hpo-artifacts` beside that `hpo.db`.
-        on_frame: called a few times a second with the study's counts: target, ended, complete, pruned, failed, ...
+        on_frame: called once a second, and at the end, with the study's counts: target, ended, complete, pruned, ...
+            `hpo.run` prints nothing itself.
         accept_changes: continue the study although its data or its code is other than before; the trials so far are
             kept, and compared no more.
         keys: those of a study file, which override those of `study`. A class may stand for its import path, and
@@ -149,16 +153,18 @@ def run(
 
         request = read_request("hpo.run", study, keys, name=name, trials=trials, project=project)
         machine = slots_for(request.spec, request.source, wanted=slots)
+        frames = _Frames(on_frame)
         with request.workspace(server, store=store, artifacts=artifacts) as workspace:
             search = assembly.begin(
                 workspace,
                 request.spec,
                 request.source,
                 machine=machine,
-                on_frame=lambda run: None if on_frame is None else on_frame(run.counts),
+                on_frame=lambda run: frames.look(run.counts),
                 is_change_accepted=accept_changes,
             )
             search.worker.run_until_done()
+            frames.show(search.run.counts)
             search.check_end()
             return Study(workspace.store, request.spec.study, artifacts=workspace.artifacts, project=request.home)
 
@@ -203,6 +209,23 @@ def check(
             project=request.project,
             open_store=lambda: Store.open(store_url(store, request.home)),
         )
+
+
+class _Frames:
+    """Shows the counts of a study to a function, once a second: a notebook keeps every line."""
+
+    def __init__(self, on_frame: Callable[[TrialCounts], None] | None) -> None:
+        self._on_frame = on_frame
+        self._next = 0.0  # monotonic seconds
+
+    def look(self, counts: TrialCounts) -> None:
+        if time.monotonic() >= self._next:
+            self.show(counts)
+
+    def show(self, counts: TrialCounts) -> None:
+        self._next = time.monotonic() + SECONDS_BETWEEN_FRAMES
+        if self._on_frame is not None:
+            self._on_frame(counts)
 
 
 @contextlib.contextmanager

@@ -18,17 +18,21 @@ __all__ = ["optuna_storage"]
 
 
 @contextmanager
-def optuna_storage(url: StoreUrl, *, create: bool = False, pool_size: int = 1) -> Iterator[RDBStorage]:
+def optuna_storage(
+    url: StoreUrl, *, create: bool = False, pool_size: int = 1, kind: type[RDBStorage] | None = None
+) -> Iterator[RDBStorage]:
     """An open RDBStorage with the same connection settings as ours; imports Optuna, which takes 0.6 s.
 
     Args:
         url: an existing store.
         create: create Optuna's tables; only `hpo.store.schema` does so, because that needs its lock.
         pool_size: the number of threads that use the storage at once.
+        kind: of storage; by default Optuna's own.
     """
     from optuna.exceptions import StorageInternalError
     from optuna.storages import RDBStorage
 
+    create_storage = RDBStorage if kind is None else kind
     options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 1}
     if create:
         # if the creation fails there is no storage object, and so no pool that we could close
@@ -41,7 +45,7 @@ def optuna_storage(url: StoreUrl, *, create: bool = False, pool_size: int = 1) -
         options |= {"connect_args": connect_arguments(url), "pool_pre_ping": True}
     with store_errors(url):
         try:
-            storage = RDBStorage(
+            storage = create_storage(
                 url.reveal(),
                 engine_kwargs=options,
                 skip_table_creation=not create,

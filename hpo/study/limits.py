@@ -8,4 +8,4 @@ UNLIMITED = 2**31 - 1  # stands for no limit: the largest integer of a database 
 
 def trials_in_words(target: int) -> str:
     """`40 trials`, or `no limit of trials`."""
-    return "no limit of trials" if target == UNLIMITED else f"{target} trials"
+    return "no limit of trials" if target == UNLIMITED else f"{target} trial{'s' * (target != 1)}"

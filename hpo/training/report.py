@@ -175,7 +175,7 @@ class Report(Checkpoint):
             loop = trainer.fit_loop.epoch_loop
             now = (loop.batch_progress.total.ready, loop.val_loop.batch_progress.total.ready)
             if now != before:
-                self._worker.send(Alive(_reached(trainer, self._unit)))
+                self._worker.send(_alive(trainer, self._unit))
             before = now
 
     def _name_left_out(self, trainer: pl.Trainer, checkpoint: CheckpointContents) -> None:
@@ -204,12 +204,13 @@ class Report(Checkpoint):
         self._worker.send(Warned(f"its checkpoint could not be written: {error}"))
 
 
-def _reached(trainer: pl.Trainer, unit: Unit) -> float | None:
-    """The epochs so far, with the share of the present one; or the steps. None where the share is unknown."""
-    if unit == Unit.STEP:
-        return float(steps_of(trainer))
+def _alive(trainer: pl.Trainer, unit: Unit) -> Alive:
+    """How far the trial is: its epochs with the share of the present one, where that is known; or its steps."""
     done, batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready, float(trainer.num_training_batches)
-    return trainer.current_epoch + min(1.0, done / batches) if batches and math.isfinite(batches) else None
+    if unit == Unit.STEP:
+        return Alive(float(steps_of(trainer)), step=done)
+    is_known = batches and math.isfinite(batches)
+    return Alive(trainer.current_epoch + min(1.0, done / batches) if is_known else None, step=done)
 
 
 def _number(value: torch.Tensor) -> float | None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import queue
+import select
 import threading
 
 from hpo.ipc.channel import Channel, ChannelClosedError, Message
-from hpo.ipc.messages import Answer, Epoch, Report, message_of
+from hpo.ipc.messages import EXIT_WITHOUT_CONNECTION, Answer, Epoch, Report, message_of
 from hpo.study.job import TrialJob, job_of
+
+# A socket that one thread closes stays open as long as another one waits for it: it may wait for so long.
+SECONDS_BETWEEN_LOOKS = 2.0
 
 
 class WorkerConnection:
     """The trial's side of the channel. A thread reads it, so that the trial ends when its worker does.
+
+    It also ends the process when something in it has closed the channel, such as a library that closes all file
+    descriptors: the worker would wait for its reports for ever.
 
     Attributes:
         trial: the number of the present trial, sent with each report.
@@ -22,14 +28,20 @@ class WorkerConnection:
     def __init__(self, channel: Channel) -> None:
         self.trial = -1
         self._channel = channel
+        self._socket = channel.fileno(), _identity(channel.fileno())
         self._sending = threading.Lock()  # a long message is sent in pieces, and another thread may send as well
         self._replies: queue.SimpleQueue[Message] = queue.SimpleQueue()
         threading.Thread(target=self._listen, name="worker connection", daemon=True).start()
 
     def send(self, report: Report) -> None:
-        """Send a report; nothing happens if the worker has exited, which ends this process soon."""
-        with self._sending, contextlib.suppress(ChannelClosedError):  # the listening thread ends the process
-            self._channel.send({"trial": self.trial, **message_of(report)})
+        """Send a report; ends the process if the worker has exited, or if the channel was closed in this process."""
+        with self._sending:
+            if not self._is_open():
+                os._exit(EXIT_WITHOUT_CONNECTION)
+            try:
+                self._channel.send({"trial": self.trial, **message_of(report)})
+            except ChannelClosedError:
+                os._exit(EXIT_WITHOUT_CONNECTION)
 
     def ask(self, report: Epoch) -> Answer:
         """Report an epoch, and wait for the worker's answer."""
@@ -43,9 +55,30 @@ class WorkerConnection:
         return job
 
     def _listen(self) -> None:
-        try:
-            while True:
-                self._replies.put(self._channel.receive())
-        except ChannelClosedError:
-            # Also in the middle of an epoch: there is no worker to receive the result.
-            os._exit(1)
+        waiting = select.poll()
+        waiting.register(self._socket[0], select.POLLIN)
+        while True:
+            arrived = waiting.poll(1000 * SECONDS_BETWEEN_LOOKS)
+            if not self._is_open():
+                os._exit(EXIT_WITHOUT_CONNECTION)
+            if not arrived:
+                continue
+            messages, can_follow = self._channel.receive_ready()
+            for message in messages:
+                self._replies.put(message)
+            if not can_follow:
+                # Also in the middle of an epoch: there is no worker to receive the result.
+                os._exit(1)
+
+    def _is_open(self) -> bool:
+        """Whether the descriptor is still the channel's: a closed one's number is given to the next file."""
+        number, identity = self._socket
+        return _identity(number) == identity
+
+
+def _identity(descriptor: int) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -10,13 +10,28 @@ import time
 from hpo.ipc.channel import Channel, ChannelClosedError
 from hpo.ipc.fork_server import ForkedProcess
 from hpo.ipc.incoming import InvalidMessageError, read_report
-from hpo.ipc.messages import OUT_OF_MEMORY, Alive, Done, Epoch, Failed, Report, Started, Training, Warned, message_of
+from hpo.ipc.messages import (
+    EXIT_WITHOUT_CONNECTION,
+    OUT_OF_MEMORY,
+    Alive,
+    Done,
+    Epoch,
+    Failed,
+    Report,
+    Started,
+    Training,
+    Warned,
+    message_of,
+)
 from hpo.queue.report import shortened
 from hpo.study.states import AttemptEnd
 from hpo.worker.running_trial import RunningTrial
 from hpo.worker.study_run import StudyRun
 
 UNREADABLE = "error: an unreadable report"
+CLOSED = "closed its connection to the worker"
+# A process that exits closes its channel before the server reports the exit, on a busy machine long before.
+SECONDS_TO_EXIT = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +59,11 @@ def take_messages(trial: RunningTrial, run: StudyRun) -> list[Channel]:
             trial.fail(AttemptEnd.ERROR, UNREADABLE, shortened(text) or "")
         if not is_open:
             closed.append(process.channel)
-        if process.status is not None and not trial.is_killed and process not in trial.done:
-            trial.done.append(process)
-            rank = f" (rank {trial.processes.index(process)})" if len(trial.processes) > 1 else ""
-            text = f"the trial process exited without reporting{rank}"
-            trial.fail(AttemptEnd.CRASH, _cause_of_exit(process.status), text, is_silent=True)
+            process.closed_at = process.closed_at or time.monotonic()
+            if process.status is None and time.monotonic() > process.closed_at + SECONDS_TO_EXIT:
+                _crash(trial, process, CLOSED)
+        if process.status is not None and not trial.is_killed:
+            _crash(trial, process, _cause_of_exit(process.status))
     if trial.is_to_be_killed:
         trial.is_killed = True
         for process in trial.processes:
@@ -74,7 +89,7 @@ def _take(report: Report, trial: RunningTrial, process: ForkedProcess, run: Stud
             with contextlib.suppress(ChannelClosedError):
                 process.channel.send(message_of(run.on_epoch(trial, report)))
         case Alive():
-            trial.reached = report.reached
+            trial.reached, trial.step = report.reached, report.step
         case Failed(cause=cause, error=error):
             end = AttemptEnd.OUT_OF_MEMORY if cause == OUT_OF_MEMORY else AttemptEnd.ERROR
             trial.fail(end, shortened(cause) or end, shortened(error) or "")
@@ -84,7 +99,24 @@ def _take(report: Report, trial: RunningTrial, process: ForkedProcess, run: Stud
             log.warning("trial %d: %s", trial.number, text)
 
 
+def _crash(trial: RunningTrial, process: ForkedProcess, cause: str) -> None:
+    """The process has exited, or left its worker, without a report of its end."""
+    if process in trial.done:
+        return
+    trial.done.append(process)
+    rank = f" (rank {trial.processes.index(process)})" if len(trial.processes) > 1 else ""
+    text = f"the trial process exited without reporting{rank}"
+    if cause == CLOSED:
+        text = (
+            f"the trial process {CLOSED}{rank}: something in it closes file descriptors that it has not opened, as "
+            "os.closerange and libraries that become a daemon do"
+        )
+    trial.fail(AttemptEnd.CRASH, cause, text, is_silent=True)
+
+
 def _cause_of_exit(status: int) -> str:
+    if status == EXIT_WITHOUT_CONNECTION:
+        return CLOSED
     if status < 0:
         named = {member.value: member.name for member in signal.Signals}
         return f"killed: {named.get(-status, f'signal {-status}')}"

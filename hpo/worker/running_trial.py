@@ -41,6 +41,7 @@ class RunningTrial:
     processes: list[ForkedProcess] = field(default_factory=list)
     epoch: int = 0
     reached: float | None = None  # epochs or steps, with the part of the present epoch, as it was last reported
+    step: int = 0  # batches of the present epoch, likewise
     metrics: Mapping[str, float] = field(default_factory=dict)  # of the last epoch
     value: float | None = None
     best_value: float | None = None

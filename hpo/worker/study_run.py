@@ -22,12 +22,14 @@ from hpo.queue.progress import Progress, progress_of
 from hpo.queue.studies import StoredStudy
 from hpo.results.trial import read_records
 from hpo.results.warm_start import find_weights
-from hpo.search.algorithms import make_pruner, make_rungs, sampler_factory
-from hpo.search.forecast import expected_epochs
+from hpo.search.algorithms import ETA, FIRST_RUNG, make_pruner, make_rungs, sampler_factory
+from hpo.search.forecast import Begun, SearchSoFar
 from hpo.search.history import History
+from hpo.search.usual_ends import startup_trials, usual_shares
 from hpo.store import Store
 from hpo.study.devices import Slot
 from hpo.study.fingerprints import in_a_line
+from hpo.study.limits import UNLIMITED
 from hpo.study.naming import study_folder
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import StudyState
@@ -86,12 +88,12 @@ class StudyRun:
         self.progress = Progress(study.state, None, TrialCounts(target=study.trials_target))
         self.best: Best | None = None
         self.epochs_trained = 0  # of all trials
-        self.epochs_expected = 0.0  # of the whole study
         self.stop_reason: str | None = None
         self._waiting_for: str | None = None  # as it was last logged
         self._obstacle: str | None = None  # why this worker cannot train the study's trials
         self._is_exhausted = False  # the last claim found nothing; tried again after the next poll
         self._known_spec: str | None = None  # as stored at the last poll
+        self._begun: list[Begun] = []
         self._store = store
         self._data = DataWatch(paths or {}, study.resolved.inputs)
         self._artifacts = artifacts
@@ -149,16 +151,30 @@ class StudyRun:
             self._read_best(connection)
         if with_trials:  # a pruner compares with them
             self._history.sync(connection)
-            self._forecast()
+            self._begun = self._history.begun()
+            self.epochs_trained = sum(trial.epochs for trial in self._begun)
         waiting_for, self._waiting_for = self._waiting_for, self.waiting_for
         if self.waiting_for not in (None, waiting_for):
             log.warning("study %s waits: %s", self.study.name, self.waiting_for)
 
-    def _forecast(self) -> None:
-        lengths = self._history.lengths()
-        self.epochs_trained = sum(length for length, _ in lengths)
-        self.epochs_expected = expected_epochs(
-            lengths, trials=self.counts.target, epochs=self.resolved.spec.max_epochs, rungs=self._history.rungs
+    def so_far(self, *, slots: int) -> SearchSoFar | None:
+        """Its trials so far, to forecast the rest; None where their number has no limit.
+
+        Args:
+            slots: trials that are trained at a time, by all workers.
+        """
+        if self.counts.target == UNLIMITED:
+            return None
+        spec, rungs = self.resolved.spec, self._history.rungs
+        return SearchSoFar(
+            self._begun,
+            trials=self.counts.target,
+            epochs=spec.max_epochs,
+            slots=slots,
+            halving=None if rungs is None else rungs.halving(spec.max_epochs),
+            unjudged=startup_trials(spec),
+            shares=usual_shares(spec, least=FIRST_RUNG * spec.interval, eta=ETA),
+            interval=spec.interval,
         )
 
     def _read_best(self, connection: Connection) -> None:

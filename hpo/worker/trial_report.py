@@ -85,7 +85,7 @@ def take_epoch(
     if report.epoch <= trial.epoch:
         log.warning("trial %d reported %s %d after %d: ignored", trial.number, trial.unit, report.epoch, trial.epoch)
         return Answer()
-    trial.epoch, trial.reached = report.epoch, None
+    trial.epoch, trial.reached, trial.step = report.epoch, None, 0
     curve = context.history.curve(trial.number)
     # Not what an earlier attempt reached later, nor anything where this one has restored nothing.
     known = curve if trial.best_value is not None else {}

@@ -12,6 +12,7 @@ import sys
 import termios
 from pathlib import Path
 
+import pytest
 from projects.launch import PROJECT, Hpo
 
 
@@ -35,9 +36,11 @@ def screens(here: Hpo, *arguments: object, columns: int) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn.decode())
 
 
-def test_a_long_epoch_shows_how_far_it_is_and_the_best_so_far(tmp_path: Path) -> None:
+@pytest.mark.parametrize("executor", ["lean", "lightning"])
+def test_a_long_epoch_shows_how_far_it_is_and_the_best_so_far(tmp_path: Path, executor: str) -> None:
     here = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
-    here.study("slow", model="projects.nets:Slow", data={"class": "projects.nets:Points", "samples": 240})
+    data = {"class": "projects.nets:Points", "samples": 240}
+    here.study("slow", model="projects.nets:Slow", data=data, executor=executor)
 
     drawn = screens(here, "run", "slow.yaml", "--trials", 1, columns=100)
 
@@ -58,3 +61,29 @@ def test_a_trial_in_steps_shows_its_steps(tmp_path: Path) -> None:
     assert re.search(r"steps a minute +about \d+ s left", drawn)
     assert re.search(r"best val_loss: \S+ by trial 0, running after \d+ of 40 steps", drawn)
     assert "epoch" not in drawn
+
+
+def test_an_epoch_of_unknown_length_shows_its_steps(tmp_path: Path) -> None:
+    here = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
+    here.study("flows", model="projects.nets:Slow", data={"class": "projects.nets:Stream", "samples": 120})
+
+    drawn = screens(here, "run", "flows.yaml", "--trials", 1, columns=100)
+
+    assert re.search(r"0/2 step \d+", drawn)
+
+
+def test_a_terminal_of_sixty_columns_cuts_nothing(tmp_path: Path) -> None:
+    here = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
+    here.study("narrow", model="projects.nets:Slow", data={"class": "projects.nets:Points", "samples": 160})
+
+    drawn = screens(here, "run", "narrow.yaml", "--trials", 2, "--slots", 1, columns=60)
+
+    assert "\N{HORIZONTAL ELLIPSIS}" not in drawn
+    assert "trying one batch of a new study" in " ".join(drawn.split())
+    assert re.search(r"slot +trial +epoch +val_loss +best +seconds", drawn)
+    assert re.search(r"0 cpu +0 +1/2 \+\d+% +\S+ +\S+ +\d+\.\d", drawn)
+    assert re.search(r"narrow +\S+ +0/2 trials", drawn)
+    assert re.search(r"epochs a minute +about \d+ s left", drawn)
+    assert re.search(r"best val_loss: \S+ by trial 0, running after 1 of 2 epochs", " ".join(drawn.split()))
+    command = 'python -c "import hpo; print(hpo.open_study('
+    assert [line for line in drawn.splitlines() if command in line and line.rstrip().endswith('load_model())"')]

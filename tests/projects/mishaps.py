@@ -151,3 +151,29 @@ class Odd(Line):
             case "odd error":
                 raise RuntimeError("a zero byte \0 and half a character \ud83d at the end")
         self.log("val_loss", loss)
+
+
+class Closing(Line):
+    """Closes all files of its process in the second epoch of its first attempt, as code that becomes a daemon does.
+
+    Args:
+        folder: where the first attempt of each leaves the id of its process.
+    """
+
+    def __init__(
+        self, folder: str, then: Annotated[Literal["trains on", "waits", "forks"], Choice()] = "trains on"
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self._mark = Path(folder) / then
+        self.then = then
+
+    def on_train_epoch_start(self) -> None:
+        if self.current_epoch != 1 or self._mark.exists():
+            return
+        if self.then == "forks" and os.fork():
+            os._exit(0)
+        self._mark.write_text(str(os.getpid()), encoding="ascii")
+        os.closerange(3, 4096)
+        if self.then == "waits":
+            time.sleep(600)

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from hpo.space import Choice, Float
 
@@ -68,6 +68,23 @@ class Line(LightningModule):
         x, y = batch
         loss: Tensor = nn.functional.mse_loss(self.layer(x), y)
         return loss
+
+
+class Stream(Points):
+    """Its training data has no length."""
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        return DataLoader(Samples(self._points), self.batch_size)
+
+
+class Samples(IterableDataset[tuple[Tensor, ...]]):
+    """The samples of another data set, one after the other."""
+
+    def __init__(self, samples: TensorDataset) -> None:
+        self._samples = samples
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        return (self._samples[number] for number in range(len(self._samples)))
 
 
 class OwnBatches(Points):

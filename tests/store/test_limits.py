@@ -345,7 +345,7 @@ def test_the_limit_of_trials_can_be_lifted_and_set_again(store: Store) -> None:
     limited = set_limits(store, "synthetic", ["trials=7"])
 
     assert (lifted, limited) == (
-        "study synthetic: trials none, priority 1",
+        "study synthetic: trials none, priority 1. No limit is left: workers train it until 'hpo stop synthetic'",
         "study synthetic: trials 7, priority 1",
     )
 

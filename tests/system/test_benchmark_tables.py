@@ -25,6 +25,7 @@ SECTIONS = {
     "search-fashion-more",
     "search-tabular",
     "floor",
+    "time_left",
     "quality",
     *EXPERIMENTS,
 }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,6 +145,26 @@ def test_keywords_a_dict_a_file_and_a_spec_are_one_study(folder: Path, capfd: py
     assert {path.name for path in folder.iterdir()} >= {"hpo.db", "hpo-artifacts"}
     with Store.open(f"sqlite:///{folder}/hpo.db") as store:
         assert load_study(store, "Line").resolved.spec.model.label == "projects.nets:Line"
+
+
+def test_a_run_shows_its_counts_once_a_second_and_at_its_end(folder: Path) -> None:
+    frames: list[tuple[float, int]] = []
+    model = {"class": nets.Line, "seconds": 0.8}
+
+    hpo.run(
+        model=model,
+        data=nets.Points,
+        objective="val_loss",
+        trials=2,
+        slots=1,
+        on_frame=lambda counts: frames.append((time.monotonic(), counts.ended)),
+        **SHORT,
+    )
+
+    moments = [moment for moment, _ in frames]
+    assert len(frames) >= 3
+    assert min(later - before for before, later in itertools.pairwise(moments[:-1])) >= 1
+    assert frames[-1][1] == 2
 
 
 def test_a_check_says_what_a_study_searches_and_costs_and_creates_nothing(folder: Path) -> None:

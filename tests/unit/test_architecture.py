@@ -37,7 +37,8 @@ HOMONYMS = {
     *((f"hpo.{module}", "failed") for module in ("ipc.messages", "ipc.fork_server", "service.describe_data")),
     *((f"hpo.training.{module}", "failed") for module in ("server", "inspection")),  # kinds of messages
     ("hpo.ipc.messages", "done"),
-    ("hpo.search.algorithms", "stop"),  # a mode of successive halving
+    ("hpo.search.algorithms", "stop"),
+    ("hpo.search.usual_ends", "stop"),  # a mode of successive halving
     ("hpo.search.rungs", "pause"),  # members of Verdict and of Action
     ("hpo.worker.decision", "pause"),
     ("hpo.worker.decision", "stop"),

@@ -1,0 +1,131 @@
+"""The time that a study is expected to take from now: what is left of it, at the pace of its trials so far."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from hpo.search.forecast import Rest, SearchSoFar, rest_of_search
+from hpo.worker.loop import Worker
+from hpo.worker.study_run import StudyRun
+
+# A pace over fewer seconds than this says little.
+SECONDS_FOR_A_PACE = 3.0
+SECONDS_BETWEEN_FORECASTS = 1.0
+MOST_SAMPLES = 500
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What had been trained at a moment.
+
+    Attributes:
+        now: monotonic seconds.
+        busy: seconds in which trials ran, of all slots together, since the first sample.
+        epochs: of all trials.
+    """
+
+    now: float
+    busy: float
+    epochs: int
+
+
+class Pace:
+    """How fast trials are trained: in the latter half of the time so far, since later trials may be larger ones."""
+
+    def __init__(self) -> None:
+        self._samples: deque[Sample] = deque()
+
+    def take(self, now: float, *, epochs: int, running: int) -> None:
+        """Note the epochs of all trials, and how many are running; nothing counts before the first epoch ends."""
+        if not self._samples:
+            self._samples.append(Sample(now, 0.0, epochs))
+            return
+        first, last = self._samples[0], self._samples[-1]
+        if epochs == first.epochs:  # the import of torch and the first batch take longer than others
+            self._samples.clear()
+            self._samples.append(Sample(now, 0.0, epochs))
+            return
+        self._samples.append(Sample(now, last.busy + running * (now - last.now), epochs))
+        if len(self._samples) > MOST_SAMPLES:
+            self._samples = deque([first, *list(self._samples)[2::2]])
+
+    @property
+    def epoch_seconds(self) -> float | None:
+        """Seconds of one epoch of one trial; None while too little is known."""
+        found = self._measured()
+        return None if found is None else found[0]
+
+    @property
+    def epochs_a_minute(self) -> float | None:
+        """Of all trials together; None while too little is known."""
+        found = self._measured()
+        return None if found is None else found[1]
+
+    def _measured(self) -> tuple[float, float] | None:
+        if not self._samples:
+            return None
+        first, last = self._samples[0], self._samples[-1]
+        if last.now - first.now < SECONDS_FOR_A_PACE:
+            return None
+        half = (first.now + last.now) / 2
+        start = next(sample for sample in reversed(self._samples) if sample.now <= half)
+        if start.epochs >= last.epochs:
+            start = first
+        epochs = last.epochs - start.epochs
+        if epochs <= 0:
+            return None
+        return (last.busy - start.busy) / epochs, 60 * epochs / (last.now - start.now)
+
+
+class TimeLeft:
+    """The expected rest of one study, as its worker sees it.
+
+    Attributes:
+        pace: of its trials.
+        so_far: what the last forecast was made from; None where the number of trials has no limit.
+        rest: the epochs that are left, likewise.
+    """
+
+    def __init__(self, worker: Worker, run: StudyRun) -> None:
+        self.pace = Pace()
+        self.so_far: SearchSoFar | None = None
+        self.rest: Rest | None = None
+        self._worker = worker
+        self._run = run
+        self._forecast_at = 0.0  # monotonic seconds
+
+    def look(self) -> None:
+        """Take note of what has been trained; to be called a few times a second."""
+        now, run = time.monotonic(), self._run
+        # The worker's own trials as of now; those of others as of the last poll.
+        running = max(len(self._worker.trials), run.counts.running)
+        self.pace.take(now, epochs=run.epochs_trained, running=running)
+        if now >= self._forecast_at:
+            self._forecast_at = now + SECONDS_BETWEEN_FORECASTS
+            self.so_far = run.so_far(slots=max(len(self._worker.slots), running))
+            self.rest = None if self.so_far is None else rest_of_search(self.so_far)
+
+    @property
+    def share(self) -> float | None:
+        """The share of the study's epochs that have been trained; None where no end of them is in sight."""
+        if self.rest is None:
+            return None
+        whole = self._run.epochs_trained + self.rest.epochs
+        return self._run.epochs_trained / whole if whole else 0.0
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the study is expected to take from now; None where no limit is in sight, or no pace yet."""
+        progress, found = self._run.progress, []
+        epoch_seconds = self.pace.epoch_seconds
+        if self.rest is not None and epoch_seconds is not None:
+            found.append(self.rest.rounds * epoch_seconds)
+        hours, device_hours, spent = progress.limits.get("hours"), progress.limits.get("gpu_hours"), progress.spent
+        if hours is not None and spent is not None:
+            found.append(3600 * (hours - spent.hours))
+        if device_hours is not None and spent is not None:
+            devices = self._worker.slots[0].ranks * max(len(self._worker.slots), progress.counts.running)
+            found.append(3600 * (device_hours - spent.gpu_hours) / devices)
+        return max(0.0, min(found)) if found else None
