@@ -65,8 +65,8 @@ def images_of(folder: Path, classes: int) -> Images:
 
 
 def series_with_gaps(**options: Any) -> Series:
-    given: dict[str, Any] = {"target": "load", "window": 8, **options}
-    return Series(measured_csv(), interpolation="linear", scaling="none", **given)
+    chosen: dict[str, Any] = {"target": "load", "window": 8} | options
+    return Series(measured_csv(), interpolation="linear", scaling="none", **chosen)
 
 
 def test_the_colours_of_classes_in_a_table_have_a_legend(tmp_path: Path) -> None:

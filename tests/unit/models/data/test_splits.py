@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.data.splits import Rows, check_fractions, grouped_split, random_split, stratified_split, time_split
@@ -20,6 +20,7 @@ def all_rows(rows: Rows) -> list[int]:
     return sorted(np.concatenate(rows).tolist())
 
 
+@settings(deadline=None)
 @given(LABELS, FRACTIONS, SEEDS)
 def test_every_row_is_in_one_part(labels: np.ndarray, fractions: tuple[float, float], seed: int) -> None:
     expected = list(range(len(labels)))
@@ -29,6 +30,7 @@ def test_every_row_is_in_one_part(labels: np.ndarray, fractions: tuple[float, fl
     assert all_rows(time_split(len(labels), *fractions)) == expected
 
 
+@settings(deadline=None)
 @given(LABELS, FRACTIONS, SEEDS)
 def test_a_class_has_its_fraction_in_each_part(labels: np.ndarray, fractions: tuple[float, float], seed: int) -> None:
     rows = stratified_split(labels, *fractions, seed=seed)
@@ -37,6 +39,7 @@ def test_a_class_has_its_fraction_in_each_part(labels: np.ndarray, fractions: tu
         assert np.count_nonzero(labels[rows.test] == label) == round(count * fractions[1])
 
 
+@settings(deadline=None)
 @given(LABELS, FRACTIONS, SEEDS)
 def test_a_group_is_in_one_part_only(groups: np.ndarray, fractions: tuple[float, float], seed: int) -> None:
     train, validation, test = (set(groups[part].tolist()) for part in grouped_split(groups, *fractions, seed=seed))
@@ -49,12 +52,14 @@ def test_groups_may_have_any_numbers() -> None:
     assert sorted(len(part) for part in rows) in ([1, 1, 4], [1, 2, 3])
 
 
+@settings(deadline=None)
 @given(st.integers(1, 80), FRACTIONS)
 def test_the_future_is_never_before_the_past(samples: int, fractions: tuple[float, float]) -> None:
     rows = time_split(samples, *fractions)
     assert np.concatenate(rows).tolist() == list(range(samples))
 
 
+@settings(deadline=None)
 @given(LABELS, FRACTIONS, SEEDS)
 def test_the_same_seed_gives_the_same_split(labels: np.ndarray, fractions: tuple[float, float], seed: int) -> None:
     first, second = (stratified_split(labels, *fractions, seed=seed) for _ in range(2))
