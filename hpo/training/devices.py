@@ -12,6 +12,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 
+from hpo.errors import HpoError
 from hpo.study.job import TrialJob
 
 
@@ -83,7 +84,9 @@ def trainer_devices(job: TrialJob, ranks: Ranks) -> dict[str, Any]:
 def _strategy(name: str, accelerator: str) -> Strategy:
     if name == "fsdp":
         if accelerator != "gpu":
-            raise ValueError("fsdp requires a GPU accelerator: on the CPU, ddp trains on several processes")
+            error = HpoError("fsdp requires a GPU accelerator: on the CPU, ddp trains on several processes")
+            error.owner, error.place = "resources", "strategy"  # type: ignore[attr-defined]
+            raise error
         from hpo.training.fsdp import PlainFSDPStrategy  # it imports the compiler
 
         return PlainFSDPStrategy()

@@ -32,6 +32,7 @@ class Measure(pl.Callback):
         self._worker = worker
         self._options = job.trainer
         self._unit = job.unit
+        self._most_batches = job.batches
         self._training, self._validation = _Batches(), _Batches()
         self._since = 0.0
         self._sizes: tuple[int, int] | None = None
@@ -46,7 +47,8 @@ class Measure(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         self._training.add(trainer)
-        is_enough = self._training.count > 1 and self._training.seconds > MOST_SECONDS
+        count = self._training.count
+        is_enough = count == self._most_batches or (count > 1 and self._training.seconds > MOST_SECONDS)
         if trainer.strategy.reduce_boolean_decision(is_enough, all=False):
             self._has_ended_epoch = trainer.should_stop = True
 

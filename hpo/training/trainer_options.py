@@ -11,6 +11,7 @@ from hpo.study.length import Unit
 from hpo.training.build import built
 
 VALIDATION_BATCHES = 4  # of a validation, when a configuration is tried out
+FEW_BATCHES = 2
 
 
 def trainer_options(job: TrialJob) -> dict[str, Any]:
@@ -24,7 +25,10 @@ def trainer_options(job: TrialJob) -> dict[str, Any]:
     options = {name: value for name, value in job.trainer.items() if name != "callbacks"} | _length(job)
     if job.batches is not None:
         options = {name: value for name, value in options.items() if not name.startswith(("val_check", "check_val"))}
-        options |= {"limit_train_batches": job.batches, "limit_val_batches": min(job.batches, VALIDATION_BATCHES)}
+        options["limit_val_batches"] = min(job.batches, VALIDATION_BATCHES)
+        # Of more, `Measure` ends the epoch: Lightning does not validate after an iterable with less than its limit.
+        if job.batches <= FEW_BATCHES:
+            options["limit_train_batches"] = job.batches
     project = Path(job.project)
     return options | {"callbacks": built(job.trainer.get("callbacks", []), project, where="callbacks")}
 

@@ -101,3 +101,12 @@ def test_more_batches_between_validations_than_an_epoch_has_are_refused_with_adv
         assert "trainer.val_check_interval: one batch failed: 5 is more than the 2 batches of an epoch." in text
         assert "trainer: {val_check_interval: 5, check_val_every_n_epoch: null}" in text
     assert code == 0, output
+
+
+def test_a_few_batches_without_a_length_are_validated(here: Hpo) -> None:
+    here.study("short", data="projects.stepwise:Short")
+
+    code, output = here.run("check", "short.yaml")
+
+    assert code == 0, output
+    assert "not known, because the loader of the training data has no length" in output
