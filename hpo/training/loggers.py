@@ -61,7 +61,7 @@ class TrialLogger(CSVLogger):
     def experiment(self) -> ExperimentWriter:
         """The writer of the files."""
         if self._experiment is None:
-            self._experiment = _Writer(self.log_dir, resumes=self._resumes)
+            self._experiment = _Writer(self.log_dir, resumes=self._resumes, warn=self._warn)
         assert isinstance(self._experiment, ExperimentWriter)
         return self._experiment
 
@@ -95,11 +95,40 @@ class TrialLogger(CSVLogger):
 
 
 class _Writer(ExperimentWriter):
-    """Lightning's writer, which begins a new file where nothing is resumed, and otherwise appends to the last one."""
+    """Lightning's writer, which begins a new file where nothing is resumed, and otherwise appends to the last one.
 
-    def __init__(self, log_dir: str, *, resumes: bool) -> None:
+    It takes the calls of TensorBoard's writer, for which most modules are written: scalars are metrics,
+    and what a table cannot hold is left out, with a warning.
+    """
+
+    def __init__(self, log_dir: str, *, resumes: bool, warn: Callable[[str], None]) -> None:
         self._resumes = resumes
+        self._warn = warn
+        self._left_out: set[str] = set()
         super().__init__(log_dir)
+
+    def add_scalar(self, tag: str, scalar_value: Any, global_step: int | None = None, *_: Any, **__: Any) -> None:
+        self.log_metrics({tag: float(scalar_value)}, global_step)
+
+    def add_scalars(
+        self, main_tag: str, tag_scalar_dict: dict[str, Any], global_step: int | None = None, *_: Any, **__: Any
+    ) -> None:
+        values = {f"{main_tag}/{tag}": float(value) for tag, value in tag_scalar_dict.items()}
+        self.log_metrics(values, global_step)
+
+    def flush(self) -> None:
+        """Nothing: the trial's logger writes."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        if not name.startswith("add_"):
+            raise AttributeError(f"the writer of 'logger: csv' has no '{name}'")
+
+        def leave_out(*_: Any, **__: Any) -> None:
+            if name not in self._left_out:
+                self._left_out.add(name)
+                self._warn(f"its metrics.csv has no place for {name}(): write 'logger: tensorboard' to keep that")
+
+        return leave_out
 
     def _check_log_dir_exists(self) -> None:
         if not Path(self.log_dir).is_dir():  # deleted with its study: it must not come back

@@ -121,6 +121,28 @@ def test_all_files_are_in_the_trials_folder(tmp_path: Path) -> None:
     ]
 
 
+def test_calls_of_tensorboards_writer_are_taken_and_what_a_table_cannot_hold_is_told_once(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    logger = make_logger("csv", tmp_path, resumes=False, warn=warnings.append)
+    assert logger is not None
+    writer: Any = logger.experiment
+
+    writer.add_scalar("gain", torch.tensor(0.5), 3)
+    writer.add_scalars("loss", {"real": 1, "fake": 2.0}, global_step=4)
+    for step in range(2):
+        writer.add_images("digits", torch.zeros(1, 1, 2, 2), step)
+    writer.flush()
+    logger.finalize("success")
+
+    assert rows_of(tmp_path) == [
+        {"gain": "0.5", "loss/fake": "", "loss/real": "", "step": "3"},
+        {"gain": "", "loss/fake": "2.0", "loss/real": "1.0", "step": "4"},
+    ]
+    assert warnings == ["its metrics.csv has no place for add_images(): write 'logger: tensorboard' to keep that"]
+    with pytest.raises(AttributeError, match="the writer of 'logger: csv' has no 'watch'"):
+        writer.watch()
+
+
 def test_the_folder_of_a_deleted_trial_does_not_come_back(tmp_path: Path) -> None:
     logger = make_logger("csv", tmp_path / "removed", resumes=False, warn=pytest.fail)
     assert logger is not None
