@@ -130,7 +130,7 @@ def try_one_batch(
 
 
 class _Probing:
-    """The processes of one batch, until the first of them fails or rank 0 has reported the objective."""
+    """The processes of one batch, until the first of them fails or rank 0 has ended, with the objective reported."""
 
     def __init__(
         self, prepared: PreparedStudy, *, params: Mapping[str, Any], what: str, length: int, least_reports: int
@@ -143,6 +143,7 @@ class _Probing:
         self._least_reports = least_reports
         self._reports = 0
         self._measured: list[Measured] = []
+        self._probe: Probe | None = None  # once the objective is reported: what ends an epoch may still fail
         self._started = time.monotonic()
         self._seconds_to_training = 0.0
         self._parameters = 0
@@ -196,18 +197,20 @@ class _Probing:
                 log.warning("%s: %s", self._spec.model.label, text)
             case Failed():
                 raise self._prepared.source.error([_blame(report, self._spec, self._what)])
-            case Done() if is_first:
+            case Done() if is_first and self._probe is None:
                 raise self._error("data", f"{self._spec.data.label} gave no batches to train on")
+            case Done() if is_first:
+                return self._probe
             case Training():
                 self._seconds_to_training = time.monotonic() - self._started
             case Measured():
                 self._measured.append(report)
             case Epoch():
                 self._reports += 1
-                if self._continues(report):
-                    process.channel.send(message_of(Answer()))
-                else:
-                    return self._probe_of(report)
+                is_last = not self._continues(report)
+                if is_last:
+                    self._probe = self._probe_of(report)
+                process.channel.send(message_of(Answer(stop=is_last)))
         return None
 
     def _continues(self, report: Epoch) -> bool:

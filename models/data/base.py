@@ -131,7 +131,7 @@ class DataModule(LightningDataModule):
         By names for messages: arrays or tensors of numbers, and plain values. Override it to add what `prepare` fits.
         """
         return {
-            "shape": list(self.input_shape),
+            "shape": list(getattr(self, "input_shape", ())),  # which a subclass need not have
             "classes": list(self.class_names),
             "mean of the targets": np.array(self.target_mean),
             "scale of the targets": np.array(self.target_scale),

@@ -45,6 +45,19 @@ def test_the_advice_of_a_refusal_makes_the_study_train(tmp_path: Path, case: str
     assert here.counts("two") == {"complete": 1}
 
 
+@pytest.mark.parametrize("verb", ["check", "run"])
+def test_what_fails_at_the_end_of_an_epoch_is_found_before_the_trials(tmp_path: Path, verb: str) -> None:
+    here = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
+    here.study("own", model="projects.nets:Misnamed")
+
+    code, output = here.run(verb, "own.yaml")
+
+    assert code == 2, output
+    assert "model: one batch failed: " in output
+    assert "`ModelCheckpoint(monitor='val_accuracy')` could not find the monitored key" in output
+    assert "Traceback" not in output
+
+
 def test_more_devices_than_the_machine_has_cores_are_refused(tmp_path: Path) -> None:
     here = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
     here.study("many", resources={"accelerator": "cpu", "devices_per_trial": 640})

@@ -14,7 +14,8 @@ from types import SimpleNamespace
 from typing import Annotated, Literal
 
 import torch
-from pytorch_lightning import LightningDataModule, LightningModule
+from pytorch_lightning import Callback, LightningDataModule, LightningModule
+from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
@@ -105,6 +106,13 @@ class Pairs:
 
     def __len__(self) -> int:
         return self._samples // 2
+
+
+class Misnamed(Line):
+    """Its own callback asks at the end of an epoch, after every report of it, for a metric that it never logs."""
+
+    def configure_callbacks(self) -> list[Callback]:
+        return [ModelCheckpoint(monitor="val_accuracy")]
 
 
 class Unused(Line):
