@@ -64,6 +64,7 @@ class Report(Checkpoint):
         self._is_over = threading.Event()
         self._keeps_best = True
         self._judged: torch.Tensor | None = None  # the objective as it was last logged
+        self._is_told_to_stop = False
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Before Lightning creates the first iterator over the data, which may draw the order of the samples.
@@ -81,6 +82,8 @@ class Report(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._unit == Unit.EPOCH:
             self._report(trainer, trainer.current_epoch + 1)
+        elif self._is_told_to_stop:  # what times the batches stops epochs, and has taken it for its own
+            trainer.should_stop = True
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._unit == Unit.STEP:
@@ -125,6 +128,7 @@ class Report(Checkpoint):
             self._warn_of_unwritten(error)
         self._scored.release()
         self._keeps_best = not answer.drop
+        self._is_told_to_stop = answer.stop
         trainer.should_stop = trainer.should_stop or answer.stop
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
