@@ -79,7 +79,7 @@ def test_a_paused_study_claims_nothing_and_resumes_where_it_was(
     assert (again, resumed) == ((code, output), 0)
     assert counts == {"idle": 2}
     assert still_held == [(0, "idle", 1), (1, "idle", 1)]
-    assert f"{long_study}: paused (by request)" in status
+    assert f"{long_study}: paused (by request)" in " ".join(status.split())
     for before, after in zip(before_resume, hpo.trials(long_study), strict=True):
         assert before.causes == ("paused: handed back by its worker",)
         assert (after.params, after.curve[: before.epochs]) == (before.params, before.curve)
@@ -103,7 +103,7 @@ def test_a_stopped_study_keeps_its_values_and_leaves_nothing_running(hpo: Steere
 
     assert (code, output) == (0, f"study {long_study} ends after the current epochs\n") == again
     assert hpo.counts(long_study) == {"pruned": 2}
-    assert f"{long_study}: stopped (by request)" in status
+    assert f"{long_study}: stopped (by request)" in " ".join(status.split())
     for record in hpo.trials(long_study):
         assert (record.cause, record.attempts) == ("stopped: by request", 1)
         assert record.value == record.curve[-1][1]["val_loss"]
@@ -118,7 +118,7 @@ def test_a_killed_study_fails_its_running_trials(hpo: Steered, long_study: str) 
     assert (code, output) == (0, f"study {long_study} ends now\n") == again
     assert hpo.counts(long_study) == {"failed": 2}
     assert {record.cause for record in hpo.trials(long_study)} == {"killed: by request"}
-    assert f"{long_study}: killed (by request)" in status
+    assert f"{long_study}: killed (by request)" in " ".join(status.split())
 
 
 def test_a_request_for_one_trial_affects_only_that_one(hpo: Steered, long_study: str) -> None:

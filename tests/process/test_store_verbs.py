@@ -84,7 +84,7 @@ def test_the_verb_reports_problems_with_exit_code_1_and_0_after_the_repair(
     looked, mended, again = hpo(*command), hpo(*command, "--repair", "--json"), hpo(*command, "--repair")
 
     assert looked[0] == 1, looked
-    assert "the lease has run out" in looked[1]
+    assert "the lease has run out" in " ".join(looked[1].split())
     assert "1 problem" in looked[1]
     assert mended[0] == 0, mended
     document = json.loads(mended[1])
@@ -122,6 +122,6 @@ def test_an_unreachable_server_is_a_problem_reported_without_the_password() -> N
     code, out, err = hpo("doctor", "--store", "postgresql://me:s3cretword@127.0.0.1:1/runs", "--repair")
 
     assert code == 1
-    assert "cannot be used" in out + err
+    assert "cannot be used" in " ".join((out + err).split())
     assert "s3cretword" not in out + err
     assert "Traceback" not in out + err
