@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytorch_lightning as pl
@@ -125,7 +125,7 @@ def test_calls_of_tensorboards_writer_are_taken_and_what_a_table_cannot_hold_is_
     warnings: list[str] = []
     logger = make_logger("csv", tmp_path, resumes=False, warn=warnings.append)
     assert logger is not None
-    writer: Any = logger.experiment
+    writer: Any = cast(Any, logger).experiment
 
     writer.add_scalar("gain", torch.tensor(0.5), 3)
     writer.add_scalars("loss", {"real": 1, "fake": 2.0}, global_step=4)
