@@ -30,16 +30,16 @@ LEFT_ALIGNED = ("study", "state", "device")
 
 
 class Page(Console):
-    """A console that does not break sentences into lines when they go to a pipe or a file, to be searched or copied."""
+    """Output to a pipe or a file, to be searched or copied: sentences are not broken into lines."""
 
     def print(self, *objects: Any, **options: Any) -> None:
         is_text = all(isinstance(item, str | Text) for item in objects)
-        super().print(*objects, **({"soft_wrap": is_text and not self.is_terminal} | options))
+        super().print(*objects, **({"soft_wrap": is_text} | options))
 
 
 def console() -> Console:
     """The console to print tables to: as wide as the terminal, or as a page."""
-    on_terminal = Page()
+    on_terminal = Console()
     is_given = on_terminal.is_terminal or os.environ.get("COLUMNS", "").isdigit()
     return on_terminal if is_given else Page(width=WIDTH_WITHOUT_TERMINAL)
 

@@ -252,7 +252,10 @@ def test_people_are_asked_before_anything_goes(tmp_path: Path) -> None:
 # ---- clean
 
 
-def test_clean_shows_what_studies_take_and_removes_only_when_it_is_told_to(tmp_path: Path) -> None:
+def test_clean_shows_what_studies_take_and_removes_only_when_it_is_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     hpo = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
     Store.create(hpo.url).close()
     art = ("--artifacts", tmp_path / "art")
