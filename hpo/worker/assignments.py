@@ -152,7 +152,8 @@ class StudyAssignments:
         if differences := resolved.differences(study.resolved) or changes:
             lines = "".join(f"\n  {line}" for line in differences)
             what = "data or code than what is" if changes else "code than that"
-            raise StoreError(f"study '{study.name}' was created with other {what} in {self._project}:{lines}")
+            advice = "\nBring them up to date here, or submit the study again with --accept-changes" if changes else ""
+            raise StoreError(f"study '{study.name}' was created with other {what} in {self._project}:{lines}{advice}")
         run = StudyRun(
             self._store,
             study,

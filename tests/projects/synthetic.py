@@ -129,3 +129,14 @@ class Claimant:
         if is_ours:
             self.history.end(claim.number, TrialState[state], value)
         return is_ours
+
+
+def begin_next(worker: Claimant, *curve: float) -> Claim:
+    """The worker's next trial, begun, with the objective reported after each of these epochs."""
+    claim = worker.claim()
+    assert claim is not None
+    if claim.params is None:
+        worker.begin(claim)
+    for epoch, value in enumerate(curve, start=1):
+        worker.report(claim, epoch, value)
+    return claim

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import optuna
 import pytest
-from projects.synthetic import Claimant, create_study, open_history
+from projects.synthetic import Claimant, begin_next, create_study, open_history
 from sqlalchemy import select
 from stores import hand_back
 
@@ -27,15 +27,6 @@ BEFORE, AFTER = {"data a.csv": "1", "code nets.py": "1"}, {"data a.csv": "2", "c
 def begun(store: Store) -> StoredStudy:
     study = create_study(store, sampler="random", budget={"trials": 20})
     return create_or_continue(store, replace(study.resolved, inputs=BEFORE))[0]
-
-
-def trained(worker: Claimant, *curve: float) -> Claim:
-    claim = worker.claim()
-    assert claim is not None
-    worker.begin(claim)
-    for epoch, value in enumerate(curve, start=1):
-        worker.report(claim, epoch, value)
-    return claim
 
 
 def changed(store: Store, study: StoredStudy) -> tuple[StoredStudy, str]:
@@ -69,12 +60,12 @@ def test_a_study_of_an_earlier_release_takes_the_fingerprints_of_its_next_contin
 
 def test_trials_from_before_the_change_are_kept_and_never_the_best(store: Store, begun: StoredStudy) -> None:
     worker = Claimant(store, begun)
-    worker.finish(trained(worker, 0.9), 0.9, checkpoint="/art/0/best.ckpt")
+    worker.finish(begin_next(worker, 0.9), 0.9, checkpoint="/art/0/best.ckpt")
 
     study, message = changed(store, begun)
     none_yet = Study(store, study.name).best()
     worker = Claimant(store, study)
-    worker.finish(trained(worker, 0.5), 0.5)
+    worker.finish(begin_next(worker, 0.5), 0.5)
 
     assert message.endswith("; 1 trials from before the change are kept, and compared no more")
     assert none_yet == []
@@ -89,7 +80,7 @@ def test_trials_from_before_the_change_are_kept_and_never_the_best(store: Store,
 
 def test_those_that_wait_are_trained_later_and_those_that_had_begun_are_ended(store: Store, begun: StoredStudy) -> None:
     workers = [Claimant(store, begun) for _ in range(3)]
-    paused, idle, empty = trained(workers[0], 0.6), trained(workers[1], 0.7), trained(workers[2])
+    paused, idle, empty = begin_next(workers[0], 0.6), begin_next(workers[1], 0.7), begin_next(workers[2])
     workers[0].pause_at_rung(paused)
     hand_back(store, idle)
     hand_back(store, empty)
@@ -108,7 +99,7 @@ def test_those_that_wait_are_trained_later_and_those_that_had_begun_are_ended(st
 
 def test_a_change_is_not_accepted_while_trials_are_trained(store: Store, begun: StoredStudy) -> None:
     worker = Claimant(store, begun)
-    trained(worker, 0.6)
+    begin_next(worker, 0.6)
 
     with pytest.raises(StoreError, match=r"is being trained \(trial 0 by here:1\): 'hpo pause synthetic' first"):
         changed(store, begun)
@@ -131,10 +122,10 @@ def test_a_worker_that_has_the_former_code_claims_nothing_more(store: Store, beg
 def test_samplers_learn_nothing_from_before_the_change(store: Store, begun: StoredStudy) -> None:
     worker = Claimant(store, begun)
     for value in (0.9, 0.8):
-        worker.finish(trained(worker, value), value)
+        worker.finish(begin_next(worker, value), value)
     study, _ = changed(store, begun)
     worker = Claimant(store, study)
-    worker.finish(trained(worker, 0.5), 0.5)
+    worker.finish(begin_next(worker, 0.5), 0.5)
     history = open_history(store, study)
 
     history.sync()
@@ -146,10 +137,10 @@ def test_samplers_learn_nothing_from_before_the_change(store: Store, begun: Stor
 
 def test_optuna_and_its_dashboard_do_not_call_them_the_best_either(store: Store, begun: StoredStudy) -> None:
     worker = Claimant(store, begun)
-    worker.finish(trained(worker, 0.9), 0.9)
+    worker.finish(begin_next(worker, 0.9), 0.9)
     study, _ = changed(store, begun)
     worker = Claimant(store, study)
-    worker.finish(trained(worker, 0.5), 0.5)
+    worker.finish(begin_next(worker, 0.5), 0.5)
 
     with optuna_storage(store.url) as storage:
         assert optuna.load_study(study_name=study.name, storage=storage).best_trial.number == 1
@@ -160,10 +151,10 @@ def test_optuna_and_its_dashboard_do_not_call_them_the_best_either(store: Store,
 
 def test_a_second_change_marks_the_trials_in_between(store: Store, begun: StoredStudy) -> None:
     worker = Claimant(store, begun)
-    worker.finish(trained(worker, 0.9), 0.9)
+    worker.finish(begin_next(worker, 0.9), 0.9)
     study, _ = changed(store, begun)
     worker = Claimant(store, study)
-    worker.finish(trained(worker, 0.5), 0.5)
+    worker.finish(begin_next(worker, 0.5), 0.5)
 
     _, message = create_or_continue(store, begun.resolved, is_change_accepted=True)  # back to what was
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from projects.synthetic import Claimant, create_study
+from projects.synthetic import Claimant, begin_next, create_study
 from stores import hand_back
 
 from hpo.queue.best import unneeded_checkpoints
-from hpo.queue.claim import Claim
 from hpo.queue.studies import StoredStudy
 from hpo.results.study import Study
 from hpo.store import Store
@@ -18,19 +17,12 @@ from hpo.study.states import Direction, TrialState
 BETTER = {"maximize": 1.0, "minimize": -1.0}
 
 
-def begin(worker: Claimant, *curve: float) -> Claim:
-    claim = worker.claim()
-    assert claim is not None
-    worker.begin(claim)
-    for epoch, value in enumerate(curve, start=1):
-        worker.report(claim, epoch, value)
-    return claim
-
-
 def one_of_each_state(store: Store, study: StoredStudy, sign: float) -> None:
     """Five trials that are not complete: each is best at its second epoch, and better than the one before."""
     workers = [Claimant(store, study) for _ in range(5)]
-    claims = [begin(worker, sign * 0.1, sign * (0.2 + 0.1 * rank), sign * 0.15) for rank, worker in enumerate(workers)]
+    claims = [
+        begin_next(worker, sign * 0.1, sign * (0.2 + 0.1 * rank), sign * 0.15) for rank, worker in enumerate(workers)
+    ]
     workers[1].pause_at_rung(claims[1])
     hand_back(store, claims[2])
     workers[3].finish(claims[3], sign * 0.15, state="PRUNED")
@@ -60,7 +52,7 @@ def test_while_no_trial_is_complete_the_best_value_that_any_has_reached_is_the_b
 def test_a_complete_trial_is_the_best_whatever_the_others_have_reached(store: Store) -> None:
     study = create_study(store, sampler="random")
     worker = Claimant(store, study)
-    worker.finish(begin(worker, 0.05), 0.05)
+    worker.finish(begin_next(worker, 0.05), 0.05)
     one_of_each_state(store, study, 1.0)
 
     found = Study(store, study.name).best(10)
@@ -71,7 +63,7 @@ def test_a_complete_trial_is_the_best_whatever_the_others_have_reached(store: St
 def test_a_study_of_which_every_trial_failed_has_no_best(store: Store) -> None:
     study = create_study(store, sampler="random")
     worker = Claimant(store, study)
-    worker.finish(begin(worker, 0.5), None, state="FAIL", cause="error: ValueError")
+    worker.finish(begin_next(worker, 0.5), None, state="FAIL", cause="error: ValueError")
 
     assert Study(store, study.name).best(5) == []
 
@@ -80,7 +72,7 @@ def test_the_checkpoints_of_the_best_are_kept_also_while_none_is_complete(store:
     study = create_study(store, sampler="random")
     worker = Claimant(store, study)
     for value in (0.2, 0.4, 0.3):
-        claim = begin(worker, value)
+        claim = begin_next(worker, value)
         worker.finish(claim, value, state="PRUNED", checkpoint=f"/art/{claim.number}/best.ckpt")
 
     def unneeded(keep: int) -> list[str]:
@@ -89,14 +81,14 @@ def test_the_checkpoints_of_the_best_are_kept_also_while_none_is_complete(store:
         ]
 
     assert (unneeded(5), unneeded(2), unneeded(0)) == ([], ["0"], ["0", "1", "2"])
-    worker.finish(begin(worker, 0.1), 0.1, checkpoint="/art/3/best.ckpt")
+    worker.finish(begin_next(worker, 0.1), 0.1, checkpoint="/art/3/best.ckpt")
     assert unneeded(2) == ["0", "1", "2"]
 
 
 def test_the_checkpoint_of_a_trial_that_is_to_go_on_is_never_unneeded(store: Store, tmp_path: Path) -> None:
     study = create_study(store, sampler="random")
     workers = [Claimant(store, study), Claimant(store, study)]
-    first, second = begin(workers[0], 0.1), begin(workers[1], 0.2)
+    first, second = begin_next(workers[0], 0.1), begin_next(workers[1], 0.2)
     hand_back(store, first, checkpoint=str(tmp_path / "best.ckpt"))
     workers[1].finish(second, 0.2)
 

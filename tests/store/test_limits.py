@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from projects.synthetic import SPACE, Claimant, create_study, make_spec
+from projects.synthetic import SPACE, Claimant, begin_next, create_study, make_spec
 from sqlalchemy import select, update
 from stores import ask_study, hand_back
 
 from hpo.errors import SpecError
-from hpo.queue.claim import Claim
 from hpo.queue.control import set_limits
 from hpo.queue.progress import load_progress
 from hpo.queue.studies import StoredStudy, create_or_continue, load_study
@@ -24,16 +23,8 @@ from hpo.study.states import AttemptEnd
 HOUR = 3600.0
 
 
-def begin(worker: Claimant) -> Claim:
-    claim = worker.claim()
-    assert claim is not None
-    if claim.params is None:
-        worker.begin(claim)
-    return claim
-
-
 def end(worker: Claimant, value: float | None, *, state: str = "COMPLETE") -> None:
-    assert worker.finish(begin(worker), value, state=state)
+    assert worker.finish(begin_next(worker), value, state=state)
 
 
 def limit_of(store: Store, study: StoredStudy) -> str | None:
@@ -57,8 +48,8 @@ def test_no_trial_is_claimed_when_the_target_is_reached_exactly(store: Store, di
 
     end(worker, short)
     end(worker, 0.9 if direction == "maximize" else 0.1, state="PRUNED")  # a target is reached by a complete trial
-    running = begin(other)
-    assert worker.finish(begin(worker), 0.75)
+    running = begin_next(other)
+    assert worker.finish(begin_next(worker), 0.75)
 
     assert limit_of(store, study) == "the target 0.75 is reached: 0.75"
     assert (worker.claim(), other.claim()) == (None, None)
@@ -96,15 +87,15 @@ def test_hours_count_from_the_first_claim_and_not_from_the_submission(store: Sto
 def test_device_hours_count_every_device_of_every_attempt_whatever_its_end(store: Store) -> None:
     study = create_study(store, budget={"trials": 9, "gpu_hours": 4})
     worker = Claimant(store, study)
-    claim = begin(worker)
+    claim = begin_next(worker)
     hand_back(store, claim)
-    claim = begin(worker)
+    claim = begin_next(worker)
     assert worker.finish(claim, None, state="FAIL", end=AttemptEnd("crash"))
     end(worker, 0.5)
 
     set_attempts(store, devices=2, seconds=(2 * HOUR - 0.5) / 3)  # three attempts: a second short of four hours
     before = limit_of(store, study)
-    still = begin(worker)
+    still = begin_next(worker)
     assert worker.finish(still, 0.5)
     set_attempts(store, devices=2, seconds=HOUR / 2)  # four attempts: exactly
 
@@ -116,7 +107,7 @@ def test_device_hours_count_every_device_of_every_attempt_whatever_its_end(store
 def test_device_hours_count_running_attempts(store: Store) -> None:
     study = create_study(store, budget={"trials": 9, "gpu_hours": 1})
     worker = Claimant(store, study)
-    running = begin(worker)
+    running = begin_next(worker)
 
     set_attempts(store, started=db_now() - HOUR)
 
@@ -132,7 +123,7 @@ def test_patience_counts_the_trials_that_ended_since_the_best(store: Store) -> N
         end(worker, value)
     end(other, 0.6)  # as good is not better
     end(other, None, state="FAIL")
-    running, also = begin(worker), begin(other)
+    running, also = begin_next(worker), begin_next(other)
     before = limit_of(store, study)
     assert worker.finish(running, 0.7, state="PRUNED")
 
@@ -158,21 +149,21 @@ def test_the_first_limit_that_is_reached_counts(store: Store) -> None:
     set_limits(store, "synthetic", ["target=none", "patience=none"])
     assert worker.claim() is None  # the trials are used up
     set_limits(store, "synthetic", ["trials=+1"])
-    assert begin(worker).number == 3
+    assert begin_next(worker).number == 3
 
 
 def test_a_trial_that_was_handed_back_is_not_claimed_beyond_a_limit(store: Store) -> None:
     study = create_study(store, budget={"trials": 9, "target": 0.9})
     worker = Claimant(store, study)
-    begun = begin(worker)
+    begun = begin_next(worker)
     worker.report(begun, 1, 0.5)
-    good = begin(worker)
+    good = begin_next(worker)
     hand_back(store, begun)
     assert worker.finish(good, 0.9)
 
     assert worker.claim() is None
     set_limits(store, "synthetic", ["target=0.95"])
-    assert begin(worker).number == begun.number
+    assert begin_next(worker).number == begun.number
 
 
 # ---- hours of a study that is over
@@ -193,7 +184,7 @@ def hours_of(store: Store) -> float:
 
 def train_for(store: Store, worker: Claimant, hours: float) -> None:
     """A trial that takes so long."""
-    claim = begin(worker)
+    claim = begin_next(worker)
     let_pass(store, hours)
     assert worker.finish(claim, 0.5)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from projects.synthetic import SPACE, Claimant, create_study, make_spec
+from projects.synthetic import SPACE, Claimant, begin_next, create_study, make_spec
 from sqlalchemy import update
 from stores import hand_back
 
@@ -25,16 +25,8 @@ HOUR = 3600.0
 ASHA = {"name": "asha", "min_epochs": 1}
 
 
-def begin(worker: Claimant) -> Claim:
-    claim = worker.claim()
-    assert claim is not None
-    if claim.params is None:
-        worker.begin(claim)
-    return claim
-
-
 def pause_at_rung(worker: Claimant, value: float) -> Claim:
-    claim = begin(worker)
+    claim = begin_next(worker)
     worker.report(claim, 1, value)
     worker.pause_at_rung(claim)
     return claim
@@ -56,9 +48,9 @@ def test_fewer_trials_than_have_begun_leave_those_that_run_and_those_at_rungs_as
     worker = Claimant(store, study)
     for value in (0.1, 0.2):
         pause_at_rung(worker, value)
-    assert worker.finish(begin(worker), 0.9)
-    running = begin(worker)
-    hand_back(store, begin(worker))
+    assert worker.finish(begin_next(worker), 0.9)
+    running = begin_next(worker)
+    hand_back(store, begin_next(worker))
 
     answer = set_limits(store, "synthetic", ["trials=2"])
     status = Study(store, "synthetic").status()
@@ -80,7 +72,7 @@ def test_a_study_with_fewer_trials_than_wait_at_its_rungs_comes_to_an_end(store:
     study = create_study(store, pruner=ASHA, budget={"trials": 9})
     worker = Claimant(store, study)
     for value in (0.1, 0.2, 0.3, 0.35):
-        claim = begin(worker)
+        claim = begin_next(worker)
         if worker.report(claim, 1, value)[0]:
             worker.pause_at_rung(claim)
         else:
@@ -114,7 +106,7 @@ def test_hours_below_those_that_are_spent_end_the_study_after_the_present_epochs
     worker = Claimant(store, study)
     for value in (0.1, 0.2):
         pause_at_rung(worker, value)
-    running = begin(worker)
+    running = begin_next(worker)
     begun_before(store, 0.2)
 
     answer = set_limits(store, "synthetic", [f"{limit}=0.1"])
@@ -148,7 +140,7 @@ def test_a_study_without_a_worker_is_over_as_soon_as_its_hours_are_lowered(store
 def test_more_hours_reopen_a_study_that_was_over_for_long(store: Store) -> None:
     study = create_study(store, budget={"trials": 9, "hours": 0.1})
     worker = Claimant(store, study)
-    assert worker.finish(begin(worker), 0.5)
+    assert worker.finish(begin_next(worker), 0.5)
     begun_before(store, 100)
     with store.write() as connection:
         connection.execute(update(hpo_attempts).values(ended=db_now() - 99.8 * HOUR))
@@ -156,7 +148,7 @@ def test_more_hours_reopen_a_study_that_was_over_for_long(store: Store) -> None:
     answer = set_limits(store, "synthetic", ["hours=0.5"])
 
     assert answer == "study synthetic: trials 9, hours 0.5, priority 1"
-    assert begin(worker).number == 1
+    assert begin_next(worker).number == 1
 
 
 def test_without_any_limit_a_person_is_told_what_ends_it(store: Store) -> None:
@@ -171,8 +163,8 @@ def test_without_any_limit_a_person_is_told_what_ends_it(store: Store) -> None:
 def test_a_file_with_fewer_trials_shortens_the_study(store: Store) -> None:
     study = create_study(store, budget={"trials": 9})
     worker = Claimant(store, study)
-    assert worker.finish(begin(worker), 0.5)
-    running = begin(worker)
+    assert worker.finish(begin_next(worker), 0.5)
+    running = begin_next(worker)
 
     answer = submit_again(store, budget={"trials": 1})
 
