@@ -26,14 +26,15 @@ def check_versions(context: CheckContext) -> Iterator[Finding]:
 def check_tables(context: CheckContext) -> Iterator[Finding]:
     """Tables and columns that the revision should have."""
     with context.store.read() as connection:
-        inspector = inspect(connection)
-        there = set(inspector.get_table_names())
-        expected = {**optuna_metadata.tables, **hpo_metadata.tables}
-        missing = [name for name in expected if name not in there]
-        for name, table in expected.items():
-            if name in there:
-                columns = {column["name"] for column in inspector.get_columns(name)}
-                missing += [f"{name}.{column.name}" for column in table.columns if column.name not in columns]
+        there = {
+            name: {column["name"] for column in columns}
+            for (_, name), columns in inspect(connection).get_multi_columns().items()
+        }
+    expected = {**optuna_metadata.tables, **hpo_metadata.tables}
+    missing = [name for name in expected if name not in there]
+    for name, table in expected.items():
+        if name in there:
+            missing += [f"{name}.{column.name}" for column in table.columns if column.name not in there[name]]
     if missing:
         yield Finding(
             "problem",
