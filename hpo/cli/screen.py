@@ -38,6 +38,10 @@ def log_to_stderr(*, verbose: bool) -> None:
     logging.getLogger("hpo").setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
+# Of times left this close to each other, the middle is shown.
+CLOSE = 1.25
+
+
 class Screen:
     """One run's output."""
 
@@ -155,7 +159,7 @@ class Screen:
             yield Text(f"waits: {run.waiting_for}", style="yellow")
         epochs_a_minute = None if left is None else left.pace.epochs_a_minute
         if left is not None and epochs_a_minute is not None:
-            about = "" if left.seconds is None else f"  about {_duration(left.seconds)} left"
+            about = "" if left.seconds is None else f"  about {_between(*left.seconds)} left"
             rate = f"{epochs_a_minute:.0f} {run.resolved.spec.unit.plural} a minute"
             yield Text.assemble((rate, "dim"), about)
 
@@ -204,6 +208,13 @@ def _row(trial: RunningTrial, *, has_bar: bool) -> tuple[str | ProgressBar, ...]
         number(trial.best_value),
         f"{trial.seconds:.1f}",
     )
+
+
+def _between(least: float, most: float) -> str:
+    """`42 s`, or `42 s to 3 min 20 s` where it is not known better."""
+    if most <= CLOSE * least or round(most) <= round(least) + 1:
+        return _duration((least + most) / 2)
+    return f"{_duration(least)} to {_duration(most)}"
 
 
 def _duration(seconds: float) -> str:

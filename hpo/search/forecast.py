@@ -4,7 +4,8 @@ A total that is known to a tenth says little of the last tenth. So the trials th
 new ones take the free slots, rungs promote, and what is left is counted. A trial ends by itself (complete, by early
 stopping, by a pruner that stops for good, by an error) after so many epochs as the Kaplan-Meier estimate (Kaplan and
 Meier 1958) of those so far says, in which trials that still run or wait at a rung are censored. At a rung, a trial
-takes such a place among those before it as the later ones so far have taken.
+takes such a place among those before it as the later ones so far have taken. An epoch takes a trial as long as its
+epochs so far, and a new trial as long as those of any other: networks of one search differ by a factor of ten.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from enum import StrEnum
 MOST_PLAYED = 300
 # The mean of several plays: of as many as need together this many trials, but not more than these.
 TRIALS_OF_PLAYS, MOST_PLAYS = 600, 24
+# Between these shares of the plays lies what is said to be left.
+LOW, HIGH = 0.1, 0.9
 # For so many trials counts what is usual, until there are trials.
 PRIOR_TRIALS = 5.0
 
@@ -72,6 +75,7 @@ class SearchSoFar:
         unjudged: the first so many trials are pruned in no case.
         shares: by report, of trials that usually go on after it, see `usual_shares`; they count as PRIOR_TRIALS trials.
         interval: how far apart a trial's reports are: an epoch, or so many steps; then all lengths are in steps.
+        paces: seconds of an epoch (or step), by trial's number; without any, each epoch counts as a second.
     """
 
     begun: Sequence[Begun]
@@ -82,6 +86,7 @@ class SearchSoFar:
     unjudged: int = 0
     shares: Mapping[int, float] = field(default_factory=dict)
     interval: int = 1
+    paces: Mapping[int, float] = field(default_factory=dict)
 
     def in_reports(self) -> SearchSoFar:
         """The same with all lengths as numbers of reports, between which nothing happens."""
@@ -93,7 +98,8 @@ class SearchSoFar:
         halving = self.halving
         if halving is not None:
             halving = Halving(halving.eta, {reports(rung): order for rung, order in halving.order.items()})
-        return replace(self, begun=begun, epochs=reports(self.epochs), halving=halving, interval=1)
+        paces = {number: pace * self.interval for number, pace in self.paces.items()} or {0: float(self.interval)}
+        return replace(self, begun=begun, epochs=reports(self.epochs), halving=halving, interval=1, paces=paces)
 
 
 @dataclass(frozen=True)
@@ -102,18 +108,21 @@ class Rest:
 
     Attributes:
         epochs: of all trials together.
-        rounds: of them, those that follow each other, when each slot trains one at a time.
+        seconds: when each slot trains one trial at a time.
+        least, most: seconds; eight of ten ways in which the search may go on lie between them.
     """
 
     epochs: float
-    rounds: float
+    seconds: float
+    least: float
+    most: float
 
 
 def rest_of_search(so_far: SearchSoFar) -> Rest:
     """What is left of a search; the same for the same trials."""
     if so_far.interval > 1:
         found = rest_of_search(so_far.in_reports())
-        return Rest(so_far.interval * found.epochs, so_far.interval * found.rounds)
+        return replace(found, epochs=so_far.interval * found.epochs)
     begun = so_far.begun
     new = max(0, so_far.trials - len(begun))
     played = min(new, MOST_PLAYED)
@@ -124,8 +133,13 @@ def rest_of_search(so_far: SearchSoFar) -> Rest:
     places = {rung: Places(order) for rung, order in so_far.halving.order.items()} if so_far.halving else {}
     played_out = [_Play(so_far, ends, places, seed).play(played) for seed in range(plays)]
     scale = new / played if played else 1.0
-    epochs, rounds = (sum(values) / plays for values in zip(*played_out, strict=True))
-    return Rest(scale * epochs, scale * rounds)
+    seconds = sorted(scale * played_seconds for _, played_seconds in played_out)
+    return Rest(
+        epochs=scale * sum(trained for trained, _ in played_out) / plays,
+        seconds=sum(seconds) / plays,
+        least=seconds[round(LOW * (plays - 1))],
+        most=seconds[round(HIGH * (plays - 1))],
+    )
 
 
 class Ends:
@@ -201,23 +215,26 @@ class _Play:
     places: Mapping[int, Places]  # by rung
     seed: int
     _reached: dict[int, int] = field(default_factory=dict)
+    _paces: dict[int, float] = field(default_factory=dict)
     _order: dict[int, list[int]] = field(default_factory=dict)
     _paused: set[int] = field(default_factory=set)
     _last: dict[int, int] = field(default_factory=dict)  # the epoch after which each ends by itself
 
-    def play(self, new: int) -> tuple[int, int]:
-        """(epochs, rounds) until all have ended, with so many new trials."""
-        self._chosen = random.Random(self.seed)  # noqa: S311 (nothing is secret)
+    def play(self, new: int) -> tuple[int, float]:
+        """(epochs, seconds) until all have ended, with so many new trials."""
+        self._chosen, self._chosen_paces = (random.Random(self.seed) for _ in range(2))  # noqa: S311 (nothing is secret)
         self._reached = {trial.number: trial.epochs for trial in self.so_far.begun}
         self._paused = {trial.number for trial in self.so_far.begun if trial.stage == Stage.AT_RUNG}
+        self._paces = dict(self.so_far.paces)
+        self._known_paces = list(self._paces.values()) or [1.0]
         halving = self.so_far.halving
         self._order = {} if halving is None else {rung: list(order) for rung, order in halving.order.items()}
         first = max(self._reached, default=-1) + 1
         ready = deque(trial.number for trial in self.so_far.begun if trial.stage == Stage.OPEN)
         ready.extend(self._promoted_at_first())
         fresh = deque(range(first, first + new))
-        running: list[tuple[int, int, int]] = []  # (round of its next stop, epoch of it, trial)
-        trained = now = 0
+        running: list[tuple[float, int, int]] = []  # (seconds until its next stop, epoch of it, trial)
+        trained, now = 0, 0.0
         while True:
             while len(running) < max(1, self.so_far.slots):
                 if not (ready or fresh or running):
@@ -227,7 +244,7 @@ class _Play:
                 number = (ready or fresh).popleft()
                 start = self._reached.setdefault(number, 0)
                 stop = self._next_stop(number)
-                heapq.heappush(running, (now + stop - start, stop, number))
+                heapq.heappush(running, (now + (stop - start) * self._pace(number), stop, number))
             if not running:
                 return trained, now
             now, stop, number = heapq.heappop(running)
@@ -235,6 +252,12 @@ class _Play:
             self._reached[number] = stop
             if stop < self._last[number]:
                 ready.extendleft(reversed(self._promoted_by(number, stop)))
+
+    def _pace(self, number: int) -> float:
+        """Seconds of an epoch of this trial: its own so far, or another one's."""
+        if number not in self._paces:
+            self._paces[number] = self._chosen_paces.choice(self._known_paces)
+        return self._paces[number]
 
     def _next_stop(self, number: int) -> int:
         """The epoch of its next rung, or of its end."""

@@ -40,6 +40,7 @@ class RunningTrial:
     claimed_at: float  # monotonic seconds
     processes: list[ForkedProcess] = field(default_factory=list)
     epoch: int = 0
+    reported: int = 0  # reports of this attempt
     reached: float | None = None  # epochs or steps, with the part of the present epoch, as it was last reported
     step: int = 0  # batches of the present epoch, likewise
     metrics: Mapping[str, float] = field(default_factory=dict)  # of the last epoch

@@ -88,6 +88,7 @@ class StudyRun:
         self.progress = Progress(study.state, None, TrialCounts(target=study.trials_target))
         self.best: Best | None = None
         self.epochs_trained = 0  # of all trials
+        self._paces: dict[int, float] = {}  # seconds of an epoch or step of this worker's trials, by number
         self.stop_reason: str | None = None
         self._waiting_for: str | None = None  # as it was last logged
         self._obstacle: str | None = None  # why this worker cannot train the study's trials
@@ -175,6 +176,7 @@ class StudyRun:
             unjudged=startup_trials(spec),
             shares=usual_shares(spec, least=FIRST_RUNG * spec.interval, eta=ETA),
             interval=spec.interval,
+            paces=dict(self._paces),
         )
 
     def _read_best(self, connection: Connection) -> None:
@@ -310,6 +312,8 @@ class StudyRun:
         spec = self.resolved.spec
         target = self.progress.limits["target"] if self.progress.limits else spec.budget.target
         is_any_complete = self.counts.complete > 0
+        trial.reported += 1
+        self._paces[trial.number] = trial.seconds / (trial.reported * spec.interval)
         return take_epoch(self._context, spec, trial, report, target=target, is_any_complete=is_any_complete)
 
     def end(self, trial: RunningTrial) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass
 
 from hpo.search.forecast import Rest, SearchSoFar, rest_of_search
 from hpo.worker.loop import Worker
@@ -16,67 +15,36 @@ SECONDS_BETWEEN_FORECASTS = 1.0
 MOST_SAMPLES = 500
 
 
-@dataclass(frozen=True)
-class Sample:
-    """What had been trained at a moment.
-
-    Attributes:
-        now: monotonic seconds.
-        busy: seconds in which trials ran, of all slots together, since the first sample.
-        epochs: of all trials.
-    """
-
-    now: float
-    busy: float
-    epochs: int
-
-
 class Pace:
-    """How fast trials are trained: in the latter half of the time so far, since later trials may be larger ones."""
+    """How many epochs are trained a minute: in the latter half of the time so far, since later trials may be larger."""
 
     def __init__(self) -> None:
-        self._samples: deque[Sample] = deque()
+        self._samples: deque[tuple[float, int]] = deque()  # (monotonic seconds, epochs of all trials)
 
-    def take(self, now: float, *, epochs: int, running: int) -> None:
-        """Note the epochs of all trials, and how many are running; nothing counts before the first epoch ends."""
+    def take(self, now: float, *, epochs: int) -> None:
+        """Note the epochs of all trials; nothing counts before the first one ends."""
         if not self._samples:
-            self._samples.append(Sample(now, 0.0, epochs))
+            self._samples.append((now, epochs))
             return
-        first, last = self._samples[0], self._samples[-1]
-        if epochs == first.epochs:  # the import of torch and the first batch take longer than others
+        first = self._samples[0]
+        if epochs == first[1]:  # the import of torch and the first batch take longer than others
             self._samples.clear()
-            self._samples.append(Sample(now, 0.0, epochs))
-            return
-        self._samples.append(Sample(now, last.busy + running * (now - last.now), epochs))
+        self._samples.append((now, epochs))
         if len(self._samples) > MOST_SAMPLES:
             self._samples = deque([first, *list(self._samples)[2::2]])
 
     @property
-    def epoch_seconds(self) -> float | None:
-        """Seconds of one epoch of one trial; None while too little is known."""
-        found = self._measured()
-        return None if found is None else found[0]
-
-    @property
     def epochs_a_minute(self) -> float | None:
         """Of all trials together; None while too little is known."""
-        found = self._measured()
-        return None if found is None else found[1]
-
-    def _measured(self) -> tuple[float, float] | None:
         if not self._samples:
             return None
-        first, last = self._samples[0], self._samples[-1]
-        if last.now - first.now < SECONDS_FOR_A_PACE:
+        first, (now, epochs) = self._samples[0], self._samples[-1]
+        if now - first[0] < SECONDS_FOR_A_PACE:
             return None
-        half = (first.now + last.now) / 2
-        start = next(sample for sample in reversed(self._samples) if sample.now <= half)
-        if start.epochs >= last.epochs:
+        start = next(sample for sample in reversed(self._samples) if sample[0] <= (first[0] + now) / 2)
+        if start[1] >= epochs:
             start = first
-        epochs = last.epochs - start.epochs
-        if epochs <= 0:
-            return None
-        return (last.busy - start.busy) / epochs, 60 * epochs / (last.now - start.now)
+        return 60 * (epochs - start[1]) / (now - start[0]) if epochs > start[1] else None
 
 
 class TimeLeft:
@@ -101,7 +69,7 @@ class TimeLeft:
         now, run = time.monotonic(), self._run
         # The worker's own trials as of now; those of others as of the last poll.
         running = max(len(self._worker.trials), run.counts.running)
-        self.pace.take(now, epochs=run.epochs_trained, running=running)
+        self.pace.take(now, epochs=run.epochs_trained)
         if now >= self._forecast_at:
             self._forecast_at = now + SECONDS_BETWEEN_FORECASTS
             self.so_far = run.so_far(slots=max(len(self._worker.slots), running))
@@ -116,16 +84,20 @@ class TimeLeft:
         return self._run.epochs_trained / whole if whole else 0.0
 
     @property
-    def seconds(self) -> float | None:
-        """How long the study is expected to take from now; None where no limit is in sight, or no pace yet."""
+    def seconds(self) -> tuple[float, float] | None:
+        """How long the study is expected to take from now, at least and at most; None where no limit is in sight, or
+        no epoch has been trained yet.
+        """
         progress, found = self._run.progress, []
-        epoch_seconds = self.pace.epoch_seconds
-        if self.rest is not None and epoch_seconds is not None:
-            found.append(self.rest.rounds * epoch_seconds)
+        if self.rest is not None and self.so_far is not None and self.so_far.paces:
+            found.append((self.rest.least, self.rest.most))
         hours, device_hours, spent = progress.limits.get("hours"), progress.limits.get("gpu_hours"), progress.spent
         if hours is not None and spent is not None:
-            found.append(3600 * (hours - spent.hours))
+            found.append((3600 * (hours - spent.hours),) * 2)
         if device_hours is not None and spent is not None:
             devices = self._worker.slots[0].ranks * max(len(self._worker.slots), progress.counts.running)
-            found.append(3600 * (device_hours - spent.gpu_hours) / devices)
-        return max(0.0, min(found)) if found else None
+            found.append((3600 * (device_hours - spent.gpu_hours) / devices,) * 2)
+        if not found:
+            return None
+        least, most = (max(0.0, min(ends)) for ends in zip(*found, strict=True))
+        return least, most

@@ -46,7 +46,7 @@ def test_a_long_epoch_shows_how_far_it_is_and_the_best_so_far(tmp_path: Path, ex
 
     assert "trying one batch of a new study" in drawn
     assert re.search(r"0/2 \+\d+%", drawn)
-    assert re.search(r"epochs a minute +about \d+ s left", drawn)
+    assert re.search(r"epochs a minute +about \d+ s( to \d+ s)? left", drawn)
     assert re.search(r"best val_loss: \S+ by trial 0, running after 1 of 2 epochs", drawn)
     assert "Next:" in drawn
 
@@ -58,7 +58,7 @@ def test_a_trial_in_steps_shows_its_steps(tmp_path: Path) -> None:
     drawn = screens(here, "run", "slow.yaml", "--trials", 1, columns=100)
 
     assert re.search(r"[1-9]\d?/40", drawn)
-    assert re.search(r"steps a minute +about \d+ s left", drawn)
+    assert re.search(r"steps a minute +about \d+ s( to \d+ s)? left", drawn)
     assert re.search(r"best val_loss: \S+ by trial 0, running after \d+ of 40 steps", drawn)
     assert "epoch" not in drawn
 
@@ -83,7 +83,7 @@ def test_a_terminal_of_sixty_columns_cuts_nothing(tmp_path: Path) -> None:
     assert re.search(r"slot +trial +epoch +val_loss +best +seconds", drawn)
     assert re.search(r"0 cpu +0 +1/2 \+\d+% +\S+ +\S+ +\d+\.\d", drawn)
     assert re.search(r"narrow +\S+ +0/2 trials", drawn)
-    assert re.search(r"epochs a minute +about \d+ s left", drawn)
+    assert re.search(r"epochs a minute +about \d+ s( to \d+ s)? left", drawn)
     assert re.search(r"best val_loss: \S+ by trial 0, running after 1 of 2 epochs", " ".join(drawn.split()))
     command = 'python -c "import hpo; print(hpo.open_study('
     assert [line for line in drawn.splitlines() if command in line and line.rstrip().endswith('load_model())"')]

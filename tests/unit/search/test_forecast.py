@@ -6,6 +6,7 @@ import gzip
 import json
 import random
 import statistics
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -52,26 +53,28 @@ def test_what_is_usual_for_a_pruner_counts_until_there_are_trials() -> None:
 
 
 def test_without_an_ended_trial_each_is_expected_to_train_to_its_end() -> None:
-    assert rest_of_search(SearchSoFar([], trials=3, epochs=10, slots=1)) == Rest(30, 30)
-    assert rest_of_search(SearchSoFar(running(3, 7), trials=2, epochs=10, slots=2)) == Rest(10, 7)
+    assert rest_of_search(SearchSoFar([], trials=3, epochs=10, slots=1)) == Rest(30, 30, 30, 30)
+    assert rest_of_search(SearchSoFar(running(3, 7), trials=2, epochs=10, slots=2)) == Rest(10, 7, 7, 7)
 
 
 def test_the_last_trials_leave_slots_free() -> None:
     """Three trials on two slots take as long as four."""
-    assert rest_of_search(SearchSoFar([], trials=3, epochs=10, slots=2)) == Rest(30, 20)
-    assert rest_of_search(SearchSoFar(ended(10, 10), trials=3, epochs=10, slots=8)) == Rest(10, 10)
+    assert rest_of_search(SearchSoFar([], trials=3, epochs=10, slots=2)) == Rest(30, 20, 20, 20)
+    assert rest_of_search(SearchSoFar(ended(10, 10), trials=3, epochs=10, slots=8)) == Rest(10, 10, 10, 10)
 
 
 def test_a_search_that_has_all_its_trials_has_nothing_left() -> None:
-    assert rest_of_search(SearchSoFar(ended(4, 10), trials=2, epochs=10, slots=2)) == Rest(0, 0)
-    assert rest_of_search(SearchSoFar(ended(4, 10, 10), trials=2, epochs=10, slots=2)) == Rest(0, 0)
+    assert rest_of_search(SearchSoFar(ended(4, 10), trials=2, epochs=10, slots=2)) == Rest(0, 0, 0, 0)
+    assert rest_of_search(SearchSoFar(ended(4, 10, 10), trials=2, epochs=10, slots=2)) == Rest(0, 0, 0, 0)
 
 
 def test_a_running_trial_goes_on_as_those_that_came_as_far() -> None:
     """Of four trials, two ended after 2 epochs, and those that came further all trained to the end."""
     lengths = ended(2, 2, 10, 10)
 
-    assert rest_of_search(SearchSoFar([*lengths, *running(3, first=4)], trials=5, epochs=10, slots=1)) == Rest(7, 7)
+    assert rest_of_search(SearchSoFar([*lengths, *running(3, first=4)], trials=5, epochs=10, slots=1)) == Rest(
+        7, 7, 7, 7
+    )
 
 
 @pytest.mark.parametrize("share", SHARES)
@@ -102,7 +105,29 @@ def test_many_trials_are_expected_in_proportion_to_some() -> None:
     rest = rest_of_search(SearchSoFar(lengths, trials=1_000_100, epochs=10, slots=4))
 
     assert rest.epochs == pytest.approx(6_000_000, rel=0.1)
-    assert rest.rounds == pytest.approx(1_500_000, rel=0.1)
+    assert rest.seconds == pytest.approx(1_500_000, rel=0.1)
+
+
+def test_a_trial_goes_on_at_its_own_pace() -> None:
+    """Trial 2 takes 3 seconds an epoch, whatever the others take."""
+    paces = {0: 1.0, 1: 1.0, 2: 3.0}
+
+    so_far = SearchSoFar([*ended(10, 10), *running(4, first=2)], 3, epochs=10, slots=1, paces=paces)
+
+    assert rest_of_search(so_far) == Rest(6, 18, 18, 18)
+
+
+def test_new_trials_take_as_long_as_others_and_the_range_says_how_much_these_differ() -> None:
+    """Half of the trials take a second, and half of them a minute."""
+    lengths = ended(*[1] * 10)
+    paces = {number: 1.0 if number % 2 else 60.0 for number in range(10)}
+
+    few = rest_of_search(SearchSoFar(lengths, 12, epochs=1, slots=1, paces=paces))
+    many = rest_of_search(SearchSoFar(lengths, 210, epochs=1, slots=1, paces=paces))
+
+    assert few.least <= 61 < 120 <= few.most
+    assert many.most < 1.3 * many.least
+    assert many.seconds == pytest.approx(200 * 30.5, rel=0.15)
 
 
 # ---- rungs that promote
@@ -205,5 +230,5 @@ def test_a_search_in_steps_is_forecast_as_one_of_as_many_epochs_as_it_has_valida
 
     found = rest_of_search(epochs)
 
-    assert rest_of_search(steps) == Rest(100 * found.epochs, 100 * found.rounds)
+    assert rest_of_search(steps) == Rest(*(100 * value for value in astuple(found)))
     assert found.epochs > 0
