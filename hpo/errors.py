@@ -6,6 +6,7 @@
     │   └── LoggerError     a study demands a logger that is not installed
     ├── LoadError      a model or data module cannot be imported, or is not a class of the right kind
     ├── StoreError     the store is absent, unreachable, of another schema, or contradicts the request
+    │   └── StoreReplacedError   it was deleted, replaced or restored while a worker used it
     └── RunError       the run itself failed, although what was asked for was right
 
 The command line prints the message without a traceback and exits with `exit_code`.
@@ -41,6 +42,10 @@ class LoadError(HpoError):
 
 class StoreError(HpoError):
     """The store is absent, unreachable, of another schema, or contradicts the request."""
+
+
+class StoreReplacedError(StoreError):
+    """The store was deleted, replaced or restored while a worker used it."""
 
 
 class RunError(HpoError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import func, inspect, select, table
@@ -11,7 +10,7 @@ from sqlalchemy import func, inspect, select, table
 from hpo.queue.claim import Claim
 from hpo.queue.control import request_study, request_trial
 from hpo.queue.report import end_attempt
-from hpo.store import Store, Timing
+from hpo.store import Store
 from hpo.store.tables import hpo_workers, studies
 from hpo.study.states import AttemptEnd, Request, StudyState
 
@@ -39,11 +38,6 @@ def ask_study(store: Store, name: str, verb: str) -> str:
 def ask_trial(store: Store, name: str, number: int, verb: str) -> str:
     """What the command `hpo VERB STUDY TRIAL` does."""
     return request_trial(store, name, number, None if verb == "resume" else Request(verb))
-
-
-def long_up(store: Store) -> Store:
-    """The store as if its database had been up for long: one that has just started lets leases run on for a while."""
-    return replace(store, timing=Timing(heartbeat=0.001, lease=0.002))
 
 
 def everything(store: Store) -> dict[str, int]:

@@ -7,18 +7,24 @@ be claimed again.
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, text, update
+import psutil
+from sqlalchemy import insert, select, update
 
+from hpo.errors import StoreReplacedError
 from hpo.queue.idle import attempts_ended, end_idle_trials, end_trial
 from hpo.store import Store
 from hpo.store.clock import db_now
 from hpo.store.tables import hpo_attempts, hpo_studies, hpo_workers, trials
 from hpo.study.states import OPTUNA_ENDED, AttemptEnd, OptunaState
 
+# A database, a disk or a laptop that stands still for longer than this is taken for one that is gone.
+LONGEST_STALL_SECONDS = 120.0
 LOST = "lost: its worker sent no heartbeat"
+UNANSWERED = f"{AttemptEnd.PREEMPTED}: the answer to its claim was lost"
 
 
 def register_worker(store: Store, *, host: str, pid: int, slots: int) -> int:
@@ -28,19 +34,60 @@ def register_worker(store: Store, *, host: str, pid: int, slots: int) -> int:
         return int(connection.execute(statement).inserted_primary_key[0])  # type: ignore[index]
 
 
-def heartbeat(store: Store, worker_id: int, attempts: Sequence[int] = ()) -> None:
+def heartbeat(store: Store, worker_id: int, attempts: Sequence[int] = (), *, last: float | None = None) -> float | None:
     """Record a heartbeat, and renew the leases of the worker's attempts, by their numbers in the store.
 
-    If the connection breaks during a claim, the worker may not know of its attempt; the lease of that one expires.
+    Args:
+        last: what this returned the last time.
+
+    Raises:
+        StoreReplacedError: the store does not know the worker, or not its last heartbeat: an older copy was put in
+            its place.
+
+    If the connection breaks during a claim, the worker may not know of its attempt: see `hand_back_unknown`.
     """
+    mine = hpo_workers.c.worker_id == worker_id
     with store.write() as connection:
-        connection.execute(update(hpo_workers).where(hpo_workers.c.worker_id == worker_id).values(beat=db_now()))
+        before = connection.scalar(select(hpo_workers.c.beat).where(mine))
+        if last is not None and (before is None or before < last):
+            raise StoreReplacedError(f"an older copy took the place of the store {store.url} while this worker used it")
+        beat = connection.scalar(update(hpo_workers).where(mine).values(beat=db_now()).returning(hpo_workers.c.beat))
         if attempts:
             connection.execute(
                 update(hpo_attempts)
                 .where(hpo_attempts.c.attempt_id.in_(attempts), hpo_attempts.c.ended.is_(None))
                 .values(lease_until=db_now() + store.timing.lease)
             )
+    return None if beat is None else float(beat)
+
+
+def hand_back_unknown(store: Store, worker_id: int, known: Sequence[int]) -> list[int]:
+    """End the open attempts of a worker that it does not know, so that their trials are claimed again.
+
+    Args:
+        known: attempts that it trains, and those whose end waits to be written.
+
+    Returns: the numbers of their trials. The answer to their claim was lost, with the connection.
+    """
+    unknown = (
+        select(hpo_attempts.c.attempt_id, trials.c.number, trials.c.trial_id, trials.c.study_id)
+        .join(trials, trials.c.trial_id == hpo_attempts.c.trial_id)
+        .where(
+            hpo_attempts.c.worker_id == worker_id,
+            hpo_attempts.c.ended.is_(None),
+            hpo_attempts.c.attempt_id.not_in(known),
+        )
+    )
+    with store.write() as connection:
+        found = connection.execute(unknown).all()
+        for row in found:
+            connection.execute(
+                update(hpo_attempts)
+                .where(hpo_attempts.c.attempt_id == row.attempt_id, hpo_attempts.c.ended.is_(None))
+                .values(ended=db_now(), lease_until=db_now(), seconds=0.0, kind=AttemptEnd.PREEMPTED, cause=UNANSWERED)
+            )
+            end_idle_trials(connection, row.study_id, only=row.trial_id)
+    return [row.number for row in found]
 
 
 def deregister_worker(store: Store, worker_id: int) -> None:
@@ -51,26 +98,43 @@ def deregister_worker(store: Store, worker_id: int) -> None:
         )
 
 
-def expire_leases(store: Store, *, study_id: int | None = None) -> list[int]:
+def expire_leases(store: Store, *, study_id: int | None = None, is_certain: bool = False) -> list[int]:
     """End the attempts whose lease has run out, in all studies or one; the numbers of their trials.
 
-    Their trials can be claimed again at once, or fail when that has happened too often. After a restart of the
-    database nothing is ended until all workers have had time to reconnect and renew.
+    Their trials can be claimed again at once, or fail when that has happened too often. A lease also runs out while the
+    store, or the whole machine, stands still: then its worker renews it in a moment.
+
+    Args:
+        is_certain: the caller has used the store for long enough to know that its worker could have renewed it, see
+            `Outbox.knows_leases`. If not, only those end whose worker's process is gone from this machine, or that
+            have run out longer ago than anything is expected to stand still.
     """
     from hpo.study.spec import Retries  # imported here: verbs that only read are spared pydantic, a tenth of a second
 
     wanted = is_expired() if study_id is None else (*is_expired(), trials.c.study_id == study_id)
     query = (
-        select(hpo_attempts.c.attempt_id, trials.c.trial_id, trials.c.number, trials.c.study_id, hpo_studies.c.spec)
+        select(
+            hpo_attempts.c.attempt_id,
+            trials.c.trial_id,
+            trials.c.number,
+            trials.c.study_id,
+            hpo_studies.c.spec,
+            hpo_workers.c.host,
+            hpo_workers.c.pid,
+            (db_now() - hpo_attempts.c.lease_until).label("late"),
+        )
+        .join(hpo_workers, hpo_workers.c.worker_id == hpo_attempts.c.worker_id)
         .join(trials, trials.c.trial_id == hpo_attempts.c.trial_id)
         .join(hpo_studies, hpo_studies.c.study_id == trials.c.study_id)
         .where(*wanted)
     )
     with store.read() as connection:
-        if connection.execute(query.limit(1)).first() is None or _is_just_up(connection, store.timing.lease):
-            return []
+        lost = [row.attempt_id for row in connection.execute(query) if is_certain or _is_lost(row)]
+    if not lost:
+        return []
     with store.write() as connection:
-        found = connection.execute(query.with_for_update(of=hpo_attempts, skip_locked=True)).all()
+        locked = query.where(hpo_attempts.c.attempt_id.in_(lost)).with_for_update(of=hpo_attempts, skip_locked=True)
+        found = connection.execute(locked).all()
         for row in found:
             connection.execute(
                 update(hpo_attempts)
@@ -105,9 +169,7 @@ def is_expired() -> tuple[Any, ...]:
     return hpo_attempts.c.ended.is_(None), hpo_attempts.c.lease_until < db_now()
 
 
-def _is_just_up(connection: Connection, lease_seconds: float) -> bool:
-    """Whether the database started so recently that living workers may not have renewed their leases yet."""
-    if connection.dialect.name != "postgresql":
-        return False
-    seconds = connection.scalar(text("SELECT EXTRACT(EPOCH FROM clock_timestamp() - pg_postmaster_start_time())"))
-    return float(seconds or 0.0) < lease_seconds
+def _is_lost(row: Any) -> bool:
+    """Whether the worker of an expired attempt certainly does not live any more."""
+    is_gone = row.host == platform.node() and not psutil.pid_exists(row.pid)
+    return is_gone or row.late > LONGEST_STALL_SECONDS

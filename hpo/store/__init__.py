@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine
 from hpo.store import engine as _engine
 from hpo.store import schema as _schema
 from hpo.store.empty_tables import use_empty_tables
-from hpo.store.timing import Timing
+from hpo.store.timing import Patience, Timing
 from hpo.store.url import StoreUrl, child_environment
 
 __all__ = ["Store", "StoreUrl", "Timing", "child_environment"]
@@ -28,11 +28,13 @@ class Store:
 
     Attributes:
         timing: of the leases in it.
+        patience: how long to wait for its answers.
     """
 
     url: StoreUrl
     engine: Engine = field(repr=False)
     timing: Timing = field(default_factory=Timing.of_environment)
+    patience: Patience = field(default_factory=Patience, repr=False)
 
     @classmethod
     def create(cls, url: str | StoreUrl, *, base: Path | None = None) -> Store:
@@ -46,7 +48,7 @@ class Store:
             StoreError: it is unreachable, cannot be written, or has an older or newer schema.
         """
         parsed = url if isinstance(url, StoreUrl) else StoreUrl.parse(url, base=base)
-        store = cls(parsed, _engine.open_engine(parsed))
+        store = cls._opened(parsed)
         try:
             _schema.ensure_schema(store.engine, parsed)
         except BaseException:
@@ -66,7 +68,7 @@ class Store:
             StoreError: there is no store, it is unreachable, or has an older or newer schema.
         """
         parsed = url if isinstance(url, StoreUrl) else StoreUrl.parse(url, base=base)
-        store = cls(parsed, _engine.open_engine(parsed))
+        store = cls._opened(parsed)
         try:
             if is_foreign_allowed and _schema.is_foreign(store.engine):
                 use_empty_tables(store.engine)
@@ -76,6 +78,11 @@ class Store:
             store.close()
             raise
         return store
+
+    @classmethod
+    def _opened(cls, url: StoreUrl) -> Self:
+        patience = Patience()
+        return cls(url, _engine.open_engine(url, patience), patience=patience)
 
     def read(self) -> AbstractContextManager[Connection]:
         """A transaction that sees one snapshot and cannot write."""

@@ -10,16 +10,18 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from hpo.errors import StoreError
+from hpo.store.timing import Patience
 from hpo.store.url import StoreUrl, child_environment
 
 __all__ = [
@@ -27,40 +29,46 @@ __all__ = [
     "child_environment",
     "connect_arguments",
     "connect_sqlite",
+    "is_damaged",
     "is_outage",
     "open_engine",
     "read",
     "store_errors",
+    "transaction_mark",
+    "was_committed",
     "write",
 ]
 
 _BUSY_SECONDS = 60.0
+_CONNECT_SECONDS = 10
 _READS = "hpo_reads"
 
 
-def open_engine(url: StoreUrl) -> Engine:
+def open_engine(url: StoreUrl, patience: Patience | None = None) -> Engine:
     """Open the store's database; a missing SQLite file is not created.
+
+    Args:
+        patience: may change while the engine is in use.
 
     Raises:
         StoreError: the database is unreachable or cannot be read; the message has its place and what to check.
     """
     # hide_parameters: an error with a statement's values would put configurations and tracebacks into logs
+    patience = patience or Patience()
     pool: dict[str, Any] = {"pool_size": 1, "max_overflow": 1, "hide_parameters": True}
     address = make_url(url.reveal())
     if url.is_sqlite:
         _check_path(url.path)
         engine = create_engine(address, creator=lambda: connect_sqlite(url.path), **pool)
-        event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "begin", partial(_begin_sqlite, patience))
         if not url.path.exists():
             return engine
     else:
         try:
-            engine = create_engine(
-                address,
-                pool_pre_ping=True,
-                connect_args=connect_arguments(url),
-                **pool,
-            )
+            engine = create_engine(address, pool_pre_ping=True, connect_args=connect_arguments(url), **pool)
+            from hpo.store.postgresql import connect_within
+
+            event.listen(engine, "do_connect", partial(connect_within, patience))
         except ImportError as error:
             raise StoreError(
                 "a PostgreSQL store needs psycopg, which cannot be imported: pip install 'hpo-service[postgres]'",
@@ -96,6 +104,30 @@ def write(engine: Engine) -> Iterator[Connection]:
     """
     with engine.begin() as connection:
         yield connection
+
+
+def is_damaged(error: Exception) -> bool:
+    """Whether SQLite cannot read its file any more: it is damaged, or another one was copied over it."""
+    return isinstance(error, DBAPIError) and type(error.orig) is sqlite3.DatabaseError
+
+
+def transaction_mark(connection: Connection) -> int | None:
+    """What a transaction is known by when the answer to its commit is lost; None on SQLite, which has no such doubt."""
+    if connection.dialect.name != "postgresql":
+        return None
+    return int(connection.scalar(text("SELECT txid_current()")) or 0)
+
+
+def was_committed(connection: Connection, mark: int) -> bool:
+    """Whether the transaction of this mark was committed.
+
+    Raises:
+        OperationalError: it is still in progress, in a connection that its client has given up.
+    """
+    status = connection.scalar(text("SELECT txid_status(:mark)"), {"mark": mark})
+    if status == "in progress":
+        raise OperationalError("SELECT txid_status", None, Exception("a transaction is still in progress"))
+    return bool(status == "committed")
 
 
 @contextmanager
@@ -157,7 +189,7 @@ def connect_arguments(url: StoreUrl) -> dict[str, Any]:
     query = make_url(url.reveal()).query
     options = query.get("options", "")
     defaults: dict[str, Any] = {
-        "connect_timeout": 10,
+        "connect_timeout": _CONNECT_SECONDS,
         "application_name": "hpo",
         # a server that vanished without closing its connections is noticed within a minute instead of two hours
         "keepalives_idle": 30,
@@ -171,9 +203,11 @@ def connect_arguments(url: StoreUrl) -> dict[str, Any]:
     return arguments | {"options": f"{options} -c timezone=UTC".strip(), "prepare_threshold": None}
 
 
-def _begin_sqlite(connection: Connection) -> None:
+def _begin_sqlite(patience: Patience, connection: Connection) -> None:
     reads = bool(connection.get_execution_options().get(_READS))
     connection.exec_driver_sql(f"PRAGMA query_only = {int(reads)}")
+    if patience.seconds is not None:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {round(1000 * patience.seconds)}")
     # after a plain BEGIN, a write fails at once if another process has written since the first read
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
@@ -198,6 +232,11 @@ def _explanation(url: StoreUrl, reason: str) -> str:
             f"the store {url} cannot be used{detail}. Looked for {url.place}: check that the server runs there "
             "and accepts connections from this machine, that the database exists, and the user's name, "
             "password and privileges"
+        )
+    if "malformed" in reason:
+        return (
+            f"the store {url.path} is damaged{detail}. Was another file copied over it while it was used? Restore a "
+            "backup: hpo db restore FILE --force"
         )
     if "not a database" in reason:
         return f"the store {url.path} is not a SQLite database: name another file, or move this one away"

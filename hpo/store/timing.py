@@ -1,4 +1,4 @@
-"""The durations by which workers coordinate: one record, an attribute of the open store."""
+"""The durations by which workers coordinate, and for which they wait: attributes of the open store."""
 
 from __future__ import annotations
 
@@ -8,6 +8,20 @@ from dataclasses import dataclass, fields
 from hpo.errors import SpecError, nearest
 
 VARIABLE = "HPO_TIMING"
+
+
+@dataclass
+class Patience:
+    """How long a process waits for a database that does not answer.
+
+    A person waits as long as it takes. A worker has leases to renew: for it, a server that is suspended, or a file that
+    another program keeps locked, is an outage like any other.
+
+    Attributes:
+        seconds: without an answer, or for a lock of SQLite's file; None without a limit on a server, 60 s for a lock.
+    """
+
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -27,6 +41,16 @@ class Timing:
     lease: float = 12.0
     drain: float = 20.0
     poll: float = 1.0
+
+    @property
+    def answer(self) -> float:
+        """How long a worker waits for the store's answer: a heartbeat that was on time can then still be repeated."""
+        return max(1.0, self.lease - self.heartbeat - 2.0)
+
+    @property
+    def stall(self) -> float:
+        """Without an answer of the store for so long, other workers may have missed to renew their leases."""
+        return self.lease - 1.5 * self.heartbeat
 
     @staticmethod
     def of_environment() -> Timing:

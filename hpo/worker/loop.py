@@ -15,12 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from hpo.errors import RunError
+from hpo.errors import RunError, StoreError, StoreReplacedError
 from hpo.ipc.channel import Channel
 from hpo.ipc.fork_server import ForkServer
-from hpo.queue.leases import deregister_worker, expire_leases, heartbeat, register_worker
+from hpo.queue.leases import deregister_worker, expire_leases, hand_back_unknown, heartbeat, register_worker
 from hpo.queue.studies import StoredStudy
 from hpo.store import Store
+from hpo.store.identity import StoreFile
 from hpo.study.devices import Slot
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import AttemptEnd
@@ -69,7 +70,9 @@ class Worker:
         self._selector = selectors.DefaultSelector()
         self._signals = Signals(lambda: len(self.trials))
         self.outbox = Outbox(store, on_return=self._heartbeat)
+        self._file = StoreFile(store)
         self._worker_id = register_worker(store, host=platform.node(), pid=os.getpid(), slots=len(slots))
+        self._beat: float | None = None  # what the last heartbeat returned
         self._studies = StudyAssignments(
             store,
             outbox=self.outbox,
@@ -134,12 +137,25 @@ class Worker:
                     is_done = all(run.is_over or run.progress.is_held for run in self.runs.values())
                     is_over = self._has_adopted and is_done and not is_service
                     if not self.trials and self.outbox.is_empty and (self.is_draining or is_over):
+                        self.outbox.attempt(self._heartbeat)
                         self._on_frame()  # the last one shows the end
                         return
                     self._wait(self._next_event() - time.monotonic())
                     self._on_frame()
-            finally:
+            except StoreReplacedError as error:
+                self._close(is_registered=False)
+                raise StoreReplacedError(f"{error}: {self._rescue()}") from error
+            except BaseException:
                 self._close()
+                raise
+            self._close()
+
+    def _rescue(self) -> str:
+        """Save what a deleted store had; what was done, and what to do next."""
+        copy = self._file.rescue()
+        if copy is None:
+            return "the worker has ended. Checkpoints are where they were; put the right store back, and run it again"
+        return f"what it had is in {copy}. Move it to {self._store.url.path}, and run the study again"
 
     def _visit_store(self) -> None:
         """Send heartbeats, poll, and flush the outbox, each when it is due."""
@@ -154,15 +170,26 @@ class Worker:
             self.outbox.flush()
 
     def _heartbeat(self) -> None:
-        heartbeat(self._store, self._worker_id, [trial.claim.attempt_id for trial in self.trials.values()])
+        """Renew the leases.
+
+        Raises:
+            StoreReplacedError: the store is not the one that this worker registered in.
+        """
+        self._file.check()
+        attempts = [trial.claim.attempt_id for trial in self.trials.values()]
+        self._beat = heartbeat(self._store, self._worker_id, attempts, last=self._beat)
 
     def _poll(self) -> float:
         """Read new studies, requests, progress and expired leases from the store; seconds until the next poll."""
         self._adopt_studies()
         poll = poll_store(self._store, self.runs.values(), [trial.claim.trial_id for trial in self.trials.values()])
-        if poll.has_lost and self.outbox.knows_leases:
-            for number in expire_leases(self._store):
+        if poll.has_lost:
+            for number in expire_leases(self._store, is_certain=self.outbox.knows_leases):
                 log.warning("trial %d lost its worker: its lease has run out", number)
+        if self.outbox.may_have_missed_an_answer and self.outbox.is_empty:
+            known = [trial.claim.attempt_id for trial in self.trials.values()]
+            for number in hand_back_unknown(self._store, self._worker_id, known):
+                log.info("trial %d handed back: the answer to its claim was lost", number)
         for trial in self.trials.values():
             run = self.runs[trial.claim.study_id]
             take_request(trial, poll.requests.get(trial.claim.trial_id), run.progress, is_draining=self.is_draining)
@@ -196,14 +223,20 @@ class Worker:
             moments.append(self.outbox.due)
         return min(moments)
 
-    def _close(self) -> None:
-        for trial in list(self.trials.values()):
-            self._abandon(trial)
-        for server in reversed(self._studies.servers):
-            server.stop()
-        if not self.outbox.flush():
-            log.warning("the store is unreachable: other workers resume this worker's trials when their leases run out")
-        self.outbox.attempt(lambda: deregister_worker(self._store, self._worker_id))
+    def _close(self, *, is_registered: bool = True) -> None:
+        try:
+            for trial in list(self.trials.values()):
+                self._abandon(trial)
+            for server in reversed(self._studies.servers):
+                server.stop()
+            if not self.outbox.flush():
+                log.warning(
+                    "the store is unreachable: other workers resume this worker's trials when their leases run out"
+                )
+            if is_registered:
+                self.outbox.attempt(lambda: deregister_worker(self._store, self._worker_id))
+        except StoreError as error:  # there may be an error already, which tells more
+            log.warning("the last reports are not written: %s", error)
         self._selector.close()
 
     # ---- slots

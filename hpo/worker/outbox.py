@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.store import Store
-from hpo.store.engine import is_outage
+from hpo.store.engine import is_damaged, is_outage, store_errors, transaction_mark, was_committed
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,6 @@ T = TypeVar("T")
 # Epochs of short trials follow each other within milliseconds: one transaction serves several.
 GATHER_SECONDS = 0.3
 FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 15.0
 WARN_EVERY_SECONDS = 60.0
 
 # Of a row that cannot be written; drivers raise their own for a text or number that a database cannot store.
@@ -52,6 +51,7 @@ class Outbox:
     """
 
     def __init__(self, store: Store, *, on_return: Callable[[], None] = lambda: None) -> None:
+        store.patience.seconds = store.timing.answer
         self.is_up = True
         self._store = store
         self._on_return = on_return
@@ -60,7 +60,9 @@ class Outbox:
         self._due: float | None = None  # monotonic; None while nothing waits
         self._next_try = 0.0
         self._pause = FIRST_PAUSE_SECONDS
-        self._up_since = float("-inf")
+        self._answered_at = self._up_since = time.monotonic()
+        self._failed_at: float | None = None
+        self._doubtful: tuple[int, list[bool]] | None = None
         self._warned_at = -WARN_EVERY_SECONDS
 
     def put(
@@ -89,9 +91,18 @@ class Outbox:
         return not self._waiting and not self._callbacks
 
     @property
+    def may_have_missed_an_answer(self) -> bool:
+        """Whether the store was unreachable a moment ago: it may do what it was asked to, after it was given up."""
+        return self._failed_at is not None and not self.knows_leases
+
+    @property
     def knows_leases(self) -> bool:
-        """Whether the store has been reachable for long enough that every living worker has renewed its leases."""
-        return self.is_up and time.monotonic() - self._up_since > self._store.timing.lease
+        """Whether the store has answered for long enough that every living worker has renewed its leases.
+
+        Workers that wait for the store try again after the length of a lease at most, and wait for an answer then.
+        """
+        timing = self._store.timing
+        return self.is_up and time.monotonic() - self._up_since > timing.lease + timing.answer
 
     def flush(self) -> bool:
         """Write the queue. False while the store is unreachable: the writes stay queued."""
@@ -110,35 +121,63 @@ class Outbox:
             result = action()
         except SQLAlchemyError as error:
             if not is_outage(error):
-                raise
+                with store_errors(self._store.url):
+                    raise
             self.mark_down(self._describe(error))
             return None
+        now = time.monotonic()
+        if now - self._answered_at > self._store.timing.stall:
+            self._up_since = now  # this process, or the store, stood still: so may others have
+        self._answered_at = now
         if not self.is_up:
             log.warning("the store answers again; the queued reports are written")
-            self.is_up, self._pause, self._up_since = True, FIRST_PAUSE_SECONDS, time.monotonic()
+            self.is_up, self._pause, self._up_since = True, FIRST_PAUSE_SECONDS, now
             self._warned_at = -WARN_EVERY_SECONDS
         return result
 
     def _write_all(self) -> None:
         self._notify()
+        self._settle_doubt()
         batch = list(self._waiting)
         if not batch:
             return
+        mark: int | None = None
+        results: list[bool] = []
         try:
             with self._store.write() as connection:
                 results = [write.run(connection) for write in batch]
+                mark = transaction_mark(connection)
         except _REFUSALS as error:
-            if _is_outage(error) or len(batch) == 1:
-                if not _is_outage(error):  # the row itself is invalid: a retry does not help
+            is_of_store = _is_outage(error) or is_damaged(error)
+            if is_of_store or len(batch) == 1:
+                if not is_of_store:  # the row itself is invalid: a retry does not help
                     self._done(1)
-                    log.exception("a report could not be written and is lost")
+                    self._tell_lost(error)
                     batch[0].then(False)
                     return
+                if mark is not None:
+                    self._doubtful = mark, results
                 raise
             self._write_one_by_one(batch)
             return
-        self._done(len(batch))
-        self._callbacks.extend((write.then, is_ours) for write, is_ours in zip(batch, results, strict=True))
+        self._take(results)
+
+    def _settle_doubt(self) -> None:
+        """A commit whose answer was lost may have been done: then its writes are not repeated."""
+        if self._doubtful is None:
+            return
+        mark, results = self._doubtful
+        with self._store.read() as connection:
+            is_committed = was_committed(connection, mark)
+        self._doubtful = None
+        if is_committed:
+            self._take(results)
+
+    def _take(self, results: Sequence[bool]) -> None:
+        """The first of the waiting writes are committed, with these results."""
+        writes = [self._waiting[place] for place in range(len(results))]
+        self._done(len(results))
+        self._callbacks.extend((write.then, is_ours) for write, is_ours in zip(writes, results, strict=True))
         self._notify()
 
     def _notify(self) -> None:
@@ -154,18 +193,24 @@ class Outbox:
                 with self._store.write() as connection:
                     is_ours = write.run(connection)
             except _REFUSALS as error:
-                if _is_outage(error):
+                if _is_outage(error) or is_damaged(error):
                     raise
-                log.exception("a report could not be written and is lost")
+                self._tell_lost(error)
                 is_ours = False
             self._done(1)
             write.then(is_ours)
 
+    def _tell_lost(self, error: Exception) -> None:
+        log.error("a report could not be written and is lost: the store refuses it%s", self._reason(error))
+
     def _describe(self, error: SQLAlchemyError) -> str:
+        return f"the store {self._store.url} is unreachable{self._reason(error)}"
+
+    def _reason(self, error: Exception) -> str:
+        """In brackets; empty if it has the password."""
         password = self._store.url.password
         reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
-        is_secret = password is not None and password in reason
-        return f"the store {self._store.url} is unreachable" + ("" if is_secret else f" ({reason})")
+        return "" if password is not None and password in reason else f" ({reason})"
 
     def _done(self, count: int) -> None:
         for _ in range(count):
@@ -175,10 +220,11 @@ class Outbox:
     def mark_down(self, reason: str) -> None:
         """The store, or something else that a claim needs, such as disk space, is missing: pause before a retry."""
         now = time.monotonic()
-        self.is_up = False
+        self.is_up, self._failed_at = False, now
         # Jitter: workers that lost the store together should not come back together.
         self._next_try = now + self._pause * random.uniform(0.5, 1.5)  # noqa: S311 (no secret)
-        self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+        # With the jitter, the next try comes within a lease: others wait so long before they end this worker's leases.
+        self._pause = min(2 * self._pause, self._store.timing.lease / 2)
         if now - self._warned_at >= WARN_EVERY_SECONDS:
             self._warned_at = now
             log.warning("%s: training continues, %d reports wait, no trials are claimed", reason, len(self._waiting))

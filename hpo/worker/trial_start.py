@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import optuna
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from hpo.queue.claim import Claim
 from hpo.queue.report import begin_trial, finish_trial
@@ -39,6 +39,16 @@ def start_trial(
         claimed_at: monotonic seconds.
     """
     context.history.adopt(claim.number, is_new=claim.is_new)
+    try:
+        return _start(context, resolved, claim, slot=slot, weights=weights, claimed_at=claimed_at)
+    except SQLAlchemyError:  # no answer: the trial is handed back as soon as there is one
+        context.history.release(claim.trial_id, claim.number)
+        raise
+
+
+def _start(
+    context: StudyContext, resolved: ResolvedStudy, claim: Claim, *, slot: Slot, weights: Weights, claimed_at: float
+) -> RunningTrial | None:
     params = claim.params
     if params is None:
         params = _sample(context, resolved, claim)

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from sqlalchemy import create_engine, text
 
 from hpo.queue.report import report_epoch
 from hpo.results.study import Study
-from hpo.store import Store
+from hpo.store import Store, Timing
 from hpo.worker import outbox as outbox_module
 from hpo.worker.outbox import Outbox
 
@@ -169,13 +170,27 @@ def test_a_callback_that_finds_the_store_unreachable_blocks_no_other_callback(st
 
 
 def test_a_reconnected_worker_lets_the_others_renew_before_it_ends_their_leases(store: Store) -> None:
+    store = replace(store, timing=Timing(heartbeat=0.1, lease=0.5))
     outbox = Outbox(store)
-    before = outbox.knows_leases
+    wait_for(lambda: outbox.attempt(lambda: True) and outbox.knows_leases)
 
     outbox.mark_down("a test")
     while outbox.attempt(lambda: True) is None:
         time.sleep(0.1)
 
-    assert before
+    assert outbox.is_up
+    assert not outbox.knows_leases
+    wait_for(lambda: outbox.attempt(lambda: True) and outbox.knows_leases)
+
+
+def test_a_worker_that_stood_still_ends_no_leases_until_the_others_have_renewed(store: Store) -> None:
+    """It noticed no outage: it was stopped with all others, as on a laptop that sleeps."""
+    store = replace(store, timing=Timing(heartbeat=0.1, lease=0.5))
+    outbox = Outbox(store)
+    wait_for(lambda: outbox.attempt(lambda: True) and outbox.knows_leases)
+
+    time.sleep(2 * store.timing.stall)
+    outbox.attempt(lambda: True)
+
     assert outbox.is_up
     assert not outbox.knows_leases

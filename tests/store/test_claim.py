@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import TrialState
 from projects.synthetic import SPACE, Claimant, create_study
 from sqlalchemy import select, update
-from stores import hand_back, long_up, write
+from stores import hand_back, write
 
 from hpo.queue.claim import Claim
 from hpo.queue.leases import LOST, expire_leases, heartbeat
@@ -30,7 +30,7 @@ def expire(store: Store, claim: Claim, *, is_seen: bool = True) -> None:
             update(hpo_attempts).where(hpo_attempts.c.attempt_id == claim.attempt_id).values(lease_until=1.0)
         )
     if is_seen:
-        assert expire_leases(long_up(store))
+        assert expire_leases(store)
 
 
 def written(store: Store, claim: Claim) -> tuple[int, str | None, str]:

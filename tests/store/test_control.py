@@ -11,7 +11,7 @@ from projects.launch import Hpo
 from projects.service import invoke
 from projects.synthetic import Claimant, create_study
 from sqlalchemy import select, update
-from stores import ask_study, ask_trial, hand_back, long_up
+from stores import ask_study, ask_trial, hand_back
 
 from hpo.errors import StoreError
 from hpo.queue.claim import Claim
@@ -170,7 +170,7 @@ def test_a_trial_that_was_to_end_is_not_tried_again_when_its_worker_is_lost(
     steer(store, verb, whole=whole)
 
     lose_workers(store)
-    assert expire_leases(long_up(store)) == [0]
+    assert expire_leases(store) == [0]
 
     assert [state for state, _ in states(store)] == ["pruned" if verb == "stop" else "failed"]
     ask_study(store, "synthetic", "resume")
@@ -193,7 +193,7 @@ def test_control_also_ends_trials_that_lost_their_worker(store: Store, study: St
     worker.report(claims[0], 1, 0.5)
     lose_workers(store)
 
-    ask_study(long_up(store), "synthetic", verb)
+    ask_study(store, "synthetic", verb)
 
     assert all(state not in ("running", "idle", "paused") for state, _ in states(store))
 

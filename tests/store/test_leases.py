@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import os
+import platform
+import subprocess
 from typing import Any
 
 from projects.synthetic import Claimant, create_study
 from sqlalchemy import update
-from stores import long_up, write
+from stores import write
 
 from hpo.queue.claim import Claim
-from hpo.queue.leases import LOST, expire_leases
+from hpo.queue.leases import LOST, UNANSWERED, expire_leases, hand_back_unknown, register_worker
 from hpo.queue.report import begin_trial, end_attempt
 from hpo.results.study import Study
-from hpo.store import Store, Timing
+from hpo.store import Store
+from hpo.store.clock import db_now
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts
 from hpo.study.states import AttemptEnd
 
 
-def expire(store: Store, claim: Claim) -> None:
-    """The lease has run out: its worker has not been heard of for long."""
+def expire(store: Store, claim: Claim, *, seconds: float = 1e9) -> None:
+    """The lease has run out so many seconds ago: its worker has not been heard of for long."""
     with store.write() as connection:
         mine = hpo_attempts.c.attempt_id == claim.attempt_id
-        connection.execute(update(hpo_attempts).where(mine).values(lease_until=1.0))
+        connection.execute(update(hpo_attempts).where(mine).values(lease_until=db_now() - seconds))
 
 
 def test_a_trial_killed_between_its_claim_and_its_first_heartbeat_is_claimed_again(store: Store) -> None:
@@ -33,7 +36,7 @@ def test_a_trial_killed_between_its_claim_and_its_first_heartbeat_is_claimed_aga
     assert claim is not None
     expire(store, claim)
 
-    lost, taken = expire_leases(long_up(store)), second.claim()
+    lost, taken = expire_leases(store), second.claim()
 
     assert lost == [0]
     assert taken is not None
@@ -51,28 +54,62 @@ def test_an_expired_lease_is_ended_by_the_first_poll_and_counted_once(store: Sto
     assert claim is not None
     expire(store, claim)
 
-    first, again = expire_leases(long_up(store)), expire_leases(store)
+    first, again = expire_leases(store), expire_leases(store)
     retried = worker.claim()
     assert retried is not None
     expire(store, retried)
-    expire_leases(long_up(store))
+    expire_leases(store)
 
     assert (first, again) == ([0], [])
     [record] = Study(store, "synthetic").trials()
     assert (record.state, record.attempts, record.cause) == ("failed", 2, LOST)
 
 
-def test_a_database_that_has_just_started_grants_its_workers_time_to_come_back(store: Store) -> None:
+def test_who_has_not_used_the_store_for_long_ends_no_lease_that_its_worker_may_still_renew(store: Store) -> None:
+    """It ran out a moment ago: perhaps the database, or the whole machine, stood still."""
     worker = Claimant(store, create_study(store))
     claim = worker.claim()
     assert claim is not None
-    expire(store, claim)
+    expire(store, claim, seconds=30)
 
-    just_started = expire_leases(replace(store, timing=Timing(lease=1e9)))  # within a lease's time
+    for_newcomer = expire_leases(store)
+    for_others = expire_leases(store, is_certain=True)
 
-    # SQLite is no server, which could be away
-    assert just_started == ([] if store.engine.dialect.name == "postgresql" else [0])
-    assert [*just_started, *expire_leases(long_up(store))] == [0]
+    assert (for_newcomer, for_others) == ([], [0])
+
+
+def test_a_lease_ends_at_once_when_its_workers_process_is_gone_from_this_machine(store: Store) -> None:
+    worker = Claimant(store, create_study(store))
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    worker.worker_id = register_worker(store, host=platform.node(), pid=ended.pid, slots=1)
+    alive = register_worker(store, host=platform.node(), pid=os.getpid(), slots=1)
+    gone = worker.claim()
+    worker.worker_id = alive
+    healthy = worker.claim()
+    assert gone is not None
+    assert healthy is not None
+    expire(store, gone, seconds=1)
+    expire(store, healthy, seconds=1)
+
+    assert expire_leases(store) == [gone.number]
+
+
+def test_a_worker_hands_back_the_attempt_whose_claim_was_answered_to_nobody(store: Store) -> None:
+    worker, other = (Claimant(store, study) for study in [create_study(store)] * 2)
+    known, unknown, of_other = worker.claim(), worker.claim(), other.claim()
+    assert known is not None
+    assert unknown is not None
+    assert of_other is not None
+
+    handed_back = hand_back_unknown(store, worker.worker_id, [known.attempt_id])
+    again = other.claim()
+
+    assert handed_back == [unknown.number]
+    assert again is not None
+    assert (again.number, again.attempt) == (unknown.number, 2)
+    record = Study(store, "synthetic").trials()[unknown.number]
+    assert record.causes[0] == UNANSWERED
 
 
 def test_a_worker_that_stalled_between_claim_and_sampling_neither_fails_nor_writes(store: Store) -> None:
@@ -81,7 +118,7 @@ def test_a_worker_that_stalled_between_claim_and_sampling_neither_fails_nor_writ
     late = slow.claim()
     assert late is not None
     expire(store, late)
-    expire_leases(long_up(store))
+    expire_leases(store)
     claim = quick.claim()
     assert claim is not None
     params = quick.begin(claim, point={"optimizer": "sgd", "depth": 4})
