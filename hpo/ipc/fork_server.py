@@ -11,8 +11,9 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from hpo.errors import HpoError, LoadError, RunError, SpecError
@@ -44,6 +45,7 @@ class ForkedProcess:
     is_released: bool = False  # it has done its job, and is idle under a new `ForkedProcess`
     idle_since: float = 0.0  # monotonic
     closed_at: float | None = None  # monotonic, when its end of the channel was found closed
+    has_lost_server: bool = False  # its server exited, and it was ended with it
 
     def kill(self) -> None:
         """Kill it and the processes it has started; no effect when it has exited."""
@@ -55,10 +57,15 @@ class ForkedProcess:
 
 @dataclass
 class ForkServer:
-    """One server process: it forks on request, and reports each fork and each exit."""
+    """One server process: it forks on request, and reports each fork and each exit.
+
+    Attributes:
+        restart: starts another process in place of one that has exited, see `start_again`.
+    """
 
     control: Channel
     owner: subprocess.Popen[bytes] | ForkedProcess
+    restart: Callable[[], ForkServer]
     ready: bool = False
     _unconfirmed: deque[ForkedProcess] = field(default_factory=deque)
     _running: dict[int, ForkedProcess] = field(default_factory=dict)
@@ -77,7 +84,18 @@ class ForkServer:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # only the worker handles the terminal's Ctrl-C
             )
-        return ForkServer(control, process)
+        return ForkServer(control, process, restart=lambda: ForkServer.start(environment))
+
+    def start_again(self) -> None:
+        """Replace the server process, which has exited; a study's imports its modules again, and this waits for them.
+
+        Raises:
+            HpoError: these cannot be imported any more.
+        """
+        another = self.restart()
+        self._spares.clear()
+        self._idle.clear()
+        self.control, self.owner, self.ready = another.control, another.owner, another.ready
 
     def fork(self, job: Job, *, with_spare: bool = False) -> ForkedProcess:
         """A process with this job: an idle one of the same place, a spare, or a new one.
@@ -160,7 +178,7 @@ class ForkServer:
             classes = " and ".join(job.classes.values())
             raise LoadError(f"importing {classes} ended the importing process{end}") from error
         if "error" not in answer and not answer["threads"]:
-            return ForkServer(child.channel, child, ready=True), answer
+            return ForkServer(child.channel, child, restart=partial(self._serve_again, job), ready=True), answer
         self.poll()
         child.kill()
         child.channel.close()
@@ -180,6 +198,11 @@ class ForkServer:
         )
         return self, answer
 
+    def _serve_again(self, job: StudyJob) -> ForkServer:
+        if not self.poll():
+            self.start_again()
+        return self.serve_study(job)[0]
+
     def poll(self) -> bool:
         """Read the server's messages without waiting. False when it has exited, and all its processes with it."""
         messages, is_open = self.control.receive_ready()
@@ -198,7 +221,7 @@ class ForkServer:
         if not is_open:
             for process in [*self._running.values(), *self._unconfirmed]:
                 process.kill()
-                process.status = -signal.SIGKILL
+                process.status, process.has_lost_server = -signal.SIGKILL, True
             self._running.clear()
             self._unconfirmed.clear()
         return is_open

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from hpo.ipc.channel import Channel, ChannelClosedError, Message
 from hpo.study.job import DataJob, StudyJob, job_of
+from hpo.training.left_behind import OWNER, adopt_orphans, end_orphans
 
 
 def serve(control: Channel) -> Channel | None:
@@ -35,6 +36,7 @@ def serve(control: Channel) -> Channel | None:
     # The present objects are never garbage: a collection in a child would only copy their pages.
     gc.collect()
     gc.freeze()
+    adopt_orphans()
     with selectors.DefaultSelector() as selector:
         selector.register(control, selectors.EVENT_READ)
         selector.register(wake_read, selectors.EVENT_READ)
@@ -58,10 +60,12 @@ def serve(control: Channel) -> Channel | None:
                 is_open = is_open and _send(control, {"forked": pid})
             for pid, status in _reap(children):
                 is_open = is_open and _send(control, {"exited": pid, "status": status})
+            end_orphans(children if is_open else ())
             if not is_open:
                 signal.set_wakeup_fd(previous_wakeup)
                 for pid in children:
                     _kill_group(pid)
+                end_orphans(())
                 return None
 
 
@@ -71,6 +75,7 @@ def become_child(channel: Channel) -> None:
         os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     job = job_of(channel.receive())
+    os.environ[OWNER] = str(os.getpid())
     # Paths in a study file start from the project folder. If there is none, loading a class raises the error.
     with contextlib.suppress(OSError):
         os.chdir(job.project)
@@ -135,6 +140,9 @@ def _other_threads() -> list[str]:
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A signal to the whole job (by Slurm, systemd or a person) drains the worker, which lets trials finish their epoch.
+    # Blocked, not ignored: Lightning sets a handler of its own, and processes of data loaders inherit the mask.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     control = Channel(socket.socket(fileno=int(sys.argv[1])))
     gc.disable()  # imported objects are permanent: collections during the imports take a tenth of their time
     try:

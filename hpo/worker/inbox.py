@@ -62,7 +62,10 @@ def take_messages(trial: RunningTrial, run: StudyRun) -> list[Channel]:
             process.closed_at = process.closed_at or time.monotonic()
             if process.status is None and time.monotonic() > process.closed_at + SECONDS_TO_EXIT:
                 _crash(trial, process, CLOSED)
-        if process.status is not None and not trial.is_killed:
+        if process.has_lost_server and process not in trial.done:
+            trial.done.append(process)
+            trial.hand_back(AttemptEnd.PREEMPTED)
+        elif process.status is not None and not trial.is_killed:
             _crash(trial, process, _cause_of_exit(process.status))
     if trial.is_to_be_killed:
         trial.is_killed = True

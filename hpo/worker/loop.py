@@ -38,6 +38,8 @@ from hpo.worker.supervise import supervise, take_request
 log = logging.getLogger(__name__)
 
 FRAME_SECONDS = 0.25
+# A server that exits more often than this is not started again.
+MOST_RESTARTS, SECONDS_OF_RESTARTS = 3, 300.0
 
 
 class Worker:
@@ -66,6 +68,7 @@ class Worker:
         self._store = store
         self._on_frame = on_frame
         self._fair_share = FairShare()
+        self._restarts: list[float] = []  # monotonic seconds
         self._has_adopted = False  # searched the store for studies, after the server was ready
         self._selector = selectors.DefaultSelector()
         self._signals = Signals(lambda: len(self.trials))
@@ -103,7 +106,8 @@ class Worker:
         """Train until the adopted studies are over, or only have trials left that a person has paused.
 
         Raises:
-            RunError: the process that starts trials ended unexpectedly.
+            RunError: the process that starts trials exits again and again.
+            StoreReplacedError: the store was deleted, replaced or restored meanwhile.
         """
         self._has_adopted = True
         self._run(lambda: None, is_service=False)
@@ -112,7 +116,8 @@ class Worker:
         """Train the named studies, or all open ones; wait for new work, unless `is_until_idle`.
 
         Raises:
-            RunError: the process that starts trials ended unexpectedly.
+            RunError: the process that starts trials exits again and again.
+            StoreReplacedError: the store was deleted, replaced or restored meanwhile.
             StoreError: a named study does not exist.
         """
         self._run(lambda: self._adopt(names), is_service=not is_until_idle)
@@ -274,11 +279,32 @@ class Worker:
     def _wait(self, seconds: float) -> None:
         self._selector.select(max(0.0, seconds))
         self._signals.clear_wakeups()
-        for server in self._studies.servers:
-            if not server.poll():
-                raise RunError("the process that starts trials ended unexpectedly; running trials were handed back")
+        ended = [server for server in self._studies.servers if not server.poll()]
         for trial in list(self.trials.values()):
             self._serve(trial)
+        for server in ended:
+            self._restart(server)
+
+    def _restart(self, server: ForkServer) -> None:
+        """Start a server again that has exited, as by the system when memory ran out; its trials are handed back.
+
+        Raises:
+            RunError: it exits again and again.
+        """
+        self._ignore(server.control)
+        server.control.close()
+        now = time.monotonic()
+        self._restarts = [moment for moment in self._restarts if now - moment < SECONDS_OF_RESTARTS]
+        if len(self._restarts) == MOST_RESTARTS:
+            raise RunError(
+                f"the process that starts trials exited {MOST_RESTARTS + 1} times within {SECONDS_OF_RESTARTS:g} s; "
+                "running trials were handed back. Is there enough memory?"
+            )
+        self._restarts.append(now)
+        log.warning("the process that starts trials exited: another is started, its trials were handed back")
+        self.outbox.attempt(self._heartbeat)  # its imports take a while
+        server.start_again()
+        self._watch(server.control)
 
     def _watch(self, channel: Channel) -> None:
         if channel.fileno() not in self._selector.get_map():

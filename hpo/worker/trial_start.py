@@ -10,6 +10,7 @@ from typing import Any
 import optuna
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from hpo.errors import RunError
 from hpo.queue.claim import Claim
 from hpo.queue.report import begin_trial, finish_trial
 from hpo.results.warm_start import Weights
@@ -97,7 +98,11 @@ def _start(
         directory=trial.directory,
         attempt=claim.attempt,
     )
-    trial.processes = [context.server.fork(job, with_spare=True) for job in jobs]
+    try:
+        trial.processes = [context.server.fork(job, with_spare=True) for job in jobs]
+    except RunError:  # the worker notices in a moment, and starts the server again
+        hand_back(context, trial, AttemptEnd.PREEMPTED)
+        return None
     attempt = f", attempt {claim.attempt}" if claim.attempt > 1 else ""
     log.info("trial %d started on slot %d (%s)%s", claim.number, slot.number, slot.device, attempt)
     return trial

@@ -177,3 +177,36 @@ class Closing(Line):
         os.closerange(3, 4096)
         if self.then == "waits":
             time.sleep(600)
+
+
+class Daemons(Line):
+    """Starts a program in the second epoch that becomes a daemon, of a session of its own and with init as its parent.
+
+    Args:
+        folder: where the program writes its number.
+        execs: start another program; otherwise a copy of this process is the daemon.
+    """
+
+    def __init__(
+        self, folder: str, lr: Annotated[float, Float(1e-3, 1e-1, log=True)] = 1e-2, *, execs: bool = True
+    ) -> None:
+        super().__init__(lr=lr)
+        self.save_hyperparameters()
+        self._mark = Path(folder) / f"daemon-{execs}"
+        self.execs = execs
+
+    def on_train_epoch_start(self) -> None:
+        if self.current_epoch != 1:
+            return
+        first = os.fork()
+        if first:
+            os.waitpid(first, 0)
+            return
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        self._mark.write_text(str(os.getpid()), encoding="ascii")
+        os.closerange(0, 4096)
+        if self.execs:
+            os.execlp("sleep", "sleep", "600")
+        time.sleep(600)

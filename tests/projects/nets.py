@@ -71,6 +71,13 @@ class Line(LightningModule):
         return loss
 
 
+class Loaded(Points):
+    """Its training batches come from a process of the loader."""
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        return DataLoader(self._points, self.batch_size, num_workers=1, persistent_workers=True)
+
+
 class Stream(Points):
     """Its training data has no length."""
 
