@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, true, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, insert, select, true, update
 
 from hpo.queue.budget import reached_limit, spent_of
 from hpo.queue.counts import Counts
@@ -40,6 +40,10 @@ class Claim:
     is_promoted: bool = False  # it was paused at a rung
 
 
+class StudyBusyError(Exception):
+    """Another worker claims a trial of this study at this moment: try again a little later."""
+
+
 def claim_trial(
     store: Store,
     study_id: int,
@@ -50,6 +54,7 @@ def claim_trial(
     devices: int = 1,
     promotable: Sequence[int] = (),
     known: StoredStudy | None = None,
+    waits: bool = True,
 ) -> Claim | None:
     """Take a trial: an idle one, else one that is promoted from its rung, else a waiting one, else a new one.
 
@@ -59,6 +64,10 @@ def claim_trial(
         promotable: numbers of the trials that may be promoted from their rung, in order of preference.
         known: the study, as the worker knows it. One that has the number of a deleted study in SQLite is not meant, and
             no study that goes on with other data or code.
+        waits: for other claims of the study to end. Many that wait at a time would occupy all connections.
+
+    Raises:
+        StudyBusyError: another claim of the study is under way, and this one does not wait.
     """
     is_meant: ColumnElement[bool] = true()
     if known is not None:
@@ -78,8 +87,10 @@ def claim_trial(
             .join(studies, studies.c.study_id == hpo_studies.c.study_id)
             .join(study_directions, study_directions.c.study_id == studies.c.study_id)
             .where(hpo_studies.c.study_id == study_id, is_meant)
-            .with_for_update(of=(studies, hpo_studies))
+            .with_for_update(of=(studies, hpo_studies), skip_locked=not waits)
         ).first()
+        if study is None and not waits and _is_there(connection, study_id):
+            raise StudyBusyError
         if study is None or study.state != StudyState.RUNNING or _is_spent(connection, study_id, study):
             return None
         counted = counts_of(connection, study_id, target=study.trials_target)
@@ -134,6 +145,10 @@ def claim_trial(
         is_new=is_new,
         is_promoted=is_promoted,
     )
+
+
+def _is_there(connection: Connection, study_id: int) -> bool:
+    return connection.scalar(select(exists().where(studies.c.study_id == study_id))) or False
 
 
 def _promoted(connection: Connection, study_id: int, promotable: Sequence[int]) -> Row[Any, Any, Any, Any] | None:

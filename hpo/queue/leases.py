@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import psutil
-from sqlalchemy import insert, select, update
+from sqlalchemy import and_, insert, select, update
 
 from hpo.errors import StoreReplacedError
 from hpo.queue.idle import attempts_ended, end_idle_trials, end_trial
@@ -46,12 +46,11 @@ def heartbeat(store: Store, worker_id: int, attempts: Sequence[int] = (), *, las
 
     If the connection breaks during a claim, the worker may not know of its attempt: see `hand_back_unknown`.
     """
-    mine = hpo_workers.c.worker_id == worker_id
+    mine = and_(hpo_workers.c.worker_id == worker_id, hpo_workers.c.beat >= (last or 0.0))
     with store.write() as connection:
-        before = connection.scalar(select(hpo_workers.c.beat).where(mine))
-        if last is not None and (before is None or before < last):
-            raise StoreReplacedError(f"an older copy took the place of the store {store.url} while this worker used it")
         beat = connection.scalar(update(hpo_workers).where(mine).values(beat=db_now()).returning(hpo_workers.c.beat))
+        if beat is None and last is not None:
+            raise StoreReplacedError(f"an older copy took the place of the store {store.url} while this worker used it")
         if attempts:
             connection.execute(
                 update(hpo_attempts)

@@ -64,19 +64,21 @@ class History:
         self._study = optuna.create_study(
             storage=self._memory, study_name=name, direction=direction.value, pruner=pruner
         )
+        self.is_sparing = False  # a claim reads no more than it must: in a large fleet, many trials change at a time
         self._known = 0  # trials are numbered without gaps, so this is also the next number
         self._others: dict[int, int] = {}  # unfinished trials of other workers: store's id -> number
         self._paused: set[int] = set()  # those of them that are paused at a rung, as of the last sync
         self._ours: set[int] = set()  # numbers of the trials that this worker trains: memory is ahead of the store
 
-    def sync(self, connection: Connection | None = None) -> None:
+    def sync(self, connection: Connection | None = None, *, only_new: bool = False) -> None:
         """Read the changes of other workers.
 
         Args:
             connection: of a transaction of the caller; by default, its own.
+            only_new: the trials that have begun since, and not how the others go on.
         """
         with self._store.read() if connection is None else nullcontext(connection) as reader:
-            changed, paused = self._changed(reader)
+            changed, paused = self._changed(reader, only_new=only_new)
         for trial_id, frozen in changed:
             number = frozen.number
             if number in self._ours:
@@ -104,7 +106,7 @@ class History:
             self._memory.create_new_trial(self._study._study_id)
             self._known += 1
         else:
-            self.sync()
+            self.sync(only_new=is_new and self.is_sparing)
         self._ours.add(number)
         self._others = {trial_id: other for trial_id, other in self._others.items() if other != number}
         self._reopen(number)
@@ -264,14 +266,16 @@ class History:
         if own.state.is_finished():
             own.state, own.values = TrialState.RUNNING, None
 
-    def _changed(self, connection: Connection) -> tuple[list[tuple[int, FrozenTrial]], set[int]]:
+    def _changed(
+        self, connection: Connection, *, only_new: bool = False
+    ) -> tuple[list[tuple[int, FrozenTrial]], set[int]]:
         """(store's id, trial) of those that are new or were unfinished, by number; ids of those paused at a rung."""
         rows = trial_rows.changed(
             connection,
             self._study_id,
             known=self._known,
-            unfinished=self._others.keys() - self._paused,
-            paused=self._paused,
+            unfinished=() if only_new else self._others.keys() - self._paused,
+            paused=() if only_new else self._paused,
         )
         rows = [row for row in rows if not self._is_known(row)]
         # Mostly these are running trials of other workers, of which only the curve is new.

@@ -38,6 +38,7 @@ _REFUSALS = (SQLAlchemyError, ValueError, OverflowError)
 class _Write:
     run: Callable[[Connection], bool]
     then: Callable[[bool], None]
+    is_repeatable: bool
 
 
 class Outbox:
@@ -66,7 +67,12 @@ class Outbox:
         self._warned_at = -WARN_EVERY_SECONDS
 
     def put(
-        self, run: Callable[[Connection], bool], *, then: Callable[[bool], None] = lambda _: None, now: bool = False
+        self,
+        run: Callable[[Connection], bool],
+        *,
+        then: Callable[[bool], None] = lambda _: None,
+        now: bool = False,
+        is_repeatable: bool = True,
     ) -> None:
         """Queue a write.
 
@@ -74,8 +80,9 @@ class Outbox:
             run: writes, and returns whether the lease was ours.
             then: called with that result after the commit.
             now: do not wait for other writes to share the transaction.
+            is_repeatable: a second time, it writes and returns the same.
         """
-        self._waiting.append(_Write(run, then))
+        self._waiting.append(_Write(run, then, is_repeatable))
         due = time.monotonic() + (0.0 if now else GATHER_SECONDS)
         self._due = due if self._due is None else min(self._due, due)
 
@@ -146,7 +153,8 @@ class Outbox:
         try:
             with self._store.write() as connection:
                 results = [write.run(connection) for write in batch]
-                mark = transaction_mark(connection)
+                if not all(write.is_repeatable for write in batch):
+                    mark = transaction_mark(connection)
         except _REFUSALS as error:
             is_of_store = _is_outage(error) or is_damaged(error)
             if is_of_store or len(batch) == 1:

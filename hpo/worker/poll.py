@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,11 @@ from hpo.worker.study_run import StudyRun
 
 # A request must be seen within 5 s, and a lost trial be claimed again within three heartbeats.
 LONGEST_FACTOR = 2.5
+# A poll that takes long is followed by so many times its own duration: a database at its limit has to serve claims
+# and reports first.
+_REST_FACTOR = 4.0
+# More workers than these do not wait for each other's claims.
+_LARGE_FLEET = 20
 # So many can poll every second without much load on a small database: see docs/scaling.md.
 _WORKERS_A_SECOND = 50
 
@@ -30,21 +36,25 @@ class Poll:
         has_lost: leases have run out, see `leases.expire_leases`.
         workers: the number that are alive.
         seconds: between two polls, while workers are few.
+        took: seconds that this one took.
     """
 
     requests: Mapping[int, Request]
     has_lost: bool
     workers: int
     seconds: float = 1.0
+    took: float = 0.0
 
     @property
     def pause(self) -> float:
-        """Seconds until the worker polls again: the more workers there are, the longer."""
-        return self.seconds * min(LONGEST_FACTOR, max(1.0, self.workers / _WORKERS_A_SECOND))
+        """Seconds until the worker polls again: the more workers there are, and the slower the store is, the longer."""
+        by_number = self.seconds * min(LONGEST_FACTOR, max(1.0, self.workers / _WORKERS_A_SECOND))
+        return max(by_number, _REST_FACTOR * self.took)
 
 
 def poll_store(store: Store, runs: Collection[StudyRun], trial_ids: Sequence[int]) -> Poll:
     """Bring the studies up to date, and read the requests for these trials."""
+    since = time.monotonic()
     with store.read() as connection:
         expired = select(func.count()).where(*is_expired()).scalar_subquery()
         alive = select(func.count()).where(
@@ -56,4 +66,5 @@ def poll_store(store: Store, runs: Collection[StudyRun], trial_ids: Sequence[int
         requests = requests_of(connection, trial_ids)
     for run in runs:
         run.settle()
-    return Poll(requests, row.lost > 0, row.workers, store.timing.poll)
+        run.is_in_large_fleet = row.workers > _LARGE_FLEET
+    return Poll(requests, row.lost > 0, row.workers, store.timing.poll, time.monotonic() - since)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from hpo.errors import SpecError
 from hpo.ipc.fork_server import ForkServer
 from hpo.ipc.messages import Answer, Epoch, Started
 from hpo.queue.best import best_trials
-from hpo.queue.claim import Claim, claim_trial
+from hpo.queue.claim import Claim, StudyBusyError, claim_trial
 from hpo.queue.counts import TrialCounts
 from hpo.queue.idle import end_idle_trials, end_paused_trials, standstill
 from hpo.queue.progress import Progress, progress_of
@@ -44,6 +45,11 @@ from hpo.worker.trial_start import start_trial
 
 log = logging.getLogger(__name__)
 
+# After a claim that found another one under way, in a fleet that is too large to queue.
+FIRST_BUSY_PAUSE, LONGEST_BUSY_PAUSE = 0.05, 2.0
+# To read the curves of all trials takes longer the more workers there are: at most a tenth of a worker's time.
+SYNC_REST_FACTOR = 9.0
+
 _CHANGED = "it goes on with other data or code; the same command takes it up again"
 
 
@@ -69,6 +75,7 @@ class StudyRun:
     Attributes:
         progress: of all workers together, as of the last poll.
         best: (number, value) of the best complete trial.
+        is_in_large_fleet: so many workers live that their claims do not wait for each other.
         stop_reason: why the study was stopped, or cannot be trained here, in words.
     """
 
@@ -92,6 +99,10 @@ class StudyRun:
         self.stop_reason: str | None = None
         self._waiting_for: str | None = None  # as it was last logged
         self._obstacle: str | None = None  # why this worker cannot train the study's trials
+        self.is_in_large_fleet = False
+        self.next_claim = 0.0  # not earlier than this, in monotonic seconds
+        self._busy_pause = FIRST_BUSY_PAUSE
+        self._next_sync = 0.0  # monotonic seconds
         self._is_exhausted = False  # the last claim found nothing; tried again after the next poll
         self._known_spec: str | None = None  # as stored at the last poll
         self._begun: list[Begun] = []
@@ -150,8 +161,10 @@ class StudyRun:
         self._take_changes(self.progress.spec)
         if self.counts.complete != completed or not self.counts.complete:
             self._read_best(connection)
-        if with_trials:  # a pruner compares with them
+        self._history.is_sparing = self.is_in_large_fleet
+        if with_trials and (since := time.monotonic()) >= self._next_sync:  # a pruner compares with them
             self._history.sync(connection)
+            self._next_sync = time.monotonic() + SYNC_REST_FACTOR * (time.monotonic() - since)
             self._begun = self._history.begun()
             self.epochs_trained = sum(trial.epochs for trial in self._begun)
         waiting_for, self._waiting_for = self._waiting_for, self.waiting_for
@@ -252,7 +265,11 @@ class StudyRun:
     @property
     def may_claim(self) -> bool:
         return not (
-            self.is_over or self._is_exhausted or self.progress.state != StudyState.RUNNING or self.progress.limit
+            self.is_over
+            or self._is_exhausted
+            or self.progress.state != StudyState.RUNNING
+            or self.progress.limit
+            or time.monotonic() < self.next_claim
         )
 
     def start_next(self, slot: Slot) -> RunningTrial | None:
@@ -267,7 +284,14 @@ class StudyRun:
             log.warning("study %s cannot continue on this worker: %s", self.study.name, error)
             self._obstacle = self.stop_reason = str(error)
             return None
-        claim = self._claim(slot, self._history.promotable()) or self._claim_last(slot)
+        try:
+            claim = self._claim(slot, self._history.promotable()) or self._claim_last(slot)
+        except StudyBusyError:
+            # Jitter: those that found it busy together should not come back together.
+            self.next_claim = time.monotonic() + self._busy_pause * random.uniform(0.5, 1.5)  # noqa: S311 (no secret)
+            self._busy_pause = min(2 * self._busy_pause, LONGEST_BUSY_PAUSE)
+            return None
+        self._busy_pause = FIRST_BUSY_PAUSE
         if claim is None:
             self._is_exhausted = True
             return None
@@ -284,6 +308,7 @@ class StudyRun:
             devices=slot.ranks,
             promotable=promotable,
             known=self.study,
+            waits=not self.is_in_large_fleet,
         )
 
     def _claim_last(self, slot: Slot) -> Claim | None:

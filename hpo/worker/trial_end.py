@@ -60,6 +60,7 @@ def hand_back(
         ),
         then=partial(_on_handed_back, context, trial, end, then),
         now=True,
+        is_repeatable=False,
     )
 
 
@@ -103,7 +104,8 @@ def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then
             },
         )
 
-    context.outbox.put(write, then=partial(_on_finished, context, study, trial, value, checkpoint, then), now=True)
+    then = partial(_on_finished, context, study, trial, value, checkpoint, then)
+    context.outbox.put(write, then=then, now=True, is_repeatable=False)
 
 
 def _cause_of_return(end: AttemptEnd) -> str:
