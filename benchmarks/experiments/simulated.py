@@ -87,10 +87,12 @@ def score(params: Mapping[str, Any], epoch: int) -> float:
 class SimulatedWorker:
     """A worker of one slot, with its own connections and its own view of the study, controlled by its methods."""
 
-    def __init__(self, store: Store, study: StoredStudy, artifacts: Path) -> None:
+    def __init__(
+        self, store: Store, study: StoredStudy, artifacts: Path, *, host: str = "simulated", pid: int = 1
+    ) -> None:
         self.store = store
         self.outbox = Outbox(store)
-        self.worker_id = register_worker(store, host="simulated", pid=1, slots=1)
+        self.worker_id = register_worker(store, host=host, pid=pid, slots=1)
         self.run = StudyRun(
             store,
             study,

@@ -36,3 +36,18 @@ def test_a_trial_costs_its_store_no_more_than_is_promised() -> None:
     shared = [row[1].split(", ") for row in rows if "2 workers at once: statements, commits" in row[0]]
     assert len(shared) == 2
     assert all(int(statements) <= 40 and int(commits) <= 15 for statements, commits in shared)
+
+
+def test_a_worker_that_dies_at_any_statement_leaves_exact_totals() -> None:
+    rows = experiment("crashes", "--runs", "4", "--seed", "1")
+
+    assert [row[:2] + row[3:] for row in rows] == [
+        [kind, "4", "12 of 12", "0", "0", "0"] for kind in ("sqlite", "postgresql")
+    ]
+    assert all(int(row[2]) > 0 for row in rows)
+
+
+def test_a_paused_pooler_costs_no_lease() -> None:
+    [row] = experiment("stalls", "--kinds", "pgbouncer", "--rounds", "1", "--longest", "14", "--seed", "2")
+
+    assert row[-2:] == ["0", "0"]
