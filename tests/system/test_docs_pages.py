@@ -65,6 +65,12 @@ def test_the_page_about_managing_studies_does_what_it_says(managing: Page) -> No
     assert managing.python[-1] == "study ended None"
 
 
+def test_the_page_about_faults_has_commands_that_run(tmp_path: Path) -> None:
+    page = run_page("faults.md", tmp_path)
+
+    assert "leases" in page.printed["hpo doctor"]
+
+
 def test_the_page_about_the_end_of_a_search_does_what_it_says(tmp_path: Path) -> None:
     page = run_page("ending.md", tmp_path)
 
