@@ -38,6 +38,7 @@ from hpo.worker.failures import Failures
 from hpo.worker.outbox import Outbox
 from hpo.worker.running_trial import RunningTrial
 from hpo.worker.study_context import StudyContext
+from hpo.worker.study_folder import StudyFolder
 from hpo.worker.trial_end import end_trial, forget_ended
 from hpo.worker.trial_report import take_epoch, take_start
 from hpo.worker.trial_start import start_trial
@@ -115,7 +116,7 @@ class StudyRun:
             failures=Failures(store),
             server=server,
             project=project,
-            directory=artifacts / study_folder(study.name, study.created),
+            folder=self._folder(study),
             worker_id=worker_id,
         )
 
@@ -153,9 +154,9 @@ class StudyRun:
             self._history.sync(connection)
             self._begun = self._history.begun()
             self.epochs_trained = sum(trial.epochs for trial in self._begun)
-        waiting_for, self._waiting_for = self._waiting_for, self.waiting_for
-        if self.waiting_for not in (None, waiting_for):
-            log.warning("study %s waits: %s", self.study.name, self.waiting_for)
+        waiting_for, self._waiting_for = self._waiting_for, self.progress.waiting_for(self.study.name)
+        if self._waiting_for not in (None, waiting_for):
+            log.warning("study %s waits: %s", self.study.name, self._waiting_for)
 
     def so_far(self, *, slots: int) -> SearchSoFar | None:
         """Its trials so far, to forecast the rest; None where their number has no limit.
@@ -219,8 +220,11 @@ class StudyRun:
             return
         log.info("study %s is called %s now", self.study.name, name)
         self.study = replace(self.study, name=name)
-        folder = self._artifacts / study_folder(name, self.study.created)
-        self._context = replace(self._context, directory=folder)
+        self._context = replace(self._context, folder=self._folder(self.study))
+
+    def _folder(self, study: StoredStudy) -> StudyFolder:
+        path = self._artifacts / study_folder(study.name, study.created)
+        return StudyFolder(path, study=study.name, store=str(self._store.url))
 
     @property
     def is_over(self) -> bool:
@@ -235,7 +239,8 @@ class StudyRun:
     @property
     def waiting_for(self) -> str | None:
         """What keeps the study from going on, in words; None while it goes on, and when it is over."""
-        return self.progress.waiting_for(self.study.name)
+        obstacle = None if self.is_over else self._context.folder.obstacle
+        return self.progress.waiting_for(self.study.name) or obstacle
 
     @property
     def is_hindered(self) -> bool:
@@ -257,6 +262,8 @@ class StudyRun:
         """Claim a trial, sample its parameters, and start its processes; None when there is nothing to train."""
         claimed_at = time.monotonic()
         try:
+            if not self._context.folder.is_ready():
+                return None
             weights = find_weights(self._store, self.resolved)
             if changes := self._data.changes():
                 advice = "put it back, or submit the study again with --accept-changes"

@@ -15,7 +15,6 @@ from hpo.queue.best import unneeded_checkpoints
 from hpo.queue.report import end_attempt, finish_trial, forget_checkpoints, may_retry, shortened
 from hpo.queue.studies import StoredStudy
 from hpo.study.job import BEST_CHECKPOINT, RESUME_CHECKPOINTS
-from hpo.study.naming import trial_folder
 from hpo.study.spec import StudySpec
 from hpo.study.states import AttemptEnd, OptunaState
 from hpo.worker.running_trial import RunningTrial
@@ -31,6 +30,10 @@ def end_trial(context: StudyContext, study: StoredStudy, trial: RunningTrial, *,
     Args:
         then: called after the write: the study may have a trial to claim again, or be over.
     """
+    if trial.unwritten is not None:
+        context.folder.refuse(trial.unwritten)
+    elif trial.epoch:
+        context.folder.recover()
     if trial.is_dropped:
         _drop(context, trial)
     elif trial.handed_back is not None:
@@ -42,7 +45,7 @@ def end_trial(context: StudyContext, study: StoredStudy, trial: RunningTrial, *,
 def hand_back(
     context: StudyContext, trial: RunningTrial, end: AttemptEnd, *, then: Callable[[], None] = lambda: None
 ) -> None:
-    """End the attempt, not the trial: preempted, paused, or paused at a rung.
+    """End the attempt, not the trial: preempted, paused, or paused at a rung; its `cause` is stored, if it has one.
 
     Args:
         then: called after the write.
@@ -53,7 +56,7 @@ def hand_back(
             connection,
             trial.claim,
             end=end,
-            cause=_cause_of_return(end),
+            cause=trial.cause or _cause_of_return(end),
             seconds=seconds,
             checkpoint=None if checkpoint is None else str(checkpoint),
             checkpoint_sha256=trial.checkpoint_sha256,
@@ -146,8 +149,8 @@ def _on_finished(
         return
     context.history.end(trial.number, optuna.trial.TrialState[trial.state], value, cause=trial.cause)
     _log_end(trial, study.resolved.spec)
-    for name in (*RESUME_CHECKPOINTS, *([BEST_CHECKPOINT] if checkpoint is None else [])):
-        (trial.directory / name).unlink(missing_ok=True)
+    unneeded = (*RESUME_CHECKPOINTS, *([BEST_CHECKPOINT] if checkpoint is None else []))
+    context.folder.remove(*(trial.directory / name for name in unneeded))
     if checkpoint is not None:
         _keep_best(context, study)
     elif trial.state == OptunaState.FAIL:
@@ -164,8 +167,7 @@ def _drop(context: StudyContext, trial: RunningTrial) -> None:
 def forget_ended(context: StudyContext, study: StoredStudy, numbers: Sequence[int]) -> None:
     """Delete what the idle trials of these numbers do not need any more, now that they have ended."""
     for number in numbers:
-        for name in RESUME_CHECKPOINTS:
-            (context.directory / trial_folder(number) / name).unlink(missing_ok=True)
+        context.folder.remove(*(context.folder.trial(number) / name for name in RESUME_CHECKPOINTS))
     if numbers:
         _keep_best(context, study)
 
