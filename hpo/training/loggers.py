@@ -72,7 +72,7 @@ class TrialLogger(CSVLogger):
         kept = plain(given)
         try:
             super().log_hyperparams({name: kept.get(name, _type_of(value)) for name, value in given.items()})
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # Lightning takes a folder that it cannot look at for a missing one
             self._warn(f"its hparams.yaml could not be written: {error}")
 
     @rank_zero_only

@@ -65,9 +65,10 @@ class TrialOutput:
             raise failed
 
     def flush(self) -> None:
-        """Write what is buffered, and tell the worker if that, or anything before, could not be written."""
+        """Write what is buffered, bound the log, and tell the worker if anything of it could not be written."""
         sys.stdout.flush()
         sys.stderr.flush()
+        self._shorten()
         self._tell()
 
     def _tell(self) -> None:

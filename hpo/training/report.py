@@ -26,7 +26,7 @@ from hpo.training.worker_connection import WorkerConnection
 
 PULSE_SECONDS = 2.0
 WARN_EVERY_SECONDS = 60.0
-# Before the weights of the best epoch are tried to be written again: the training was long, and its result is in memory.
+# Between the tries to write the weights of the best epoch: the training may have been long, and they are in memory.
 PAUSES_SECONDS = (0.5, 1.0, 2.0)
 # A worker that is killed may lose the last reports; the checkpoint repeats them.
 EPOCHS_IN_CHECKPOINT = 100

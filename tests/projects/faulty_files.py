@@ -1,7 +1,7 @@
 """File calls that fail: in every process of a worker, those on files of a study fail as the study's name says.
 
-A worker that is started with `environment` loads this as `sitecustomize`, before any of our code, so that nothing of the
-service knows of it. A study called `faults-SEED` has a `Plan` of its own: by its seed the same calls fail again.
+A worker that is started with `environment` loads this as `sitecustomize`, before any of our code, so that nothing of
+the service knows of it. A study called `faults-SEED` has a `Plan` of its own: by its seed the same calls fail again.
 `os.stat`, `os.fsync` and `os.ftruncate`, which Python does not audit, are wrapped.
 """
 
@@ -126,7 +126,7 @@ class _Faults:
             return ""
         if isinstance(path, int):
             try:
-                return os.readlink(f"/proc/self/fd/{path}")
+                return str(Path(f"/proc/self/fd/{path}").readlink())
             except OSError:
                 return ""
         return os.fsdecode(path)
