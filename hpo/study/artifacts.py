@@ -9,6 +9,8 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+CHECKPOINT_SUFFIX = ".ckpt"
+
 
 def homes_of(artifacts: Path, folder: str, checkpoints: Iterable[Path] = ()) -> list[Path]:
     """The folders that may have folders of the study on this machine: `artifacts`, and those of its checkpoints.
@@ -32,6 +34,20 @@ def folders_of(artifacts: Path, folder: str, checkpoints: Iterable[Path] = ()) -
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files below a folder; links are not followed, and missing files are ignored."""
     return sum(_files(path))
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """What ends in `.ckpt` below a trial's folder, whichever callback wrote it; links are not followed.
+
+    A checkpoint may be a folder, of a model that is sharded.
+    """
+    found = []
+    for parent, folders, files in os.walk(folder):
+        sharded = [name for name in folders if name.endswith(CHECKPOINT_SUFFIX)]
+        names = [*sharded, *(name for name in files if name.endswith(CHECKPOINT_SUFFIX))]
+        found += [path for name in sorted(names) if not (path := Path(parent, name)).is_symlink()]
+        folders[:] = sorted(set(folders) - set(sharded))
+    return found
 
 
 def sha256_of(path: Path) -> str:

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from hpo.errors import SpecError
+from hpo.study.artifacts import remove
 from hpo.study.folder_mark import mark_folder
 from hpo.study.naming import trial_folder
 from hpo.study.writable import check_writable, in_a_line
@@ -118,7 +119,7 @@ class StudyFolder:
         gone = []
         for file in files:
             try:
-                file.unlink(missing_ok=True)
+                remove(file)
             except OSError as error:
                 reason = error.strerror or error
                 self.warn(f"{file} cannot be removed ({reason}): nothing needs it, and 'hpo clean' removes it later")

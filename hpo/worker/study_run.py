@@ -20,6 +20,7 @@ from hpo.queue.counts import TrialCounts
 from hpo.queue.idle import end_idle_trials, end_paused_trials, standstill
 from hpo.queue.progress import Progress, progress_of
 from hpo.queue.studies import StoredStudy
+from hpo.results.removal import ended_by_request
 from hpo.results.trial import read_records
 from hpo.results.warm_start import find_weights
 from hpo.search.algorithms import ETA, FIRST_RUNG, make_pruner, make_rungs, sampler_factory
@@ -93,6 +94,7 @@ class StudyRun:
         self._waiting_for: str | None = None  # as it was last logged
         self._obstacle: str | None = None  # why this worker cannot train the study's trials
         self._is_exhausted = False  # the last claim found nothing; tried again after the next poll
+        self._is_tidy = False  # the study is over, and what its ended trials do not need is removed
         self._known_spec: str | None = None  # as stored at the last poll
         self._begun: list[Begun] = []
         self._store = store
@@ -200,6 +202,9 @@ class StudyRun:
             with self._store.write() as connection:
                 ended = end_idle_trials(connection, self.study.study_id, limit=self.progress.limit)
             forget_ended(self._context, self.study, ended)
+        if self.progress.is_over and not self._is_tidy:  # trials may have been ended by a person, or elsewhere
+            self._is_tidy = True
+            forget_ended(self._context, self.study, ended_by_request(self._store, self.study.study_id))
         stopped = self.progress.reason if self.progress.state.is_ending else None
         self.stop_reason = stopped or self._obstacle or (_CHANGED if self.is_superseded else None)
 

@@ -150,10 +150,10 @@ def test_what_cannot_be_removed_is_left_and_told(
 ) -> None:
     folder = folder_in(tmp_path)
     (tmp_path / "file").touch()
-    (tmp_path / "folder").mkdir()  # which unlink does not remove
+    (tmp_path / "other").touch()
 
     with caplog.at_level(logging.WARNING):
-        gone = folder.remove(tmp_path / "folder", tmp_path / "file", tmp_path / "missing")
+        gone = folder.remove(tmp_path / "other" / "below a file", tmp_path / "file", tmp_path / "missing")
 
     assert gone == [tmp_path / "file", tmp_path / "missing"]
-    assert "folder cannot be removed" in caplog.text
+    assert "below a file cannot be removed (Not a directory)" in caplog.text
