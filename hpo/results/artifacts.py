@@ -218,7 +218,7 @@ def _known(connection: Connection, study_id: int | None = None) -> dict[str, _Kn
         study = _Known(row.study_id, row.study_name)
         found[row.study_id] = by_folder[study_folder(row.study_name, row.created)] = study
         kept[row.study_id] = _kept(connection, row.study_id, row.spec)
-    rows = connection.execute(
+    of_trials = connection.execute(
         select(
             trials.c.study_id,
             trials.c.trial_id,
@@ -231,14 +231,14 @@ def _known(connection: Connection, study_id: int | None = None) -> dict[str, _Kn
         .outerjoin(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
         .where(is_wanted)
     )
-    for row in rows:
-        if row.number is None or row.study_id not in found:
+    for trial in of_trials:
+        if trial.number is None or trial.study_id not in found:
             continue
-        best = kept[row.study_id]
-        is_kept = best is None or row.trial_id in best or row.before_change is not None
+        best = kept[trial.study_id]
+        is_kept = best is None or trial.trial_id in best or trial.before_change is not None
         # By its name only: the same folder may be reached by another path than the worker's.
-        checkpoint = Path(row.checkpoint).name if row.checkpoint else None
-        found[row.study_id].trials[row.number] = _Trial(row.trial_id, row.state, checkpoint, is_kept)
+        checkpoint = Path(trial.checkpoint).name if trial.checkpoint else None
+        found[trial.study_id].trials[trial.number] = _Trial(trial.trial_id, trial.state, checkpoint, is_kept)
     return by_folder
 
 

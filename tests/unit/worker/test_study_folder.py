@@ -9,7 +9,6 @@ import pytest
 
 from hpo.errors import SpecError
 from hpo.study.folder_mark import marked_store
-from hpo.worker import study_folder
 from hpo.worker.study_folder import StudyFolder
 
 STORE = "sqlite:////somewhere/hpo.db"
@@ -26,7 +25,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(study_folder.time, "monotonic", clock)
+    monkeypatch.setattr("hpo.worker.study_folder.time.monotonic", clock)
     return clock
 
 
