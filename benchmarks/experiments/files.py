@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from projects.faulty_runs import Outcome
 
 TESTS = Path(__file__).parents[2] / "tests"
-A_WORKER = 20  # studies; each has a process of its own while it is open
+A_WORKER = 10  # studies; each has a process of its own while it is open
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

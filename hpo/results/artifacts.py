@@ -16,10 +16,11 @@ from pathlib import Path
 
 from sqlalchemy import Connection, select, true
 
+from hpo.errors import HpoError
 from hpo.queue.best import best_trials, directions_of
 from hpo.store import Store
 from hpo.store.tables import hpo_studies, hpo_trials, studies, trials
-from hpo.study.artifacts import checkpoints_in, size_of
+from hpo.study.artifacts import checkpoints_in, is_file, is_folder, size_of
 from hpo.study.folder_mark import MARK, marked_store
 from hpo.study.job import BEST_CHECKPOINT, CONFIG, RESUME_CHECKPOINTS
 from hpo.study.naming import is_study_folder, study_folder, trial_folder, trial_of_folder
@@ -129,17 +130,20 @@ def leftovers_of_ended(store: Store, study_id: int, folder: Path, numbers: Colle
         known = next(iter(_known(connection, study_id).values()), None)
     if known is None:
         return []
-    entries = {path: _listed(path) for number in numbers if (path := folder / trial_folder(number)).is_dir()}
+    entries = {path: _listed(path) for number in numbers if is_folder(path := folder / trial_folder(number))}
     return [leftover for leftover in _leftovers(known, entries) if leftover.unknown_trial is None]
 
 
 def _folders(parent: Path) -> Iterator[Path]:
-    return (path for path in sorted(parent.iterdir()) if path.is_dir() and not path.is_symlink())
+    try:
+        return (path for path in sorted(parent.iterdir()) if is_folder(path))
+    except OSError as error:
+        raise HpoError(f"the artifacts in {parent} cannot be listed: {error.strerror or error}") from error
 
 
 def _entries(folder: Path) -> dict[Path, list[Path]]:
     """By what is in a study's folder, the files of a trial."""
-    return {path: _listed(path) if path.is_dir() and not path.is_symlink() else [] for path in _listed(folder)}
+    return {path: _listed(path) if is_folder(path) else [] for path in _listed(folder)}
 
 
 def _listed(folder: Path) -> list[Path]:
@@ -164,16 +168,15 @@ def _unknown(folder: Path, entries: Mapping[Path, list[Path]], store: str) -> Fo
 
 
 def _is_ours(path: Path) -> bool:
-    if path.is_symlink():
-        return False
     is_trial = trial_of_folder(path.name) is not None or path.name.startswith(REMOVED)
-    return path.is_dir() if is_trial else path.name == MARK or path.name.startswith(PROBE)
+    is_of_worker = path.name == MARK or path.name.startswith(PROBE)
+    return is_folder(path) if is_trial else is_of_worker and is_file(path)
 
 
 def _leftovers(study: _Known, entries: Mapping[Path, list[Path]]) -> Iterator[Leftover]:
     for folder, files in entries.items():
         number = trial_of_folder(folder.name)
-        if folder.is_symlink() or not folder.is_dir():
+        if not is_folder(folder):
             continue
         if folder.name.startswith(REMOVED):
             yield Leftover(folder, size_of(folder), "it was being removed")
@@ -187,7 +190,7 @@ def _leftovers(study: _Known, entries: Mapping[Path, list[Path]]) -> Iterator[Le
 
 def _files_of_ended(folder: Path, files: list[Path], trial: _Trial) -> Iterator[Leftover]:
     for file in files:
-        if file.is_symlink():
+        if not is_file(file) and not is_folder(file):
             continue
         if file.name == trial.checkpoint:
             if not trial.is_kept:

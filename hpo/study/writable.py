@@ -65,7 +65,7 @@ def disk_error(error: BaseException, folders: Iterable[Path]) -> OSError | None:
     return None
 
 
-def in_a_line(error: OSError) -> str:
+def error_in_words(error: OSError) -> str:
     """The error in words, with the file where it names one: `No space left on device: /art/x`."""
     reason = error.strerror or str(error) or type(error).__name__
     return f"{reason}: {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else reason

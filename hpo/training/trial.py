@@ -22,7 +22,7 @@ from hpo.loading import load_class
 from hpo.study.artifacts import sha256_of
 from hpo.study.job import BEST_CHECKPOINT, TrialJob
 from hpo.study.length import Unit
-from hpo.study.writable import disk_error, in_a_line
+from hpo.study.writable import disk_error, error_in_words
 from hpo.training.arguments import given_by_data, plain, resolved_defaults
 from hpo.training.build import build, complete_arguments
 from hpo.training.checkpoint import RestoringCheckpointIO
@@ -216,7 +216,9 @@ def _failed(error: BaseException, job: TrialJob) -> Failed:
         folders = {Path(folder) for folder in (job.directory, job.root) if folder}
         unwritten = disk_error(error, folders)
         if unwritten is not None:
-            return Failed(UNWRITABLE, f"{UNWRITABLE}, another attempt goes on: {reason}", in_a_line(unwritten), owner)
+            return Failed(
+                UNWRITABLE, f"{UNWRITABLE}, another attempt goes on: {reason}", error_in_words(unwritten), owner
+            )
     return Failed(cause, text, reason, owner)
 
 

@@ -17,7 +17,7 @@ from hpo.errors import SpecError
 from hpo.study.artifacts import remove
 from hpo.study.folder_mark import mark_folder
 from hpo.study.naming import trial_folder
-from hpo.study.writable import check_writable, in_a_line
+from hpo.study.writable import check_writable, error_in_words
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class StudyFolder:
                     f"the disk of {self.path.parent} has no room for names as long as {self.path.name}: "
                     f"'hpo rename {self._study} SHORTER' gives the study another one"
                 ) from error
-            self.refuse(in_a_line(error))
+            self.refuse(error_in_words(error))
             return False
         return True
 
@@ -90,18 +90,19 @@ class StudyFolder:
             folder.mkdir(parents=True, exist_ok=True)
             mark_folder(self.path, self._store)
         except OSError as error:
-            self.refuse(in_a_line(error))
+            self.refuse(error_in_words(error))
             return None
         return folder
 
-    def refuse(self, reason: str) -> None:
+    def refuse(self, reason: str, *, obstacle: str | None = None) -> None:
         """The disk has failed: no trial is claimed until a pause is over, which is longer each time.
 
         Args:
             reason: in words.
+            obstacle: what it keeps the worker from, in words; by default to write into this folder.
         """
         now = time.monotonic()
-        self.obstacle = f"files cannot be written in {self.path} ({reason})"
+        self.obstacle = f"{obstacle or f'files cannot be written in {self.path}'} ({reason})"
         if now < self._next_try:  # the trials of other slots failed for the same reason
             return
         self._next_try = now + self._pause * random.uniform(0.5, 1.5)  # noqa: S311 (no secret)

@@ -34,6 +34,7 @@ from hpo.study.limits import UNLIMITED
 from hpo.study.naming import study_folder
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import StudyState
+from hpo.study.writable import error_in_words
 from hpo.worker.data_watch import DataWatch
 from hpo.worker.failures import Failures
 from hpo.worker.outbox import Outbox
@@ -276,6 +277,9 @@ class StudyRun:
         except SpecError as error:
             log.warning("study %s cannot continue on this worker: %s", self.study.name, error)
             self._obstacle = self.stop_reason = str(error)
+            return None
+        except OSError as error:  # of the data, or of another study's checkpoint, that cannot be looked at now
+            self._context.folder.refuse(error_in_words(error), obstacle="a file that its trials need cannot be read")
             return None
         claim = self._claim(slot, self._history.promotable()) or self._claim_last(slot)
         if claim is None:

@@ -15,7 +15,7 @@ from hpo.queue.best import unneeded_checkpoints
 from hpo.queue.report import end_attempt, finish_trial, forget_checkpoints, may_retry, shortened
 from hpo.queue.studies import StoredStudy
 from hpo.results.artifacts import Leftover, leftovers_of_ended
-from hpo.study.artifacts import checkpoints_in
+from hpo.study.artifacts import checkpoints_in, is_file
 from hpo.study.job import BEST_CHECKPOINT, RESUME_CHECKPOINTS
 from hpo.study.naming import trial_of_folder
 from hpo.study.spec import StudySpec
@@ -184,7 +184,7 @@ def _keep_best(context: StudyContext, study: StoredStudy) -> None:
     for trial_id, checkpoint in unneeded_checkpoints(context.store, study.study_id, direction, keep=keep):
         folder = checkpoint.parent
         is_ours = folder.parent.name == context.folder.path.name and trial_of_folder(folder.name) is not None
-        found = checkpoints_in(folder) if is_ours else [checkpoint] if checkpoint.is_file() else []
+        found = checkpoints_in(folder) if is_ours else [checkpoint] if is_file(checkpoint) else []
         if checkpoint in context.folder.remove(*found):
             dropped.append(trial_id)
     _forget(context, dropped)

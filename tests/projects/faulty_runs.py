@@ -14,6 +14,7 @@ from projects.launch import Hpo, finish
 from projects.service import submit
 
 TRIALS, EPOCHS = 3, 2
+LIMIT_SECONDS = 800.0  # only ends what hangs
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def run_with_faults(folder: Path, seeds: Sequence[int], *, server: ForkServer) -
     names = {seed: f"faults-{seed}" for seed in seeds}
     for name in names.values():
         submit(hpo, hpo.study(name, epochs=EPOCHS, budget={"trials": TRIALS}), server)
-    code, output = finish(hpo.start("worker", *names.values(), "--until-idle", "--slots", 1, "--verbose"))
+    worker = hpo.start("worker", *names.values(), "--until-idle", "--slots", 1, "--verbose")
+    code, output = finish(worker, timeout=LIMIT_SECONDS)
     outcomes = {}
     for seed, name in names.items():
         trials = hpo.trials(name)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo.study.writable import check_writable, disk_error, in_a_line
+from hpo.study.writable import check_writable, disk_error, error_in_words
 
 
 def error_of(name: str, path: Path | None = None) -> OSError:
@@ -72,5 +72,5 @@ def test_the_look_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_an_error_is_told_with_its_file() -> None:
-    assert in_a_line(error_of("EROFS", Path("/art/x"))) == "strerror of EROFS: /art/x"
-    assert in_a_line(error_of("EFBIG")) == "strerror of EFBIG"
+    assert error_in_words(error_of("EROFS", Path("/art/x"))) == "strerror of EROFS: /art/x"
+    assert error_in_words(error_of("EFBIG")) == "strerror of EFBIG"
