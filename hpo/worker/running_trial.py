@@ -105,6 +105,11 @@ class RunningTrial:
         return self.directory / BEST_CHECKPOINT if is_written else None
 
     @property
+    def is_complete(self) -> bool:
+        """Whether it ends with this attempt, and was neither pruned nor failed."""
+        return self.state == OptunaState.COMPLETE and self.handed_back is None
+
+    @property
     def is_ending(self) -> bool:
         """Whether its processes' further reports no longer count."""
         return self.failed_at is not None or self.is_dropped

@@ -110,7 +110,13 @@ class StudyFolder:
         self._is_told |= self.warn(f"{self.obstacle}: no trial begins until they can, and running trials go on")
 
     def recover(self) -> None:
-        """A trial has ended without trouble with the disk."""
+        """A trial has ended without trouble with the disk: the pauses are short again, unless nothing can be written."""
+        if self.obstacle is None:
+            return
+        try:
+            check_writable(self._existing())
+        except OSError:  # the trial had nothing to write
+            return
         if self._is_told:
             log.info("study %s: files can be written in %s again", self._study, self.path)
         self.obstacle, self._pause, self._is_told = None, FIRST_PAUSE_SECONDS, False

@@ -35,7 +35,7 @@ def end_trial(context: StudyContext, study: StoredStudy, trial: RunningTrial, *,
     """
     if trial.unwritten is not None:
         context.folder.refuse(trial.unwritten)
-    elif trial.epoch:
+    elif trial.epoch and not (trial.is_complete and trial.best_checkpoint is None):  # its weights were not written
         context.folder.recover()
     if trial.is_dropped:
         _drop(context, trial)

@@ -70,6 +70,20 @@ def test_only_a_trial_that_ends_without_trouble_makes_the_pauses_short_again(tmp
     assert len(after) >= 3
 
 
+def test_a_trial_that_had_nothing_to_write_is_no_sign_that_the_disk_is_back(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "art").write_text("not a folder")
+    folder = folder_in(tmp_path / "art")
+
+    with caplog.at_level(logging.INFO):
+        folder.is_ready()
+        folder.recover()
+
+    assert folder.obstacle is not None
+    assert "again" not in caplog.text
+
+
 def test_workers_that_share_a_disk_do_not_come_back_together(tmp_path: Path, clock: Clock) -> None:
     folders = [folder_in(tmp_path) for _ in range(20)]
 
