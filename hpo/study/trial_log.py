@@ -34,7 +34,7 @@ def left_out_of(descriptor: int) -> int:
 def shorten(descriptor: int) -> None:
     """Shorten a log that is longer than it may be, in its place: other processes go on appending to it.
 
-    What they write at this very moment may be lost.
+    What they write at this very moment may be left out as well.
 
     Args:
         descriptor: of the file, open for reading and appending.
@@ -49,8 +49,9 @@ def shorten(descriptor: int) -> None:
     tail = _read(descriptor, size - TAIL_BYTES)
     tail = tail[tail.find(b"\n") + 1 :]  # from the beginning of a line
     kept = HEAD_BYTES + len(tail) + (_LINE_BYTES if before else 0)
+    left_out = before + os.fstat(descriptor).st_size - kept  # with what others have written since it was read
     os.ftruncate(descriptor, HEAD_BYTES)
-    for part in (_LINE.format(before + size - kept).encode(), tail):
+    for part in (_LINE.format(left_out).encode(), tail):
         while part:
             part = part[os.write(descriptor, part) :]
 

@@ -110,7 +110,7 @@ class StudyFolder:
         self._is_told |= self.warn(f"{self.obstacle}: no trial begins until they can, and running trials go on")
 
     def recover(self) -> None:
-        """A trial has ended without trouble with the disk: the pauses are short again, unless nothing can be written."""
+        """A trial has ended without trouble with the disk: pauses are short again, unless nothing can be written."""
         if self.obstacle is None:
             return
         try:
