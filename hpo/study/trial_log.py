@@ -7,6 +7,7 @@ that whoever shortens the log again finds it.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 MOST_BYTES = 16 << 20  # a log that is longer is shortened
 HEAD_BYTES = TAIL_BYTES = 4 << 20  # what is then kept of its beginning and of its end
@@ -31,29 +32,30 @@ def left_out_of(descriptor: int) -> int:
     return int(number) if line.startswith(before) and line.endswith(after) and number.isdecimal() else 0
 
 
-def shorten(descriptor: int) -> None:
+def shorten(log: Path) -> None:
     """Shorten a log that is longer than it may be, in its place: other processes go on appending to it.
 
     What they write at this very moment may be left out as well.
 
-    Args:
-        descriptor: of the file, open for reading and appending.
-
     Raises:
         OSError: it cannot be read or written.
     """
-    size = os.fstat(descriptor).st_size
-    if size <= MOST_BYTES:
-        return
-    before = left_out_of(descriptor)
-    tail = _read(descriptor, size - TAIL_BYTES)
-    tail = tail[tail.find(b"\n") + 1 :]  # from the beginning of a line
-    kept = HEAD_BYTES + len(tail) + (_LINE_BYTES if before else 0)
-    left_out = before + os.fstat(descriptor).st_size - kept  # with what others have written since it was read
-    os.ftruncate(descriptor, HEAD_BYTES)
-    for part in (_LINE.format(left_out).encode(), tail):
-        while part:
-            part = part[os.write(descriptor, part) :]
+    # The line is written at its place, and not after what others append at that moment.
+    with log.open("r+b", buffering=0) as file, log.open("ab", buffering=0) as end:
+        descriptor = file.fileno()
+        size = os.fstat(descriptor).st_size
+        if size <= MOST_BYTES:
+            return
+        before = left_out_of(descriptor)
+        tail = _read(descriptor, size - TAIL_BYTES)
+        tail = tail[tail.find(b"\n") + 1 :]  # from the beginning of a line
+        kept = HEAD_BYTES + len(tail) + (_LINE_BYTES if before else 0)
+        now = os.fstat(descriptor).st_size  # with what others have written since it was read
+        os.pwrite(descriptor, _LINE.format(before + now - kept).encode(), HEAD_BYTES)
+        os.ftruncate(descriptor, HEAD_BYTES + _LINE_BYTES)
+        rest = memoryview(tail)
+        while rest:
+            rest = rest[end.write(rest) :]
 
 
 def _read(descriptor: int, start: int) -> bytes:

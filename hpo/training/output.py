@@ -11,11 +11,11 @@ import fcntl
 import io
 import logging
 import os
-import stat
 import sys
 import threading
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hpo.study.trial_log import MOST_BYTES, shorten
@@ -34,6 +34,7 @@ class TrialOutput:
 
     def __init__(self, warn: Callable[[str], None]) -> None:
         self._warn = warn
+        self._log: Path | None = None
         self._problem: OSError | None = None  # of this trial
         self._is_told = False
         self._unlooked = 0  # bytes written since the log's size was looked at
@@ -52,11 +53,11 @@ class TrialOutput:
         sys.stderr.flush()
         self._problem, self._is_told = None, False
         failed: OSError | None = None
+        self._log = None if log is None else Path(log)
         try:
-            # To be read as well: whoever shortens it needs its end.
-            target = os.open(log or os.devnull, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            target = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
-            failed, target = error, os.open(os.devnull, os.O_RDWR)
+            failed, target = error, os.open(os.devnull, os.O_WRONLY)
         os.dup2(target, 1)
         os.dup2(target, 2)
         os.close(target)
@@ -96,20 +97,29 @@ class TrialOutput:
 
     def _shorten(self) -> None:
         self._unlooked = 0
-        # The lock is for the threads of this process; that of the file for the trial's other processes.
-        if not self._shortening.acquire(blocking=False):
+        if self._log is None or not self._shortening.acquire(blocking=False):
             return
         try:
-            with contextlib.suppress(OSError):  # it is busy with it, or it cannot: the next look is soon
-                found = os.fstat(1)
-                if stat.S_ISREG(found.st_mode) and found.st_size > MOST_BYTES:
-                    fcntl.flock(1, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    try:
-                        shorten(1)
-                    finally:
-                        fcntl.flock(1, fcntl.LOCK_UN)
+            with contextlib.suppress(OSError):  # another process of the trial does it, or the next look is soon
+                if os.fstat(1).st_size > MOST_BYTES:
+                    self._shorten_locked(self._log)
         finally:
             self._shortening.release()
+
+    def _shorten_locked(self, log: Path) -> None:
+        fcntl.flock(1, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the trial's other processes write into it as well
+        try:
+            shorten(log)
+        except FileNotFoundError:  # removed with its folder, where nobody sees that it grows
+            self._drop()
+        finally:
+            fcntl.flock(1, fcntl.LOCK_UN)
+
+    def _drop(self) -> None:
+        target = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(target, 1)
+        os.dup2(target, 2)
+        os.close(target)
 
 
 class _Lenient(io.FileIO):
