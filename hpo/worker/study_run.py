@@ -203,8 +203,8 @@ class StudyRun:
             with self._store.write() as connection:
                 ended = end_idle_trials(connection, self.study.study_id, limit=self.progress.limit)
             forget_ended(self._context, self.study, ended)
-        if self.progress.is_over and not self._is_tidy:  # trials may have been ended by a person, or elsewhere
-            self._is_tidy = True
+        was_tidy, self._is_tidy = self._is_tidy, self.progress.is_over
+        if self._is_tidy and not was_tidy:  # trials may have been ended by a person, or elsewhere
             forget_ended(self._context, self.study, ended_by_request(self._store, self.study.study_id))
         stopped = self.progress.reason if self.progress.state.is_ending else None
         self.stop_reason = stopped or self._obstacle or (_CHANGED if self.is_superseded else None)
