@@ -110,16 +110,11 @@ class TrialOutput:
         fcntl.flock(1, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the trial's other processes write into it as well
         try:
             shorten(log)
-        except FileNotFoundError:  # removed with its folder, where nobody sees that it grows
-            self._drop()
+        except FileNotFoundError:
+            if os.fstat(1).st_nlink == 0:  # removed with its folder: nobody would see that it grows
+                _drop()
         finally:
             fcntl.flock(1, fcntl.LOCK_UN)
-
-    def _drop(self) -> None:
-        target = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(target, 1)
-        os.dup2(target, 2)
-        os.close(target)
 
 
 class _Lenient(io.FileIO):
@@ -138,6 +133,13 @@ class _Lenient(io.FileIO):
             written, problem = size, error
         self._wrote(size, problem)
         return size if written is None else written
+
+
+def _drop() -> None:
+    target = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)
 
 
 def _quieten_libraries() -> None:
