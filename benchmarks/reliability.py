@@ -1,7 +1,7 @@
 """The behaviour of a search under failures and at scale.
 
     python benchmarks/reliability.py kills [--rounds 10] [--stores sqlite postgresql] [--seed 0]
-    python benchmarks/reliability.py store | reclaim | outage | slots | fleet | stalls | crashes      (options: --help)
+    python benchmarks/reliability.py store | reclaim | outage | slots | fleet | stalls | crashes | files    (options: --help)
 
 Real workers, real databases and real signals; it needs the development extras, which include a PostgreSQL. Prints the
 tables of benchmarks/README.md, with --write into it. A row that breaks its promise is marked, and the exit code is 1.
@@ -13,7 +13,7 @@ import argparse
 import sys
 
 import readme
-from experiments import crashes, fleet, kills, outage, reclaim, slots, stalls, store_cost
+from experiments import crashes, files, fleet, kills, outage, reclaim, slots, stalls, store_cost
 
 EXPERIMENTS = {
     "kills": kills,
@@ -24,6 +24,7 @@ EXPERIMENTS = {
     "fleet": fleet,
     "stalls": stalls,
     "crashes": crashes,
+    "files": files,
 }
 
 

@@ -42,12 +42,15 @@ def logs(
             if as_json:
                 text = content.decode(errors="replace")
                 state = log.trial.state
-                print_json({"study": study, "trial": trial, "state": state, "path": str(log.path), "log": text})
+                found = {"study": study, "trial": trial, "state": state, "path": str(log.path)}
+                print_json({**found, "left_out_bytes": log.left_out, "log": text})
             else:
                 _write(content)
+                if left_out := log.left_out:
+                    _notify(f"the log was too long: {left_out:,d} bytes were left out of its middle")
             return
-        found = wait_for_log(opened, study, trial, artifacts=folder, notify=_notify)
-        for part in follow_log(opened, study, found, notify=_notify):
+        followed = wait_for_log(opened, study, trial, artifacts=folder, notify=_notify)
+        for part in follow_log(opened, study, followed, notify=_notify):
             _write(part)
 
 

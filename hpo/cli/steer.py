@@ -64,8 +64,13 @@ def _request(
     state: StudyState,
     request: Request | None,
 ) -> None:
-    from hpo.queue.control import request_study, request_trial
+    from hpo.service.steer import request_study, request_trial
+    from hpo.settings import artifacts_folder, project_folder
 
+    artifacts = artifacts_folder(None, project_folder(project))
     with open_to_look(store, project) as opened:
-        said = request_study(opened, study, state) if trial is None else request_trial(opened, study, trial, request)
+        if trial is None:
+            said = request_study(opened, study, state, artifacts=artifacts)
+        else:
+            said = request_trial(opened, study, trial, request, artifacts=artifacts)
     typer.echo(said)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,8 @@ from sqlalchemy import Connection, func, select, update
 
 from hpo.doctor.disk import free_space
 from hpo.doctor.finding import CheckContext, Finding, listed, mebibytes
-from hpo.results.artifacts import survey
+from hpo.results.artifacts import Leftover, survey
+from hpo.results.removal import remove_leftovers
 from hpo.store import Store
 from hpo.store.tables import hpo_attempts, hpo_trials, hpo_workers, studies, trials
 from hpo.study.artifacts import sha256_of
@@ -78,17 +79,39 @@ def check_leftovers(context: CheckContext) -> Iterator[Finding]:
     if not context.artifacts.is_dir():
         return
     yield free_space(context.artifacts, "artifacts")
-    left = [leftover for use in survey(context.store, context.artifacts) for leftover in use.leftovers]
-    if left:
-        size = sum(leftover.size for leftover in left)
-        names = listed([str(leftover.path.relative_to(context.artifacts)) for leftover in left])
+    uses = survey(context.store, context.artifacts)
+    if ours := [leftover for use in uses if use.kept is None for leftover in use.leftovers]:
         yield Finding(
             "note",
             "leftovers",
-            f"{len(left)} files or folders ({mebibytes(size)}) belong to no trial of this store: {names}",
+            _described(ours, "that no trial of this store needs", context),
             str(context.artifacts),
-            "hpo clean removes them; look first whether they belong to another store",
+            "hpo clean, or hpo doctor --repair, removes them",
+            partial(_remove, artifacts=context.artifacts),
         )
+    for use in uses:
+        if use.kept is not None and use.leftovers:
+            yield Finding(
+                "note",
+                "leftovers",
+                _described(use.leftovers, "of a study that this store does not know", context),
+                str(context.artifacts),
+                f"nothing removes them, because {use.kept}: remove them by hand if they are not needed",
+            )
+
+
+def _described(leftovers: Sequence[Leftover], what: str, context: CheckContext) -> str:
+    names = listed([str(leftover.path.relative_to(context.artifacts)) for leftover in leftovers])
+    count = "1 file or folder" if len(leftovers) == 1 else f"{len(leftovers)} files or folders"
+    return f"{count} {what} ({mebibytes(sum(leftover.size for leftover in leftovers))}): {names}"
+
+
+def _remove(store: Store, artifacts: Path) -> str | None:
+    removed, problems = remove_leftovers(store, survey(store, artifacts))
+    if not removed:  # the finding stays
+        return None
+    left = f"; it could not remove {'; '.join(problems)}" if problems else ""
+    return f"removed {mebibytes(removed)} that no trial needs from {artifacts}{left}"
 
 
 def _change(checkpoint: _Named) -> str | None:

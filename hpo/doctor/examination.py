@@ -19,7 +19,7 @@ from hpo.doctor.rows import check_rows
 from hpo.doctor.schema import check_tables, check_versions
 from hpo.doctor.sqlite import check_integrity, check_journal, check_place, check_triggers
 from hpo.doctor.studies import check_studies
-from hpo.errors import StoreError
+from hpo.errors import HpoError, StoreError
 from hpo.store import Store, StoreUrl
 from hpo.store.engine import open_engine, store_errors
 
@@ -95,7 +95,7 @@ def _run(checks: Sequence[Check], context: CheckContext) -> Iterator[Finding]:
         subject = check.__name__.removeprefix("check_").replace("_", " ")
         try:
             yield from check(context)
-        except (SQLAlchemyError, sqlite3.Error, StoreError, LookupError, UnicodeError) as error:
+        except (SQLAlchemyError, sqlite3.Error, HpoError, LookupError, UnicodeError, OSError) as error:
             original = getattr(error, "orig", None) or error
             reason = " ".join(str(original).split())
             password = context.store.url.password

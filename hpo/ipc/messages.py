@@ -109,6 +109,7 @@ REPORTS: dict[str, type[Report]] = {
 }
 
 OUT_OF_MEMORY = "out of memory"  # the cause of a `Failed` that `retries: {oom: ...}` is for
+UNWRITABLE = "files could not be written"  # the cause of a `Failed` that does not count: the disk is to blame
 # The exit code of a trial process in which the connection to its worker was closed; of sysexits.h, EX_PROTOCOL.
 EXIT_WITHOUT_CONNECTION = 76
 

@@ -14,11 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpo.queue.control import request_study, request_trial, set_limits
+from hpo.queue.control import set_limits
 from hpo.queue.enqueue import Enqueued, Point, enqueue_points
 from hpo.results import study as results
 from hpo.service.delete import Deleted, delete_study
 from hpo.service.rename import rename_study
+from hpo.service.steer import request_study, request_trial
 from hpo.service.watch import StudyEvent, Watch
 from hpo.settings import artifacts_folder
 from hpo.store import Store
@@ -152,8 +153,8 @@ class Study(results.Study):
 
     def _request(self, trial: int | None, state: StudyState, request: Request | None) -> str:
         if trial is None:
-            return request_study(self._store, self.name, state)
-        return request_trial(self._store, self.name, trial, request)
+            return request_study(self._store, self.name, state, artifacts=self._folder())
+        return request_trial(self._store, self.name, trial, request, artifacts=self._folder())
 
     def _folder(self) -> Path:
         return artifacts_folder(self._artifacts, self._project)

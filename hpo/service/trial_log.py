@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from hpo.study.artifacts import folders_of
 from hpo.study.job import LOG
 from hpo.study.naming import study_folder, trial_folder
 from hpo.study.states import TrialState
+from hpo.study.trial_log import left_out_of
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
 READ_SECONDS = 0.3  # between two looks into the file
@@ -38,6 +40,12 @@ class TrialLog:
 
     trial: TrialRecord
     path: Path
+
+    @property
+    def left_out(self) -> int:
+        """Bytes that were left out of its middle, since a log is bounded."""
+        with self.path.open("rb") as file:
+            return left_out_of(file.fileno())
 
 
 def find_log(store: Store, study: str, number: int, *, artifacts: Path) -> TrialLog:
@@ -110,7 +118,7 @@ def follow_log(store: Store, study: str, log: TrialLog, *, notify: Callable[[str
     Attempts that follow on this machine write into the same file.
 
     Args:
-        notify: called, with a sentence, when another machine continues the trial.
+        notify: called, with a sentence, when another machine continues the trial, or the log was shortened.
     """
     watched, worker, next_look, record = Study(store, study), log.trial.worker, 0.0, log.trial
     with log.path.open("rb") as file:
@@ -124,6 +132,9 @@ def follow_log(store: Store, study: str, log: TrialLog, *, notify: Callable[[str
                     notify(f"study '{study}' was deleted")
                     return
                 record = found
+            if file.tell() > (size := os.fstat(file.fileno()).st_size):
+                notify("the log was too long and was shortened: some lines of this moment may be missing here")
+                file.seek(size)
             part = file.read()
             if part:
                 yield part

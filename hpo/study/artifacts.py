@@ -9,6 +9,8 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+CHECKPOINT_SUFFIX = ".ckpt"
+
 
 def homes_of(artifacts: Path, folder: str, checkpoints: Iterable[Path] = ()) -> list[Path]:
     """The folders that may have folders of the study on this machine: `artifacts`, and those of its checkpoints.
@@ -26,12 +28,43 @@ def homes_of(artifacts: Path, folder: str, checkpoints: Iterable[Path] = ()) -> 
 def folders_of(artifacts: Path, folder: str, checkpoints: Iterable[Path] = ()) -> list[Path]:
     """The study's existing folders on this machine, without links. The arguments are those of `homes_of`."""
     candidates = [home / folder for home in homes_of(artifacts, folder, checkpoints)]
-    return [path for path in candidates if path.is_dir() and not path.is_symlink()]
+    return [path for path in candidates if is_folder(path)]
+
+
+def is_folder(path: Path) -> bool:
+    """Whether it is a folder, and no link to one; false where the disk does not say."""
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """Whether it is a file, and no link to one; false where the disk does not say."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files below a folder; links are not followed, and missing files are ignored."""
     return sum(_files(path))
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """What ends in `.ckpt` below a trial's folder, whichever callback wrote it; links are not followed.
+
+    A checkpoint may be a folder, of a model that is sharded.
+    """
+    found = []
+    for parent, folders, files in os.walk(folder):
+        sharded = [name for name in folders if name.endswith(CHECKPOINT_SUFFIX)]
+        found += [path for name in sorted(sharded) if is_folder(path := Path(parent, name))]
+        named = sorted(name for name in files if name.endswith(CHECKPOINT_SUFFIX))
+        found += [path for name in named if is_file(path := Path(parent, name))]
+        folders[:] = sorted(set(folders) - set(sharded))
+    return found
 
 
 def sha256_of(path: Path) -> str:

@@ -18,8 +18,10 @@ def mark_folder(folder: Path, store: str) -> None:
         OSError: the folder does not exist, or cannot be written.
     """
     mark = folder / MARK
-    if not mark.exists():
-        mark.write_text(f"{store}\n", encoding="utf-8")
+    with contextlib.suppress(FileNotFoundError):
+        if mark.stat().st_size:  # it is empty where the disk was full
+            return
+    mark.write_text(f"{store}\n", encoding="utf-8")
 
 
 def marked_store(folder: Path) -> str | None:

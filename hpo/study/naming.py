@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import UTC, datetime
 
@@ -9,6 +10,8 @@ from hpo.errors import SpecError
 
 NAME_PATTERN = r"^[\w][\w .+-]*$"
 LONGEST_NAME = 200
+# Of the name of a file or folder, on Linux and macOS; letters beyond ASCII take two to four bytes.
+_LONGEST_FILE_NAME_BYTES = 255
 
 _FOLDER = re.compile(r"[\w][\w .+-]*-\d{8}-\d{6}")
 _TRIAL_FOLDER = re.compile(r"\d{5,}")
@@ -20,11 +23,22 @@ def check_study_name(name: str) -> None:
     Raises:
         SpecError: the name is empty, too long, or has characters that a folder's name should not have.
     """
+    if (problem := too_long_for_a_folder(name)) is not None:
+        raise SpecError(f"{name!r} {problem}")
     if not re.fullmatch(NAME_PATTERN.strip("^$"), name) or len(name) > LONGEST_NAME:
         raise SpecError(
             f"{name!r} cannot be the name of a study: it should be 1 to {LONGEST_NAME} letters, digits, spaces and "
             "'_.+-', and begin with a letter, a digit or '_'"
         )
+
+
+def too_long_for_a_folder(name: str) -> str | None:
+    """Why no folder can have the name of a study, as a predicate for the name; None for a name that is fine."""
+    most = _LONGEST_FILE_NAME_BYTES - len(study_folder("", 0.0))
+    size = len(os.fsencode(name))
+    if size <= most:
+        return None
+    return f"is too long: it takes {size} bytes, and the name of a study's folder has room for {most} of it"
 
 
 def study_folder(name: str, created: float) -> str:

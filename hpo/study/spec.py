@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 from hpo.study.job import OWN_LOADERS
 from hpo.study.length import Unit
 from hpo.study.limits import DEFAULT_TRIALS, UNLIMITED, trials_in_words
-from hpo.study.naming import LONGEST_NAME, NAME_PATTERN
+from hpo.study.naming import LONGEST_NAME, NAME_PATTERN, too_long_for_a_folder
 from hpo.study.python_values import as_in_a_file, direction_of
 from hpo.study.section import PositiveInt, Section
 from hpo.study.states import AttemptEnd, Direction
@@ -194,6 +194,13 @@ class StudySpec(Section):
     priority: PositiveFloat = 1.0
     keep: Keep = Keep()
     seed: Annotated[int, Field(ge=0, lt=2**32, strict=True)] = 0
+
+    @field_validator("study")
+    @classmethod
+    def _names_a_folder(cls, value: str) -> str:
+        if (problem := too_long_for_a_folder(value)) is not None:
+            raise ValueError(f"the name {problem}")
+        return value
 
     @field_validator("model", "data", mode="before")
     @classmethod

@@ -120,7 +120,7 @@ class AttemptEnd(StrEnum):
     PREEMPTED = "preempted"
     """Its worker was asked to end, and handed the trial back."""
     PAUSED = "paused"
-    """Handed back at a person's request, or because a folder could not be written."""
+    """Handed back at a person's request, or because its files could not be written."""
     AT_RUNG = "at rung"
     """Its pruner paused it at a rung."""
     STALLED = "stalled"

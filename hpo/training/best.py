@@ -58,7 +58,7 @@ class Best:
         if self._held is None:
             return
         partial = self._path.with_suffix(".partial")
-        trainer.strategy.save_checkpoint(self._held, partial)
+        write(trainer, self._held, partial)
         partial.replace(self._path)
         self._held = None
 

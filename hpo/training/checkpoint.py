@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning import LightningDataModule, LightningModule
+from pytorch_lightning.strategies import Strategy
 
 from hpo.training.lean.hooks import is_overridden
 from hpo.training.plain_values import LeftOut, restore, to_plain
@@ -65,19 +69,41 @@ def dump(trainer: pl.Trainer, *, weights_only: bool, given: Mapping[str, Any] | 
 
 
 def write(trainer: pl.Trainer, contents: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint's contents; all ranks call this together.
+    """Write a checkpoint's contents into an existing folder; all ranks call this together.
 
     Raises:
         OSError: the disk is full, or the folder cannot be written; on all ranks, since none may wait for the others.
     """
     failed: OSError | None = None
     try:
-        trainer.strategy.save_checkpoint(contents, path)
+        _save(trainer, contents, path)
     except OSError as error:
         failed = error
     # Also the barrier that Lightning has here.
     if not trainer.strategy.reduce_boolean_decision(failed is None):
         raise failed or UnwrittenByAnotherError(path)
+
+
+def _save(trainer: pl.Trainer, contents: dict[str, Any], path: Path) -> None:
+    """Write the file directly, in place of Lightning's way by a temporary file of another folder, and another disk.
+
+    Lightning would also make the folder anew that was deleted with its study, and leave its temporary file in /tmp when
+    the file cannot be moved from there.
+    """
+    if type(trainer.strategy).save_checkpoint is not Strategy.save_checkpoint:  # a sharded model's
+        trainer.strategy.save_checkpoint(contents, path)
+    elif trainer.is_global_zero:
+        if not path.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "the folder was removed", str(path.parent))
+        buffer = io.BytesIO()
+        torch.save(contents, buffer)
+        try:
+            with path.open("wb") as file:
+                file.write(buffer.getbuffer())
+        except OSError:
+            with contextlib.suppress(OSError):  # the half of it would keep the disk full
+                path.unlink(missing_ok=True)
+            raise
 
 
 def read(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:

@@ -70,7 +70,10 @@ class TrialLogger(CSVLogger):
         """Write `hparams.yaml`, with the names of types in place of values that are not plain."""
         given = dict(vars(params) if isinstance(params, Namespace) else params or {})
         kept = plain(given)
-        super().log_hyperparams({name: kept.get(name, _type_of(value)) for name, value in given.items()})
+        try:
+            super().log_hyperparams({name: kept.get(name, _type_of(value)) for name, value in given.items()})
+        except (OSError, RuntimeError) as error:  # Lightning takes a folder that it cannot look at for a missing one
+            self._warn(f"its hparams.yaml could not be written: {error}")
 
     @rank_zero_only
     def save(self) -> None:
@@ -105,7 +108,11 @@ class _Writer(ExperimentWriter):
         self._resumes = resumes
         self._warn = warn
         self._left_out: set[str] = set()
-        super().__init__(log_dir)
+        try:
+            super().__init__(log_dir)
+        except OSError as error:  # of an earlier attempt's file, or a folder that was removed
+            self.hparams = {}
+            self._warn(f"its metrics.csv could not be prepared: {error}")
 
     def add_scalar(self, tag: str, scalar_value: Any, global_step: int | None = None, *_: Any, **__: Any) -> None:
         self.log_metrics({tag: float(scalar_value)}, global_step)

@@ -25,6 +25,9 @@ from hpo.training.step_limit import steps_of
 from hpo.training.worker_connection import WorkerConnection
 
 PULSE_SECONDS = 2.0
+WARN_EVERY_SECONDS = 60.0
+# Between the tries to write the weights of the best epoch: the training may have been long, and they are in memory.
+PAUSES_SECONDS = (0.5, 1.0, 2.0)
 # A worker that is killed may lose the last reports; the checkpoint repeats them.
 EPOCHS_IN_CHECKPOINT = 100
 
@@ -57,6 +60,7 @@ class Report(Checkpoint):
         self._saver = Saver(directory) if directory is not None else None
         self._best = Best(directory / BEST_CHECKPOINT, scored, given or {}) if directory is not None else None
         self._named: set[str] = set()  # values that checkpoints are without, and that were reported
+        self._warned_at = float("-inf")  # of a checkpoint that could not be written
         self._started = time.perf_counter()
         self._curve: list[Epoch] = []  # the last epochs, as they were reported
         self._random_state: dict[str, Any] | None = None  # to resume with
@@ -132,11 +136,18 @@ class Report(Checkpoint):
         trainer.should_stop = trainer.should_stop or answer.stop
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        try:
-            if self._best is not None and self._keeps_best:
+        if self._best is None or not self._keeps_best:
+            return
+        for pause in (*PAUSES_SECONDS, None):
+            try:
                 self._best.write(trainer)
-        except OSError as error:
-            self._warn_of_unwritten(error)
+            except OSError as error:  # on all ranks
+                if pause is None:
+                    self._warn_of_unwritten(error, is_last=True)
+                else:
+                    time.sleep(pause)
+            else:
+                return
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._is_over.set()
@@ -202,9 +213,13 @@ class Report(Checkpoint):
         if spare:
             print(f"checkpoints: without {', '.join(spare)}, which nothing reads back")  # noqa: T201 # into the log
 
-    def _warn_of_unwritten(self, error: OSError) -> None:
-        if isinstance(error, UnwrittenByAnotherError):
+    def _warn_of_unwritten(self, error: OSError, *, is_last: bool = False) -> None:
+        """Report that a checkpoint is missing: at most once a minute, and at the end."""
+        now = time.monotonic()
+        is_told = now - self._warned_at < WARN_EVERY_SECONDS and not is_last
+        if isinstance(error, UnwrittenByAnotherError) or is_told:
             return
+        self._warned_at = now
         self._worker.send(Warned(f"its checkpoint could not be written: {error}"))
 
 

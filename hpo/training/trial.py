@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import os
 import sys
 import traceback
@@ -18,11 +17,12 @@ import torch
 
 from hpo.errors import HpoError
 from hpo.ipc.channel import Channel
-from hpo.ipc.messages import OUT_OF_MEMORY, Done, Failed, Started, Warned
+from hpo.ipc.messages import OUT_OF_MEMORY, UNWRITABLE, Done, Failed, Started, Warned
 from hpo.loading import load_class
 from hpo.study.artifacts import sha256_of
 from hpo.study.job import BEST_CHECKPOINT, TrialJob
 from hpo.study.length import Unit
+from hpo.study.writable import disk_error, error_in_words
 from hpo.training.arguments import given_by_data, plain, resolved_defaults
 from hpo.training.build import build, complete_arguments
 from hpo.training.checkpoint import RestoringCheckpointIO
@@ -30,6 +30,7 @@ from hpo.training.devices import join_ranks, prepare_device, trainer_devices
 from hpo.training.executor import choose_executor, use
 from hpo.training.loggers import make_logger
 from hpo.training.measure import Measure
+from hpo.training.output import TrialOutput
 from hpo.training.own_loaders import OwnLoaders
 from hpo.training.process_state import ProcessState
 from hpo.training.report import Report
@@ -48,34 +49,33 @@ def run_jobs(job: TrialJob, channel: Channel) -> None:
     worker = WorkerConnection(channel)
     process_state: ProcessState | None = None
     kept: list[Any] = []  # the data module of the previous trial
+    output = TrialOutput(lambda text: worker.send(Warned(text)))
     while True:
         worker.trial = job.trial
-        redirect_output(job.log)
         try:
+            output.redirect(job.log)
             prepare_device(job)
             classes = _load(job)
             # After the imports, whose changes are the same for all trials.
             process_state = process_state or ProcessState(Path(job.project))
             _train(job, worker, classes, kept)
         except BaseException as error:  # of any kind: it is reported to the worker
-            reason, text = reason_of(error, Path(job.project)), _text_of(error)
-            place = getattr(error, "place", "")
-            owner = ".".join(part for part in (getattr(error, "owner", "model"), place) if part)
-            sys.stdout.write(f"{text.rstrip()}\n".encode(errors="backslashreplace").decode())
-            worker.send(Failed(_cause_of(error), text, reason, owner))
+            failed = _failed(error, job)
+            sys.stdout.write(f"{failed.error.rstrip()}\n")
+            output.flush()
+            worker.send(failed)
             break
         changed = process_state.changed() if job.is_reusable else ""
         if changed:
             sys.stdout.write(f"process: not reused for another trial, because {changed}\n")
         takes_another = job.is_reusable and not changed
+        output.flush()
         worker.send(Done(takes_another, _hash_of_best(job)))
         if not takes_another:
             break
-        redirect_output(None)
+        output.redirect(None)
         process_state.tidy()  # while the worker records the end, and samples the next trial
         job = worker.next_job()
-    sys.stdout.flush()
-    sys.stderr.flush()
     # Without the interpreter's clean-up: nothing is left to save, and native libraries may hang in it.
     os._exit(0)
 
@@ -207,6 +207,21 @@ def _once(method: Any) -> Any:
     return functools.cache(method)
 
 
+def _failed(error: BaseException, job: TrialJob) -> Failed:
+    """The report of an error."""
+    reason, text, cause = reason_of(error, Path(job.project)), _text_of(error), _cause_of(error)
+    place = getattr(error, "place", "")
+    owner = ".".join(part for part in (getattr(error, "owner", "model"), place) if part)
+    if job.directory is not None and cause != OUT_OF_MEMORY:
+        folders = {Path(folder) for folder in (job.directory, job.root) if folder}
+        unwritten = disk_error(error, folders)
+        if unwritten is not None:
+            return Failed(
+                UNWRITABLE, f"{UNWRITABLE}, another attempt goes on: {reason}", error_in_words(unwritten), owner
+            )
+    return Failed(cause, text, reason, owner)
+
+
 def _cause_of(error: BaseException) -> str:
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         return OUT_OF_MEMORY
@@ -239,23 +254,3 @@ def reason_of(error: BaseException, project: Path) -> str:
         own = own[-1:]
     places = [f"\n  {frame.filename}, line {frame.lineno}: {frame.line}" for frame in own or frames[-1:]]
     return "".join(traceback.format_exception_only(error)).strip() + "".join(places)
-
-
-def redirect_output(log: str | None) -> None:
-    """Redirect the process's output to the trial's log, away from the worker's screen."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    target = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(target, 1)
-    os.dup2(target, 2)
-    os.close(target)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    # Lightning advises to use more data-loading workers, but the study decides the cores of a trial.
-    warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
-    # On a machine of a cluster; a trial is not launched by its launcher.
-    warnings.filterwarnings("ignore", message=r".*`srun` command is available")
-    # Lightning logs steps every 50 batches, and epochs all the same.
-    warnings.filterwarnings("ignore", message=r"The number of training batches .* is smaller than the logging interval")
-    # Caused by Lightning's own use of torch, at every fit.
-    warnings.filterwarnings("ignore", message=r".*LeafSpec.* is deprecated", category=FutureWarning)

@@ -13,6 +13,7 @@ from hpo.ipc.incoming import InvalidMessageError, read_report
 from hpo.ipc.messages import (
     EXIT_WITHOUT_CONNECTION,
     OUT_OF_MEMORY,
+    UNWRITABLE,
     Alive,
     Done,
     Epoch,
@@ -79,6 +80,8 @@ def _take(report: Report, trial: RunningTrial, process: ForkedProcess, run: Stud
         trial.done.append(process)
     if isinstance(report, Done) and report.takes_another:
         run.server.release(process)
+    if isinstance(report, Failed) and report.cause == UNWRITABLE and not trial.is_dropped:
+        trial.fail_to_write(shortened(report.reason) or "")
     if trial.is_ending:
         return
     trial.progress_at = time.monotonic()

@@ -19,6 +19,9 @@ from hpo.worker.decision import Requested
 # A rank that dies makes the others fail; their reports may arrive before its exit is noticed.
 SECONDS_FOR_SILENT_EXITS = 0.5
 
+# The identity of a file that the trial process has read, and that this process cannot look at.
+_UNKNOWN_FILE = (-1, -1)
+
 
 @dataclass
 class RunningTrial:
@@ -30,6 +33,8 @@ class RunningTrial:
         handed_back: the end of an attempt that is handed back, so that another attempt continues the trial.
         granted: epochs that it may train regardless of its rungs, because it was promoted from the rung at this epoch.
         requested: a pause or stop after this epoch.
+        is_decided: its worker has told it to end, and how.
+        unwritten: the failure of the disk that ended the attempt, in words.
     """
 
     claim: Claim
@@ -56,6 +61,8 @@ class RunningTrial:
     cause: str | None = None
     error: str | None = None
     handed_back: AttemptEnd | None = None
+    is_decided: bool = False
+    unwritten: str | None = None
     granted: int = 0
     requested: Requested | None = None
     is_dropped: bool = False  # another worker has taken it over
@@ -85,8 +92,10 @@ class RunningTrial:
         """The identity of the best checkpoint's file, which each write replaces; None when there is none."""
         try:
             found = (self.directory / BEST_CHECKPOINT).stat()
-        except OSError:
+        except FileNotFoundError:
             return None
+        except OSError:  # the disk does not say
+            return _UNKNOWN_FILE if self.checkpoint_sha256 is not None else None
         return found.st_ino, found.st_mtime_ns
 
     @property
@@ -95,6 +104,11 @@ class RunningTrial:
         found = self.best_file
         is_written = found is not None and found != self.best_file_before and self.best_value is not None
         return self.directory / BEST_CHECKPOINT if is_written else None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it ends with this attempt, and was neither pruned nor failed."""
+        return self.state == OptunaState.COMPLETE and self.handed_back is None
 
     @property
     def is_ending(self) -> bool:
@@ -117,11 +131,27 @@ class RunningTrial:
         """
         if self.failed_at is None:
             self.failed_at = time.monotonic()
-        if self.handed_back is not None:
+        if self.handed_back is not None or self.unwritten is not None:
             return
         if self.end == AttemptEnd.DONE or (self.is_reported and is_silent):
             self.state, self.end, self.cause, self.error = OptunaState.FAIL, end, cause, error
             self.is_reported = not is_silent
+
+    def fail_to_write(self, reason: str) -> None:
+        """Record that the disk has ended the attempt; that replaces another rank's report of a lost connection.
+
+        The trial goes on in another attempt, unless this one had trained all of its epochs, or was told to end.
+
+        Args:
+            reason: in words.
+        """
+        self.unwritten = reason
+        self.failed_at = self.failed_at or time.monotonic()
+        if self.is_decided or self.epoch >= self.epochs or self.handed_back is not None:
+            return
+        if self.end in (AttemptEnd.DONE, AttemptEnd.ERROR):
+            self.state, self.end, self.error = OptunaState.COMPLETE, AttemptEnd.DONE, None
+            self.handed_back, self.cause = AttemptEnd.PAUSED, f"files could not be written: {reason}"
 
     def cut_off(self, end: AttemptEnd, cause: str) -> None:
         """End it now: pruned, or failed without an epoch."""

@@ -10,6 +10,7 @@ from hpo.search.history import History
 from hpo.store import Store
 from hpo.worker.failures import Failures
 from hpo.worker.outbox import Outbox
+from hpo.worker.study_folder import StudyFolder
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class StudyContext:
 
     Attributes:
         server: has imported the study's classes; forks its trials.
-        directory: for the study's checkpoints and logs, one folder per trial.
+        folder: for the study's checkpoints and logs.
         worker_id: the worker's number in the store.
     """
 
@@ -28,5 +29,5 @@ class StudyContext:
     failures: Failures
     server: ForkServer
     project: Path
-    directory: Path
+    folder: StudyFolder
     worker_id: int

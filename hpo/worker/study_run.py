@@ -21,6 +21,7 @@ from hpo.queue.counts import TrialCounts
 from hpo.queue.idle import end_idle_trials, end_paused_trials, standstill
 from hpo.queue.progress import Progress, progress_of
 from hpo.queue.studies import StoredStudy
+from hpo.results.removal import ended_by_request
 from hpo.results.trial import read_records
 from hpo.results.warm_start import find_weights
 from hpo.search.algorithms import ETA, FIRST_RUNG, make_pruner, make_rungs, sampler_factory
@@ -34,11 +35,13 @@ from hpo.study.limits import UNLIMITED
 from hpo.study.naming import study_folder
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import StudyState
+from hpo.study.writable import error_in_words
 from hpo.worker.data_watch import DataWatch
 from hpo.worker.failures import Failures
 from hpo.worker.outbox import Outbox
 from hpo.worker.running_trial import RunningTrial
 from hpo.worker.study_context import StudyContext
+from hpo.worker.study_folder import StudyFolder
 from hpo.worker.trial_end import end_trial, forget_ended
 from hpo.worker.trial_report import take_epoch, take_start
 from hpo.worker.trial_start import start_trial
@@ -104,6 +107,7 @@ class StudyRun:
         self._busy_pause = FIRST_BUSY_PAUSE
         self._next_sync = 0.0  # monotonic seconds
         self._is_exhausted = False  # the last claim found nothing; tried again after the next poll
+        self._is_tidy = False  # the study is over, and what its ended trials do not need is removed
         self._known_spec: str | None = None  # as stored at the last poll
         self._begun: list[Begun] = []
         self._store = store
@@ -127,7 +131,7 @@ class StudyRun:
             failures=Failures(store),
             server=server,
             project=project,
-            directory=artifacts / study_folder(study.name, study.created),
+            folder=self._folder(study),
             worker_id=worker_id,
         )
 
@@ -167,9 +171,9 @@ class StudyRun:
             self._next_sync = time.monotonic() + SYNC_REST_FACTOR * (time.monotonic() - since)
             self._begun = self._history.begun()
             self.epochs_trained = sum(trial.epochs for trial in self._begun)
-        waiting_for, self._waiting_for = self._waiting_for, self.waiting_for
-        if self.waiting_for not in (None, waiting_for):
-            log.warning("study %s waits: %s", self.study.name, self.waiting_for)
+        waiting_for, self._waiting_for = self._waiting_for, self.progress.waiting_for(self.study.name)
+        if self._waiting_for not in (None, waiting_for):
+            log.warning("study %s waits: %s", self.study.name, self._waiting_for)
 
     def so_far(self, *, slots: int) -> SearchSoFar | None:
         """Its trials so far, to forecast the rest; None where their number has no limit.
@@ -214,6 +218,9 @@ class StudyRun:
             with self._store.write() as connection:
                 ended = end_idle_trials(connection, self.study.study_id, limit=self.progress.limit)
             forget_ended(self._context, self.study, ended)
+        was_tidy, self._is_tidy = self._is_tidy, self.progress.is_over
+        if self._is_tidy and not was_tidy:  # trials may have been ended by a person, or elsewhere
+            forget_ended(self._context, self.study, ended_by_request(self._store, self.study.study_id))
         stopped = self.progress.reason if self.progress.state.is_ending else None
         self.stop_reason = stopped or self._obstacle or (_CHANGED if self.is_superseded else None)
 
@@ -234,8 +241,11 @@ class StudyRun:
             return
         log.info("study %s is called %s now", self.study.name, name)
         self.study = replace(self.study, name=name)
-        folder = self._artifacts / study_folder(name, self.study.created)
-        self._context = replace(self._context, directory=folder)
+        self._context = replace(self._context, folder=self._folder(self.study))
+
+    def _folder(self, study: StoredStudy) -> StudyFolder:
+        path = self._artifacts / study_folder(study.name, study.created)
+        return StudyFolder(path, study=study.name, store=str(self._store.url))
 
     @property
     def is_over(self) -> bool:
@@ -250,7 +260,8 @@ class StudyRun:
     @property
     def waiting_for(self) -> str | None:
         """What keeps the study from going on, in words; None while it goes on, and when it is over."""
-        return self.progress.waiting_for(self.study.name)
+        obstacle = None if self.is_over else self._context.folder.obstacle
+        return self.progress.waiting_for(self.study.name) or obstacle
 
     @property
     def is_hindered(self) -> bool:
@@ -276,6 +287,8 @@ class StudyRun:
         """Claim a trial, sample its parameters, and start its processes; None when there is nothing to train."""
         claimed_at = time.monotonic()
         try:
+            if not self._context.folder.is_ready():
+                return None
             weights = find_weights(self._store, self.resolved)
             if changes := self._data.changes():
                 advice = "put it back, or submit the study again with --accept-changes"
@@ -283,6 +296,9 @@ class StudyRun:
         except SpecError as error:
             log.warning("study %s cannot continue on this worker: %s", self.study.name, error)
             self._obstacle = self.stop_reason = str(error)
+            return None
+        except OSError as error:  # of the data, or of another study's checkpoint, that cannot be looked at now
+            self._context.folder.refuse(error_in_words(error), obstacle="a file that its trials need cannot be read")
             return None
         try:
             claim = self._claim(slot, self._history.promotable()) or self._claim_last(slot)

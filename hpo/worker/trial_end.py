@@ -14,8 +14,10 @@ from hpo.errors import failure_in_words
 from hpo.queue.best import unneeded_checkpoints
 from hpo.queue.report import end_attempt, finish_trial, forget_checkpoints, may_retry, shortened
 from hpo.queue.studies import StoredStudy
+from hpo.results.artifacts import Leftover, leftovers_of_ended
+from hpo.study.artifacts import checkpoints_in, is_file
 from hpo.study.job import BEST_CHECKPOINT, RESUME_CHECKPOINTS
-from hpo.study.naming import trial_folder
+from hpo.study.naming import trial_of_folder
 from hpo.study.spec import StudySpec
 from hpo.study.states import AttemptEnd, OptunaState
 from hpo.worker.running_trial import RunningTrial
@@ -31,6 +33,10 @@ def end_trial(context: StudyContext, study: StoredStudy, trial: RunningTrial, *,
     Args:
         then: called after the write: the study may have a trial to claim again, or be over.
     """
+    if trial.unwritten is not None:
+        context.folder.refuse(trial.unwritten)
+    elif trial.epoch and not (trial.is_complete and trial.best_checkpoint is None):  # its weights were not written
+        context.folder.recover()
     if trial.is_dropped:
         _drop(context, trial)
     elif trial.handed_back is not None:
@@ -42,7 +48,7 @@ def end_trial(context: StudyContext, study: StoredStudy, trial: RunningTrial, *,
 def hand_back(
     context: StudyContext, trial: RunningTrial, end: AttemptEnd, *, then: Callable[[], None] = lambda: None
 ) -> None:
-    """End the attempt, not the trial: preempted, paused, or paused at a rung.
+    """End the attempt, not the trial: preempted, paused, or paused at a rung; its `cause` is stored, if it has one.
 
     Args:
         then: called after the write.
@@ -53,7 +59,7 @@ def hand_back(
             connection,
             trial.claim,
             end=end,
-            cause=_cause_of_return(end),
+            cause=trial.cause or _cause_of_return(end),
             seconds=seconds,
             checkpoint=None if checkpoint is None else str(checkpoint),
             checkpoint_sha256=trial.checkpoint_sha256,
@@ -148,8 +154,12 @@ def _on_finished(
         return
     context.history.end(trial.number, optuna.trial.TrialState[trial.state], value, cause=trial.cause)
     _log_end(trial, study.resolved.spec)
-    for name in (*RESUME_CHECKPOINTS, *([BEST_CHECKPOINT] if checkpoint is None else [])):
-        (trial.directory / name).unlink(missing_ok=True)
+    context.folder.remove(*(trial.directory / name for name in RESUME_CHECKPOINTS))
+    if checkpoint is None:
+        # Those of callbacks of a complete trial may be all that is left of it.
+        is_complete = trial.state == OptunaState.COMPLETE
+        best = trial.directory / BEST_CHECKPOINT
+        context.folder.remove(*([best] if is_complete else checkpoints_in(trial.directory)))
     if checkpoint is not None:
         _keep_best(context, study)
     elif trial.state == OptunaState.FAIL:
@@ -165,11 +175,7 @@ def _drop(context: StudyContext, trial: RunningTrial) -> None:
 
 def forget_ended(context: StudyContext, study: StoredStudy, numbers: Sequence[int]) -> None:
     """Delete what the idle trials of these numbers do not need any more, now that they have ended."""
-    for number in numbers:
-        for name in RESUME_CHECKPOINTS:
-            (context.directory / trial_folder(number) / name).unlink(missing_ok=True)
-    if numbers:
-        _keep_best(context, study)
+    _remove(context, leftovers_of_ended(context.store, study.study_id, context.folder.path, numbers))
 
 
 def _keep_best(context: StudyContext, study: StoredStudy) -> None:
@@ -178,11 +184,22 @@ def _keep_best(context: StudyContext, study: StoredStudy) -> None:
     direction, keep = spec.objective.direction, spec.keep.checkpoints
     dropped = []
     for trial_id, checkpoint in unneeded_checkpoints(context.store, study.study_id, direction, keep=keep):
-        if checkpoint.exists():
-            checkpoint.unlink()
+        folder = checkpoint.parent
+        is_ours = folder.parent.name == context.folder.path.name and trial_of_folder(folder.name) is not None
+        found = checkpoints_in(folder) if is_ours else [checkpoint] if is_file(checkpoint) else []
+        if checkpoint in context.folder.remove(*found):
             dropped.append(trial_id)
-    if dropped:
-        context.outbox.put(lambda connection: forget_checkpoints(connection, dropped))
+    _forget(context, dropped)
+
+
+def _remove(context: StudyContext, leftovers: Sequence[Leftover]) -> None:
+    gone = context.folder.remove(*(leftover.path for leftover in leftovers))
+    _forget(context, [left.named_by for left in leftovers if left.named_by is not None and left.path in gone])
+
+
+def _forget(context: StudyContext, trial_ids: Sequence[int]) -> None:
+    if trial_ids:
+        context.outbox.put(lambda connection: forget_checkpoints(connection, trial_ids))
 
 
 def _log_end(trial: RunningTrial, spec: StudySpec) -> None:

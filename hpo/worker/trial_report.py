@@ -50,7 +50,7 @@ def take_start(context: StudyContext, spec: StudySpec, trial: RunningTrial, repo
         if earlier.epoch not in known and earlier.value is not None:
             _record(context, trial, earlier)
     if report.from_epoch == 0:
-        (trial.directory / BEST_CHECKPOINT).unlink(missing_ok=True)
+        context.folder.remove(trial.directory / BEST_CHECKPOINT)  # of an attempt that cannot be resumed
     restore_progress(context, spec, trial, until=report.from_epoch)
     config, from_epoch = dict(trial.config), report.from_epoch
     context.outbox.put(
@@ -157,6 +157,7 @@ def _apply(trial: RunningTrial, decision: Decision, report: Epoch, *, metric: st
     if decision.is_best:
         trial.best_value, trial.best_epoch = report.value, report.epoch
         trial.best_file_before = trial.best_file
+    trial.is_decided = ANSWERS[decision.action].stop
     match decision.action:
         case Action.DROP:
             trial.state, trial.end, trial.cause = OptunaState.FAIL, decision.end, decision.reason

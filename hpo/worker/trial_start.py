@@ -17,8 +17,6 @@ from hpo.results.warm_start import Weights
 from hpo.search.algorithms import derive_seed
 from hpo.search.grid import grid_points
 from hpo.study.devices import Slot
-from hpo.study.folder_mark import mark_folder
-from hpo.study.naming import trial_folder
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import AttemptEnd, OptunaState
 from hpo.worker.jobs import trial_jobs
@@ -75,18 +73,15 @@ def _start(
         slot=slot,
         epochs=config[resolved.spec.unit.plural],
         config=config,
-        directory=context.directory / trial_folder(claim.number),
+        directory=context.folder.trial(claim.number),
         claimed_at=claimed_at,
     )
     if claim.is_promoted:
         trial.granted = max(context.history.curve(claim.number), default=0)
     # It may run out of time before its first epoch here: then it ends with the values of earlier attempts.
     restore_progress(context, resolved.spec, trial)
-    try:
-        trial.directory.mkdir(parents=True, exist_ok=True)
-        mark_folder(context.directory, str(context.store.url))
-    except OSError as error:
-        context.outbox.mark_down(f"the folder {trial.directory} cannot be created ({error.strerror})")
+    if context.folder.make(claim.number) is None:
+        trial.cause = context.folder.obstacle
         hand_back(context, trial, AttemptEnd.PAUSED)
         return None
     jobs = trial_jobs(

@@ -122,6 +122,13 @@ class Misnamed(Line):
         return [ModelCheckpoint(monitor="val_accuracy")]
 
 
+class Saving(Line):
+    """Its own callback keeps a checkpoint of each epoch."""
+
+    def configure_callbacks(self) -> list[Callback]:
+        return [ModelCheckpoint(save_top_k=-1)]
+
+
 class Unused(Line):
     """Has a layer that the loss does not depend on."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from projects.stored import add_attempt, add_trial, add_worker, folder_of
 from projects.synthetic import create_study
+from sqlalchemy import select, update
 
 from hpo.doctor.examination import examine
 from hpo.queue.claim import claim_trial
@@ -13,8 +14,11 @@ from hpo.queue.leases import register_worker
 from hpo.queue.studies import StoredStudy
 from hpo.service.clean import clean_artifacts, look_at_artifacts
 from hpo.service.delete import delete_study
+from hpo.service.steer import request_study, request_trial
 from hpo.store import Store
+from hpo.store.tables import hpo_studies, hpo_trials
 from hpo.study.folder_mark import mark_folder
+from hpo.study.states import Request, StudyState
 
 FILES = (
     "best.ckpt",
@@ -26,7 +30,8 @@ FILES = (
     "log.txt",
     "own.ckpt",
 )
-NEEDED = ["config.json", "log.txt", "own.ckpt"]  # the last one was written by a callback of the user's
+NEEDED = ["config.json", "log.txt"]
+KEPT = [*NEEDED, "own.ckpt"]  # the last one was written by a callback of the user's
 
 
 def fill(folder: Path) -> Path:
@@ -58,11 +63,81 @@ def test_of_ended_trials_what_no_row_names_goes_and_all_of_others_stays(
     again = clean_artifacts(store, artifacts)
 
     assert before == [sorted(FILES)] * 6
-    assert names(folders[0]) == ["best.ckpt", *NEEDED]
-    assert [names(folder) for folder in folders[1:4]] == [NEEDED] * 3
+    assert names(folders[0]) == ["best.ckpt", *KEPT]
+    assert names(folders[1]) == KEPT  # it is complete, and among the best
+    assert [names(folder) for folder in folders[2:4]] == [NEEDED] * 2
     assert [names(folder) for folder in folders[4:]] == [sorted(FILES)] * 2
-    assert looked.unneeded == cleaned.removed == 40 + 3 * 50
-    assert (again.unneeded_count, again.removed, again.size) == (0, 0, 480 - 190)
+    assert looked.unneeded == cleaned.removed == 40 + 50 + 2 * 60
+    assert (again.unneeded_count, again.removed, again.size) == (0, 0, 480 - 210)
+
+
+def test_checkpoints_of_callbacks_and_named_ones_go_where_the_study_does_not_keep_them(
+    store: Store, artifacts: Path
+) -> None:
+    study = create_study(store, keep={"checkpoints": 1})
+    folders = [fill(folder_of(artifacts, study, number)) for number in range(4)]
+    own = ("checkpoints/epoch=1-step=2.ckpt", "lightning_logs/version_0/checkpoints/last.ckpt", "sharded.ckpt/0.distcp")
+    for folder in folders:
+        for name in own:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(b"x" * 10)
+        (folder / "checkpoints" / "notes.txt").write_text("mine")
+    better, worse = (add_trial(store, study, value=value, checkpoint=folder / "best.ckpt")
+                     for value, folder in zip((0.2, 0.1), folders[:2], strict=True))  # fmt: skip
+    add_trial(store, study, state="FAIL")
+    add_attempt(store, add_trial(store, study, state="RUNNING"), add_worker(store))  # idle
+
+    cleaned = clean_artifacts(store, artifacts)
+
+    assert cleaned.problems == ()
+    assert [names(folder) for folder in folders[1:3]] == [
+        ["checkpoints", "config.json", "lightning_logs", "log.txt"]
+    ] * 2
+    for folder in (folders[0], folders[3]):
+        assert [(folder / name).exists() for name in (*own, "own.ckpt", "best.ckpt")] == [True] * 5
+    assert all((folder / "checkpoints" / "notes.txt").exists() for folder in folders)
+    assert {trial_id: checkpoint_of(store, trial_id) for trial_id in (better, worse)} == {
+        better: str(folders[0] / "best.ckpt"),
+        worse: None,
+    }
+    assert clean_artifacts(store, artifacts).unneeded_count == 0
+
+
+def test_idle_trials_that_are_stopped_or_killed_leave_nothing_here(
+    store: Store, study: StoredStudy, artifacts: Path
+) -> None:
+    """There may be no worker left that would remove it."""
+    folders = [fill(folder_of(artifacts, study, number)) for number in range(3)]
+    for _ in folders:
+        add_attempt(store, add_trial(store, study, state="RUNNING"), add_worker(store))
+
+    request_trial(store, study.name, 0, Request.KILL, artifacts=artifacts)
+    after_one = [names(folder) for folder in folders]
+    request_study(store, study.name, StudyState.PAUSED, artifacts=artifacts)
+    after_pause = [names(folder) for folder in folders]
+    said = request_study(store, study.name, StudyState.STOPPED, artifacts=artifacts)
+
+    assert after_one == after_pause == [NEEDED, sorted(FILES), sorted(FILES)]
+    assert [names(folder) for folder in folders] == [NEEDED] * 3
+    assert "not removed" not in said
+
+
+def test_a_study_of_a_newer_release_keeps_all_that_its_rows_name(
+    store: Store, study: StoredStudy, artifacts: Path
+) -> None:
+    folder = fill(folder_of(artifacts, study, 0))
+    add_trial(store, study, checkpoint=folder / "best.ckpt")
+    with store.write() as connection:
+        connection.execute(update(hpo_studies).values(spec='{"spec": {"keep": {"checkpoints": "the best"}}}'))
+
+    clean_artifacts(store, artifacts)
+
+    assert names(folder) == ["best.ckpt", *KEPT]
+
+
+def checkpoint_of(store: Store, trial_id: int) -> str | None:
+    with store.read() as connection:
+        return connection.scalar(select(hpo_trials.c.checkpoint).where(hpo_trials.c.trial_id == trial_id))
 
 
 def test_folders_that_the_store_does_not_know_go(store: Store, study: StoredStudy, artifacts: Path) -> None:
@@ -109,12 +184,12 @@ def test_what_is_not_ours_stays(store: Store, study: StoredStudy, artifacts: Pat
         "linking-20240101-000000": "it holds something that no worker wrote: 00001",
         "older-20240101-000000": "it has no store.txt, so it may belong to another store",
     }
-    assert cleaned.removed == 40
+    assert cleaned.removed == 50
     assert names(precious / "00000") == sorted(FILES)
     assert (artifacts / "linked-20240101-000000").is_symlink()
     assert (mine.parent / "00009").is_symlink()
     assert [
-        folder.exists() for folder in (shared, strange, linking, unmarked, artifacts / "notes", mine / "own.ckpt")
+        folder.exists() for folder in (shared, strange, linking, unmarked, artifacts / "notes", mine / "log.txt")
     ] == [True] * 6
 
 
@@ -150,8 +225,8 @@ def test_the_doctor_notes_the_same(store: Store, study: StoredStudy, artifacts: 
     clean_artifacts(store, artifacts)
     later = [found for found in examine(store.url, artifacts=artifacts) if found.about == "leftovers"]
 
-    assert note.what.startswith("1 files or folders (0.0 MiB) belong to no trial of this store: synthetic-")
-    assert note.remedy.startswith("hpo clean removes them")
+    assert note.what.startswith("1 file or folder that no trial of this store needs (0.0 MiB): synthetic-")
+    assert note.remedy == "hpo clean, or hpo doctor --repair, removes them"
     assert later == []
 
 

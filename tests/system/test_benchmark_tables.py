@@ -14,7 +14,7 @@ import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 README = BENCHMARKS / "README.md"
-EXPERIMENTS = ("kills", "reclaim", "outage", "slots", "store", "fleet")
+EXPERIMENTS = ("kills", "reclaim", "outage", "slots", "store", "fleet", "files")
 NEED_A_GPU = {"train_step_cuda"}  # may still wait for one
 SECTIONS = {
     "train_step",

@@ -80,3 +80,10 @@ def test_the_page_about_the_end_of_a_search_does_what_it_says(tmp_path: Path) ->
     [value, *_] = page.python[-1].split()
     assert f"{float(value):.4g} by trial" in page.printed["hpo status short"]
     assert "short, trial 0: " in page.printed["hpo show short 0"]
+
+
+def test_the_page_about_full_disks_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("full-disks.md", tmp_path)
+
+    assert "of which no trial needs" in page.printed["hpo clean --yes"]
+    assert "executor: " in page.printed["hpo logs quickstart 0"]

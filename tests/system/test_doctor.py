@@ -26,6 +26,7 @@ from hpo.results.warm_start import _find
 from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import hpo_attempts, hpo_studies, hpo_trials, trials
+from hpo.study.folder_mark import mark_folder
 from hpo.study.states import StudyState
 
 
@@ -337,13 +338,39 @@ def test_files_that_no_trial_names_are_noted(
         folder.mkdir(parents=True)
         (folder / "best.ckpt").write_bytes(checkpoint)
 
-    [found] = about(examine(store.url, artifacts=artifacts), "leftovers")
+    ours, unknown = about(examine(store.url, artifacts=artifacts), "leftovers")
 
-    assert found.level == "note"
-    assert found.what.startswith("3 files or folders (0.0 MiB) belong to no trial of this store: deleted-20200101-0")
-    assert "/00000/last.ckpt" in found.what
-    assert "/00099" in found.what
-    assert "best.ckpt" not in found.what
+    assert ours.level == unknown.level == "note"
+    assert ours.what.startswith("2 files or folders that no trial of this store needs (0.0 MiB): synthetic-")
+    assert "/00000/last.ckpt" in ours.what
+    assert "/00099" in ours.what
+    assert "best.ckpt" not in ours.what
+    assert unknown.what.startswith("1 file or folder of a study that this store does not know (0.0 MiB): deleted-2020")
+    assert unknown.repair is None
+    assert "it has no store.txt" in unknown.remedy
+
+
+def test_leftovers_are_removed_by_repair_and_what_may_be_another_stores_stays(
+    store: Store, study: StoredStudy, artifacts: Path, checkpoint: bytes
+) -> None:
+    kept = place_checkpoint(store, study, artifacts, checkpoint)
+    (kept.parent / "last.ckpt").write_bytes(checkpoint)
+    unmarked, ours, theirs = (artifacts / f"{name}-20200101-000000" for name in ("unmarked", "ours", "theirs"))
+    for folder in (folder_of(artifacts, study, 99), unmarked / "00000", ours / "00000", theirs / "00000"):
+        folder.mkdir(parents=True)
+        (folder / "best.ckpt").write_bytes(checkpoint)
+    mark_folder(ours, str(store.url))
+    mark_folder(theirs, "postgresql://ada@far/away")
+
+    changes = repair(store.url, artifacts=artifacts)
+    again = repair(store.url, artifacts=artifacts)
+
+    assert [change for change in changes if "that no trial needs" in change] != []
+    assert again == []
+    assert kept.exists()
+    assert not (kept.parent / "last.ckpt").exists()
+    assert not folder_of(artifacts, study, 99).exists()
+    assert (unmarked.exists(), ours.exists(), theirs.exists()) == (True, False, True)
 
 
 # ---- the verb

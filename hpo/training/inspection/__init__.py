@@ -23,14 +23,15 @@ from hpo.training.inspection.layout import layout_of
 from hpo.training.inspection.picture import save_picture
 from hpo.training.inspection.samples import parts_of
 from hpo.training.inspection.series import in_own_unit
-from hpo.training.trial import reason_of, redirect_output
+from hpo.training.output import TrialOutput
+from hpo.training.trial import reason_of
 
 OWN_UNIT = "none"  # the choice of `scaling` that leaves the data's units unchanged
 
 
 def run_inspection(job: DataJob, channel: Channel) -> None:
     """Describe and draw the data of the job, and answer with one message: the facts, or the reason for a failure."""
-    redirect_output(None)
+    TrialOutput(lambda _: None).redirect(None)
     try:
         answer = {"kind": "described", **inspect_data(job)}
     except BaseException as error:  # of any kind: it is reported
