@@ -9,6 +9,8 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from hpo.study.naming import is_study_folder
+
 
 def homes_of(artifacts: Path, folder: str, checkpoints: Iterable[Path] = ()) -> list[Path]:
     """The folders that may have folders of the study on this machine: `artifacts`, and those of its checkpoints.
@@ -24,8 +26,12 @@ def homes_of(artifacts: Path, folder: str, checkpoints: Iterable[Path] = ()) -> 
 
 
 def folders_of(artifacts: Path, folder: str, checkpoints: Iterable[Path] = ()) -> list[Path]:
-    """The study's existing folders on this machine, without links. The arguments are those of `homes_of`."""
-    candidates = [home / folder for home in homes_of(artifacts, folder, checkpoints)]
+    """The study's existing folders on this machine, without links. The arguments are those of `homes_of`.
+
+    There are none by a name that no study of ours has: another program may have written it, or one with '../' in it.
+    """
+    homes = homes_of(artifacts, folder, checkpoints) if is_study_folder(folder) else []
+    candidates = [home / folder for home in homes]
     return [path for path in candidates if path.is_dir() and not path.is_symlink()]
 
 
