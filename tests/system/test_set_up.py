@@ -36,14 +36,14 @@ class Machine:
         shutil.copy(ROOT / "Makefile", folder)
         shutil.copytree(ROOT / ".ci", folder / ".ci")
         (folder / "tests").mkdir()
-        self.list("there bash", "absent-tool absent-command", f"absent-data {folder}/data")
+        self.write_list("there bash", "absent-tool absent-command", f"absent-data {folder}/data")
         (folder / "bin").mkdir()
         for tool in TOOLS:
             found = shutil.which(tool)
             assert found, tool
             (folder / "bin" / tool).symlink_to(found)
 
-    def list(self, *lines: str) -> None:
+    def write_list(self, *lines: str) -> None:
         (self.folder / "tests" / "system-packages.txt").write_text("\n".join(["# package  brings", *lines, ""]))
 
     def program(self, name: str, text: str) -> None:
@@ -128,7 +128,7 @@ def test_nothing_is_installed_by_those_who_forbid_it(machine: Machine) -> None:
 def test_a_package_that_the_system_does_not_have_keeps_no_other_out(machine: Machine) -> None:
     machine.is_user(0)
     machine.program("apt-get", APT_GET)
-    machine.list("unknown unknown-command", f"absent-data {machine.folder}/data")
+    machine.write_list("unknown unknown-command", f"absent-data {machine.folder}/data")
 
     told = machine.make()
 

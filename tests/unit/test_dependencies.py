@@ -31,7 +31,7 @@ def names(lines: list[str]) -> set[str]:
 
 def imported_by(*folders: str) -> dict[str, str]:
     """Top-level modules of other people that files in these folders import, lazily too, with one that does."""
-    found = {}
+    found: dict[str, str] = {}
     for path in (path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
