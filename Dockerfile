@@ -22,7 +22,7 @@ WORKDIR /build
 COPY constraints.txt ./
 RUN pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} --constraint constraints.txt torch
 
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY hpo hpo
 COPY models models
 COPY studies studies

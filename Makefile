@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE :=
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo check test test-all tests lint types clean
+.PHONY: demo check test test-all tests lint types system-packages clean
 
 # Search a small network for handwritten digits: forty trials, the best five at the end.
 demo: $(VENV)/installed
@@ -22,12 +22,16 @@ check: lint
 	@$(MAKE) --no-print-directory --jobs 2 types tests TESTS="tests/unit tests/store"
 
 # Everything, with a sample of the largest matrices.
-test: lint
+test: system-packages lint
 	@$(MAKE) --no-print-directory --jobs 2 types tests
 
 # Everything.
-test-all: lint
+test-all: system-packages lint
 	@$(MAKE) --no-print-directory --jobs 2 types tests TESTS="-m ''"
+
+# What some tests need of the system: by apt, where it may be used, and told before; without it, they are left out.
+system-packages:
+	@.ci/system-packages
 
 tests: $(VENV)/installed-dev
 	$(PYTEST) $(TESTS)
@@ -41,6 +45,7 @@ types: $(VENV)/installed-dev
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "hpo-service needs Python 3.11 or newer")'
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || .ci/system-packages $(notdir $(PYTHON))-venv  # Debian's is apart
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import readme
-from search import PINNED, SearchError, environment, search_in
+from experiments.contest.measure import PINNED, SearchError, Task, environment, search_in
 
 ROWS = 398  # of the training part
 FEATURES = 30
@@ -63,7 +63,7 @@ def measure(seed: int) -> list[float]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         try:
-            whole = search_in(folder, "hpo", "tabular", seed)
+            whole = search_in(folder, "hpo", Task("tabular", seed))
         except SearchError as error:
             sys.exit(str(error))
         jobs = trained(folder / "hpo.db")

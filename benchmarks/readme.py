@@ -45,6 +45,12 @@ class Output:
             write_table(self._readme, self._section, "\n".join(self._lines))
 
 
+def read_table(readme: Path, section: str) -> str:
+    """The text between the section's markers."""
+    write_table(readme, section, None)
+    return readme.read_text(encoding="utf-8").partition(f"<!-- {section} -->\n")[2].partition(f"<!-- /{section} -->")[0]
+
+
 def write_table(readme: Path, section: str, text: str | None) -> None:
     """Replace the text between the section's markers; without a text, only check the markers."""
     first, last = f"<!-- {section} -->\n", f"<!-- /{section} -->\n"

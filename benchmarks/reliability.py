@@ -1,7 +1,7 @@
 """The behaviour of a search under failures and at scale.
 
     python benchmarks/reliability.py kills [--rounds 10] [--stores sqlite postgresql] [--seed 0]
-    python benchmarks/reliability.py store | reclaim | outage | slots | fleet | stalls | crashes | files    (options: --help)
+    python benchmarks/reliability.py store | reclaim | outage | slots | fleet | stalls | crashes | files
 
 Real workers, real databases and real signals; it needs the development extras, which include a PostgreSQL. Prints the
 tables of benchmarks/README.md, with --write into it. A row that breaks its promise is marked, and the exit code is 1.

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from hpo.study.spec import StudySpec
     from hpo.study.states import StudyState, TrialState
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Choice",
     "EventKind",
@@ -92,3 +94,7 @@ def __getattr__(name: str) -> object:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'hpo' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -19,6 +19,7 @@ import psycopg
 import pytest
 from projects.synthetic import create_study
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from system_packages import leave_out_without, needed_by, program
 
 from hpo.ipc.fork_server import ForkServer
 from hpo.queue.studies import StoredStudy
@@ -28,7 +29,6 @@ from hpo.store import Store, StoreUrl, child_environment
 # wait for each other more than they compute.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-CHROMIUM, CHROMEDRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 ARGUMENTS = (
     "--headless=new",
     "--no-sandbox",  # it refuses to run as root with it
@@ -44,6 +44,15 @@ ARGUMENTS = (
 )
 
 PASSWORD = "s3cret{word"
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if "browser" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.needs("chromium", "chromium-driver"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    leave_out_without(needed_by(item))
 
 
 class PostgresServer:
@@ -244,11 +253,11 @@ def browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Chrome]
     # selenium itself talks to chromedriver over HTTP
     monkeypatch.setenv("NO_PROXY", "localhost,127.0.0.1")
     options = ChromeOptions()
-    options.binary_location = CHROMIUM
+    options.binary_location = str(program("chromium"))
     for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path / 'chromium'}"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = Chrome(options=options, service=ChromeService(CHROMEDRIVER))
+    driver = Chrome(options=options, service=ChromeService(program("chromedriver")))
     driver.set_page_load_timeout(60)
     yield driver
     driver.quit()

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+import hpo
 from hpo.cli import data, database, logs, look, maintain, manage, plan, steer, train
 
 app = typer.Typer(
@@ -21,9 +22,7 @@ BEGIN, WORK, STEER, LOOK, KEEP = "Begin", "Search", "Steer", "Look", "Serve and 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"hpo-service {version('hpo-service')}")
+        typer.echo(f"hpo-service {hpo.__version__}")
         raise typer.Exit
 
 

@@ -177,6 +177,10 @@ def _resolve(
         base = optuna.samplers.BaseSampler if what == "sampler" else optuna.pruners.BasePruner
         if not issubclass(entry.cls, base):
             raise LoadError(f"{what}: {chosen.label} is no optuna {base.__name__}")
+        if issubclass(entry.cls, optuna.samplers.CmaEsSampler):  # whoever can write to the store could run code here
+            raise SpecError(
+                f"{what}: {chosen.label} keeps pickled objects in the store, which are never read here: use tpe or gp"
+            )
     elif chosen.name is not None and chosen.name in known:
         entry = known[chosen.name]
     else:

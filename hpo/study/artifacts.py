@@ -9,6 +9,8 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from hpo.study.naming import is_study_folder
+
 CHECKPOINT_SUFFIX = ".ckpt"
 
 
@@ -26,9 +28,12 @@ def homes_of(artifacts: Path, folder: str, checkpoints: Iterable[Path] = ()) -> 
 
 
 def folders_of(artifacts: Path, folder: str, checkpoints: Iterable[Path] = ()) -> list[Path]:
-    """The study's existing folders on this machine, without links. The arguments are those of `homes_of`."""
-    candidates = [home / folder for home in homes_of(artifacts, folder, checkpoints)]
-    return [path for path in candidates if is_folder(path)]
+    """The study's existing folders on this machine, without links. The arguments are those of `homes_of`.
+
+    There are none by a name that no study of ours has: another program may have written it, or one with '../' in it.
+    """
+    homes = homes_of(artifacts, folder, checkpoints) if is_study_folder(folder) else []
+    return [path for home in homes if is_folder(path := home / folder)]
 
 
 def is_folder(path: Path) -> bool:

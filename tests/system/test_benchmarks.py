@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 RELIABILITY = Path(__file__).parents[2] / "benchmarks" / "reliability.py"
 
 
@@ -17,6 +19,7 @@ def experiment(*arguments: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
+@pytest.mark.needs("pgbouncer")
 def test_workers_share_the_connections_of_a_pooler_in_transaction_mode() -> None:
     sizes = ("--workers", "12", "--connections", "3", "--seconds", "6", "--epoch-seconds", "0.5")
 

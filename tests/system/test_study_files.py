@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from system_packages import needs_of_file
 
 from hpo.ipc.fork_server import ForkServer
 from hpo.results.study import Study
@@ -56,7 +57,7 @@ def test_the_first_lines_show_how_to_run_it(file: Path) -> None:
     assert f"hpo run {file.relative_to(ROOT)}" in file.read_text(encoding="utf-8").partition("\nstudy:")[0]
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", [pytest.param(file, marks=needs_of_file(file), id=file.stem) for file in FILES])
 def test_two_trials_of_one_epoch_train(file: Path, train: Callable[[Path], list[TrialRecord]]) -> None:
     records = train(file)
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import subprocess
 import sys
-import sysconfig
 import zipfile
+from email import message_from_bytes
+from email.message import Message
 from pathlib import Path
 
 import pytest
+import trove_classifiers
+from projects.installed import install, run
+
+import hpo
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,33 +30,24 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+def metadata(wheel: Path) -> Message:
+    """The headers for package indexes, and the page that they show as the payload."""
+    archive = zipfile.ZipFile(wheel)
+    [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+    return message_from_bytes(archive.read(name))
+
+
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs' folder of a new virtual environment with the wheel, and this environment's other packages."""
-    folder = tmp_path_factory.mktemp("installed") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=300)
-    python = folder / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", "--quiet"]
-    subprocess.run([*pip, "--disable-pip-version-check", str(wheel)], check=True, timeout=300)
-    [site] = folder.glob("lib/python*/site-packages")
-    # a plain path: the .pth file of the editable checkout that lies in it is not read
-    (site / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n{sysconfig.get_path('platlib')}\n")
-    return folder / "bin"
-
-
-def run(installed: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """A program of the new environment, which knows nothing of this one or of the checkout."""
-    unwanted = ("PYTHONPATH", "VIRTUAL_ENV", "HPO_STORE", "HPO_PROJECT", "HPO_ARTIFACTS")
-    environment = {name: value for name, value in os.environ.items() if name not in unwanted}
-    command = [str(installed / arguments[0]), *arguments[1:]]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+    """The programs' folder of an environment into which the wheel was installed."""
+    return install(wheel, tmp_path_factory.mktemp("installed") / "venv")
 
 
 @pytest.fixture(scope="module")
 def project(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `hpo init` of the installed wheel wrote."""
     folder = tmp_path_factory.mktemp("user")
-    done = run(installed, "hpo", "init", "proj", cwd=folder)
+    done = run(installed / "hpo", "init", "proj", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "cd proj\n  hpo run studies/digits_dnn.yaml" in done.stdout
     return folder / "proj"
@@ -79,6 +75,44 @@ def test_the_wheel_has_no_other_package(wheel: Path) -> None:
     assert tops == {"hpo", next(top for top in tops if top.endswith(".dist-info"))}
 
 
+def test_the_wheel_says_whose_it_is_and_has_the_text_of_its_licence(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    [licence] = [name for name in archive.namelist() if name.endswith(".dist-info/licenses/LICENSE")]
+    told = metadata(wheel)
+
+    assert archive.read(licence) == (ROOT / "LICENSE").read_bytes()
+    assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert (told["License-Expression"], told["License-File"]) == ("Apache-2.0", "LICENSE")
+    assert told["Author"] == "The hpo-service authors"
+    assert told["Version"] == hpo.__version__
+
+
+def test_its_classifiers_are_those_of_package_indexes(wheel: Path) -> None:
+    told = metadata(wheel).get_all("Classifier", [])
+
+    assert "Typing :: Typed" in told
+    assert set(told) <= trove_classifiers.classifiers
+    assert not [
+        classifier for classifier in told if classifier.startswith("License ::")
+    ]  # refused beside an expression
+
+
+def test_what_a_package_index_shows_has_no_link_that_leads_nowhere(wheel: Path) -> None:
+    shown = str(metadata(wheel).get_payload())
+    targets = re.findall(r"\]\(([^)]*)\)", shown)
+
+    assert not [target for target in targets if not target.startswith("https://")]
+    assert "`docs/data.md`: how should my data be written?" in shown
+    assert "benchmarks (`benchmarks/README.md`)" in shown
+    assert shown.rstrip().endswith("The files that this page names are in the source distribution.")
+
+
+def test_the_installed_program_tells_the_version(installed: Path, tmp_path: Path) -> None:
+    told = run(installed / "hpo", "--version", cwd=tmp_path)
+
+    assert (told.returncode, told.stdout, told.stderr) == (0, f"hpo-service {hpo.__version__}\n", "")
+
+
 def test_every_module_of_the_checkout_is_in_the_wheel(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     ours = {str(path.relative_to(ROOT)) for path in (ROOT / "hpo").rglob("*.py")}
@@ -92,7 +126,7 @@ def test_every_module_of_the_checkout_is_in_the_wheel(wheel: Path) -> None:
 
 
 def test_the_installed_package_is_the_wheels_and_the_checkout_is_out_of_sight(installed: Path, tmp_path: Path) -> None:
-    done = run(installed, "python", "-c", "import hpo; print(hpo.__file__); import models", cwd=tmp_path)
+    done = run(installed / "python", "-c", "import hpo; print(hpo.__file__); import models", cwd=tmp_path)
 
     assert Path(done.stdout.strip()).is_relative_to(installed.parent)
     assert "No module named 'models'" in done.stderr
@@ -101,8 +135,8 @@ def test_the_installed_package_is_the_wheels_and_the_checkout_is_out_of_sight(in
 def test_a_new_project_runs_its_first_study_from_anywhere(installed: Path, project: Path) -> None:
     study = ["studies/digits_dnn.yaml", "--trials", "2", "--set", "epochs=1"]
 
-    ran = run(installed, "hpo", "run", *study, cwd=project)
-    best = run(installed, "hpo", "best", "digits-dnn", "--json", cwd=project)
+    ran = run(installed / "hpo", "run", *study, cwd=project)
+    best = run(installed / "hpo", "best", "digits-dnn", "--json", cwd=project)
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert best.returncode == 0, best.stderr
@@ -115,7 +149,7 @@ def test_a_new_project_runs_its_first_study_from_anywhere(installed: Path, proje
 def test_a_folder_that_is_not_empty_is_not_written_into(installed: Path, project: Path) -> None:
     before = sorted(project.rglob("*"))
 
-    done = run(installed, "hpo", "init", "proj", cwd=project.parent)
+    done = run(installed / "hpo", "init", "proj", cwd=project.parent)
 
     assert done.returncode == 2
     assert done.stderr == "error: proj is there already and not empty: name a new folder\n"
@@ -123,7 +157,7 @@ def test_a_folder_that_is_not_empty_is_not_written_into(installed: Path, project
 
 
 def test_an_empty_folder_is_filled(installed: Path, tmp_path: Path) -> None:
-    done = run(installed, "hpo", "init", ".", cwd=tmp_path)
+    done = run(installed / "hpo", "init", ".", cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["models", "studies"]

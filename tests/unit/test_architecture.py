@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -104,8 +105,8 @@ def test_every_package_has_one_place_in_the_layers() -> None:
 
 
 def test_packages_import_from_layers_above_them_only() -> None:
-    # cli asks the package where it is installed; that is all it has of it
-    allowed = {("hpo.cli.plan", "hpo")}
+    # cli asks the package where it is installed and for its version; that is all it has of it
+    allowed = {("hpo.cli.plan", "hpo"), ("hpo.cli", "hpo")}
     # Inside of functions, see TRAINING_USERS.
     allowed |= {(user, module) for user, modules in TRAINING_USERS.items() for module in modules}
     wrong = []
@@ -209,14 +210,36 @@ def test_the_package_exports_its_documented_names() -> None:
     assert sorted(hpo.__all__) == hpo.__all__
 
 
-def test_the_package_shows_no_other_name_of_ours() -> None:
-    code = "import hpo; print(*[n for n in vars(hpo) if not n.startswith('_') and n not in hpo.__all__])"
+def test_the_package_shows_its_public_names_and_nothing_else() -> None:
+    code = "import hpo, hpo.study.spec; print(*dir(hpo))"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
 
-    assert set(done.stdout.split()) <= {"annotations", "import_module", "Path", "TYPE_CHECKING"}
+    assert done.stdout.split() == sorted([*hpo.__all__, "__version__"])
     with pytest.raises(AttributeError, match="module 'hpo' has no attribute 'opn_study'"):
         hpo.opn_study  # noqa: B018
+
+
+def test_every_name_of_the_package_that_the_documentation_uses_is_public() -> None:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    used = {
+        (name, page.name)
+        for page in pages
+        for name in re.findall(r"(?<![\w./-])hpo\.([A-Za-z_]\w*)(?![\w/:-])", page.read_text(encoding="utf-8"))
+    }
+
+    others = {"db", *(path.stem for path in (ROOT / "hpo").iterdir())}  # the store's file hpo.db, and modules
+
+    assert {"run", "open_study", "HpoError"} <= {name for name, _ in used}
+    assert not {(name, page) for name, page in used if name not in {*hpo.__all__, *others}}
+
+
+def test_the_version_and_the_public_names_are_told_without_torch() -> None:
+    code = "import sys, hpo, hpo.cli; hpo.__version__; dir(hpo); print(*sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
+
+    assert not {"torch", "pytorch_lightning", "optuna", "pandas"} & set(done.stdout.split())
 
 
 @pytest.mark.parametrize("module", [name for name in HPO | MODELS if "migrations" not in name])

@@ -66,7 +66,7 @@ class Net(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         inputs, targets = batch
-        if index == 0 and self.current_epoch == 0:
+        if index == 0 and self.current_epoch == 0 and not self._is_only_tried():
             record(event="step")
         return functional.cross_entropy(self(inputs), targets)
 
@@ -80,8 +80,12 @@ class Net(pl.LightningModule):
         self.log("val_accuracy", right / len(targets), batch_size=len(targets))
 
     def on_validation_epoch_end(self) -> None:
-        if not self.trainer.sanity_checking:
+        if not self.trainer.sanity_checking and not self._is_only_tried():
             record(event="epoch", accuracy=float(self._right) / self._seen)
+
+    def _is_only_tried(self) -> bool:
+        """Whether this is the batch that `hpo run` tries before its first trial, and no part of a trial."""
+        return isinstance(self.trainer.limit_val_batches, int)  # else all, as 1.0
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return OPTIMIZERS[self._optimizer](self.parameters(), lr=self._lr, **self._options)  # type: ignore[call-arg]

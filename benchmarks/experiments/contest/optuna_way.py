@@ -1,4 +1,9 @@
-"""The search as in Optuna's example for PyTorch Lightning. Arguments: protocol, seed, trials, part."""
+"""The search as in Optuna's example for PyTorch Lightning.
+
+optuna_way.py PROTOCOL SEED search TRIALS PART    with TPE and the median pruner
+optuna_way.py PROTOCOL SEED enqueue               puts the points of points.json into the study
+optuna_way.py PROTOCOL SEED points                trains enqueued points until none is left, without pruning
+"""
 
 from __future__ import annotations
 
@@ -12,9 +17,11 @@ import optuna
 import pytorch_lightning as pl
 
 from experiments.contest.nets import ACTIVATIONS, INITIALIZERS, OPTIMIZERS, FashionNet, TabularNet
+from experiments.contest.points import read_points
 from experiments.contest.rivals_data import Arrays, arrays, loaders
 
 CREATED = Path("created")
+IS_POINT = "is_point"
 EPOCHS = {"fashion": 6, "tabular": 20}
 BATCH_SIZES = {"fashion": [32, 64, 128, 256], "tabular": [16, 32, 64, 128]}
 
@@ -61,16 +68,25 @@ def suggest(trial: optuna.Trial, protocol: str) -> dict[str, Any]:
     return params
 
 
-def main(protocol: str, seed: int, trials: int, part: int) -> None:
+def main(protocol: str, seed: int, what: str, trials: int | None = None, part: int = 0) -> None:
     """
     Args:
+        what: search, enqueue or points.
+        trials: of this process.
         part: of several processes. Creating the tables at once fails in one of them, so the others wait for the first.
     """
+    if what == "enqueue":
+        for point in read_points(Path()):
+            study_of(seed, is_pruned=False).enqueue_trial(point, user_attrs={IS_POINT: True})
+        return
     data: Arrays = arrays(protocol)
     while part and not CREATED.exists():
         time.sleep(0.05)
 
     def objective(trial: optuna.Trial) -> float:
+        if what == "points" and IS_POINT not in trial.user_attrs:  # none was left, and this one is sampled
+            trial.study.stop()
+            raise optuna.TrialPruned
         model = (TabularNet if protocol == "tabular" else FashionNet)(**suggest(trial, protocol))
         batch_size = trial.suggest_categorical("batch_size", BATCH_SIZES[protocol])
         trainer = pl.Trainer(
@@ -87,18 +103,22 @@ def main(protocol: str, seed: int, trials: int, part: int) -> None:
         trainer.fit(model, *loaders(data, batch_size))
         return float(trainer.callback_metrics["val_accuracy"])
 
-    study = optuna.create_study(
+    study = study_of(seed, is_pruned=what == "search")
+    CREATED.touch()
+    study.optimize(objective, n_trials=trials)
+
+
+def study_of(seed: int, *, is_pruned: bool) -> optuna.Study:
+    return optuna.create_study(
         storage="sqlite:///optuna.db",
         study_name="contest",
         load_if_exists=True,
         direction="maximize",
         sampler=optuna.samplers.TPESampler(seed=seed),
-        pruner=optuna.pruners.MedianPruner(),
+        pruner=optuna.pruners.MedianPruner() if is_pruned else optuna.pruners.NopPruner(),
     )
-    CREATED.touch()
-    study.optimize(objective, n_trials=trials)
 
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3], *map(int, sys.argv[4:]))

@@ -183,3 +183,8 @@ def test_tpe_samples_jointly_within_the_branches_of_a_conditional_space() -> Non
     assert vars(sampler(1, CONDITIONAL, sampler="tpe"))["_group"]
     assert not vars(sampler(1, PLAIN, sampler="tpe"))["_group"]
     assert not vars(sampler(1, CONDITIONAL, sampler={"name": "tpe", "group": False}))["_group"]
+
+
+def test_a_sampler_that_reads_pickles_from_the_store_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"CmaEsSampler keeps pickled objects in the store.*: use tpe or gp"):
+        sampler(0, sampler={"class": "optuna.samplers:CmaEsSampler"})
