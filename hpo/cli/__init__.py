@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hpo.cli import data, database, logs, look, maintain, manage, plan, steer, train
+from hpo.cli.answer import say
 
 app = typer.Typer(
     name="hpo",
@@ -23,7 +24,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"hpo-service {version('hpo-service')}")
+        say(f"hpo-service {version('hpo-service')}")
         raise typer.Exit
 
 

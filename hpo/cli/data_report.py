@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from hpo.cli.tables import console, number, params_in_words
+from hpo.cli.console import Console, Text, console
+from hpo.cli.tables import number, params_in_words
 
 MOST_FEATURES = 30  # rows; the rest in one sentence
 MOST_CLASSES = 20

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
+from hpo.cli.answer import print_json, say
 from hpo.cli.options import (
     ArtifactsOption,
     JsonOption,
@@ -14,7 +14,6 @@ from hpo.cli.options import (
     StoreOption,
     StudyName,
     open_to_look,
-    print_json,
 )
 from hpo.errors import SpecError
 
@@ -38,23 +37,16 @@ def logs(
     with open_to_look(store, project) as opened:
         if not follow:
             log = find_log(opened, study, trial, artifacts=folder)
-            content = log.path.read_bytes()
             if as_json:
-                text = content.decode(errors="replace")
                 state = log.trial.state
-                print_json({"study": study, "trial": trial, "state": state, "path": str(log.path), "log": text})
+                print_json({"study": study, "trial": trial, "state": state, "path": str(log.path), "log": log.text()})
             else:
-                _write(content)
+                say(log.text(), end="")
             return
         found = wait_for_log(opened, study, trial, artifacts=folder, notify=_notify)
         for part in follow_log(opened, study, found, notify=_notify):
-            _write(part)
-
-
-def _write(content: bytes) -> None:
-    sys.stdout.buffer.write(content)
-    sys.stdout.buffer.flush()
+            say(part, end="")
 
 
 def _notify(text: str) -> None:
-    typer.echo(text, err=True)
+    say(text, err=True)

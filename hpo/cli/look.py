@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from hpo.cli.answer import print_json
 from hpo.cli.options import (
     ArtifactsOption,
     JsonOption,
@@ -13,7 +14,6 @@ from hpo.cli.options import (
     StoreOption,
     StudyName,
     open_to_look,
-    print_json,
 )
 
 ColumnsOption = Annotated[

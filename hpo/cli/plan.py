@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from hpo.cli.answer import print_json, say
 from hpo.cli.options import (
     JsonOption,
     ProjectOption,
@@ -15,7 +16,6 @@ from hpo.cli.options import (
     StoreOption,
     StudyFile,
     open_to_look,
-    print_json,
 )
 from hpo.errors import SpecError
 from hpo.service.server import start_server
@@ -34,7 +34,7 @@ def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folde
     for name in ("models", "studies"):
         shutil.copytree(source / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     example = next((folder / "studies").glob("digits_dnn.yaml")).relative_to(folder)
-    typer.echo(f"wrote {folder}/models and {folder}/studies\n\nNext:\n  cd {folder}\n  hpo run {example}")
+    say(f"wrote {folder}/models and {folder}/studies\n\nNext:\n  cd {folder}\n  hpo run {example}")
 
 
 def check(
@@ -61,20 +61,20 @@ def check(
     if as_json:
         print_json(checked.to_json())
         return
-    typer.echo(f"{file}: fine")
-    typer.echo(f"  searched    {', '.join(checked.space.names)}")
-    typer.echo(f"  objective   {checked.direction} {checked.metric}; the model logs {', '.join(checked.metrics)}")
-    typer.echo(f"  model       {checked.parameters:,} parameters at its defaults")
+    say(f"{file}: fine")
+    say(f"  searched    {', '.join(checked.space.names)}")
+    say(f"  objective   {checked.direction} {checked.metric}; the model logs {', '.join(checked.metrics)}")
+    say(f"  model       {checked.parameters:,} parameters at its defaults")
     from hpo.cli.estimate import disk_in_words, time_in_words
 
     unit = checked.unit
     of_all = "" if checked.epochs is None else f": {unit.counted(checked.epochs)} before pruning"
-    typer.echo(
+    say(
         f"  budget      {checked.budget}; a trial has at most {unit.counted(checked.max_epochs)}{of_all}, "
         f"on {len(checked.devices)} slots here ({', '.join(checked.devices)})"
     )
-    typer.echo(f"  time        {time_in_words(checked.estimate, hours=spec.budget.hours)}")
-    typer.echo(f"  disk        {disk_in_words(checked.estimate)}")
+    say(f"  time        {time_in_words(checked.estimate, hours=spec.budget.hours)}")
+    say(f"  disk        {disk_in_words(checked.estimate)}")
 
 
 def space(

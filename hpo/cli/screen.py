@@ -10,15 +10,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
+from rich.highlighter import NullHighlighter
 from rich.live import Live
 from rich.logging import RichHandler
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
-from rich.text import Text
 
-from hpo.cli.tables import console, number, print_best
+from hpo.cli.answer import LogLines
+from hpo.cli.console import Console, Text, console
+from hpo.cli.tables import number, print_best
 from hpo.study.length import Unit
 
 if TYPE_CHECKING:
@@ -34,7 +36,9 @@ LONGEST_HEADING = 14  # characters of a metric's name there
 
 def log_to_stderr(*, verbose: bool) -> None:
     """A line an event, for files and pipes."""
-    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogLines("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("hpo").setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
@@ -54,13 +58,15 @@ class Screen:
         out = console()
         if out.is_terminal:
             # Events would push the view away; it shows them itself. What somebody should look at stays.
-            logging.basicConfig(format="%(message)s", handlers=[RichHandler(console=out, show_path=False)])
+            handler = RichHandler(console=out, show_path=False, highlighter=NullHighlighter(), keywords=[])
+            handler.setFormatter(LogLines("%(message)s"))
+            logging.basicConfig(handlers=[handler])
             logging.getLogger("hpo").setLevel(logging.DEBUG if verbose else logging.WARNING)
         else:
             log_to_stderr(verbose=verbose)
         screen = Screen(out)
         if out.is_terminal:
-            out.print("[dim]starting: importing torch ...[/dim]")
+            out.print(Text("starting: importing torch ...", style="dim"))
         return screen
 
     @contextlib.contextmanager
@@ -69,7 +75,8 @@ class Screen:
         if not self._out.is_terminal:
             yield
             return
-        described = TextColumn("{task.description}", table_column=Column(ratio=1))  # on a narrow terminal, in lines
+        in_lines = Column(ratio=1)  # on a narrow terminal
+        described = TextColumn("{task.description}", markup=False, table_column=in_lines)
         with Progress(SpinnerColumn(), described, TimeElapsedColumn(), console=self._out, transient=True) as progress:
             progress.add_task(doing, total=None)
             yield

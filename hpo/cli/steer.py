@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from hpo.cli.answer import say
 from hpo.cli.options import ProjectOption, StoreOption, StudyName, open_to_look
 from hpo.study.states import Request, StudyState
 
@@ -52,7 +53,7 @@ def change(
     from hpo.queue.control import set_limits
 
     with open_to_look(store, project) as opened:
-        typer.echo(set_limits(opened, study, changes))
+        say(set_limits(opened, study, changes))
 
 
 def _request(
@@ -68,4 +69,4 @@ def _request(
 
     with open_to_look(store, project) as opened:
         said = request_study(opened, study, state) if trial is None else request_trial(opened, study, trial, request)
-    typer.echo(said)
+    say(said)

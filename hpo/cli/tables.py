@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Column, Table
-from rich.text import Text
 
+from hpo.cli.console import Console, Text, console
+from hpo.printable import in_a_line
 from hpo.space.values import label_of_value
 from hpo.study.length import Unit
 from hpo.study.states import TrialState
@@ -21,34 +20,17 @@ if TYPE_CHECKING:
     from hpo.results.study import StudyStatus
     from hpo.results.trial import TrialRecord
 
-# Of output to a pipe or a file, which has no columns; COLUMNS, where it is set, says another.
-WIDTH_WITHOUT_TERMINAL = 100
 ANY_WIDTH = 10_000
 
 SHOWN_STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.RUNNING)
 LEFT_ALIGNED = ("study", "state", "device")
 
 
-class Page(Console):
-    """Output to a pipe or a file, to be searched or copied: sentences are not broken into lines."""
-
-    def print(self, *objects: Any, **options: Any) -> None:
-        is_text = all(isinstance(item, str | Text) for item in objects)
-        super().print(*objects, **({"soft_wrap": is_text} | options))
-
-
-def console() -> Console:
-    """The console to print tables to: as wide as the terminal, or as a page."""
-    on_terminal = Console()
-    is_given = on_terminal.is_terminal or os.environ.get("COLUMNS", "").isdigit()
-    return on_terminal if is_given else Page(width=WIDTH_WITHOUT_TERMINAL)
-
-
 def number(value: Any) -> str:
     """Four significant digits for a float, a list or mapping as `[64, 64]`, everything else as it is."""
     if value is None:
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(label_of_value(value))
+    return f"{value:.4g}" if isinstance(value, float) else in_a_line(str(label_of_value(value)))
 
 
 def fits(table: Table, out: Console) -> bool:
@@ -84,7 +66,7 @@ def print_best(records: Sequence[TrialRecord], out: Console) -> None:
 
 def params_in_words(params: Mapping[str, Any]) -> str:
     """`lr=0.001, depth=2`."""
-    return ", ".join(f"{name}={number(value)}" for name, value in params.items())
+    return ", ".join(f"{in_a_line(name)}={number(value)}" for name, value in params.items())
 
 
 def _unit_of(records: Sequence[TrialRecord]) -> Unit:
@@ -97,7 +79,7 @@ def _best_table(names: Sequence[str], *, unit: Unit, has_remarks: bool) -> Table
     for heading in ("trial", "value", unit, "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name in ["trained", *names] if has_remarks else names:
-        table.add_column(name)
+        table.add_column(in_a_line(name))
     return table
 
 
@@ -164,7 +146,7 @@ def _trial_numbers(record: TrialRecord) -> tuple[str, ...]:
         str(record.epochs),
         number(record.seconds),
         str(record.attempts),
-        record.device or "-",
+        in_a_line(record.device or "-"),
     )
 
 
@@ -200,7 +182,7 @@ def _studies_table(found: Sequence[StudyStatus], states: Sequence[TrialState]) -
         counts, budget = study.counts, study.budget["trials"]
         asked = f"{int(budget['spent'])}/{int(budget['target'])}" if budget.get("target") else str(int(budget["spent"]))
         best = number(study.best.value if study.best else None)
-        table.add_row(Text(study.study), study.state, asked, *(str(counts[state]) for state in states), best)
+        table.add_row(in_a_line(study.study), study.state, asked, *(str(counts[state]) for state in states), best)
     return table
 
 
@@ -210,7 +192,7 @@ def show_status(study: StudyStatus) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in study.counts.items() if count)
     budget = study.budget["trials"]
     reason = f" ({study.reason.splitlines()[0]})" if study.reason else ""
-    out.print(Text(f"{study.study}: {study.state}{reason}"))
+    out.print(Text(f"{in_a_line(study.study)}: {study.state}{reason}"))
     asked = f" of {int(budget['target'])}" if budget.get("target") else ""  # another program's study has no target
     facts = [("trials:", f"{int(budget['spent'])}{asked}" + (f": {counts}" if counts else ""))]
     if study.foreign:
@@ -228,7 +210,7 @@ def show_status(study: StudyStatus) -> None:
         facts.append(
             (
                 "worker:",
-                f"{worker.name}, {worker.running} of {worker.slots} slots on this study, "
+                f"{in_a_line(worker.name)}, {worker.running} of {worker.slots} slots on this study, "
                 f"last seen {worker.seconds_since_beat:.0f} s ago",
             )
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hpo.cli.answer import say
 from hpo.cli.options import (
     ArtifactsOption,
     NameOption,
@@ -111,7 +112,7 @@ def submit(
             _, message = submit_study(workspace, spec, source, is_change_accepted=accept_changes)
     finally:
         server.stop()
-    typer.echo(message)
+    say(message)
 
 
 def worker(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +40,10 @@ class TrialLog:
 
     trial: TrialRecord
     path: Path
+
+    def text(self) -> str:
+        """All of it; what a progress bar writes over each other is a line each."""
+        return self.path.read_text(encoding="utf-8", errors="replace")
 
 
 def find_log(store: Store, study: str, number: int, *, artifacts: Path) -> TrialLog:
@@ -104,7 +110,7 @@ def wait_for_log(store: Store, study: str, number: int, *, artifacts: Path, noti
         time.sleep(READ_SECONDS)
 
 
-def follow_log(store: Store, study: str, log: TrialLog, *, notify: Callable[[str], None]) -> Iterator[bytes]:
+def follow_log(store: Store, study: str, log: TrialLog, *, notify: Callable[[str], None]) -> Iterator[str]:
     """The log from its beginning, and all that comes to it until the trial has ended.
 
     Attempts that follow on this machine write into the same file.
@@ -113,6 +119,8 @@ def follow_log(store: Store, study: str, log: TrialLog, *, notify: Callable[[str
         notify: called, with a sentence, when another machine continues the trial.
     """
     watched, worker, next_look, record = Study(store, study), log.trial.worker, 0.0, log.trial
+    # a character, or the end of a line, may be written in two parts
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
     with log.path.open("rb") as file:
         while True:
             now = time.monotonic()
@@ -120,14 +128,14 @@ def follow_log(store: Store, study: str, log: TrialLog, *, notify: Callable[[str
                 next_look = now + LOOK_SECONDS
                 found = watched.trial(record.number)
                 if found is None:
-                    yield file.read()
+                    yield decoder.decode(file.read(), final=True)
                     notify(f"study '{study}' was deleted")
                     return
                 record = found
-            part = file.read()
-            if part:
+            is_over = record.state in ENDED
+            if part := decoder.decode(file.read(), final=is_over):
                 yield part
-            if record.state in ENDED:
+            if is_over:
                 return
             if record.worker != worker:
                 worker = record.worker
