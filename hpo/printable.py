@@ -19,12 +19,15 @@ _BREAKS = str.maketrans({"\n": "\\n", "\t": "\\t"})
 
 def printable(text: str) -> str:
     """The text with its controls written out; line feeds and tabs stay, and a line may end as on Windows."""
+    if text.isascii() and text.isprintable():  # nearly every text of a long listing
+        return text
     return _UNPRINTABLE.sub(_written_out, text.replace("\r\n", "\n"))
 
 
 def in_a_line(text: str) -> str:
     """The same for a name or a value, which is a part of a line: its line feeds and tabs are written out too."""
-    return printable(text).translate(_BREAKS)
+    shown = printable(text)
+    return shown if shown.isprintable() else shown.translate(_BREAKS)
 
 
 def _written_out(found: re.Match[str]) -> str:

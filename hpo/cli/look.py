@@ -64,7 +64,7 @@ def trials(
     from hpo.results.study import Study
 
     with open_to_look(store, project, is_foreign_allowed=True) as opened:
-        found = Study(opened, study).trials()
+        found = Study(opened, study).trials(has_curves=False)
     if as_json:
         print_json([record.to_json() for record in found])
     elif as_csv or columns:
