@@ -43,6 +43,32 @@ def print_listing(
     say("\n".join([*whole, ""]))
 
 
+def print_named_rows(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    out: Console,
+    *,
+    narrower: tuple[Sequence[str], Sequence[Sequence[str]]],
+) -> None:
+    """Print a line a row, whose first cell is a name; a name that is longer than there is room takes several lines.
+
+    Args:
+        narrower: headings and rows with fewer columns, for a terminal that has no room for the names beside all.
+    """
+    names = [headings[0], *(row[0] for row in rows)]
+    longest = max(map(cell_len, names))
+    cells = list(_aligned([headings[1:], *(row[1:] for row in rows)]))
+    if longest + SPACE + max(map(cell_len, cells)) > out.width:
+        cells = list(_aligned([narrower[0][1:], *(row[1:] for row in narrower[1])]))
+    room = min(longest, max(len(headings[0]), out.width - SPACE - max(map(cell_len, cells))))
+    lines = []
+    for name, numbers in zip(names, cells, strict=True):
+        first, *rest = chop_cells(name, room) or [""]
+        lines += [f"{first}{' ' * (room - cell_len(first) + SPACE)}{numbers}", *rest]
+    out.print(Text(f"\n{lines[0]}", style="bold"))
+    say("\n".join([*lines[1:], ""]))
+
+
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """A line a row, the first one being the headings."""
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Column, Table
 
 from hpo.cli.console import Console, Text, console
-from hpo.cli.listing import LEFT_ALIGNED, print_listing
+from hpo.cli.listing import LEFT_ALIGNED, print_listing, print_named_rows
 from hpo.printable import in_a_line
 from hpo.space.values import label_of_value
 from hpo.study.length import Unit
@@ -136,26 +136,18 @@ def show_studies(found: Sequence[StudyStatus]) -> None:
     if not found:
         out.print("the store has no studies yet: 'hpo run STUDY.yaml' begins one")
         return
-    table = _studies_table(found, SHOWN_STATES)
-    out.print(table if fits(table, out) else _studies_table(found, ()))
+    print_named_rows(*_studies(found, SHOWN_STATES), out, narrower=_studies(found, ()))
 
 
-def _studies_table(found: Sequence[StudyStatus], states: Sequence[TrialState]) -> Table:
-    table = Table(box=SIMPLE, pad_edge=False)
-    for heading in ("study", "state", "trials", *states, "best"):
-        is_name = heading == "study"  # a long one takes several lines
-        table.add_column(
-            heading,
-            justify="left" if heading in LEFT_ALIGNED else "right",
-            no_wrap=not is_name,
-            overflow="fold",
-        )
+def _studies(found: Sequence[StudyStatus], states: Sequence[TrialState]) -> tuple[list[str], list[list[str]]]:
+    """The headings and the rows."""
+    rows = []
     for study in found:
         counts, budget = study.counts, study.budget["trials"]
         asked = f"{int(budget['spent'])}/{int(budget['target'])}" if budget.get("target") else str(int(budget["spent"]))
         best = number(study.best.value if study.best else None)
-        table.add_row(in_a_line(study.study), study.state, asked, *(str(counts[state]) for state in states), best)
-    return table
+        rows.append([in_a_line(study.study), study.state, asked, *(str(counts[state]) for state in states), best])
+    return ["study", "state", "trials", *states, "best"], rows
 
 
 def show_status(study: StudyStatus) -> None:

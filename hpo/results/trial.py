@@ -332,6 +332,7 @@ def _params(
         .where(wanted)
     ).all()
     distributions: dict[str, Any] = {}  # by their texts, which are the same for thousands of trials
+    stored: dict[int, str] | None = None
     spaces: dict[int, SearchSpace] = {}
     found: dict[int, dict[str, Any]] = defaultdict(dict)
     for trial_id, study_id, name, number, text in rows:
@@ -340,16 +341,21 @@ def _params(
             distribution = distributions[text] = json.loads(text)
         value = _param(number, distribution)
         if isinstance(value, str):
-            if study_id not in spaces:
-                spaces[study_id] = _space(connection, study_id)
+            if stored is None:
+                stored = _spaces(connection, wanted)
+            if study_id not in spaces:  # another program's study has none
+                text = stored.get(study_id)
+                spaces[study_id] = SearchSpace.from_json(json.loads(text)) if text else SearchSpace()
             value = _of_label(value, name, spaces[study_id])
         found[trial_id][name] = value
     return found
 
 
-def _space(connection: Connection, study_id: int) -> SearchSpace:
-    stored = connection.scalar(select(hpo_studies.c.space).where(hpo_studies.c.study_id == study_id))
-    return SearchSpace.from_json(json.loads(stored)) if stored else SearchSpace()  # another program's study has none
+def _spaces(connection: Connection, wanted: ColumnElement[bool]) -> dict[int, str]:
+    """The search spaces of the trials' studies, as JSON."""
+    chosen = hpo_studies.c.study_id.in_(select(trials.c.study_id).where(wanted))
+    rows = connection.execute(select(hpo_studies.c.study_id, hpo_studies.c.space).where(chosen))
+    return {study_id: space for study_id, space in rows}
 
 
 def _of_label(value: str, name: str, space: SearchSpace) -> Any:
