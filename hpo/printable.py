@@ -30,5 +30,15 @@ def in_a_line(text: str) -> str:
     return shown if shown.isprintable() else shown.translate(_BREAKS)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 trial`, `2,000 trials`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def all_of(number: int, noun: str) -> str:
+    """`its one trial`, `all of its 20 trials`."""
+    return f"its one {noun}" if number == 1 else f"all of its {counted(number, noun)}"
+
+
 def _written_out(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode("ascii")

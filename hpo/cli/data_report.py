@@ -157,8 +157,9 @@ def _print_list(out: Console, heading: str, lines: Sequence[str], *, mark: str =
     if not lines:
         return
     _print(out, f"{heading}:")
+    width = min(WIDTH_OF_TEXT, out.width)
     for line in lines:
-        for paragraph in textwrap.wrap(line, WIDTH_OF_TEXT, initial_indent=f"  {mark}", subsequent_indent="    "):
+        for paragraph in textwrap.wrap(line, width, initial_indent=f"  {mark}", subsequent_indent="    "):
             _print(out, paragraph)
     _print(out, "")
 

@@ -98,7 +98,7 @@ def _show(url: StoreUrl, findings: Sequence[Finding], changes: Sequence[str] | N
     from hpo.cli.console import Text, console
 
     out = console()
-    styles = {"ok": "green", "note": "yellow", "problem": "bold red"}
+    styles = {"ok": "green", "note": "magenta", "problem": "bold red"}
     table = Table(box=SIMPLE, pad_edge=False, show_header=False)
     for finding in findings:
         told = Text(f"{finding.where}: " if finding.where and finding.where not in finding.what else "", style="bold")

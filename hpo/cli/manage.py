@@ -18,6 +18,7 @@ from hpo.cli.options import (
     open_to_look,
 )
 from hpo.errors import RunError, SpecError
+from hpo.printable import counted
 
 if TYPE_CHECKING:
     from hpo.service.clean import Cleaned
@@ -83,11 +84,11 @@ def delete(
         found = belongings_of(opened, study, artifacts=folder)
         for name in found.referring:
             say(f"study {name} starts from its weights, and cannot begin more trials without them", err=True)
-        found_in_words = f"study {study}: {found.trials} trials and {mebibytes(found.size)} of artifacts"
+        found_in_words = f"study {study}: {counted(found.trials, 'trial')} and {mebibytes(found.size)} of artifacts"
         if not yes and not _confirms(f"{found_in_words}. Delete them?", f"delete {study}"):
             raise RunError("nothing was deleted")
         deleted = delete_study(opened, study, artifacts=folder, force=force)
-    say(f"study {study} deleted: {deleted.trials} trials, {mebibytes(deleted.size)} of artifacts")
+    say(f"study {study} deleted: {counted(deleted.trials, 'trial')}, {mebibytes(deleted.size)} of artifacts")
     if deleted.problems:
         raise RunError("not all of its artifacts could be removed:\n  " + "\n  ".join(deleted.problems))
 
@@ -154,7 +155,7 @@ def _show_artifacts(found: Cleaned) -> None:
     for heading in ("study", "folder", "size", "not needed"):
         table.add_column(heading, justify="right" if heading in ("size", "not needed") else "left", no_wrap=True)
     for use in found.uses:
-        name = Text("unknown", style="yellow") if use.study is None else Text(use.study)
+        name = Text("unknown", style="magenta") if use.study is None else Text(use.study)
         table.add_row(name, Text(use.folder.name), mebibytes(use.size), mebibytes(use.unneeded))
     out.print(table)
     for use in found.uses:

@@ -18,6 +18,7 @@ from hpo.cli.options import (
     open_to_look,
 )
 from hpo.errors import SpecError
+from hpo.printable import counted
 from hpo.service.server import start_server
 
 
@@ -61,20 +62,26 @@ def check(
     if as_json:
         print_json(checked.to_json())
         return
-    say(f"{file}: fine")
-    say(f"  searched    {', '.join(checked.space.names)}")
-    say(f"  objective   {checked.direction} {checked.metric}; the model logs {', '.join(checked.metrics)}")
-    say(f"  model       {checked.parameters:,} parameters at its defaults")
+    from hpo.cli.console import console
     from hpo.cli.estimate import disk_in_words, time_in_words
+    from hpo.cli.tables import print_facts
 
     unit = checked.unit
     of_all = "" if checked.epochs is None else f": {unit.counted(checked.epochs)} before pruning"
-    say(
-        f"  budget      {checked.budget}; a trial has at most {unit.counted(checked.max_epochs)}{of_all}, "
-        f"on {len(checked.devices)} slots here ({', '.join(checked.devices)})"
+    budget = (
+        f"{checked.budget}; a trial has at most {unit.counted(checked.max_epochs)}{of_all}, "
+        f"on {counted(len(checked.devices), 'slot')} here ({', '.join(checked.devices)})"
     )
-    say(f"  time        {time_in_words(checked.estimate, hours=spec.budget.hours)}")
-    say(f"  disk        {disk_in_words(checked.estimate)}")
+    facts = {
+        "searched": ", ".join(checked.space.names),
+        "objective": f"{checked.direction} {checked.metric}; the model logs {', '.join(checked.metrics)}",
+        "model": f"{checked.parameters:,} parameters at its defaults",
+        "budget": budget,
+        "time": time_in_words(checked.estimate, hours=spec.budget.hours),
+        "disk": disk_in_words(checked.estimate),
+    }
+    say(f"{file}: fine")
+    print_facts([(f"{name:<10}", text) for name, text in facts.items()], console(), indent=2)
 
 
 def space(

@@ -115,7 +115,8 @@ class Screen:
         records = Study(store, name).best(5)
         seconds = time.monotonic() - self._since
         states = f"{counts.complete} complete, {counts.pruned} pruned, {counts.failed} failed"
-        self.say(f"\n{name}: {counts.ended}{counts.of_target} trials ended ({states}) in {_duration(seconds)}")
+        ended = f"{counts.ended}{counts.of_target} {'trial' if counts.ended == 1 else 'trials'}"
+        self.say(f"\n{name}: {ended} ended ({states}) in {_duration(seconds)}")
         if run.progress.is_ended_by_request:
             self.say(f"{name} was {run.progress.state} by request; the same command continues it")
         elif run.waiting_for:
@@ -148,7 +149,7 @@ class Screen:
         head = Table.grid(Column(overflow="ellipsis", no_wrap=True), Column(), Column(no_wrap=True), padding=(0, 2))
         head.add_row(
             Text(run.study.name, style="bold"),
-            "" if share is None else ProgressBar(total=1.0, completed=share, width=20),
+            "" if share is None else _bar(1.0, share),
             f"{counts.ended}{counts.of_target.replace(' of ', '/')} trials",
         )
         yield head
@@ -159,7 +160,7 @@ class Screen:
             states += f"  {counts.idle} idle"
         yield Text(states)
         if run.waiting_for:
-            yield Text(f"waits: {run.waiting_for}", style="yellow")
+            yield Text(f"waits: {run.waiting_for}", style="bold magenta")
         epochs_a_minute = None if left is None else left.pace.epochs_a_minute
         if left is not None and epochs_a_minute is not None:
             about = "" if left.seconds is None else f"  about {_duration(left.seconds)} left"
@@ -202,7 +203,7 @@ def _row(trial: RunningTrial, *, has_bar: bool) -> tuple[str | ProgressBar, ...]
     else:
         within = f" +{part:.0%}" if part else f" step {trial.step}" if trial.step else ""
         done = f"{trial.epoch}/{trial.epochs}{within}"
-    bar = ProgressBar(total=trial.epochs, completed=reached, width=20)
+    bar = _bar(trial.epochs, reached)
     return (
         str(trial.number),
         done,
@@ -211,6 +212,11 @@ def _row(trial: RunningTrial, *, has_bar: bool) -> tuple[str | ProgressBar, ...]
         number(trial.best_value),
         f"{trial.seconds:.1f}",
     )
+
+
+def _bar(total: float, completed: float) -> ProgressBar:
+    """In a colour that reads on light and on dark, and is no warning, as Rich's own red may seem."""
+    return ProgressBar(total, completed, width=20, style="dim", complete_style="cyan", finished_style="green")
 
 
 def _duration(seconds: float) -> str:

@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from hpo.cli.console import Console, Text, console
 from hpo.cli.listing import LEFT_ALIGNED, print_listing, print_named_rows
-from hpo.printable import in_a_line
+from hpo.printable import counted, in_a_line
 from hpo.space.values import label_of_value
 from hpo.study.length import Unit
 from hpo.study.states import TrialState
@@ -174,7 +174,7 @@ def show_status(study: StudyStatus) -> None:
         facts.append(
             (
                 "worker:",
-                f"{in_a_line(worker.name)}, {worker.running} of {worker.slots} slots on this study, "
+                f"{in_a_line(worker.name)}, {worker.running} of {counted(worker.slots, 'slot')} on this study, "
                 f"last seen {worker.seconds_since_beat:.0f} s ago",
             )
         )

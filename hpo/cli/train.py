@@ -18,6 +18,7 @@ from hpo.cli.options import (
     StudyFile,
     url_of,
 )
+from hpo.printable import counted
 from hpo.service.server import start_server
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def run(
                     on_frame=lambda _: screen.draw(),
                     is_change_accepted=accept_changes,
                 )
-            screen.say(f"{search.message}; {len(search.worker.slots)} slots; store {url}")
+            screen.say(f"{search.message}; {counted(len(search.worker.slots), 'slot')}; store {url}")
             with screen.live(search.worker, search.run):
                 search.worker.run_until_done()
             screen.show_result(opened, search.run, store_option=store)

@@ -219,7 +219,7 @@ def records_where(
     """
     chosen = select(trials.c.trial_id).where(wanted)
     found = connection.execute(select(trials).where(wanted)).all()
-    params = _params(connection, wanted, directions)
+    params = _params(connection, wanted)
     values = _rows(connection, trial_values, chosen)
     own_rows = connection.execute(select(hpo_trials).where(hpo_trials.c.trial_id.in_(chosen)))
     ours = {row.trial_id: row for row in own_rows}
@@ -316,9 +316,7 @@ def _value(rows: list[Any]) -> float | None:
     return None if value is None or not math.isfinite(value) else value
 
 
-def _params(
-    connection: Connection, wanted: ColumnElement[bool], directions: Mapping[int, Direction]
-) -> dict[int, dict[str, Any]]:
+def _params(connection: Connection, wanted: ColumnElement[bool]) -> dict[int, dict[str, Any]]:
     """Each trial's parameters' values by name; lists and mappings are stored by their labels."""
     rows = connection.execute(
         select(
