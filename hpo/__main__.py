@@ -1,32 +1,81 @@
-"""The entry point of `hpo` and of `python -m hpo`: a user's mistake is one message, never a traceback."""
+"""The entry point of `hpo` and of `python -m hpo`: a user's mistake is one message, never a traceback.
+
+What leaves here as text, an error's message or a traceback, passes `printable` like all that verbs print.
+"""
 
 from __future__ import annotations
 
 import gc
+import io
+import logging
 import os
 import re
 import sys
+import traceback
+from typing import Any
 
 from hpo.errors import HpoError
+from hpo.printable import printable
 
 PASSWORDS_IN_URL = re.compile(r"(\w+://[^\s:/@]*:)[^@]*(?=@)|([?&](?:ssl)?password=)[^&]*")
 
 
 def main() -> None:
     _hide_passwords()
-    from hpo.cli import app
-
+    _print_in_any_encoding()
     try:
-        app()
-    except HpoError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(_exit_code())
     except BrokenPipeError:  # `hpo trials | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         gc.freeze()  # at its end Python would look through all that was imported, for 0.15 s
+
+
+def _exit_code() -> int:
+    """Do what the arguments ask for."""
+    import typer
+
+    from hpo.cli import app
+    from hpo.cli.answer import LogLines
+
+    assert logging.lastResort is not None
+    logging.lastResort.setFormatter(LogLines())  # of verbs that set up no log
+    try:
+        return app(standalone_mode=False) or 0
+    except HpoError as error:
+        _complain(f"error: {error}")
+        return error.exit_code
+    except typer.BadParameter.__base__ as error:  # of any kind: Typer does not export their common class
+        return _explain(error)
+    except typer.Abort:
+        _complain("nothing was done")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        raise
+    except Exception:
+        _complain(traceback.format_exc().rstrip())
+        return 1
+
+
+def _explain(error: Any) -> int:
+    """Say which argument is wrong; the help, where there was none, is printed already."""
+    if message := error.format_message():
+        usage = "" if error.ctx is None else f"{error.ctx.get_usage()} (-h for help)\n"
+        _complain(f"{usage}error: {message[0].lower()}{message[1:]}")
+    return int(error.exit_code)
+
+
+def _complain(text: str) -> None:
+    print(printable(text), file=sys.stderr)
+
+
+def _print_in_any_encoding() -> None:
+    """What the terminal's encoding does not have is written out, instead of ending the verb."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _hide_passwords() -> None:

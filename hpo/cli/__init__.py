@@ -8,6 +8,7 @@ import typer
 
 import hpo
 from hpo.cli import data, database, logs, look, maintain, manage, plan, steer, train
+from hpo.cli.answer import say
 
 app = typer.Typer(
     name="hpo",
@@ -22,7 +23,7 @@ BEGIN, WORK, STEER, LOOK, KEEP = "Begin", "Search", "Steer", "Look", "Serve and 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"hpo-service {hpo.__version__}")
+        say(f"hpo-service {hpo.__version__}")
         raise typer.Exit
 
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.options import JsonOption, ProjectOption, SetOption, StudyFile, print_json
+from hpo.cli.answer import print_json
+from hpo.cli.options import JsonOption, ProjectOption, SetOption, StudyFile
 from hpo.service.server import start_server
 
 data = typer.Typer(help="Describe a study's data.", no_args_is_help=True)

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from hpo.cli.tables import console, number, params_in_words
+from hpo.cli.console import Console, Text, console
+from hpo.cli.tables import number, params_in_words
 
 MOST_FEATURES = 30  # rows; the rest in one sentence
 MOST_CLASSES = 20
@@ -158,8 +157,9 @@ def _print_list(out: Console, heading: str, lines: Sequence[str], *, mark: str =
     if not lines:
         return
     _print(out, f"{heading}:")
+    width = min(WIDTH_OF_TEXT, out.width)
     for line in lines:
-        for paragraph in textwrap.wrap(line, WIDTH_OF_TEXT, initial_indent=f"  {mark}", subsequent_indent="    "):
+        for paragraph in textwrap.wrap(line, width, initial_indent=f"  {mark}", subsequent_indent="    "):
             _print(out, paragraph)
     _print(out, "")
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hpo.cli import maintain
+from hpo.cli.answer import say
 from hpo.cli.options import ArtifactsOption, ProjectOption, StoreOption, url_of
 
 db = typer.Typer(help="Create, upgrade, check and back up the store.", no_args_is_help=True)
@@ -33,7 +34,7 @@ def init(store: StoreOption = None, project: ProjectOption = None) -> None:
     from hpo.store import Store
 
     with Store.create(url_of(store, project)) as opened:
-        typer.echo(f"store ready: {opened.url}")
+        say(f"store ready: {opened.url}")
 
 
 @db.command()
@@ -43,7 +44,7 @@ def upgrade(store: StoreOption = None, project: ProjectOption = None) -> None:
 
     url = url_of(store, project)
     upgrade_schema(url)
-    typer.echo(f"store is up to date: {url}")
+    say(f"store is up to date: {url}")
 
 
 db.command()(maintain.check)

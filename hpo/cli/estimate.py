@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hpo.printable import counted
 from hpo.service.estimate import Estimate, Span
 
 
@@ -20,7 +21,7 @@ def time_in_words(found: Estimate, *, hours: float | None) -> str:
     if found.seconds is None:
         text = f"about {_between(found.trial_seconds, _duration)} a trial{_where(found, found.trial_seconds)}"
     else:
-        slots = "one slot" if found.slots == 1 else f"{found.slots} slots"
+        slots = counted(found.slots, "slot")
         text = f"about {_between(found.seconds, _duration)} on {slots} without pruning{_where(found, found.seconds)}"
         if found.seconds_with_rungs is not None:
             text += f"; about {_duration(found.seconds_with_rungs)} with its rungs"
@@ -32,7 +33,7 @@ def disk_in_words(found: Estimate) -> str:
     """`about 40 MB a checkpoint (14 MB its weights), 70 MB kept (5 trials); up to 94 MB for each that ...`."""
     weights, state, kept = found.weights_bytes, found.state_bytes, found.kept_bytes
     text = f"about {_size(state.usual)} a checkpoint ({_size(weights.usual)} its weights), "
-    text += f"{_size(kept.usual)} kept ({found.kept} trials)" if found.kept else "none kept"
+    text += f"{_size(kept.usual)} kept ({counted(found.kept, 'trial')})" if found.kept else "none kept"
     if state.least != state.most:
         text += f"; at most {_size(state.most)} and {_size(kept.most)}"
     return f"{text}; up to {_size(found.running_bytes.most)} for each that runs or is paused"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
+from hpo.cli.answer import print_json, say
 from hpo.cli.options import (
     ArtifactsOption,
     JsonOption,
@@ -14,7 +14,6 @@ from hpo.cli.options import (
     StoreOption,
     StudyName,
     open_to_look,
-    print_json,
 )
 from hpo.errors import SpecError
 
@@ -38,26 +37,19 @@ def logs(
     with open_to_look(store, project) as opened:
         if not follow:
             log = find_log(opened, study, trial, artifacts=folder)
-            content = log.path.read_bytes()
             if as_json:
-                text = content.decode(errors="replace")
                 state = log.trial.state
                 found = {"study": study, "trial": trial, "state": state, "path": str(log.path)}
-                print_json({**found, "left_out_bytes": log.left_out, "log": text})
+                print_json({**found, "left_out_bytes": log.left_out, "log": log.text()})
             else:
-                _write(content)
+                say(log.text(), end="")
                 if left_out := log.left_out:
                     _notify(f"the log was too long: {left_out:,d} bytes were left out of its middle")
             return
         followed = wait_for_log(opened, study, trial, artifacts=folder, notify=_notify)
         for part in follow_log(opened, study, followed, notify=_notify):
-            _write(part)
-
-
-def _write(content: bytes) -> None:
-    sys.stdout.buffer.write(content)
-    sys.stdout.buffer.flush()
+            say(part, end="")
 
 
 def _notify(text: str) -> None:
-    typer.echo(text, err=True)
+    say(text, err=True)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from hpo.cli.answer import print_json
 from hpo.cli.options import (
     ArtifactsOption,
     JsonOption,
@@ -13,7 +14,6 @@ from hpo.cli.options import (
     StoreOption,
     StudyName,
     open_to_look,
-    print_json,
 )
 
 ColumnsOption = Annotated[
@@ -64,7 +64,7 @@ def trials(
     from hpo.results.study import Study
 
     with open_to_look(store, project, is_foreign_allowed=True) as opened:
-        found = Study(opened, study).trials()
+        found = Study(opened, study).trials(has_curves=False)
     if as_json:
         print_json([record.to_json() for record in found])
     elif as_csv or columns:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpo.cli.options import ArtifactsOption, JsonOption, ProjectOption, StoreOption, print_json, url_of
+from hpo.cli.answer import print_json, say
+from hpo.cli.options import ArtifactsOption, JsonOption, ProjectOption, StoreOption, url_of
 
 if TYPE_CHECKING:
     from hpo.doctor.finding import Finding
@@ -56,7 +57,7 @@ def backup(
 
     url = url_of(store, project)
     made = back_up(url, file, force=force)
-    typer.echo(f"{made.path}: {made} of {url}")
+    say(f"{made.path}: {made} of {url}")
 
 
 def restore(
@@ -71,8 +72,8 @@ def restore(
     url = url_of(store, project)
     made, moved = restored(url, file, force=force)
     if moved is not None:
-        typer.echo(f"the store could not be read; it was moved to {moved}")
-    typer.echo(f"store restored: {made} in {url}")
+        say(f"the store could not be read; it was moved to {moved}")
+    say(f"store restored: {made} in {url}")
 
 
 def _answer(url: StoreUrl, findings: Sequence[Finding], changes: Sequence[str] | None, *, as_json: bool) -> None:
@@ -93,12 +94,11 @@ def _answer(url: StoreUrl, findings: Sequence[Finding], changes: Sequence[str] |
 def _show(url: StoreUrl, findings: Sequence[Finding], changes: Sequence[str] | None) -> None:
     from rich.box import SIMPLE
     from rich.table import Table
-    from rich.text import Text
 
-    from hpo.cli.tables import console
+    from hpo.cli.console import Text, console
 
     out = console()
-    styles = {"ok": "green", "note": "yellow", "problem": "bold red"}
+    styles = {"ok": "green", "note": "magenta", "problem": "bold red"}
     table = Table(box=SIMPLE, pad_edge=False, show_header=False)
     for finding in findings:
         told = Text(f"{finding.where}: " if finding.where and finding.where not in finding.what else "", style="bold")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hpo.cli.answer import confirm, print_json, say
 from hpo.cli.options import (
     ArtifactsOption,
     JsonOption,
@@ -15,9 +16,9 @@ from hpo.cli.options import (
     StoreOption,
     StudyName,
     open_to_look,
-    print_json,
 )
 from hpo.errors import RunError, SpecError
+from hpo.printable import counted
 
 if TYPE_CHECKING:
     from hpo.service.clean import Cleaned
@@ -46,7 +47,7 @@ def enqueue(
         raise SpecError("name either a point (lr=1e-3 depth=2) or a file of points (--from points.csv)")
     points = read_points(file) if file is not None else [point_of_words(params or [])]
     with open_to_look(store, project) as opened:
-        typer.echo(enqueue_points(opened, study, points))
+        say(enqueue_points(opened, study, points))
 
 
 def rename(
@@ -62,7 +63,7 @@ def rename(
 
     folder = artifacts_folder(artifacts, project_folder(project))
     with open_to_look(store, project) as opened:
-        typer.echo(rename_study(opened, study, new, artifacts=folder))
+        say(rename_study(opened, study, new, artifacts=folder))
 
 
 def delete(
@@ -82,12 +83,12 @@ def delete(
     with open_to_look(store, project) as opened:
         found = belongings_of(opened, study, artifacts=folder)
         for name in found.referring:
-            typer.echo(f"study {name} starts from its weights, and cannot begin more trials without them", err=True)
-        found_in_words = f"study {study}: {found.trials} trials and {mebibytes(found.size)} of artifacts"
+            say(f"study {name} starts from its weights, and cannot begin more trials without them", err=True)
+        found_in_words = f"study {study}: {counted(found.trials, 'trial')} and {mebibytes(found.size)} of artifacts"
         if not yes and not _confirms(f"{found_in_words}. Delete them?", f"delete {study}"):
             raise RunError("nothing was deleted")
         deleted = delete_study(opened, study, artifacts=folder, force=force)
-    typer.echo(f"study {study} deleted: {deleted.trials} trials, {mebibytes(deleted.size)} of artifacts")
+    say(f"study {study} deleted: {counted(deleted.trials, 'trial')}, {mebibytes(deleted.size)} of artifacts")
     if deleted.problems:
         raise RunError("not all of its artifacts could be removed:\n  " + "\n  ".join(deleted.problems))
 
@@ -115,15 +116,15 @@ def clean(
             _show_artifacts(found)
         does = yes and not dry_run
         if found.unneeded_count and not (yes or dry_run or as_json) and sys.stdin.isatty():
-            does = typer.confirm(f"Remove {found.unneeded_count} of them ({mebibytes(found.unneeded)})?")
+            does = confirm(f"Remove {found.unneeded_count} of them ({mebibytes(found.unneeded)})?")
         if does:
             found = clean_artifacts(opened, folder)
     if as_json:
         print_json(found.to_json())
     elif does:
-        typer.echo(f"removed {mebibytes(found.removed)}")
+        say(f"removed {mebibytes(found.removed)}")
     elif found.unneeded_count:
-        typer.echo("nothing was removed: 'hpo clean --yes' does it")
+        say("nothing was removed: 'hpo clean --yes' does it")
     if found.problems:
         raise RunError("some could not be removed:\n  " + "\n  ".join(found.problems))
 
@@ -136,15 +137,14 @@ def _confirms(question: str, verb: str) -> bool:
     """
     if not sys.stdin.isatty():
         raise SpecError(f"{question} Without a terminal, confirm it by --yes: hpo {verb} --yes")
-    return typer.confirm(question)
+    return confirm(question)
 
 
 def _show_artifacts(found: Cleaned) -> None:
     from rich.box import SIMPLE
     from rich.table import Table
-    from rich.text import Text
 
-    from hpo.cli.tables import console
+    from hpo.cli.console import Text, console
     from hpo.doctor.finding import mebibytes
 
     out = console()
@@ -155,7 +155,7 @@ def _show_artifacts(found: Cleaned) -> None:
     for heading in ("study", "folder", "size", "not needed"):
         table.add_column(heading, justify="right" if heading in ("size", "not needed") else "left", no_wrap=True)
     for use in found.uses:
-        name = Text("unknown", style="yellow") if use.study is None else Text(use.study)
+        name = Text("unknown", style="magenta") if use.study is None else Text(use.study)
         table.add_row(name, Text(use.folder.name), mebibytes(use.size), mebibytes(use.unneeded))
     out.print(table)
     for use in found.uses:

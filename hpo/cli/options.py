@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from hpo.errors import SpecError
 
 if TYPE_CHECKING:
     from hpo.store import Store, StoreUrl
@@ -30,11 +31,22 @@ SetOption = Annotated[
 ]
 NameOption = Annotated[str | None, typer.Option("--name", help="Name of the study [default: the file's].")]
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
-StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="The study's name.")]
+StudyName = Annotated[
+    str, typer.Argument(metavar="STUDY", help="The study's name.", callback=lambda name: _in_utf_8(name))
+]
 SlotsOption = Annotated[
     int | None,
     typer.Option("--slots", min=1, help="Trials at a time on this machine [default: one a GPU, or one a core]."),
 ]
+
+
+def _in_utf_8(name: str) -> str:
+    """The name, unless it was typed in another encoding, in which no store has names."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise SpecError(f"the name '{name}' is not text in UTF-8, as the names of studies are") from None
+    return name
 
 
 def url_of(store: str | None, project: Path | None) -> StoreUrl:
@@ -53,8 +65,3 @@ def open_to_look(store: str | None, project: Path | None, *, is_foreign_allowed:
     from hpo.store import Store
 
     return Store.open(url_of(store, project), is_foreign_allowed=is_foreign_allowed)
-
-
-def print_json(document: Any) -> None:
-    """Print one document on stdout; it must not hold NaN, which JSON does not have."""
-    typer.echo(json.dumps(document, indent=2, allow_nan=False, default=str))

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from hpo.cli.answer import print_json, say
 from hpo.cli.options import (
     JsonOption,
     ProjectOption,
@@ -15,9 +16,9 @@ from hpo.cli.options import (
     StoreOption,
     StudyFile,
     open_to_look,
-    print_json,
 )
 from hpo.errors import SpecError
+from hpo.printable import counted
 from hpo.service.server import start_server
 
 
@@ -34,7 +35,7 @@ def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folde
     for name in ("models", "studies"):
         shutil.copytree(source / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     example = next((folder / "studies").glob("digits_dnn.yaml")).relative_to(folder)
-    typer.echo(f"wrote {folder}/models and {folder}/studies\n\nNext:\n  cd {folder}\n  hpo run {example}")
+    say(f"wrote {folder}/models and {folder}/studies\n\nNext:\n  cd {folder}\n  hpo run {example}")
 
 
 def check(
@@ -61,20 +62,26 @@ def check(
     if as_json:
         print_json(checked.to_json())
         return
-    typer.echo(f"{file}: fine")
-    typer.echo(f"  searched    {', '.join(checked.space.names)}")
-    typer.echo(f"  objective   {checked.direction} {checked.metric}; the model logs {', '.join(checked.metrics)}")
-    typer.echo(f"  model       {checked.parameters:,} parameters at its defaults")
+    from hpo.cli.console import console
     from hpo.cli.estimate import disk_in_words, time_in_words
+    from hpo.cli.tables import print_facts
 
     unit = checked.unit
     of_all = "" if checked.epochs is None else f": {unit.counted(checked.epochs)} before pruning"
-    typer.echo(
-        f"  budget      {checked.budget}; a trial has at most {unit.counted(checked.max_epochs)}{of_all}, "
-        f"on {len(checked.devices)} slots here ({', '.join(checked.devices)})"
+    budget = (
+        f"{checked.budget}; a trial has at most {unit.counted(checked.max_epochs)}{of_all}, "
+        f"on {counted(len(checked.devices), 'slot')} here ({', '.join(checked.devices)})"
     )
-    typer.echo(f"  time        {time_in_words(checked.estimate, hours=spec.budget.hours)}")
-    typer.echo(f"  disk        {disk_in_words(checked.estimate)}")
+    facts = {
+        "searched": ", ".join(checked.space.names),
+        "objective": f"{checked.direction} {checked.metric}; the model logs {', '.join(checked.metrics)}",
+        "model": f"{checked.parameters:,} parameters at its defaults",
+        "budget": budget,
+        "time": time_in_words(checked.estimate, hours=spec.budget.hours),
+        "disk": disk_in_words(checked.estimate),
+    }
+    say(f"{file}: fine")
+    print_facts([(f"{name:<10}", text) for name, text in facts.items()], console(), indent=2)
 
 
 def space(

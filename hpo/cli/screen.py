@@ -10,15 +10,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
+from rich.highlighter import NullHighlighter
 from rich.live import Live
 from rich.logging import RichHandler
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
-from rich.text import Text
 
-from hpo.cli.tables import console, number, print_best
+from hpo.cli.answer import LogLines
+from hpo.cli.console import Console, Text, console
+from hpo.cli.tables import number, print_best
 from hpo.study.length import Unit
 
 if TYPE_CHECKING:
@@ -34,7 +36,9 @@ LONGEST_HEADING = 14  # characters of a metric's name there
 
 def log_to_stderr(*, verbose: bool) -> None:
     """A line an event, for files and pipes."""
-    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogLines("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("hpo").setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
@@ -58,13 +62,15 @@ class Screen:
         out = console()
         if out.is_terminal:
             # Events would push the view away; it shows them itself. What somebody should look at stays.
-            logging.basicConfig(format="%(message)s", handlers=[RichHandler(console=out, show_path=False)])
+            handler = RichHandler(console=out, show_path=False, highlighter=NullHighlighter(), keywords=[])
+            handler.setFormatter(LogLines("%(message)s"))
+            logging.basicConfig(handlers=[handler])
             logging.getLogger("hpo").setLevel(logging.DEBUG if verbose else logging.WARNING)
         else:
             log_to_stderr(verbose=verbose)
         screen = Screen(out)
         if out.is_terminal:
-            out.print("[dim]starting: importing torch ...[/dim]")
+            out.print(Text("starting: importing torch ...", style="dim"))
         return screen
 
     @contextlib.contextmanager
@@ -73,7 +79,8 @@ class Screen:
         if not self._out.is_terminal:
             yield
             return
-        described = TextColumn("{task.description}", table_column=Column(ratio=1))  # on a narrow terminal, in lines
+        in_lines = Column(ratio=1)  # on a narrow terminal
+        described = TextColumn("{task.description}", markup=False, table_column=in_lines)
         with Progress(SpinnerColumn(), described, TimeElapsedColumn(), console=self._out, transient=True) as progress:
             progress.add_task(doing, total=None)
             yield
@@ -112,7 +119,8 @@ class Screen:
         records = Study(store, name).best(5)
         seconds = time.monotonic() - self._since
         states = f"{counts.complete} complete, {counts.pruned} pruned, {counts.failed} failed"
-        self.say(f"\n{name}: {counts.ended}{counts.of_target} trials ended ({states}) in {_duration(seconds)}")
+        ended = f"{counts.ended}{counts.of_target} {'trial' if counts.ended == 1 else 'trials'}"
+        self.say(f"\n{name}: {ended} ended ({states}) in {_duration(seconds)}")
         if run.progress.is_ended_by_request:
             self.say(f"{name} was {run.progress.state} by request; the same command continues it")
         elif run.waiting_for:
@@ -145,7 +153,7 @@ class Screen:
         head = Table.grid(Column(overflow="ellipsis", no_wrap=True), Column(), Column(no_wrap=True), padding=(0, 2))
         head.add_row(
             Text(run.study.name, style="bold"),
-            "" if share is None else ProgressBar(total=1.0, completed=share, width=20),
+            "" if share is None else _bar(1.0, share),
             f"{counts.ended}{counts.of_target.replace(' of ', '/')} trials",
         )
         yield head
@@ -156,7 +164,7 @@ class Screen:
             states += f"  {counts.idle} idle"
         yield Text(states)
         if run.waiting_for:
-            yield Text(f"waits: {run.waiting_for}", style="yellow")
+            yield Text(f"waits: {run.waiting_for}", style="bold magenta")
         epochs_a_minute = None if left is None else left.pace.epochs_a_minute
         if left is not None and epochs_a_minute is not None:
             about = "" if left.seconds is None else f"  about {_between(*left.seconds)} left"
@@ -199,7 +207,7 @@ def _row(trial: RunningTrial, *, has_bar: bool) -> tuple[str | ProgressBar, ...]
     else:
         within = f" +{part:.0%}" if part else f" step {trial.step}" if trial.step else ""
         done = f"{trial.epoch}/{trial.epochs}{within}"
-    bar = ProgressBar(total=trial.epochs, completed=reached, width=20)
+    bar = _bar(trial.epochs, reached)
     return (
         str(trial.number),
         done,
@@ -215,6 +223,11 @@ def _between(least: float, most: float) -> str:
     if most <= CLOSE * least or round(most) <= round(least) + 1:
         return _duration((least + most) / 2)
     return f"{_duration(least)} to {_duration(most)}"
+
+
+def _bar(total: float, completed: float) -> ProgressBar:
+    """In a colour that reads on light and on dark, and is no warning, as Rich's own red may seem."""
+    return ProgressBar(total, completed, width=20, style="dim", complete_style="cyan", finished_style="green")
 
 
 def _duration(seconds: float) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from rich.box import SIMPLE
 from rich.table import Table
-from rich.text import Text
 
-from hpo.cli.tables import console
+from hpo.cli.console import Text, console
 from hpo.space import SearchSpace
 from hpo.space.values import label_of_value
 

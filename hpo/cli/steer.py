@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from hpo.cli.answer import say
 from hpo.cli.options import ProjectOption, StoreOption, StudyName, open_to_look
 from hpo.study.states import Request, StudyState
 
@@ -52,7 +53,7 @@ def change(
     from hpo.queue.control import set_limits
 
     with open_to_look(store, project) as opened:
-        typer.echo(set_limits(opened, study, changes))
+        say(set_limits(opened, study, changes))
 
 
 def _request(
@@ -73,4 +74,4 @@ def _request(
             said = request_study(opened, study, state, artifacts=artifacts)
         else:
             said = request_trial(opened, study, trial, request, artifacts=artifacts)
-    typer.echo(said)
+    say(said)

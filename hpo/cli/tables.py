@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Column, Table
-from rich.text import Text
 
+from hpo.cli.console import Console, Text, console
+from hpo.cli.listing import LEFT_ALIGNED, print_listing, print_named_rows
+from hpo.printable import counted, in_a_line
 from hpo.space.values import label_of_value
 from hpo.study.length import Unit
 from hpo.study.states import TrialState
@@ -21,34 +21,16 @@ if TYPE_CHECKING:
     from hpo.results.study import StudyStatus
     from hpo.results.trial import TrialRecord
 
-# Of output to a pipe or a file, which has no columns; COLUMNS, where it is set, says another.
-WIDTH_WITHOUT_TERMINAL = 100
 ANY_WIDTH = 10_000
 
 SHOWN_STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.RUNNING)
-LEFT_ALIGNED = ("study", "state", "device")
-
-
-class Page(Console):
-    """Output to a pipe or a file, to be searched or copied: sentences are not broken into lines."""
-
-    def print(self, *objects: Any, **options: Any) -> None:
-        is_text = all(isinstance(item, str | Text) for item in objects)
-        super().print(*objects, **({"soft_wrap": is_text} | options))
-
-
-def console() -> Console:
-    """The console to print tables to: as wide as the terminal, or as a page."""
-    on_terminal = Console()
-    is_given = on_terminal.is_terminal or os.environ.get("COLUMNS", "").isdigit()
-    return on_terminal if is_given else Page(width=WIDTH_WITHOUT_TERMINAL)
 
 
 def number(value: Any) -> str:
     """Four significant digits for a float, a list or mapping as `[64, 64]`, everything else as it is."""
     if value is None:
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(label_of_value(value))
+    return f"{value:.4g}" if isinstance(value, float) else in_a_line(str(label_of_value(value)))
 
 
 def fits(table: Table, out: Console) -> bool:
@@ -65,26 +47,33 @@ def print_facts(facts: Sequence[tuple[str, str]], out: Console, *, indent: int =
 
 
 def print_best(records: Sequence[TrialRecord], out: Console) -> None:
-    """Print the trials, best first: a column a parameter where there is room, else all in one."""
+    """Print the trials, best first: a column a parameter where there is room, else the parameters below the numbers."""
     names = list(dict.fromkeys(name for record in records for name in record.params))
     has_remarks = any(record.remark for record in records)
-    unit = _unit_of(records)
-    wide = _best_table(names, unit=unit, has_remarks=has_remarks)
-    for record in records:
-        numbers = _best_numbers(record, has_remarks=has_remarks)
-        wide.add_row(*numbers, *(Text(number(record.params.get(name))) for name in names))
-    if fits(wide, out):
-        out.print(wide)
-        return
-    narrow = _best_table(["parameters"], unit=unit, has_remarks=has_remarks)
-    for record in records:
-        narrow.add_row(*_best_numbers(record, has_remarks=has_remarks), Text(params_in_words(record.params)))
-    out.print(narrow)
+    headings = ("trial", "value", str(_unit_of(records)), "seconds", *(["trained"] if has_remarks else []))
+    table = Table(box=SIMPLE, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in LEFT_ALIGNED else "right", no_wrap=True)
+    for name in names:
+        table.add_column(in_a_line(name))
+    rows = [_best_numbers(record, has_remarks=has_remarks) for record in records]
+    for record, row in zip(records, rows, strict=True):
+        table.add_row(*row, *(number(record.params.get(name)) for name in names))
+    if fits(table, out):
+        out.print(table)
+    else:
+        print_listing(headings, rows, [_params_in_pieces(record.params) for record in records], out, about="parameters")
 
 
 def params_in_words(params: Mapping[str, Any]) -> str:
     """`lr=0.001, depth=2`."""
-    return ", ".join(f"{name}={number(value)}" for name, value in params.items())
+    return " ".join(_params_in_pieces(params))
+
+
+def _params_in_pieces(params: Mapping[str, Any]) -> list[str]:
+    """The same in pieces, none of which should be broken."""
+    pieces = [f"{in_a_line(name)}={number(value)}" for name, value in params.items()]
+    return [f"{piece}," for piece in pieces[:-1]] + pieces[-1:]
 
 
 def _unit_of(records: Sequence[TrialRecord]) -> Unit:
@@ -92,68 +81,31 @@ def _unit_of(records: Sequence[TrialRecord]) -> Unit:
     return Unit.STEP if any(record.unit == Unit.STEP for record in records) else Unit.EPOCH
 
 
-def _best_table(names: Sequence[str], *, unit: Unit, has_remarks: bool) -> Table:
-    table = Table(box=SIMPLE, pad_edge=False)
-    for heading in ("trial", "value", unit, "seconds"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name in ["trained", *names] if has_remarks else names:
-        table.add_column(name)
-    return table
-
-
 def _best_numbers(record: TrialRecord, *, has_remarks: bool) -> tuple[str, ...]:
     value = number(record.value) if len(record.values) < 2 else ", ".join(map(number, record.values))
     numbers = str(record.number), value, number(record.best_epoch), number(record.seconds)
-    return (*numbers, record.remark or "to its end") if has_remarks else numbers
+    return (*numbers, in_a_line(record.remark or "to its end")) if has_remarks else numbers
 
 
 def show_best(records: Sequence[TrialRecord], study: str) -> None:
     """Print the best trials, with their parameters."""
     if not records:
-        console().print(Text(f"study {study} has no trial with a value yet; 'hpo trials {study}' lists those it has"))
+        name = in_a_line(study)
+        console().print(Text(f"study {name} has no trial with a value yet; 'hpo trials {name}' lists those it has"))
         return
     print_best(records, console())
 
 
 def show_trials(records: Sequence[TrialRecord]) -> None:
     """Print each trial: its state, and its parameters and why it ended, below it where there is no room."""
-    out = console()
-    table = Table(box=SIMPLE, pad_edge=False)
     headings = trial_headings(_unit_of(records))
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading in LEFT_ALIGNED else "right", no_wrap=True)
-    table.add_column("parameters, and why it ended")
-    for record in records:
-        table.add_row(*_trial_numbers(record), Text(_trial_in_words(record)))
-    if fits(table, out):
-        out.print(table)
-        return
-    out.print()
-    lines = _aligned([headings, *map(_trial_numbers, records)])
-    out.print(Text(next(lines), style="bold"))
-    indent = 2 + len(headings[0])
-    out.print(Padding(Text("parameters, and why it ended", style="bold"), (0, 0, 0, indent), expand=False))
-    for record, line in zip(records, lines, strict=True):
-        out.print(Text(line))
-        if words := _trial_in_words(record):
-            out.print(Padding(Text(words), (0, 0, 0, indent), expand=False))
-    out.print()
+    rows, notes = [_trial_numbers(record) for record in records], [_trial_in_pieces(record) for record in records]
+    print_listing(headings, rows, notes, console(), about="parameters, and why it ended")
 
 
 def trial_headings(unit: Unit) -> tuple[str, ...]:
     """Of the columns of a trial, without its parameters."""
     return "trial", "state", "value", unit.plural, "seconds", "attempts", "device"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """A line a row, the first one being the headings."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (
-            cell.ljust(width) if heading in LEFT_ALIGNED else cell.rjust(width)
-            for heading, cell, width in zip(rows[0], row, widths, strict=True)
-        )
-        yield "  ".join(cells).rstrip()
 
 
 def _trial_numbers(record: TrialRecord) -> tuple[str, ...]:
@@ -164,16 +116,18 @@ def _trial_numbers(record: TrialRecord) -> tuple[str, ...]:
         str(record.epochs),
         number(record.seconds),
         str(record.attempts),
-        record.device or "-",
+        in_a_line(record.device or "-"),
     )
 
 
-def _trial_in_words(record: TrialRecord) -> str:
-    params, remark = params_in_words(record.params), record.explanation
-    text = f"{params}; {remark}" if params and remark else remark or params
+def _trial_in_pieces(record: TrialRecord) -> list[str]:
+    pieces, remark = _params_in_pieces(record.params), record.explanation
+    if pieces and remark:
+        pieces[-1] += ";"
+    pieces += (remark or "").split()
     if record.attempts > 1:
-        text += f" [{'; '.join(cause or TrialState.RUNNING for cause in record.causes)}]"
-    return text
+        pieces += f"[{'; '.join(cause or TrialState.RUNNING for cause in record.causes)}]".split()
+    return pieces
 
 
 def show_studies(found: Sequence[StudyStatus]) -> None:
@@ -182,26 +136,18 @@ def show_studies(found: Sequence[StudyStatus]) -> None:
     if not found:
         out.print("the store has no studies yet: 'hpo run STUDY.yaml' begins one")
         return
-    table = _studies_table(found, SHOWN_STATES)
-    out.print(table if fits(table, out) else _studies_table(found, ()))
+    print_named_rows(*_studies(found, SHOWN_STATES), out, narrower=_studies(found, ()))
 
 
-def _studies_table(found: Sequence[StudyStatus], states: Sequence[TrialState]) -> Table:
-    table = Table(box=SIMPLE, pad_edge=False)
-    for heading in ("study", "state", "trials", *states, "best"):
-        is_name = heading == "study"  # a long one takes several lines
-        table.add_column(
-            heading,
-            justify="left" if heading in LEFT_ALIGNED else "right",
-            no_wrap=not is_name,
-            overflow="fold",
-        )
+def _studies(found: Sequence[StudyStatus], states: Sequence[TrialState]) -> tuple[list[str], list[list[str]]]:
+    """The headings and the rows."""
+    rows = []
     for study in found:
         counts, budget = study.counts, study.budget["trials"]
         asked = f"{int(budget['spent'])}/{int(budget['target'])}" if budget.get("target") else str(int(budget["spent"]))
         best = number(study.best.value if study.best else None)
-        table.add_row(Text(study.study), study.state, asked, *(str(counts[state]) for state in states), best)
-    return table
+        rows.append([in_a_line(study.study), study.state, asked, *(str(counts[state]) for state in states), best])
+    return ["study", "state", "trials", *states, "best"], rows
 
 
 def show_status(study: StudyStatus) -> None:
@@ -210,15 +156,15 @@ def show_status(study: StudyStatus) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in study.counts.items() if count)
     budget = study.budget["trials"]
     reason = f" ({study.reason.splitlines()[0]})" if study.reason else ""
-    out.print(Text(f"{study.study}: {study.state}{reason}"))
+    out.print(Text(f"{in_a_line(study.study)}: {study.state}{reason}"))
     asked = f" of {int(budget['target'])}" if budget.get("target") else ""  # another program's study has no target
     facts = [("trials:", f"{int(budget['spent'])}{asked}" + (f": {counts}" if counts else ""))]
     if study.foreign:
         facts.append(("beside:", f"{study.foreign} of another program, which spend nothing of the budget"))
     if study.best is not None:
-        params = params_in_words(study.best.params)
         remark = f", {study.best.remark}" if study.best.remark else ""
-        facts.append(("best:", f"{number(study.best.value)} by trial {study.best.number}{remark} ({params})"))
+        params = f" ({params_in_words(study.best.params)})" if study.best.params else ""
+        facts.append(("best:", f"{number(study.best.value)} by trial {study.best.number}{remark}{params}"))
     limits = [f"{name} {_of_limit(part)}" for name, part in study.budget.items() if name != "trials"]
     if limits:
         facts.append(("limits:", ", ".join(limits)))
@@ -228,7 +174,7 @@ def show_status(study: StudyStatus) -> None:
         facts.append(
             (
                 "worker:",
-                f"{worker.name}, {worker.running} of {worker.slots} slots on this study, "
+                f"{in_a_line(worker.name)}, {worker.running} of {counted(worker.slots, 'slot')} on this study, "
                 f"last seen {worker.seconds_since_beat:.0f} s ago",
             )
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hpo.cli.answer import say
 from hpo.cli.options import (
     ArtifactsOption,
     NameOption,
@@ -17,6 +18,7 @@ from hpo.cli.options import (
     StudyFile,
     url_of,
 )
+from hpo.printable import counted
 from hpo.service.server import start_server
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ def run(
                     on_frame=lambda _: screen.draw(),
                     is_change_accepted=accept_changes,
                 )
-            screen.say(f"{search.message}; {len(search.worker.slots)} slots; store {url}")
+            screen.say(f"{search.message}; {counted(len(search.worker.slots), 'slot')}; store {url}")
             with screen.live(search.worker, search.run):
                 search.worker.run_until_done()
             screen.show_result(opened, search.run, store_option=store)
@@ -111,7 +113,7 @@ def submit(
             _, message = submit_study(workspace, spec, source, is_change_accepted=accept_changes)
     finally:
         server.stop()
-    typer.echo(message)
+    say(message)
 
 
 def worker(

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
 from rich.table import Table
-from rich.text import Text
 
-from hpo.cli.tables import console, fits, number, params_in_words, print_facts
+from hpo.cli.console import Text, console
+from hpo.cli.tables import fits, number, params_in_words, print_facts
+from hpo.printable import in_a_line
 from hpo.study.states import TrialState
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from hpo.cli.console import Console
     from hpo.results.attempt import AttemptRecord
     from hpo.results.trial import TrialRecord
     from hpo.service.trial_details import TrialDetails
@@ -27,7 +27,7 @@ LINES_OF_LOG = 5
 def show_trial(details: TrialDetails) -> None:
     """Print the facts, the attempts, the curve, the error, the end of the log, and the files."""
     out, record = console(), details.record
-    out.print(Text(f"{details.study}, trial {record.number}: {record.state}", style="bold"))
+    out.print(Text(f"{in_a_line(details.study)}, trial {record.number}: {record.state}", style="bold"))
     print_facts([(f"{name:<10}", text) for name, text in _facts(record)], out, indent=2)
     if details.attempts:
         out.print(_attempts(details.attempts, record.unit))
@@ -92,7 +92,7 @@ def _print_curve(record: TrialRecord, out: Console) -> None:
 def _curve(record: TrialRecord, shown: Sequence[tuple[int, Mapping[str, Any]]], names: Sequence[str]) -> Table:
     table = Table(box=SIMPLE, pad_edge=False)
     for heading in (record.unit, *names):
-        table.add_column(Text(heading), justify="right", no_wrap=True)
+        table.add_column(in_a_line(heading), justify="right", no_wrap=True)
     for epoch, metrics in shown:
         table.add_row(*_cells(epoch, metrics, names), style="bold" if epoch == record.best_epoch else "")
     return table
@@ -110,8 +110,9 @@ def _print_files(details: TrialDetails, out: Console) -> None:
     if details.log is not None:
         lines = details.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LINES_OF_LOG:]
         end = "\n".join(f"  {line}" for line in lines)
-        out.print(Text(f"End of its log ('hpo logs {details.study} {details.record.number}' prints it all):\n{end}\n"))
+        verb = f"hpo logs {in_a_line(details.study)} {details.record.number}"
+        out.print(Text(f"End of its log ('{verb}' prints it all):\n{end}\n"))
     out.print(Text(f"Files in {details.folder}:"), soft_wrap=True)  # to be copied as one line
     for name, size in details.files.items():
         amount = f"{size / 2**20:8.1f} MiB" if size >= 1 << 20 else f"{size / 2**10:8.1f} KiB"
-        out.print(Text(f"  {amount}  {name}"))
+        out.print(Text(f"  {amount}  {in_a_line(name)}"))

@@ -6,7 +6,6 @@ refuses all requests that could change something, and its connections to the dat
 
 from __future__ import annotations
 
-import errno
 import ipaddress
 import json
 import logging
@@ -18,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from hpo.dashboard.listen import THREADS, listen, port_of
 from hpo.dashboard.page import without_changes
-from hpo.errors import HpoError
+from hpo.printable import printable
 from hpo.store import Store, StoreUrl
 from hpo.store.optuna_storage import optuna_storage
 
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from optuna.storages import RDBStorage
 
 log = logging.getLogger(__name__)
-
-# A browser opens up to six connections, most of which only wait; each thread may use a database connection.
-THREADS = 4
 
 _METHODS = ("GET", "HEAD")
 _HEADERS = {
@@ -68,13 +65,13 @@ def serve(store_url: StoreUrl, *, host: str, port: int, artifacts: Path) -> None
         Store.create(store_url).close()
         with optuna_storage(store_url, pool_size=THREADS, kind=ShownStorage) as storage:
             forbid_writing(storage)
-            server = _listen(ReadOnly(_dashboard(storage, artifacts), host=host), host, port)
+            server = listen(ReadOnly(_dashboard(storage, artifacts), host=host), host, port)
             try:
                 if not _is_loopback(host):
                     log.warning("the dashboard has no login: everyone who can reach %s can read all studies", host)
                 address = f"[{host}]" if ":" in host else host
-                message = f"dashboard of {store_url} on http://{address}:{_port_of(server)}/ (Ctrl-C ends it)"
-                print(message, flush=True)  # noqa: T201 (the answer of the verb)
+                message = f"dashboard of {store_url} on http://{address}:{port_of(server)}/ (Ctrl-C ends it)"
+                print(printable(message), flush=True)  # noqa: T201 (the answer of the verb)
                 server.run()
             finally:
                 server.close()
@@ -148,39 +145,6 @@ def _dashboard(storage: RDBStorage, artifacts: Path) -> WSGIApplication:
     app: Any = wsgi(storage, FileSystemArtifactStore(artifacts) if artifacts.is_dir() else None)
     app.catchall = False  # errors come to ReadOnly instead of being printed with a traceback
     return without_changes(app)
-
-
-def _listen(app: ReadOnly, host: str, port: int) -> Any:
-    from waitress.server import create_server
-
-    try:
-        # `ident` would reveal the server's name; requests to read need no large body
-        return create_server(app, host=host, port=port, threads=THREADS, ident=None, max_request_body_size=64 * 1024)
-    except OSError as error:
-        raise HpoError(f"the dashboard cannot listen on {host}, port {port}: {_reason(error, port)}") from error
-    except (ValueError, OverflowError) as error:
-        raise HpoError(
-            f"the dashboard cannot listen on host '{host}', port {port}: the host must be a name or address of this "
-            "machine, such as 127.0.0.1, and the port a number from 0 to 65535"
-        ) from error
-
-
-def _reason(error: OSError, port: int) -> str:
-    match error.errno:
-        case errno.EADDRINUSE:
-            return f"another program uses it already; choose another port, such as --port {port + 1}"
-        case errno.EACCES:
-            return "ports below 1024 are reserved for the administrator; choose one such as --port 8080"
-        case errno.EADDRNOTAVAIL:
-            return "this is not an address of this machine"
-        case _:
-            return error.strerror or str(error)
-
-
-def _port_of(server: Any) -> int:
-    # a name such as localhost may resolve to an IPv4 and an IPv6 address, and so to two sockets
-    several = getattr(server, "effective_listen", None)
-    return int(several[0][1] if several else server.effective_port)
 
 
 @contextmanager

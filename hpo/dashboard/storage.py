@@ -3,23 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from optuna.storages import RDBStorage
+from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import func, select
 
-from hpo.queue.idle import idle_trials
-from hpo.store.tables import hpo_attempts, trials
+from hpo.queue.best import ranked_trials
+from hpo.queue.idle import idle_trials, waiting_trials
+from hpo.store.tables import hpo_attempts, study_directions, trials
+from hpo.study.states import Direction, OptunaState, Request
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """The part of a large study: the trials with these ids, and those with ids above `before`; of so many at first."""
+
+    before: int
+    best: frozenset[int]
+    number: int
 
 
 class ShownStorage(RDBStorage):
-    """Optuna's storage, with two differences in the trials that it reads.
+    """Optuna's storage, with three differences in the trials that it reads.
 
     In Optuna's tables a trial is RUNNING from its first attempt to its end. One that no worker trains, because it is
-    paused at a rung or idle, is shown as waiting. And a trial that had several attempts is shown as begun so long
-    before its end as these took together: the time between them would count as training otherwise.
+    paused at a rung or idle, is shown as waiting. What waits has a note that says for what. And a trial that had
+    several attempts is shown as begun so long before its end as these took together: the time between them would count
+    as training otherwise.
+
+    Of a large study, which would take a browser, and this process, minutes and gigabytes, the newest and the best
+    trials are shown, and a note of the study says so.
+
+    Attributes:
+        newest: the number of those that are shown of a large study.
+        best: the number of the best trials before these.
     """
+
+    newest = 1500
+    best = 500
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._shown: dict[int, _Shown] = {}
 
     # Pages, plots and the CSV file, which Optuna's cache reads, have their trials from here.
     def _get_trials(
@@ -29,9 +58,65 @@ class ShownStorage(RDBStorage):
         included_trial_ids: set[int],
         trial_id_greater_than: int,
     ) -> list[FrozenTrial]:
+        if trial_id_greater_than == -1 and (shown := self._shown_of(study_id)) is not None:
+            included_trial_ids, trial_id_greater_than = set(shown.best), shown.before
         found = super()._get_trials(study_id, None, included_trial_ids, trial_id_greater_than)
         self._correct(study_id, found)
         return [trial for trial in found if states is None or trial.state in states]
+
+    def _shown_of(self, study_id: int) -> _Shown | None:
+        """What is shown of a large study; None for one of which all trials are.
+
+        A page asks for what comes after the trials that it has, by their count. So the first ones stay the same for as
+        long as this storage lives.
+        """
+        of_study = trials.c.study_id == study_id
+        with self.engine.connect() as connection:
+            shown = self._shown.get(study_id)
+            if shown is not None and connection.scalar(
+                select(trials.c.trial_id).where(of_study, trials.c.trial_id == shown.before)
+            ):
+                return shown
+            self._shown.pop(study_id, None)  # SQLite gives the number of a deleted study to the next one
+            number = connection.scalar(select(func.count()).where(of_study)) or 0
+            if number <= self.newest + self.best:
+                return None
+            newest_first = select(trials.c.trial_id).where(of_study).order_by(trials.c.trial_id.desc())
+            before = connection.scalars(newest_first.offset(self.newest).limit(1)).one()
+            word = connection.scalar(
+                select(study_directions.c.direction).where(
+                    study_directions.c.study_id == study_id, study_directions.c.objective == 0
+                )
+            )
+            ranked = ranked_trials(study_id, Direction.of_optuna(word)).where(trials.c.trial_id <= before)
+            best = frozenset(row.trial_id for row in connection.execute(ranked.limit(self.best)))
+        self._shown[study_id] = _Shown(before, best, number)
+        return self._shown[study_id]
+
+    # A note belongs to optuna-dashboard's own attributes of a study, by the trial's id.
+    def get_all_studies(self) -> list[FrozenStudy]:
+        found = super().get_all_studies()
+        with self.engine.connect() as connection:
+            rows = connection.execute(waiting_trials()).all()
+        by_id = {study._study_id: study for study in found}
+        for study in found:
+            shown = self._shown_of(study._study_id)
+            if shown is not None and "dashboard:note_ver" not in study.system_attrs:
+                study.system_attrs |= {
+                    "dashboard:note_ver": 1,
+                    "dashboard:note_str:0": self._told(study.study_name, shown),
+                }
+        for row in rows:
+            study, prefix = by_id.get(row.study_id), f"dashboard:{row.trial_id}:note_"
+            if study is not None and f"{prefix}ver" not in study.system_attrs:
+                study.system_attrs |= {f"{prefix}ver": 1, f"{prefix}str:0": _why(row.request, row.state)}
+        return found
+
+    def _told(self, name: str, shown: _Shown) -> str:
+        return (
+            f"Of the first {shown.number:,} trials, the newest {self.newest:,} and the best {len(shown.best):,} before "
+            f"them are shown, in tables, plots and the CSV file. `hpo trials {name} --csv` prints all."
+        )
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
         best = super().get_best_trial(study_id)
@@ -55,3 +140,14 @@ class ShownStorage(RDBStorage):
             trained = seconds.get(trial._trial_id)
             if trained is not None and trial.datetime_complete is not None:
                 trial.datetime_start = trial.datetime_complete - timedelta(seconds=trained)
+
+
+def _why(request: str | None, state: str) -> str:
+    """Why a trial waits, in a sentence."""
+    if state == OptunaState.WAITING:
+        return "Enqueued: it waits for a worker."
+    if request == Request.AWAIT_PROMOTION:
+        return "Paused at a rung: it goes on if it is among the best there."
+    if request == Request.PAUSE:
+        return "Paused by request: `hpo resume STUDY TRIAL` lets it go on."
+    return "No worker trains it at the moment: the next free one goes on with it."

@@ -11,6 +11,7 @@ from functools import partial
 from sqlalchemy import Connection, func, select
 
 from hpo.doctor.finding import CheckContext, Finding, listed
+from hpo.printable import counted
 from hpo.queue.idle import end_idle_trials
 from hpo.queue.leases import close_stray_attempts, expire_leases
 from hpo.queue.progress import find_study, lock_study
@@ -69,7 +70,7 @@ def check_leases(context: CheckContext) -> Iterator[Finding]:
         yield Finding(
             "problem",
             "leases",
-            f"attempts of {left_open} trials that have ended are still open",
+            f"attempts of {counted(left_open, 'ended trial')} are still open",
             "",
             "hpo doctor --repair closes them",
             _close_left_open,
@@ -202,4 +203,4 @@ def _end(store: Store, study: str) -> str | None:
     with store.write() as connection:
         lock_study(connection, study_id)  # so that no worker claims a trial while it is ended
         ended = end_idle_trials(connection, study_id)
-    return f"{study}: ended {len(ended)} trials without a worker" if ended else None
+    return f"{study}: ended {counted(len(ended), 'trial')} without a worker" if ended else None

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, String, cast, func, or_, select
 
 from hpo.doctor.finding import CheckContext, Finding, listed
+from hpo.printable import counted
 from hpo.store.tables import (
     hpo_epochs,
     hpo_studies,
@@ -58,7 +59,7 @@ def check_rows(context: CheckContext) -> Iterator[Finding]:
                 yield finding
         count = connection.scalar(select(func.count()).select_from(trials))
     if is_well:
-        yield Finding("ok", "rows", f"all rows of {count} trials can be read")
+        yield Finding("ok", "rows", f"all rows of {counted(count, 'trial')} can be read")
 
 
 def _states(connection: Connection) -> Iterator[Finding]:

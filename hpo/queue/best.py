@@ -7,7 +7,7 @@ was accepted are not ranked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, sel
 from hpo.store import Store
 from hpo.store.tables import hpo_trials, study_directions, trial_intermediate_values, trial_values, trials
 from hpo.study.states import OPTUNA_ENDED, Direction, OptunaState
+
+STUDIES_A_STATEMENT = 10_000  # of as many parameters: SQLite takes 32,766, PostgreSQL 65,535
 
 
 def directions_of(connection: Connection, study_id: int) -> tuple[Direction, ...]:
@@ -34,6 +36,21 @@ def best_trials(
     """Rows of (trial_id, number, value, datetime_complete), the best first, within a transaction of the caller."""
     complete = connection.execute(ranked_trials(study_id, direction).limit(limit)).all()
     return complete or connection.execute(_leading_trials(study_id, direction).limit(limit)).all()
+
+
+def best_of_each(connection: Connection, studies: Mapping[int, Direction]) -> dict[int, int]:
+    """The trial_id of the best trial of each of these studies that has one, as `best_trials` ranks them."""
+    found: dict[int, int] = {}
+    for direction in set(studies.values()):
+        for ranking in (_ranking_of_complete, _ranking_of_leading):
+            wanted = [study for study, its in studies.items() if its == direction and study not in found]
+            for start in range(0, len(wanted), STUDIES_A_STATEMENT):
+                ranked = ranking(
+                    trials.c.study_id.in_(wanted[start : start + STUDIES_A_STATEMENT]), direction
+                ).subquery()
+                first = select(ranked.c.study_id, ranked.c.trial_id).where(ranked.c.place == 1)
+                found |= {study_id: trial_id for study_id, trial_id in connection.execute(first)}
+    return found
 
 
 def ranked_trials(study_id: int, direction: Direction) -> Select[Any]:
@@ -90,6 +107,45 @@ def _leading_trials(study_id: int, direction: Direction) -> Select[Any]:
         )
         .group_by(trials.c.trial_id, trials.c.number, trials.c.datetime_complete)
         .order_by(direction.order(best), trials.c.number)
+    )
+
+
+def _ranking_of_complete(wanted: ColumnElement[bool], direction: Direction) -> Select[Any]:
+    """Rows of (study_id, trial_id, place): `ranked_trials` of several studies."""
+    order = (direction.order(trial_values.c.value), trials.c.number)
+    place = func.row_number().over(partition_by=trials.c.study_id, order_by=order).label("place")
+    return (
+        select(trials.c.study_id, trials.c.trial_id, place)
+        .join(trial_values, trial_values.c.trial_id == trials.c.trial_id)
+        .where(
+            wanted,
+            trials.c.state == OptunaState.COMPLETE,
+            ~_is_before_change(),
+            trial_values.c.objective == 0,
+            trial_values.c.value_type == "FINITE",
+        )
+    )
+
+
+def _ranking_of_leading(wanted: ColumnElement[bool], direction: Direction) -> Select[Any]:
+    """Rows of (study_id, trial_id, place): `_leading_trials` of several studies."""
+    curve = trial_intermediate_values.c
+    best = (func.max if direction == Direction.MAXIMIZE else func.min)(curve.intermediate_value)
+    order = (direction.order(best), trials.c.number)
+    return (
+        select(
+            trials.c.study_id,
+            trials.c.trial_id,
+            func.row_number().over(partition_by=trials.c.study_id, order_by=order).label("place"),
+        )
+        .join(trial_intermediate_values, curve.trial_id == trials.c.trial_id)
+        .where(
+            wanted,
+            trials.c.state.in_((OptunaState.RUNNING, OptunaState.PRUNED)),
+            ~_is_before_change(),
+            curve.intermediate_value_type == "FINITE",
+        )
+        .group_by(trials.c.study_id, trials.c.trial_id, trials.c.number)
     )
 
 

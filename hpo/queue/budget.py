@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, and_, case, func, or_, select
 
+from hpo.printable import counted
 from hpo.queue.best import ranked_trials
 from hpo.store.clock import db_now
 from hpo.store.tables import hpo_attempts, hpo_studies, trials
@@ -107,5 +108,5 @@ def reached_limit(limits: Mapping[str, float | None], spent: Spent, direction: D
     if gpu_hours is not None and spent.gpu_hours >= gpu_hours:
         return f"its {gpu_hours:g} device-hours are spent"
     if patience is not None and spent.since_best >= patience:
-        return f"{spent.since_best} trials ended without a better one"
+        return f"{counted(spent.since_best, 'trial')} ended without a better one"
     return None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, exists, func, insert, literal, select, update
+from sqlalchemy import Connection, Select, and_, case, exists, func, insert, literal, or_, select, update
 
+from hpo.printable import all_of
 from hpo.queue.progress import BY_REQUEST, counts_of, lock_study
 from hpo.store import Store
 from hpo.store.clock import db_utc
@@ -37,6 +38,17 @@ def idle_trials(study_id: int) -> Select[Any]:
     )
 
 
+def waiting_trials() -> Select[Any]:
+    """Every study's trials that no worker trains and that have not ended: idle ones, and those that never began."""
+    attempt = exists().where(hpo_attempts.c.trial_id == trials.c.trial_id)
+    is_idle = and_(trials.c.state == OptunaState.RUNNING, attempt, ~attempt.where(hpo_attempts.c.ended.is_(None)))
+    return (
+        select(trials.c.study_id, trials.c.trial_id, trials.c.state, hpo_trials.c.request)
+        .outerjoin(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
+        .where(or_(trials.c.state == OptunaState.WAITING, is_idle))
+    )
+
+
 def end_idle_trials(
     connection: Connection, study_id: int, *, limit: str | None = None, only: int | None = None
 ) -> list[int]:
@@ -60,9 +72,9 @@ def end_idle_trials(
         found = found.where(trials.c.trial_id == only)
     rows = connection.execute(found).all()
     if rows and limit is None:
-        counted = counts_of(connection, study_id)
-        if counted.ended >= counted.target:
-            limit = f"the study has all its {counted.target} trials"
+        so_far = counts_of(connection, study_id)
+        if so_far.ended >= so_far.target:
+            limit = f"the study has {all_of(so_far.target, 'trial')}"
     ended = []
     for row in rows:
         if row.request == Request.KILL or study.state == StudyState.KILLED:
@@ -102,8 +114,8 @@ def end_paused_trials(store: Store, study_id: int, *, since: int) -> list[int]:
 
 
 def _standstill(connection: Connection, study_id: int) -> int | None:
-    counted = counts_of(connection, study_id)
-    if counted.claimed < counted.target:  # what waits beyond the target is not claimed
+    so_far = counts_of(connection, study_id)
+    if so_far.claimed < so_far.target:  # what waits beyond the target is not claimed
         return None
     newest, trained = connection.execute(
         select(

@@ -223,26 +223,32 @@ def lock_named_study(connection: Connection, study_id: int, name: str) -> None:
 
 @cache  # each claim counts, and the expressions take longer than the query
 def _by_state() -> Select[Any]:
-    """Rows of (study_id, state `of`, `number` of its trials, how many of them are `ours`) of the study `of_study`.
+    """`trials_by_state` of the study `of_study`."""
+    return trials_by_state().where(trials.c.study_id == bindparam("of_study"))
+
+
+def trials_by_state() -> Select[Any]:
+    """Rows of (study_id, state `of`, `number` of its trials, how many of them are `ours`), of every study.
 
     Ours are those that a worker has claimed, those that wait for one, and those that were ended while they waited.
     """
     attempt = exists().where(hpo_attempts.c.trial_id == trials.c.trial_id)
     was_ended = exists().where(hpo_trials.c.trial_id == trials.c.trial_id, hpo_trials.c.cause.is_not(None))
     is_ours = or_(trials.c.state == OptunaState.WAITING, attempt, was_ended)
-    return (
-        select(
-            trials.c.study_id,
-            trials.c.state.label("of"),
-            func.count().label("number"),
-            func.sum(case((is_ours, 1), else_=0)).label("ours"),
-        )
-        .where(trials.c.study_id == bindparam("of_study"))
-        .group_by(trials.c.study_id, trials.c.state)
-    )
+    return select(
+        trials.c.study_id,
+        trials.c.state.label("of"),
+        func.count().label("number"),
+        func.sum(case((is_ours, 1), else_=0)).label("ours"),
+    ).group_by(trials.c.study_id, trials.c.state)
 
 
 def _untrained(study_id: int) -> Select[Any]:
+    """`untrained_trials` of one study."""
+    return untrained_trials().where(trials.c.study_id == study_id)
+
+
+def untrained_trials() -> Select[Any]:
     """One row: the number of idle trials, of those paused at a rung, and of the idle ones that a person has paused."""
     attempt = select(hpo_attempts.c.attempt_id).where(hpo_attempts.c.trial_id == trials.c.trial_id)
     request = func.coalesce(hpo_trials.c.request, "")
@@ -255,7 +261,6 @@ def _untrained(study_id: int) -> Select[Any]:
         )
         .select_from(trials.outerjoin(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id))
         .where(
-            trials.c.study_id == study_id,
             trials.c.state == OptunaState.RUNNING,
             attempt.exists(),
             ~attempt.where(hpo_attempts.c.ended.is_(None)).exists(),

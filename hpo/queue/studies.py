@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Select, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from hpo.errors import StoreError
+from hpo.printable import counted
 from hpo.queue.accept import accept_changes
 from hpo.queue.after_change import apply_limits
 from hpo.queue.progress import counts_of, no_such_study
@@ -86,7 +87,8 @@ def create_or_continue(
                 with wall_clock_kept(connection, study.study_id) as hours:
                     message = _continue(connection, study, resolved, hours=hours)
                 if changes:
-                    message += f"; {marked} trials from before the change are kept, and compared no more"
+                    kept = f"{counted(marked, 'trial')} from before the change {'is' if marked == 1 else 'are'} kept"
+                    message += f"; {kept}, and compared no more"
     except IntegrityError:  # another process created it between our query and our insert
         return create_or_continue(store, resolved, is_change_accepted=is_change_accepted)
     return load_study(store, name), message

@@ -6,12 +6,12 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, func, select, true
 
 from hpo.errors import HpoError, failure_in_words
 from hpo.space import Choice, SearchSpace
@@ -33,6 +33,8 @@ from hpo.study.states import Direction, OptunaState, TrialState
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule
 
+Curve = tuple[tuple[int, Mapping[str, float]], ...]
+
 
 @dataclass(frozen=True)
 class TrialRecord:
@@ -45,7 +47,9 @@ class TrialRecord:
         values: of each objective, when it has ended with them; a study of another program may have several.
         params: the searched parameters that were active.
         config: all arguments of its model and data, searched or pinned, and its epochs or steps and its seed.
-        curve: (epoch, metrics by name), one entry per epoch, the first epoch being 1; or one per validation, by step.
+        curve: (epoch, metrics by name), one entry per epoch, the first epoch being 1; or one per validation, by step;
+            empty where it was not asked for.
+        epochs: the number of epochs, or steps, that it has been trained for.
         seconds: of all its attempts; None until one has ended.
         attempts: how often a worker has claimed it.
         causes: how each of these attempts ended, in order; None for one that still runs.
@@ -67,7 +71,8 @@ class TrialRecord:
     values: tuple[float, ...]
     params: Mapping[str, Any]
     config: Mapping[str, Any]
-    curve: tuple[tuple[int, Mapping[str, float]], ...]
+    curve: Curve
+    epochs: int
     best_epoch: int | None
     seconds: float | None
     attempts: int
@@ -86,11 +91,6 @@ class TrialRecord:
     def unit(self) -> Unit:
         """What its epochs are: epochs, or the steps of a study whose length is given in steps."""
         return Unit.of(self.config)
-
-    @property
-    def epochs(self) -> int:
-        """The number of epochs, or steps, that it has been trained for."""
-        return self.curve[-1][0] if self.curve else 0
 
     @property
     def max_epochs(self) -> int | None:
@@ -119,14 +119,15 @@ class TrialRecord:
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` prints: plain types, the curve left out."""
-        plain = asdict(self)
+        plain = dict(vars(self))  # not copied in depth, which takes seconds for thousands of trials
         del plain["curve"]
         for name in ("started", "ended"):
             moment = plain[name]
             plain[name] = None if moment is None else moment.isoformat(timespec="milliseconds") + "Z"
         return plain | {
+            "params": dict(self.params),
+            "config": dict(self.config),
             "values": list(self.values),
-            "epochs": self.epochs,
             "max_epochs": self.max_epochs,
             "unit": self.unit.value,
             "causes": list(self.causes),
@@ -189,22 +190,50 @@ class TrialRecord:
 
 
 def read_records(
-    connection: Connection, study_id: int, only: Sequence[int] | None, *, direction: Direction
+    connection: Connection,
+    study_id: int,
+    only: Sequence[int] | None,
+    *,
+    direction: Direction,
+    has_curves: bool = True,
 ) -> dict[int, TrialRecord]:
-    """Records by the store's id: of the whole study, or of some trials."""
+    """Records by the store's id: of the whole study, or of some trials.
+
+    Args:
+        has_curves: with their curves, which take most of the time of many trials.
+    """
     wanted = trials.c.study_id == study_id
     if only is not None:
         wanted = wanted & trials.c.trial_id.in_(only)
+    return records_where(connection, wanted, {study_id: direction}, has_curves=has_curves)
+
+
+def records_where(
+    connection: Connection, wanted: ColumnElement[bool], directions: Mapping[int, Direction], *, has_curves: bool
+) -> dict[int, TrialRecord]:
+    """Records by the store's id, of trials of several studies.
+
+    Args:
+        wanted: a condition on `trials`.
+        directions: of each study's first objective.
+    """
     chosen = select(trials.c.trial_id).where(wanted)
-
-    def rows_of(table: Any, *columns: Any) -> dict[int, list[Any]]:
-        return _by_trial(connection.execute(select(table, *columns).where(table.c.trial_id.in_(chosen))))
-
     found = connection.execute(select(trials).where(wanted)).all()
-    stored = connection.scalar(select(hpo_studies.c.space).where(hpo_studies.c.study_id == study_id))
-    space = SearchSpace.from_json(json.loads(stored)) if stored else SearchSpace()  # another program's study has none
-    params, values, steps = rows_of(trial_params), rows_of(trial_values), rows_of(trial_intermediate_values)
-    ours, epochs = rows_of(hpo_trials), rows_of(hpo_epochs)
+    params = _params(connection, wanted)
+    values = _rows(connection, trial_values, chosen)
+    own_rows = connection.execute(select(hpo_trials).where(hpo_trials.c.trial_id.in_(chosen)))
+    ours = {row.trial_id: row for row in own_rows}
+    # the value of one that has not ended with it is the best of its curve
+    is_needed = true() if has_curves else trials.c.state.in_((OptunaState.RUNNING, OptunaState.PRUNED))
+    steps = _rows(connection, trial_intermediate_values, chosen.where(is_needed))
+    curves: dict[int, Curve] = {}
+    if has_curves:
+        metrics = _rows(connection, hpo_epochs, chosen)
+        curves = {row.trial_id: _curve(metrics[row.trial_id], steps[row.trial_id]) for row in found}
+        epochs = {key: curve[-1][0] for key, curve in curves.items() if curve}
+    else:
+        epochs = _last(connection, trial_intermediate_values, "step", chosen)
+        epochs |= _last(connection, hpo_epochs, "epoch", chosen)
     attempts = _by_trial(
         connection.execute(
             select(hpo_attempts, hpo_workers.c.host, hpo_workers.c.pid)
@@ -216,12 +245,11 @@ def read_records(
     records = {}
     for row in found:
         key = row.trial_id
-        own = ours[key][0] if ours[key] else None
+        own = ours.get(key)
         last = attempts[key][-1] if attempts[key] else None
-        curve = _curve(epochs[key], steps[key])
         value, best_epoch = _value(values[key]), own.best_epoch if own is not None else None
         if row.state in (OptunaState.RUNNING, OptunaState.PRUNED):
-            value, best_epoch = _best_of(steps[key], direction)
+            value, best_epoch = _best_of(steps[key], directions[row.study_id])
         records[key] = TrialRecord(
             number=row.number,
             state=TrialState.of(
@@ -231,9 +259,10 @@ def read_records(
             ),
             value=value,
             values=_values(values[key]),
-            params=_params(params[key], space),
+            params=params.get(key, {}),
             config=json.loads(own.config) if own is not None and own.config else {},
-            curve=curve,
+            curve=curves.get(key, ()),
+            epochs=epochs.get(key, 0),
             best_epoch=best_epoch,
             seconds=own.seconds if own is not None else None,
             attempts=len(attempts[key]),
@@ -251,7 +280,17 @@ def read_records(
     return records
 
 
-def _curve(epochs: list[Any], steps: list[Any]) -> tuple[tuple[int, Mapping[str, float]], ...]:
+def _rows(connection: Connection, table: Table, chosen: Select[Any]) -> dict[int, list[Any]]:
+    return _by_trial(connection.execute(select(table).where(table.c.trial_id.in_(chosen))))
+
+
+def _last(connection: Connection, table: Table, column: str, chosen: Select[Any]) -> dict[int, int]:
+    """The largest epoch, or step, of each trial that has one."""
+    largest = select(table.c.trial_id, func.max(table.c[column])).where(table.c.trial_id.in_(chosen))
+    return {trial_id: number for trial_id, number in connection.execute(largest.group_by(table.c.trial_id))}
+
+
+def _curve(epochs: list[Any], steps: list[Any]) -> Curve:
     if epochs:
         return tuple((e.epoch, json.loads(e.metrics)) for e in sorted(epochs, key=lambda e: int(e.epoch)))
     # A trial of another program: Optuna stores the objective only.
@@ -277,19 +316,53 @@ def _value(rows: list[Any]) -> float | None:
     return None if value is None or not math.isfinite(value) else value
 
 
-def _params(rows: list[Any], space: SearchSpace) -> dict[str, Any]:
-    """The parameters' values by name; lists and mappings are stored by their labels."""
-    found = {row.param_name: _param(row.param_value, row.distribution_json) for row in rows}
-    for name, value in found.items():
-        range_ = space[name].range if name in space else None
-        if isinstance(value, str) and isinstance(range_, Choice) and value in range_.labels:
-            found[name] = range_.take(value)
+def _params(connection: Connection, wanted: ColumnElement[bool]) -> dict[int, dict[str, Any]]:
+    """Each trial's parameters' values by name; lists and mappings are stored by their labels."""
+    rows = connection.execute(
+        select(
+            trial_params.c.trial_id,
+            trials.c.study_id,
+            trial_params.c.param_name,
+            trial_params.c.param_value,
+            trial_params.c.distribution_json,
+        )
+        .join(trials, trials.c.trial_id == trial_params.c.trial_id)
+        .where(wanted)
+    ).all()
+    distributions: dict[str, Any] = {}  # by their texts, which are the same for thousands of trials
+    stored: dict[int, str] | None = None
+    spaces: dict[int, SearchSpace] = {}
+    found: dict[int, dict[str, Any]] = defaultdict(dict)
+    for trial_id, study_id, name, number, text in rows:
+        distribution = distributions.get(text)
+        if distribution is None:
+            distribution = distributions[text] = json.loads(text)
+        value = _param(number, distribution)
+        if isinstance(value, str):
+            if stored is None:
+                stored = _spaces(connection, wanted)
+            if study_id not in spaces:  # another program's study has none
+                text = stored.get(study_id)
+                spaces[study_id] = SearchSpace.from_json(json.loads(text)) if text else SearchSpace()
+            value = _of_label(value, name, spaces[study_id])
+        found[trial_id][name] = value
     return found
 
 
-def _param(value: float, distribution_json: str) -> Any:
+def _spaces(connection: Connection, wanted: ColumnElement[bool]) -> dict[int, str]:
+    """The search spaces of the trials' studies, as JSON."""
+    chosen = hpo_studies.c.study_id.in_(select(trials.c.study_id).where(wanted))
+    rows = connection.execute(select(hpo_studies.c.study_id, hpo_studies.c.space).where(chosen))
+    return {study_id: space for study_id, space in rows}
+
+
+def _of_label(value: str, name: str, space: SearchSpace) -> Any:
+    range_ = space[name].range if name in space else None
+    return range_.take(value) if isinstance(range_, Choice) and value in range_.labels else value
+
+
+def _param(value: float, distribution: Mapping[str, Any]) -> Any:
     """The parameter's own value: Optuna stores choices by their index, and integers as floats."""
-    distribution = json.loads(distribution_json)
     if distribution["name"] == "CategoricalDistribution":
         return distribution["attributes"]["choices"][int(value)]
     return int(value) if distribution["name"].startswith("Int") else value

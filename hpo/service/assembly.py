@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hpo.errors import RunError
 from hpo.ipc.fork_server import ForkServer
+from hpo.printable import all_of
 from hpo.queue.studies import StoredStudy, create_or_continue, load_study
 from hpo.results.warm_start import find_weights
 from hpo.service.preflight import slots_for, try_one_batch
@@ -74,7 +75,7 @@ class Search:
             raise RunError(f"study {self.study.name} was stopped: {self.run.stop_reason}")
         if self.run.best is None and not self.run.progress.is_held:
             failed = self.run.counts.failed
-            why = f"all of its {failed} trials failed" if failed else "none of its trials trained an epoch"
+            why = f"{all_of(failed, 'trial')} failed" if failed else "none of its trials trained an epoch"
             raise RunError(f"study {self.study.name} has no model: {why}; 'hpo trials {self.study.name}' shows why")
 
 

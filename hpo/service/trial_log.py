@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import platform
 import time
@@ -46,6 +48,10 @@ class TrialLog:
         """Bytes that were left out of its middle, since a log is bounded."""
         with self.path.open("rb") as file:
             return left_out_of(file.fileno())
+
+    def text(self) -> str:
+        """All of it; what a progress bar writes over each other is a line each."""
+        return self.path.read_text(encoding="utf-8", errors="replace")
 
 
 def find_log(store: Store, study: str, number: int, *, artifacts: Path) -> TrialLog:
@@ -112,7 +118,7 @@ def wait_for_log(store: Store, study: str, number: int, *, artifacts: Path, noti
         time.sleep(READ_SECONDS)
 
 
-def follow_log(store: Store, study: str, log: TrialLog, *, notify: Callable[[str], None]) -> Iterator[bytes]:
+def follow_log(store: Store, study: str, log: TrialLog, *, notify: Callable[[str], None]) -> Iterator[str]:
     """The log from its beginning, and all that comes to it until the trial has ended.
 
     Attempts that follow on this machine write into the same file.
@@ -121,6 +127,8 @@ def follow_log(store: Store, study: str, log: TrialLog, *, notify: Callable[[str
         notify: called, with a sentence, when another machine continues the trial, or the log was shortened.
     """
     watched, worker, next_look, record = Study(store, study), log.trial.worker, 0.0, log.trial
+    # a character, or the end of a line, may be written in two parts
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
     with log.path.open("rb") as file:
         while True:
             now = time.monotonic()
@@ -128,17 +136,17 @@ def follow_log(store: Store, study: str, log: TrialLog, *, notify: Callable[[str
                 next_look = now + LOOK_SECONDS
                 found = watched.trial(record.number)
                 if found is None:
-                    yield file.read()
+                    yield decoder.decode(file.read(), final=True)
                     notify(f"study '{study}' was deleted")
                     return
                 record = found
             if file.tell() > (size := os.fstat(file.fileno()).st_size):
                 notify("the log was too long and was shortened: some lines of this moment may be missing here")
                 file.seek(size)
-            part = file.read()
-            if part:
+            is_over = record.state in ENDED
+            if part := decoder.decode(file.read(), final=is_over):
                 yield part
-            if record.state in ENDED:
+            if is_over:
                 return
             if record.worker != worker:
                 worker = record.worker

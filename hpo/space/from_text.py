@@ -36,12 +36,13 @@ def _choice(range_: Choice, text: str) -> Value:
 
 def _structure(text: str) -> Value:
     # Models import the ranges from this package: the YAML reader is loaded only where a point is entered.
-    from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
+    from hpo.yaml_text import YamlLimitError, read_yaml
+
     try:
-        read: Value = YAML(typ="safe").load(text)
-    except YAMLError:
+        read: Value = read_yaml(text)
+    except (YAMLError, YamlLimitError):
         return text
     return read
 

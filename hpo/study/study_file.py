@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -19,8 +17,11 @@ from hpo.space.narrowing import KEYS
 from hpo.study.contradictions import contradictions, foreign_keys, pending
 from hpo.study.spec import StudySpec
 from hpo.study.trainer_options import NOT_IN_A_TRIAL, SET_ELSEWHERE
+from hpo.yaml_text import MOST_DEPTH, YamlLimitError, read_yaml
 
 KeyPath = tuple[str | int, ...]
+
+MOST_PROBLEMS = 50  # that one error tells
 
 # The key that a section's short form, a single word, stands for.
 SHORT_FORMS = {"model": "class", "data": "class", "sampler": "name", "pruner": "name"}
@@ -53,7 +54,10 @@ class Source:
         Args:
             call: the name of the called function, for errors.
         """
-        return cls(call, CommentedMap({str(key): _copied(value) for key, value in keys.items()}))
+        try:
+            return cls(call, CommentedMap({str(key): _copied(value) for key, value in keys.items()}))
+        except RecursionError:
+            raise SpecError(f"{call}: its keys hold lists or mappings that hold themselves, or are too deep") from None
 
     @classmethod
     def of_stored(cls, name: str) -> Source:
@@ -96,7 +100,8 @@ class Source:
         try:
             spec = StudySpec.model_validate(_plain(self._tree))
         except ValidationError as error:
-            raise self.error(_problems(error)) from None
+            more = "" if error.error_count() <= MOST_PROBLEMS else f"\n{self.file}: and more, which a second try tells"
+            raise SpecError(f"{self.error(_problems(error))}{more}") from None
         if refused := pending(spec) + contradictions(spec) + foreign_keys(spec):
             raise self.error(refused)
         return spec
@@ -162,7 +167,9 @@ def _parse(path: Path) -> CommentedMap:
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be read as text: {error}") from None
     try:
-        tree = YAML(typ="rt").load(text)
+        tree = read_yaml(text, has_lines=True)
+    except YamlLimitError as error:
+        raise SpecError(f"{path}:{error.line}: too large for a study file: {error}") from None
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise SpecError(f"{path}:{line}: {str(error.problem).split(' (')[0]}: write it once") from None
@@ -183,11 +190,16 @@ def _apply(change: str, source: Source) -> None:
     key, equals, text = change.partition("=")
     if not equals or not key.strip():
         raise SpecError(f"--set {change}: write it as key=value, for example --set epochs=5 or --set pruner.eta=4")
+    path = tuple(key.strip().split("."))
+    if len(path) > MOST_DEPTH:
+        raise SpecError(f"--set {change[:40]}...: a key of {len(path)} parts: no study file has more than {MOST_DEPTH}")
     try:
-        value = YAML(typ="safe").load(io.StringIO(text))
+        value = read_yaml(text)
+    except YamlLimitError as error:
+        raise SpecError(f"--set {key[:40]}=...: too large for a value: {error}") from None
     except YAMLError:
         value = text
-    source.set(tuple(key.strip().split(".")), value, f"--set {change}")
+    source.set(path, value, f"--set {change}")
 
 
 def _copied(node: Any) -> Any:
@@ -210,9 +222,9 @@ def _plain(node: Any) -> Any:
 
 
 def _problems(error: ValidationError) -> list[tuple[KeyPath, str]]:
-    """Pydantic's problems in the user's words and keys, in the order of the keys."""
+    """Pydantic's first problems in the user's words and keys, in the order of the keys."""
     problems: dict[KeyPath, str] = {}
-    for item in error.errors():
+    for item in error.errors()[:MOST_PROBLEMS]:
         path = _file_path(item["loc"])
         if item["type"] == "extra_forbidden":
             known = _keys_at(path[:-1])

@@ -203,6 +203,6 @@ def test_a_worker_ends_idle_trials_when_the_target_is_lowered(hpo: Steered, serv
     assert "have begun already" in output
     records = hpo.trials("fewer")
     assert (records[0].state, records[0].cause) == (
-        "pruned", "stopped: the study has all its 1 trials"
+        "pruned", "stopped: the study has its one trial"
     )  # fmt: skip
     assert {record.state for record in records[1:]} == {"complete"}  # who trained is not disturbed

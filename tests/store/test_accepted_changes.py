@@ -67,7 +67,7 @@ def test_trials_from_before_the_change_are_kept_and_never_the_best(store: Store,
     worker = Claimant(store, study)
     worker.finish(begin_next(worker, 0.5), 0.5)
 
-    assert message.endswith("; 1 trials from before the change are kept, and compared no more")
+    assert message.endswith("; 1 trial from before the change is kept, and compared no more")
     assert none_yet == []
     assert [(record.number, record.value) for record in Study(store, study.name).best(5)] == [(1, 0.5)]
     first, second = Study(store, study.name).trials()
@@ -158,5 +158,5 @@ def test_a_second_change_marks_the_trials_in_between(store: Store, begun: Stored
 
     _, message = create_or_continue(store, begun.resolved, is_change_accepted=True)  # back to what was
 
-    assert "; 1 trials from before the change are kept" in message
+    assert "; 1 trial from before the change is kept" in message
     assert [record.before_change is None for record in Study(store, begun.name).trials()] == [False, False]

@@ -278,7 +278,7 @@ def test_idle_trials_end_when_the_target_is_lowered(store: Store) -> None:
 
     assert [state for state, _ in still] == ["running", "running", "idle", "idle", "idle"]
     assert refused is None
-    cause = "stopped: the study has all its 2 trials"
+    cause = "stopped: the study has all of its 2 trials"
     assert sorted(states(store)[2:], key=str) == [("failed", cause), ("failed", cause), ("pruned", cause)]
     assert (again.number, again.attempt) == (1, 2)
     status = Study(store, "synthetic").status()

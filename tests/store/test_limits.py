@@ -141,7 +141,7 @@ def test_the_first_limit_that_is_reached_counts(store: Store) -> None:
     end(worker, 0.5)
     end(worker, 0.4)
 
-    assert limit_of(store, study) == "1 trials ended without a better one"
+    assert limit_of(store, study) == "1 trial ended without a better one"
     assert worker.claim() is None
     set_limits(store, "synthetic", ["patience=2"])
     end(worker, 0.95)  # the last trial, and the target

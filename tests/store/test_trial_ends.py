@@ -55,7 +55,7 @@ def test_the_doctor_ends_the_idle_trials_of_an_ended_study_as_a_worker_does(
         if who == "worker":
             write(store, lambda connection, study_id: end_idle_trials(connection, study_id) == [0], study.study_id)
         else:
-            assert repair(store.url, artifacts=tmp_path) == ["doctor: ended 1 trials without a worker"]
+            assert repair(store.url, artifacts=tmp_path) == ["doctor: ended 1 trial without a worker"]
         ends[who] = end_of(Study(store, who).trials()[0])
 
     assert ends["doctor"] == ends["worker"]

@@ -23,6 +23,7 @@ SECTIONS = {
     "train_step",
     *NEED_A_GPU,
     "startup",
+    "looking",
     "pruning",
     "search-fashion",
     "search-fashion-more",

@@ -66,6 +66,14 @@ def test_trials_that_no_worker_trains_are_shown_as_waiting(dashboard: Dashboard,
     assert page.count("Waiting") >= 3
 
 
+def test_a_trial_that_waits_has_a_note_that_says_for_what(dashboard: Dashboard) -> None:
+    notes = [trial["note"]["body"] for trial in trials_of(dashboard)]
+
+    assert notes[0].startswith("Paused at a rung")
+    assert notes[3].startswith("No worker trains it")
+    assert notes[2] == notes[4] == ""
+
+
 def test_the_seconds_of_a_trial_are_those_of_all_its_attempts(dashboard: Dashboard) -> None:
     trial = trials_of(dashboard)[2]
 

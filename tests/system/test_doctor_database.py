@@ -537,7 +537,7 @@ def test_findings_name_the_studies(store: Store, study: StoredStudy) -> None:
         assert connection.scalar(select(studies.c.study_name)) == "synthetic"
         assert connection.scalar(text("SELECT count(*) FROM trials")) == 1
 
-    assert [found.what for found in look(store, "rows")] == ["all rows of 1 trials can be read"]
+    assert [found.what for found in look(store, "rows")] == ["all rows of 1 trial can be read"]
     assert [found.what for found in look(store, "studies")] == ["1 studies of hpo-service, all readable"]
     with store.read() as connection:
         assert connection.scalars(select(trials.c.state)).all() == ["COMPLETE"]

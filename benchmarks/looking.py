@@ -1,0 +1,198 @@
+"""How long it takes to look at a large store: `hpo ls`, `hpo trials` and the dashboard's requests.
+
+    python benchmarks/looking.py [--studies 1000] [--trials 20000] [--write]
+
+Prints the table of benchmarks/README.md, with --write into it. The stores are made by inserting rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import readme
+
+ROOT = Path(__file__).resolve().parents[1]
+PARAMETERS = [f"x{index}" for index in range(8)]
+EPOCHS = 10
+FLOAT = json.dumps({"name": "FloatDistribution", "attributes": {"step": None, "low": 0.0, "high": 1.0, "log": False}})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--studies", type=int, default=1000)
+    parser.add_argument("--trials", type=int, default=20_000)
+    readme.add_options(parser)
+    options = parser.parse_args()
+    output = readme.Output("looking", options)
+    output.line("| | s | MiB at most |\n|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        many, large = f"sqlite:///{folder}/many.db", f"sqlite:///{folder}/large.db"
+        fill(many, studies=options.studies, trials=20)
+        fill(large, studies=1, trials=options.trials)
+        studies, trials = f"{options.studies:,} studies", f"{options.trials:,} trials"
+        for label, store, verb in (
+            (f"`hpo ls`, {studies}", many, ["ls"]),
+            (f"`hpo trials`, {trials}", large, ["trials", "study-0"]),
+            (f"`hpo best`, {trials}", large, ["best", "study-0"]),
+            (f"`hpo status`, {trials}", large, ["status", "study-0"]),
+        ):
+            output.line(row(label, *command(*verb, "--store", store)))
+        with dashboard(large, Path(folder)) as (url, process):
+            for label, path in (("studies", ""), ("the study, first", "/1"), ("the study, again", "/1")):
+                started = time.perf_counter()
+                size = len(urllib.request.urlopen(f"{url}/api/studies{path}").read())
+                seconds = time.perf_counter() - started
+                told = f"dashboard, {trials}: {label} ({size / 2**20:.1f} MiB)"
+                output.line(row(told, seconds, process.memory_info().rss / 2**20))
+    output.write()
+
+
+def row(label: str, seconds: float, mebibytes: float) -> str:
+    return f"| {label} | {seconds:.2f} | {mebibytes:.0f} |"
+
+
+def command(*arguments: str) -> tuple[float, float]:
+    """(seconds, MiB at most) of a verb."""
+    started = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "hpo", *arguments], stdout=subprocess.DEVNULL, cwd=ROOT)
+    watched, most = psutil.Process(process.pid), 0
+    while process.poll() is None:
+        try:
+            most = max(most, watched.memory_info().rss)
+        except psutil.NoSuchProcess:
+            break
+        time.sleep(0.01)
+    assert process.wait() == 0
+    return time.perf_counter() - started, most / 2**20
+
+
+@contextmanager
+def dashboard(store: str, folder: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """Its address, and its process."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hpo", "dashboard", "--store", store, "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+    )
+    assert process.stdout is not None
+    address = next(word for word in process.stdout.readline().split() if word.startswith("http"))
+    try:
+        yield address.rstrip("/"), psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def fill(url: str, *, studies: int, trials: int) -> None:
+    """A store with so many studies, `study-0` and so on, of so many complete trials each, as workers leave them."""
+    from sqlalchemy import insert, select
+
+    from hpo.queue.leases import register_worker
+    from hpo.queue.studies import create_or_continue
+    from hpo.space import Float, Parameter, SearchSpace
+    from hpo.store import Store, tables
+    from hpo.study.resolved_study import ResolvedStudy
+    from hpo.study.spec import StudySpec
+
+    space = SearchSpace(tuple(Parameter(name, Float(0, 1)) for name in PARAMETERS))
+    keys: dict[str, Any] = {
+        "model": "models.dnn:DNN",
+        "data": "models.data:Digits",
+        "objective": {"metric": "score", "direction": "maximize"},
+        "budget": {"trials": trials},
+    }
+    begun = datetime(2026, 1, 1)
+    with Store.create(url) as store:
+        worker = register_worker(store, host="benchmark", pid=1, slots=1)
+        ids = []
+        for number in range(studies):
+            spec = StudySpec.model_validate(keys | {"study": f"study-{number}"})
+            ids.append(create_or_continue(store, ResolvedStudy(spec, space, {"model": {}, "data": {}}))[0].study_id)
+        with store.write() as connection:
+            for study_id in ids:
+                connection.execute(
+                    insert(tables.trials),
+                    [
+                        {
+                            "study_id": study_id,
+                            "number": number,
+                            "state": "COMPLETE",
+                            "datetime_start": begun + timedelta(seconds=number),
+                            "datetime_complete": begun + timedelta(seconds=number + 2.5),
+                        }
+                        for number in range(trials)
+                    ],
+                )
+            rows: dict[str, list[dict[str, Any]]] = {
+                name: []
+                for name in (
+                    "trial_params",
+                    "trial_values",
+                    "trial_intermediate_values",
+                    "hpo_trials",
+                    "hpo_epochs",
+                    "hpo_attempts",
+                )
+            }
+            for trial_id, number in connection.execute(select(tables.trials.c.trial_id, tables.trials.c.number)):
+                point = {name: (number * (index + 1) % 997) / 997 for index, name in enumerate(PARAMETERS)}
+                value = sum(point.values())
+                for name, amount in point.items():
+                    rows["trial_params"].append(
+                        {"trial_id": trial_id, "param_name": name, "param_value": amount, "distribution_json": FLOAT}
+                    )
+                rows["trial_values"].append(
+                    {"trial_id": trial_id, "objective": 0, "value": value, "value_type": "FINITE"}
+                )
+                for epoch in range(1, EPOCHS + 1):
+                    reached = value * epoch / EPOCHS
+                    metrics = json.dumps({"score": reached, "train_loss": 1 / epoch, "val_loss": 2 / epoch})
+                    rows["trial_intermediate_values"].append(
+                        {
+                            "trial_id": trial_id,
+                            "step": epoch,
+                            "intermediate_value": reached,
+                            "intermediate_value_type": "FINITE",
+                        }
+                    )
+                    rows["hpo_epochs"].append(
+                        {"trial_id": trial_id, "epoch": epoch, "attempt": 1, "metrics": metrics, "seconds": 0.25}
+                    )
+                config = json.dumps({"params": point, "model": {}, "data": {}, "epochs": EPOCHS})
+                rows["hpo_trials"].append(
+                    {"trial_id": trial_id, "config": config, "best_epoch": EPOCHS, "seconds": 2.5}
+                )
+                rows["hpo_attempts"].append(
+                    {
+                        "trial_id": trial_id,
+                        "number": 1,
+                        "worker_id": worker,
+                        "slot": 0,
+                        "device": "cpu",
+                        "started": 1.0,
+                        "lease_until": 2.0,
+                        "ended": 3.5,
+                        "kind": "done",
+                        "cause": "complete",
+                        "seconds": 2.5,
+                    }
+                )
+            for name, inserted in rows.items():
+                connection.execute(insert(getattr(tables, name)), inserted)
+
+
+if __name__ == "__main__":
+    main()

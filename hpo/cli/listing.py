@@ -1,0 +1,98 @@
+"""A listing of thousands of rows in a second: aligned columns, and a note beside each row or below it.
+
+Rich's tables measure, wrap and style every cell, which takes minutes for as many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.cells import cell_len, chop_cells
+
+from hpo.cli.answer import say
+from hpo.cli.console import Console, Text
+from hpo.printable import printable
+
+LEFT_ALIGNED = ("study", "state", "device", "trained")
+SPACE = 2  # characters between columns, and before what stands below a row
+
+
+def print_listing(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[Sequence[str]], out: Console, *, about: str
+) -> None:
+    """Print a line a row, with its note at its end where all have room, and else below it.
+
+    Args:
+        notes: one a row, in pieces; a line ends between two of them, unless one alone is too long for a line.
+        about: what the notes are.
+    """
+    lines = list(_aligned([headings, *rows]))
+    words = [[printable(piece) for piece in note] for note in notes]
+    widest = max(map(cell_len, lines)) + SPACE
+    if widest + max((cell_len(" ".join(note)) for note in words), default=0) <= out.width:
+        head, *whole = (
+            f"{line}{' ' * (widest - cell_len(line))}{' '.join(note)}".rstrip()
+            for line, note in zip(lines, [[about], *words], strict=True)
+        )
+    else:
+        indent = " " * (len(headings[0]) + SPACE)
+        head, room = f"{lines[0]}\n{indent}{about}", max(1, out.width - len(indent))
+        pairs = zip(lines[1:], words, strict=True)
+        whole = [text for line, note in pairs for text in (line, *_packed(note, room, indent))]
+    out.print(Text(f"\n{head}", style="bold"))
+    say("\n".join([*whole, ""]))
+
+
+def print_named_rows(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    out: Console,
+    *,
+    narrower: tuple[Sequence[str], Sequence[Sequence[str]]],
+) -> None:
+    """Print a line a row, whose first cell is a name; a name that is longer than there is room takes several lines.
+
+    Args:
+        narrower: headings and rows with fewer columns, for a terminal that has no room for the names beside all.
+    """
+    names = [headings[0], *(row[0] for row in rows)]
+    longest = max(map(cell_len, names))
+    cells = list(_aligned([headings[1:], *(row[1:] for row in rows)]))
+    if longest + SPACE + max(map(cell_len, cells)) > out.width:
+        cells = list(_aligned([narrower[0][1:], *(row[1:] for row in narrower[1])]))
+    room = min(longest, max(len(headings[0]), out.width - SPACE - max(map(cell_len, cells))))
+    lines = []
+    for name, numbers in zip(names, cells, strict=True):
+        first, *rest = chop_cells(name, room) or [""]
+        lines += [f"{first}{' ' * (room - cell_len(first) + SPACE)}{numbers}", *rest]
+    out.print(Text(f"\n{lines[0]}", style="bold"))
+    say("\n".join([*lines[1:], ""]))
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A line a row, the first one being the headings."""
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    is_left = [heading in LEFT_ALIGNED for heading in rows[0]]
+    for row in rows:
+        cells = []
+        for cell, width, left in zip(row, widths, is_left, strict=True):
+            space = " " * (width - cell_len(cell))
+            cells.append(cell + space if left else space + cell)
+        yield (" " * SPACE).join(cells).rstrip()
+
+
+def _packed(pieces: Sequence[str], room: int, indent: str) -> Iterator[str]:
+    """The pieces in lines of this many columns."""
+    line, used = "", 0
+    for piece in pieces:
+        width = cell_len(piece)
+        if used and used + 1 + width > room:
+            yield indent + line
+            line, used = "", 0
+        if width > room:  # so is its line empty
+            *whole, piece = chop_cells(piece, room)
+            yield from (indent + part for part in whole)
+            width = cell_len(piece)
+        line, used = (f"{line} {piece}", used + 1 + width) if used else (piece, width)
+    if line:
+        yield indent + line

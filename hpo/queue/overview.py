@@ -1,0 +1,106 @@
+"""The progress of all studies of a store, by a fixed number of statements."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from hpo.queue.counts import TrialCounts
+from hpo.queue.progress import Progress, progress_of, trials_by_state, untrained_trials
+from hpo.store.tables import hpo_studies, studies, study_directions, trials
+from hpo.study.states import Direction, StudyState
+
+
+@dataclass(frozen=True)
+class StudyOverview:
+    """A study with its progress.
+
+    Attributes:
+        directions: of each objective.
+    """
+
+    study_id: int
+    name: str
+    directions: tuple[Direction, ...]
+    progress: Progress
+
+
+def overview(connection: Connection) -> list[StudyOverview]:
+    """All studies, the oldest first, within a transaction of the caller.
+
+    What a study with other limits than a number of trials has spent takes a few statements more, for each of them.
+    """
+    rows = connection.execute(
+        select(
+            studies.c.study_id,
+            studies.c.study_name,
+            hpo_studies.c.state,
+            hpo_studies.c.state_reason,
+            hpo_studies.c.trials_target,
+            hpo_studies.c.limits,
+            hpo_studies.c.priority,
+            hpo_studies.c.created,
+            hpo_studies.c.change_accepted,
+        )
+        .select_from(studies.outerjoin(hpo_studies))
+        .order_by(studies.c.study_id)
+    ).all()
+    directions = _directions(connection)
+    counts = _counts(connection, {row.study_id: row.trials_target for row in rows if row.created is not None})
+    found = []
+    for row in rows:
+        limits: Mapping[str, float | None] = json.loads(row.limits or "{}")
+        if any(limit is not None for limit in limits.values()):
+            progress = progress_of(connection, row.study_id)
+        else:
+            progress = Progress(
+                StudyState(row.state or StudyState.RUNNING),
+                row.state_reason,
+                counts.get(row.study_id, TrialCounts(target=row.trials_target or 0)),
+                priority=1.0 if row.priority is None else row.priority,
+                limits=limits,
+                created=row.created,
+                change_accepted=row.change_accepted,
+            )
+        found.append(StudyOverview(row.study_id, row.study_name, directions[row.study_id], progress))
+    return found
+
+
+def _directions(connection: Connection) -> dict[int, tuple[Direction, ...]]:
+    rows = connection.execute(
+        select(study_directions.c.study_id, study_directions.c.direction).order_by(study_directions.c.objective)
+    )
+    found: dict[int, tuple[Direction, ...]] = defaultdict(tuple)
+    for study_id, word in rows:
+        found[study_id] += (Direction.of_optuna(word),)
+    return found
+
+
+def _counts(connection: Connection, targets: Mapping[int, int]) -> dict[int, TrialCounts]:
+    """The trials of each study that has any.
+
+    Args:
+        targets: of the studies of ours.
+    """
+    by_study: dict[int, list[tuple[str, int, int]]] = defaultdict(list)
+    for study_id, state, number, ours in connection.execute(trials_by_state()):
+        by_study[study_id].append((state, number, ours))
+    untrained = untrained_trials().add_columns(trials.c.study_id).group_by(trials.c.study_id)
+    waiting = {row.study_id: row for row in connection.execute(untrained)}
+    return {key: _of_study(rows, targets.get(key), waiting.get(key)) for key, rows in by_study.items()}
+
+
+def _of_study(rows: Sequence[tuple[str, int, int]], target: int | None, untrained: object) -> TrialCounts:
+    is_ours = target is not None
+    return TrialCounts.of_states(
+        {state: ours if is_ours else number for state, number, ours in rows},
+        foreign=sum(number - ours for _, number, ours in rows) if is_ours else 0,
+        target=target or 0,
+        idle=getattr(untrained, "not_at_rung", 0),
+        paused=getattr(untrained, "at_rung", 0),
+        held=getattr(untrained, "held", 0),
+    )
