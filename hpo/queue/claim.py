@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, insert, select, true, update
@@ -40,6 +40,15 @@ class Claim:
     is_promoted: bool = False  # it was paused at a rung
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a trial will be trained: the number of a worker's slot, its devices in words, and their number."""
+
+    slot: int
+    device: str
+    devices: int
+
+
 class StudyBusyError(Exception):
     """Another worker claims a trial of this study at this moment: try again a little later."""
 
@@ -56,9 +65,27 @@ def claim_trial(
     known: StoredStudy | None = None,
     waits: bool = True,
 ) -> Claim | None:
-    """Take a trial: an idle one, else one that is promoted from its rung, else a waiting one, else a new one.
+    """Take a trial for one slot; None when there is nothing to take. See `claim_trials`."""
+    place = Place(slot, device, devices)
+    found = claim_trials(
+        store, study_id, worker_id=worker_id, places=[place], promotable=promotable, known=known, waits=waits
+    )
+    return found[0] if found else None
 
-    None when there is nothing to take: all are taken, a limit is reached, or the study is not running.
+
+def claim_trials(
+    store: Store,
+    study_id: int,
+    *,
+    worker_id: int,
+    places: Sequence[Place],
+    promotable: Sequence[int] = (),
+    known: StoredStudy | None = None,
+    waits: bool = True,
+) -> list[Claim]:
+    """Take a trial for each place: an idle one, else one promoted from its rung, else a waiting one, else a new one.
+
+    Fewer, or none, when there is nothing more to take: all are taken, a limit is reached, or the study is not running.
 
     Args:
         promotable: numbers of the trials that may be promoted from their rung, in order of preference.
@@ -73,6 +100,7 @@ def claim_trial(
     if known is not None:
         is_as_known = hpo_studies.c.change_accepted.is_not_distinct_from(known.change_accepted)
         is_meant = and_(hpo_studies.c.created == known.created, is_as_known)
+    claims: list[Claim] = []
     with store.write() as connection:
         # Optuna's own scripts lock the study's row when they number a trial.
         study = connection.execute(
@@ -92,59 +120,88 @@ def claim_trial(
         if study is None and not waits and _is_there(connection, study_id):
             raise StudyBusyError
         if study is None or study.state != StudyState.RUNNING or _is_spent(connection, study_id, study):
-            return None
+            return []
         counted = counts_of(connection, study_id, target=study.trials_target)
-        wanted = idle_trials(study_id).where(hpo_trials.c.request.is_(None)).limit(1)
-        trial = connection.execute(wanted).first() if counted.begun else None
-        if counted.claimed > counted.target and _is_enough(connection, study_id, counted):
-            return None  # the target was lowered: the running trials already fill it
-        is_promoted = False
-        if trial is None and promotable:
-            trial = _promoted(connection, study_id, promotable)
-            is_promoted = trial is not None
-        attempts, seconds = (0, 0.0) if trial is None else _attempts(connection, trial.trial_id)
-        if trial is None:
-            if counted.claimed >= counted.target:
-                return None
-            trial = _waiting(connection, study_id) if counted.waiting else None
-        if trial is None:
-            number = counted.next_number
+        for place in places:
+            trial = _take(connection, study_id, counted, promotable)
+            if trial is None:
+                break
+            attempts, seconds = (0, 0.0) if trial.is_fresh else _attempts(connection, trial.trial_id)
             inserted = connection.execute(
-                insert(trials).values(
-                    study_id=study_id, number=number, state=OptunaState.RUNNING, datetime_start=db_utc()
+                insert(hpo_attempts).values(
+                    trial_id=trial.trial_id,
+                    number=attempts + 1,
+                    worker_id=worker_id,
+                    slot=place.slot,
+                    device=place.device,
+                    devices=place.devices,
+                    started=db_now(),
+                    lease_until=db_now() + store.timing.lease,
                 )
             )
-            trial_id, params = int(inserted.inserted_primary_key[0]), None  # type: ignore[index]
-        else:
-            trial_id, number, params = trial.trial_id, trial.number, _params(trial.config)
-        inserted = connection.execute(
-            insert(hpo_attempts).values(
-                trial_id=trial_id,
-                number=attempts + 1,
-                worker_id=worker_id,
-                slot=slot,
-                device=device,
-                devices=devices,
-                started=db_now(),
-                lease_until=db_now() + store.timing.lease,
+            counted = trial.counted
+            claims.append(
+                Claim(
+                    study_id,
+                    trial.trial_id,
+                    trial.number,
+                    study.study_name,
+                    int(inserted.inserted_primary_key[0]),  # type: ignore[index]
+                    attempts + 1,
+                    trial.params,
+                    seconds,
+                    is_new=trial.is_new,
+                    is_promoted=trial.is_promoted,
+                )
             )
-        )
-        if study.started is None:
+        if claims and study.started is None:
             connection.execute(update(hpo_studies).where(hpo_studies.c.study_id == study_id).values(started=db_now()))
-        attempt_id = int(inserted.inserted_primary_key[0])  # type: ignore[index]
-    is_new = trial is None
-    return Claim(
-        study_id,
-        trial_id,
-        number,
-        study.study_name,
-        attempt_id,
-        attempts + 1,
-        params,
-        seconds,
-        is_new=is_new,
-        is_promoted=is_promoted,
+    return claims
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """A trial that nobody else can take now.
+
+    Attributes:
+        is_fresh: it has had no attempt.
+        is_new: it did not exist before.
+        counted: the study's trials with it.
+    """
+
+    trial_id: int
+    number: int
+    params: Mapping[str, Any] | None
+    counted: Counts
+    is_fresh: bool = False
+    is_new: bool = False
+    is_promoted: bool = False
+
+
+def _take(connection: Connection, study_id: int, counted: Counts, promotable: Sequence[int]) -> _Taken | None:
+    idle = idle_trials(study_id).where(hpo_trials.c.request.is_(None)).limit(1)
+    trial = connection.execute(idle).first() if counted.begun else None
+    if counted.claimed > counted.target and _is_enough(connection, study_id, counted):
+        return None  # the target was lowered: the running trials already fill it
+    if trial is not None:
+        return _Taken(trial.trial_id, trial.number, _params(trial.config), counted)
+    trial = _promoted(connection, study_id, promotable) if promotable else None
+    if trial is not None:
+        return _Taken(trial.trial_id, trial.number, _params(trial.config), counted, is_promoted=True)
+    if counted.claimed >= counted.target:
+        return None
+    trial = _waiting(connection, study_id) if counted.waiting else None
+    if trial is not None:
+        counted = replace(counted, waiting=counted.waiting - 1, begun=counted.begun + 1)
+        # one that was reset after its attempts, by another program, waits too
+        return _Taken(trial.trial_id, trial.number, _params(trial.config), counted)
+    number = counted.next_number
+    inserted = connection.execute(
+        insert(trials).values(study_id=study_id, number=number, state=OptunaState.RUNNING, datetime_start=db_utc())
     )
+    trial_id = int(inserted.inserted_primary_key[0])  # type: ignore[index]
+    counted = replace(counted, begun=counted.begun + 1)
+    return _Taken(trial_id, number, None, counted, is_fresh=True, is_new=True)
 
 
 def _is_there(connection: Connection, study_id: int) -> bool:

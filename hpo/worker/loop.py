@@ -249,13 +249,16 @@ class Worker:
     def _fill_slots(self) -> None:
         if self.is_draining:
             return
-        for slot in self.slots:
-            if not self.outbox.is_up or slot.number in self.trials:
-                continue
+        free = [slot for slot in self.slots if slot.number not in self.trials]
+        for place, slot in enumerate(free):
+            if not self.outbox.is_up:
+                break
+            is_shared = sum(run.may_claim for run in self.runs.values()) > 1  # each slot has its study's turn
             for run in sorted(self.runs.values(), key=self._turn):
                 if not run.may_claim:
                     continue
-                trial = self.outbox.attempt(partial(run.start_next, slot))
+                others = () if is_shared else free[place + 1 :]
+                trial = self.outbox.attempt(partial(run.start_next, slot, others))
                 if trial is not None:
                     if slot.accelerator != "cpu":
                         self._dismiss_others(run)

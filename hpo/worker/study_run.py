@@ -16,7 +16,7 @@ from hpo.errors import SpecError
 from hpo.ipc.fork_server import ForkServer
 from hpo.ipc.messages import Answer, Epoch, Started
 from hpo.queue.best import best_trials
-from hpo.queue.claim import Claim, StudyBusyError, claim_trial
+from hpo.queue.claim import Claim, Place, StudyBusyError, claim_trials
 from hpo.queue.counts import TrialCounts
 from hpo.queue.idle import end_idle_trials, end_paused_trials, standstill
 from hpo.queue.progress import Progress, progress_of
@@ -106,6 +106,7 @@ class StudyRun:
         self.next_claim = 0.0  # not earlier than this, in monotonic seconds
         self._busy_pause = FIRST_BUSY_PAUSE
         self._next_sync = 0.0  # monotonic seconds
+        self._claimed: dict[int, Claim] = {}  # by the number of the slot that is filled next
         self._is_exhausted = False  # the last claim found nothing; tried again after the next poll
         self._is_tidy = False  # the study is over, and what its ended trials do not need is removed
         self._known_spec: str | None = None  # as stored at the last poll
@@ -156,6 +157,7 @@ class StudyRun:
     def read(self, connection: Connection, *, with_trials: bool = True) -> None:
         """The reading half of `refresh`, within a transaction of the caller."""
         self._is_exhausted = False
+        self._claimed = {}
         completed = self.counts.complete
         self.progress = progress_of(connection, self.study.study_id)
         if self.progress.created != self.study.created:  # the store has given its number to another study
@@ -283,8 +285,12 @@ class StudyRun:
             or time.monotonic() < self.next_claim
         )
 
-    def start_next(self, slot: Slot) -> RunningTrial | None:
-        """Claim a trial, sample its parameters, and start its processes; None when there is nothing to train."""
+    def start_next(self, slot: Slot, others: Sequence[Slot] = ()) -> RunningTrial | None:
+        """Claim a trial, sample its parameters, and start its processes; None when there is nothing to train.
+
+        Args:
+            others: slots for which this is called next; their trials are claimed at once.
+        """
         claimed_at = time.monotonic()
         try:
             if not self._context.folder.is_ready():
@@ -301,7 +307,9 @@ class StudyRun:
             self._context.folder.refuse(error_in_words(error), obstacle="a file that its trials need cannot be read")
             return None
         try:
-            claim = self._claim(slot, self._history.promotable()) or self._claim_last(slot)
+            claim = self._claimed.pop(slot.number, None)
+            if claim is None:
+                claim = self._claim([slot, *others], self._history.promotable()) or self._claim_last(slot)
         except StudyBusyError:
             # Jitter: those that found it busy together should not come back together.
             self.next_claim = time.monotonic() + self._busy_pause * random.uniform(0.5, 1.5)  # noqa: S311 (no secret)
@@ -314,18 +322,22 @@ class StudyRun:
         self._take_name(claim.study)
         return start_trial(self._context, self.resolved, claim, slot=slot, weights=weights, claimed_at=claimed_at)
 
-    def _claim(self, slot: Slot, promotable: Sequence[int]) -> Claim | None:
-        return claim_trial(
+    def _claim(self, slots: Sequence[Slot], promotable: Sequence[int]) -> Claim | None:
+        """The claim for the first of these slots; those for the others are kept until `start_next` is called for them.
+
+        If the store cannot be reached before, the worker hands them back, see `hand_back_unknown`.
+        """
+        claims = claim_trials(
             self._store,
             self.study.study_id,
             worker_id=self._context.worker_id,
-            slot=slot.number,
-            device=slot.device,
-            devices=slot.ranks,
+            places=[Place(slot.number, slot.device, slot.ranks) for slot in slots],
             promotable=promotable,
             known=self.study,
             waits=not self.is_in_large_fleet,
         )
+        self._claimed = {slot.number: claim for slot, claim in zip(slots[1:], claims[1:], strict=False)}
+        return claims[0] if claims else None
 
     def _claim_last(self, slot: Slot) -> Claim | None:
         """When all trials have begun and none is running: promote the best of a rung, or prune the paused ones."""
@@ -336,7 +348,7 @@ class StudyRun:
             return None
         self._history.sync()
         if promotable := self._history.promotable(is_last=True):
-            return self._claim(slot, promotable)
+            return self._claim([slot], promotable)
         ended = end_paused_trials(self._store, self.study.study_id, since=newest)
         if ended:
             log.info("%d trials paused at a rung are pruned: none of them can be promoted", len(ended))
