@@ -91,7 +91,8 @@ class SimulatedWorker:
         self, store: Store, study: StoredStudy, artifacts: Path, *, host: str = "simulated", pid: int = 1
     ) -> None:
         self.store = store
-        self.outbox = Outbox(store)
+        self.outbox = Outbox(store, on_return=lambda: self.heartbeat(*self._trained))
+        self._trained: list[RunningTrial] = []
         self.worker_id = register_worker(store, host=host, pid=pid, slots=1)
         self.run = StudyRun(
             store,
@@ -105,7 +106,9 @@ class SimulatedWorker:
 
     def claim(self) -> RunningTrial | None:
         """Claim and sample, as when a slot is free."""
-        return self.outbox.attempt(lambda: self.run.start_next(Slot(0, (), 1, 1)))
+        trial = self.outbox.attempt(lambda: self.run.start_next(Slot(0, (), 1, 1)))
+        self._trained = [] if trial is None else [trial]
+        return trial
 
     def started(self, trial: RunningTrial) -> None:
         """Report that the process has built its model."""
@@ -119,6 +122,7 @@ class SimulatedWorker:
         return self.run.on_epoch(trial, Epoch(epoch, value, metrics, float(epoch))).stop
 
     def end(self, trial: RunningTrial) -> None:
+        self._trained = []
         self.run.end(trial)
         for process in trial.processes:
             process.channel.close()

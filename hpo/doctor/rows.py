@@ -57,7 +57,7 @@ def check_rows(context: CheckContext) -> Iterator[Finding]:
             for finding in check(connection):
                 is_well = False
                 yield finding
-        count = connection.scalar(select(func.count()).select_from(trials))
+        count = connection.scalar(select(func.count()).select_from(trials)) or 0
     if is_well:
         yield Finding("ok", "rows", f"all rows of {counted(count, 'trial')} can be read")
 
