@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import traceback
-from typing import Any
+from typing import Any, cast
 
 from hpo.errors import HpoError
 from hpo.printable import printable
@@ -40,12 +40,14 @@ def _exit_code() -> int:
 
     assert logging.lastResort is not None
     logging.lastResort.setFormatter(LogLines())  # of verbs that set up no log
+    # The common class of all wrong arguments, which Typer does not export.
+    usage_error = cast("type[Exception]", typer.BadParameter.__base__)
     try:
         return app(standalone_mode=False) or 0
     except HpoError as error:
         _complain(f"error: {error}")
         return error.exit_code
-    except typer.BadParameter.__base__ as error:  # of any kind: Typer does not export their common class
+    except usage_error as error:
         return _explain(error)
     except typer.Abort:
         _complain("nothing was done")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,12 +42,11 @@ SlotsOption = Annotated[
 
 
 def _in_utf_8(name: str) -> str:
-    """The name, unless it was typed in another encoding, in which no store has names."""
+    """The name as UTF-8, whatever Python takes the terminal's encoding for: in no other do stores have names."""
     try:
-        name.encode()
-    except UnicodeEncodeError:
+        return os.fsencode(name).decode()
+    except UnicodeError:
         raise SpecError(f"the name '{name}' is not text in UTF-8, as the names of studies are") from None
-    return name
 
 
 def url_of(store: str | None, project: Path | None) -> StoreUrl:

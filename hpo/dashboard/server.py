@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from hpo.dashboard.listen import THREADS, listen, port_of
 from hpo.dashboard.page import without_changes
+from hpo.dashboard.text import as_text
 from hpo.printable import printable
 from hpo.store import Store, StoreUrl
 from hpo.store.optuna_storage import optuna_storage
@@ -144,7 +145,7 @@ def _dashboard(storage: RDBStorage, artifacts: Path) -> WSGIApplication:
     # without a folder there are no artifacts, and the pages leave them out
     app: Any = wsgi(storage, FileSystemArtifactStore(artifacts) if artifacts.is_dir() else None)
     app.catchall = False  # errors come to ReadOnly instead of being printed with a traceback
-    return without_changes(app)
+    return without_changes(as_text(app))
 
 
 @contextmanager

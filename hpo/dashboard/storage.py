@@ -88,7 +88,7 @@ class ShownStorage(RDBStorage):
                     study_directions.c.study_id == study_id, study_directions.c.objective == 0
                 )
             )
-            ranked = ranked_trials(study_id, Direction.of_optuna(word)).where(trials.c.trial_id <= before)
+            ranked = ranked_trials(study_id, Direction.of_optuna(str(word))).where(trials.c.trial_id <= before)
             best = frozenset(row.trial_id for row in connection.execute(ranked.limit(self.best)))
         self._shown[study_id] = _Shown(before, best, number)
         return self._shown[study_id]
@@ -107,9 +107,9 @@ class ShownStorage(RDBStorage):
                     "dashboard:note_str:0": self._told(study.study_name, shown),
                 }
         for row in rows:
-            study, prefix = by_id.get(row.study_id), f"dashboard:{row.trial_id}:note_"
-            if study is not None and f"{prefix}ver" not in study.system_attrs:
-                study.system_attrs |= {f"{prefix}ver": 1, f"{prefix}str:0": _why(row.request, row.state)}
+            its, prefix = by_id.get(row.study_id), f"dashboard:{row.trial_id}:note_"
+            if its is not None and f"{prefix}ver" not in its.system_attrs:
+                its.system_attrs |= {f"{prefix}ver": 1, f"{prefix}str:0": _why(row.request, row.state)}
         return found
 
     def _told(self, name: str, shown: _Shown) -> str:

@@ -59,7 +59,7 @@ def check_rows(context: CheckContext) -> Iterator[Finding]:
                 yield finding
         count = connection.scalar(select(func.count()).select_from(trials)) or 0
     if is_well:
-        yield Finding("ok", "rows", f"all rows of {counted(count, 'trial')} can be read")
+        yield Finding("ok", "rows", f"all rows of {counted(count or 0, 'trial')} can be read")
 
 
 def _states(connection: Connection) -> Iterator[Finding]:

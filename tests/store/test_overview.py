@@ -53,7 +53,8 @@ def fill(store: Store) -> None:
     create_study(store, study="paused")
     ask_study(store, "paused", "pause")
     with optuna_storage(store.url) as storage:
-        for name, directions in (("foreign", ["minimize"]), ("two", ["minimize", "maximize"])):
+        up, down = optuna.study.StudyDirection.MAXIMIZE, optuna.study.StudyDirection.MINIMIZE
+        for name, directions in (("foreign", [down]), ("two", [down, up])):
             study = optuna.create_study(storage=storage, study_name=name, directions=directions)
             for number in range(3):
                 study.add_trial(

@@ -238,7 +238,7 @@ def output_of(arguments: list[str], hpo: Hpo, kind: str) -> tuple[int, str]:
     before = sys.argv, sys.stdout, sys.stderr
     with (a_terminal if kind == "terminal" else a_pipe)() as (file, pieces):
         sys.argv = ["hpo", *arguments[:place], *options, *arguments[place:]]
-        sys.stdout = sys.stderr = file  # type: ignore[assignment]
+        sys.stdout = sys.stderr = file
         try:
             main()
         except SystemExit as end:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import optuna
 import pytest
 from projects.launch import Hpo
 from projects.service import invoke
@@ -12,7 +14,8 @@ from stores import hand_back, write
 
 from hpo.queue.claim import Claim
 from hpo.queue.report import report_epoch
-from hpo.store import Store
+from hpo.store import Store, StoreUrl
+from hpo.store.optuna_storage import optuna_storage
 
 ERROR = "Traceback (most recent call last):\nValueError: the width of the second layer is not the one that it should be"
 VERBS = [("ls",), ("status", "synthetic"), ("trials", "synthetic"), ("best", "synthetic"), ("show", "synthetic", 1)]
@@ -108,3 +111,52 @@ def test_metrics_without_room_are_named(here: Hpo, monkeypatch: pytest.MonkeyPat
 
     assert "val_top_5_accuracy" in text
     assert "which --json prints" in text
+
+
+@pytest.mark.parametrize("verb", ["trials", "best"])
+@pytest.mark.parametrize("width", [30, 60])
+def test_a_value_is_not_broken_into_two_lines(
+    here: Hpo, verb: str, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+
+    words = invoke(here, verb, "synthetic")[1].replace(",", "").replace(";", "").split()
+
+    assert {"depth=2", "dropout=0.1", "lr=0.001", "optimizer=adam"} <= set(words)
+
+
+def test_a_failed_trial_has_the_last_line_of_its_error_below_it(here: Hpo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    lines = invoke(here, "trials", "synthetic")[1].splitlines()
+
+    at = next(number for number, line in enumerate(lines) if line.startswith("    2  failed"))
+    assert ERROR.splitlines()[-1] in " ".join(" ".join(lines[at + 1 : at + 4]).split())
+
+
+def test_the_best_trial_of_another_program_without_parameters_has_no_empty_brackets(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/hpo.db"
+    Store.create(url).close()
+    with optuna_storage(StoreUrl.parse(url)) as storage:
+        optuna.create_study(storage=storage, study_name="bare").add_trial(optuna.create_trial(value=0.5))
+
+    _, text = invoke(Hpo(tmp_path, url), "status", "bare")
+
+    assert "0.5 by trial 0" in text
+    assert "()" not in text
+
+
+def test_a_long_name_takes_several_lines_and_the_numbers_stay_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/hpo.db"
+    Store.create(url).close()
+    with optuna_storage(StoreUrl.parse(url)) as storage:
+        optuna.create_study(storage=storage, study_name="long-" * 20).add_trial(optuna.create_trial(value=0.123456))
+    monkeypatch.setenv("COLUMNS", "60")
+
+    _, text = invoke(Hpo(tmp_path, url), "ls")
+
+    assert "0.1235" in text
+    assert "long-" * 20 in "".join(line.split()[0] for line in text.splitlines() if line.strip())
+    assert max(map(len, text.splitlines())) <= 60

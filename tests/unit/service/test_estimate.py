@@ -78,7 +78,7 @@ def test_the_smallest_and_the_largest_configurations_give_a_range() -> None:
     expected = (START + 20 * EPOCH, START + 20 * EPOCH, 3.0 + 20 * 32.2)
     assert (found.seconds.least, found.seconds.usual, found.seconds.most) == pytest.approx(expected)
     assert time_in_words(found, hours=None) == (
-        "about 2.5 minutes (2.5 minutes to 11 minutes) on one slot without pruning, by width"
+        "about 2.5 minutes (2.5 minutes to 11 minutes) on 1 slot without pruning, by width"
     )
 
 
