@@ -143,7 +143,7 @@ def _expired(study: str, expired: list[_Running]) -> Finding:
         "leases",
         f"{_trials(expired)}, but the lease has run out, so the worker is lost",
         study,
-        "a worker continues them at its next claim; hpo doctor --repair ends the leases at once",
+        "a worker continues them at its next claim; hpo doctor --repair ends those of workers that are gone",
         partial(_expire, study=study),
     )
 

@@ -19,7 +19,6 @@ from hpo.queue.enqueue import Enqueued, Point, enqueue_points
 from hpo.results import study as results
 from hpo.service.delete import Deleted, delete_study
 from hpo.service.rename import rename_study
-from hpo.service.steer import request_study, request_trial
 from hpo.service.watch import StudyEvent, Watch
 from hpo.settings import artifacts_folder
 from hpo.store import Store
@@ -152,6 +151,8 @@ class Study(results.Study):
         return Watch(self._store, self._study_id, self._direction, from_start=from_start).events(poll_seconds)
 
     def _request(self, trial: int | None, state: StudyState, request: Request | None) -> str:
+        from hpo.service.steer import request_study, request_trial  # which imports pydantic, a tenth of a second
+
         if trial is None:
             return request_study(self._store, self.name, state, artifacts=self._folder())
         return request_trial(self._store, self.name, trial, request, artifacts=self._folder())

@@ -144,7 +144,7 @@ class Worker:
                     if not self.trials and self.outbox.is_empty and (self.is_draining or is_over):
                         self.outbox.attempt(self._heartbeat)
                         self._on_frame()  # the last one shows the end
-                        return
+                        break
                     self._wait(self._next_event() - time.monotonic())
                     self._on_frame()
             except StoreReplacedError as error:

@@ -17,6 +17,7 @@ from hpo.store.clock import db_now
 from hpo.store.tables import hpo_attempts, hpo_trials, hpo_workers, trial_params, trial_values, trials
 
 HERE = platform.node()
+NOBODY = 2**22 + 1  # no process has such a number: Linux numbers up to 2**22
 DISTRIBUTION = {
     "depth": '{"name": "IntDistribution", "attributes": {"log": false, "step": 1, "low": 1, "high": 4}}',
     "optimizer": '{"name": "CategoricalDistribution", "attributes": {"choices": ["adam", "sgd"]}}',
@@ -27,7 +28,7 @@ PARAMS = {"lr": 0.001, "optimizer": "adam", "depth": 2, "dropout": 0.1}
 def add_worker(store: Store, *, host: str = HERE, silent: float = 0.0) -> int:
     """A worker that beat so many seconds ago."""
     with store.write() as connection:
-        values = {"host": host, "pid": 7, "slots": 1, "started": db_now() - silent, "beat": db_now() - silent}
+        values = {"host": host, "pid": NOBODY, "slots": 1, "started": db_now() - silent, "beat": db_now() - silent}
         return int(connection.execute(insert(hpo_workers).values(values)).inserted_primary_key[0])  # type: ignore[index]
 
 
