@@ -144,6 +144,7 @@ class _Probing:
         self._reports = 0
         self._measured: list[Measured] = []
         self._probe: Probe | None = None  # once the objective is reported: what ends an epoch may still fail
+        self._done: list[ForkedProcess] = []
         self._started = time.monotonic()
         self._seconds_to_training = 0.0
         self._parameters = 0
@@ -164,6 +165,8 @@ class _Probing:
                     probe = self._take_messages(key.data, is_first=key.data is processes[0])
                     if probe is not None:
                         return probe
+                    if key.data in self._done:  # another rank, which may end before rank 0 does
+                        selector.unregister(key.fileobj)
         raise self._error(
             "model",
             f"{self._what} has taken longer than {self._minutes:g} minutes. Where the first batch takes so long, allow "
@@ -182,7 +185,7 @@ class _Probing:
             probe = self._take(report, process, is_first=is_first)
             if probe is not None:
                 return probe
-        if not is_open:
+        if not is_open and process not in self._done:
             end = self._prepared.server.end_of(process)
             raise self._error("model", f"the process that tried {self._what} exited without reporting{end}")
         return None
@@ -201,6 +204,8 @@ class _Probing:
                 raise self._error("data", f"{self._spec.data.label} gave no batches to train on")
             case Done() if is_first:
                 return self._probe
+            case Done():
+                self._done.append(process)
             case Training():
                 self._seconds_to_training = time.monotonic() - self._started
             case Measured():

@@ -45,6 +45,15 @@ def test_the_advice_of_a_refusal_makes_the_study_train(tmp_path: Path, case: str
     assert here.counts("two") == {"complete": 1}
 
 
+def test_ranks_may_end_before_the_first(tmp_path: Path) -> None:
+    here = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
+    here.study("two", model="projects.nets:SlowToEnd", resources=TWO)
+
+    code, output = here.run("check", "two.yaml")
+
+    assert code == 0, output
+
+
 @pytest.mark.parametrize("verb", ["check", "run"])
 def test_what_fails_at_the_end_of_an_epoch_is_found_before_the_trials(tmp_path: Path, verb: str) -> None:
     here = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")

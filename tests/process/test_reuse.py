@@ -117,14 +117,18 @@ def test_a_process_whose_trial_failed_takes_no_other(hpo: Service, server: ForkS
     assert hpo.counts("failing") == {"complete": 1, "failed": 1}
 
 
-def test_a_process_killed_between_two_trials_fails_neither(hpo: Service, server: ForkServer) -> None:
-    train(hpo, server, "waiting", budget={"trials": 1})
-    [first] = processes(hpo, "waiting")
-    assert not trial_processes(hpo.worker)  # it waits, and writes into no trial's log
+def test_a_process_killed_between_two_trials_fails_neither(tmp_path: Path, server: ForkServer) -> None:
+    hpo = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
+    study = hpo.study("waiting", model=LEAVER, budget={"trials": 1}, space={"leaves": "nothing"})
+    submit(hpo, study, server)
+    with running(hpo, "worker", "waiting", "--slots", 1) as worker:  # a named study that is over keeps its processes
+        wait_for(lambda: has_ended(hpo, "waiting", 1))
+        [first] = processes(hpo, "waiting")
+        assert not trial_processes(worker)  # it waits, and writes into no trial's log
 
-    os.kill(first, signal.SIGKILL)
-    assert invoke(hpo, "set", "waiting", "trials=3")[0] == 0
-    wait_for(lambda: has_ended(hpo, "waiting", 3))
+        os.kill(first, signal.SIGKILL)
+        assert invoke(hpo, "set", "waiting", "trials=3")[0] == 0
+        wait_for(lambda: has_ended(hpo, "waiting", 3))
 
     assert first not in processes(hpo, "waiting")[1:]
     assert [(record.state, record.attempts) for record in hpo.trials("waiting")] == [("complete", 1)] * 3

@@ -137,6 +137,14 @@ class Unused(Line):
         self.other = nn.Linear(FEATURES, 1)
 
 
+class SlowToEnd(Line):
+    """Its first rank ends seconds after the others."""
+
+    def teardown(self, stage: str) -> None:
+        if self.global_rank == 0:
+            time.sleep(2)
+
+
 class Slow(Line):
     """Takes a fifth of a second for each step."""
 
