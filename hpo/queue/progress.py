@@ -130,35 +130,7 @@ def progress_of(connection: Connection, study_id: int, *, hours: float | Literal
     Args:
         hours: compute what is spent even without a limit, with these hours or with the measured ones.
     """
-    by_state = _by_state().subquery()
-    untrained = _untrained(study_id).subquery()
-    rows = connection.execute(  # one for each state of its trials, in one statement: every worker polls it
-        select(
-            hpo_studies.c.state,
-            hpo_studies.c.state_reason,
-            hpo_studies.c.trials_target,
-            hpo_studies.c.limits,
-            hpo_studies.c.priority,
-            hpo_studies.c.spec,
-            hpo_studies.c.created,
-            hpo_studies.c.change_accepted,
-            study_directions.c.direction,
-            by_state.c.of,
-            by_state.c.number,
-            by_state.c.ours,
-            untrained.c.not_at_rung,
-            untrained.c.at_rung,
-            untrained.c.held,
-        )
-        .select_from(
-            studies.outerjoin(hpo_studies)
-            .outerjoin(by_state, by_state.c.study_id == studies.c.study_id)
-            .join(untrained, true())
-        )
-        .join(study_directions, study_directions.c.study_id == studies.c.study_id)
-        .where(studies.c.study_id == study_id, study_directions.c.objective == 0),
-        {"of_study": study_id},
-    ).all()
+    rows = connection.execute(_progress(), {"of_study": study_id}).all()
     if not rows:
         return Progress.of_deleted()
     row = rows[0]
@@ -221,7 +193,40 @@ def lock_named_study(connection: Connection, study_id: int, name: str) -> None:
         raise no_such_study(connection, name)
 
 
-@cache  # each claim counts, and the expressions take longer than the query
+@cache  # as the next ones: every worker polls and counts, and to build a statement takes longer than to execute it
+def _progress() -> Select[Any]:
+    """The study `of_study`: a row for each state of its trials, in one statement."""
+    by_state = _by_state().subquery()
+    untrained = untrained_trials().where(trials.c.study_id == bindparam("of_study")).subquery()
+    return (
+        select(
+            hpo_studies.c.state,
+            hpo_studies.c.state_reason,
+            hpo_studies.c.trials_target,
+            hpo_studies.c.limits,
+            hpo_studies.c.priority,
+            hpo_studies.c.spec,
+            hpo_studies.c.created,
+            hpo_studies.c.change_accepted,
+            study_directions.c.direction,
+            by_state.c.of,
+            by_state.c.number,
+            by_state.c.ours,
+            untrained.c.not_at_rung,
+            untrained.c.at_rung,
+            untrained.c.held,
+        )
+        .select_from(
+            studies.outerjoin(hpo_studies)
+            .outerjoin(by_state, by_state.c.study_id == studies.c.study_id)
+            .join(untrained, true())
+        )
+        .join(study_directions, study_directions.c.study_id == studies.c.study_id)
+        .where(studies.c.study_id == bindparam("of_study"), study_directions.c.objective == 0)
+    )
+
+
+@cache
 def _by_state() -> Select[Any]:
     """`trials_by_state` of the study `of_study`."""
     return trials_by_state().where(trials.c.study_id == bindparam("of_study"))
@@ -241,11 +246,6 @@ def trials_by_state() -> Select[Any]:
         func.count().label("number"),
         func.sum(case((is_ours, 1), else_=0)).label("ours"),
     ).group_by(trials.c.study_id, trials.c.state)
-
-
-def _untrained(study_id: int) -> Select[Any]:
-    """`untrained_trials` of one study."""
-    return untrained_trials().where(trials.c.study_id == study_id)
 
 
 def untrained_trials() -> Select[Any]:
@@ -272,12 +272,14 @@ def requests_of(connection: Connection, trial_ids: Sequence[int]) -> dict[int, R
     """The requests for single trials, by trial_id."""
     if not trial_ids:
         return {}
-    rows = connection.execute(
-        select(hpo_trials.c.trial_id, hpo_trials.c.request).where(
-            hpo_trials.c.trial_id.in_(trial_ids), hpo_trials.c.request.is_not(None)
-        )
-    )
+    rows = connection.execute(_requests(), {"ids": trial_ids})
     return {row.trial_id: Request(row.request) for row in rows}
+
+
+@cache
+def _requests() -> Select[Any]:
+    is_wanted = hpo_trials.c.trial_id.in_(bindparam("ids", expanding=True))
+    return select(hpo_trials.c.trial_id, hpo_trials.c.request).where(is_wanted, hpo_trials.c.request.is_not(None))
 
 
 def recent_causes(store: Store, study_id: int, number: int) -> list[tuple[str | None, str | None]]:

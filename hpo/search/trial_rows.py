@@ -14,6 +14,7 @@ from sqlalchemy import (
     Connection,
     Double,
     Integer,
+    Select,
     String,
     Table,
     and_,
@@ -54,16 +55,24 @@ def changed(
         unfinished: ids of those of them that may have changed.
         paused: ids of those of them that were paused at a rung.
     """
+    some = {"of_study": study_id, "known": known, "unfinished": list(unfinished), "paused": list(paused)}
+    return connection.execute(_changed(), some).all()
+
+
+@functools.cache
+def _changed() -> Select[Any]:
     has_changed = or_(
         trials.c.state != OptunaState.RUNNING, hpo_trials.c.request.is_distinct_from(Request.AWAIT_PROMOTION)
     )
     is_wanted = or_(
-        trials.c.number >= known, trials.c.trial_id.in_(unfinished), and_(trials.c.trial_id.in_(paused), has_changed)
+        trials.c.number >= bindparam("known"),
+        trials.c.trial_id.in_(bindparam("unfinished", expanding=True)),
+        and_(trials.c.trial_id.in_(bindparam("paused", expanding=True)), has_changed),
     )
     reached = select(func.max(trial_intermediate_values.c.step)).where(
         trial_intermediate_values.c.trial_id == trials.c.trial_id
     )
-    return connection.execute(
+    return (
         select(
             trials,
             hpo_trials.c.cause,
@@ -72,9 +81,9 @@ def changed(
             reached.scalar_subquery().label("reached"),
         )
         .outerjoin(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
-        .where(trials.c.study_id == study_id, is_wanted)
+        .where(trials.c.study_id == bindparam("of_study"), is_wanted)
         .order_by(trials.c.number)
-    ).all()
+    )
 
 
 def frozen(connection: Connection, rows: Sequence[Any], *, with_params: bool) -> Iterator[tuple[Any, FrozenTrial]]:

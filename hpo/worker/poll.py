@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Double, Select, bindparam, func, select
 
 from hpo.queue.leases import is_expired
 from hpo.queue.progress import requests_of
@@ -56,11 +58,7 @@ def poll_store(store: Store, runs: Collection[StudyRun], trial_ids: Sequence[int
     """Bring the studies up to date, and read the requests for these trials."""
     since = time.monotonic()
     with store.read() as connection:
-        expired = select(func.count()).where(*is_expired()).scalar_subquery()
-        alive = select(func.count()).where(
-            hpo_workers.c.ended.is_(None), hpo_workers.c.beat > db_now() - store.timing.lease
-        )
-        row = connection.execute(select(expired.label("lost"), alive.scalar_subquery().label("workers"))).one()
+        row = connection.execute(_fleet(), {"lease": store.timing.lease}).one()
         for run in runs:
             run.read(connection)
         requests = requests_of(connection, trial_ids)
@@ -68,3 +66,12 @@ def poll_store(store: Store, runs: Collection[StudyRun], trial_ids: Sequence[int
         run.settle()
         run.is_in_large_fleet = row.workers > _LARGE_FLEET
     return Poll(requests, row.lost > 0, row.workers, store.timing.poll, time.monotonic() - since)
+
+
+@functools.cache  # to build it takes longer than to execute it
+def _fleet() -> Select[Any]:
+    """One row: the leases that have run out, and the workers that are alive."""
+    expired = select(func.count()).where(*is_expired()).scalar_subquery()
+    is_alive = hpo_workers.c.ended.is_(None), hpo_workers.c.beat > db_now() - bindparam("lease", type_=Double)
+    alive = select(func.count()).where(*is_alive).scalar_subquery()
+    return select(expired.label("lost"), alive.label("workers"))
