@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from experiments.simulated import EPOCHS, SimulatedWorker
 from hpo.errors import StoreError
-from hpo.queue.leases import expire_leases
+from hpo.queue.leases import expire_leases, hand_back_unknown
 from hpo.queue.studies import load_study
 from hpo.store import Store, Timing
 from hpo.worker.loop import FRAME_SECONDS
@@ -39,6 +39,8 @@ class Part:
 
 
 def main(url: str, artifacts: Path, count: int, seconds: float, epoch_seconds: float, poll_seconds: float) -> None:
+    # Each thread that waits for the interpreter's lock wakes that often: fifty, of which real workers are none.
+    sys.setswitchinterval(0.05)
     part = Part()
     with Store.open(url) as store:
         study = load_study(store, "simulated")
@@ -146,7 +148,9 @@ def poll(worker: SimulatedWorker, trial: RunningTrial | None) -> float:
     """A worker's poll of the store; seconds until the next one."""
     seen = poll_store(worker.store, [worker.run], [trial.claim.trial_id] if trial else [])
     if seen.has_lost:
-        expire_leases(worker.store, is_certain=worker.outbox.knows_leases)
+        expire_leases(worker.store, is_certain=worker.outbox.knows_leases, answer_seconds=seen.took)
+    if worker.outbox.may_have_missed_an_answer and worker.outbox.is_empty:
+        hand_back_unknown(worker.store, worker.worker_id, [trial.claim.attempt_id] if trial else [])
     return seen.pause
 
 

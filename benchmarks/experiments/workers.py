@@ -144,6 +144,7 @@ class Training:
     had_checkpoint: bool = False
     from_epoch: int | None = None  # None: it was killed before it trained
     epochs: dict[int, float] = field(default_factory=dict)  # the trained ones, from 0, with the times of their ends
+    begun: set[int] = field(default_factory=set)  # the epochs of which at least a step was trained
 
 
 def trainings(diary: Path) -> list[Training]:
@@ -161,6 +162,8 @@ def trainings(diary: Path) -> list[Training]:
         match line["what"]:
             case "from":
                 training.from_epoch = line["epoch"]
+            case "step":
+                training.begun.add(line["epoch"])
             case "epoch":
                 training.epochs[line["epoch"]] = line["at"]
     return sorted(found, key=lambda training: training.began)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, insert, select, true, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, true, update
 
 from hpo.queue.budget import reached_limit, spent_of
 from hpo.queue.counts import Counts
@@ -117,7 +117,7 @@ def claim_trials(
             .where(hpo_studies.c.study_id == study_id, is_meant)
             .with_for_update(of=(studies, hpo_studies), skip_locked=not waits)
         ).first()
-        if study is None and not waits and _is_there(connection, study_id):
+        if study is None and not waits:  # a deleted one is found by the next poll
             raise StudyBusyError
         if study is None or study.state != StudyState.RUNNING or _is_spent(connection, study_id, study):
             return []
@@ -202,10 +202,6 @@ def _take(connection: Connection, study_id: int, counted: Counts, promotable: Se
     trial_id = int(inserted.inserted_primary_key[0])  # type: ignore[index]
     counted = replace(counted, begun=counted.begun + 1)
     return _Taken(trial_id, number, None, counted, is_fresh=True, is_new=True)
-
-
-def _is_there(connection: Connection, study_id: int) -> bool:
-    return connection.scalar(select(exists().where(studies.c.study_id == study_id))) or False
 
 
 def _promoted(connection: Connection, study_id: int, promotable: Sequence[int]) -> Row[Any, Any, Any, Any] | None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import psutil
-from sqlalchemy import and_, insert, select, update
+from sqlalchemy import Double, Update, bindparam, insert, select, update
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from hpo.errors import StoreReplacedError
 from hpo.queue.idle import attempts_ended, end_idle_trials, end_trial
@@ -23,6 +25,7 @@ from hpo.study.states import OPTUNA_ENDED, AttemptEnd, OptunaState
 
 # A database, a disk or a laptop that stands still for longer than this is taken for one that is gone.
 LONGEST_STALL_SECONDS = 120.0
+CALLS_BEFORE_A_HEARTBEAT = 5  # that a worker's loop may make of the store: a poll, the outbox, a claim and its start
 LOST = "lost: its worker sent no heartbeat"
 UNANSWERED = f"{AttemptEnd.PREEMPTED}: the answer to its claim was lost"
 
@@ -46,18 +49,25 @@ def heartbeat(store: Store, worker_id: int, attempts: Sequence[int] = (), *, las
 
     If the connection breaks during a claim, the worker may not know of its attempt: see `hand_back_unknown`.
     """
-    mine = and_(hpo_workers.c.worker_id == worker_id, hpo_workers.c.beat >= (last or 0.0))
     with store.write() as connection:
-        beat = connection.scalar(update(hpo_workers).where(mine).values(beat=db_now()).returning(hpo_workers.c.beat))
+        beat = connection.scalar(_beat(), {"worker": worker_id, "last": last or 0.0})
         if beat is None and last is not None:
             raise StoreReplacedError(f"an older copy took the place of the store {store.url} while this worker used it")
         if attempts:
-            connection.execute(
-                update(hpo_attempts)
-                .where(hpo_attempts.c.attempt_id.in_(attempts), hpo_attempts.c.ended.is_(None))
-                .values(lease_until=db_now() + store.timing.lease)
-            )
+            connection.execute(_renewal(), {"ids": attempts, "lease": store.timing.lease})
     return None if beat is None else float(beat)
+
+
+@cache  # to build it takes longer than to execute it, and in a large fleet heartbeats are most of the statements
+def _beat() -> ReturningUpdate[Any]:
+    mine = hpo_workers.c.worker_id == bindparam("worker"), hpo_workers.c.beat >= bindparam("last", type_=Double)
+    return update(hpo_workers).where(*mine).values(beat=db_now()).returning(hpo_workers.c.beat)
+
+
+@cache
+def _renewal() -> Update:
+    mine = hpo_attempts.c.attempt_id.in_(bindparam("ids", expanding=True)), hpo_attempts.c.ended.is_(None)
+    return update(hpo_attempts).where(*mine).values(lease_until=db_now() + bindparam("lease", type_=Double))
 
 
 def hand_back_unknown(store: Store, worker_id: int, known: Sequence[int]) -> list[int]:
@@ -97,7 +107,9 @@ def deregister_worker(store: Store, worker_id: int) -> None:
         )
 
 
-def expire_leases(store: Store, *, study_id: int | None = None, is_certain: bool = False) -> list[int]:
+def expire_leases(
+    store: Store, *, study_id: int | None = None, is_certain: bool = False, answer_seconds: float = 0.0
+) -> list[int]:
     """End the attempts whose lease has run out, in all studies or one; the numbers of their trials.
 
     Their trials can be claimed again at once, or fail when that has happened too often. A lease also runs out while the
@@ -107,6 +119,8 @@ def expire_leases(store: Store, *, study_id: int | None = None, is_certain: bool
         is_certain: the caller has used the store for long enough to know that its worker could have renewed it, see
             `Outbox.knows_leases`. If not, only those end whose worker's process is gone from this machine, or that
             have run out longer ago than anything is expected to stand still.
+        answer_seconds: how long the store took to answer the caller. Heartbeats wait as long, each behind a few other
+            calls of their worker.
     """
     from hpo.study.spec import Retries  # imported here: verbs that only read are spared pydantic, a tenth of a second
 
@@ -128,7 +142,9 @@ def expire_leases(store: Store, *, study_id: int | None = None, is_certain: bool
         .where(*wanted)
     )
     with store.read() as connection:
-        lost = [row.attempt_id for row in connection.execute(query) if is_certain or _is_lost(row)]
+        rows = connection.execute(query).all()
+    slack = CALLS_BEFORE_A_HEARTBEAT * answer_seconds
+    lost = [row.attempt_id for row in rows if (is_certain and row.late > slack) or _is_lost(row)]
     if not lost:
         return []
     with store.write() as connection:

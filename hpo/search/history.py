@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Mapping
 from contextlib import nullcontext
+from itertools import chain
 from typing import Any, Literal
 
 import optuna
@@ -75,10 +76,10 @@ class History:
 
         Args:
             connection: of a transaction of the caller; by default, its own.
-            only_new: the trials that have begun since, and not how the others go on.
+            only_new: learn only that trials have begun since. What they try is learned with the next full read.
         """
         with self._store.read() if connection is None else nullcontext(connection) as reader:
-            changed, paused = self._changed(reader, only_new=only_new)
+            changed, paused = (self._new(reader), set[int]()) if only_new else self._changed(reader)
         for trial_id, frozen in changed:
             number = frozen.number
             if number in self._ours:
@@ -266,22 +267,28 @@ class History:
         if own.state.is_finished():
             own.state, own.values = TrialState.RUNNING, None
 
-    def _changed(
-        self, connection: Connection, *, only_new: bool = False
-    ) -> tuple[list[tuple[int, FrozenTrial]], set[int]]:
+    def _new(self, connection: Connection) -> list[tuple[int, FrozenTrial]]:
+        """(store's id, trial) of those that are unknown, as if they had only begun."""
+        rows = trial_rows.changed(connection, self._study_id, known=self._known)
+        return [(row.trial_id, trial_rows.begun(row)) for row in rows]
+
+    def _changed(self, connection: Connection) -> tuple[list[tuple[int, FrozenTrial]], set[int]]:
         """(store's id, trial) of those that are new or were unfinished, by number; ids of those paused at a rung."""
         rows = trial_rows.changed(
             connection,
             self._study_id,
             known=self._known,
-            unfinished=() if only_new else self._others.keys() - self._paused,
-            paused=() if only_new else self._paused,
+            unfinished=self._others.keys() - self._paused,
+            paused=self._paused,
         )
         rows = [row for row in rows if not self._is_known(row)]
         # Mostly these are running trials of other workers, of which only the curve is new.
-        is_new = not all(self._has_params(row.number) for row in rows)
+        new = [row for row in rows if not self._has_params(row.number)]
+        old = [row for row in rows if self._has_params(row.number)]
         found, paused = [], set()
-        for row, frozen in trial_rows.frozen(connection, rows, with_params=is_new):
+        for row, frozen in chain(
+            trial_rows.frozen(connection, old, with_params=False), trial_rows.frozen(connection, new, with_params=True)
+        ):
             if row.before_change is not None:  # nothing of it is to be learned: its data or its code was other
                 frozen.state, frozen.values, frozen.intermediate_values = TrialState.FAIL, None, {}
                 frozen.system_attrs = {}

@@ -44,7 +44,7 @@ _INFINITE = {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("na
 
 
 def changed(
-    connection: Connection, study_id: int, *, known: int, unfinished: Collection[int], paused: Collection[int]
+    connection: Connection, study_id: int, *, known: int, unfinished: Collection[int] = (), paused: Collection[int] = ()
 ) -> Sequence[Any]:
     """The study's trials that may have changed, by number.
 
@@ -55,7 +55,7 @@ def changed(
         unfinished: ids of those of them that may have changed.
         paused: ids of those of them that were paused at a rung.
     """
-    some = {"of_study": study_id, "known": known, "unfinished": list(unfinished), "paused": list(paused)}
+    some = {"of_study": study_id, "known": known, "unfinished": list(unfinished), "at_rung": list(paused)}
     return connection.execute(_changed(), some).all()
 
 
@@ -67,7 +67,7 @@ def _changed() -> Select[Any]:
     is_wanted = or_(
         trials.c.number >= bindparam("known"),
         trials.c.trial_id.in_(bindparam("unfinished", expanding=True)),
-        and_(trials.c.trial_id.in_(bindparam("paused", expanding=True)), has_changed),
+        and_(trials.c.trial_id.in_(bindparam("at_rung", expanding=True)), has_changed),
     )
     reached = select(func.max(trial_intermediate_values.c.step)).where(
         trial_intermediate_values.c.trial_id == trials.c.trial_id
@@ -84,6 +84,13 @@ def _changed() -> Select[Any]:
         .where(trials.c.study_id == bindparam("of_study"), is_wanted)
         .order_by(trials.c.number)
     )
+
+
+def begun(row: Any) -> FrozenTrial:
+    """The trial of a row of `changed`, of which nothing is known but that it has begun, or waits."""
+    trial = _frozen(row, defaultdict(list))
+    trial.state = TrialState.WAITING if trial.state == TrialState.WAITING else TrialState.RUNNING
+    return trial
 
 
 def frozen(connection: Connection, rows: Sequence[Any], *, with_params: bool) -> Iterator[tuple[Any, FrozenTrial]]:

@@ -16,6 +16,7 @@ from typing import Any
 from hpo.study.artifacts import sha256_of
 
 MISSING = "missing"
+CODE = "code "  # how the name of a module begins
 
 # Of more bytes than this, in a file or in a folder, samples are read: a search should not begin minutes later for it.
 MOST_BYTES_READ = 256 << 20
@@ -39,9 +40,9 @@ def code_fingerprints(project: Path) -> dict[str, str]:
         is_ours = Path(file).is_absolute() and path.is_relative_to(folder) and not _INSTALLED & set(path.parts)
         if is_ours and not path.is_relative_to(Path(sys.prefix).resolve()):
             try:
-                found[f"code {path.relative_to(folder).as_posix()}"] = of_source(path.read_bytes())
+                found[f"{CODE}{path.relative_to(folder).as_posix()}"] = of_source(path.read_bytes())
             except OSError:  # it was removed after the import
-                found[f"code {path.relative_to(folder).as_posix()}"] = MISSING
+                found[f"{CODE}{path.relative_to(folder).as_posix()}"] = MISSING
     return found
 
 
@@ -89,13 +90,17 @@ def inputs_of(code: Mapping[str, str], paths: Mapping[str, Path]) -> dict[str, s
 
 
 def changed_inputs(now: Mapping[str, str], before: Mapping[str, str]) -> list[str]:
-    """What differs, in words: `data iris.csv: other contents`; empty where one of them is not known."""
+    """What differs, in words: `data iris.csv: other contents`; empty where one of them is not known.
+
+    A file or folder that was not there before is no difference: the study's own trials have written or downloaded it,
+    since its name is as before.
+    """
     if not now or not before:
         return []
     found = []
     for name in sorted(now.keys() | before.keys()):
         if name not in before:
-            found.append(f"{name}: not used before")
+            found += [f"{name}: not used before"] if name.startswith(CODE) else []
         elif now.get(name, MISSING) == MISSING and before[name] != MISSING:
             found.append(f"{name}: {'no longer used' if name not in now else 'not there'}")
         elif now.get(name) != before[name]:

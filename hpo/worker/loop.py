@@ -189,7 +189,8 @@ class Worker:
         self._adopt_studies()
         poll = poll_store(self._store, self.runs.values(), [trial.claim.trial_id for trial in self.trials.values()])
         if poll.has_lost:
-            for number in expire_leases(self._store, is_certain=self.outbox.knows_leases):
+            is_certain = self.outbox.knows_leases
+            for number in expire_leases(self._store, is_certain=is_certain, answer_seconds=poll.took):
                 log.warning("trial %d lost its worker: its lease has run out", number)
         if self.outbox.may_have_missed_an_answer and self.outbox.is_empty:
             known = [trial.claim.attempt_id for trial in self.trials.values()]

@@ -22,9 +22,9 @@ from hpo.worker.study_run import StudyRun
 LONGEST_FACTOR = 2.5
 # A poll that takes long is followed by so many times its own duration: a database at its limit has to serve claims
 # and reports first.
-_REST_FACTOR = 4.0
-# More workers than these do not wait for each other's claims.
-_LARGE_FLEET = 20
+_LEAST_REST = 4.0
+# Polls of all workers occupy about so many of a small database's connections at most; more are for claims and reports.
+_POLLS_AT_ONCE = 10
 # So many can poll every second without much load on a small database: see docs/scaling.md.
 _WORKERS_A_SECOND = 50
 
@@ -51,7 +51,7 @@ class Poll:
     def pause(self) -> float:
         """Seconds until the worker polls again: the more workers there are, and the slower the store is, the longer."""
         by_number = self.seconds * min(LONGEST_FACTOR, max(1.0, self.workers / _WORKERS_A_SECOND))
-        return max(by_number, _REST_FACTOR * self.took)
+        return max(by_number, max(_LEAST_REST, self.workers / _POLLS_AT_ONCE) * self.took)
 
 
 def poll_store(store: Store, runs: Collection[StudyRun], trial_ids: Sequence[int]) -> Poll:
@@ -64,7 +64,7 @@ def poll_store(store: Store, runs: Collection[StudyRun], trial_ids: Sequence[int
         requests = requests_of(connection, trial_ids)
     for run in runs:
         run.settle()
-        run.is_in_large_fleet = row.workers > _LARGE_FLEET
+        run.workers = row.workers
     return Poll(requests, row.lost > 0, row.workers, store.timing.poll, time.monotonic() - since)
 
 

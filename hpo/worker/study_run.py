@@ -49,9 +49,14 @@ from hpo.worker.trial_start import start_trial
 log = logging.getLogger(__name__)
 
 # After a claim that found another one under way, in a fleet that is too large to queue.
-FIRST_BUSY_PAUSE, LONGEST_BUSY_PAUSE = 0.05, 2.0
-# To read the curves of all trials takes longer the more workers there are: at most a tenth of a worker's time.
-SYNC_REST_FACTOR = 9.0
+FIRST_BUSY_PAUSE = 0.05
+CLAIMS_A_SECOND = 100  # that all workers together may try, most of them in vain
+# More workers than these do not wait for each other's claims.
+_LARGE_FLEET = 20
+# To read the curves of all trials takes longer the more workers there are: at most a tenth of a worker's time, and all
+# workers together spend half of one's.
+_LEAST_SYNC_REST = 9.0
+_SYNC_REST_OF_A_WORKER = 2.0
 
 _CHANGED = "it goes on with other data or code; the same command takes it up again"
 
@@ -78,7 +83,7 @@ class StudyRun:
     Attributes:
         progress: of all workers together, as of the last poll.
         best: (number, value) of the best complete trial.
-        is_in_large_fleet: so many workers live that their claims do not wait for each other.
+        workers: the number that are alive.
         stop_reason: why the study was stopped, or cannot be trained here, in words.
     """
 
@@ -102,10 +107,11 @@ class StudyRun:
         self.stop_reason: str | None = None
         self._waiting_for: str | None = None  # as it was last logged
         self._obstacle: str | None = None  # why this worker cannot train the study's trials
-        self.is_in_large_fleet = False
+        self.workers = 1
         self.next_claim = 0.0  # not earlier than this, in monotonic seconds
         self._busy_pause = FIRST_BUSY_PAUSE
         self._next_sync = 0.0  # monotonic seconds
+        self._best_of = 0  # complete trials, when the best was read
         self._claimed: dict[int, Claim] = {}  # by the number of the slot that is filled next
         self._is_exhausted = False  # the last claim found nothing; tried again after the next poll
         self._is_tidy = False  # the study is over, and what its ended trials do not need is removed
@@ -150,6 +156,8 @@ class StudyRun:
         Args:
             with_trials: also the curves of other workers' trials.
         """
+        if with_trials:
+            self._next_sync = 0.0
         with self._store.read() as connection:
             self.read(connection, with_trials=with_trials)
         self.settle()
@@ -158,21 +166,24 @@ class StudyRun:
         """The reading half of `refresh`, within a transaction of the caller."""
         self._is_exhausted = False
         self._claimed = {}
-        completed = self.counts.complete
         self.progress = progress_of(connection, self.study.study_id)
         if self.progress.created != self.study.created:  # the store has given its number to another study
             self.progress = Progress.of_deleted()
         if self.progress.is_deleted:
             return
         self._take_changes(self.progress.spec)
-        if self.counts.complete != completed or not self.counts.complete:
-            self._read_best(connection)
         self._history.is_sparing = self.is_in_large_fleet
-        if with_trials and (since := time.monotonic()) >= self._next_sync:  # a pruner compares with them
+        since = time.monotonic()
+        syncs = with_trials and since >= self._next_sync
+        is_other_best = not self.counts.complete or self.counts.complete != self._best_of
+        if is_other_best and (syncs or not self.is_in_large_fleet):
+            self._read_best(connection)
+        if syncs:  # a pruner compares with them
             self._history.sync(connection)
-            self._next_sync = time.monotonic() + SYNC_REST_FACTOR * (time.monotonic() - since)
             self._begun = self._history.begun()
             self.epochs_trained = sum(trial.epochs for trial in self._begun)
+            now = time.monotonic()
+            self._next_sync = now + max(_LEAST_SYNC_REST, _SYNC_REST_OF_A_WORKER * self.workers) * (now - since)
         waiting_for, self._waiting_for = self._waiting_for, self.progress.waiting_for(self.study.name)
         if self._waiting_for not in (None, waiting_for):
             log.warning("study %s waits: %s", self.study.name, self._waiting_for)
@@ -200,6 +211,7 @@ class StudyRun:
 
     def _read_best(self, connection: Connection) -> None:
         study_id, direction = self.study.study_id, self.resolved.spec.objective.direction
+        self._best_of = self.counts.complete
         rows = best_trials(connection, study_id, direction, limit=1)
         if not rows:
             self.best = None
@@ -248,6 +260,11 @@ class StudyRun:
     def _folder(self, study: StoredStudy) -> StudyFolder:
         path = self._artifacts / study_folder(study.name, study.created)
         return StudyFolder(path, study=study.name, store=str(self._store.url))
+
+    @property
+    def is_in_large_fleet(self) -> bool:
+        """Claims of so many workers do not wait for each other."""
+        return self.workers > _LARGE_FLEET
 
     @property
     def is_over(self) -> bool:
@@ -313,7 +330,8 @@ class StudyRun:
         except StudyBusyError:
             # Jitter: those that found it busy together should not come back together.
             self.next_claim = time.monotonic() + self._busy_pause * random.uniform(0.5, 1.5)  # noqa: S311 (no secret)
-            self._busy_pause = min(2 * self._busy_pause, LONGEST_BUSY_PAUSE)
+            longest = self.workers / CLAIMS_A_SECOND
+            self._busy_pause = min(2 * self._busy_pause, max(FIRST_BUSY_PAUSE, longest))
             return None
         self._busy_pause = FIRST_BUSY_PAUSE
         if claim is None:

@@ -99,6 +99,28 @@ def test_a_study_does_not_go_on_with_other_data_or_code_unless_that_is_accepted(
     assert listed.count("from before a change (code nets.py: other contents; data numbers.txt: other contents)") == 3
 
 
+@pytest.mark.parametrize("is_there", [False, True], ids=["new folder", "empty folder"])
+def test_what_the_trials_download_and_write_is_no_change(here: OwnProject, *, is_there: bool) -> None:
+    download = """
+    def prepare_data(self) -> None:
+        Path(self.file).parent.mkdir(exist_ok=True)
+        Path(self.file).write_text("1\\n1\\n")
+"""
+    logs = NETS.replace("lr\n\n    def", 'lr\n        Path(log).open("a").write("a model")\n\n    def', 1)
+    logs = logs.replace("self, lr:", 'self, log: str = "made.log", lr:')
+    logs = logs.replace('file: str = "numbers.txt"', 'folder: str = "down"').replace("= file", '= f"{folder}/numbers.txt"')
+    here.write("nets.py", logs + download)
+    if is_there:
+        (here.folder / "down").mkdir()
+
+    first, _ = here.run("run", "line.yaml", "--trials", 2)
+    again, output = here.run("run", "line.yaml", "--trials", 3)
+
+    assert (first, again) == (0, 0), output
+    assert (here.folder / "made.log").exists()
+    assert here.means() == [1.0, 1.0, 1.0]
+
+
 def test_a_worker_does_not_train_on_data_that_was_changed_and_takes_the_study_up_when_that_is_accepted(
     here: OwnProject,
 ) -> None:

@@ -159,4 +159,5 @@ def test_changes_are_told_by_what_was_changed(tmp_path: Path) -> None:
     assert in_a_line(changed_inputs(now, before)) == (
         "code nets.py: other contents; code new.py: not used before; and 3 more"
     )
+    assert changed_inputs(before | {"data made.log": "1"}, before) == []  # what the trials have written
     assert changed_inputs(now, {}) == changed_inputs({}, before) == changed_inputs(now, now) == []
