@@ -19,7 +19,7 @@ from experiments.simulated import EPOCHS, SimulatedWorker
 from hpo.errors import StoreError
 from hpo.queue.leases import expire_leases, hand_back_unknown
 from hpo.queue.studies import load_study
-from hpo.store import Store, Timing
+from hpo.store import Store
 from hpo.worker.loop import FRAME_SECONDS
 from hpo.worker.poll import poll_store
 from hpo.worker.running_trial import RunningTrial
@@ -98,7 +98,7 @@ def live(
     trial: RunningTrial | None = None
     epoch = 0
     next_epoch = started + draw.uniform(0, EPOCHS * epoch_seconds)
-    next_heartbeat = started + draw.uniform(0, Timing().heartbeat)
+    next_heartbeat = started + draw.uniform(0, worker.store.timing.heartbeat)
     next_poll = started + draw.uniform(0, poll_seconds)
     while (now := time.monotonic()) < end:
         due = min(next_epoch, next_heartbeat, next_poll, worker.outbox.due or end)
@@ -108,7 +108,7 @@ def live(
         is_counted = now >= first
         try:  # in each turn, all actions that are due, as in a worker's loop
             if now >= next_heartbeat:
-                next_heartbeat = now + Timing().heartbeat
+                next_heartbeat = now + worker.store.timing.heartbeat
                 worker.outbox.attempt(lambda own=trial: worker.heartbeat(*[own] if own else []))  # type: ignore[misc]
             if now >= next_poll:
                 before = time.monotonic()

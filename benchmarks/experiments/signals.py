@@ -23,7 +23,7 @@ from experiments.databases import KINDS, new_store
 from experiments.table import Row, Table
 from experiments.workers import Workers, trainings, wait_for
 
-TRIALS, EPOCHS, SLOTS = 4, 12, 2
+TRIALS, SLOTS = 4, 2
 EPOCH_SECONDS = 0.5
 TO = ("the worker", "all processes")
 LONGEST_ROUND_SECONDS = 300.0
@@ -52,6 +52,7 @@ class Outcome:
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", choices=KINDS, default="sqlite")
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=12, help="of a trial")
     parser.add_argument("--seed", type=int, default=0)
 
 
@@ -67,7 +68,7 @@ def measure(options: argparse.Namespace) -> Table:
                 tempfile.TemporaryDirectory(prefix="hpo-signals-") as folder,
                 new_store(options.store, Path(folder)) as url,
             ):
-                found[to].append(play(Path(folder), url, to=to, draw=random.Random(options.seed + number)))
+                found[to].append(play(Path(folder), url, to, options.epochs, random.Random(options.seed + number)))
             print(f"{to}, round {number}: {found[to][-1]}", file=sys.stderr, flush=True)
     codes = {to: Counter(outcome.code for outcome in outcomes) for to, outcomes in found.items()}
     is_alike = codes[TO[0]] == codes[TO[1]]
@@ -86,13 +87,13 @@ def _row(to: str, outcomes: list[Outcome], *, is_alike: bool) -> Row:
     return Row(cells, (*broken, *(() if is_alike else ("other exit codes",))))
 
 
-def play(folder: Path, url: str, *, to: str, draw: random.Random) -> Outcome:
+def play(folder: Path, url: str, to: str, epochs: int, draw: random.Random) -> Outcome:
     """One round."""
-    workers = Workers(folder, url, slots=SLOTS, seconds=EPOCH_SECONDS, epochs=EPOCHS, budget={"trials": TRIALS})
+    workers = Workers(folder, url, slots=SLOTS, seconds=EPOCH_SECONDS, epochs=epochs, budget={"trials": TRIALS})
     try:
         worker = psutil.Process(workers.start().pid)
         wait_for(lambda: workers.diary.stat().st_size > 0, seconds=120)
-        time.sleep(draw.uniform(0, EPOCHS * EPOCH_SECONDS / 2))
+        time.sleep(draw.uniform(0, epochs * EPOCH_SECONDS / 2))
         below = worker.children(recursive=True)
         hit = [worker, *below] if to == TO[1] else [worker]
         draw.shuffle(hit)
@@ -107,11 +108,11 @@ def play(folder: Path, url: str, *, to: str, draw: random.Random) -> Outcome:
     finally:
         workers.close()
     # An attempt begins at the epoch at which the one before was saved: a later one that begins before has lost some.
-    epochs = [(training.trial, epoch) for training in trainings(workers.diary) for epoch in training.begun]
+    begun = [(training.trial, epoch) for training in trainings(workers.diary) for epoch in training.begun]
     return Outcome(
         code=code,
         handed_back=handed_back,
         left=left,
         complete=sum(record.state == "complete" for record in workers.trials()),
-        again=len(epochs) - len(set(epochs)),
+        again=len(begun) - len(set(begun)),
     )

@@ -1,6 +1,6 @@
 """Four workers, and a store or a machine that stands still three times, for 1 to 60 seconds each: no lease is lost.
 
-Simulated workers in processes of their own, with the default leases of 12 s: PostgreSQL is stopped with SIGSTOP,
+Simulated workers in processes of their own, with leases of 12 s (of `HPO_TIMING`): PostgreSQL is stopped with SIGSTOP,
 PgBouncer is paused, another program keeps SQLite's file locked, or all workers are stopped and wake up in any order.
 """
 
@@ -27,7 +27,7 @@ from experiments.pooling import PORT, pgbouncer
 from experiments.simulated import SimulatedWorker, create_study
 from experiments.table import Row, Table
 from hpo.queue.studies import load_study
-from hpo.store import Store
+from hpo.store import Store, Timing
 
 KINDS = ("postgresql", "pgbouncer", "sqlite", "workers")
 WORKERS, STALLS = 4, 3
@@ -70,14 +70,15 @@ def _play(url: str, folder: Path, stand: Stand, lengths: list[float], draw: rand
     with Store.create(url) as store:
         create_study(store, sampler="random", pruner="none", retries={"crash": 100})
     context = multiprocessing.get_context("fork")
-    seconds = sum(lengths) + 12 * STALLS + 20
+    beat = Timing.of_environment().heartbeat
+    seconds = sum(lengths) + (2.4 * STALLS + 4) * beat
     members = [context.Process(target=_work, args=(url, folder, seconds)) for _ in range(WORKERS)]
     for member in members:
         member.start()
-    time.sleep(5.0)
+    time.sleep(beat)
     for length in lengths:
         stand(members, length, draw)
-        time.sleep(draw.uniform(2.0, 12.0))
+        time.sleep(draw.uniform(0.4, 2.4) * beat)
     for member in members:
         member.join()
     with Store.open(url) as store, store.read() as connection:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from optuna.distributions import CategoricalDistribution
 from optuna.storages import RDBStorage
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
@@ -135,11 +136,26 @@ class ShownStorage(RDBStorage):
             idle = {row.trial_id for row in connection.execute(idle_trials(study_id))}
             seconds = {row.trial_id: row.seconds for row in connection.execute(attempted)}
         for trial in found:
+            _make_encodable(trial)
             if trial._trial_id in idle and trial.state == TrialState.RUNNING:
                 trial.state = TrialState.WAITING
             trained = seconds.get(trial._trial_id)
             if trained is not None and trial.datetime_complete is not None:
                 trial.datetime_start = trial.datetime_complete - timedelta(seconds=trained)
+
+
+def _make_encodable(trial: FrozenTrial) -> None:
+    """Write out halves of UTF-16 pairs, which JSON in the store may hold and no encoding has: a CSV file would fail."""
+    trial.user_attrs = {key: _encodable(value) for key, value in trial.user_attrs.items()}
+    for name, value in trial.params.items():
+        distribution = trial.distributions[name]
+        if value != _encodable(value) and isinstance(distribution, CategoricalDistribution):
+            trial.distributions[name] = CategoricalDistribution([_encodable(choice) for choice in distribution.choices])
+            trial.params[name] = _encodable(value)
+
+
+def _encodable(value: Any) -> Any:
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _why(request: str | None, state: str) -> str:

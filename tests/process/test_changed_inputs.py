@@ -108,7 +108,9 @@ def test_what_the_trials_download_and_write_is_no_change(here: OwnProject, *, is
 """
     logs = NETS.replace("lr\n\n    def", 'lr\n        Path(log).open("a").write("a model")\n\n    def', 1)
     logs = logs.replace("self, lr:", 'self, log: str = "made.log", lr:')
-    logs = logs.replace('file: str = "numbers.txt"', 'folder: str = "down"').replace("= file", '= f"{folder}/numbers.txt"')
+    logs = logs.replace('file: str = "numbers.txt"', 'folder: str = "down"').replace(
+        "= file", '= f"{folder}/numbers.txt"'
+    )
     here.write("nets.py", logs + download)
     if is_there:
         (here.folder / "down").mkdir()

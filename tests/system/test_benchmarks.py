@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 RELIABILITY = Path(__file__).parents[2] / "benchmarks" / "reliability.py"
 
 
-def experiment(*arguments: str) -> list[list[str]]:
+def experiment(*arguments: str, **environment: str) -> list[list[str]]:
     """The cells of the table's rows."""
-    done = subprocess.run([sys.executable, str(RELIABILITY), *arguments], capture_output=True, text=True, check=False)
+    command = [sys.executable, str(RELIABILITY), *arguments]
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
@@ -51,6 +53,22 @@ def test_a_worker_that_dies_at_any_statement_leaves_exact_totals() -> None:
 
 
 def test_a_paused_pooler_costs_no_lease() -> None:
-    [row] = experiment("stalls", "--kinds", "pgbouncer", "--rounds", "1", "--longest", "14", "--seed", "2")
+    shorter = {"HPO_TIMING": "poll=0.5,heartbeat=1.5,lease=5"}
+
+    [row] = experiment("stalls", "--kinds", "pgbouncer", "--rounds", "1", "--longest", "8", "--seed", "2", **shorter)
 
     assert row[-2:] == ["0", "0"]
+
+
+def test_a_signal_to_all_processes_costs_no_epoch() -> None:
+    rows = experiment("signals", "--rounds", "1", "--epochs", "4")
+
+    assert [row[1] for row in rows] == ["1", "1"]
+    assert [row[4:] for row in rows] == [["0", "4 of 4", "0"]] * 2
+
+
+def test_tiny_trials_leave_nothing_behind() -> None:
+    rows = experiment("tiny", "--trials", "60")
+
+    assert rows[0][1] == "60"
+    assert len(rows) == 7

@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from projects.synthetic import Claimant, create_study
 from selenium.webdriver import Chrome
@@ -16,6 +18,7 @@ from test_dashboard import Dashboard, serving, shown
 
 from hpo.queue.claim import Claim
 from hpo.store import Store
+from hpo.store.optuna_storage import optuna_storage
 
 ASHA = {"name": "asha", "min_epochs": 1}
 CHANGES = ("create", "rename study", "delete study", "fail trial", "delete artifact", "upload a new file")
@@ -135,3 +138,23 @@ def test_the_page_is_whole_and_has_its_length(dashboard: Dashboard) -> None:
     assert int(first[1]["content-length"]) == len(first[2])
     assert first[2].rstrip().endswith(b"</html>")
     assert b"display: none" in again[2]
+
+
+def test_halves_of_characters_among_choices_are_written_out(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/hpo.db"
+    distribution = optuna.distributions.CategoricalDistribution(["a\ud800", "b"])
+    with Store.create(url) as store, optuna_storage(store.url) as storage:
+        study = optuna.create_study(storage=storage, study_name="halves")
+        study.add_trial(
+            optuna.create_trial(
+                params={"p": "a\ud800"}, distributions={"p": distribution}, value=1.0, user_attrs={"u": "\udfff"}
+            )
+        )
+
+    with serving(url, tmp_path) as served:
+        status, _, body = served.request("GET", "/csv/1")
+        assert served.request("GET", "/api/studies/1")[0] == 200
+
+    assert status == 200
+    assert "a\\ud800" in body.decode()
+    assert "\\udfff" in body.decode()
