@@ -26,7 +26,7 @@ MIB = 2**20
 TENTHS = 10
 SECONDS_BETWEEN = 0.5
 # A worker keeps of each trial what its sampler learns from: parameters, curve and state.
-MOST_BYTES_A_TRIAL = 8_192
+MOST_BYTES_A_TRIAL = 4_096
 LARGEST_RATIO = 1.1
 
 
