@@ -19,7 +19,7 @@ from hpo.queue.wall_clock import wall_clock_kept
 from hpo.store import Store
 from hpo.store.clock import db_now
 from hpo.store.tables import hpo_studies, studies, study_directions, study_system_attributes
-from hpo.study.fingerprints import changed_inputs
+from hpo.study.fingerprints import changed_inputs, inputs_to_continue
 from hpo.study.limits import UNLIMITED, trials_in_words
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import StudyState
@@ -206,7 +206,7 @@ def _create(connection: Connection, resolved: ResolvedStudy) -> None:
 
 def _continue(connection: Connection, study: StoredStudy, resolved: ResolvedStudy, *, hours: float) -> str:
     mine = hpo_studies.c.study_id == study.study_id
-    resolved = replace(resolved, inputs=resolved.inputs or study.resolved.inputs)
+    resolved = replace(resolved, inputs=inputs_to_continue(resolved.inputs, study.resolved.inputs))
     target = resolved.spec.budget.trials_target
     changed: dict[str, Any] = {"state": StudyState.RUNNING, "state_reason": None}
     before, now = study.resolved.spec, resolved.spec

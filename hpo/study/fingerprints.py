@@ -108,6 +108,13 @@ def changed_inputs(now: Mapping[str, str], before: Mapping[str, str]) -> list[st
     return found
 
 
+def inputs_to_continue(now: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
+    """The inputs of a study that goes on: as they are now, without the files that were not there before."""
+    if not now or not before:
+        return dict(now or before)
+    return {name: value for name, value in now.items() if name in before or name.startswith(CODE)}
+
+
 def in_a_line(changes: Sequence[str], *, most: int = 2) -> str:
     """`data iris.csv: other contents; code nets.py: other contents; and 3 more`."""
     more = [f"and {len(changes) - most} more"] if len(changes) > most else []

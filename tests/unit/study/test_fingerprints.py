@@ -17,6 +17,7 @@ from hpo.study.fingerprints import (
     data_paths,
     in_a_line,
     inputs_of,
+    inputs_to_continue,
     of_path,
     of_source,
 )
@@ -159,5 +160,8 @@ def test_changes_are_told_by_what_was_changed(tmp_path: Path) -> None:
     assert in_a_line(changed_inputs(now, before)) == (
         "code nets.py: other contents; code new.py: not used before; and 3 more"
     )
-    assert changed_inputs(before | {"data made.log": "1"}, before) == []  # what the trials have written
+    made = before | {"data made.log": "1"}  # by the trials
+    assert changed_inputs(made, before) == []
+    assert inputs_to_continue(made, before) == before == inputs_to_continue({}, before)
+    assert inputs_to_continue(now, before) == inputs_to_continue(now, {}) == now
     assert changed_inputs(now, {}) == changed_inputs({}, before) == changed_inputs(now, now) == []
