@@ -16,17 +16,8 @@ from hpo.store import Store
 from hpo.store.clock import db_now
 from hpo.store.tables import hpo_workers
 from hpo.study.states import Request
+from hpo.worker.fleet import poll_pause
 from hpo.worker.study_run import StudyRun
-
-# A request must be seen within 5 s, and a lost trial be claimed again within three heartbeats.
-LONGEST_FACTOR = 2.5
-# A poll that takes long is followed by so many times its own duration: a database at its limit has to serve claims
-# and reports first.
-_LEAST_REST = 4.0
-# Polls of all workers occupy about so many of a small database's connections at most; more are for claims and reports.
-_POLLS_AT_ONCE = 10
-# So many can poll every second without much load on a small database: see docs/scaling.md.
-_WORKERS_A_SECOND = 50
 
 
 @dataclass(frozen=True)
@@ -50,8 +41,7 @@ class Poll:
     @property
     def pause(self) -> float:
         """Seconds until the worker polls again: the more workers there are, and the slower the store is, the longer."""
-        by_number = self.seconds * min(LONGEST_FACTOR, max(1.0, self.workers / _WORKERS_A_SECOND))
-        return max(by_number, max(_LEAST_REST, self.workers / _POLLS_AT_ONCE) * self.took)
+        return poll_pause(self.seconds, workers=self.workers, took=self.took)
 
 
 def poll_store(store: Store, runs: Collection[StudyRun], trial_ids: Sequence[int]) -> Poll:

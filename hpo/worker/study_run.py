@@ -38,6 +38,7 @@ from hpo.study.states import StudyState
 from hpo.study.writable import error_in_words
 from hpo.worker.data_watch import DataWatch
 from hpo.worker.failures import Failures
+from hpo.worker.fleet import FIRST_BUSY_PAUSE, LARGE_FLEET, next_busy_pause, sync_pause
 from hpo.worker.outbox import Outbox
 from hpo.worker.running_trial import RunningTrial
 from hpo.worker.study_context import StudyContext
@@ -47,16 +48,6 @@ from hpo.worker.trial_report import take_epoch, take_start
 from hpo.worker.trial_start import start_trial
 
 log = logging.getLogger(__name__)
-
-# After a claim that found another one under way, in a fleet that is too large to queue.
-FIRST_BUSY_PAUSE = 0.05
-CLAIMS_A_SECOND = 100  # that all workers together may try, most of them in vain
-# More workers than these do not wait for each other's claims.
-_LARGE_FLEET = 20
-# To read the curves of all trials takes longer the more workers there are: at most a tenth of a worker's time, and all
-# workers together spend half of one's.
-_LEAST_SYNC_REST = 9.0
-_SYNC_REST_OF_A_WORKER = 2.0
 
 _CHANGED = "it goes on with other data or code; the same command takes it up again"
 
@@ -183,7 +174,7 @@ class StudyRun:
             self._begun = self._history.begun()
             self.epochs_trained = sum(trial.epochs for trial in self._begun)
             now = time.monotonic()
-            self._next_sync = now + max(_LEAST_SYNC_REST, _SYNC_REST_OF_A_WORKER * self.workers) * (now - since)
+            self._next_sync = now + sync_pause(workers=self.workers, took=now - since)
         waiting_for, self._waiting_for = self._waiting_for, self.progress.waiting_for(self.study.name)
         if self._waiting_for not in (None, waiting_for):
             log.warning("study %s waits: %s", self.study.name, self._waiting_for)
@@ -211,8 +202,8 @@ class StudyRun:
 
     def _read_best(self, connection: Connection) -> None:
         study_id, direction = self.study.study_id, self.resolved.spec.objective.direction
-        self._best_of = self.counts.complete
         rows = best_trials(connection, study_id, direction, limit=1)
+        self._best_of = self.counts.complete
         if not rows:
             self.best = None
             return
@@ -264,7 +255,7 @@ class StudyRun:
     @property
     def is_in_large_fleet(self) -> bool:
         """Claims of so many workers do not wait for each other."""
-        return self.workers > _LARGE_FLEET
+        return self.workers > LARGE_FLEET
 
     @property
     def is_over(self) -> bool:
@@ -330,8 +321,7 @@ class StudyRun:
         except StudyBusyError:
             # Jitter: those that found it busy together should not come back together.
             self.next_claim = time.monotonic() + self._busy_pause * random.uniform(0.5, 1.5)  # noqa: S311 (no secret)
-            longest = self.workers / CLAIMS_A_SECOND
-            self._busy_pause = min(2 * self._busy_pause, max(FIRST_BUSY_PAUSE, longest))
+            self._busy_pause = next_busy_pause(self._busy_pause, workers=self.workers)
             return None
         self._busy_pause = FIRST_BUSY_PAUSE
         if claim is None:

@@ -84,6 +84,34 @@ def test_a_worker_sees_what_the_other_samples_reports_and_ends(store: Store) -> 
     assert (second.params, second.state) == ({}, TrialState.RUNNING)
 
 
+def test_a_claim_in_a_large_fleet_counts_others_trials_and_learns_of_them_later(store: Store) -> None:
+    study = create_study(store)
+    mine, other = Claimant(store, study), Claimant(store, study)
+    mine.history.is_sparing = True
+    ended, running = other.claim(), other.claim()
+    assert ended is not None
+    assert running is not None
+    params = [other.begin(ended), other.begin(running)]
+    other.report(running, 1, 0.25)
+    assert other.finish(ended, 0.75)
+
+    claim = mine.claim()
+    assert claim is not None
+    counted = [mine.history._memory.get_trial(number) for number in (0, 1)]
+    mine.begin(claim)
+    mine.history.sync()
+    learned = [mine.history._memory.get_trial(number) for number in (0, 1)]
+
+    assert claim.number == 2
+    assert [(trial.state, trial.params) for trial in counted] == [(TrialState.RUNNING, {})] * 2
+    assert [trial.params for trial in learned] == params
+    assert [(trial.state, trial.values) for trial in learned] == [
+        (TrialState.COMPLETE, [0.75]),
+        (TrialState.RUNNING, None),
+    ]
+    assert learned[1].intermediate_values == {1: 0.25}
+
+
 def test_a_worker_that_comes_late_sees_all_there_was(store: Store) -> None:
     study = create_study(store)
     early = Claimant(store, study)

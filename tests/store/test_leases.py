@@ -78,6 +78,18 @@ def test_who_has_not_used_the_store_for_long_ends_no_lease_that_its_worker_may_s
     assert (for_newcomer, for_others) == ([], [0])
 
 
+def test_who_waits_long_for_the_stores_answers_allows_others_that_time(store: Store) -> None:
+    worker = Claimant(store, create_study(store))
+    claim = worker.claim()
+    assert claim is not None
+    expire(store, claim, seconds=10)
+
+    while_slow = expire_leases(store, is_certain=True, answer_seconds=4.0)
+    later = expire_leases(store, is_certain=True, answer_seconds=0.01)
+
+    assert (while_slow, later) == ([], [0])
+
+
 def test_a_lease_ends_at_once_when_its_workers_process_is_gone_from_this_machine(store: Store) -> None:
     worker = Claimant(store, create_study(store))
     ended = subprocess.Popen(["true"])
