@@ -19,7 +19,7 @@ demo: $(VENV)/installed
 
 # What answers in a few minutes: lint, types, and the tests of functions and of the store.
 check: lint
-	@$(MAKE) --no-print-directory --jobs 2 types tests TESTS="tests/unit tests/store"
+	@$(MAKE) --no-print-directory --jobs 2 types tests TESTS="tests/unit tests/store --hypothesis-profile=check"
 
 # Everything, with a sample of the largest matrices.
 test: system-packages lint

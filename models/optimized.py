@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.strategies import FSDPStrategy
 from torch import Tensor, nn
-from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.optim import Optimizer
 
 from models.optimization import (
@@ -101,9 +101,8 @@ class Optimized(LightningModule):
         largest = self.hparams["gradient_clip"] if gradient_clip_val is None else gradient_clip_val
         if not largest:
             return
-        whole = self.trainer.model
-        if isinstance(whole, FullyShardedDataParallel):
-            whole.clip_grad_norm_(largest)  # the norm of all ranks together
+        if isinstance(self.trainer.strategy, FSDPStrategy):
+            self.trainer.model.clip_grad_norm_(largest)  # the norm of all ranks together
         else:
             self.clip_gradients(optimizer, gradient_clip_val=largest, gradient_clip_algorithm=gradient_clip_algorithm)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+from hypothesis import settings
 from projects.synthetic import create_study
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from system_packages import leave_out_without, needed_by, program
@@ -28,6 +29,9 @@ from hpo.store import Store, StoreUrl, child_environment
 # Read when torch is imported, here and in what tests start: two processes with threads for every core each would
 # wait for each other more than they compute.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# `make check` tries fewer examples of each property than `make test`.
+settings.register_profile("check", max_examples=25, deadline=None)
 
 ARGUMENTS = (
     "--headless=new",
@@ -49,6 +53,12 @@ PASSWORD = "s3cret{word"
 def pytest_itemcollected(item: pytest.Item) -> None:
     if "browser" in getattr(item, "fixturenames", ()):
         item.add_marker(pytest.mark.needs("chromium", "chromium-driver"))
+
+
+def pytest_pycollect_makemodule(module_path: Path) -> None:
+    if "store" not in module_path.parts:
+        # Lightning as trial processes import it, which takes half of the time; the tests of the store need none
+        import hpo.training.preload  # noqa: F401
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -29,10 +29,12 @@ def run_python(code: str) -> str:
     return done.stdout
 
 
-def test_neither_lightning_nor_an_optimizer_brings_the_compiler_or_drawings_into_memory() -> None:
+def test_neither_lightning_nor_an_optimizer_nor_a_model_brings_the_compiler_or_drawings_into_memory() -> None:
     run_python("""
-        import sys
-        import hpo.training.preload, hpo.training.trial
+        import importlib, pkgutil, sys
+        import hpo.training.preload, hpo.training.trial, models
+        for module in pkgutil.walk_packages(models.__path__, "models."):
+            importlib.import_module(module.name)
         for name in NAMES:
             weights(name)
         assert not sys.modules.keys() & {"torch._dynamo", "sympy", "matplotlib", "scipy.signal"}

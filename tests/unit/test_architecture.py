@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import re
 import subprocess
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sources import nodes_of, tree_of
 
 import hpo
 from hpo.study.states import AttemptEnd, Direction, OptunaState, Request, StudyState, TrialState
@@ -75,7 +77,7 @@ MODELS = modules_of("models")
 
 
 def imports_of(module: str, path: Path) -> Iterator[Import]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield Import(module, alias.name, node.lineno)
@@ -86,8 +88,13 @@ def imports_of(module: str, path: Path) -> Iterator[Import]:
                 yield Import(module, submodule if submodule in HPO | MODELS else str(node.module), node.lineno)
 
 
-ALL = [found for module, path in (HPO | MODELS).items() for found in imports_of(module, path)]
-WITHIN_HPO = [found for found in ALL if found.importer in HPO and found.imported in HPO]
+@functools.cache
+def all_imports() -> list[Import]:
+    return [found for module, path in (HPO | MODELS).items() for found in imports_of(module, path)]
+
+
+def within_hpo() -> list[Import]:
+    return [found for found in all_imports() if found.importer in HPO and found.imported in HPO]
 
 
 def package_of(module: str) -> str:
@@ -110,7 +117,7 @@ def test_packages_import_from_layers_above_them_only() -> None:
     # Inside of functions, see TRAINING_USERS.
     allowed |= {(user, module) for user, modules in TRAINING_USERS.items() for module in modules}
     wrong = []
-    for found in WITHIN_HPO:
+    for found in within_hpo():
         mine, theirs = package_of(found.importer), package_of(found.imported)
         if mine != theirs and LEVELS[theirs] >= LEVELS[mine] and (found.importer, found.imported) not in allowed:
             wrong.append(str(found))
@@ -120,7 +127,7 @@ def test_packages_import_from_layers_above_them_only() -> None:
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
     graph: dict[str, set[str]] = {module: set() for module in HPO}
-    for found in WITHIN_HPO:
+    for found in within_hpo():
         if found.imported != "hpo":  # the package itself imports lazily, and is not what was meant
             graph[found.importer].add(found.imported)
 
@@ -133,7 +140,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 def test_only_training_and_models_import_torch() -> None:
     strangers = [
         found
-        for found in ALL
+        for found in all_imports()
         if any(is_in(found.imported, heavy) for heavy in HEAVY)
         and not is_in(found.importer, "hpo.training")
         and not is_in(found.importer, "models")
@@ -145,7 +152,7 @@ def test_only_training_and_models_import_torch() -> None:
 
 def test_training_is_imported_only_to_load_a_model() -> None:
     users: dict[str, set[str]] = {}
-    for found in WITHIN_HPO:
+    for found in within_hpo():
         if is_in(found.imported, "hpo.training") and not is_in(found.importer, "hpo.training"):
             users.setdefault(found.importer, set()).add(found.imported)
 
@@ -153,13 +160,15 @@ def test_training_is_imported_only_to_load_a_model() -> None:
 
 
 def test_hpo_does_not_depend_on_the_models() -> None:
-    offenders = [found for found in ALL if is_in(found.importer, "hpo") and found.imported.split(".")[0] in MODELS]
+    offenders = [
+        found for found in all_imports() if is_in(found.importer, "hpo") and found.imported.split(".")[0] in MODELS
+    ]
 
     assert not offenders, "\n".join(map(str, offenders))
 
 
 def test_models_import_the_search_space_and_nothing_else_of_hpo() -> None:
-    of_hpo = [found for found in ALL if is_in(found.importer, "models") and is_in(found.imported, "hpo")]
+    of_hpo = [found for found in all_imports() if is_in(found.importer, "models") and is_in(found.imported, "hpo")]
 
     assert of_hpo
     assert {found.imported for found in of_hpo} == {"hpo.space"}
@@ -167,10 +176,7 @@ def test_models_import_the_search_space_and_nothing_else_of_hpo() -> None:
 
 def test_only_loading_changes_the_import_path() -> None:
     changing = {
-        module
-        for module, path in (HPO | MODELS).items()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if _changes_import_path(node)
+        module for module, path in (HPO | MODELS).items() for node in nodes_of(path) if _changes_import_path(node)
     }
 
     assert changing == {"hpo.loading"}
@@ -181,7 +187,7 @@ def test_states_are_spelled_in_one_module() -> None:
         f"{module}:{node.lineno} {node.value}"
         for module, path in HPO.items()
         if module != "hpo.study.states" and "migrations" not in module
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes_of(path)
         if isinstance(node, ast.Constant) and node.value in STATES and (module, node.value) not in HOMONYMS
     ]
 
@@ -190,13 +196,24 @@ def test_states_are_spelled_in_one_module() -> None:
 
 def _changes_import_path(node: ast.AST) -> bool:
     """Whether it calls a method of sys.path, or assigns or deletes it or a part of it."""
-    if isinstance(node, ast.Attribute | ast.Subscript) and ast.unparse(node.value) == "sys.path":
+    if not isinstance(node, ast.Attribute | ast.Subscript):
+        return False
+    if _is_import_path(node.value):
         return isinstance(node, ast.Attribute) or not isinstance(node.ctx, ast.Load)
-    return isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.path" and not isinstance(node.ctx, ast.Load)
+    return _is_import_path(node) and not isinstance(node.ctx, ast.Load)
+
+
+def _is_import_path(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Attribute)
+        and node.attr == "path"
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "sys"
+    )
 
 
 def _is_for_type_checker(found: Import) -> bool:
-    tree = ast.parse((HPO | MODELS)[found.importer].read_text(encoding="utf-8"))
+    tree = tree_of((HPO | MODELS)[found.importer])
     guards = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
     return any(guard.lineno < found.line <= (guard.end_lineno or 0) for guard in guards)
 
@@ -244,7 +261,7 @@ def test_the_version_and_the_public_names_are_told_without_torch() -> None:
 
 @pytest.mark.parametrize("module", [name for name in HPO | MODELS if "migrations" not in name])
 def test_everything_public_has_a_docstring(module: str) -> None:
-    tree = ast.parse((HPO | MODELS)[module].read_text(encoding="utf-8"))
+    tree = tree_of((HPO | MODELS)[module])
     public = [
         node
         for node in tree.body

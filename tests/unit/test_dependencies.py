@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 import tomllib
+from collections.abc import Mapping
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from sources import nodes_of
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -18,7 +21,12 @@ EXTRAS = PROJECT["optional-dependencies"]
 OURS = {"hpo", "models", "benchmarks"}
 OPTIONAL = {"pynvml": "nvidia-ml-py", "psycopg": "psycopg"}  # may be absent, here too: who asks for an extra has it
 NOT_IMPORTED = {"scipy"}  # Optuna imports it, and does not require it
-INSTALLED = packages_distributions()  # of each module; several may share its name
+
+
+@functools.cache
+def installed() -> Mapping[str, list[str]]:
+    """The distributions of each module; several may share its name."""
+    return packages_distributions()
 
 
 def requirements(lines: list[str]) -> list[Requirement]:
@@ -29,11 +37,12 @@ def names(lines: list[str]) -> set[str]:
     return {canonicalize_name(requirement.name) for requirement in requirements(lines)}
 
 
+@functools.cache
 def imported_by(*folders: str) -> dict[str, str]:
     """Top-level modules of other people that files in these folders import, lazily too, with one that does."""
     found: dict[str, str] = {}
     for path in (path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes_of(path):
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and node.level == 0:
                 modules = [str(node.module)]
@@ -45,7 +54,7 @@ def distributions(module: str) -> set[str]:
     """The distributions of which one has to be declared for a module."""
     if module in OPTIONAL:
         return {OPTIONAL[module]}
-    return {canonicalize_name(name) for name in INSTALLED.get(module, [])}
+    return {canonicalize_name(name) for name in installed().get(module, [])}
 
 
 def test_what_the_package_imports_is_declared() -> None:
@@ -71,10 +80,10 @@ def test_what_tests_and_benchmarks_import_is_declared_in_an_extra_at_least() -> 
     declared = names([*PROJECT["dependencies"], *(line for lines in EXTRAS.values() for line in lines)])
 
     # Other names are their own files, and modules that tests write.
-    installed = {module: path for module, path in imported_by("tests", "benchmarks").items() if module in INSTALLED}
-    undeclared = {module: path for module, path in installed.items() if not distributions(module) & declared}
+    imported = {module: path for module, path in imported_by("tests", "benchmarks").items() if module in installed()}
+    undeclared = {module: path for module, path in imported.items() if not distributions(module) & declared}
 
-    assert {"pytest", "psycopg"} <= installed.keys()
+    assert {"pytest", "psycopg"} <= imported.keys()
     assert not undeclared
 
 
