@@ -102,7 +102,8 @@ class Optimized(LightningModule):
         if not largest:
             return
         if isinstance(self.trainer.strategy, FSDPStrategy):
-            self.trainer.model.clip_grad_norm_(largest)  # the norm of all ranks together
+            whole: Any = self.trainer.model
+            whole.clip_grad_norm_(largest)  # the norm of all ranks together
         else:
             self.clip_gradients(optimizer, gradient_clip_val=largest, gradient_clip_algorithm=gradient_clip_algorithm)
 

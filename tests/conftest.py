@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import itertools
 import os
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
+import alembic.util
 import psutil
 import psycopg
 import pytest
@@ -139,6 +141,19 @@ class PostgresServer:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def migrations_read_once() -> Iterator[None]:
+    """Alembic executes all migrations whenever a storage is opened, which took a tenth of the time of these tests."""
+    load = alembic.util.load_python_file
+    cached = functools.cache(load)
+    with pytest.MonkeyPatch.context() as patch:
+        # env.py runs the migrations: each of its executions counts
+        patch.setattr(
+            alembic.util, "load_python_file", lambda folder, file: (load if file == "env.py" else cached)(folder, file)
+        )
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What data modules keep for later trials is kept out of the user's own folder."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
@@ -216,14 +231,19 @@ def empty_sqlite_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.fixture
+def sqlite_store(empty_sqlite_store: Path, sqlite_url: str) -> Iterator[Store]:
+    """An open SQLite store without studies, for tests of what does not depend on the database."""
+    shutil.copy(empty_sqlite_store, StoreUrl.parse(sqlite_url).path)
+    with Store.open(sqlite_url) as store:
+        yield store
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     """An open store without studies, on each database in turn."""
     if request.param == "sqlite":
-        url: str = request.getfixturevalue("sqlite_url")
-        shutil.copy(request.getfixturevalue("empty_sqlite_store"), StoreUrl.parse(url).path)
-        with Store.open(url) as store:
-            yield store
+        yield request.getfixturevalue("sqlite_store")
         return
     server: PostgresServer = request.getfixturevalue("postgres")
     name = server.create_database(template=server.empty_store)

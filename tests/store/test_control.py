@@ -49,20 +49,18 @@ WISHES = ("pause", "resume", "stop", "kill")
     ],
 )
 def test_invalid_changes_are_refused_with_a_reason_and_change_nothing(
-    tmp_path: Path, arguments: tuple[str, ...], message: str
+    sqlite_store: Store, tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    hpo = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
-    with Store.create(hpo.url) as store:
-        worker = Claimant(store, create_study(store, study="steered"))
-        finish_one(worker)
-        before = row_of(store)
+    worker = Claimant(sqlite_store, create_study(sqlite_store, study="steered"))
+    finish_one(worker)
+    before = row_of(sqlite_store)
 
-        code, output = invoke(hpo, *arguments)
+    code, output = invoke(Hpo(tmp_path, str(sqlite_store.url)), *arguments)
 
-        assert code == 2
-        assert output.startswith(f"error: {message}"), output
-        assert row_of(store) == before
-        assert Study(store, "steered").trials()[0].state == "complete"
+    assert code == 2
+    assert output.startswith(f"error: {message}"), output
+    assert row_of(sqlite_store) == before
+    assert Study(sqlite_store, "steered").trials()[0].state == "complete"
 
 
 def test_a_study_of_another_program_cannot_be_controlled(store: Store) -> None:

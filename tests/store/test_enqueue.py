@@ -224,17 +224,16 @@ def test_a_waiting_trial_that_is_stopped_makes_room_for_an_equal_one(store: Stor
     ],
 )
 def test_a_point_that_the_study_cannot_train_is_refused_with_a_reason(
-    tmp_path: Path, words: list[str], message: str
+    sqlite_store: Store, words: list[str], message: str
 ) -> None:
-    with Store.create(f"sqlite:///{tmp_path}/hpo.db") as store:
-        resolved = ResolvedStudy(make_spec(), SPACE, {"model": {"width": 32}, "data": {}})
-        create_or_continue(store, resolved)
+    resolved = ResolvedStudy(make_spec(), SPACE, {"model": {"width": 32}, "data": {}})
+    create_or_continue(sqlite_store, resolved)
 
-        with pytest.raises(SpecError) as refused:
-            enqueue_points(store, "synthetic", [point_of_words(words)])
+    with pytest.raises(SpecError) as refused:
+        enqueue_points(sqlite_store, "synthetic", [point_of_words(words)])
 
-        assert str(refused.value).startswith(f"study 'synthetic': {message}")
-        assert rows_of(store) == []
+    assert str(refused.value).startswith(f"study 'synthetic': {message}")
+    assert rows_of(sqlite_store) == []
 
 
 def test_all_problems_of_all_rows_are_told_and_nothing_is_entered(

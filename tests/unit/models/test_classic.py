@@ -17,7 +17,7 @@ from models.classic import TABLE_I, AlexNet, LeNet5, ZFNet
 
 torch.set_num_threads(1)
 
-IMAGENET = {"input_shape": (3, 224, 224), "outputs": 1000}
+IMAGENET: Any = {"input_shape": (3, 224, 224), "outputs": 1000}
 HEAD = (256 * 6 * 6 * 4096 + 4096) + (4096 * 4096 + 4096) + (4096 * 1000 + 1000)
 
 
