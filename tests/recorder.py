@@ -22,14 +22,21 @@ Call = tuple[Any, tuple[Any, ...], dict[str, Any], Any, bool]
 ASK_THE_DEVICE = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero")
 
 
+class _DryRun(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """As torch's debug mode for synchronisations."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket.__name__ in ASK_THE_DEVICE:
+            raise RuntimeError(f"called a synchronizing operation: {func}")
+        return func(*args, **(kwargs or {}))
+
+
 class _Noting(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[Call] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.overloadpacket.__name__ in ASK_THE_DEVICE:
-            raise RuntimeError(f"operation not permitted when stream is capturing: {func}")
         given = func(*args, **(kwargs or {}))
         self.calls.append((func, args, kwargs or {}, given, torch.is_grad_enabled()))
         return given
@@ -38,7 +45,7 @@ class _Noting(TorchDispatchMode):  # type: ignore[no-untyped-call]
 class Recorder:
     """A `Graph` of a CPU."""
 
-    made = 0  # of all instances, as are the replays
+    begun = made = 0  # captures of all instances, as are the replays
     replays = 0
 
     def __init__(self, device: torch.device) -> None:
@@ -48,7 +55,9 @@ class Recorder:
         return None
 
     def capture(self, run: Callable[[], Result]) -> Result:
-        run()
+        with _DryRun():  # type: ignore[no-untyped-call]
+            run()
+        Recorder.begun += 1
         with _Noting() as noting:
             given = run()
         self._calls = noting.calls

@@ -41,6 +41,7 @@ class StudyKeys(TypedDict, total=False):
     resources: Mapping[str, Any]
     trainer: Mapping[str, Any]
     executor: str
+    cuda_graphs: bool
     logger: str
     reuse_processes: bool
     retries: Mapping[str, Any]

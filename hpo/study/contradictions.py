@@ -18,6 +18,8 @@ def contradictions(spec: StudySpec) -> list[Problem]:
     if spec.executor == "lean" and spec.resources.devices_per_trial > 1:
         text = "lean trains on one device: with several devices_per_trial, write auto or lightning"
         found.append((("executor",), text))
+    if spec.cuda_graphs and spec.executor == "lightning":
+        found.append((("cuda_graphs",), "CUDA graphs are replayed by the lean executor: write executor: auto or lean"))
     if spec.steps is not None and spec.epochs is not None:
         text = "a trial has a length in epochs or in steps, not both: leave one of them out (--set epochs=null)"
         return [*found, (("steps",), text)]

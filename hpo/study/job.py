@@ -45,6 +45,7 @@ class TrialJob:
     strategy: str = "auto"  # of several devices: auto, ddp, ddp_find_unused_parameters_true, fsdp
     use_distributed_sampler: bool = True  # divide the data among the ranks
     executor: Literal["auto", "lean", "lightning"] = "auto"
+    cuda_graphs: bool = False  # replay steps of the lean executor as CUDA graphs
     logger: Literal["csv", "tensorboard", "none"] = "csv"
     accelerator: str = "cpu"  # cpu or gpu
     devices: list[str] = field(default_factory=list)  # in the form of CUDA_VISIBLE_DEVICES; empty on the CPU

@@ -22,7 +22,7 @@ OWNERS = ("model", "data")
 # These keys may differ between two runs of the same study.
 _FREE_KEYS = (
     *("study", "space", "budget", "keep", "model", "data", "retries", "priority"),
-    *("executor", "logger", "reuse_processes"),
+    *("executor", "cuda_graphs", "logger", "reuse_processes"),
 )
 _FREE_RESOURCES = ("slots", "trials_per_device")
 

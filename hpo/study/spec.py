@@ -188,6 +188,7 @@ class StudySpec(Section):
     resources: Resources = Resources()
     trainer: TrainerOptions = TrainerOptions()
     executor: Literal["auto", "lean", "lightning"] = "auto"
+    cuda_graphs: bool = False  # replay steps as CUDA graphs on a GPU, where that gives the same
     logger: Literal["csv", "tensorboard", "none"] = "csv"
     reuse_processes: bool = True
     retries: Retries = Retries()

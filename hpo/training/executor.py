@@ -53,14 +53,20 @@ def choose_executor(request: Request, model: pl.LightningModule, *, ranks: int =
 
 
 def use(
-    executor: Executor, trainer: pl.Trainer, warn: Callable[[str], None], note: Callable[[str], None] = log.info
+    executor: Executor,
+    trainer: pl.Trainer,
+    warn: Callable[[str], None],
+    note: Callable[[str], None] = log.info,
+    *,
+    cuda_graphs: bool = False,
 ) -> None:
     """Install the executor in the Trainer.
 
     Args:
         warn: called when a lean training continues in Lightning's loop, because of something that its module did in
             its set-up or while it trained.
-        note: called on a GPU, with whether steps are replayed as a graph, or why they are not.
+        note: called with whether steps are replayed as a graph, or why they are not, where `cuda_graphs` asks for it.
+        cuda_graphs: replay steps as CUDA graphs on a GPU.
     """
     if executor.name == "lightning":
         return
@@ -73,7 +79,7 @@ def use(
             reported.add(reason)
             warn(f"the lean loop does not train it, because {reason}")
 
-    trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, on_obstacle, GraphedSteps(note))
+    trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, on_obstacle, GraphedSteps(note) if cuda_graphs else None)
     trainer.callbacks.insert(0, _Watch(on_obstacle))  # type: ignore[attr-defined]
 
 

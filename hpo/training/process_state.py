@@ -15,12 +15,16 @@ import signal
 import sys
 import threading
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import psutil
 import torch
+
+from hpo.training.lean import cuda
 
 # Compared with the memory after the first trial; a model's memory is freed, so growth beyond this is a leak.
 MOST_GROWTH_BYTES = 256 << 20
@@ -43,7 +47,8 @@ class ProcessState:
         self._variables: dict[str, _Variables] = {}  # of the project's
         self._watch_new_modules()
         self._threads = threading.active_count()
-        self._bytes: tuple[int, int] | None = None  # after the first trial
+        self._bytes: tuple[int, int] | None = None  # after the first trial, or the last that loaded libraries
+        self._libraries = 0
         self._is_growing = False
 
     def tidy(self) -> None:
@@ -51,8 +56,11 @@ class ProcessState:
         gc.collect()
         if _uses_gpu():
             torch.cuda.empty_cache()
-        if self._bytes is None:
-            self._bytes = _memory_in_use()
+            torch.accelerator.empty_host_cache()  # pinned memory, which is kept from other programs
+            torch.cuda.reset_peak_memory_stats()
+        libraries = _loaded_libraries()
+        if self._bytes is None or libraries > self._libraries:  # as cuDNN, in the first convolution
+            self._bytes, self._libraries = _memory_in_use(), libraries
             gc.freeze()  # objects that survive the first trial are permanent, and need no further collections
         self._is_growing = self._has_grown()
         if self._is_growing:  # or the C library keeps memory that a larger model has freed
@@ -65,6 +73,8 @@ class ProcessState:
 
     def changed(self) -> str:
         """The first difference to the state before the first trial, as a text; "" if there is none."""
+        if cuda.has_failed():
+            return "a CUDA graph could not be captured in it"
         if threading.active_count() > self._threads:
             return "a thread still runs"
         if _has_children():
@@ -120,28 +130,52 @@ def _attributes(owner: object) -> _Variables:
 
 def _settings() -> dict[str, Any]:
     """The process-wide settings that user code may change, by the name used in messages."""
-    return {
-        "os.environ": {name: value for name, value in os.environ.items() if not name.startswith(_OF_LIGHTNING)},
-        "the working folder": Path.cwd(),
-        "sys.path": sys.path[:],
-        "the recursion limit": sys.getrecursionlimit(),
-        "a signal's handler": [signal.getsignal(number) for number in _SIGNALS],
-        "the warnings' filters": warnings.filters[:],
-        "torch's default dtype": torch.get_default_dtype(),
-        "torch's default device": torch.get_default_device(),
-        "torch's threads": torch.get_num_threads(),
-        "grad mode": torch.is_grad_enabled(),
-        "anomaly mode": torch.is_anomaly_enabled(),
-        "autocast": (torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")),
-        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
-        "float32 matmul precision": torch.get_float32_matmul_precision(),
-        "cuDNN's settings": (
-            torch.backends.cudnn.benchmark,
-            torch.backends.cudnn.deterministic,
-            torch.backends.cudnn.allow_tf32,
-        ),
-        "TF32": torch.backends.cuda.matmul.allow_tf32,
-    }
+    return {name: _value_of(read) for name, read in _SETTINGS.items()}
+
+
+def _value_of(read: Callable[[], Any]) -> Any:
+    """A setting, or the name of the error: torch refuses to tell some after others were set in its newer way."""
+    try:
+        return read()
+    except Exception as error:
+        return type(error).__name__
+
+
+def _float32_precisions() -> list[Any]:
+    """How torch rounds 32-bit factors: by its older settings, and by its newer ones, where it has these."""
+    backends: Any = torch.backends
+    places = [backends]
+    for path in ("cuda.matmul", "cudnn", "cudnn.conv", "cudnn.rnn", "mkldnn", "mkldnn.matmul", "mkldnn.conv"):
+        place = backends
+        for name in path.split("."):
+            place = getattr(place, name, None)
+        places.append(place)
+    older: list[Callable[[], Any]] = [
+        torch.get_float32_matmul_precision,
+        lambda: backends.cuda.matmul.allow_tf32,
+        lambda: backends.cudnn.allow_tf32,
+    ]
+    newer: list[Callable[[], Any]] = [partial(getattr, place, "fp32_precision", None) for place in places]
+    return [_value_of(read) for read in (*older, *newer)]
+
+
+_SETTINGS: dict[str, Callable[[], Any]] = {
+    "os.environ": lambda: {name: value for name, value in os.environ.items() if not name.startswith(_OF_LIGHTNING)},
+    "the working folder": Path.cwd,
+    "sys.path": lambda: sys.path[:],
+    "the recursion limit": sys.getrecursionlimit,
+    "a signal's handler": lambda: [signal.getsignal(number) for number in _SIGNALS],
+    "the warnings' filters": lambda: warnings.filters[:],
+    "torch's default dtype": torch.get_default_dtype,
+    "torch's default device": torch.get_default_device,
+    "torch's threads": torch.get_num_threads,
+    "grad mode": torch.is_grad_enabled,
+    "anomaly mode": torch.is_anomaly_enabled,
+    "autocast": lambda: (torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")),
+    "deterministic algorithms": torch.are_deterministic_algorithms_enabled,
+    "float32 precision (TF32)": _float32_precisions,
+    "cuDNN's settings": lambda: (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic),
+}
 
 
 def _has_children() -> bool:
@@ -159,6 +193,15 @@ def _memory_in_use() -> tuple[int, int]:
     """Bytes of memory: of the process, and of its tensors on a GPU."""
     on_gpu = torch.cuda.memory_allocated() if _uses_gpu() else 0
     return psutil.Process().memory_info().rss, on_gpu
+
+
+def _loaded_libraries() -> int:
+    """How many files of machine code this process has in its memory; 0 where the system does not tell."""
+    try:
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return 0
+    return len({path for line in lines if ".so" in (path := line.partition("/")[2])})
 
 
 def _release_freed_memory() -> None:

@@ -65,7 +65,7 @@ def run_jobs(job: TrialJob, channel: Channel) -> None:
             output.flush()
             worker.send(failed)
             break
-        changed = process_state.changed() if job.is_reusable else ""
+        changed = _changed(process_state) if job.is_reusable else ""
         if changed:
             sys.stdout.write(f"process: not reused for another trial, because {changed}\n")
         takes_another = job.is_reusable and not changed
@@ -78,6 +78,14 @@ def run_jobs(job: TrialJob, channel: Channel) -> None:
         job = worker.next_job()
     # Without the interpreter's clean-up: nothing is left to save, and native libraries may hang in it.
     os._exit(0)
+
+
+def _changed(process_state: ProcessState) -> str:
+    """What is not as before the trial; an error of the comparison is no error of the trial, which has ended well."""
+    try:
+        return process_state.changed()
+    except Exception as error:
+        return f"its state cannot be read ({type(error).__name__}: {error})"
 
 
 def _hash_of_best(job: TrialJob) -> str | None:
@@ -160,6 +168,7 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
         trainer,
         warn,
         lambda text: print(f"executor: {text}"),  # noqa: T201 # into the trial's log
+        cuda_graphs=job.cuda_graphs,
     )
     if job.rank == 0:
         sys.stdout.write(f"executor: {executor}\n")

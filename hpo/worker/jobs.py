@@ -54,6 +54,7 @@ def trial_jobs(
             strategy=spec.resources.strategy,
             use_distributed_sampler=spec.resources.use_distributed_sampler,
             executor=spec.executor,
+            cuda_graphs=spec.cuda_graphs,
             logger=spec.logger,
             accelerator=slot.accelerator,
             devices=list(slot.devices),

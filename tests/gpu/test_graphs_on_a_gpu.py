@@ -18,7 +18,8 @@ from recorded import measured_csv
 from torch import Tensor, nn
 
 from hpo.training.executor import Executor, use
-from hpo.training.lean.cuda import CudaGraph, Graph
+from hpo.training.lean import cuda
+from hpo.training.lean.cuda import CudaGraph
 from hpo.training.lean.epoch import LeanEpochLoop
 from hpo.training.lean.graphed import GraphedSteps
 from models.cnn import CNN
@@ -79,10 +80,6 @@ class Logs(Small):
         return loss
 
 
-def no_graph(device: torch.device) -> Graph | None:
-    return None
-
-
 def fit(make: Make, *, is_graphed: bool, **options: Any) -> tuple[LightningModule, list[dict[str, Tensor]], list[str]]:
     """The trained model, its metrics by epoch, and its notes."""
     pl.seed_everything(11, verbose=False)
@@ -93,8 +90,8 @@ def fit(make: Make, *, is_graphed: bool, **options: Any) -> tuple[LightningModul
         callbacks=[metrics],
     )
     use(Executor("lean", is_required=True), trainer, pytest.fail, notes.append)
-    if not is_graphed:
-        trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, pytest.fail, GraphedSteps(notes.append, no_graph))
+    graphs = GraphedSteps(notes.append, least_steps=(0, 0)) if is_graphed else None
+    trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, pytest.fail, graphs)
     trainer.fit(model, datamodule=data)
     return model, metrics.by_epoch, notes
 
@@ -175,21 +172,30 @@ def test_steps_that_cuda_cannot_capture_are_computed(module: type[Small]) -> Non
 
     assert len(notes) == 1
     assert notes[0].startswith(f"{NOT}it cannot be captured")
+    assert not cuda.has_failed()  # found in the dry run
 
 
 def test_the_gpu_and_its_random_numbers_are_intact_after_a_failed_capture() -> None:
     device = torch.device("cuda", torch.cuda.current_device())
     torch.cuda.manual_seed(5)
     expected = torch.rand(4, device=device)
-    torch.cuda.manual_seed(5)
 
     def run() -> float:
         return torch.rand(4, device=device).sum().item() if torch.cuda.is_current_stream_capturing() else 0.0
 
-    with pytest.raises(RuntimeError):
-        CudaGraph(device).capture(run)
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_reserved(device)
+    for _ in range(3):
+        with pytest.raises(RuntimeError):
+            CudaGraph(device).capture(run)
+    large = torch.empty(1 << 26, device=device)
+    del large
+    torch.cuda.empty_cache()
 
+    assert cuda.has_failed()
+    assert torch.cuda.memory_reserved(device) == before
     assert torch.cuda.current_stream(device) == torch.cuda.default_stream(device)
+    torch.cuda.manual_seed(5)
     assert torch.equal(torch.rand(4, device=device), expected)
 
 

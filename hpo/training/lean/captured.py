@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_map, tree_unflatten
 
 from hpo.training.lean.cuda import Graph
-from hpo.training.lean.side_effects import Appended, Logged, Watch, attributes_of, is_same_for_a_step
+from hpo.training.lean.side_effects import Appended, Logged, Watch
 from hpo.training.lean.step import Computation
+from hpo.training.lean.step_inputs import StepInputs
 from hpo.training.resume import random_state, set_random_state
 
 
@@ -83,7 +84,7 @@ class Captured:
             return Outcome(loss.detach(), watch.logged, watch.appended, gradients, list(self._model.buffers()))
 
         self._modules = dict(self._model.named_modules())
-        self._attributes = attributes_of(self._model)
+        self._step_inputs = StepInputs(self._model)
         self._places = [(parameter, parameter.data_ptr(), parameter.requires_grad) for parameter in parameters]
         self._buffers = [
             (module._buffers, name, buffer)
@@ -118,19 +119,23 @@ class Captured:
             for parameter, place, is_trained in self._places
         ) and all(owner.get(name) is buffer for owner, name, buffer in self._buffers)
 
-    def is_of_this_model(self, *, also_tensors: bool) -> bool:
-        """Whether the model is the captured one: its modules, and their attributes that are numbers, texts and flags.
+    def has_same_inputs(self) -> bool:
+        """Whether a step would read the same of the modules' attributes as the captured one."""
+        return self._step_inputs.are_same()
 
-        Args:
-            also_tensors: also compare its attributes that are tensors.
+    def is_of_this_model(self) -> bool:
+        """Whether the model is the captured one, at the start of an epoch: its modules, and what a step reads of them.
+
+        Attributes that are tensors, such as a validation's scores, may be others from now on.
         """
+        before, self._step_inputs = self._step_inputs, StepInputs(self._model)
         parameters = list(self._model.parameters())
         return (
             dict(self._model.named_modules()) == self._modules
             and len(parameters) == len(self._places)
             and all(one is other for one, (other, _, _) in zip(parameters, self._places, strict=True))
             and self.is_in_place()
-            and is_same_for_a_step(self._attributes, attributes_of(self._model), also_tensors=also_tensors)
+            and before.scalars() == self._step_inputs.scalars()
         )
 
 

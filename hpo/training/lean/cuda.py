@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -23,7 +24,11 @@ class Graph(Protocol):
         """Why nothing should be captured now, as a text that follows 'because'."""
 
     def capture(self, run: Callable[[], Result]) -> Result:
-        """The result of `run`, which may be called several times; its tensors have valid values after a replay only."""
+        """The result of `run`, which may be called several times; its tensors have valid values after a replay only.
+
+        Raises:
+            RuntimeError: `run` reads values on the host, which is found before anything is captured; or another reason.
+        """
 
     def replay(self) -> None:
         """Repeat the captured run."""
@@ -48,17 +53,20 @@ class CudaGraph:
         return None
 
     def capture(self, run: Callable[[], Result]) -> Result:
-        graph, stream = torch.cuda.CUDAGraph(), _stream_of(self._device)
+        graph, stream, pool = torch.cuda.CUDAGraph(), _stream_of(self._device), torch.cuda.graph_pool_handle()
         generator = torch.cuda.default_generators[torch.cuda.current_device()]
         before = generator.clone_state()
+        is_begun = False
         try:
             stream.wait_stream(torch.cuda.current_stream(self._device))
             # The outer context leaves the stream even if the capture's own exit fails and does not.
             with torch.cuda.stream(stream):
-                for _ in range(WARM_UP):
-                    run()
+                with _no_synchronization():
+                    for _ in range(WARM_UP):
+                        run()
+                is_begun = True
                 # The backward pass, data loaders and the trial's pulse run in other threads.
-                with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
                     captured = run()
             torch.cuda.current_stream(self._device).wait_stream(stream)
         except BaseException:
@@ -66,6 +74,8 @@ class CudaGraph:
             generator.graphsafe_set_state(before)
             torch.cuda.synchronize(self._device)
             graph.reset()
+            if is_begun:
+                _clean_up(self._device, pool)
             raise
         self._graph = graph
         return captured
@@ -73,6 +83,46 @@ class CudaGraph:
     def replay(self) -> None:
         assert self._graph is not None
         self._graph.replay()
+
+
+def has_failed() -> bool:
+    """Whether a capture of this process has failed: it should take no further trial."""
+    return _failures > 0
+
+
+_failures = 0
+
+
+@contextlib.contextmanager
+def _no_synchronization() -> Iterator[None]:
+    """Refuse operations that wait for the GPU, such as reading a value on the host, before a capture fails by them.
+
+    Raises:
+        RuntimeError: within, from such an operation.
+    """
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
+def _clean_up(device: torch.device, pool: Any) -> None:
+    """End the pool of a capture that failed, which torch leaves open: its memory is lost, and no cache can be emptied.
+
+    Where emptying still fails, nothing in this process tries it again: Lightning would fail the trial at its end.
+    """
+    global _failures
+    _failures += 1
+    index = torch.cuda.current_device() if device.index is None else device.index
+    for end in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
+        with contextlib.suppress(RuntimeError):  # it is ended or released already, by other versions of torch
+            getattr(torch._C, end)(index, pool)
+    try:
+        torch.cuda.empty_cache()
+    except RuntimeError:
+        torch.cuda.empty_cache = lambda: None
 
 
 @functools.cache

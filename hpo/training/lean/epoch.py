@@ -20,6 +20,7 @@ from hpo.training.lean.batches import batches_of, transfer_to_device
 from hpo.training.lean.graphed import GraphedSteps
 from hpo.training.lean.hooks import hook_of, module_overrides
 from hpo.training.lean.results import LeanResults
+from hpo.training.lean.step import step_of
 from hpo.training.lean.support import obstacle_in
 from hpo.training.lean.validation import LeanValidationLoop
 
@@ -32,10 +33,12 @@ class LeanEpochLoop(_TrainingEpochLoop):
 
     Args:
         on_obstacle: called with the reason when an epoch is trained by Lightning's own loop instead.
-        graphs: replay steps on a device that has graphs.
+        graphs: replay steps on a device that has graphs; None computes all.
     """
 
-    def __init__(self, trainer: pl.Trainer, on_obstacle: Callable[[str], None], graphs: GraphedSteps) -> None:
+    def __init__(
+        self, trainer: pl.Trainer, on_obstacle: Callable[[str], None], graphs: GraphedSteps | None = None
+    ) -> None:
         before = trainer.fit_loop.epoch_loop
         super().__init__(trainer, min_steps=before.min_steps, max_steps=before.max_steps)
         self.val_loop = LeanValidationLoop(trainer)
@@ -61,7 +64,11 @@ class LeanEpochLoop(_TrainingEpochLoop):
     def _train(self, fetcher: _DataFetcher) -> None:
         trainer, connector, results = self.trainer, self.trainer._logger_connector, self._results
         batch_start, batch_end = hook_of(trainer, "on_train_batch_start"), hook_of(trainer, "on_train_batch_end")
-        step = self._graphs.step_of(self, self._results, needs_output=batch_end is not None)
+        needs_output = batch_end is not None
+        if self._graphs is None:
+            step = step_of(self, needs_output=needs_output)
+        else:
+            step = self._graphs.step_of(self, self._results, needs_output=needs_output)
         transfer = transfer_to_device(trainer)
         schedules = _schedules_to_step(trainer)
         is_eventful = self._may_do_more_than_train()

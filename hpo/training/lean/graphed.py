@@ -2,9 +2,10 @@
 
 A small network's step on a GPU is mostly the host's time to launch a hundred kernels; a graph launches them at once.
 The first step is computed as usual, and watched for operations that a graph cannot repeat. The next one of the same
-shapes is captured. Then three steps, and the first of each epoch, are both replayed and computed, from the same state;
-the computed result is used, and if the two differ the graph is dropped. Batches of other shapes, as the last one often
-is, are always computed. Any unexpected error ends the graphs of this training, not the training: docs/decisions/0013.
+shapes is captured. Then three steps, and the first of the epochs 1, 2, 4, 8 and so on, are both replayed and computed,
+from the same state; the computed result is used, and if the two differ the graph is dropped. Before each replay the
+attributes of modules that a step may read are compared. Batches of other shapes, as the last one often is, are always
+computed. Any unexpected error ends the graphs of this training, not the training: docs/decisions/0013.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.trainer.connectors.logger_connector.result import _ResultCollection
@@ -36,6 +38,9 @@ MOST_SHAPES = 8  # consecutive, all different
 # differs by more than a tenth.
 TOLERANCE, TOLERANCE_OF_HALF = 1e-2, 5e-2
 
+# A capture and its probes cost 30 to 100 ms, and a replay saves 0.1 to 0.5 ms of a small network's step.
+LEAST_STEPS_OF_EPOCH, LEAST_STEPS = 100, 500
+
 HOOKS_IN_THE_STEP = ("on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward")
 
 
@@ -45,12 +50,16 @@ class GraphedSteps:
     Args:
         note: called once when steps are replayed, and once with the reason when they are not.
         new_graph: creates a graph for a device that has graphs.
+        least_steps: of an epoch, and of the whole training, below which graphs cost more than they save.
     """
 
     def __init__(
-        self, note: Callable[[str], None], new_graph: Callable[[torch.device], Graph | None] = graph_on
+        self,
+        note: Callable[[str], None],
+        new_graph: Callable[[torch.device], Graph | None] = graph_on,
+        least_steps: tuple[int, int] = (LEAST_STEPS_OF_EPOCH, LEAST_STEPS),
     ) -> None:
-        self._note, self._new_graph = note, new_graph
+        self._note, self._new_graph, self._least_steps = note, new_graph, least_steps
         self._is_over = self._is_noted = False
         self._captured: Captured | None = None
         self._seen: Shapes | None = None  # of the last step that was computed and could be captured
@@ -63,7 +72,7 @@ class GraphedSteps:
         device = loop.trainer.strategy.root_device
         if self._is_over or (graph := self._new_graph(device)) is None:
             return computed
-        if (reason := obstacle_to_graphs(loop)) is not None:
+        if (reason := too_few_steps(loop.trainer, *self._least_steps) or obstacle_to_graphs(loop)) is not None:
             self._give_up(reason)
             return computed
         return self._graphed(loop, results, graph, computed, needs_output=needs_output)
@@ -75,8 +84,10 @@ class GraphedSteps:
         tolerance = TOLERANCE_OF_HALF if "16" in str(trainer.precision) else TOLERANCE
         replayed = _replayed_step(loop, needs_output=needs_output)
         watched = _WatchedStep(loop, results, needs_output=needs_output)
-        if self._captured is not None and not self._captured.is_of_this_model(also_tensors=False):
+        if self._captured is not None and not self._captured.is_of_this_model():
             self._captured = self._seen = None  # the model has changed between epochs
+        epoch = trainer.current_epoch + 1
+        is_probed = epoch & (epoch - 1) == 0
 
         compute = computation_of(loop, needs_output=needs_output)
 
@@ -90,8 +101,12 @@ class GraphedSteps:
             elif self._captured is not None and shapes == self._captured.shapes:
                 if not self._captured.is_in_place():
                     self._give_up("parameters or buffers are replaced or frozen in the middle of an epoch")
+                elif not self._captured.has_same_inputs():
+                    self._give_up("attributes of its modules change in the middle of an epoch")
                 elif self._probes == 0 and batch_idx > 0:
                     return replayed(self._captured, leaves)
+                elif self._probes == 0 and not is_probed:  # the first step of an epoch resets the logged values
+                    return computed(batch, batch_idx, is_stepping)
             elif self._captured is not None:
                 return computed(batch, batch_idx, is_stepping)
             elif shapes == self._seen and batch_idx > 0:  # the first step of an epoch resets the logged values
@@ -132,10 +147,6 @@ class GraphedSteps:
     def _probe(self, watched: _WatchedStep, leaves: list[Tensor], batch: Any, batch_idx: int, tolerance: float) -> Any:
         """Replay and compute the step; the computed result is used."""
         assert self._captured is not None
-        # Between epochs, attributes such as a validation's scores are legitimately replaced.
-        if not self._captured.is_of_this_model(also_tensors=batch_idx > 0 and self._probes > 0):
-            self._give_up("attributes of its modules change in the middle of an epoch")
-            return watched(batch, batch_idx)
         saved = SavedState(watched.model)
         try:
             self._captured.replay(leaves)
@@ -160,6 +171,17 @@ class GraphedSteps:
     def _give_up(self, reason: str) -> None:
         self._is_over, self._captured = True, None
         self._note(f"steps are not replayed as a CUDA graph, because {reason}")
+
+
+def too_few_steps(trainer: pl.Trainer, of_epoch: int, of_training: int) -> str | None:
+    """Why graphs would not pay for a training so short, as a text that follows 'because'; None if they may."""
+    steps = trainer.num_training_batches
+    if steps < of_epoch:
+        return f"an epoch has {steps} steps, fewer than {of_epoch}"
+    whole = trainer.estimated_stepping_batches
+    if whole < of_training:
+        return f"the training has {whole:.0f} steps, fewer than {of_training}"
+    return None
 
 
 def obstacle_to_graphs(loop: _TrainingEpochLoop) -> str | None:

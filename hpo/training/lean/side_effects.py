@@ -23,10 +23,10 @@ from hpo.training.resume import random_state
 
 COUNTERS = ("global_step", "current_epoch")  # of the Trainer, which a module reads through it
 
-_SCALARS = (bool, int, float, complex, str, bytes, type(None))
-_OPAQUE = (nn.Module, Tensor, type, FunctionType, BuiltinFunctionType, MethodType, ModuleType, pl.Trainer)
+SCALARS = (bool, int, float, complex, str, bytes, type(None))
+OPAQUE = (nn.Module, Tensor, type, FunctionType, BuiltinFunctionType, MethodType, ModuleType, pl.Trainer)
 # Attributes of every module that are compared elsewhere, or belong to Lightning.
-_IGNORED = frozenset({"_parameters", "_buffers", "_modules", "_trainer", "_fabric", "_current_fx_name"})
+IGNORED = frozenset({"_parameters", "_buffers", "_modules", "_trainer", "_fabric", "_current_fx_name"})
 _DEPTH = 4
 _MOST_ITEMS = 1000
 
@@ -148,25 +148,11 @@ def attributes_of(model: nn.Module) -> Attributes:
     found: Attributes = {}
     for place, module in model.named_modules():
         for name, value in vars(module).items():
-            if name not in _IGNORED:
+            if name not in IGNORED:
                 _walk(found, (place, name), value)
         for name, buffer in module._buffers.items():
             found[place, name, "buffer"] = buffer, 0
     return found
-
-
-def is_same_for_a_step(one: Attributes, other: Attributes, *, also_tensors: bool) -> bool:
-    """Whether the attributes that a step may depend on are the same: numbers, texts and flags.
-
-    Args:
-        also_tensors: attributes that are tensors must be the same objects, with any values.
-    """
-    kinds = (*_SCALARS, Tensor) if also_tensors else _SCALARS
-    first, second = (
-        {path: (value, 0) for path, (value, _) in found.items() if len(path) == 2 and isinstance(value, kinds)}
-        for found in (one, other)
-    )
-    return first.keys() == second.keys() and all(_is_same(first[path], second[path]) for path in first)
 
 
 def _walk(found: Attributes, path: tuple[Any, ...], value: Any) -> None:
@@ -176,7 +162,7 @@ def _walk(found: Attributes, path: tuple[Any, ...], value: Any) -> None:
         return
     is_container = isinstance(value, list | tuple | dict | set)
     found[path] = value, len(value) if is_container else 0
-    if len(path) > _DEPTH or isinstance(value, (*_SCALARS, *_OPAQUE)):
+    if len(path) > _DEPTH or isinstance(value, (*SCALARS, *OPAQUE)):
         return
     children: Any = ()
     if isinstance(value, dict):
@@ -194,7 +180,7 @@ def _is_same(one: tuple[Any, int] | None, other: tuple[Any, int] | None) -> bool
         return False
     (value, size), (other_value, other_size) = one, other
     is_equal = value is other_value or (
-        type(value) is type(other_value) and isinstance(value, _SCALARS) and value == other_value
+        type(value) is type(other_value) and isinstance(value, SCALARS) and value == other_value
     )
     return is_equal and size == other_size
 
@@ -207,7 +193,7 @@ def _is_same_state(one: Any, other: Any) -> bool:
 
 def _is_repeatable(entry: Any, device: torch.device) -> bool:
     return all(
-        leaf.device == device and not leaf.requires_grad if isinstance(leaf, Tensor) else isinstance(leaf, _SCALARS)
+        leaf.device == device and not leaf.requires_grad if isinstance(leaf, Tensor) else isinstance(leaf, SCALARS)
         for leaf in tree_leaves(entry)
     )
 

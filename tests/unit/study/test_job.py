@@ -27,6 +27,7 @@ MOST = TrialJob(
     strategy="ddp",
     use_distributed_sampler=False,
     executor="lean",
+    cuda_graphs=True,
     logger="tensorboard",
     accelerator="gpu",
     devices=["0", "MIG-1"],
