@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 
 from hpo.errors import HpoError
 from hpo.ipc.channel import Channel
@@ -30,6 +29,7 @@ from hpo.training.devices import join_ranks, prepare_device, trainer_devices
 from hpo.training.executor import choose_executor, use
 from hpo.training.loggers import make_logger
 from hpo.training.measure import Measure
+from hpo.training.out_of_memory import is_out_of_memory
 from hpo.training.output import TrialOutput
 from hpo.training.own_loaders import OwnLoaders
 from hpo.training.process_state import ProcessState
@@ -232,9 +232,7 @@ def _failed(error: BaseException, job: TrialJob) -> Failed:
 
 
 def _cause_of(error: BaseException) -> str:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-        return OUT_OF_MEMORY
-    return f"error: {type(error).__name__}"
+    return OUT_OF_MEMORY if is_out_of_memory(error) else f"error: {type(error).__name__}"
 
 
 def _text_of(error: BaseException) -> str:

@@ -26,9 +26,12 @@ from hpo.ipc.messages import (
 )
 from hpo.queue.report import shortened
 from hpo.study.states import AttemptEnd
+from hpo.worker.oom_kills import oom_kills
 from hpo.worker.running_trial import RunningTrial
 from hpo.worker.study_run import StudyRun
 
+# PyTorch, of a process of a data loader.
+KILLED_LOADER = "is killed by signal: Killed"
 UNREADABLE = "error: an unreadable report"
 CLOSED = "closed its connection to the worker"
 # A process that exits closes its channel before the server reports the exit, on a busy machine long before.
@@ -97,7 +100,8 @@ def _take(report: Report, trial: RunningTrial, process: ForkedProcess, run: Stud
         case Alive():
             trial.reached, trial.step = report.reached, report.step
         case Failed(cause=cause, error=error):
-            end = AttemptEnd.OUT_OF_MEMORY if cause == OUT_OF_MEMORY else AttemptEnd.ERROR
+            is_killed_loader = KILLED_LOADER in error and _memory_ran_out(trial)
+            end = AttemptEnd.OUT_OF_MEMORY if cause == OUT_OF_MEMORY or is_killed_loader else AttemptEnd.ERROR
             trial.fail(end, shortened(cause) or end, shortened(error) or "")
         case Done(checkpoint_sha256=str(sha256)):
             trial.checkpoint_sha256 = sha256
@@ -117,7 +121,16 @@ def _crash(trial: RunningTrial, process: ForkedProcess, cause: str) -> None:
             f"the trial process {CLOSED}{rank}: something in it closes file descriptors that it has not opened, as "
             "os.closerange and libraries that become a daemon do"
         )
+    if process.status == -signal.SIGKILL and _memory_ran_out(trial):
+        text = f"the kernel killed the trial process{rank}, because memory ran out"
+        trial.fail(AttemptEnd.OUT_OF_MEMORY, OUT_OF_MEMORY, text, is_silent=True)
+        return
     trial.fail(AttemptEnd.CRASH, cause, text, is_silent=True)
+
+
+def _memory_ran_out(trial: RunningTrial) -> bool:
+    """Whether the kernel has killed a process for its memory since the trial began."""
+    return (oom_kills() or 0) > (trial.oom_kills or 0)
 
 
 def _cause_of_exit(status: int) -> str:

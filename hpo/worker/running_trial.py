@@ -15,6 +15,7 @@ from hpo.study.job import BEST_CHECKPOINT
 from hpo.study.length import Unit
 from hpo.study.states import AttemptEnd, OptunaState
 from hpo.worker.decision import Requested
+from hpo.worker.oom_kills import oom_kills
 
 # A rank that dies makes the others fail; their reports may arrive before its exit is noticed.
 SECONDS_FOR_SILENT_EXITS = 0.5
@@ -43,6 +44,7 @@ class RunningTrial:
     config: dict[str, Any]
     directory: Path
     claimed_at: float  # monotonic seconds
+    oom_kills: int | None = field(default_factory=oom_kills)  # before it
     processes: list[ForkedProcess] = field(default_factory=list)
     epoch: int = 0
     reported: int = 0  # reports of this attempt

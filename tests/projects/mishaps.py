@@ -15,7 +15,7 @@ from torch import Tensor
 from hpo.space import Choice, Float
 from projects.nets import Batch, Line
 
-Mishap = Literal["learn", "killed", "exit", "memory", "raise", "hang", "hang in setup"]
+Mishap = Literal["learn", "killed", "exit", "memory", "eat", "raise", "hang", "hang in setup"]
 
 
 class Unlucky(Line):
@@ -53,6 +53,8 @@ class Unlucky(Line):
                     os._exit(3)
                 case "memory":
                     raise MemoryError
+                case "eat":
+                    self._eaten = [b"x" * (64 << 20) for _ in range(200)]
                 case "raise":
                     raise RuntimeError("it did not go well")
                 case "hang":
