@@ -54,16 +54,17 @@ def join_ranks(job: TrialJob) -> Ranks:
         "TORCHELASTIC_RUN_ID": f"trial-{job.trial}",
     }
     is_gpu = job.accelerator == "gpu"
-    if is_gpu:
-        torch.cuda.set_device(job.rank)
-    else:
-        # By default Gloo listens on the interface of the host's name; the ranks of a trial are on one machine.
-        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    # By default Gloo listens on the interface of the host's name; the ranks of a trial are on one machine.
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    device = torch.device("cuda", job.rank) if is_gpu else None
+    if device is not None:
+        torch.cuda.set_device(device)
     torch.distributed.init_process_group(
-        "nccl" if is_gpu else "gloo",
+        "cpu:gloo,cuda:nccl" if is_gpu else "gloo",  # samples may stay in the machine's memory
         init_method=f"file://{job.rendezvous}",
         rank=job.rank,
         world_size=job.ranks,
+        device_id=device,
     )
     return Ranks(job.ranks, torch.distributed.barrier)
 

@@ -12,7 +12,8 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
-from models.data.batches import Batch, Batches, Inputs, fits, take, to_device
+from models.data.batches import Batch, Batches, Inputs
+from models.data.placement import Placed, place
 from models.data.preparation import summary_of
 from models.data.splits import Rows
 
@@ -93,6 +94,7 @@ class DataModule(LightningDataModule):
     def __init__(self) -> None:
         super().__init__()
         self._parts: dict[str, Part] = {}
+        self._placed: dict[str, Placed] = {}  # the same for successive trials
         self._is_prepared = False
         self._prepared: dict[str, Any] = {}  # the attributes set by a set-up
         self._preparation: dict[str, Any] | None = None
@@ -184,6 +186,7 @@ class DataModule(LightningDataModule):
         vars(self).update(other._prepared)
         self._prepared = dict(other._prepared)
         self._parts = {name: other._parts[name] for name in PARTS_OF_STAGE["fit"] if name in other._parts}
+        self._placed = {name: placed for name, placed in other._placed.items() if name in self._parts}
         return True
 
     def _options(self) -> list[tuple[str, Any, Any]] | None:
@@ -225,18 +228,21 @@ class DataModule(LightningDataModule):
             reason = f"a fraction of {fraction} of so few samples is empty" if fraction else f"{name}_fraction is 0"
             raise ValueError(f"{type(self).__name__}: there is no {name} part: {reason}")
         self._ask_model()
-        # On the device from the start, so that no step waits for a transfer.
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        is_too_large = not fits(part.inputs, part.targets, device)
-        if is_too_large:
-            device = torch.device("cpu")
+        placed = self._placed.get(name)
+        if placed is None or placed.device != device:
+            placed = self._placed[name] = place(part.inputs, part.targets, part.rows, device)
         change = self.change if training and type(self).change is not DataModule.change else None
-        samples, rows = part.inputs, part.rows
-        if rows is not None and device.type != "cpu":  # where processes do not share them
-            samples, rows = take(samples, rows), None
-        inputs, targets = to_device(samples, device), part.targets.to(device)
-        options: dict[str, Any] = {"training": training, "change": change, "rows": rows, "pinned": is_too_large}
-        return Batches(inputs, targets, batch_size, prepared=self.preparation(), **options)
+        return Batches(
+            placed.inputs,
+            placed.targets,
+            batch_size,
+            training=training,
+            change=change,
+            rows=placed.rows,
+            pinned=placed.is_pinned,
+            prepared=self.preparation(),
+        )
 
     def _ask_model(self) -> None:
         """Let a loaded model that a Trainer evaluates refuse the batches, if those of its training were others.

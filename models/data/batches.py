@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+
+from models.data.ranks import of_first_rank, rank_and_count
 
 Inputs = Tensor | tuple[Tensor, ...]  # the samples are the first dimension of each
 Batch = tuple[Inputs, Tensor]
 
 MARK = "prepared"  # the attribute of a batch's tensors that `hpo.training.preparation` looks for
-SHARE_OF_GPU = 0.25  # of the free memory, for one part's samples; the model needs the rest
 SHARE_OF_MEMORY = 0.5  # of the free memory; larger parts are read from their file again in every epoch
 
 # An epoch of so few bytes is shuffled at once: it stays in a core's cache, and slices of it take almost no time.
@@ -66,10 +67,10 @@ class Batches:
         return _marked(self._samples if self._rows is None else take(self._samples, self._rows), self._prepared)
 
     def __len__(self) -> int:
-        return len(self._starts(_rank()[1]))
+        return len(self._starts(rank_and_count()[1]))
 
     def __iter__(self) -> Iterator[Batch]:
-        rank, ranks = _rank()
+        rank, ranks = rank_and_count()
         starts = self._starts(ranks)
         share = self._order(ranks)[rank::ranks]
         # If a rank has one sample more than others, it is added to its last batch.
@@ -94,7 +95,7 @@ class Batches:
                 generator=torch.Generator(),
             )
         rows = sum(len(part) for part in order)
-        if rows * _bytes_of_one(self._samples, self.targets) > MOST_TAKEN_AT_ONCE:
+        if rows * bytes_of_one(self._samples, self.targets) > MOST_TAKEN_AT_ONCE:
             return map(self._take, order)
         inputs, targets = self._take(torch.cat(order))
         sizes = [len(part) for part in order]
@@ -123,7 +124,7 @@ class Batches:
         order = torch.randperm(len(self.targets)).to(self.targets.device)
         if ranks > 1:
             # The ranks' generators may differ, because of dropout.
-            distributed.broadcast(order, src=0)
+            order = of_first_rank(order)
         return order
 
 
@@ -135,20 +136,7 @@ def _marked(inputs: Inputs, prepared: Mapping[str, Any] | None) -> Inputs:
     return inputs
 
 
-def to_device(inputs: Inputs, device: torch.device) -> Inputs:
-    """The inputs on the model's device."""
-    return inputs.to(device) if isinstance(inputs, Tensor) else tuple(part.to(device) for part in inputs)
-
-
-def fits(inputs: Inputs, targets: Tensor, device: torch.device) -> bool:
-    """Whether samples may stay on the device; otherwise their batches are copied to it one by one."""
-    if device.type != "cuda":
-        return True
-    free, _ = torch.cuda.mem_get_info(device)
-    return len(targets) * _bytes_of_one(inputs, targets) <= SHARE_OF_GPU * free
-
-
-def _bytes_of_one(inputs: Inputs, targets: Tensor) -> int:
+def bytes_of_one(inputs: Inputs, targets: Tensor) -> int:
     """The size of one sample with its target."""
     parts = (targets, *((inputs,) if isinstance(inputs, Tensor) else inputs))
     return sum(part[:1].nbytes for part in parts)
@@ -161,7 +149,7 @@ def readers_for(inputs: Inputs, targets: Tensor, *, cores: int, free: int) -> in
         cores: of the trial.
         free: bytes of memory.
     """
-    is_too_large = len(targets) * _bytes_of_one(inputs, targets) > SHARE_OF_MEMORY * free
+    is_too_large = len(targets) * bytes_of_one(inputs, targets) > SHARE_OF_MEMORY * free
     return cores - 1 if is_too_large else 0
 
 
@@ -190,10 +178,3 @@ def take(inputs: Inputs, rows: Tensor) -> Inputs:
     if isinstance(inputs, Tensor):
         return inputs.index_select(0, rows)
     return tuple(part.index_select(0, rows) for part in inputs)
-
-
-def _rank() -> tuple[int, int]:
-    """This process's rank, and how many there are."""
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1

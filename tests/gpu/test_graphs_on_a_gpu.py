@@ -23,7 +23,7 @@ from hpo.training.lean.cuda import CudaGraph
 from hpo.training.lean.epoch import LeanEpochLoop
 from hpo.training.lean.graphed import GraphedSteps
 from models.cnn import CNN
-from models.data import Digits, Series, batches
+from models.data import Digits, Series
 from models.dnn import DNN
 from models.recurrent import Recurrent
 
@@ -148,7 +148,7 @@ def test_batches_come_from_pinned_memory_and_the_last_may_be_smaller() -> None:
 
 
 def test_samples_that_do_not_fit_stay_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "SHARE_OF_GPU", 0.0)
+    monkeypatch.setattr("models.data.placement.SHARE_OF_GPU", 0.0)
 
     notes = assert_close(lambda: (build(DNN, Digits), Digits()))
 
