@@ -10,7 +10,9 @@ from shutil import which
 from packaging.requirements import Requirement
 
 from hpo.doctor.finding import Finding, Level, listed
-from hpo.study.devices import cores, slots_of, visible_gpus
+from hpo.errors import SpecError
+from hpo.study.devices import cores, slots_of
+from hpo.study.gpus import visible_gpus
 from hpo.study.spec import Resources
 
 # in this order; those that only some need are last
@@ -47,18 +49,22 @@ def check_packages() -> Iterator[Finding]:
 
 def check_devices() -> Iterator[Finding]:
     """Cores, GPUs and the slots that a study would get by default."""
-    gpus = visible_gpus()
-    slots = slots_of(Resources())
+    try:
+        gpus = visible_gpus()
+        slots = slots_of(Resources())
+    except SpecError as error:
+        yield Finding("problem", "GPUs", str(error))
+        return
     yield Finding("ok", "devices", f"{cores()} cores; {len(slots)} slots by default, on {slots[0].accelerator.upper()}")
     if gpus:
-        names = _names_of_gpus()
-        yield Finding("ok", "GPUs", f"{len(gpus)}: {listed(gpus)}" + (f" ({listed(names)})" if names else ""))
+        models = listed(sorted({gpu.model for gpu in gpus} - {""}))
+        yield Finding("ok", "GPUs", f"{len(gpus)}: {listed([gpu.name for gpu in gpus])}" + (models and f" ({models})"))
     elif which("nvidia-smi") is not None:
         yield Finding(
             "note",
             "GPUs",
-            "none is visible, although nvidia-smi is installed",
-            remedy="run nvidia-smi, and check CUDA_VISIBLE_DEVICES",
+            "CUDA shows none, although nvidia-smi is installed",
+            remedy="run nvidia-smi -L, and check CUDA_VISIBLE_DEVICES",
         )
     else:
         yield Finding("ok", "GPUs", "none")
@@ -76,20 +82,3 @@ def _installed(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _names_of_gpus() -> list[str]:
-    """Models and memory, when nvidia-ml-py is installed."""
-    try:
-        import pynvml
-    except ImportError:
-        return []
-    try:
-        pynvml.nvmlInit()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        return [
-            f"{pynvml.nvmlDeviceGetName(handle)}, {pynvml.nvmlDeviceGetMemoryInfo(handle).total / 2**30:.0f} GiB"
-            for handle in handles
-        ]
-    except pynvml.NVMLError:
-        return []

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import subprocess
 from dataclasses import dataclass
-from shutil import which
+from typing import Literal
 
 from hpo.errors import SpecError
+from hpo.study.gpu_locks import holder_of
+from hpo.study.gpus import ON_THE_CPU, Gpu, visible_gpus
 from hpo.study.spec import Resources
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -19,12 +23,14 @@ class Slot:
         devices: names of its GPUs in the form of CUDA_VISIBLE_DEVICES; empty on the CPU.
         ranks: how many processes train a trial together.
         threads: cores of each of these processes.
+        uuids: of its GPUs, by which workers lock them.
     """
 
     number: int
     devices: tuple[str, ...]
     ranks: int
     threads: int
+    uuids: tuple[str, ...] = ()
 
     @property
     def accelerator(self) -> str:
@@ -48,52 +54,52 @@ def slots_of(resources: Resources, *, wanted: int | None = None) -> list[Slot]:
         wanted: overrides `resources.slots`.
 
     Raises:
-        SpecError: more devices are requested than there are.
+        SpecError: more devices are requested than there are, or than other workers have left free.
     """
     per_trial = resources.devices_per_trial
+    asked = wanted if wanted is not None else resources.slots
     gpus = visible_gpus() if resources.accelerator != "cpu" else []
     if resources.accelerator == "gpu" and not gpus:
-        raise SpecError("resources.accelerator: gpu: this machine shows no GPU (nvidia-smi lists none)")
-    available = len(gpus) if gpus else cores()
-    most = available // per_trial
-    asked = wanted if wanted is not None else resources.slots
+        raise SpecError("resources.accelerator: gpu: CUDA shows no GPU on this machine (nvidia-smi -L lists them)")
     if gpus:
-        count = most if asked == "auto" else asked
-        if count < 1 or count > most:
-            raise SpecError(f"{count} slots of {per_trial} GPUs each do not fit on {available} GPUs; at most {most} do")
-        threads = max(1, cores() // (count * per_trial))
-        return [Slot(n, tuple(gpus[n * per_trial : (n + 1) * per_trial]), per_trial, threads) for n in range(count)]
+        return _slots_of_gpus(gpus, asked, per_trial)
+    available = cores()
     if per_trial > available:
         raise SpecError(f"devices_per_trial: {per_trial} does not fit on {available} cores")
-    count = max(1, most) if asked == "auto" else asked
+    count = max(1, available // per_trial) if asked == "auto" else asked
     threads = max(1, available // (count * per_trial))
     return [Slot(number, (), per_trial, threads) for number in range(count)]
+
+
+def _slots_of_gpus(gpus: list[Gpu], asked: int | Literal["auto"], per_trial: int) -> list[Slot]:
+    if per_trial > 1 and any(gpu.is_mig for gpu in gpus):
+        raise SpecError(f"devices_per_trial: {per_trial}: a trial cannot use several MIG instances, write 1")
+    holders = {gpu.uuid: holder for gpu in gpus if (holder := holder_of(gpu.uuid)) is not None}
+    free = [gpu for gpu in gpus if gpu.uuid not in holders]
+    held = "; ".join(f"gpu {gpu.name} is used by {holders[gpu.uuid]}" for gpu in gpus if gpu.uuid in holders)
+    if not free:
+        raise SpecError(f"no GPU is free: {held}; {ON_THE_CPU}")
+    most = len(free) // per_trial
+    count = most if asked == "auto" else asked
+    if count < 1 or count > most:
+        raise SpecError(
+            f"{count} slots of {per_trial} GPUs each do not fit on {len(free)} GPUs; at most {most} do"
+            + (f": {held}" if held else "")
+        )
+    if held:
+        log.warning("%s: the other GPUs are taken", held)
+    threads = max(1, cores() // (count * per_trial))
+    parts = [free[number * per_trial : (number + 1) * per_trial] for number in range(count)]
+    return [
+        Slot(number, tuple(gpu.name for gpu in part), per_trial, threads, tuple(gpu.uuid for gpu in part))
+        for number, part in enumerate(parts)
+    ]
 
 
 def cores() -> int:
     """Cores that this process may use: fewer than the machine has if in a container or under taskset."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(allowed, _cgroup_cores() or allowed)
-
-
-def visible_gpus() -> list[str]:
-    """GPUs by index or UUID, limited by CUDA_VISIBLE_DEVICES."""
-    limited = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if limited is not None:
-        return [name for name in (part.strip() for part in limited.split(",")) if name and name != "-1"]
-    if which("nvidia-smi") is None:
-        return []
-    try:
-        listed = subprocess.run(
-            ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [line.strip() for line in listed.stdout.splitlines() if line.strip().isdigit()]
 
 
 def _cgroup_cores() -> int | None:

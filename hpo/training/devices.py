@@ -28,6 +28,7 @@ def prepare_device(job: TrialJob) -> None:
     """Limit this process to its own devices and cores, before any computation."""
     if job.accelerator == "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(job.devices)
+        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # in which nvidia-smi counts
     else:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):

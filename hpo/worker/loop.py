@@ -23,6 +23,7 @@ from hpo.queue.studies import StoredStudy
 from hpo.store import Store
 from hpo.store.identity import StoreFile
 from hpo.study.devices import Slot
+from hpo.study.gpu_locks import GpuLocks
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import AttemptEnd
 from hpo.worker.assignments import StudyAssignments
@@ -74,6 +75,8 @@ class Worker:
         self._signals = Signals(lambda: len(self.trials))
         self.outbox = Outbox(store, on_return=self._heartbeat)
         self._file = StoreFile(store)
+        self._locks = GpuLocks()
+        self._hold_gpus()
         self._worker_id = register_worker(store, host=platform.node(), pid=os.getpid(), slots=len(slots))
         self._beat: float | None = None  # what the last heartbeat returned
         self._studies = StudyAssignments(
@@ -85,6 +88,14 @@ class Worker:
             artifacts=artifacts,
             worker_id=self._worker_id,
         )
+
+    def _hold_gpus(self) -> None:
+        for slot in self.slots:
+            try:
+                self._locks.hold(slot.uuids)
+            except RunError as error:
+                self._locks.release()
+                raise RunError(f"{slot.device} is used by {error}: give this worker other GPUs, or wait") from None
 
     @property
     def runs(self) -> dict[int, StudyRun]:
@@ -244,6 +255,7 @@ class Worker:
         except StoreError as error:  # there may be an error already, which tells more
             log.warning("the last reports are not written: %s", error)
         self._selector.close()
+        self._locks.release()
 
     # ---- slots
 

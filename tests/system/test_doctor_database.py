@@ -519,7 +519,8 @@ def test_packages_that_are_not_installed_are_found(tmp_path: Path, monkeypatch: 
 
 def test_gpus_are_listed_by_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "nvidia-smi"
-    script.write_text("#!/bin/sh\nprintf '0\\n1\\n'\n")
+    lines = "".join(f"GPU {number}: NVIDIA T4 (UUID: GPU-test-{number})\\n" for number in (0, 1))
+    script.write_text(f"#!/bin/sh\nprintf '{lines}'\n")
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -527,7 +528,7 @@ def test_gpus_are_listed_by_number(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     script.write_text("#!/bin/sh\nexit 9\n")
     unseen = [finding for finding in check_devices() if finding.about == "GPUs"]
 
-    assert [(found.level, found.what[:7]) for found in seen] == [("ok", "2: 0, 1")]
+    assert [(found.level, found.what) for found in seen] == [("ok", "2: 0, 1 (NVIDIA T4)")]
     assert [found.level for found in unseen] == ["note"]
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
+from projects.locking import held_by_another_process
 
 from hpo.errors import SpecError
-from hpo.study.devices import Slot, cores, slots_of, visible_gpus
+from hpo.study.devices import Slot, cores, slots_of
 from hpo.study.spec import Resources
 
 
@@ -68,7 +68,7 @@ def test_a_trial_may_have_several_processes_on_the_cpu() -> None:
 
 @pytest.mark.usefixtures("no_gpu")
 def test_asking_for_gpus_where_there_are_none_is_refused() -> None:
-    with pytest.raises(SpecError, match=r"accelerator: gpu: this machine shows no GPU"):
+    with pytest.raises(SpecError, match=r"accelerator: gpu: CUDA shows no GPU on this machine"):
         slots_of(resources(accelerator="gpu"))
 
 
@@ -126,33 +126,34 @@ def test_a_study_may_ask_for_the_cpu_beside_gpus() -> None:
     assert {slot.device for slot in slots_of(resources(accelerator="cpu"))} == {"cpu"}
 
 
+@pytest.mark.usefixtures("four_gpus")
+def test_gpus_that_another_worker_holds_are_left_to_it(caplog: pytest.LogCaptureFixture) -> None:
+    with held_by_another_process("0", "2") as process:
+        slots = slots_of(Resources())
+        with pytest.raises(SpecError) as refused:
+            slots_of(resources(slots=3))
+
+    assert [slot.devices for slot in slots] == [("1",), ("3",)]
+    assert f"gpu 0 is used by process {process} of " in caplog.text
+    assert str(refused.value).startswith("3 slots of 1 GPUs each do not fit on 2 GPUs; at most 2 do: gpu 0 is used by")
+    assert len(slots_of(Resources())) == 4
+
+
+@pytest.mark.usefixtures("four_gpus")
+def test_where_no_gpu_is_free_nothing_trains_on_the_cpu_instead() -> None:
+    with held_by_another_process("0", "1", "2", "3"), pytest.raises(SpecError, match="no GPU is free: gpu 0 is used"):
+        slots_of(Resources())
+
+
+def test_a_trial_cannot_use_several_mig_instances(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-a,MIG-b")
+
+    assert [slot.devices for slot in slots_of(Resources())] == [("MIG-a",), ("MIG-b",)]
+    with pytest.raises(SpecError, match="a trial cannot use several MIG instances"):
+        slots_of(resources(devices_per_trial=2))
+
+
 # ---- what the machine has
-
-
-@pytest.mark.parametrize(
-    ("value", "gpus"),
-    [("", []), ("-1", []), ("3", ["3"]), ("1, 0", ["1", "0"]), ("GPU-8a,GPU-9b", ["GPU-8a", "GPU-9b"])],
-)
-def test_visible_gpus_are_those_that_cuda_shows(value: str, gpus: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
-
-    assert visible_gpus() == gpus
-
-
-@pytest.mark.parametrize(
-    ("answer", "gpus"),
-    [("printf '0\\n1\\n'", ["0", "1"]), ("echo 'No devices were found'", []), ("echo 0; exit 9", []), ("exit 0", [])],
-)
-def test_gpus_are_listed_by_the_driver(
-    answer: str, gpus: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    driver = tmp_path / "nvidia-smi"
-    driver.write_text(f"#!/bin/sh\n{answer}\n")
-    driver.chmod(0o755)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-
-    assert visible_gpus() == gpus
 
 
 def test_cores_are_those_that_this_process_may_use() -> None:

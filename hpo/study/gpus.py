@@ -1,0 +1,161 @@
+"""The GPUs that CUDA shows on this machine, found without torch, as the driver lists them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import which
+
+from hpo.errors import SpecError
+
+log = logging.getLogger(__name__)
+
+# A driver without persistence mode takes seconds to wake each GPU up.
+SECONDS_TO_LIST, TRIES = 60.0, 3
+DEVICES = Path("/dev")
+
+_GPU = re.compile(r"^GPU (\d+): (.*?) \(UUID: (GPU-[^)\s]+)\)")
+_MIG = re.compile(r"^\s+MIG (\S+)\s+Device\s+\d+: \(UUID: (MIG-[^)\s]+)\)")
+
+ON_THE_CPU = "to train on the CPU, write resources: {accelerator: cpu}"
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU, or a MIG instance of one.
+
+    Attributes:
+        name: in the form of CUDA_VISIBLE_DEVICES, in the order of the PCI bus.
+        uuid: by which two processes know that they mean the same one.
+        model: as the driver names it.
+    """
+
+    name: str
+    uuid: str
+    model: str = ""
+
+    @property
+    def is_mig(self) -> bool:
+        """Whether it is an instance of a GPU that is divided. A process can use only one of them."""
+        return self.uuid.startswith("MIG-")
+
+
+def visible_gpus() -> list[Gpu]:
+    """The GPUs that CUDA shows, by CUDA_VISIBLE_DEVICES; none where it hides all, or where there are none.
+
+    Raises:
+        SpecError: there are some, and the driver does not list them.
+    """
+    limits = os.environ.get("CUDA_VISIBLE_DEVICES")
+    named = None if limits is None else _names_in(limits)
+    if named == []:
+        return []
+    divided = _listed()
+    if named is None:
+        return [gpu for instances in divided or [] for gpu in instances]
+    if divided is None:  # nothing lists them, but somebody has named them
+        return [Gpu(name, name) for name in named]
+    return _those_named(named, divided)
+
+
+def _names_in(limits: str) -> list[str]:
+    """The devices that CUDA_VISIBLE_DEVICES names: as CUDA does, up to the first that is none, and none if one repeats.
+
+    What CUDA does is not documented in whole; this is as torch.cuda._parse_visible_devices reads it.
+    """
+    names: list[str] = []
+    texts = [text.strip() for text in limits.split(",")]
+    prefix = next((prefix for prefix in ("GPU-", "MIG-") if texts[0].startswith(prefix)), None)
+    for text in texts:
+        number = re.match(r"\+?\d+", text)
+        if text.startswith(prefix) if prefix is not None else number is not None:
+            name = text if prefix is not None or number is None else str(int(number[0]))
+        else:
+            break
+        if name in names:
+            return []
+        names.append(name)
+    return names
+
+
+def _those_named(names: list[str], divided: list[list[Gpu]]) -> list[Gpu]:
+    """The listed ones with these indices or beginnings of UUIDs, up to the first that there is not."""
+    found: list[Gpu] = []
+    everything = [gpu for instances in divided for gpu in instances]
+    for name in names:
+        if name.isdecimal():
+            instances = divided[int(name)] if int(name) < len(divided) else []
+            matching = instances[:1]  # of a divided GPU, CUDA shows the first instance
+        else:
+            matching = [gpu for gpu in everything if gpu.uuid.startswith(name)]
+        if len(matching) != 1:
+            break
+        found += [gpu for gpu in matching if gpu not in found]
+    return found
+
+
+def _listed() -> list[list[Gpu]] | None:
+    """Each GPU, or its MIG instances; None on a machine where nothing lists them.
+
+    Raises:
+        SpecError: there are some, and the driver does not list them.
+    """
+    files = sorted(str(path) for path in DEVICES.glob("nvidia[0-9]*"))
+    if which("nvidia-smi") is None:
+        if files and "CUDA_VISIBLE_DEVICES" not in os.environ:
+            raise SpecError(
+                f"this machine has GPUs ({files[0]}), but not the program that lists them, nvidia-smi: in a container, "
+                "set NVIDIA_DRIVER_CAPABILITIES=compute,utility; or name them, as by CUDA_VISIBLE_DEVICES=0; "
+                f"{ON_THE_CPU}"
+            )
+        return None
+    problem = ""
+    for number in range(1, TRIES + 1):
+        output, problem = _ask_driver()
+        if not problem:
+            return _parsed(output)
+        if not files:  # as on the login node of a cluster
+            log.info("nvidia-smi lists no GPU: %s", problem)
+            return []
+        if number < TRIES:
+            log.warning("nvidia-smi does not list the GPUs (%s): it is asked again", problem)
+    raise SpecError(
+        f"this machine has GPUs ({', '.join(files)}), but nvidia-smi does not list them: {problem}. Repair the driver, "
+        f"or name those that work, as by CUDA_VISIBLE_DEVICES=0; {ON_THE_CPU}"
+    )
+
+
+def _ask_driver() -> tuple[str, str]:
+    """The driver's list, and what went wrong, "" if nothing did."""
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=SECONDS_TO_LIST, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return "", f"it has not answered for {SECONDS_TO_LIST:g} s"
+    except OSError as error:
+        return "", f"it cannot be started: {error.strerror}"
+    said = (done.stderr or done.stdout).strip().splitlines() or [""]
+    if "no devices" in done.stdout.lower():
+        return "", ""
+    if done.returncode != 0:
+        return "", f"exit code {done.returncode}, {said[-1]!r}"
+    unreachable = [line.strip() for line in done.stdout.splitlines() if line.startswith("Unable to")]
+    return done.stdout, unreachable[0] if unreachable else ""
+
+
+def _parsed(output: str) -> list[list[Gpu]]:
+    divided: list[list[Gpu]] = []
+    models: list[str] = []
+    for line in output.splitlines():
+        if gpu := _GPU.match(line):
+            divided.append([Gpu(gpu[1], gpu[3], gpu[2])])
+            models.append(gpu[2])
+        elif (instance := _MIG.match(line)) and divided:
+            whole = [other for other in divided[-1] if other.is_mig]
+            divided[-1] = [*whole, Gpu(instance[2], instance[2], f"{models[-1]} MIG {instance[1]}")]
+    return divided
