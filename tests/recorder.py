@@ -22,7 +22,7 @@ Call = tuple[Any, tuple[Any, ...], dict[str, Any], Any, bool]
 ASK_THE_DEVICE = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero")
 
 
-class _DryRun(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class DryRun(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """As torch's debug mode for synchronisations."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -55,7 +55,7 @@ class Recorder:
         return None
 
     def capture(self, run: Callable[[], Result]) -> Result:
-        with _DryRun():  # type: ignore[no-untyped-call]
+        with DryRun():  # type: ignore[no-untyped-call]
             run()
         Recorder.begun += 1
         with _Noting() as noting:

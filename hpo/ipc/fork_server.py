@@ -11,14 +11,13 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from hpo.errors import HpoError, LoadError, RunError, SpecError
 from hpo.ipc.channel import Channel, ChannelClosedError, Message
-from hpo.study.job import Job, StudyJob, job_message
+from hpo.study.job import Job, Place, StudyJob, job_message
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +29,6 @@ LONGEST_IDLE_SECONDS = 5.0  # for which an idle process keeps its memory
 # long. The first value is the largest that glibc accepts.
 MEMORY_IS_KEPT = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(512 << 20)}
 
-# The study and devices of a process that may do another job with the same; None for a process that is used once.
-Place = tuple[Any, ...] | None
-
 
 @dataclass
 class ForkedProcess:
@@ -41,7 +37,7 @@ class ForkedProcess:
     channel: Channel
     pid: int | None = None
     status: int | None = None  # exit code, or minus the signal's number; None while it runs
-    place: Place = None
+    place: Place | None = None  # None for a process that is used once
     is_released: bool = False  # it has done its job, and is idle under a new `ForkedProcess`
     idle_since: float = 0.0  # monotonic
     closed_at: float | None = None  # monotonic, when its end of the channel was found closed
@@ -119,7 +115,7 @@ class ForkServer:
             raise RunError("the process that starts trials exited; its last messages are above") from error
         return process
 
-    def _give_to_existing(self, job: Message, place: Place) -> ForkedProcess | None:
+    def _give_to_existing(self, job: Message, place: Place | None) -> ForkedProcess | None:
         """Send the job to an idle process of its place, or to a spare one; None if there is neither."""
         like = [process for process in self._idle if process.place == place is not None]
         while like or self._spares:
@@ -154,12 +150,17 @@ class ForkServer:
         self._unconfirmed.append(process)
         return process
 
-    def dismiss(self, *, idle_seconds: float = 0.0) -> None:
-        """End the processes that have been idle for so long."""
-        for process in list(self._idle):
-            if time.monotonic() >= process.idle_since + idle_seconds:
-                self._idle.remove(process)
-                process.channel.close()
+    def idle_on(self, devices: Collection[str]) -> list[ForkedProcess]:
+        """The idle processes of jobs that used one of these devices."""
+        return [
+            process for process in self._idle if process.place and not set(process.place.devices).isdisjoint(devices)
+        ]
+
+    def dismiss(self, processes: Iterable[ForkedProcess]) -> None:
+        """End these idle processes."""
+        for process in list(processes):
+            self._idle.remove(process)
+            process.channel.close()
 
     def serve_study(self, job: StudyJob) -> tuple[ForkServer, Message]:
         """A child server that has imported the study's modules, and its description of them, see `describe`.
@@ -177,7 +178,7 @@ class ForkServer:
             child.channel.close()
             classes = " and ".join(job.classes.values())
             raise LoadError(f"importing {classes} ended the importing process{end}") from error
-        if "error" not in answer and not answer["threads"]:
+        if "error" not in answer and not answer["unforkable"]:
             return ForkServer(child.channel, child, restart=partial(self._serve_again, job), ready=True), answer
         self.poll()
         child.kill()
@@ -188,13 +189,11 @@ class ForkServer:
         if job.by_value:  # only forks of the child have its classes
             from hpo.study.by_value import refusal
 
-            reason = f"its imports start threads ({', '.join(answer['threads'])}), which do not survive a fork"
-            raise refusal(job.classes.values(), reason)
+            raise refusal(job.classes.values(), f"its imports {answer['unforkable']}")
         log.info(
-            "each trial process imports %s anew, which takes longer: the import starts threads, which do not survive "
-            "a fork (%s)",
+            "each trial process imports %s anew, which takes longer: these imports %s",
             " and ".join(job.classes.values()),
-            ", ".join(answer["threads"]),
+            answer["unforkable"],
         )
         return self, answer
 
@@ -217,7 +216,8 @@ class ForkServer:
                 self.ready = True
             elif "failed" in message:
                 raise RunError(f"torch and Lightning cannot be imported:\n{message['failed']}")
-        self.dismiss(idle_seconds=LONGEST_IDLE_SECONDS)
+        longest = time.monotonic() - LONGEST_IDLE_SECONDS
+        self.dismiss([process for process in self._idle if process.idle_since <= longest])
         if not is_open:
             for process in [*self._running.values(), *self._unconfirmed]:
                 process.kill()

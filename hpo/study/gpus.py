@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 
 # A driver without persistence mode takes seconds to wake each GPU up.
 SECONDS_TO_LIST, TRIES = 60.0, 3
+SECONDS_TO_ASK = 5.0  # in a worker, whose other trials wait
 DEVICES = Path("/dev")
 
 _GPU = re.compile(r"^GPU (\d+): (.*?) \(UUID: (GPU-[^)\s]+)\)")
@@ -60,6 +62,26 @@ def visible_gpus() -> list[Gpu]:
     if divided is None:  # nothing lists them, but somebody has named them
         return [Gpu(name, name) for name in named]
     return _those_named(named, divided)
+
+
+def free_share(names: Sequence[str]) -> float:
+    """The share of the memory that is free on that of these GPUs with the least; 0 where the driver does not tell.
+
+    It does not tell of MIG instances.
+    """
+    command = ["nvidia-smi", f"--id={','.join(names)}", "--query-gpu=memory.free,memory.total"]
+    try:
+        done = subprocess.run(
+            [*command, "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS_TO_ASK,
+            check=True,
+        )
+        pairs = [line.split(",") for line in done.stdout.splitlines()]
+        return min((float(free) / float(total) for free, total in pairs), default=0.0)
+    except (OSError, subprocess.SubprocessError, ValueError, ZeroDivisionError):
+        return 0.0
 
 
 def _names_in(limits: str) -> list[str]:

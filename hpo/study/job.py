@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 BEST_CHECKPOINT = "best.ckpt"  # the weights after the best epoch
 LAST_CHECKPOINT, PREVIOUS_CHECKPOINT = "last.ckpt", "previous.ckpt"
@@ -25,6 +25,16 @@ class Call:
 
     label: str  # package.module:Class
     arguments: dict[str, Any] = field(default_factory=dict)  # plain values by name
+
+
+class Place(NamedTuple):
+    """What jobs have in common that may follow each other in one process."""
+
+    project: str
+    study: str
+    accelerator: str
+    devices: tuple[str, ...]
+    threads: int
 
 
 @dataclass(frozen=True)
@@ -66,11 +76,11 @@ class TrialJob:
         return None if self.directory is None else str(Path(self.directory) / LOG)
 
     @property
-    def place(self) -> tuple[Any, ...] | None:
+    def place(self) -> Place | None:
         """Equal for jobs that may follow each other in one process; None if the process is used once."""
         if not self.is_reusable:
             return None
-        return self.project, self.study, self.accelerator, tuple(self.devices), self.threads
+        return Place(self.project, self.study, self.accelerator, tuple(self.devices), self.threads)
 
 
 @dataclass(frozen=True)

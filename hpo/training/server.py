@@ -80,12 +80,14 @@ def become_child(channel: Channel) -> None:
     with contextlib.suppress(OSError):
         os.chdir(job.project)
     if isinstance(job, StudyJob):
+        from hpo.training.cuda_forks import CudaCalls
         from hpo.training.describe import describe
 
-        answer = describe(job)
-        # Threads do not survive a fork, and their locks stay locked: such modules are imported by each trial's own
-        # process instead.
-        answer["threads"] = _other_threads()
+        calls = CudaCalls()
+        with calls.noted():
+            answer = describe(job)
+        # Such modules are imported by each trial's own process instead.
+        answer["unforkable"] = _what_is_lost_in_a_fork(calls.obstacle())
         channel.send(answer)
         child = serve(channel)
         if child is not None:
@@ -125,6 +127,13 @@ def _send(control: Channel, message: Message) -> bool:
 def _kill_group(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+
+
+def _what_is_lost_in_a_fork(cuda_call: str) -> str:
+    """What a study's imports have done that forks cannot use, as a text that follows 'its imports'; "" if nothing."""
+    if threads := _other_threads():  # their locks stay locked
+        return f"start threads ({', '.join(threads)}), which do not survive a fork"
+    return f"use CUDA, which does not survive a fork: {cuda_call}" if cuda_call else ""
 
 
 def _other_threads() -> list[str]:

@@ -111,11 +111,17 @@ def _rectangles(images: Tensor, most: float) -> Tensor:
 
 
 def _mixed(images: Tensor, targets: Tensor, alpha: float, classes: int) -> tuple[Tensor, Tensor]:
-    """Each image mixed with another one, in one proportion for the batch, as in the paper's code."""
-    concentration = images.new_tensor(alpha)
-    share = torch.distributions.Beta(concentration, concentration).sample()
+    """Each image mixed with another one, in one proportion for the batch, as in the paper's code.
+
+    Nothing here is read on the host, which would wait for a GPU.
+    """
+    concentration = images.new_full((), alpha)
+    share = torch.distributions.Beta(concentration, concentration, validate_args=False).sample()
     other = torch.randperm(len(images), device=images.device)
-    wanted = targets.to(images.dtype) if classes == 2 else functional.one_hot(targets, classes).to(images.dtype)
+    if classes == 2:
+        wanted = targets.to(images.dtype)
+    else:
+        wanted = images.new_zeros(len(targets), classes).scatter_(1, targets.unsqueeze(1), 1.0)
     return torch.lerp(images[other], images, share), torch.lerp(wanted[other], wanted, share)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from recorder import DryRun
 from torch import Tensor
 
 from hpo.space import SearchSpace, arguments_of
@@ -77,6 +78,16 @@ def outputs_of(model: LightningModule, batch: Batch) -> Tensor:
 
 class ModelContract:
     """Tests over the parameters `model_class` and `data_factory`."""
+
+    def test_a_training_step_reads_no_value_on_the_host(
+        self, model_class: ModelClass, data_factory: DataFactory
+    ) -> None:
+        """Which would wait for a GPU in each step."""
+        model = build(model_class, data_factory)
+
+        with DryRun():  # type: ignore[no-untyped-call]
+            batch = next(iter(data_of(data_factory).train_dataloader()))
+            training_loss(model, batch).backward()  # type: ignore[no-untyped-call]
 
     def test_every_point_of_the_space_has_an_output_a_loss_and_a_gradient(
         self, model_class: ModelClass, data_factory: DataFactory

@@ -74,3 +74,21 @@ def test_a_lazily_imported_module_is_there_when_it_is_used() -> None:
         assert type(compiled).__name__ == "OptimizedModule"
         assert _maybe_unwrap_optimized(compiled) is module
     """)
+
+
+def test_lightnings_advice_on_tf32_fails_no_trial_that_has_chosen_it_in_torchs_newer_way() -> None:
+    """As on a GPU that has TF32."""
+    run_python("""
+        import hpo.training.preload
+        from lightning_fabric.accelerators import cuda as fabric
+        from pytorch_lightning.accelerators import cuda
+        torch.cuda.is_available = fabric._is_ampere_or_later = lambda *_: True
+        torch.cuda.get_device_name = lambda *_: "a GPU"
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
+        try:
+            fabric._check_cuda_matmul_precision(torch.device("cuda", 0))
+        except RuntimeError:
+            cuda._check_cuda_matmul_precision(torch.device("cuda", 0))
+        else:
+            raise AssertionError("torch tells: this is no longer needed")
+    """)

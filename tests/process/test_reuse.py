@@ -76,6 +76,7 @@ def test_trials_in_a_shared_process_reach_the_same_values_as_in_separate_ones(hp
         ("global", "projects.nets.LEFT changed"),
         ("list", "projects.nets.ALL_LEFT changed"),
         ("attribute", "projects.nets.Leaver.left changed"),
+        ("tf32", "float32 precision (TF32) changed"),
     ],
 )
 def test_a_process_that_has_changed_takes_no_other_trial_and_logs_the_reason(
@@ -88,19 +89,38 @@ def test_a_process_that_has_changed_takes_no_other_trial_and_logs_the_reason(
         assert f"not reused for another trial, because {reason}" in log.read_text()
 
 
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        ("projects.threaded:Threaded", r"start threads \(sentinel\), which do not survive a fork"),
+        (
+            "projects.early_cuda:Early",
+            r"use CUDA, which does not survive a fork: \S+/early_cuda.py, line \d+: torch.cuda.init\(\)",
+        ),
+    ],
+)
 def test_trials_of_modules_that_cannot_be_forked_share_a_process_and_the_log_names_the_reason(
-    tmp_path: Path,
+    model: str, reason: str, tmp_path: Path
 ) -> None:
     hpo = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
-    study = hpo.study("threaded", model="projects.threaded:Threaded", budget={"trials": 4}, space={"leaves": "nothing"})
+    study = hpo.study("unforkable", model=model, budget={"trials": 4}, space={"leaves": "nothing"})
 
     code, output = hpo.run("run", study, "--slots", 1)
 
     assert code == 0, output
-    assert len(set(processes(hpo, "threaded"))) == 1  # what importing them changed is no reason against it
-    assert re.search(r"imports projects.threaded:Threaded and \S+ anew, which takes longer: .* \(sentinel\)", output), (
-        output
-    )
+    assert len(set(processes(hpo, "unforkable"))) == 1  # what importing them changed is no reason against it
+    assert re.search(rf"imports {model} and \S+ anew, which takes longer: these imports {reason}", output), output
+
+
+def test_a_study_that_chooses_tf32_as_it_is_imported_trains_all_of_its_trials_in_one_process(tmp_path: Path) -> None:
+    hpo = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
+    study = hpo.study("tf32", model="projects.with_tf32:Rounding", budget={"trials": 3}, space={"leaves": "nothing"})
+
+    code, output = hpo.run("run", study, "--slots", 1)
+
+    assert code == 0, output
+    assert hpo.counts("tf32") == {"complete": 3}
+    assert len(set(processes(hpo, "tf32"))) == 1
 
 
 def test_a_process_whose_memory_grows_takes_no_other_trial_for_long(hpo: Service, server: ForkServer) -> None:

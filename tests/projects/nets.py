@@ -237,7 +237,7 @@ class Sometimes(Line):
 
 
 Leftover = Literal[
-    "nothing", "environment", "thread", "child", "dtype", "filter", "global", "list", "attribute", "memory"
+    "nothing", "environment", "thread", "child", "dtype", "filter", "global", "list", "attribute", "memory", "tf32"
 ]
 LEFT = 0
 ALL_LEFT: list[int] = []
@@ -284,5 +284,7 @@ class Leaver(Line):
                 ALL_LEFT.append(1)
             case "attribute":
                 Leaver.left += 1
+            case "tf32":  # in torch's newer way, after which its older one refuses to tell
+                torch.backends.cuda.matmul.fp32_precision = "tf32"
             case "memory":
                 self.hidden.kept.append(b"x" * (300 << 20))

@@ -10,7 +10,7 @@ import pytest
 
 from hpo.errors import SpecError
 from hpo.study import gpus
-from hpo.study.gpus import Gpu, visible_gpus
+from hpo.study.gpus import Gpu, free_share, visible_gpus
 
 TWO = """\
 GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-aaaa1111-0000-0000-0000-000000000000)
@@ -190,3 +190,27 @@ def test_where_all_are_hidden_the_driver_is_not_asked(driver: Driver, monkeypatc
 
     assert visible_gpus() == []
     assert not calls.exists()
+
+
+# ---- memory
+
+
+@pytest.mark.parametrize(
+    ("lines", "share"),
+    [
+        ("echo '40000, 80000'", 0.5),
+        ("echo '40000, 80000'; echo '8000, 80000'", 0.1),
+        ("echo '[N/A], [N/A]'", 0.0),  # of a MIG instance
+        ("exit 9", 0.0),
+        ("exit 0", 0.0),
+        ("sleep 60", 0.0),
+    ],
+)
+def test_the_least_share_of_free_memory_counts_and_0_where_nobody_tells(
+    driver: Driver, lines: str, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpus, "SECONDS_TO_ASK", 0.2)
+    calls = driver(lines)
+
+    assert free_share(["0", "1"]) == share
+    assert calls.read_text().startswith("--id=0,1 --query-gpu=memory.free,memory.total")

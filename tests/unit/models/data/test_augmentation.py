@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from recorder import DryRun
 from torch import Tensor
 
 from models.data.augmentation import Augmentation
@@ -204,3 +205,11 @@ def test_a_single_pixel_survives_everything() -> None:
 def test_a_strength_that_cannot_be_is_refused(strength: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Augmentation(**strength)
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_no_change_reads_a_value_on_the_host_which_would_wait_for_a_gpu(classes: int) -> None:
+    strengths: dict[str, Any] = {"flip": "both", "shift": 0.2, "rotate": 30.0, "crop": 0.4, "erase": 0.4, "mix_up": 0.4}
+
+    with DryRun():  # type: ignore[no-untyped-call]
+        Augmentation(**strengths)(torch.rand(8, 3, 9, 9), torch.arange(8) % classes, black=BLACK, classes=classes)
