@@ -16,7 +16,9 @@ processor time of the process, so that other work on the machine has little effe
 not counted.
 
 With `--device cuda` all ways use the first GPU, whose name is printed: except for the tutorial's, batches are sliced
-there, `lean` replays its steps as a CUDA graph, and seconds are wall-clock time, until the GPU has finished.
+there, and seconds are wall-clock time, until the GPU has finished. There is one more way:
+
+    graphs    lean with `cuda_graphs: true`
 """
 
 from __future__ import annotations
@@ -27,13 +29,21 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import readme
 
 ROOT = Path(__file__).resolve().parents[1]
-WAYS = ("raw", "lean", "Trainer", "tutorial")
+WAYS = {
+    "cpu": ("raw", "lean", "Trainer", "tutorial"),
+    "cuda": ("raw", "lean", "graphs", "Trainer", "tutorial"),
+}
+RATIOS = {
+    "cpu": (("lean", "raw"), ("lean", "Trainer"), ("lean", "tutorial")),
+    "cuda": (("lean", "raw"), ("lean", "Trainer"), ("graphs", "raw"), ("graphs", "Trainer")),
+}
 SAMPLES = {"dnn": 12_800, "cnn": 3_200, "lstm": 6_400, "tabular": 25_600}
 LABELS = {
     "dnn": "DNN 784-256-128-10",
@@ -62,8 +72,8 @@ def main() -> None:
     output = readme.Output("train_step" if options.device == "cpu" else "train_step_cuda", options)
     if options.device == "cuda":
         output.line(name_of_gpu())
-    output.line("| network | batch | raw | lean | Trainer | tutorial | lean / raw | lean / Trainer | lean / tutorial |")
-    output.line("|---|---|---|---|---|---|---|---|---|")
+    for line in head(options.device):
+        output.line(line)
     for shape in [options.only] if options.only else SAMPLES:
         for batch in BATCHES:
             output.line(row(shape, batch, options.rounds, options.device))
@@ -79,6 +89,11 @@ def name_of_gpu() -> str:
     return f"On one {torch.cuda.get_device_name()}, torch {torch.__version__}:\n"
 
 
+def head(device: str) -> list[str]:
+    cells = ["network", "batch", *WAYS[device], *(f"{one} / {other}" for one, other in RATIOS[device])]
+    return ["| " + " | ".join(cells) + " |", "|" + "---|" * len(cells)]
+
+
 def row(shape: str, batch: int, rounds: int, device: str) -> str:
     """A line of the table, measured in a new process."""
     from hpo.ipc.fork_server import MEMORY_IS_KEPT  # as in trial processes, for all four ways
@@ -91,15 +106,15 @@ def row(shape: str, batch: int, rounds: int, device: str) -> str:
         done = subprocess.run(
             command, check=True, capture_output=True, text=True, cwd=folder, env=environment, timeout=3600
         )
-    rates: dict[str, list[float]] = {way: [] for way in WAYS}
+    rates: dict[str, list[float]] = {way: [] for way in WAYS[device]}
     for line in done.stdout.splitlines():
         word, _, rate = line.partition(" ")
         if word in rates:
             rates[word].append(float(rate))
     cells = [f"{statistics.median(r) / 1000:.1f}k ({min(r) / 1000:.1f}-{max(r) / 1000:.1f})" for r in rates.values()]
     ratios = []
-    for other in ("raw", "Trainer", "tutorial"):
-        of_rounds = [mine / theirs for mine, theirs in zip(rates["lean"], rates[other], strict=True)]
+    for one, other in RATIOS[device]:
+        of_rounds = [mine / theirs for mine, theirs in zip(rates[one], rates[other], strict=True)]
         ratios.append(f"{statistics.median(of_rounds):.2f} ({min(of_rounds):.2f}-{max(of_rounds):.2f})")
     return f"| {LABELS[shape]} | {batch} | " + " | ".join(cells + ratios) + " |"
 
@@ -211,12 +226,14 @@ def measure(shape: str, batch: int, rounds: int, device: str) -> None:
             "enable_progress_bar": False,
         }
         trimmed: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
-        if way == "lean":  # as a trial has it
+        is_lean = way in ("lean", "graphs")
+        if is_lean:  # as a trial has it
             folder = Path(tempfile.mkdtemp(dir="."))
             trimmed["logger"] = make_logger("csv", folder, resumes=False, warn=print)
         trainer = pl.Trainer(**common, **({} if way == "tutorial" else trimmed))
-        if way == "lean":
-            use(choose_executor("lean", model), trainer, print, lambda text: print(text, file=sys.stderr))
+        if is_lean:
+            note = partial(print, file=sys.stderr)
+            use(choose_executor("lean", model), trainer, print, note, cuda_graphs=way == "graphs")
         if way == "tutorial":
             trainer.fit(model, DataLoader(TensorDataset(x, y), batch, shuffle=True))
         else:
@@ -224,7 +241,7 @@ def measure(shape: str, batch: int, rounds: int, device: str) -> None:
         return clock.ended - clock.began
 
     for turn in range(rounds):
-        for way in WAYS:
+        for way in WAYS[device]:
             torch.manual_seed(turn)
             seconds = by_hand() if way == "raw" else by_trainer(way)
             print(way, samples * (EPOCHS - 1) / seconds, flush=True)
