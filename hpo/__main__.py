@@ -23,6 +23,8 @@ PASSWORDS_IN_URL = re.compile(r"(\w+://[^\s:/@]*:)[^@]*(?=@)|([?&](?:ssl)?passwo
 def main() -> None:
     _hide_passwords()
     _print_in_any_encoding()
+    # Python's own 700 objects would have it look through the records of 20,000 trials again and again, for a second.
+    gc.set_threshold(50_000, 20, 100)
     try:
         sys.exit(_exit_code())
     except BrokenPipeError:  # `hpo trials | head`

@@ -28,10 +28,10 @@ def print_listing(
     """
     lines = list(_aligned([headings, *rows]))
     words = [[printable(piece) for piece in note] for note in notes]
-    widest = max(map(cell_len, lines)) + SPACE
-    if widest + max((cell_len(" ".join(note)) for note in words), default=0) <= out.width:
+    widest = max(map(_width, lines)) + SPACE
+    if widest + max((_width(" ".join(note)) for note in words), default=0) <= out.width:
         head, *whole = (
-            f"{line}{' ' * (widest - cell_len(line))}{' '.join(note)}".rstrip()
+            f"{line}{' ' * (widest - _width(line))}{' '.join(note)}".rstrip()
             for line, note in zip(lines, [[about], *words], strict=True)
         )
     else:
@@ -56,27 +56,27 @@ def print_named_rows(
         narrower: headings and rows with fewer columns, for a terminal that has no room for the names beside all.
     """
     names = [headings[0], *(row[0] for row in rows)]
-    longest = max(map(cell_len, names))
+    longest = max(map(_width, names))
     cells = list(_aligned([headings[1:], *(row[1:] for row in rows)]))
-    if longest + SPACE + max(map(cell_len, cells)) > out.width:
+    if longest + SPACE + max(map(_width, cells)) > out.width:
         cells = list(_aligned([narrower[0][1:], *(row[1:] for row in narrower[1])]))
-    room = min(longest, max(len(headings[0]), out.width - SPACE - max(map(cell_len, cells))))
+    room = min(longest, max(len(headings[0]), out.width - SPACE - max(map(_width, cells))))
     lines = []
     for name, numbers in zip(names, cells, strict=True):
         first, *rest = chop_cells(name, room) or [""]
-        lines += [f"{first}{' ' * (room - cell_len(first) + SPACE)}{numbers}", *rest]
+        lines += [f"{first}{' ' * (room - _width(first) + SPACE)}{numbers}", *rest]
     out.print(Text(f"\n{lines[0]}", style="bold"))
     say("\n".join([*lines[1:], ""]))
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """A line a row, the first one being the headings."""
-    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
     is_left = [heading in LEFT_ALIGNED for heading in rows[0]]
     for row in rows:
         cells = []
         for cell, width, left in zip(row, widths, is_left, strict=True):
-            space = " " * (width - cell_len(cell))
+            space = " " * (width - _width(cell))
             cells.append(cell + space if left else space + cell)
         yield (" " * SPACE).join(cells).rstrip()
 
@@ -85,14 +85,19 @@ def _packed(pieces: Sequence[str], room: int, indent: str) -> Iterator[str]:
     """The pieces in lines of this many columns."""
     line, used = "", 0
     for piece in pieces:
-        width = cell_len(piece)
+        width = _width(piece)
         if used and used + 1 + width > room:
             yield indent + line
             line, used = "", 0
         if width > room:  # so is its line empty
             *whole, piece = chop_cells(piece, room)
             yield from (indent + part for part in whole)
-            width = cell_len(piece)
+            width = _width(piece)
         line, used = (f"{line} {piece}", used + 1 + width) if used else (piece, width)
     if line:
         yield indent + line
+
+
+def _width(text: str) -> int:
+    """In columns of a terminal."""
+    return len(text) if text.isascii() else cell_len(text)
