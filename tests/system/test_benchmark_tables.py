@@ -17,8 +17,8 @@ from hpo.service.points import read_points
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 README = BENCHMARKS / "README.md"
-EXPERIMENTS = ("kills", "reclaim", "outage", "slots", "store", "fleet", "files", "signals", "tiny")
-NEED_A_GPU = {"train_step_cuda"}  # may still wait for one
+EXPERIMENTS = ("kills", "reclaim", "outage", "slots", "store", "fleet", "files", "signals", "tiny", "stalls", "crashes")
+NEED_A_GPU = {"train_step_cuda", "gpu"}  # may still wait for one
 SECTIONS = {
     "train_step",
     *NEED_A_GPU,

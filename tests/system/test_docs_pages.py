@@ -23,7 +23,12 @@ class Page:
     python: list[str]
 
 
-def run_page(name: str, folder: Path) -> Page:
+def run_page(name: str, folder: Path, *, programs: Path | None = None) -> Page:
+    """Run all of it.
+
+    Args:
+        programs: folder of programs that the commands find before the system's.
+    """
     page = (DOCS / name).read_text(encoding="utf-8")
 
     def blocks(language: str) -> list[str]:
@@ -31,6 +36,8 @@ def run_page(name: str, folder: Path) -> Page:
 
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HPO_")}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    if programs is not None:
+        environment["PATH"] = f"{programs}{os.pathsep}{environment['PATH']}"
     commands = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ ")]
     printed, python = {}, []
     for command in ["hpo init .", *commands]:
@@ -87,3 +94,18 @@ def test_the_page_about_full_disks_does_what_it_says(tmp_path: Path) -> None:
 
     assert "of which no trial needs" in page.printed["hpo clean --yes"]
     assert "executor: " in page.printed["hpo logs quickstart 0"]
+
+
+def test_the_page_about_gpus_does_what_it_says_with_a_driver_that_lists_two(tmp_path: Path) -> None:
+    programs, project = tmp_path / "bin", tmp_path / "project"
+    programs.mkdir()
+    project.mkdir()
+    lines = "".join(f"GPU {number}: NVIDIA L4 (UUID: GPU-of-the-page-{number})\\n" for number in (0, 1))
+    (programs / "nvidia-smi").write_text(f"#!/bin/sh\nprintf '{lines}'\n")
+    (programs / "nvidia-smi").chmod(0o755)
+
+    page = run_page("gpus.md", project, programs=programs)
+
+    assert "2 slots by default, on GPU" in page.printed["hpo doctor"]
+    assert "2: 0, 1 (NVIDIA L4)" in page.printed["hpo doctor"]
+    assert "1: 0 (NVIDIA L4)" in page.printed["CUDA_VISIBLE_DEVICES=0 hpo doctor"]
