@@ -31,8 +31,9 @@ def in_a_line(text: str) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 trial`, `2,000 trials`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    """`1 trial`, `2,000 trials`, `2 studies`."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
 
 
 def all_of(number: int, noun: str) -> str:

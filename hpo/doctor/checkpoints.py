@@ -13,6 +13,7 @@ from sqlalchemy import Connection, func, select, update
 
 from hpo.doctor.disk import free_space
 from hpo.doctor.finding import CheckContext, Finding, listed, mebibytes
+from hpo.printable import counted
 from hpo.results.artifacts import Leftover, survey
 from hpo.results.removal import remove_leftovers
 from hpo.store import Store
@@ -48,7 +49,8 @@ def check_checkpoints(context: CheckContext) -> Iterator[Finding]:
     for root in sorted({_root(checkpoint.path) for checkpoint in unmounted}):
         count = sum(_root(checkpoint.path) == root for checkpoint in unmounted)
         remedy = "mount it, or move it back; --repair forgets no checkpoint while the whole folder is missing"
-        yield Finding("problem", "checkpoints", f"the folder of {count} checkpoints is missing", str(root), remedy)
+        what = f"the folder of {counted(count, 'checkpoint')} is missing"
+        yield Finding("problem", "checkpoints", what, str(root), remedy)
     for study in dict.fromkeys(checkpoint.study for checkpoint in gone):
         mine = [checkpoint for checkpoint in gone if checkpoint.study == study]
         yield Finding(
@@ -193,4 +195,4 @@ def _forget(store: Store, study: str, gone: list[_Named]) -> str | None:
                 .where(hpo_trials.c.trial_id == checkpoint.trial_id, hpo_trials.c.checkpoint == str(checkpoint.path))
                 .values(checkpoint=None, checkpoint_sha256=None)
             ).rowcount
-    return f"{study}: removed {forgotten} checkpoints without files from the store" if forgotten else None
+    return f"{study}: removed {counted(forgotten, 'checkpoint')} without files from the store" if forgotten else None

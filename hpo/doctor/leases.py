@@ -195,7 +195,7 @@ def _expire(store: Store, study: str) -> str | None:
 
 def _close_left_open(store: Store) -> str | None:
     closed = close_stray_attempts(store)
-    return f"closed {closed} attempts of trials that had ended" if closed else None
+    return f"closed {counted(closed, 'attempt')} of trials that had ended" if closed else None
 
 
 def _end(store: Store, study: str) -> str | None:

@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 
 from hpo.doctor.finding import Finding, Level, listed
 from hpo.errors import SpecError
+from hpo.printable import counted
 from hpo.study.devices import cores, slots_of
 from hpo.study.gpus import visible_gpus
 from hpo.study.spec import Resources
@@ -51,11 +52,15 @@ def check_devices() -> Iterator[Finding]:
     """Cores, GPUs and the slots that a study would get by default."""
     try:
         gpus = visible_gpus()
-        slots = slots_of(Resources())
     except SpecError as error:
         yield Finding("problem", "GPUs", str(error))
         return
-    yield Finding("ok", "devices", f"{cores()} cores; {len(slots)} slots by default, on {slots[0].accelerator.upper()}")
+    try:
+        slots = slots_of(Resources())
+        free = f"{counted(len(slots), 'slot')} by default, on {slots[0].accelerator.upper()}"
+    except SpecError as error:  # other workers use them
+        free = str(error)
+    yield Finding("ok", "devices", f"{counted(cores(), 'core')}; {free}")
     if gpus:
         models = listed(sorted({gpu.model for gpu in gpus} - {""}))
         yield Finding("ok", "GPUs", f"{len(gpus)}: {listed([gpu.name for gpu in gpus])}" + (models and f" ({models})"))

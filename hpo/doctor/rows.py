@@ -179,7 +179,7 @@ def _json(connection: Connection) -> Iterator[Finding]:
         if bad:
             keys = ", ".join(key.name for key in column.table.primary_key.columns)
             where = f"{column.table.name}.{column.name}"
-            message = f"{len(bad)} rows of {where} are not valid JSON ({keys}: {listed(bad)})"
+            message = f"not valid JSON: {counted(len(bad), 'row')} of {where} ({keys}: {listed(bad)})"
             yield Finding("problem", "rows", message, where, _restore())
 
 

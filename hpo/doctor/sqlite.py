@@ -14,6 +14,7 @@ from sqlalchemy.exc import DatabaseError
 
 from hpo.doctor.disk import free_space
 from hpo.doctor.finding import CheckContext, Finding, listed, mebibytes
+from hpo.printable import counted
 from hpo.store import Store
 from hpo.store.engine import connect_sqlite
 from hpo.store.tables import SQLITE_TRIGGERS
@@ -47,7 +48,7 @@ def check_integrity(context: CheckContext) -> Iterator[Finding]:
         yield Finding(
             "problem",
             "integrity",
-            f"{count} rows of {table} belong to deleted rows of {parent}; a new study could inherit them",
+            f"deleted rows of {parent} have {counted(count, 'row')} of {table} left, which a new study could inherit",
             table,
             "a program deleted a study without our triggers: make a backup, then delete these rows "
             f"(PRAGMA foreign_key_check({table}) lists them)",

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from hpo.doctor.finding import CheckContext, Finding
+from hpo.printable import counted
 from hpo.space import Choice, SearchSpace
 from hpo.store.tables import hpo_studies, hpo_trials, studies, trial_params, trial_system_attributes, trials
 from hpo.study.resolved_study import ResolvedStudy
@@ -42,7 +43,7 @@ def check_studies(context: CheckContext) -> Iterator[Finding]:
                 is_well = False
                 yield finding
     if is_well:
-        yield Finding("ok", "studies", f"{len(rows)} studies of hpo-service, all readable")
+        yield Finding("ok", "studies", f"{counted(len(rows), 'study')} of hpo-service, all readable")
 
 
 def _choices(connection: Connection, study_id: int, name: str, space: SearchSpace) -> Iterator[Finding]:

@@ -20,6 +20,7 @@ from sqlalchemy import Engine, func, inspect, select
 from sqlalchemy.exc import DBAPIError
 
 from hpo.errors import StoreError
+from hpo.printable import counted
 from hpo.store import pg_tools, sqlite_copy
 from hpo.store.clock import db_now
 from hpo.store.engine import open_engine, read, store_errors
@@ -225,13 +226,13 @@ def _check_free(url: StoreUrl, *, force: bool) -> None:
         engine.dispose()
     if alive:
         raise StoreError(
-            f"{len(alive)} workers use the store {url} ({', '.join(alive[:5])}): stop them first; a killed worker "
-            f"counts as alive for {lease:g} s"
+            f"{counted(len(alive), 'worker')} still at work in the store {url} ({', '.join(alive[:5])}): stop them "
+            f"first; a killed one counts as alive for {lease:g} s"
         )
     if count and not force:
         raise StoreError(
-            f"the store {url} has {count} studies: name an empty store, or replace them all with --force (after "
-            "'hpo db backup')"
+            f"the store {url} has {counted(count, 'study')}: name an empty store, or replace all it has with --force "
+            "(after 'hpo db backup')"
         )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hpo.errors import SpecError
+from hpo.printable import counted
 from hpo.study.gpu_locks import holder_of
 from hpo.study.gpus import ON_THE_CPU, Gpu, visible_gpus
 from hpo.study.spec import Resources
@@ -65,7 +66,7 @@ def slots_of(resources: Resources, *, wanted: int | None = None) -> list[Slot]:
         return _slots_of_gpus(gpus, asked, per_trial)
     available = cores()
     if per_trial > available:
-        raise SpecError(f"devices_per_trial: {per_trial} does not fit on {available} cores")
+        raise SpecError(f"devices_per_trial: {per_trial} does not fit on {counted(available, 'core')}")
     count = max(1, available // per_trial) if asked == "auto" else asked
     threads = max(1, available // (count * per_trial))
     return [Slot(number, (), per_trial, threads) for number in range(count)]
@@ -83,8 +84,8 @@ def _slots_of_gpus(gpus: list[Gpu], asked: int | Literal["auto"], per_trial: int
     count = most if asked == "auto" else asked
     if count < 1 or count > most:
         raise SpecError(
-            f"{count} slots of {per_trial} GPUs each do not fit on {len(free)} GPUs; at most {most} do"
-            + (f": {held}" if held else "")
+            f"{counted(count, 'slot')} of {counted(per_trial, 'GPU')} each: at most {most} fit on "
+            f"{counted(len(free), 'GPU')}" + (f"; {held}" if held else "")
         )
     if held:
         log.warning("%s: the other GPUs are taken", held)

@@ -192,7 +192,7 @@ def test_a_store_with_studies_is_replaced_only_by_force(filled: Store, file: Pat
     back_up(filled.url, file)
     add_trial(filled, 1, value=5.0)
 
-    with pytest.raises(StoreError, match="has 1 studies: name an empty store, or replace them all with --force"):
+    with pytest.raises(StoreError, match="has 1 study: name an empty store, or replace all it has with --force"):
         restore(filled.url, file)
     assert len(values(filled)) == 6
     restore(filled.url, file, force=True)
@@ -204,7 +204,7 @@ def test_nothing_is_restored_while_workers_send_heartbeats(filled: Store, file: 
     worker = add_worker(filled)
 
     for force in (False, True):
-        with pytest.raises(StoreError, match=r"1 workers use the store .*stop them first"):
+        with pytest.raises(StoreError, match=r"1 worker still at work in the store .*stop them first"):
             restore(filled.url, file, force=force)
     with filled.write() as connection:
         connection.execute(update(hpo_workers).where(hpo_workers.c.worker_id == worker).values(ended=1.0))

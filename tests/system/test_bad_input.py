@@ -464,7 +464,7 @@ def test_more_slots_than_gpus_are_refused(hpo: HpoHere, tmp_path: Path, monkeypa
 
     code, printed = hpo("run", "line.yaml", "--slots", 3)
 
-    assert (code, printed) == (2, "error: 3 slots of 1 GPUs each do not fit on 2 GPUs; at most 2 do\n")
+    assert (code, printed) == (2, "error: 3 slots of 1 GPU each: at most 2 fit on 2 GPUs\n")
 
 
 def test_every_error_is_one_that_the_user_can_fix_except_a_failed_run() -> None:

@@ -170,7 +170,7 @@ def test_an_open_attempt_of_a_trial_that_has_ended_is_closed(store: Store, study
     add_attempt(store, add_trial(store, study), add_worker(store), lease=30)
 
     assert wrong(examine(store.url, artifacts=artifacts)) == ["leases: attempts of 1 ended trial are still open"]
-    assert repair(store.url, artifacts=artifacts) == ["closed 1 attempts of trials that had ended"]
+    assert repair(store.url, artifacts=artifacts) == ["closed 1 attempt of trials that had ended"]
     assert wrong(examine(store.url, artifacts=artifacts)) == []
     assert Study(store, "synthetic").trials()[0].value == 0.5
 
@@ -232,7 +232,7 @@ def test_a_checkpoint_whose_file_is_gone_is_found_and_forgotten_but_not_its_resu
 
     assert found.what == f"the file of trial 0 ({gone}) is missing"
     assert (counted.level, counted.what) == ("ok", "1 of 2 on this machine are intact")
-    assert repair(store.url, artifacts=artifacts) == ["synthetic: removed 1 checkpoints without files from the store"]
+    assert repair(store.url, artifacts=artifacts) == ["synthetic: removed 1 checkpoint without files from the store"]
     assert [record.checkpoint for record in Study(store, "synthetic").trials()] == [None, str(kept)]
     assert [record.value for record in Study(store, "synthetic").trials()] == [0.5, 0.5]
     assert repair(store.url, artifacts=artifacts) == []
@@ -254,7 +254,7 @@ def test_no_checkpoint_is_removed_while_the_whole_folder_is_missing(
     found = about(examine(store.url, artifacts=artifacts), "checkpoints", level="problem")
 
     assert [(finding.what, finding.where) for finding in found] == [
-        ("the folder of 1 checkpoints is missing", str(artifacts))
+        ("the folder of 1 checkpoint is missing", str(artifacts))
     ]
     assert repair(store.url, artifacts=artifacts) == []
     assert Study(store, "synthetic").trials()[0].checkpoint == str(path)

@@ -17,6 +17,7 @@ import optuna
 import psycopg
 import pytest
 from conftest import PostgresServer
+from projects.locking import held_by_another_process
 from projects.stored import PARAMS, add_trial
 from projects.synthetic import create_study
 from sqlalchemy import event, insert, select, text, update
@@ -123,7 +124,7 @@ def test_rows_whose_study_is_gone_are_found(sqlite_store: Store) -> None:
     [found] = look(sqlite_store, "integrity")
 
     assert (found.level, found.where) == ("problem", "hpo_trials")
-    assert "1 rows of hpo_trials belong to deleted rows of trials" in found.what
+    assert "deleted rows of trials have 1 row of hpo_trials left" in found.what
     assert "PRAGMA foreign_key_check(hpo_trials)" in found.remedy
 
 
@@ -416,7 +417,7 @@ def test_json_that_cannot_be_read_is_found(where: str, store: Store, study: Stor
     [found] = problems(store)
 
     assert found.where == where
-    assert f"1 rows of {where} are not valid JSON" in found.what
+    assert f"not valid JSON: 1 row of {where}" in found.what
 
 
 @pytest.mark.parametrize(
@@ -532,6 +533,15 @@ def test_gpus_are_listed_by_number(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [found.level for found in unseen] == ["note"]
 
 
+def test_gpus_that_a_worker_uses_are_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-of-the-doctor")
+    with held_by_another_process("GPU-of-the-doctor") as process:
+        [devices, gpus] = check_devices()
+
+    assert (devices.level, gpus.level) == ("ok", "ok")
+    assert f"no GPU is free: gpu GPU-of-the-doctor is used by process {process} of " in devices.what
+
+
 def test_findings_name_the_studies(store: Store, study: StoredStudy) -> None:
     add_trial(store, study)
     with store.read() as connection:
@@ -539,6 +549,6 @@ def test_findings_name_the_studies(store: Store, study: StoredStudy) -> None:
         assert connection.scalar(text("SELECT count(*) FROM trials")) == 1
 
     assert [found.what for found in look(store, "rows")] == ["all rows of 1 trial can be read"]
-    assert [found.what for found in look(store, "studies")] == ["1 studies of hpo-service, all readable"]
+    assert [found.what for found in look(store, "studies")] == ["1 study of hpo-service, all readable"]
     with store.read() as connection:
         assert connection.scalars(select(trials.c.state)).all() == ["COMPLETE"]

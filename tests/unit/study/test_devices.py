@@ -110,10 +110,10 @@ def test_gpus_that_fill_no_slot_are_left_over() -> None:
 @pytest.mark.parametrize(
     ("keys", "wanted", "message"),
     [
-        ({"slots": 5}, None, "5 slots of 1 GPUs each do not fit on 4 GPUs; at most 4 do"),
-        ({}, 5, "5 slots of 1 GPUs each do not fit on 4 GPUs; at most 4 do"),
-        ({"devices_per_trial": 2, "slots": 3}, None, "3 slots of 2 GPUs each do not fit on 4 GPUs; at most 2 do"),
-        ({"devices_per_trial": 8}, None, "0 slots of 8 GPUs each do not fit on 4 GPUs; at most 0 do"),
+        ({"slots": 5}, None, "5 slots of 1 GPU each: at most 4 fit on 4 GPUs"),
+        ({}, 5, "5 slots of 1 GPU each: at most 4 fit on 4 GPUs"),
+        ({"devices_per_trial": 2, "slots": 3}, None, "3 slots of 2 GPUs each: at most 2 fit on 4 GPUs"),
+        ({"devices_per_trial": 8}, None, "0 slots of 8 GPUs each: at most 0 fit on 4 GPUs"),
     ],
 )
 def test_more_slots_than_gpus_are_refused(keys: dict[str, object], wanted: int | None, message: str) -> None:
@@ -135,7 +135,7 @@ def test_gpus_that_another_worker_holds_are_left_to_it(caplog: pytest.LogCapture
 
     assert [slot.devices for slot in slots] == [("1",), ("3",)]
     assert f"gpu 0 is used by process {process} of " in caplog.text
-    assert str(refused.value).startswith("3 slots of 1 GPUs each do not fit on 2 GPUs; at most 2 do: gpu 0 is used by")
+    assert str(refused.value).startswith("3 slots of 1 GPU each: at most 2 fit on 2 GPUs; gpu 0 is used by")
     assert len(slots_of(Resources())) == 4
 
 
