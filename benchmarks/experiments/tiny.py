@@ -100,7 +100,9 @@ def _watch(workers: Workers, temporary: Path) -> list[Weight]:
 def _compared(weights: list[Weight], trials: int) -> list[Row]:
     def median(of: Callable[[Weight], float], tenth: int) -> float:
         low, high = trials * tenth / TENTHS, trials * (tenth + 1) / TENTHS
-        return statistics.median([of(weight) for weight in weights if low <= weight.trials < high] or [0.0])
+        within = [of(weight) for weight in weights if low <= weight.trials < high]
+        later = [of(weight) for weight in weights if weight.trials >= low]  # of a few trials, a tenth may pass unseen
+        return statistics.median(within or later[:1] or [of(weights[-1])])
 
     rows = []
     between = trials * (TENTHS - 2) / TENTHS  # from the middle of the second tenth to the middle of the last

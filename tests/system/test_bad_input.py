@@ -433,7 +433,7 @@ def test_a_store_of_another_schema_is_left_as_it_is(
         (("run", "line.yaml", "--artifacts", "s3://bucket/x"), "error: --artifacts s3:"),
         (
             ("run", "line.yaml", "--set", "resources.accelerator=gpu"),
-            "error: --set resources.accelerator=gpu: resources.accelerator: gpu: this machine shows no GPU",
+            "error: --set resources.accelerator=gpu: resources.accelerator: gpu: CUDA shows no GPU on this machine",
         ),
         (("init", "full"), "error: full is there already and not empty: name a new folder"),
         (("worker", "--until-idle", "--slots", "0"), "Usage: "),
