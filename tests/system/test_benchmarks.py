@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 RELIABILITY = Path(__file__).parents[2] / "benchmarks" / "reliability.py"
 
@@ -72,3 +73,16 @@ def test_tiny_trials_leave_nothing_behind() -> None:
 
     assert rows[0][1] == "60"
     assert len(rows) == 7
+
+
+def test_the_check_of_a_gpu_runs_to_its_end_without_one_and_says_what_it_left_out() -> None:
+    done = subprocess.run(
+        [sys.executable, RELIABILITY.with_name("gpu.py"), "--minutes", "3"], capture_output=True, text=True, timeout=300
+    )
+
+    rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")][1:]
+    states = {row[0].removeprefix("| "): row[1] for row in rows}
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert states["forks"] == states["settings"] == states["listing"] == "ok"
+    if not torch.cuda.is_available():
+        assert states["tests/gpu"] == states["steps"] == states["failed captures"] == "left out"
