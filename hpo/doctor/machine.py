@@ -52,15 +52,12 @@ def check_devices() -> Iterator[Finding]:
     """Cores, GPUs and the slots that a study would get by default."""
     try:
         gpus = visible_gpus()
+        slots = slots_of(Resources(), also_held=True)
     except SpecError as error:
         yield Finding("problem", "GPUs", str(error))
         return
-    try:
-        slots = slots_of(Resources())
-        free = f"{counted(len(slots), 'slot')} by default, on {slots[0].accelerator.upper()}"
-    except SpecError as error:  # other workers use them
-        free = str(error)
-    yield Finding("ok", "devices", f"{counted(cores(), 'core')}; {free}")
+    place = slots[0].accelerator.upper()
+    yield Finding("ok", "devices", f"{counted(cores(), 'core')}; {counted(len(slots), 'slot')} by default, on {place}")
     if gpus:
         models = listed(sorted({gpu.model for gpu in gpus} - {""}))
         yield Finding("ok", "GPUs", f"{len(gpus)}: {listed([gpu.name for gpu in gpus])}" + (models and f" ({models})"))

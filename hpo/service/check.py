@@ -110,7 +110,7 @@ def check_study(
         LoadError: a class cannot be imported.
         StoreError: the study starts from another one's weights, and there is no store.
     """
-    slots = slots_for(spec, source)
+    slots = slots_for(spec, source, also_held=True)
     with prepare(spec, source, server=server, project=project) as prepared:
         weights = {}
         if names_weights(prepared.resolved):

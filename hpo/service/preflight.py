@@ -60,14 +60,14 @@ class Probe:
     measured: tuple[Measured, ...]
 
 
-def slots_for(spec: StudySpec, source: Source, *, wanted: int | None = None) -> list[Slot]:
-    """This machine's slots for a study; `wanted` overrides the number that the study requests.
+def slots_for(spec: StudySpec, source: Source, *, wanted: int | None = None, also_held: bool = False) -> list[Slot]:
+    """This machine's slots for a study, see `slots_of`; `wanted` overrides the number that the study requests.
 
     Raises:
         SpecError: more slots are requested than there are.
     """
     try:
-        return slots_of(spec.resources, wanted=wanted)
+        return slots_of(spec.resources, wanted=wanted, also_held=also_held)
     except SpecError as error:
         raise (source.place("resources", error) if wanted is None else error) from None
 

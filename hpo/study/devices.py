@@ -45,7 +45,7 @@ class Slot:
         return "cpu" if self.ranks == 1 else f"cpu x{self.ranks}"
 
 
-def slots_of(resources: Resources, *, wanted: int | None = None) -> list[Slot]:
+def slots_of(resources: Resources, *, wanted: int | None = None, also_held: bool = False) -> list[Slot]:
     """The slots of this machine for a study's resources.
 
     One slot per GPU with its share of the cores, which prepare its data; without a GPU, one slot per core with one
@@ -53,6 +53,7 @@ def slots_of(resources: Resources, *, wanted: int | None = None) -> list[Slot]:
 
     Args:
         wanted: overrides `resources.slots`.
+        also_held: of GPUs that other workers hold, too, to look at them or to try a batch.
 
     Raises:
         SpecError: more devices are requested than there are, or than other workers have left free.
@@ -63,7 +64,7 @@ def slots_of(resources: Resources, *, wanted: int | None = None) -> list[Slot]:
     if resources.accelerator == "gpu" and not gpus:
         raise SpecError("resources.accelerator: gpu: CUDA shows no GPU on this machine (nvidia-smi -L lists them)")
     if gpus:
-        return _slots_of_gpus(gpus, asked, per_trial)
+        return _slots_of_gpus(gpus, asked, per_trial, also_held=also_held)
     available = cores()
     if per_trial > available:
         raise SpecError(f"devices_per_trial: {per_trial} does not fit on {counted(available, 'core')}")
@@ -72,10 +73,11 @@ def slots_of(resources: Resources, *, wanted: int | None = None) -> list[Slot]:
     return [Slot(number, (), per_trial, threads) for number in range(count)]
 
 
-def _slots_of_gpus(gpus: list[Gpu], asked: int | Literal["auto"], per_trial: int) -> list[Slot]:
+def _slots_of_gpus(gpus: list[Gpu], asked: int | Literal["auto"], per_trial: int, *, also_held: bool) -> list[Slot]:
     if per_trial > 1 and any(gpu.is_mig for gpu in gpus):
         raise SpecError(f"devices_per_trial: {per_trial}: a trial cannot use several MIG instances, write 1")
-    holders = {gpu.uuid: holder for gpu in gpus if (holder := holder_of(gpu.uuid)) is not None}
+    looked_at = [] if also_held else gpus
+    holders = {gpu.uuid: holder for gpu in looked_at if (holder := holder_of(gpu.uuid)) is not None}
     free = [gpu for gpu in gpus if gpu.uuid not in holders]
     held = "; ".join(f"gpu {gpu.name} is used by {holders[gpu.uuid]}" for gpu in gpus if gpu.uuid in holders)
     if not free:

@@ -56,7 +56,7 @@ def visible_gpus() -> list[Gpu]:
     named = None if limits is None else _names_in(limits)
     if named == []:
         return []
-    divided = _listed()
+    divided = _listed(is_named=named is not None)
     if named is None:
         return [gpu for instances in divided or [] for gpu in instances]
     if divided is None:  # nothing lists them, but somebody has named them
@@ -120,15 +120,18 @@ def _those_named(names: list[str], divided: list[list[Gpu]]) -> list[Gpu]:
     return found
 
 
-def _listed() -> list[list[Gpu]] | None:
-    """Each GPU, or its MIG instances; None on a machine where nothing lists them.
+def _listed(*, is_named: bool) -> list[list[Gpu]] | None:
+    """Each GPU, or its MIG instances; None where nothing lists them.
+
+    Args:
+        is_named: CUDA_VISIBLE_DEVICES names some.
 
     Raises:
         SpecError: there are some, and the driver does not list them.
     """
     files = sorted(str(path) for path in DEVICES.glob("nvidia[0-9]*"))
     if which("nvidia-smi") is None:
-        if files and "CUDA_VISIBLE_DEVICES" not in os.environ:
+        if files and not is_named:
             raise SpecError(
                 f"this machine has GPUs ({files[0]}), but not the program that lists them, nvidia-smi: in a container, "
                 "set NVIDIA_DRIVER_CAPABILITIES=compute,utility; or name them, as by CUDA_VISIBLE_DEVICES=0; "
@@ -145,6 +148,9 @@ def _listed() -> list[list[Gpu]] | None:
             return []
         if number < TRIES:
             log.warning("nvidia-smi does not list the GPUs (%s): it is asked again", problem)
+    if is_named:
+        log.warning("nvidia-smi does not list the GPUs (%s): those that CUDA_VISIBLE_DEVICES names are taken", problem)
+        return None
     raise SpecError(
         f"this machine has GPUs ({', '.join(files)}), but nvidia-smi does not list them: {problem}. Repair the driver, "
         f"or name those that work, as by CUDA_VISIBLE_DEVICES=0; {ON_THE_CPU}"

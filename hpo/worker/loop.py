@@ -24,11 +24,11 @@ from hpo.store import Store
 from hpo.store.identity import StoreFile
 from hpo.study.devices import Slot
 from hpo.study.gpu_locks import GpuLocks
-from hpo.study.gpus import free_share
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import AttemptEnd
 from hpo.worker.assignments import StudyAssignments
 from hpo.worker.fair_share import FairShare
+from hpo.worker.gpu_memory import make_room
 from hpo.worker.inbox import take_messages
 from hpo.worker.outbox import Outbox
 from hpo.worker.poll import poll_store
@@ -40,7 +40,6 @@ from hpo.worker.supervise import supervise, take_request
 log = logging.getLogger(__name__)
 
 FRAME_SECONDS = 0.25
-LEAST_FREE_SHARE = 0.5  # of a GPU's memory, at the start of a trial beside idle processes
 # A server that exits more often than this is not started again.
 MOST_RESTARTS, SECONDS_OF_RESTARTS = 3, 300.0
 
@@ -275,20 +274,12 @@ class Worker:
                 others = () if is_shared else free[place + 1 :]
                 trial = self.outbox.attempt(partial(run.start_next, slot, others))
                 if trial is not None:
-                    self._make_room(run, slot)
+                    make_room((server for server in self._studies.servers if server is not run.server), slot.devices)
                     self.trials[slot.number] = trial
                     self._fair_share.begin(run.study.study_id, priority=run.progress.priority)
                     for process in trial.processes:
                         self._watch(process.channel)
                     break
-
-    def _make_room(self, run: StudyRun, slot: Slot) -> None:
-        """End other studies' idle processes on the slot's GPUs, if these have too little memory left for a trial."""
-        others = [server for server in self._studies.servers if server is not run.server]
-        idle = [(server, found) for server in others if (found := server.idle_on(slot.devices))]
-        if idle and free_share(slot.devices) < LEAST_FREE_SHARE:
-            for server, processes in idle:
-                server.dismiss(processes)
 
     def _turn(self, run: StudyRun) -> tuple[float, float]:
         """The sort key: the study's turn, then (when workers start together) how much of it is running elsewhere."""

@@ -535,11 +535,11 @@ def test_gpus_are_listed_by_number(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_gpus_that_a_worker_uses_are_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-of-the-doctor")
-    with held_by_another_process("GPU-of-the-doctor") as process:
+    with held_by_another_process("GPU-of-the-doctor"):
         [devices, gpus] = check_devices()
 
     assert (devices.level, gpus.level) == ("ok", "ok")
-    assert f"no GPU is free: gpu GPU-of-the-doctor is used by process {process} of " in devices.what
+    assert devices.what.endswith("; 1 slot by default, on GPU")
 
 
 def test_findings_name_the_studies(store: Store, study: StoredStudy) -> None:

@@ -140,6 +140,12 @@ def test_gpus_that_another_worker_holds_are_left_to_it(caplog: pytest.LogCapture
 
 
 @pytest.mark.usefixtures("four_gpus")
+def test_a_check_may_try_a_batch_beside_a_worker() -> None:
+    with held_by_another_process("0", "2"):
+        assert len(slots_of(Resources(), also_held=True)) == 4
+
+
+@pytest.mark.usefixtures("four_gpus")
 def test_where_no_gpu_is_free_nothing_trains_on_the_cpu_instead() -> None:
     with held_by_another_process("0", "1", "2", "3"), pytest.raises(SpecError, match="no GPU is free: gpu 0 is used"):
         slots_of(Resources())

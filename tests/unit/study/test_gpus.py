@@ -136,6 +136,17 @@ def test_gpus_without_the_program_that_lists_them_are_told_unless_they_are_named
     assert visible_gpus() == [Gpu("1", "1")]
 
 
+@pytest.mark.usefixtures("device_files")
+def test_gpus_that_are_named_are_taken_where_the_driver_does_not_list_them(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    driver("exit 15")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+
+    assert visible_gpus() == [Gpu("1", "1")]
+    assert "those that CUDA_VISIBLE_DEVICES names are taken" in caplog.text
+
+
 # ---- CUDA_VISIBLE_DEVICES
 
 
