@@ -1,4 +1,4 @@
-"""Makes room on a GPU for a trial: processes that wait for another trial of their study keep the memory of their data."""
+"""Makes room on a GPU for a trial: processes that wait for another trial of their study keep its data there."""
 
 from __future__ import annotations
 
