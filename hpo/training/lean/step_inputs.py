@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,27 +20,44 @@ class StepInputs:
 
     def __init__(self, model: nn.Module) -> None:
         self._modules = [(vars(module), len(vars(module))) for module in model.modules()]
-        self._known = [
-            (owner, name, value)
-            for attributes, _ in self._modules
-            for owner in _owners(attributes)
-            for name, value in owner.items()
-            if isinstance(value, (*SCALARS, Tensor)) and name not in IGNORED
+        owners = [owner for attributes, _ in self._modules for owner in _owners(attributes)]
+        self._known: list[tuple[dict[Any, Any], tuple[Any, ...], tuple[Any, ...]]] = [
+            (owner, tuple(known), tuple(known.values()))
+            for owner in owners
+            if (known := {name: value for name, value in owner.items() if _is_known(name, value)})
         ]
 
     def are_same(self) -> bool:
         """Whether all have their earlier values, and no module has more or fewer attributes."""
         if any(len(attributes) != count for attributes, count in self._modules):
             return False
-        for owner, name, value in self._known:
-            now = owner.get(name, self)
-            if now is not value and (isinstance(value, Tensor) or type(now) is not type(value) or now != value):
+        for owner, names, values in self._known:
+            # Nearly always they are the same objects, of which no line of Python is needed to be sure.
+            if not all(map(operator.is_, map(owner.get, names), values)) and not _are_equal(owner, names, values):
                 return False
         return True
 
     def scalars(self) -> list[tuple[Any, Any]]:
         """All but the tensors, with their names, in the order of the modules."""
-        return [(name, value) for _, name, value in self._known if not isinstance(value, Tensor)]
+        return [
+            (name, value)
+            for _, names, values in self._known
+            for name, value in zip(names, values, strict=True)
+            if not isinstance(value, Tensor)
+        ]
+
+
+def _is_known(name: Any, value: Any) -> bool:
+    return isinstance(value, (*SCALARS, Tensor)) and name not in IGNORED
+
+
+def _are_equal(owner: dict[Any, Any], names: tuple[Any, ...], values: tuple[Any, ...]) -> bool:
+    missing = object()
+    for name, value in zip(names, values, strict=True):
+        now = owner.get(name, missing)
+        if now is not value and (isinstance(value, Tensor) or type(now) is not type(value) or now != value):
+            return False
+    return True
 
 
 def _owners(attributes: dict[str, Any]) -> Iterator[dict[Any, Any]]:
