@@ -69,7 +69,7 @@ def test_backup_restore_and_check_answer_in_a_line_and_fail_without_a_traceback(
     with filled.write() as connection:
         connection.execute(update(hpo_trials).values(config="{"))
     code, output, error = hpo("db", "check", *store)
-    assert (code, "are not valid JSON" in output, "Traceback" in output + error) == (1, True, False)
+    assert (code, "not valid JSON" in output, "Traceback" in output + error) == (1, True, False)
 
 
 # ---- hpo doctor
