@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -72,8 +73,11 @@ def params_in_words(params: Mapping[str, Any]) -> str:
 
 def _params_in_pieces(params: Mapping[str, Any]) -> list[str]:
     """The same in pieces, none of which should be broken."""
-    pieces = [f"{in_a_line(name)}={number(value)}" for name, value in params.items()]
+    pieces = [f"{_name(name)}={number(value)}" for name, value in params.items()]
     return [f"{piece}," for piece in pieces[:-1]] + pieces[-1:]
+
+
+_name = functools.lru_cache(1024)(in_a_line)  # the same few in each of thousands of trials
 
 
 def _unit_of(records: Sequence[TrialRecord]) -> Unit:

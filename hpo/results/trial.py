@@ -232,8 +232,9 @@ def records_where(
         curves = {row.trial_id: _curve(metrics[row.trial_id], steps[row.trial_id]) for row in found}
         epochs = {key: curve[-1][0] for key, curve in curves.items() if curve}
     else:
-        epochs = _last(connection, trial_intermediate_values, "step", chosen)
-        epochs |= _last(connection, hpo_epochs, "epoch", chosen)
+        epochs = _last(connection, hpo_epochs, "epoch", chosen)
+        if len(epochs) < len(found):  # trials of another program, or without an epoch
+            epochs = _last(connection, trial_intermediate_values, "step", chosen) | epochs
     attempts = _by_trial(
         connection.execute(
             select(hpo_attempts, hpo_workers.c.host, hpo_workers.c.pid)
