@@ -25,16 +25,39 @@ class Ranks:
 
 
 def prepare_device(job: TrialJob) -> None:
-    """Limit this process to its own devices and cores, before any computation."""
+    """Limit this process to its own devices and cores, before any computation.
+
+    Raises:
+        HpoError: torch cannot use the GPU.
+    """
     if job.accelerator == "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(job.devices)
         os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # in which nvidia-smi counts
+        if not torch.cuda.is_available():
+            raise _error("accelerator", _why_no_cuda(job.devices))
     else:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(job.threads)  # for processes that the trial starts, such as data loaders
     if torch.get_num_threads() != job.threads:
         torch.set_num_threads(job.threads)
+
+
+def _why_no_cuda(devices: list[str]) -> str:
+    remedy = "to train on the CPU, write accelerator: cpu"
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is built without CUDA: install a build for GPUs; {remedy}"
+    return (
+        f"torch cannot use GPU {', '.join(devices)}: it may not be there, be in an exclusive mode, or have a driver "
+        f"that is too old for CUDA {torch.version.cuda} (nvidia-smi shows all three); {remedy}"
+    )
+
+
+def _error(place: str, text: str) -> HpoError:
+    """The error of a key of `resources`."""
+    error = HpoError(text)
+    error.owner, error.place = "resources", place  # type: ignore[attr-defined]
+    return error
 
 
 def join_ranks(job: TrialJob) -> Ranks:
@@ -86,9 +109,7 @@ def trainer_devices(job: TrialJob, ranks: Ranks) -> dict[str, Any]:
 def _strategy(name: str, accelerator: str) -> Strategy:
     if name == "fsdp":
         if accelerator != "gpu":
-            error = HpoError("fsdp requires a GPU accelerator: on the CPU, ddp trains on several processes")
-            error.owner, error.place = "resources", "strategy"  # type: ignore[attr-defined]
-            raise error
+            raise _error("strategy", "fsdp requires a GPU accelerator: on the CPU, ddp trains on several processes")
         from hpo.training.fsdp import PlainFSDPStrategy  # it imports the compiler
 
         return PlainFSDPStrategy()

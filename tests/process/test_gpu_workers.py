@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+import torch
 from projects.launch import Hpo, finish, wait_for
 from sqlalchemy import select
 
@@ -44,6 +46,21 @@ def test_workers_with_other_gpus_do_not_disturb_each_other(tmp_path: Path) -> No
 
     assert code == 0, output
     assert finish(first)[0] == 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_torch_that_cannot_use_the_gpu_is_told_before_the_first_trial(tmp_path: Path) -> None:
+    hpo = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db", environment={"CUDA_VISIBLE_DEVICES": "GPU-of-no-torch"})
+    file = hpo.study("hopeful", resources={"accelerator": "auto"})
+
+    code, output = hpo.run("run", file)
+
+    assert code == 2, output
+    assert "resources.accelerator: " in output
+    assert f"torch {torch.__version__} is built without CUDA" in output or "torch cannot use GPU" in output
+    assert "to train on the CPU, write accelerator: cpu" in output
+    assert "Traceback" not in output
+    assert "Misconfiguration" not in output
 
 
 def _workers(hpo: Hpo) -> list[int]:
