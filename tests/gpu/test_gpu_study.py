@@ -23,7 +23,9 @@ def test_a_study_on_a_gpu_replays_its_steps_and_logs_it(tmp_path: Path) -> None:
         objective={"metric": "val_accuracy", "direction": "maximize"},
         resources={"accelerator": "gpu", "slots": 1},
         budget={"trials": 3},
-        space={"batch_size": 32},  # so that an epoch has enough steps
+        space={"batch_size": 8},  # so that an epoch has enough steps
+        epochs=5,
+        cuda_graphs=True,
     )
 
     code, output = hpo.run("run", file)
