@@ -15,15 +15,18 @@ pytestmark = [
 
 
 def test_a_study_on_a_gpu_replays_its_steps_and_logs_it(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    rows = [f"{number % 7},{number % 11},{'yes' if number % 7 > 3 else 'no'}" for number in range(4000)]
+    table.write_text("\n".join(["a,b,y", *rows]), encoding="ascii")
     hpo = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
     file = hpo.study(
         "onagpu",
         model="models.dnn:DNN",
-        data="models.data:Digits",
+        data={"class": "models.data:Table", "path": str(table), "target": "y"},
         objective={"metric": "val_accuracy", "direction": "maximize"},
         resources={"accelerator": "gpu", "slots": 1},
         budget={"trials": 3},
-        space={"batch_size": 8},  # so that an epoch has enough steps
+        space={"batch_size": 16},  # so that an epoch has enough steps
         epochs=5,
         cuda_graphs=True,
     )
