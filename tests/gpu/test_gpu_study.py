@@ -22,7 +22,7 @@ def test_a_study_on_a_gpu_replays_its_steps_and_logs_it(tmp_path: Path) -> None:
     file = hpo.study(
         "onagpu",
         model="models.dnn:DNN",
-        data={"class": "models.data:Table", "path": str(table), "target": "y"},
+        data={"class": "models.data:Table", "source": str(table), "target": "y"},
         objective={"metric": "val_accuracy", "direction": "maximize"},
         resources={"accelerator": "gpu", "slots": 1},
         budget={"trials": 3},
