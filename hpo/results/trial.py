@@ -237,7 +237,10 @@ def records_where(
             epochs = _last(connection, trial_intermediate_values, "step", chosen) | epochs
     attempts = _by_trial(
         connection.execute(
-            select(hpo_attempts, hpo_workers.c.host, hpo_workers.c.pid)
+            select(
+                *(hpo_attempts.c[name] for name in ("trial_id", "ended", "cause", "device")),
+                *(hpo_workers.c.host, hpo_workers.c.pid),
+            )
             .join(hpo_workers, hpo_workers.c.worker_id == hpo_attempts.c.worker_id)
             .where(hpo_attempts.c.trial_id.in_(chosen))
             .order_by(hpo_attempts.c.number)
