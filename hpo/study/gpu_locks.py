@@ -17,6 +17,8 @@ import psutil
 
 from hpo.errors import RunError
 
+_HAS_LOCKS = sys.platform.startswith("linux")
+_SOMEBODY = "another process"
 _CREDENTIALS = struct.Struct("3i")  # of Linux's SO_PEERCRED: process, user, group
 
 
@@ -48,14 +50,23 @@ class GpuLocks:
 
 
 def holder_of(uuid: str) -> str | None:
-    """Who holds the GPU, for people, as 'process 1234 of alice'; None if nobody does."""
-    try:
-        held = _hold(uuid)
-    except RunError as error:
-        return str(error)
-    if held is not None:
-        held.close()
-    return None
+    """Who holds the GPU, for people, as 'process 1234 of alice'; None if nobody does.
+
+    Asking holds nothing, so that it never keeps another process from the GPU.
+    """
+    if not _HAS_LOCKS:
+        return None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as question:
+        question.setblocking(False)
+        try:
+            question.connect(_name(uuid))
+            credentials = question.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+            process, _, _ = _CREDENTIALS.unpack(credentials)
+            return f"process {process} of {psutil.Process(process).username()}"
+        except ConnectionRefusedError:
+            return None
+        except (BlockingIOError, psutil.Error):  # thousands have asked, or it belongs to another container
+            return _SOMEBODY
 
 
 def _hold(uuid: str) -> socket.socket | None:
@@ -64,7 +75,7 @@ def _hold(uuid: str) -> socket.socket | None:
     Raises:
         RunError: somebody holds it: who.
     """
-    if not sys.platform.startswith("linux"):
+    if not _HAS_LOCKS:
         return None
     lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -73,22 +84,10 @@ def _hold(uuid: str) -> socket.socket | None:
         lock.close()
         if error.errno != errno.EADDRINUSE:
             raise
-        raise RunError(_who_listens(uuid)) from None
+        raise RunError(holder_of(uuid) or _SOMEBODY) from None
     lock.listen(socket.SOMAXCONN)
     return lock
 
 
 def _name(uuid: str) -> bytes:
     return b"\0hpo-gpu-" + uuid.encode(errors="replace")[:90]  # of at most 107 bytes
-
-
-def _who_listens(uuid: str) -> str:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as question:
-        question.setblocking(False)
-        try:
-            question.connect(_name(uuid))
-            credentials = question.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-            process, _, _ = _CREDENTIALS.unpack(credentials)
-            return f"process {process} of {psutil.Process(process).username()}"
-        except (OSError, psutil.Error):
-            return "another process"

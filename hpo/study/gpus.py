@@ -61,7 +61,10 @@ def visible_gpus() -> list[Gpu]:
         return [gpu for instances in divided or [] for gpu in instances]
     if divided is None:  # nothing lists them, but somebody has named them
         return [Gpu(name, name) for name in named]
-    return _those_named(named, divided)
+    found = _those_named(named, divided)
+    if not found:
+        log.warning("CUDA_VISIBLE_DEVICES=%s names no GPU of this machine, so CUDA shows none", limits)
+    return found
 
 
 def free_share(names: Sequence[str]) -> float:
@@ -91,13 +94,13 @@ def _names_in(limits: str) -> list[str]:
     """
     names: list[str] = []
     texts = [text.strip() for text in limits.split(",")]
-    prefix = next((prefix for prefix in ("GPU-", "MIG-") if texts[0].startswith(prefix)), None)
+    by_uuid = re.match("GPU-|MIG-", texts[0])
+    form = re.compile(rf"{by_uuid[0]}.*" if by_uuid else r"\+?\d+")
     for text in texts:
-        number = re.match(r"\+?\d+", text)
-        if text.startswith(prefix) if prefix is not None else number is not None:
-            name = text if prefix is not None or number is None else str(int(number[0]))
-        else:
+        found = form.match(text)
+        if found is None:
             break
+        name = found[0] if by_uuid else str(int(found[0]))
         if name in names:
             return []
         names.append(name)
@@ -143,7 +146,7 @@ def _listed(*, is_named: bool) -> list[list[Gpu]] | None:
         output, problem = _ask_driver()
         if not problem:
             return _parsed(output)
-        if not files:  # as on the login node of a cluster
+        if not files and not is_named:  # as on the login node of a cluster
             log.info("nvidia-smi lists no GPU: %s", problem)
             return []
         if number < TRIES:

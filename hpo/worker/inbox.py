@@ -100,8 +100,9 @@ def _take(report: Report, trial: RunningTrial, process: ForkedProcess, run: Stud
         case Alive():
             trial.reached, trial.step = report.reached, report.step
         case Failed(cause=cause, error=error):
-            is_killed_loader = KILLED_LOADER in error and _memory_ran_out(trial)
-            end = AttemptEnd.OUT_OF_MEMORY if cause == OUT_OF_MEMORY or is_killed_loader else AttemptEnd.ERROR
+            if KILLED_LOADER in error and _memory_ran_out(trial):
+                cause = OUT_OF_MEMORY
+            end = AttemptEnd.OUT_OF_MEMORY if cause == OUT_OF_MEMORY else AttemptEnd.ERROR
             trial.fail(end, shortened(cause) or end, shortened(error) or "")
         case Done(checkpoint_sha256=str(sha256)):
             trial.checkpoint_sha256 = sha256

@@ -136,7 +136,6 @@ def test_gpus_without_the_program_that_lists_them_are_told_unless_they_are_named
     assert visible_gpus() == [Gpu("1", "1")]
 
 
-@pytest.mark.usefixtures("device_files")
 def test_gpus_that_are_named_are_taken_where_the_driver_does_not_list_them(
     driver: Driver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -151,48 +150,55 @@ def test_gpus_that_are_named_are_taken_where_the_driver_does_not_list_them(
 
 
 @pytest.mark.parametrize(
-    ("value", "names"),
+    ("listing", "value", "names"),
     [
-        ("", []),
-        ("0", ["0"]),
-        ("1, 0", ["1", "0"]),
-        ("0,-1,1", ["0"]),
-        ("-1", []),
-        ("0,7,1", ["0"]),  # CUDA stops at the first that is none
-        ("0,0", []),  # and shows none where one repeats
-        ("NoDevFiles", []),
-        ("void", []),
-        ("none", []),
-        ("all", []),  # this is of NVIDIA_VISIBLE_DEVICES
-        ("1gpu", ["1"]),
-        ("GPU-bbbb", ["1"]),
-        ("GPU-bbbb,GPU-aaaa", ["1", "0"]),
-        ("GPU-bbbb,0", ["1"]),
-        ("GPU-x,GPU-aaaa", []),
-        ("MIG-cccc", []),
-        (" ", []),
+        *(
+            (TWO, value, names)
+            for value, names in [
+                ("", []),
+                ("0", ["0"]),
+                ("1, 0", ["1", "0"]),
+                ("0,-1,1", ["0"]),
+                ("-1", []),
+                ("0,7,1", ["0"]),  # CUDA stops at the first that is none
+                ("0,0", []),  # and shows none where one repeats
+                ("NoDevFiles", []),
+                ("void", []),
+                ("none", []),
+                ("all", []),  # this is of NVIDIA_VISIBLE_DEVICES
+                ("1gpu", ["1"]),
+                ("GPU-bbbb", ["1"]),
+                ("GPU-bbbb,GPU-aaaa", ["1", "0"]),
+                ("GPU-bbbb,0", ["1"]),
+                ("GPU-x,GPU-aaaa", []),
+                ("MIG-cccc", []),
+                (" ", []),
+            ]
+        ),
+        (DIVIDED, "0", [C3]),  # of a divided GPU, the first instance
+        (DIVIDED, "1", ["1"]),
+        (DIVIDED, "MIG-dddd", [D4]),
+        (DIVIDED, "MIG-dddd,MIG-cccc", [D4, C3]),
+        (DIVIDED, "GPU-bbbb", ["1"]),
     ],
 )
 def test_gpus_are_limited_as_cuda_limits_them(
-    driver: Driver, value: str, names: list[str], monkeypatch: pytest.MonkeyPatch
+    driver: Driver, listing: str, value: str, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver(printing(listing))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+
+    assert [gpu.name for gpu in visible_gpus()] == names
+
+
+def test_a_name_of_no_gpu_is_told(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     driver(printing(TWO))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
 
-    assert [gpu.name for gpu in visible_gpus()] == names
-
-
-@pytest.mark.parametrize(
-    ("value", "names"),
-    [("0", [C3]), ("1", ["1"]), ("MIG-dddd", [D4]), ("MIG-dddd,MIG-cccc", [D4, C3]), ("GPU-bbbb", ["1"])],
-)
-def test_so_are_instances_of_divided_ones(
-    driver: Driver, value: str, names: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    driver(printing(DIVIDED))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
-
-    assert [gpu.name for gpu in visible_gpus()] == names
+    assert visible_gpus() == []
+    assert "CUDA_VISIBLE_DEVICES=7 names no GPU of this machine" in caplog.text
 
 
 def test_where_all_are_hidden_the_driver_is_not_asked(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
