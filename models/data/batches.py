@@ -121,11 +121,11 @@ class Batches:
     def _order(self, ranks: int) -> Tensor:
         if not self.training:
             return torch.arange(len(self.targets), device=self.targets.device)
-        order = torch.randperm(len(self.targets)).to(self.targets.device)
+        order = torch.randperm(len(self.targets))
         if ranks > 1:
             # The ranks' generators may differ, because of dropout.
             order = of_first_rank(order)
-        return order
+        return order.to(self.targets.device)
 
 
 def _marked(inputs: Inputs, prepared: Mapping[str, Any] | None) -> Inputs:
