@@ -12,6 +12,7 @@ from hpo.doctor.finding import CheckContext, Finding, listed
 from hpo.printable import counted
 from hpo.store.tables import (
     hpo_epochs,
+    hpo_findings,
     hpo_studies,
     hpo_trials,
     studies,
@@ -44,6 +45,8 @@ _JSON_COLUMNS = (
     hpo_studies.c.space,
     hpo_studies.c.limits,
     hpo_epochs.c.metrics,
+    hpo_trials.c.provenance,
+    hpo_findings.c.content,
 )
 # what `--json` prints, where NaN is not allowed
 _STRICT_JSON_COLUMNS = (hpo_trials.c.config,)

@@ -165,6 +165,9 @@ hpo_studies = Table(
     Column("priority", Double, nullable=False, server_default="1"),
     Column("created", Double, nullable=False),
     Column("change_accepted", Double),  # when it last went on with other data or other code
+    # No foreign key: a study outlives the search whose trials it trains again.
+    Column("parent_id", Integer),  # study_id of that search
+    Column("plan", Text),  # JSON: which of its trials, and how
 )
 
 hpo_workers = Table(
@@ -231,6 +234,19 @@ hpo_trials = Table(
     Column("seconds", Double),
     Column("checkpoint_sha256", Text),  # in hexadecimal; none for a trial of an earlier release
     Column("before_change", Text),  # the change of data or code that was accepted since, in words
+    Column("provenance", Text),  # JSON: commit, versions, device and executor of its last attempt
+)
+
+# What was found out about a study after its trials, the newest last.
+hpo_findings = Table(
+    "hpo_findings",
+    hpo_metadata,
+    Column("finding_id", Integer, primary_key=True),
+    Column("study_id", ForeignKey(studies.c.study_id, ondelete="CASCADE"), nullable=False, index=True),
+    Column("kind", Text, nullable=False),  # final, test, explanation or replay
+    Column("created", Double, nullable=False),
+    Column("content", Text, nullable=False),  # JSON
+    sqlite_autoincrement=True,
 )
 
 # Optuna and its dashboard open SQLite without foreign keys, and SQLite gives a deleted study's id to the next
@@ -239,6 +255,8 @@ SQLITE_TRIGGERS = (
     """
     CREATE TRIGGER IF NOT EXISTS hpo_study_deleted AFTER DELETE ON studies BEGIN
         DELETE FROM hpo_studies WHERE study_id = OLD.study_id;
+        DELETE FROM hpo_findings WHERE study_id = OLD.study_id;
+        UPDATE hpo_studies SET parent_id = NULL WHERE parent_id = OLD.study_id;
     END
     """,
     """

@@ -310,4 +310,5 @@ def test_every_table_of_ours_refers_to_a_study_a_trial_or_a_worker() -> None:
         "hpo_attempts": {trials.name},
         "hpo_epochs": {trials.name},
         "hpo_trials": {trials.name},
+        "hpo_findings": {studies.name},
     }

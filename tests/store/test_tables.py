@@ -171,6 +171,9 @@ def fill(store: Store, name: str) -> None:
                 insert(tables.hpo_epochs).values(trial_id=trial_id, epoch=1, attempt=1, metrics="{}", seconds=0.1),
             )
             connection.execute(insert(tables.hpo_trials).values(trial_id=trial_id, seed=2**62))
+        connection.execute(
+            insert(tables.hpo_findings).values(study_id=study_id, kind="final", created=db_now(), content="{}")
+        )
 
 
 def counted(store: Store) -> dict[str, int]:
@@ -195,6 +198,7 @@ def test_deleting_a_study_through_optuna_deletes_our_rows_of_it(store: Store, op
         "hpo_attempts": 2,
         "hpo_epochs": 2,
         "hpo_trials": 2,
+        "hpo_findings": 1,
     }
     fill(store, "next")  # on SQLite it gets the numbers of the deleted one
 

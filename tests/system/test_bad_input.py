@@ -389,8 +389,8 @@ def test_a_study_that_does_not_exist_names_the_nearest(verb: tuple[str, ...], hp
 @pytest.mark.parametrize(
     ("revision", "message"),
     [
-        ("0000", "has the older schema 0000, this hpo-service needs 0004: stop its workers, then run 'hpo db upgrade'"),
-        ("9999", "was written by a newer hpo-service (schema 9999, this one has 0004): update this one"),
+        ("0000", "has the older schema 0000, this hpo-service needs 0005: stop its workers, then run 'hpo db upgrade'"),
+        ("9999", "was written by a newer hpo-service (schema 9999, this one has 0005): update this one"),
     ],
 )
 @pytest.mark.parametrize("verb", [*READING, ("run", "line.yaml"), ("db", "init")], ids=lambda verb: verb[0])
