@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
+from hpo.study.plan import TRAIN
+
 BEST_CHECKPOINT = "best.ckpt"  # the weights after the best epoch
 LAST_CHECKPOINT, PREVIOUS_CHECKPOINT = "last.ckpt", "previous.ckpt"
 # The state after the last epochs: when the newer file cannot be read, an attempt resumes from the older one.
@@ -51,6 +53,7 @@ class TrialJob:
     epochs: int  # the maximum, in its unit
     seed: int  # of weights, order and augmentation
     unit: str = "epoch"  # a `Unit`, of its length and of its reports
+    trained_on: str = TRAIN  # or also on the validation part, of `hpo.study.plan`
     precision: Any = "32-true"  # Lightning's name
     strategy: str = "auto"  # of several devices: auto, ddp, ddp_find_unused_parameters_true, fsdp
     use_distributed_sampler: bool = True  # divide the data among the ranks
@@ -123,7 +126,28 @@ class DataJob:
         return None
 
 
-Job = TrialJob | StudyJob | DataJob
+@dataclass(frozen=True)
+class EvaluationJob:
+    """Evaluate trained models together on one part of their data."""
+
+    kind: ClassVar[str] = "evaluation"
+    project: str  # the folder that classes are imported from
+    models: list[dict[str, Any]]  # of each the trial's `config`, and its `checkpoint`
+    part: Literal["validation", "test"]
+    metric: str  # the objective, as the models log it
+    seed: int
+    precision: Any = "32-true"
+    accelerator: str = "cpu"
+    devices: list[str] = field(default_factory=list)
+    threads: int = 1
+    checks_only: bool = False  # only count the batches of the part
+
+    @property
+    def place(self) -> None:
+        return None
+
+
+Job = TrialJob | StudyJob | DataJob | EvaluationJob
 
 
 def job_message(job: Job) -> dict[str, Any]:
@@ -139,5 +163,5 @@ def job_of(message: Mapping[str, Any]) -> Job:
             fields[name] = Call(**fields[name])
     if "objects" in fields:
         fields["objects"] = [NestedObject(**found) for found in fields["objects"]]
-    kinds: dict[str, type[Job]] = {kind.kind: kind for kind in (TrialJob, StudyJob, DataJob)}
+    kinds: dict[str, type[Job]] = {kind.kind: kind for kind in (TrialJob, StudyJob, DataJob, EvaluationJob)}
     return kinds[message["kind"]](**fields)

@@ -22,7 +22,7 @@ import traceback
 from pathlib import Path
 
 from hpo.ipc.channel import Channel, ChannelClosedError, Message
-from hpo.study.job import DataJob, StudyJob, job_of
+from hpo.study.job import DataJob, EvaluationJob, StudyJob, job_of
 from hpo.training.left_behind import OWNER, adopt_orphans, end_orphans
 
 
@@ -97,6 +97,11 @@ def become_child(channel: Channel) -> None:
         from hpo.training.inspection import run_inspection
 
         run_inspection(job, channel)
+        return
+    if isinstance(job, EvaluationJob):
+        from hpo.training.evaluation import run_evaluation
+
+        run_evaluation(job, channel)
         return
     from hpo.training.trial import run_jobs
 

@@ -11,6 +11,7 @@ from hpo.study.by_value import is_by_value
 from hpo.study.devices import Slot
 from hpo.study.job import RESUME_CHECKPOINTS, Call, TrialJob
 from hpo.study.length import Unit
+from hpo.study.plan import TRAIN
 from hpo.study.resolved_study import ResolvedStudy
 
 
@@ -49,6 +50,7 @@ def trial_jobs(
             metric=spec.objective.metric,
             epochs=config[unit.plural],
             unit=unit.value,
+            trained_on=config.get("trained_on", TRAIN),
             seed=config["seed"],
             precision=spec.resources.precision,
             strategy=spec.resources.strategy,

@@ -15,10 +15,12 @@ from sqlalchemy import Connection
 from hpo.errors import SpecError
 from hpo.ipc.fork_server import ForkServer
 from hpo.ipc.messages import Answer, Epoch, Started
+from hpo.printable import counted
 from hpo.queue.best import best_trials
 from hpo.queue.claim import Claim, Place, StudyBusyError, claim_trials
 from hpo.queue.counts import TrialCounts
 from hpo.queue.idle import end_idle_trials, end_paused_trials, standstill
+from hpo.queue.plans import end_beaten
 from hpo.queue.progress import Progress, progress_of
 from hpo.queue.studies import StoredStudy
 from hpo.results.removal import ended_by_request
@@ -217,6 +219,11 @@ class StudyRun:
         if self.progress.is_deleted:
             self.stop_reason = self.progress.reason
             return
+        plan = self.study.plan
+        if plan is not None and self.counts.waiting and self.counts.ended:
+            direction = self.resolved.spec.objective.direction
+            if beaten := end_beaten(self._store, self.study.study_id, plan, direction):
+                log.info("%s out of the race: not begun", counted(len(beaten), "trial"))
         has_all = self.counts.ended >= self.counts.target
         is_to_end = has_all or self.progress.limit is not None or self.progress.state.is_ending
         if is_to_end and self.counts.begun:
@@ -328,7 +335,7 @@ class StudyRun:
             self._is_exhausted = True
             return None
         self._take_name(claim.study)
-        return start_trial(self._context, self.resolved, claim, slot=slot, weights=weights, claimed_at=claimed_at)
+        return start_trial(self._context, self.study, claim, slot=slot, weights=weights, claimed_at=claimed_at)
 
     def _claim(self, slots: Sequence[Slot], promotable: Sequence[int]) -> Claim | None:
         """The claim for the first of these slots; those for the others are kept until `start_next` is called for them.

@@ -105,6 +105,7 @@ def take_epoch(
         early_stopping=spec.early_stopping,
         unit=spec.unit,
         keeps_diverged=spec.diverged == "keep",
+        keeps_last="stop_after" in trial.config,
     )
     _apply(trial, decision, report, metric=spec.objective.metric)
     answer = ANSWERS[decision.action]

@@ -128,7 +128,6 @@ class Series(DataModule):
         self._check_gaps()
         fractions = given["validation_fraction"], given["test_fraction"]
         self._parts_of_series = _split(self._file.lengths, *fractions)
-        self.rows = Rows(*(np.concatenate(part) for part in zip(*self._parts_of_series, strict=True)))
         self.window = fitting_window(
             given["window"],
             self._parts_of_series,
@@ -138,6 +137,11 @@ class Series(DataModule):
             test_fraction=given["test_fraction"],
             who=self._who,
         )
+        if self._learns_from_validation:  # with the same window
+            self._parts_of_series = [
+                its._replace(train=np.concatenate([its.train, its.validation])) for its in self._parts_of_series
+            ]
+        self.rows = Rows(*(np.concatenate(part) for part in zip(*self._parts_of_series, strict=True)))
         self._fill = Fill(self._values, given["interpolation"])
         self.outputs = self.horizon * len(self.targets)
         self.input_shape = (self.window, len(self.columns))
@@ -246,10 +250,22 @@ class Series(DataModule):
         ends = self._ends(name)
         if self._lag == 0:
             return np.zeros((len(ends), self.outputs))
-        ahead = np.arange(1, self.horizon + 1)
-        seasons_back = -(-ahead // self._lag) * self._lag
+        return self.known_before(name, self._lag)
+
+    def known_before(self, name: PartName, lag: int) -> Floats:
+        """For each value of a part's forecasts, the last known one at the same point of a season of `lag` steps.
+
+        With a lag of 1, the last value of the window; (windows, outputs), in the data's unit.
+        """
+        ends, ahead = self._ends(name), np.arange(1, self.horizon + 1)
+        seasons_back = -(-ahead // lag) * lag
         known = self._fill.at(ends[:, None] + ahead - seasons_back, ends)
         return known[:, :, : len(self.targets)].reshape(len(ends), -1)
+
+    @property
+    def season(self) -> int:
+        """Steps of a season; 0 where none is given."""
+        return int(self.hparams["period"])
 
     def _targets(self, name: PartName) -> Floats:
         ends = self._ends(name)
