@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hpo.errors import HpoError, LoadError, RunError, SpecError, StoreError
+    from hpo.results.final import Final
     from hpo.results.study import StudyStatus, WorkerRecord
     from hpo.results.trial import TrialRecord
     from hpo.service.check import StudyCheck
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Choice",
     "EventKind",
+    "Final",
     "Float",
     "HpoError",
     "Int",
@@ -54,6 +56,7 @@ __all__ = [
 
 _NAMES = {
     "hpo.errors": ("HpoError", "LoadError", "RunError", "SpecError", "StoreError"),
+    "hpo.results.final": ("Final",),
     "hpo.results.study": ("StudyStatus", "WorkerRecord"),
     "hpo.results.trial": ("TrialRecord",),
     "hpo.service.check": ("StudyCheck",),

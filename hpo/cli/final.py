@@ -8,10 +8,7 @@ import typer
 
 from hpo.cli.answer import print_json
 from hpo.cli.options import ArtifactsOption, JsonOption, ProjectOption, SlotsOption, StoreOption, StudyName, url_of
-from hpo.errors import SpecError
 from hpo.service.server import start_server
-
-BOTH = "train+val"
 
 
 def finalize(
@@ -20,7 +17,7 @@ def finalize(
     seeds: Annotated[int, typer.Option("--seeds", min=2, help="Fresh seeds of each of them.")] = 5,
     retrain: Annotated[
         str | None,
-        typer.Option("--retrain", metavar=BOTH, help="Train the final model on the validation part too."),
+        typer.Option("--retrain", metavar="train+val", help="Train the final model on the validation part too."),
     ] = None,
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Keep the models of all seeds, and average them.")
@@ -36,8 +33,6 @@ def finalize(
     as_json: JsonOption = False,
 ) -> None:
     """Train a study's best trials again with fresh seeds, choose by the mean, and keep a model that is tested once."""
-    if retrain not in (None, BOTH):
-        raise SpecError(f"--retrain {retrain}: should be {BOTH}")
     server = start_server(store, project)
     try:
         from hpo.cli.final_page import show_final
@@ -55,7 +50,7 @@ def finalize(
             with screen.live(search.worker, search.run):
                 search.worker.run_until_done()
 
-        request = Request(top, seeds, retrain == BOTH, test or test_again, test_again, ensemble)
+        request = Request.of(top, seeds, retrain=retrain, ensemble=ensemble, test=test, test_again=test_again)
         with Store.open(url_of(store, project)) as opened:
             workspace = Workspace(server, folder, opened, artifacts_folder(artifacts, folder))
             try:

@@ -13,6 +13,7 @@ from hpo.study.race import Standing, leader
 from hpo.study.states import Direction
 
 CONFIDENCE = 0.95
+AT_MOST_ONE = {"accuracy", "balanced_accuracy", "precision", "recall", "f1", "auroc", "r2"}
 FINAL = "final"  # the kind of a finding that `hpo finalize` writes
 
 
@@ -129,10 +130,15 @@ class Final:
         )
 
 
-def reruns_of(plan: Plan, standings: Sequence[Standing]) -> tuple[Rerun, ...]:
-    """The candidates of a plan with their scores."""
+def reruns_of(plan: Plan, standings: Sequence[Standing], *, metric: str) -> tuple[Rerun, ...]:
+    """The candidates of a plan with their scores.
+
+    Args:
+        metric: the objective; the interval of one that is at most 1 ends there.
+    """
+    most = 1.0 if metric.removeprefix("val_") in AT_MOST_ONE else None
     return tuple(
-        Rerun(candidate.trial, candidate.value, standing.scores, mean_of(standing.finite), standing.is_out)
+        Rerun(candidate.trial, candidate.value, standing.scores, mean_of(standing.finite, most=most), standing.is_out)
         for candidate, standing in zip(plan.candidates, standings, strict=True)
     )
 
@@ -155,8 +161,12 @@ def luck_of(rerun: Rerun, direction: Direction) -> Interval | None:
     return Interval(gain, *ends)
 
 
-def mean_of(scores: Sequence[float]) -> Interval | None:
-    """The mean with its interval by Student's distribution; without an interval of one score; None of none."""
+def mean_of(scores: Sequence[float], *, most: float | None = None) -> Interval | None:
+    """The mean with its interval by Student's distribution; without an interval of one score; None of none.
+
+    Args:
+        most: no score can be larger.
+    """
     if not scores:
         return None
     mean = fmean(scores)
@@ -165,7 +175,7 @@ def mean_of(scores: Sequence[float]) -> Interval | None:
     from scipy.stats import t  # which takes a second to import
 
     half = float(t.ppf((1 + CONFIDENCE) / 2, len(scores) - 1)) * stdev(scores) / math.sqrt(len(scores))
-    return Interval(mean, mean - half, mean + half)
+    return Interval(mean, mean - half, mean + half if most is None else min(most, mean + half))
 
 
 def _interval(plain: Mapping[str, Any] | None) -> Interval | None:

@@ -14,9 +14,11 @@ from sqlalchemy import Connection, func, select
 
 from hpo.queue.best import STUDIES_A_STATEMENT, best_of_each, best_trials, directions_of
 from hpo.queue.counts import TrialCounts
+from hpo.queue.findings import findings_of
 from hpo.queue.overview import overview
 from hpo.queue.progress import Progress, find_study, load_progress
 from hpo.results.attempt import AttemptRecord, read_attempts
+from hpo.results.final import FINAL, Final
 from hpo.results.pareto import pareto_front
 from hpo.results.trial import TrialRecord, read_records, records_where
 from hpo.store import Store
@@ -127,6 +129,12 @@ class Study:
         """The attempts to train a trial, the first one first; none when there is no trial of that number."""
         with self._store.read() as connection:
             return read_attempts(connection, self._study_id, number)
+
+    def final(self) -> Final | None:
+        """What the last `hpo finalize` found; None before one."""
+        with self._store.read() as connection:
+            found = findings_of(connection, self._study_id, FINAL)
+        return Final.from_json(found[-1].content) if found else None
 
     def frame(self) -> pd.DataFrame:
         """A row for each trial: number, state, value, epochs, seconds, `params_*`, attempts, cause, device, ..."""

@@ -9,10 +9,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import median_high
 from typing import Any
 
-from hpo.errors import HpoError, RunError, StoreError
+from hpo.errors import HpoError, RunError, SpecError, StoreError
+from hpo.ipc.environment import clean_environment
+from hpo.ipc.fork_server import ForkServer
 from hpo.printable import all_of
 from hpo.queue.best import ranked_trials
 from hpo.queue.findings import add_finding
@@ -26,12 +29,15 @@ from hpo.search.algorithms import derive_seed
 from hpo.service.assembly import Search, Workspace, begin
 from hpo.service.evaluate import Evaluating
 from hpo.service.preflight import slots_for
+from hpo.store import Store
 from hpo.study.plan import TRAIN, TRAIN_AND_VALIDATION, Candidate, Plan
 from hpo.study.spec import AlgorithmSpec, Budget, Keep, StudySpec
 from hpo.study.states import TrialState
 from hpo.study.study_file import Source
 
 Train = Callable[[Search], None]
+
+BOTH = "train+val"  # how people write the parts of a final model's training
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,34 @@ class Request:
     tests: bool = False
     tests_again: bool = False
     is_ensemble: bool = False
+
+    @staticmethod
+    def of(top: int, seeds: int, *, retrain: str | None, ensemble: bool, test: bool, test_again: bool) -> Request:
+        """From the words of the command line and of Python.
+
+        Raises:
+            SpecError: one of them is invalid.
+        """
+        if retrain not in (None, BOTH):
+            raise SpecError(f"retrain: '{retrain}' should be {BOTH}, the only parts that there are besides a test's")
+        if top < 1 or seeds < 2:
+            raise SpecError(f"top {top} should be 1 or more, and seeds {seeds} should be 2 or more: one is no mean")
+        return Request(top, seeds, retrain == BOTH, test or test_again, test_again, ensemble)
+
+
+def finalize_here(
+    store: Store, name: str, request: Request, project: Path, artifacts: Path, *, slots: int | None = None
+) -> Final:
+    """`finalize` in this process, with a worker of its own.
+
+    Raises:
+        HpoError, KeyboardInterrupt: as `finalize`.
+    """
+    server = ForkServer.start(clean_environment(store.url.password))
+    try:
+        return finalize(Workspace(server, project.resolve(), store, artifacts), name, request, slots=slots)
+    finally:
+        server.stop()
 
 
 def finalize(
@@ -220,7 +254,7 @@ class _Finalizing:
         winner = winner_of(plan, stand, objective.direction)
         if winner is None:
             raise RunError(f"{all_of(plan.trials, 're-run')} failed: 'hpo trials {reruns.name}' shows why")
-        found = reruns_of(plan, stand)
+        found = reruns_of(plan, stand, metric=objective.metric)
         return Final(
             study=search.name,
             metric=objective.metric,

@@ -17,6 +17,7 @@ from typing import Any
 from hpo.queue.control import set_limits
 from hpo.queue.enqueue import Enqueued, Point, enqueue_points
 from hpo.results import study as results
+from hpo.results.final import Final
 from hpo.service.delete import Deleted, delete_study
 from hpo.service.rename import rename_study
 from hpo.service.watch import StudyEvent, Watch
@@ -116,6 +117,39 @@ class Study(results.Study):
         for note in entered.notes():
             log.warning("study %s: %s", self.name, note)
         return list(entered.numbers)
+
+    def finalize(
+        self,
+        *,
+        top: int = 3,
+        seeds: int = 5,
+        retrain: str | None = None,
+        ensemble: bool = False,
+        test: bool = False,
+        test_again: bool = False,
+        slots: int | None = None,
+    ) -> Final:
+        """Train the best trials again with fresh seeds, choose by the mean, and keep a model, as `hpo finalize` does.
+
+        Args:
+            top: the number of best trials that are trained again.
+            seeds: of each of them.
+            retrain: `train+val` trains the final model on both parts.
+            ensemble: the final model is the average of all seeds' models.
+            test: test it on the test part, once.
+            test_again: although that was looked at before.
+            slots: trials at a time; by default as many as the study requests.
+
+        Raises:
+            HpoError: nothing is complete, the data or the code was changed, there is no test part, or it was looked at.
+            RunError: all re-runs failed, or were stopped.
+            KeyboardInterrupt: it was interrupted; the same call goes on.
+        """
+        from hpo.service.finalize import Request as FinalRequest
+        from hpo.service.finalize import finalize_here
+
+        request = FinalRequest.of(top, seeds, retrain=retrain, ensemble=ensemble, test=test, test_again=test_again)
+        return finalize_here(self._store, self.name, request, self._project, self._folder(), slots=slots)
 
     def rename(self, new: str) -> str:
         """Give the study another name; its folder on this machine and the paths of its checkpoints move with it.

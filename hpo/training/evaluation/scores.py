@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from scipy.stats import bootstrap, rankdata
+from scipy.stats import binomtest, bootstrap, rankdata
 from sklearn.calibration import calibration_curve
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, silhouette_score
@@ -136,6 +136,12 @@ def with_intervals(
         known = np.atleast_2d(drawn)[number][np.isfinite(np.atleast_2d(drawn)[number])]
         if name in answer and len(known) >= RESAMPLES / 2:
             answer[name] |= {"low": float(np.percentile(known, tail)), "high": float(np.percentile(known, 100 - tail))}
+    accuracy = answer.get("accuracy")
+    if accuracy is not None and against is None and accuracy["value"] in (0.0, 1.0):
+        # All draws are alike, and yet the next sample may be wrong: Clopper and Pearson 1934, Biometrika 26.
+        right = round(accuracy["value"] * len(units))
+        exact = binomtest(right, len(units)).proportion_ci(CONFIDENCE, method="exact")
+        accuracy |= {"low": float(exact.low), "high": float(exact.high)}
     return answer
 
 
