@@ -76,7 +76,7 @@ class Evaluating:
         Raises:
             HpoError: they cannot be evaluated.
         """
-        return self._ask(self._job(records, "validation"))
+        return self._ask(self._job(records, "validation", explains=True))
 
     def test(self, records: Sequence[TrialRecord], kept: Kept, *, is_again: bool) -> tuple[Message, int]:
         """What they give on the test part; and how often it had been looked at before.
@@ -104,7 +104,12 @@ class Evaluating:
         return found, looks
 
     def _job(
-        self, records: Sequence[TrialRecord], part: Literal["validation", "test"], *, checks_only: bool = False
+        self,
+        records: Sequence[TrialRecord],
+        part: Literal["validation", "test"],
+        *,
+        checks_only: bool = False,
+        explains: bool = False,
     ) -> EvaluationJob:
         spec, slot = self._study.resolved.spec, self._slot
         return EvaluationJob(
@@ -118,6 +123,7 @@ class Evaluating:
             devices=list(slot.devices[:1]),
             threads=slot.threads,
             checks_only=checks_only,
+            explains=explains,
         )
 
     def _ask(self, job: EvaluationJob) -> Message:

@@ -141,6 +141,7 @@ class EvaluationJob:
     devices: list[str] = field(default_factory=list)
     threads: int = 1
     checks_only: bool = False  # only count the batches of the part
+    explains: bool = False  # also show mistakes, and why the models decide so
 
     @property
     def place(self) -> None:

@@ -11,6 +11,9 @@ Answers with plain values, by name:
     outputs      of a regression: the scores of each value, or of each step of a forecast
     residuals    their quantiles and histogram, and up to 300 pairs of (truth, prediction)
     baselines    simple models: their metrics, and the network's gain in the objective with its interval
+    mistakes     the samples with the largest loss: target, prediction, loss, picture, values
+    slices       values of columns on which the compared metric is worse
+    explanations  importances and pictures: name, what, table, picture
     fingerprint  of the part's targets
     notes        what could not be evaluated, and why
 """
@@ -30,7 +33,9 @@ from hpo.ipc.channel import Channel, Message
 from hpo.study.job import EvaluationJob
 from hpo.training.devices import prepare_device
 from hpo.training.evaluation.baselines import baselines_of
+from hpo.training.evaluation.explain import explanations_of
 from hpo.training.evaluation.fitted import fitted_data
+from hpo.training.evaluation.mistakes import slices_of, worst_mistakes
 from hpo.training.evaluation.outputs import Outputs, logged_metrics, outputs_of
 from hpo.training.evaluation.scores import compared_metric, scores_of
 from hpo.training.output import TrialOutput
@@ -72,6 +77,11 @@ def evaluate(job: EvaluationJob) -> Message:
         compared = compared_metric(job.metric, outputs)
         answer["objective"] = {"metric": job.metric, "name": compared, **answer["metrics"][compared]}
         answer["baselines"] = baselines_of(fitted, outputs, compared, latent=_latent(models[0]))
+        if job.explains:
+            answer["mistakes"] = worst_mistakes(fitted, outputs)
+            answer["slices"] = slices_of(fitted, outputs, compared)
+            answer["explanations"], more = explanations_of(models, fitted, outputs, compared)
+            notes += more
         return answer | {"fingerprint": _fingerprint(outputs)}
 
 

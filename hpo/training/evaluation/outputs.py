@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -90,6 +91,25 @@ def outputs_of(models: list[LightningModule], fitted: Fitted) -> tuple[Outputs |
         return _values(whole, truth, layout, fitted, is_own=_predicts(models[0])), []
     except ValueError as error:
         return None, [f"the model's predictions do not fit the targets: {error}; it is judged by what it logs alone"]
+
+
+def predicted_of(
+    models: Sequence[LightningModule], fitted: Fitted, outputs: Outputs, arrays: Mapping[str, Array]
+) -> Array:
+    """What the models give for other samples of the same kind, in the form of `Outputs.predicted`; one row a sample.
+
+    Args:
+        arrays: the inputs by name, in the order of a batch.
+    """
+    tensors = tuple(torch.from_numpy(array).to(fitted.device) for array in arrays.values())
+    batch = (tensors[0] if len(tensors) == 1 else tensors, torch.zeros(len(tensors[0])))
+    with torch.no_grad():
+        found = [_output(model, batch, 0) for model in models]
+    if outputs.task == "classes":
+        count = len(outputs.names)
+        return np.asarray(np.mean([_probabilities(output, (len(output),), count) for output in found], axis=0))
+    values = np.mean([output.astype(np.float64).reshape(len(output), -1) for output in found], axis=0)
+    return fitted.restored(values) if _predicts(models[0]) else fitted.in_unit(values)
 
 
 def logged_metrics(model: LightningModule, fitted: Fitted, job: EvaluationJob) -> dict[str, float]:
