@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import hpo
-from hpo.cli import data, database, logs, look, maintain, manage, plan, steer, train
+from hpo.cli import data, database, logs, look, maintain, manage, plan, predict, steer, train
 from hpo.cli.answer import say
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-BEGIN, WORK, STEER, LOOK, KEEP = "Begin", "Search", "Steer", "Look", "Serve and maintain"
+BEGIN, WORK, STEER, LOOK, USE, KEEP = "Begin", "Search", "Steer", "Look", "Use", "Serve and maintain"
 
 
 def _print_version(wanted: bool) -> None:
@@ -57,6 +57,7 @@ app.command(rich_help_panel=LOOK)(look.trials)
 app.command(rich_help_panel=LOOK)(look.best)
 app.command(rich_help_panel=LOOK)(look.show)
 app.command(rich_help_panel=LOOK)(logs.logs)
+app.command(rich_help_panel=USE)(predict.predict)
 app.command(rich_help_panel=KEEP)(database.dashboard)
 app.command(rich_help_panel=KEEP)(maintain.doctor)
 app.command(rich_help_panel=KEEP)(manage.clean)

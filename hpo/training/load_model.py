@@ -65,7 +65,7 @@ def _arguments(
     """The constructor's arguments: as configured; and as the data module gave them, else from a data module again."""
     record = contents.get(RECORD, {})
     kept: dict[str, Any] = record.get("given", {})
-    arguments = {name: value for name, value in _files_for_references(config, "model").items() if name not in kept}
+    arguments = {name: value for name, value in files_for_references(config, "model").items() if name not in kept}
     required = [argument.name for argument in arguments_of(model_class) if not argument.has_default]
     saved = contents.get(LightningModule.CHECKPOINT_HYPER_PARAMS_KEY, {})
     known = {name.partition(".")[0] for name in arguments} | kept.keys() | saved.keys()
@@ -76,7 +76,7 @@ def _arguments(
         raise LoadError(f"{model_class.__name__} needs {', '.join(missing)}, which the checkpoint does not hold")
     try:
         data_class = load_class(config["data"]["class"], project)
-        data = build(data_class, _files_for_references(config, "data"), project)
+        data = build(data_class, files_for_references(config, "data"), project)
         data.prepare_data()
         data.setup(stage="fit")
         given = given_by_data(model_class, arguments | kept, data)
@@ -88,7 +88,7 @@ def _arguments(
     return arguments, kept | {name: given[name] for name in missing if name in given}
 
 
-def _files_for_references(config: Mapping[str, Any], owner: str) -> dict[str, Any]:
+def files_for_references(config: Mapping[str, Any], owner: str) -> dict[str, Any]:
     """The configured arguments, with the files of other trials' weights in place of references, where these exist."""
     weights = config.get("weights", {})
 
