@@ -114,7 +114,7 @@ class Autoencoder(Optimized):
         self.validation_step(batch, batch_idx)
 
     def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> dict[str, Tensor]:
-        """`error`, of the reconstruction (batch,), which is large for a sample unlike the training's; `code` (batch, latent)."""
+        """`error` (batch,) of the reconstruction, large for samples unlike the training's; `code` (batch, latent)."""
         x = _first(batch if isinstance(batch, Tensor) else batch[0])
         codes = self.encode(x)
         return {"error": (self.decoder(codes) - x.flatten(1)).square().mean(1), "code": codes}

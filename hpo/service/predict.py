@@ -75,10 +75,11 @@ def predict(
     """
     record = chosen_record(study, trial)
     found = source_in(source)
-    job = PredictJob(str(project), dict(record.config), str(record.kept_checkpoint()), found, "", proba)
+    checkpoint = str(record.kept_checkpoint())
     started = time.monotonic()
     with _partial(output) as partial:
-        answer = _answer(server, PredictJob(**{**vars(job), "output": str(partial)}))
+        job = PredictJob(str(project), dict(record.config), checkpoint, found, str(partial), proba)
+        answer = _answer(server, job)
         partial.replace(output)
     is_whole = record.state == TrialState.COMPLETE or trial is not None
     of_trial = () if is_whole else (f"no trial is complete: trial {record.number} is the best so far, {record.remark}",)
@@ -97,7 +98,9 @@ def source_in(given: str) -> str:
     if path.exists():
         return str(path.resolve())
     folder = path.parent
-    near = difflib.get_close_matches(path.name, os.listdir(folder) if folder.is_dir() else [], n=1)
+    near = difflib.get_close_matches(
+        path.name, [each.name for each in folder.iterdir()] if folder.is_dir() else [], n=1
+    )
     raise SpecError(f"{given}: there is no such file or folder{f', did you mean {near[0]!r}?' if near else ''}")
 
 

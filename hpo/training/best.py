@@ -67,7 +67,6 @@ class Best:
         partial.replace(self._path)
         self._held = None
 
-
     def _keep_preprocessing(self, trainer: pl.Trainer) -> None:
         """Write what the data module has fitted, once an attempt: an earlier one may have had other data.
 

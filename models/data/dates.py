@@ -120,7 +120,9 @@ def read_in_order(known: pd.Series, order: str, *, who: str) -> pd.Series:
         ValueError: one has its parts in another order, or may have several and the order is not known.
     """
     known = known.astype(object)
-    found = pd.to_datetime(known.where(_is_iso(known)), format="ISO8601", errors="coerce", utc=True).dt.tz_localize(None)
+    found = pd.to_datetime(known.where(_is_iso(known)), format="ISO8601", errors="coerce", utc=True).dt.tz_localize(
+        None
+    )
     rest = known[found.isna()]
     if not len(rest):
         return found.astype("datetime64[us]")
@@ -210,7 +212,7 @@ def in_utc(values: pd.Series) -> pd.Series:
 def _chosen(
     known: pd.Series, *, who: str, order: str, advice: str, remedy: Callable[[str], str] | None
 ) -> tuple[str, pd.Series]:
-    """The only format that fits all texts, "%Y" for ISO 8601, and the texts in it; the arguments are those of `dates`."""
+    """The only format that fits all texts, "%Y" for ISO 8601, and their dates; the arguments are those of `dates`."""
     try:
         return "%Y", pd.to_datetime(known, format="ISO8601", utc=True)
     except ValueError:

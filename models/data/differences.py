@@ -10,7 +10,7 @@ from models.data.timed_file import Floats
 
 
 def differences(fill: Fill, steps: Ints, ends: Ints, *, lag: int) -> Floats:
-    """Inputs (windows, steps, columns) before scaling, from values up to each window's end; the values for a lag of 0."""
+    """Inputs (windows, steps, columns) before scaling, from values up to each end; the values for a lag of 0."""
     now = fill.at(steps, ends)
     return now - fill.at(steps - lag, ends) if lag else now
 

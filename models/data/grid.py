@@ -70,7 +70,9 @@ def following(last: Any, step: str | float, count: int) -> Moments:
 
 def step_in_words(step: str | float, *, are_dates: bool) -> str:
     """A step of `step_of` for messages."""
-    return step if isinstance(step, str) else _step(np.timedelta64(round(step), "us") if are_dates else np.float64(step))
+    return (
+        step if isinstance(step, str) else _step(np.timedelta64(round(step), "us") if are_dates else np.float64(step))
+    )
 
 
 def check_regular(moments: Moments, name: str, *, who: str, rows: NDArray[np.int64] | None = None) -> None:

@@ -31,6 +31,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Required, TypedDict
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -51,16 +52,16 @@ class NewData(TypedDict, total=False):
     """
 
     batches: Required[Iterable[Any]]
-    rows: Mapping[str, Sequence[Any]]
+    rows: Mapping[str, Sequence[Any] | NDArray[Any]]
     remarks: Sequence[str]
     steps: NDArray[np.int64]
     reference: NDArray[np.float64]
 
 
 def batches_of(inputs: Inputs) -> Iterator[Any]:
-    """Slices, as `predict_step` of models.base:Supervised takes them: a tensor, or several in a batch without targets."""
+    """Slices, as `predict_step` of models.base:Supervised takes them: a tensor, or a tuple whose first is several."""
     if isinstance(inputs, Tensor):
-        yield from inputs.split(BATCH)
+        yield from torch.split(inputs, BATCH)
         return
-    for parts in zip(*(part.split(BATCH) for part in inputs), strict=True):
+    for parts in zip(*(torch.split(part, BATCH) for part in inputs), strict=True):
         yield (parts,)

@@ -87,15 +87,21 @@ def read_new_sequences(source: Any, state: Mapping[str, Any]) -> NewSequences:
 def _of_table(path: str, state: Mapping[str, Any]) -> NewSequences:
     reading, who, remarks = state["reading"], f"Sequences: {path}", []
     id, time = reading["id"], reading["time"]
-    frame = read_columns(path, who="Sequences", **{name: reading[name] for name in ("separator", "decimal", "encoding")})
+    frame = read_columns(
+        path, who="Sequences", **{name: reading[name] for name in ("separator", "decimal", "encoding")}
+    )
     check_columns(frame, [id, time], who=who)
     check_complete(frame[id], who=who)
     others = [str(name) for name in frame.columns if name not in (id, time)]
     features = list(state["features"])
     if lacking := [name for name in features if name not in others]:
         close = {name: difflib.get_close_matches(name, others, n=1) for name in lacking}
-        named = "; ".join(f"'{name}'" + (f" (did you mean '{near[0]}'?)" if near else "") for name, near in close.items())
-        raise ValueError(f"{who} lacks {len(lacking)} of the {len(features)} features that the model learnt from: {named}")
+        named = "; ".join(
+            f"'{name}'" + (f" (did you mean '{near[0]}'?)" if near else "") for name, near in close.items()
+        )
+        raise ValueError(
+            f"{who} lacks {len(lacking)} of the {len(features)} features that the model learnt from: {named}"
+        )
     known = {*state["known"], SPLIT}
     if unused := [name for name in others if name not in features and (features or name in known)]:
         remarks.append(f"columns that are not used: {', '.join(unused)}")

@@ -87,7 +87,9 @@ def _measured(source: Any, state: Mapping[str, Any], remarks: list[str]) -> tupl
     if lacking := [name for name in needed if name not in has]:
         others = [name for name in has if name not in needed]
         close = {name: difflib.get_close_matches(name, others, n=1) for name in lacking}
-        named = "; ".join(f"'{name}'" + (f" (did you mean '{near[0]}'?)" if near else "") for name, near in close.items())
+        named = "; ".join(
+            f"'{name}'" + (f" (did you mean '{near[0]}'?)" if near else "") for name, near in close.items()
+        )
         raise ValueError(
             f"{who} lacks {len(lacking)} of the {len(needed)} columns that the model needs: {named}. It has "
             f"{', '.join(has)}"

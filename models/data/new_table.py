@@ -1,6 +1,7 @@
-"""Reads rows of a new table as those of the training were read: the same columns, each of its kind, whatever is odd told.
+"""Reads rows of a new table as those of the training were read: the same columns, each of its kind.
 
-What cannot be read counts as missing, and a category that the training part does not have is unknown; both are told.
+What cannot be read counts as missing, and a category that the training part does not have is unknown. Whatever is odd
+is counted and told.
 """
 
 from __future__ import annotations
@@ -177,10 +178,9 @@ class _Reader:
 
     def _tell_missing(self, wrong: pd.Series, rows: int, what: str) -> None:
         if len(wrong):
-            self._remarks.append(
-                f"column '{wrong.name}': {len(wrong):,} of {rows:,} values are {what}, such as '{wrong.iloc[0]}' in row "
-                f"{wrong.index[0] + 1:,}: treated as missing"
-            )
+            first = f"'{wrong.iloc[0]}' in row {wrong.index[0] + 1:,}"
+            count = f"{len(wrong):,} of {rows:,} values are {what}, such as {first}"
+            self._remarks.append(f"column '{wrong.name}': {count}: treated as missing")
 
 
 def _with_hint(name: str, extra: Iterable[str]) -> str:

@@ -90,4 +90,5 @@ def _to_normal(x: Doubles, quantiles: Doubles, references: Doubles) -> Doubles:
     ranks[x + EDGE > quantiles[-1]] = 1
     ranks[x - EDGE < quantiles[0]] = 0
     low, high = ndtri(EDGE - np.spacing(1)), ndtri(1 - (EDGE - np.spacing(1)))
-    return np.clip(ndtri(ranks), low, high)
+    normal: Doubles = np.clip(ndtri(ranks), low, high)
+    return normal

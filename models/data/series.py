@@ -234,7 +234,7 @@ class Series(DataModule):
         }
 
     def new_data(self, source: Any, state: Mapping[str, Any]) -> NewData:
-        """A file as the class reads it, or a data frame: forecasts of the `horizon` steps after the end of each series."""
+        """A file as the class reads it, or a data frame: the `horizon` values after the end of each series."""
         found = read_new_series(source, state)
         return {
             "batches": batches_of(torch.from_numpy(found.inputs.astype(np.float32))),

@@ -72,8 +72,8 @@ def _packed(found: Measured) -> Kept:
 def _unpacked(kept: Kept) -> Measured:
     moments, note = kept.arrays["times"], kept.note
     moments = moments.view("datetime64[us]") if note["are_dates"] else moments
-    named = (note[name] if isinstance(note[name], str) else tuple(note[name]) for name in NOTED)
-    return Measured(kept.arrays["values"], moments, *named)
+    named: dict[str, Any] = {name: note[name] if isinstance(note[name], str) else tuple(note[name]) for name in NOTED}
+    return Measured(kept.arrays["values"], moments, **named)
 
 
 def _read(

@@ -1,4 +1,4 @@
-"""From what a model's `predict_step` returns to columns: names of classes, probabilities, values in the target's unit."""
+"""What a model's `predict_step` returns as columns: names of classes, probabilities, values in the target's unit."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Collected:
         self.count += len(next(iter(named.values())))
 
     def columns(self, *, proba: bool) -> Columns:
-        """A column of predictions, or one for each value; with the probabilities of classes where `proba` asks for them.
+        """A column of predictions, or one for each value; with `proba` also the probabilities of the classes.
 
         Raises:
             HpoError: there are no classes to have probabilities, or another number of them than outputs.

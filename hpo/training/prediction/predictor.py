@@ -95,9 +95,7 @@ class Predictor:
         except Exception as error:  # of the data module
             raise self._in_words(error) from error
         if not isinstance(found, Mapping) or "batches" not in found:
-            raise HpoError(
-                f"{self._who}: new_data returned {type(found).__name__}: it should return a dict with 'batches' ({PAGE})"
-            )
+            raise HpoError(f"{self._who}: new_data returned {type(found).__name__}, not a dict with 'batches' ({PAGE})")
         return found
 
     def _batches(self, new: Mapping[str, Any]) -> Iterator[Any]:
@@ -164,7 +162,9 @@ def load_predictor(config: Mapping[str, Any], checkpoint: Path, project: Path) -
     remarks = []
     if state is None:
         if callable(getattr(data, "fitted_state", None)):
-            remarks.append(f"{PREPROCESSING} is missing beside the checkpoint: {label} was fitted again on the trial's data")
+            remarks.append(
+                f"{PREPROCESSING} is missing beside the checkpoint: {label} was fitted again on the trial's data"
+            )
         state = _fitted_again(data, model, label, checkpoint.with_name(PREPROCESSING))
     return Predictor(model, data, state, remarks=remarks)
 
@@ -182,7 +182,9 @@ def predictor_in(folder: Path, project: Path) -> Predictor:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         what = "there is no such folder" if not folder.is_dir() else f"it has no {CONFIG}"
-        raise LoadError(f"{folder} is not the folder of a trial: {what}; it holds {BEST_CHECKPOINT}, {CONFIG} and more") from None
+        raise LoadError(
+            f"{folder} is not the folder of a trial: {what}; it holds {BEST_CHECKPOINT}, {CONFIG} and more"
+        ) from None
     except (OSError, ValueError) as error:
         raise LoadError(f"{path} cannot be read: {error}") from error
     if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
@@ -212,6 +214,6 @@ def _fitted_again(data: Any, model: LightningModule, label: str, missing: Path) 
 
 def _without_method(label: str) -> str:
     return (
-        f"{label} has no method new_data(source, state), which reads new data as the model takes them: {PAGE} shows one. "
-        "trial.load_model() gives the model alone"
+        f"{label} has no method new_data(source, state), which reads new data as the model takes them: {PAGE} shows "
+        "one. trial.load_model() gives the model alone"
     )

@@ -1,4 +1,4 @@
-"""What a data module has fitted, in a file beside a trial's checkpoint: NumPy's .npz, which is read without running code.
+"""What a data module has fitted, in a file beside a trial's checkpoint: an .npz, which is read without running code.
 
 The file holds arrays by number, and as `state` the bytes of a JSON object:
     format   1; a release that changes the structure counts up
@@ -42,8 +42,8 @@ def state_of(data: Any) -> bytes | None:
     plain = _without_arrays(ask(), arrays, "fitted_state()")
     head = {"format": FORMAT, "by": type(data).__name__, "state": plain}
     buffer = io.BytesIO()
-    # allow_pickle for the type checker's sake is not needed: object arrays are refused above
-    np.savez(buffer, **{STATE: np.frombuffer(json.dumps(head).encode(), np.uint8)}, **arrays)  # type: ignore[arg-type]
+    named: dict[str, Any] = {STATE: np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays}
+    np.savez(buffer, **named)
     return buffer.getvalue()
 
 
@@ -83,8 +83,8 @@ def read_state(path: Path) -> dict[str, Any] | None:
         raise LoadError(f"{path} cannot be read: {error.strerror or error}") from error
     except _DAMAGED as error:
         raise LoadError(
-            f"{path} is damaged ({error}): copy it again from the machine that trained the trial; or remove it, and what "
-            "was fitted is fitted again on the data of the trial"
+            f"{path} is damaged ({error}): copy it again from the machine that trained the trial; or remove it, and "
+            "what was fitted is fitted again on the data of the trial"
         ) from error
 
 
@@ -109,7 +109,7 @@ def _without_arrays(value: Any, arrays: dict[str, NDArray[Any]], place: str) -> 
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(
-        f"{place} is a {type(value).__name__}: only arrays, numbers, texts, lists and dicts are kept, as what reads the "
+        f"{place} is a {type(value).__name__}: only arrays, numbers, texts, lists and dicts are kept, as reading the "
         "file should run no code; give what it has learnt, such as vars() of a scaler"
     )
 
