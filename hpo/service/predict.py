@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import os
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ class Predicted:
     """What was predicted.
 
     Attributes:
+        seconds: for the new data and the output, after the model and its imports.
         remarks: what was odd in the new data, and in the choice of the trial.
         output: the file that was written.
     """
@@ -76,14 +76,13 @@ def predict(
     record = chosen_record(study, trial)
     found = source_in(source)
     checkpoint = str(record.kept_checkpoint())
-    started = time.monotonic()
     with _partial(output) as partial:
         job = PredictJob(str(project), dict(record.config), checkpoint, found, str(partial), proba)
         answer = _answer(server, job)
         partial.replace(output)
     is_whole = record.state == TrialState.COMPLETE or trial is not None
     of_trial = () if is_whole else (f"no trial is complete: trial {record.number} is the best so far, {record.remark}",)
-    return Predicted(record, answer["rows"], time.monotonic() - started, (*of_trial, *answer["remarks"]), output)
+    return Predicted(record, answer["rows"], answer["seconds"], (*of_trial, *answer["remarks"]), output)
 
 
 def source_in(given: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 from collections.abc import Iterator, Mapping
@@ -17,13 +18,13 @@ from hpo.study.job import BEST_CHECKPOINT, CONFIG, OWN_LOADERS, PREPROCESSING
 from hpo.training.build import build
 from hpo.training.load_model import files_for_references, load_model
 from hpo.training.prediction.outputs import Collected, Columns, Meaning
-from hpo.training.prediction.state_file import read_state
+from hpo.training.prediction.state_file import parsed, read_state, state_of
 from hpo.training.preparation import CHECK, preparation_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PAGE = "docs/predict.md"
+PAGE = "docs/your-own-module.md"
 
 
 class Predictor:
@@ -196,7 +197,8 @@ def _fitted_again(data: Any, model: LightningModule, label: str, missing: Path) 
     try:
         data.prepare_data()
         data.setup(stage="fit")
-        state: dict[str, Any] = data.fitted_state() if callable(getattr(data, "fitted_state", None)) else {}
+        contents = state_of(data)
+        state = {} if contents is None else parsed(io.BytesIO(contents), label)  # as a file would give it
         preparation = preparation_of(data)
     except Exception as error:  # of the user's code
         raise LoadError(

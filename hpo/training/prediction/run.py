@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import torch
@@ -20,9 +21,11 @@ def run_prediction(job: PredictJob, channel: Channel) -> None:
     torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     try:
         predictor = load_predictor(job.config, Path(job.checkpoint), Path(job.project))
+        started = time.perf_counter()
         frame = predictor.predict(job.source, proba=job.proba)
         frame.to_csv(job.output, index=False, lineterminator="\n")
         answer = {"kind": "predicted", "rows": len(frame), "remarks": predictor.remarks}
+        answer["seconds"] = time.perf_counter() - started
     except BaseException as error:  # of any kind: it is reported
         answer = {"kind": "failed", "reason": reason_of(error, Path(job.project))}
     channel.send(answer)

@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,12 +71,8 @@ def read_state(path: Path) -> dict[str, Any] | None:
         LoadError: it cannot be read, is damaged, or was written by a newer release.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            head = json.loads(arrays[STATE].tobytes())
-            if head["format"] > FORMAT:
-                raise LoadError(f"{path} was written by a newer hpo-service: update this one")
-            found: dict[str, Any] = _with_arrays(head["state"], {name: arrays[name] for name in arrays.files})
-            return found
+        with path.open("rb") as file:
+            return parsed(file, str(path))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -86,6 +82,20 @@ def read_state(path: Path) -> dict[str, Any] | None:
             f"{path} is damaged ({error}): copy it again from the machine that trained the trial; or remove it, and "
             "what was fitted is fitted again on the data of the trial"
         ) from error
+
+
+def parsed(file: IO[bytes], where: str) -> dict[str, Any]:
+    """The state in the contents of a file.
+
+    Raises:
+        LoadError: a newer release wrote it.
+    """
+    with np.load(file, allow_pickle=False) as arrays:
+        head = json.loads(arrays[STATE].tobytes())
+        if head["format"] > FORMAT:
+            raise LoadError(f"{where} was written by a newer hpo-service: update this one")
+        found: dict[str, Any] = _with_arrays(head["state"], {name: arrays[name] for name in arrays.files})
+    return found
 
 
 def _without_arrays(value: Any, arrays: dict[str, NDArray[Any]], place: str) -> Any:
