@@ -76,7 +76,7 @@ def test_tiny_trials_leave_nothing_behind() -> None:
 
 
 def test_a_large_table_is_predicted_as_the_table_says() -> None:
-    command = [sys.executable, RELIABILITY.with_name("predict.py"), "--rows", "3000", "--columns", "8"]
+    command = [sys.executable, str(RELIABILITY.with_name("predict.py")), "--rows", "3000", "--columns", "8"]
 
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
 

@@ -120,7 +120,8 @@ def test_a_damaged_file_is_told_with_what_to_do(spoil: Any, tmp_path: Path) -> N
 
 def test_a_file_of_a_newer_release_is_told(tmp_path: Path) -> None:
     path = tmp_path / "preprocessing.npz"
-    np.savez(path, **{STATE: np.frombuffer(json.dumps({"format": 2, "state": {}}).encode(), np.uint8)})
+    arrays: dict[str, Any] = {STATE: np.frombuffer(json.dumps({"format": 2, "state": {}}).encode(), np.uint8)}
+    np.savez(path, **arrays)
 
     with pytest.raises(LoadError, match="was written by a newer hpo-service"):
         read_state(path)
