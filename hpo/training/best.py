@@ -71,7 +71,8 @@ class Best:
         """Write what the data module has fitted, once an attempt: an earlier one may have had other data.
 
         Raises:
-            OSError: the disk is full, or the folder cannot be written.
+            OSError: the disk is full, or the folder cannot be written; not with several ranks, as the others would wait
+                for the one that writes.
         """
         if self._is_preprocessing_kept or not trainer.is_global_zero:
             return
@@ -80,9 +81,15 @@ class Best:
         except Exception as error:  # of the user's code
             contents = None
             print(f"preprocessing: not kept: {type(error).__name__}: {error}")  # noqa: T201 # into the log
-        if contents is not None:
-            write_state(contents, self._path.with_name(PREPROCESSING))
-        self._is_preprocessing_kept = True
+        try:
+            if contents is not None:
+                write_state(contents, self._path.with_name(PREPROCESSING))
+        except OSError as error:
+            if trainer.world_size == 1:
+                raise
+            print(f"preprocessing: not kept: {error}")  # noqa: T201 # into the log
+        else:
+            self._is_preprocessing_kept = True
 
 
 def _bytes_of(module: torch.nn.Module) -> int:

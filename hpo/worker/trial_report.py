@@ -50,9 +50,8 @@ def take_start(context: StudyContext, spec: StudySpec, trial: RunningTrial, repo
         if earlier.epoch not in known and earlier.value is not None:
             _record(context, trial, earlier)
     if report.from_epoch == 0:
-        context.folder.remove(
-            *(trial.directory / name for name in (BEST_CHECKPOINT, PREPROCESSING))
-        )  # of an attempt that cannot be resumed
+        # Of an attempt that cannot be resumed.
+        context.folder.remove(*(trial.directory / name for name in (BEST_CHECKPOINT, PREPROCESSING)))
     restore_progress(context, spec, trial, until=report.from_epoch)
     config, from_epoch = dict(trial.config), report.from_epoch
     context.outbox.put(
