@@ -28,7 +28,7 @@ def predict(
         str, typer.Option("-o", "--out", metavar="FILE.csv", help="The file to write; '-' is the standard output.")
     ] = "-",
     trial: Annotated[
-        int | None, typer.Option("--trial", metavar="N", min=0, help="Predict with this trial [default: the best].")
+        int | None, typer.Option("--trial", metavar="N", min=0, help="Predict with this trial; by default the best.")
     ] = None,
     proba: Annotated[bool, typer.Option("--proba", help="Also write the probability of each class.")] = False,
     store: StoreOption = None,

@@ -76,8 +76,8 @@ def test_checkpoints_of_callbacks_and_named_ones_go_where_the_study_does_not_kee
 ) -> None:
     study = create_study(store, keep={"checkpoints": 1})
     folders = [fill(folder_of(artifacts, study, number)) for number in range(4)]
-    own = ("checkpoints/epoch=1-step=2.ckpt", "lightning_logs/version_0/checkpoints/last.ckpt", "sharded.ckpt/0.distcp")
-    own = (*own, "preprocessing.npz")
+    of_callbacks = ("checkpoints/epoch=1-step=2.ckpt", "lightning_logs/version_0/checkpoints/last.ckpt")
+    own = (*of_callbacks, "sharded.ckpt/0.distcp", "preprocessing.npz")
     for folder in folders:
         for name in own:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
