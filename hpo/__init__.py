@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hpo.results.study import StudyStatus, WorkerRecord
     from hpo.results.trial import TrialRecord
     from hpo.service.check import StudyCheck
+    from hpo.service.predict import load_predictor
     from hpo.service.python import check, run, submit
     from hpo.service.study import Study
     from hpo.service.watch import EventKind, StudyEvent
@@ -49,6 +50,7 @@ __all__ = [
     "When",
     "WorkerRecord",
     "check",
+    "load_predictor",
     "open_study",
     "run",
     "submit",
@@ -60,6 +62,7 @@ _NAMES = {
     "hpo.results.study": ("StudyStatus", "WorkerRecord"),
     "hpo.results.trial": ("TrialRecord",),
     "hpo.service.check": ("StudyCheck",),
+    "hpo.service.predict": ("load_predictor",),
     "hpo.service.python": ("check", "run", "submit"),
     "hpo.service.study": ("Study",),
     "hpo.service.watch": ("EventKind", "StudyEvent"),

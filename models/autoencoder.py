@@ -113,9 +113,11 @@ class Autoencoder(Optimized):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self.validation_step(batch, batch_idx)
 
-    def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> Tensor:
-        """Codes (batch, latent)."""
-        return self.encode(batch if isinstance(batch, Tensor) else batch[0])
+    def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> dict[str, Tensor]:
+        """`error` (batch,) of the reconstruction, large for samples unlike the training's; `code` (batch, latent)."""
+        x = _first(batch if isinstance(batch, Tensor) else batch[0])
+        codes = self.encode(x)
+        return {"error": (self.decoder(codes) - x.flatten(1)).square().mean(1), "code": codes}
 
     def on_validation_epoch_start(self) -> None:
         self._seen.clear()

@@ -22,7 +22,7 @@ from hpo.store import Store
 from hpo.store.tables import hpo_studies, hpo_trials, studies, trials
 from hpo.study.artifacts import checkpoints_in, is_file, is_folder, size_of
 from hpo.study.folder_mark import MARK, marked_store
-from hpo.study.job import BEST_CHECKPOINT, CONFIG, RESUME_CHECKPOINTS
+from hpo.study.job import BEST_CHECKPOINT, CONFIG, PREPROCESSING, RESUME_CHECKPOINTS
 from hpo.study.naming import is_study_folder, study_folder, trial_folder, trial_of_folder
 from hpo.study.spec import Keep
 from hpo.study.states import OPTUNA_ENDED
@@ -32,7 +32,7 @@ REMOVED = ".removed-"  # begins the name of a folder that is being removed
 
 _CHECKPOINTS = (BEST_CHECKPOINT, *RESUME_CHECKPOINTS)
 _NOT_KEPT = "its trial is not among the best, whose checkpoints are kept"
-_PARTIAL = tuple(sorted({Path(name).with_suffix(".partial").name for name in (*_CHECKPOINTS, CONFIG)}))
+_PARTIAL = tuple(sorted({Path(name).with_suffix(".partial").name for name in (*_CHECKPOINTS, PREPROCESSING, CONFIG)}))
 
 
 @dataclass(frozen=True)
@@ -197,11 +197,14 @@ def _files_of_ended(folder: Path, files: list[Path], trial: _Trial) -> Iterator[
                 yield Leftover(file, size_of(file), _NOT_KEPT, named_by=trial.trial_id)
         elif file.name in _CHECKPOINTS:
             yield Leftover(file, size_of(file), "its trial has ended, and the store names no such checkpoint")
+        elif file.name == PREPROCESSING:
+            if not (trial.is_kept and trial.checkpoint):
+                yield Leftover(file, size_of(file), f"it is of no use without its checkpoint, and {_NOT_KEPT}")
         elif file.name in _PARTIAL:
             yield Leftover(file, size_of(file), "it was not written to its end")
     if trial.is_kept:
         return
-    ours = {folder / name for name in (*_CHECKPOINTS, trial.checkpoint) if name is not None}
+    ours = {folder / name for name in (*_CHECKPOINTS, PREPROCESSING, trial.checkpoint) if name is not None}
     for path in checkpoints_in(folder):
         if path not in ours:
             yield Leftover(path, size_of(path), f"a callback wrote it, and {_NOT_KEPT}")

@@ -154,6 +154,17 @@ class TrialRecord:
             HpoError: the trial has no checkpoint, the file or the class is not there, or it is another file than the
                 trial wrote.
         """
+        path = self.kept_checkpoint()
+        from hpo.training.load_model import load_model
+
+        return load_model(self.config, path, Path(project))
+
+    def kept_checkpoint(self) -> Path:
+        """The file with the weights of its best epoch.
+
+        Raises:
+            HpoError: it has none, or it is another file than the trial wrote; a missing file is not looked at.
+        """
         if self.checkpoint is None and self.state == TrialState.RUNNING:
             raise HpoError(
                 f"trial {self.number} is running: its weights can be loaded when it has ended, or was handed back by "
@@ -164,10 +175,7 @@ class TrialRecord:
                 f"trial {self.number} ({self.state}) has no checkpoint: a study keeps those of its best trials "
                 "(keep: {checkpoints: 5} in the study file)"
             )
-        path = self.own_checkpoint(Path(self.checkpoint))
-        from hpo.training.load_model import load_model
-
-        return load_model(self.config, path, Path(project))
+        return self.own_checkpoint(Path(self.checkpoint))
 
     def own_checkpoint(self, path: Path) -> Path:
         """The path, unless its file is another one than the trial wrote; a missing file is not looked at.

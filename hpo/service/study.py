@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpo.queue.control import set_limits
 from hpo.queue.enqueue import Enqueued, Point, enqueue_points
@@ -24,6 +24,9 @@ from hpo.service.watch import StudyEvent, Watch
 from hpo.settings import artifacts_folder
 from hpo.store import Store
 from hpo.study.states import Request, StudyState
+
+if TYPE_CHECKING:
+    from hpo.training.prediction.predictor import Predictor
 
 log = logging.getLogger(__name__)
 
@@ -183,6 +186,19 @@ class Study(results.Study):
             from_start: also report earlier events.
         """
         return Watch(self._store, self._study_id, self._direction, from_start=from_start).events(poll_seconds)
+
+    def predictor(self, trial: int | None = None) -> Predictor:
+        """What predicts new data with a trial's model: its `predict(source)` gives a data frame.
+
+        Args:
+            trial: its number; by default the best one.
+
+        Raises:
+            HpoError: there is no such trial, its files are missing or damaged, or its data module cannot read new data.
+        """
+        from hpo.service.predict import chosen_record, predictor_of
+
+        return predictor_of(chosen_record(self, trial), self._project)
 
     def _request(self, trial: int | None, state: StudyState, request: Request | None) -> str:
         from hpo.service.steer import request_study, request_trial  # which imports pydantic, a tenth of a second

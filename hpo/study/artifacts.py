@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from hpo.study.job import PREPROCESSING
 from hpo.study.naming import is_study_folder
 
 CHECKPOINT_SUFFIX = ".ckpt"
@@ -60,7 +61,7 @@ def size_of(path: Path) -> int:
 def checkpoints_in(folder: Path) -> list[Path]:
     """What ends in `.ckpt` below a trial's folder, whichever callback wrote it; links are not followed.
 
-    A checkpoint may be a folder, of a model that is sharded.
+    A checkpoint may be a folder, of a model that is sharded. What was fitted for the best one comes last.
     """
     found = []
     for parent, folders, files in os.walk(folder):
@@ -69,7 +70,7 @@ def checkpoints_in(folder: Path) -> list[Path]:
         named = sorted(name for name in files if name.endswith(CHECKPOINT_SUFFIX))
         found += [path for name in named if is_file(path := Path(parent, name))]
         folders[:] = sorted(set(folders) - set(sharded))
-    return found
+    return [*found, *([path] if is_file(path := folder / PREPROCESSING) else [])]
 
 
 def sha256_of(path: Path) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 from hpo.study.plan import TRAIN
 
@@ -16,6 +16,7 @@ BEST_CHECKPOINT = "best.ckpt"  # the weights after the best epoch
 LAST_CHECKPOINT, PREVIOUS_CHECKPOINT = "last.ckpt", "previous.ckpt"
 # The state after the last epochs: when the newer file cannot be read, an attempt resumes from the older one.
 RESUME_CHECKPOINTS = (LAST_CHECKPOINT, PREVIOUS_CHECKPOINT)
+PREPROCESSING = "preprocessing.npz"  # what the data module has fitted, beside the weights after the best epoch
 LOG, CONFIG = "log.txt", "config.json"
 # The data of a study without `data:`; its model has the loaders.
 OWN_LOADERS = "hpo.training.own_loaders:OwnLoaders"
@@ -148,7 +149,24 @@ class EvaluationJob:
         return None
 
 
-Job = TrialJob | StudyJob | DataJob | EvaluationJob
+@dataclass(frozen=True)
+class PredictJob:
+    """Predict new data with a trial's model, and write a CSV."""
+
+    kind: ClassVar[str] = "predict"
+    project: str  # the folder that classes are imported from
+    config: dict[str, Any]  # of the trial
+    checkpoint: str  # of its best epoch
+    source: str  # the new data
+    output: str  # the file to write
+    proba: bool = False  # with the probabilities of classes
+
+    @property
+    def place(self) -> None:
+        return None
+
+
+Job = TrialJob | StudyJob | DataJob | EvaluationJob | PredictJob
 
 
 def job_message(job: Job) -> dict[str, Any]:
@@ -164,5 +182,5 @@ def job_of(message: Mapping[str, Any]) -> Job:
             fields[name] = Call(**fields[name])
     if "objects" in fields:
         fields["objects"] = [NestedObject(**found) for found in fields["objects"]]
-    kinds: dict[str, type[Job]] = {kind.kind: kind for kind in (TrialJob, StudyJob, DataJob, EvaluationJob)}
+    kinds: dict[str, type[Job]] = {kind.kind: kind for kind in get_args(Job)}
     return kinds[message["kind"]](**fields)

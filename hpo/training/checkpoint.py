@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +117,10 @@ def read(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
         OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError: it cannot be read.
     """
     # weights_only: a checkpoint is data, and reading it must not run code
-    contents = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    try:
+        contents = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except struct.error as error:  # of bytes that torch takes for a file in its oldest format
+        raise ValueError("it is not a checkpoint") from error
     if not isinstance(contents, dict):
         raise ValueError("it is not a checkpoint")
     return _restored(contents)

@@ -78,9 +78,14 @@ class _Check:
                 f"the model was trained with batches of {self._known[0]['by']}, and these are of {found['by']} with "
                 f"other {_listed(differing[-1])}: it was fitted on other rows, or has other options, so predictions "
                 "would be wrong. Evaluate with the data of the trial, which is its class with the arguments in "
-                "trial.config['data']. Rows of another file cannot be predicted yet (docs/data.md, Predictions)"
+                "trial.config['data']. Rows of another file are predicted by 'hpo predict' (docs/predict.md)"
             )
         self._known.append(found)
+
+    def differing(self, found: Mapping[str, Any]) -> str:
+        """The names of what was fitted otherwise in the training; empty if nothing was."""
+        names = differences(self._known[0], found)
+        return _listed(names) if names else ""
 
     def _learn(self, found: Mapping[str, Any], model: nn.Module) -> None:
         if model.training and not any(one is found for one in self._known):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import selectors
 import signal
@@ -22,8 +23,15 @@ import traceback
 from pathlib import Path
 
 from hpo.ipc.channel import Channel, ChannelClosedError, Message
-from hpo.study.job import DataJob, EvaluationJob, StudyJob, job_of
+from hpo.study.job import DataJob, EvaluationJob, Job, PredictJob, StudyJob, TrialJob, job_of
 from hpo.training.left_behind import OWNER, adopt_orphans, end_orphans
+
+# Jobs of one answer, and the function that gives it: imported by the process that needs it.
+ANSWERED_BY: dict[type[Job], str] = {
+    DataJob: "hpo.training.inspection:run_inspection",
+    EvaluationJob: "hpo.training.evaluation:run_evaluation",
+    PredictJob: "hpo.training.prediction.run:run_prediction",
+}
 
 
 def serve(control: Channel) -> Channel | None:
@@ -93,16 +101,11 @@ def become_child(channel: Channel) -> None:
         if child is not None:
             become_child(child)
         return
-    if isinstance(job, DataJob):
-        from hpo.training.inspection import run_inspection
-
-        run_inspection(job, channel)
+    if type(job) in ANSWERED_BY:
+        module, _, function = ANSWERED_BY[type(job)].partition(":")
+        getattr(importlib.import_module(module), function)(job, channel)
         return
-    if isinstance(job, EvaluationJob):
-        from hpo.training.evaluation import run_evaluation
-
-        run_evaluation(job, channel)
-        return
+    assert isinstance(job, TrialJob)
     from hpo.training.trial import run_jobs
 
     run_jobs(job, channel)

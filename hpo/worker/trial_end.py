@@ -16,7 +16,7 @@ from hpo.queue.report import end_attempt, finish_trial, forget_checkpoints, may_
 from hpo.queue.studies import StoredStudy
 from hpo.results.artifacts import Leftover, leftovers_of_ended
 from hpo.study.artifacts import checkpoints_in, is_file
-from hpo.study.job import BEST_CHECKPOINT, RESUME_CHECKPOINTS
+from hpo.study.job import BEST_CHECKPOINT, PREPROCESSING, RESUME_CHECKPOINTS
 from hpo.study.naming import trial_of_folder
 from hpo.study.spec import StudySpec
 from hpo.study.states import AttemptEnd, OptunaState
@@ -158,8 +158,8 @@ def _on_finished(
     if checkpoint is None:
         # Those of callbacks of a complete trial may be all that is left of it.
         is_complete = trial.state == OptunaState.COMPLETE
-        best = trial.directory / BEST_CHECKPOINT
-        context.folder.remove(*([best] if is_complete else checkpoints_in(trial.directory)))
+        best = [trial.directory / name for name in (BEST_CHECKPOINT, PREPROCESSING)]
+        context.folder.remove(*(best if is_complete else checkpoints_in(trial.directory)))
     if checkpoint is not None:
         _keep_best(context, study)
     elif trial.state == OptunaState.FAIL:

@@ -13,7 +13,7 @@ from hpo.errors import nearest
 from hpo.ipc.messages import Answer, Epoch, Started
 from hpo.queue.report import describe_trial, report_epoch
 from hpo.search.rungs import Verdict
-from hpo.study.job import BEST_CHECKPOINT, CONFIG
+from hpo.study.job import BEST_CHECKPOINT, CONFIG, PREPROCESSING
 from hpo.study.resolved_study import OWNERS
 from hpo.study.spec import StudySpec
 from hpo.study.states import AttemptEnd, OptunaState
@@ -50,7 +50,8 @@ def take_start(context: StudyContext, spec: StudySpec, trial: RunningTrial, repo
         if earlier.epoch not in known and earlier.value is not None:
             _record(context, trial, earlier)
     if report.from_epoch == 0:
-        context.folder.remove(trial.directory / BEST_CHECKPOINT)  # of an attempt that cannot be resumed
+        # Of an attempt that cannot be resumed.
+        context.folder.remove(*(trial.directory / name for name in (BEST_CHECKPOINT, PREPROCESSING)))
     restore_progress(context, spec, trial, until=report.from_epoch)
     config, from_epoch = dict(trial.config), report.from_epoch
     context.outbox.put(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -13,6 +14,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 from models.data.batches import Batch, Batches, Inputs
+from models.data.new_data import NewData
 from models.data.placement import Placed, place
 from models.data.preparation import summary_of
 from models.data.splits import Rows
@@ -155,6 +157,33 @@ class DataModule(LightningDataModule):
             "mean of the targets": np.array(self.target_mean),
             "scale of the targets": np.array(self.target_scale),
         }
+
+    def fitted_state(self) -> dict[str, Any]:
+        """All that `new_data` needs of what was fitted; a trial keeps it beside its checkpoint.
+
+        Arrays, and plain values that JSON can hold, by names, also in nested dicts and lists; models.data.new_data
+        describes those of each data module. Override it to add what `prepare` fits.
+        """
+        return {
+            "task": self.task,
+            "class_names": list(self.class_names),
+            "target_names": [],
+            "target_mean": np.array(self.target_mean),
+            "target_scale": np.array(self.target_scale),
+        }
+
+    def new_data(self, source: Any, state: Mapping[str, Any]) -> NewData:
+        """A new source, without targets, converted as in the training of a model; the module was not set up.
+
+        Args:
+            source: a path, an array, a data frame, ...: what people give to `hpo predict` and `Predictor.predict`.
+            state: what `fitted_state` gave in the training.
+
+        Raises:
+            ValueError: it cannot be read, or is not of the kind of the training data; with a message for people.
+            NotImplementedError: always, unless a subclass overrides it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not read new data")
 
     def preparation(self) -> dict[str, Any]:
         """What converted the batches: this class with its source, and a summary of `fitted`; plain values.

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.impute import SimpleImputer
-from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, RobustScaler, StandardScaler
 
+from models.data.date_numbers import clock_numbers, date_numbers
 from models.data.dates import CLOCK_DAY
 from models.data.kinds import LARGEST, columns_of
+from models.data.scaling import Scaling, fit_scaling
 from models.data.text_file import listed
 
 Floats = NDArray[np.float32]
@@ -22,7 +23,6 @@ Ints = NDArray[np.int64]
 UNKNOWN = 0  # the number of a category that is not in the training rows
 NO_VALUE = "(missing)"  # treated as a category
 OFTEN = 2  # rarer categories are also unknown, so that the embedding of unknown categories is trained
-MOST_QUANTILES = 1000
 NAMED = 3  # columns whose reasons an error gives
 
 
@@ -66,29 +66,66 @@ class Columns:
         self._without_date = {name for name in self._dates if (train[name].dropna().dt.normalize() == CLOCK_DAY).all()}
         self._known = {name: _frequent(train[name]) for name in texts}
         raw, names = self._raw(train)
-        self._imputer = SimpleImputer(
-            strategy="mean" if self._missing == "mean" else "median", keep_empty_features=True
-        )
-        filled = self._imputer.fit_transform(raw) if names else raw
+        strategy = "mean" if self._missing == "mean" else "median"
+        imputer = SimpleImputer(strategy=strategy, keep_empty_features=True)
+        self._fill = imputer.fit(raw).statistics_ if names else np.empty(0)
+        filled = self._filled(raw)
         self._kept = self._informative(filled)
-        self._scaler = _scaler(self._scaling, len(train)) if len(self._kept) else None
-        if self._scaler is not None:
-            self._scaler.fit(filled[:, self._kept])
+        kind = self._scaling if len(self._kept) else "none"
+        self._scale, self._learnt = fit_scaling(kind, filled[:, self._kept])
+        self._yes_and_no = [name for name in self._numeric if train[name].dropna().isin((0, 1)).all()]
         self._incomplete = [
             name for name in (*self._numeric, *self._dates) if self._missing == "indicator" and train[name].hasnans
         ]
-        one_hot = [f"{name} is {value}" for name, values in self._known.items() for value in values if self._is_one_hot]
-        self.names = (*(names[i] for i in self._kept), *(f"no {name}" for name in self._incomplete), *one_hot)
+        self.names = self._named(names)
         return self
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> Columns:
+        """The columns as they were fitted, from what `state` gave."""
+        columns = cls(categories="one_hot" if state["one_hot"] else "embedding")
+        columns._numeric = list(state["numbers"])
+        columns._yes_and_no = list(state["yes_and_no"])
+        columns._dates = [date["name"] for date in state["dates"]]
+        columns._first = {date["name"]: pd.Timestamp(date["first"]) for date in state["dates"]}
+        columns._with_time = {date["name"] for date in state["dates"] if date["with_time"]}
+        columns._without_date = {date["name"] for date in state["dates"] if date["is_clock"]}
+        columns._known = {each["name"]: list(each["values"]) for each in state["categories"]}
+        columns._fill, columns._kept = state["fill"], state["kept"]
+        columns._scale = Scaling(state["scaling"]["kind"], state["scaling"]["arrays"])
+        columns._incomplete = list(state["incomplete"])
+        columns.names = tuple(state["names"])
+        return columns
+
+    def state(self) -> dict[str, Any]:
+        """All that `numbers` and `categories` depend on: arrays and plain values, described in models.data.new_data."""
+        return {
+            "numbers": self._numeric,
+            "yes_and_no": self._yes_and_no,
+            "dates": [
+                {
+                    "name": name,
+                    "first": str(self._first[name]),
+                    "with_time": name in self._with_time,
+                    "is_clock": name in self._without_date,
+                }
+                for name in self._dates
+            ],
+            "categories": [{"name": name, "values": values} for name, values in self._known.items()],
+            "one_hot": self._is_one_hot,
+            "fill": self._fill,
+            "kept": self._kept,
+            "scaling": {"kind": self._scale.kind, "arrays": dict(self._scale.arrays)},
+            "incomplete": self._incomplete,
+            "names": list(self.names),
+        }
 
     def fitted(self) -> dict[str, Any]:
         """Everything that was learnt, by names for messages: arrays, and plain values."""
-        scaler = vars(self._scaler) if self._scaler is not None else {}
-        scales = [np.ravel(value) for name, value in sorted(scaler.items()) if isinstance(value, np.ndarray)]
         return {
             "columns": [list(self.names), list(self._known), self._incomplete],
-            "values for missing numbers": np.array(getattr(self._imputer, "statistics_", ())),
-            "scalings": np.concatenate([np.empty(0), *scales]),
+            "values for missing numbers": self._fill,
+            "scalings": self._learnt,
             "first dates": [str(first) for first in self._first.values()],
             "categories": self._known,
         }
@@ -99,15 +136,25 @@ class Columns:
         return () if self._is_one_hot else tuple(len(values) + 1 for values in self._known.values())
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """The column that each of `names`, and then each of `category_names`, was made of."""
+        kept = self.names[: len(self._kept)]
+        dated = [
+            max((date for date in self._dates if name.startswith(f"{date} ")), key=len, default=name) for name in kept
+        ]
+        numbers = [name if name in self._numeric else date for name, date in zip(kept, dated, strict=True)]
+        one_hot = [name for name, values in self._known.items() for _ in values if self._is_one_hot]
+        return (*numbers, *self._incomplete, *one_hot, *self.category_names)
+
+    @property
     def category_names(self) -> tuple[str, ...]:
         """The names of the columns of categories."""
         return () if self._is_one_hot else tuple(self._known)
 
     def numbers(self, frame: pd.DataFrame) -> Floats:
         """(rows, names)"""
-        raw, names = self._raw(frame)
-        filled = (self._imputer.transform(raw) if names else raw)[:, self._kept]
-        scaled = filled if self._scaler is None else self._scaler.transform(filled)
+        raw, _ = self._raw(frame)
+        scaled = self._scale(self._filled(raw)[:, self._kept])
         parts = [scaled, *(frame[name].isna().to_numpy()[:, None] for name in self._incomplete)]
         if self._is_one_hot:
             codes = self._codes(frame)
@@ -123,12 +170,19 @@ class Columns:
         parts = [frame[self._numeric].to_numpy(dtype=np.float64)]
         names = list(self._numeric)
         for name in self._dates:
-            found = _date_numbers(frame[name], self._first[name], with_time=name in self._with_time)
+            found = date_numbers(frame[name], self._first[name], with_time=name in self._with_time)
             if name in self._without_date:
-                found = _clock_numbers(frame[name])
+                found = clock_numbers(frame[name])
             parts.append(np.column_stack(list(found.values())))
             names += [f"{name} {part}" for part in found]
         return np.hstack(parts), names
+
+    def _filled(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.where(np.isnan(raw), self._fill, raw)
+
+    def _named(self, raw_names: Sequence[str]) -> tuple[str, ...]:
+        one_hot = [f"{name} is {value}" for name, values in self._known.items() for value in values if self._is_one_hot]
+        return (*(raw_names[i] for i in self._kept), *(f"no {name}" for name in self._incomplete), *one_hot)
 
     def _codes(self, frame: pd.DataFrame) -> Ints:
         codes = [
@@ -213,44 +267,3 @@ def _has_times(dates: pd.Series) -> bool:
 def _frequent(values: pd.Series) -> list[str]:
     counts = values.fillna(NO_VALUE).value_counts()
     return sorted(counts[counts >= OFTEN].index)
-
-
-def _date_numbers(dates: pd.Series, first: pd.Timestamp, *, with_time: bool) -> dict[str, Any]:
-    since = dates - first
-    angle = 2 * np.pi * (dates.dt.day_of_year - 1) / 365.25
-    found = {
-        "year": dates.dt.year,
-        "month": dates.dt.month,
-        "weekday": dates.dt.day_of_week,
-        "season sine": np.sin(angle),
-        "season cosine": np.cos(angle),
-        "days": since.dt.total_seconds() / 86_400,
-    }
-    if with_time:
-        hour = 2 * np.pi * (dates.dt.hour + dates.dt.minute / 60) / 24
-        found |= {"hour sine": np.sin(hour), "hour cosine": np.cos(hour)}
-    # rounded, since a cosine that is always 0 would seem to vary
-    return {name: values.to_numpy(dtype=np.float64).round(9) for name, values in found.items()}
-
-
-def _clock_numbers(times: pd.Series) -> dict[str, Any]:
-    hours = (times - CLOCK_DAY).dt.total_seconds() / 3600
-    angle = 2 * np.pi * hours / 24
-    found: dict[str, Any] = {"hour": hours, "hour sine": np.sin(angle), "hour cosine": np.cos(angle)}
-    return {name: values.to_numpy(dtype=np.float64).round(9) for name, values in found.items()}
-
-
-def _scaler(name: str, rows: int) -> Any:
-    match name:
-        case "standard":
-            return StandardScaler()
-        case "robust":
-            return RobustScaler()
-        case "min_max":
-            return MinMaxScaler()
-        case "quantile":
-            # to a normal distribution; random_state selects rows if there are very many
-            return QuantileTransformer(
-                n_quantiles=min(MOST_QUANTILES, rows), output_distribution="normal", random_state=0
-            )
-    return None

@@ -41,6 +41,7 @@ _SHAPES = {
     r"\d{1,2}/\d{4}": ("%m %Y",),
 }
 _ORDER_OF = {"d": "day_first", "m": "month_first", "b": "month_first", "y": "year_first", "Y": "year_first"}
+TWO_ORDERS = frozenset(form for forms in _SHAPES.values() for form in forms if len(forms) > 1)
 _DATE = "|".join(_SHAPES)
 _CLOCK = (
     r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2}(?:[.,]\d+)?))?(?:\s?(?P<half>[ap])\.?m\.?)?"
@@ -85,39 +86,65 @@ def dates(
         ValueError: one is not a date, or two orders fit; the message begins with `who`.
     """
     known = known.astype(object)
-    try:
-        return in_utc(pd.to_datetime(known, format="ISO8601", utc=True))
-    except ValueError:
-        pass
-    try:
-        readings = _readings(in_english(known))
-    except ValueError as error:
-        raise ValueError(f"{who}: {error}") from error
-    whole = {form: reading for form, reading in readings.items() if reading.notna().all()}
-    different = {form: r for form, r in whole.items() if not any(r.equals(o) for o in _before(whole, form))}
-    chosen = {form: reading for form, reading in different.items() if _ORDER_OF[form[1]] == order} or different
-    if len(chosen) == 1:
-        [(form, reading)] = chosen.items()
-        if "%y" in form:
-            warnings.warn(
-                f"{who}: column '{known.name}' has years of two digits, such as '{known.iloc[0]}': they are read as "
-                f"{reading.min().year} to {reading.max().year}",
-                stacklevel=2,
-            )
-        return in_utc(reading)
-    if chosen:
-        raise ValueError(
-            f"{who}: column '{known.name}' is ambiguous: '{known.iloc[0]}' and all others may have the day or the "
-            f"month first. Write them like 2025-12-31{advice and ', '}{advice}"
+    form, reading = _chosen(known, who=who, order=order, advice=advice, remedy=remedy)
+    if "%y" in form:
+        warnings.warn(
+            f"{who}: column '{known.name}' has years of two digits, such as '{known.iloc[0]}': they are read as "
+            f"{reading.min().year} to {reading.max().year}",
+            stacklevel=2,
         )
-    iso = pd.to_datetime(known, format="ISO8601", errors="coerce", utc=True)
-    best = max([iso, *readings.values()], key=lambda reading: int(reading.notna().sum()))
-    wrong = known[best.isna()]
-    others = f", and {len(wrong) - 1} more such value{'s' * (len(wrong) > 2)}" if len(wrong) > 1 else ""
-    raise ValueError(
-        f"{who}: column '{known.name}' holds dates, but '{wrong.iloc[0]}' in row {wrong.index[0] + 1} is not a date"
-        f"{others}{remedy(str(wrong.iloc[0])) if remedy else ''}"
+    return in_utc(reading)
+
+
+def order_of(column: pd.Series, order: str = "auto") -> str:
+    """The order in which `dates` reads a column's texts; empty where each of them can be read in one order only.
+
+    Args:
+        order: as given to `dates`.
+    """
+    known = column.dropna().astype(str).str.strip().drop_duplicates()
+    try:
+        form, _ = _chosen(known[~_is_iso(known)], who="", order=order, advice="", remedy=None)
+    except ValueError:
+        return ""
+    return _ORDER_OF[form[1]] if form in TWO_ORDERS else ""
+
+
+def read_in_order(known: pd.Series, order: str, *, who: str) -> pd.Series:
+    """Texts as datetime64[us], each by itself; NaT where one is no date.
+
+    Args:
+        order: that of the column that the model learnt from, for texts that have several; empty: it is not known.
+
+    Raises:
+        ValueError: one has its parts in another order, or may have several and the order is not known.
+    """
+    known = known.astype(object)
+    found = pd.to_datetime(known.where(_is_iso(known)), format="ISO8601", errors="coerce", utc=True).dt.tz_localize(
+        None
     )
+    rest = known[found.isna()]
+    if not len(rest):
+        return found.astype("datetime64[us]")
+    try:
+        readings = _readings(in_english(rest))
+    except ValueError:  # a month in no language that is known
+        return found.astype("datetime64[us]")
+    order = order or order_of(rest)
+    plain = [reading for form, reading in readings.items() if form not in TWO_ORDERS]
+    several = {form: reading for form, reading in readings.items() if form in TWO_ORDERS}
+    mine = [reading for form, reading in several.items() if _ORDER_OF[form[1]] == order]
+    others = [reading for form, reading in several.items() if _ORDER_OF[form[1]] != order]
+    chosen = _first_of([*plain, *mine], rest)
+    strange = chosen.isna() & _first_of(others, rest).notna()
+    if strange.any():
+        text, is_known = rest[strange].iloc[0], bool(order)
+        trained = f"in the training the {order.replace('_', ' is ')}" if is_known else "the order is not known"
+        raise ValueError(
+            f"{who}: column '{known.name}': {trained}, but '{text}' in row {rest[strange].index[0] + 1} "
+            f"{'has' if is_known else 'may have'} another order. Write dates like 2025-12-31"
+        )
+    return found.fillna(chosen.reindex(known.index)).astype("datetime64[us]")
 
 
 def look_like_times(texts: pd.Series) -> pd.Series:
@@ -180,6 +207,50 @@ def in_utc(values: pd.Series) -> pd.Series:
     if values.dt.tz is not None:
         values = values.dt.tz_convert("UTC").dt.tz_localize(None)
     return values.astype("datetime64[us]")
+
+
+def _chosen(
+    known: pd.Series, *, who: str, order: str, advice: str, remedy: Callable[[str], str] | None
+) -> tuple[str, pd.Series]:
+    """The only format that fits all texts, "%Y" for ISO 8601, and their dates; the arguments are those of `dates`."""
+    try:
+        return "%Y", pd.to_datetime(known, format="ISO8601", utc=True)
+    except ValueError:
+        pass
+    try:
+        readings = _readings(in_english(known))
+    except ValueError as error:
+        raise ValueError(f"{who}: {error}") from error
+    whole = {form: reading for form, reading in readings.items() if reading.notna().all()}
+    different = {form: r for form, r in whole.items() if not any(r.equals(o) for o in _before(whole, form))}
+    chosen = {form: reading for form, reading in different.items() if _ORDER_OF[form[1]] == order} or different
+    if len(chosen) == 1:
+        return next(iter(chosen.items()))
+    if chosen:
+        raise ValueError(
+            f"{who}: column '{known.name}' is ambiguous: '{known.iloc[0]}' and all others may have the day or the "
+            f"month first. Write them like 2025-12-31{advice and ', '}{advice}"
+        )
+    iso = pd.to_datetime(known, format="ISO8601", errors="coerce", utc=True)
+    best = max([iso, *readings.values()], key=lambda reading: int(reading.notna().sum()))
+    wrong = known[best.isna()]
+    others = f", and {len(wrong) - 1} more such value{'s' * (len(wrong) > 2)}" if len(wrong) > 1 else ""
+    raise ValueError(
+        f"{who}: column '{known.name}' holds dates, but '{wrong.iloc[0]}' in row {wrong.index[0] + 1} is not a date"
+        f"{others}{remedy(str(wrong.iloc[0])) if remedy else ''}"
+    )
+
+
+def _is_iso(texts: pd.Series) -> pd.Series:
+    return pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True).notna()
+
+
+def _first_of(readings: list[pd.Series], texts: pd.Series) -> pd.Series:
+    """Each text in the first reading that has one; NaT without any."""
+    found = pd.Series(pd.NaT, texts.index, dtype="datetime64[ns]")
+    for reading in readings:
+        found = found.fillna(reading)
+    return found
 
 
 def _before(readings: dict[str, pd.Series], form: str) -> list[pd.Series]:

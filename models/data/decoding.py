@@ -21,7 +21,7 @@ class Found(NamedTuple):
     """pixels: (images, channels, height, width), bytes or float32; classes: (images,), numbers from 0.
 
     names: of the classes. is_validation: (images,), whether the source has an image in its validation part.
-    warnings: texts that begin with the file or folder.
+    warnings: texts that begin with the file or folder. white: the value of white; 0 if there is none.
     """
 
     pixels: NDArray[Any]
@@ -29,6 +29,7 @@ class Found(NamedTuple):
     names: tuple[str, ...]
     is_validation: NDArray[np.bool_]
     warnings: tuple[str, ...]
+    white: float
 
 
 def find_source(path: Path) -> Source:
@@ -61,6 +62,7 @@ def decoded(source: Source, form: Form) -> Found:
         tuple(str(label) for label in note["labels"]),
         arrays["is_validation"],
         (*source.warnings, *note["left_out"], *_about_labels(note["labels"]), *_lacking_validation(kept)),
+        note["white"],
     )
 
 
@@ -81,7 +83,7 @@ def decoded_test(source: Source, form: Form, names: Sequence[str], shape: tuple[
     numbers = np.array([names.index(name) for name in own])
     pixels = _of_shape(arrays["pixels"], shape, "test")
     about = (*note["left_out"], *_lacking("test", [name for name in names if name not in own]))
-    return Found(pixels, numbers[arrays["classes"]], tuple(names), arrays["is_validation"], about)
+    return Found(pixels, numbers[arrays["classes"]], tuple(names), arrays["is_validation"], about, note["white"])
 
 
 def _lacking_validation(kept: Kept) -> list[str]:
@@ -98,7 +100,7 @@ def _lacking(part: PartName, names: list[str]) -> list[str]:
 
 
 def _cached(source: Source, parts: list[PartName], form: Form) -> Kept:
-    key = {"what": "images 3", "form": asdict(form), "parts": {part: source.identity(part) for part in parts}}
+    key = {"what": "images 4", "form": asdict(form), "parts": {part: source.identity(part) for part in parts}}
     return cached(key, lambda: _decode(source, parts, form))
 
 
@@ -116,7 +118,8 @@ def _decode(source: Source, parts: list[PartName], form: Form) -> Kept:
         "classes": classes,
         "is_validation": np.repeat([part == "validation" for part in parts], lengths),
     }
-    return Kept(arrays, {"labels": labels, "left_out": [text for one in several for text in one.warnings]})
+    left_out = [text for one in several for text in one.warnings]
+    return Kept(arrays, {"labels": labels, "left_out": left_out, "white": several[0].white})
 
 
 def _joined(several: list[NDArray[Any]]) -> NDArray[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +14,11 @@ from numpy.typing import NDArray
 
 from hpo.space import Choice, Int
 from models.data.base import DataModule, Part, PartName, Samples
+from models.data.new_data import NewData, batches_of
+from models.data.npz import read_arrays
 from models.data.splits import check_fractions, stratified_split
+
+SIZE, WHITE = 64, 16.0  # pixels of an image, and the largest value of one
 
 Scaling = Annotated[Literal["none", "unit", "standard"], Choice()]
 
@@ -72,10 +77,28 @@ class Digits(DataModule):
     def fitted(self) -> dict[str, Any]:
         return super().fitted() | {"scalings": np.concatenate([np.ravel(self._shift), np.ravel(self._scale)])}
 
+    def original(self, name: PartName) -> NDArray[np.float32]:
+        """A part's pixels before scaling (samples, ...), in the order of its batches."""
+        return self._pixels[getattr(self.rows, name)].reshape(-1, *self.input_shape)
+
     def part(self, name: PartName) -> Part:
         rows = getattr(self.rows, name)
         features = ((self._pixels[rows] - self._shift) / self._scale).reshape(-1, *self.input_shape)
         return Part(torch.from_numpy(features), torch.from_numpy(self._labels[rows]))
+
+    def fitted_state(self) -> dict[str, Any]:
+        scaling = {"shift": np.float32(self._shift), "scale": np.float32(self._scale)}
+        return super().fitted_state() | {name: np.asarray(value) for name, value in scaling.items()}
+
+    def new_data(self, source: Any, state: Mapping[str, Any]) -> NewData:
+        """Images of 8 x 8 pixels from 0 to 16: an array (images, 8, 8) or (images, 64), or a .npz with one as x."""
+        pixels = _pixels_of(source)
+        remarks = []
+        if pixels.size and (pixels.min() < 0 or pixels.max() > WHITE):
+            remarks.append(f"pixels are from {pixels.min():g} to {pixels.max():g}, those of the training from 0 to 16")
+        features = ((pixels - state["shift"]) / state["scale"]).reshape(-1, *self.input_shape)
+        rows = {"image": np.arange(len(pixels))}
+        return {"batches": batches_of(torch.from_numpy(features)), "rows": rows, "remarks": remarks}
 
 
 def fit_scaling(
@@ -85,10 +108,22 @@ def fit_scaling(
     if scaling == "none":
         return 0.0, 1.0
     if scaling == "unit":
-        return 0.0, 16.0
+        return 0.0, WHITE
     deviation = pixels.std(axis=0)
     deviation[deviation == 0] = 1  # pixels that are always blank
     return pixels.mean(axis=0), deviation
+
+
+def _pixels_of(source: Any) -> NDArray[np.float32]:
+    """(images, 64)"""
+    who = "Digits" if isinstance(source, np.ndarray) else f"Digits: {source}"
+    x = source if isinstance(source, np.ndarray) else read_arrays(Path(source), ("x",), who=who)["x"]
+    if x.dtype.kind not in "biuf" or x.ndim < 2 or not len(x) or x[0].size != SIZE:
+        raise ValueError(f"{who}: images should be numbers (images, 8, 8) or (images, 64), not {x.dtype} {x.shape}")
+    pixels: NDArray[np.float32] = x.reshape(len(x), SIZE).astype(np.float32)
+    if not np.isfinite(pixels).all():
+        raise ValueError(f"{who}: {np.count_nonzero(~np.isfinite(pixels))} pixels are not finite numbers")
+    return pixels
 
 
 @lru_cache(maxsize=1)

@@ -43,6 +43,38 @@ def is_regular(moments: Moments) -> bool:
         return pd.infer_freq(pd.DatetimeIndex(moments)) is not None
 
 
+def step_of(moments: Moments) -> str | float:
+    """The step of regular times: the calendar's unit, such as MS, or else microseconds, or a number; 0 for one time."""
+    steps = np.diff(moments).astype(np.float64)
+    if not len(steps):
+        return 0.0
+    if np.allclose(steps, steps[0], rtol=1e-6):
+        return float(steps[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        unit = pd.infer_freq(pd.DatetimeIndex(moments)) if _are_dates(moments) and len(moments) > 2 else None
+    return unit or float(np.median(steps))
+
+
+def following(last: Any, step: str | float, count: int) -> Moments:
+    """The next times after the last one, in steps of `step_of`."""
+    if isinstance(step, str):
+        offset = pd.tseries.frequencies.to_offset(step)
+        days = [pd.Timestamp(last) + offset * (ahead + 1) for ahead in range(count)]
+        return np.array(days, dtype="datetime64[us]")
+    ahead = np.arange(1, count + 1) * step
+    moments: Moments = last + (ahead.round().astype("timedelta64[us]") if isinstance(last, np.datetime64) else ahead)
+    return moments
+
+
+def step_in_words(step: str | float, *, are_dates: bool) -> str:
+    """A step of `step_of` for messages."""
+    return (
+        step if isinstance(step, str) else _step(np.timedelta64(round(step), "us") if are_dates else np.float64(step))
+    )
+
+
 def check_regular(moments: Moments, name: str, *, who: str, rows: NDArray[np.int64] | None = None) -> None:
     """Check that times are regular.
 

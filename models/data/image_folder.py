@@ -41,16 +41,20 @@ class FolderSource:
             try:
                 picture = read_picture(path, form)
             except Exception as error:  # for broken data, decoders may raise any error
-                problem = "is no image that Pillow reads" if isinstance(error, UnidentifiedImageError) else str(error)
-                broken[str(path.relative_to(root))] = problem
+                broken[str(path.relative_to(root))] = problem_of(error)
                 continue
             images.add(picture, path)
             labels.append(label)
         warning = _judge(broken, len(files), form, root)
         for label in sorted({label for label, _ in files} - set(labels)):
             raise ValueError(f"{root}: {warning.removeprefix(f'{root}: ')}, and nothing is left of class '{label}'")
-        about = [warning, _about_others(left_out, root), *images.warnings()]
-        return Decoded(images.stacked(), np.array(labels), tuple(text for text in about if text))
+        about = [warning, about_others(left_out, root), *images.warnings()]
+        return Decoded(images.stacked(), np.array(labels), tuple(text for text in about if text), images.white)
+
+
+def problem_of(error: Exception) -> str:
+    """Why a file cannot be read, in words."""
+    return "is no image that Pillow reads" if isinstance(error, UnidentifiedImageError) else str(error)
 
 
 class _Images:
@@ -59,6 +63,9 @@ class _Images:
     Args:
         most: the maximum number of images.
         root: the folder that errors name.
+
+    Attributes:
+        white: its value in the collected images; 0 if they have none.
     """
 
     def __init__(self, most: int, root: Path) -> None:
@@ -66,7 +73,7 @@ class _Images:
         self._root = root
         self._count = 0
         self._pixels: NDArray[Any] = np.empty((0, 0, 0, 0), dtype=np.uint8)
-        self._white = 0.0
+        self.white = 0.0
         self._first: Path | None = None
         self._other: tuple[Path, int, int] | None = None  # the first one that differs in size: height, width
         self._animated = self._reduced = 0
@@ -79,31 +86,31 @@ class _Images:
         """
         channels, height, width = picture.pixels.shape
         if self._first is None:
-            self._first, self._white = path, picture.white
+            self._first, self.white = path, picture.white
             self._pixels = room_for((self._most, *picture.pixels.shape), picture.pixels.dtype)
         self._animated += picture.frames > 1
         self._reduced += picture.is_reduced
         if (height, width) != self._pixels.shape[2:]:
             self._other = self._other or (path, height, width)
             return
-        if (picture.white == 0) != (self._white == 0):
+        if (picture.white == 0) != (self.white == 0):
             raise ValueError(
                 f"{self._root}: {path.relative_to(self._root)} and {self._first.relative_to(self._root)} differ in "
                 "kind: one has values of 32 bits, the other of 8 or 16. Convert them to one kind"
             )
-        if channels > self._pixels.shape[1] or picture.white > self._white:
+        if channels > self._pixels.shape[1] or picture.white > self.white:
             self._widen(max(channels, self._pixels.shape[1]), picture)
-        factor = self._white / picture.white if picture.white else 1
+        factor = self.white / picture.white if picture.white else 1
         self._pixels[self._count] = picture.pixels if factor == 1 else picture.pixels.astype(np.float32) * factor
         self._count += 1
 
     def _widen(self, channels: int, picture: Picture) -> None:
-        narrow, white = self._pixels, max(self._white, picture.white)
+        narrow, white = self._pixels, max(self.white, picture.white)
         kind = np.result_type(narrow.dtype, picture.pixels.dtype)
         self._pixels = room_for((self._most, channels, *narrow.shape[2:]), kind)
         for number in range(self._count):
-            self._pixels[number] = narrow[number].astype(kind) * kind.type(white / self._white if self._white else 1)
-        self._white = white
+            self._pixels[number] = narrow[number].astype(kind) * kind.type(white / self.white if self.white else 1)
+        self.white = white
 
     def warnings(self) -> list[str]:
         """What of the files is not used."""
@@ -143,7 +150,7 @@ def _check_classes(root: Path, labels: set[str]) -> None:
         raise ValueError(f"{root}: the folder '{empty[0]}' has no images")
 
 
-def _about_others(left_out: dict[str, int], root: Path) -> str:
+def about_others(left_out: dict[str, int], root: Path) -> str:
     """A warning about files that are no images of a class; empty without any."""
     if not left_out:
         return ""

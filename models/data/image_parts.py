@@ -79,6 +79,13 @@ def listed(root: Path) -> Listed:
     return Listed(files, dict(sorted(left_out.items())))
 
 
+def pictures_below(folder: Path) -> Listed:
+    """All images below a folder, without a label, in the order of their names."""
+    left_out: Counter[str] = Counter()
+    files = [("", file) for file in _pictures(str(folder), left_out, above=())]
+    return Listed(files, dict(sorted(left_out.items())))
+
+
 def empty_folders(root: Path, labels: set[str]) -> list[str]:
     """The names of the folders below that hold no image."""
     return [entry.name for entry in _folders(root) if entry.name not in labels]

@@ -27,6 +27,7 @@ CHOICES = {
     "corrupt": ("refuse", "skip"),
 }
 UNREADABLE = (ValueError, OSError, EOFError, TypeError, AttributeError, BadZipFile, zlib.error)
+WHITE_OF_BYTES = 255.0
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as in Pillow
 
 
@@ -58,11 +59,13 @@ class Decoded(NamedTuple):
     """pixels: (images, channels, height, width), bytes or float32; labels: (images,), numbers or texts.
 
     warnings: texts on files or images that were left out, that begin with the file or folder.
+    white: the value of white, 255 for bytes; 0 if values of more bits have none.
     """
 
     pixels: NDArray[Any]
     labels: NDArray[Any]
     warnings: tuple[str, ...] = ()
+    white: float = 0.0
 
 
 class Source(Protocol):
@@ -194,12 +197,22 @@ def _decoded(x: NDArray[Any], y: NDArray[Any], form: Form, *, where: str) -> Dec
         raise ValueError(f"{where}: labels should be one for each image, their shape is {y.shape}")
     if len(x) != len(labels):
         raise ValueError(f"{where}: there are {len(x):,} images and {len(labels):,} labels")
-    pixels = recoloured(_with_channels(x, form, where=where), form.colour, where=where)
-    return Decoded(resized(pixels, form) if form.size else pixels, _checked_labels(labels, where=where))
+    pixels = recoloured(with_channels(x, form, where=where), form.colour, where=where)
+    pixels = resized(pixels, form) if form.size else pixels
+    return Decoded(pixels, _checked_labels(labels, where=where), white=WHITE_OF_BYTES if is_bytes(pixels) else 0.0)
 
 
-def _with_channels(x: NDArray[Any], form: Form, *, where: str) -> NDArray[Any]:
-    """(images, channels, height, width), bytes or float32."""
+def is_bytes(pixels: NDArray[Any]) -> bool:
+    """Whether the values are bytes."""
+    return bool(pixels.dtype == np.uint8)
+
+
+def with_channels(x: NDArray[Any], form: Form, *, where: str) -> NDArray[Any]:
+    """(images, channels, height, width), bytes or float32.
+
+    Raises:
+        ValueError: the array does not hold images, or it is not clear which dimension is the channels.
+    """
     if x.ndim not in (3, 4) or 0 in x.shape:
         raise ValueError(
             f"{where}: images should be (images, height, width) or have channels besides, their shape is {x.shape}"

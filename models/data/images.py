@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -19,7 +19,9 @@ from models.data.augmentation import Augmentation, FlipName
 from models.data.base import DataModule, Part, PartName, Samples
 from models.data.batches import Batch, Batches, Inputs
 from models.data.decoding import Found, decoded, decoded_test, find_source
-from models.data.image_sources import Form, Layout, Source, check_choices
+from models.data.image_sources import Form, Layout, Source, check_choices, is_bytes
+from models.data.new_data import NewData
+from models.data.new_images import NewImages
 from models.data.splits import Ints, Rows, check_fractions, stratified_choice, stratified_split, time_split
 
 CHOICES = {"scaling": ("unit", "standard", "none"), "split": ("stratified", "order")}
@@ -112,7 +114,7 @@ class Images(DataModule):
         """
         found = self._find()
         _warn(found)
-        self.class_names = found.names
+        self.class_names, self._white = found.names, found.white
         return Samples(found.pixels, found.classes, found.is_validation)
 
     def prepare(self) -> None:
@@ -140,6 +142,22 @@ class Images(DataModule):
 
     def fitted(self) -> dict[str, Any]:
         return super().fitted() | {"scalings": torch.cat([self._scale.factor, self._scale.offset])}
+
+    def fitted_state(self) -> dict[str, Any]:
+        return super().fitted_state() | {
+            "factor": self._scale.factor.numpy(),
+            "offset": self._scale.offset.numpy(),
+            "shape": list(self.input_shape),
+            "is_bytes": is_bytes(self._pixels),
+            "white": self._white,
+            "form": {name: self.hparams[name] for name in ("size", "fit", "colour", "layout")},
+        }
+
+    def new_data(self, source: Any, state: Mapping[str, Any]) -> NewData:
+        """A folder of images, an image, an .npz with x, an IDX file, or an array as x of an .npz."""
+        with _errors_of_images():
+            found = NewImages(source, state)
+        return {"batches": found.batches(), "rows": found.rows, "remarks": found.remarks}
 
     def _batches(self, name: PartName, batch_size: int, *, training: bool = False) -> Batches:
         batches = super()._batches(name, batch_size, training=training)

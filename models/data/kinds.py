@@ -170,6 +170,13 @@ def _truth(known: pd.Series) -> pd.Series | None:
     return None
 
 
+def words_as_numbers(known: pd.Series) -> pd.Series:
+    """1 for a word for yes and 0 for one for no, in any of the languages; NaN for another text."""
+    meaning = {word: 1.0 for yes, _ in _YES_AND_NO for word in yes.split()}
+    meaning |= {word: 0.0 for _, no in _YES_AND_NO for word in no.split()}
+    return known.str.casefold().map(meaning).astype("float64")
+
+
 def _as_missing(text: str) -> str:
     return f'. Correct it; or declare it as a missing value, {{missing_values: "?,{text}"}}'
 

@@ -12,15 +12,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.data.cache import Kept, is_worth_keeping, read_once
-from models.data.dates import ADVICE
+from models.data.dates import ADVICE, order_of
 from models.data.missing_words import check_no_words, without_words
+from models.data.npz import read_arrays
 from models.data.numerals import Numerals
 from models.data.text_file import SUFFIXES, names_of, separator_of, suffix_of
-from models.data.timed_file import check_ascending, check_columns, check_file, numbers, read_columns, times
+from models.data.timed_file import Moments, check_ascending, check_columns, check_file, numbers, read_columns, times
 
 Ints = NDArray[np.int64]
 Labels = Literal["sequence", "step"]
 
+PADDING = (
+    "such as sequences of different lengths in one array: pad them with zeros to (samples, time, features) and give "
+    "their lengths as `length`"
+)
 PARTS = ("train", "test")
 SPLIT = "split"  # the array or column with each sequence's part
 
@@ -34,6 +39,8 @@ class Recorded(NamedTuple):
         labels: of each sequence (samples, ...), or of each step (samples, time, ...): numbers or texts.
         is_test: (samples,); None if the file has no split.
         groups: (samples,) numbers of the groups; None if there are none.
+        features: their names, of a table.
+        date_order: of a table's times, if their texts have several.
     """
 
     x: NDArray[np.float32]
@@ -41,6 +48,32 @@ class Recorded(NamedTuple):
     labels: NDArray[Any]
     is_test: NDArray[np.bool_] | None
     groups: Ints | None = None
+    features: tuple[str, ...] = ()
+    date_order: str = ""
+
+
+class Steps(NamedTuple):
+    """The steps of a table, sequence by sequence.
+
+    Attributes:
+        x: as of Recorded; lengths: (samples,)
+        order: the row of each step (steps,); codes: the number of its sequence (steps,).
+        names: of the sequences (samples,).
+        moments: the time of each step (steps,).
+    """
+
+    x: NDArray[np.float32]
+    lengths: Ints
+    order: Ints
+    codes: Ints
+    names: Any
+    moments: Moments
+
+    @property
+    def places(self) -> tuple[Ints, Ints]:
+        """The sequence and the step of each row of `order`."""
+        firsts = np.repeat(self.lengths.cumsum() - self.lengths, self.lengths)
+        return self.codes, np.arange(len(self.codes)) - firsts
 
 
 def read_sequences(path: str, labels: Labels, *, group: str, **columns: str) -> Recorded:
@@ -63,12 +96,12 @@ def read_sequences(path: str, labels: Labels, *, group: str, **columns: str) -> 
     if not is_worth_keeping(Path(path)):
         return read()
     key = {"labels": labels, "group": group, **columns}
-    return _unpacked(read_once("sequences 3", Path(path), key, lambda: _packed(read())))
+    return _unpacked(read_once("sequences 4", Path(path), key, lambda: _packed(read())))
 
 
 def _packed(found: Recorded) -> Kept:
     arrays: dict[str, NDArray[Any]] = {"x": found.x, "lengths": found.lengths, "labels": found.labels}
-    note: dict[str, Any] = {}
+    note: dict[str, Any] = {"features": found.features, "date_order": found.date_order}
     if found.labels.dtype.kind not in "biuf":
         codes, words = pd.factorize(found.labels.ravel())
         arrays["labels"] = codes.reshape(found.labels.shape)
@@ -84,7 +117,8 @@ def _unpacked(kept: Kept) -> Recorded:
     arrays = kept.arrays
     labels = arrays["labels"]
     labels = np.array(kept.note["words"])[labels] if "words" in kept.note else labels
-    return Recorded(arrays["x"], arrays["lengths"], labels, arrays.get("is_test"), arrays.get("groups"))
+    named = tuple(kept.note["features"]), kept.note["date_order"]
+    return Recorded(arrays["x"], arrays["lengths"], labels, arrays.get("is_test"), arrays.get("groups"), *named)
 
 
 def read_npz(path: str, labels: Labels, *, group: str = "") -> Recorded:
@@ -97,32 +131,16 @@ def read_npz(path: str, labels: Labels, *, group: str = "") -> Recorded:
         ValueError: one is missing, or their shapes do not match.
     """
     who = f"Sequences: {path}"
-    found = check_file(path, who="Sequences")
-    if not zipfile.is_zipfile(found):
+    if not zipfile.is_zipfile(check_file(path, who="Sequences")):
         raise ValueError(f"{who}: it is not an .npz archive; text files should end in {', '.join(SUFFIXES)}")
-    try:
-        with np.load(found, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (zipfile.BadZipFile, OSError, EOFError, AttributeError) as error:
-        raise ValueError(f"{who}: it cannot be read as .npz: {error}") from error
-    except ValueError as error:  # an array of objects
-        raise ValueError(
-            f"{who}: it holds Python objects, such as sequences of different lengths in one array: pad them with "
-            f"zeros to (samples, time, features) and give their lengths as `length` ({error})"
-        ) from error
-    for name in ("x", "y", *([group] if group else [])):
-        if name not in arrays:
-            raise ValueError(f"{who}: there is no array '{name}'; it holds {', '.join(arrays) or 'nothing'}")
-    x = arrays["x"]
-    if x.ndim not in (2, 3) or x.dtype.kind not in "biuf" or not x.size:
-        raise ValueError(f"{who}: x should be numbers (samples, time, features), not {x.dtype} {x.shape}")
-    x = (x if x.ndim == 3 else x[:, :, None]).astype(np.float32)
+    arrays = read_arrays(Path(path), ("x", "y", *([group] if group else [])), who=who, advice=PADDING)
+    x = padded(arrays["x"], who=who)
     for name in ("y", "length", SPLIT, group):
         if name in arrays and (not arrays[name].ndim or len(arrays[name]) != len(x)):
             entries = len(arrays[name]) if arrays[name].ndim else "no"
             raise ValueError(f"{who}: x has {len(x)} sequences, {name} has {entries} entries")
-    lengths = _checked_lengths(arrays.get("length"), *x.shape[:2], who=who)
-    _check_finite(x, lengths, who=who)
+    lengths = checked_lengths(arrays.get("length"), *x.shape[:2], who=who)
+    check_finite(x, lengths, who=who)
     _check_shape(arrays["y"], labels, x.shape[1], who=who)
     split = arrays.get(SPLIT)
     is_test = None if split is None else _is_test(split.astype(str), who=who)
@@ -158,11 +176,52 @@ def read_long(
     check_columns(frame, [id, time, *wanted, *grouping], who=who)
     present = names_of(present_values)
     for name, thing in ((id, "sequence"), *((one, "class") for one in wanted), *((one, "group") for one in grouping)):
-        _check_complete(frame[name], who=who)
+        check_complete(frame[name], who=who)
         check_no_words(frame[name], thing, title="column", where=who, present=present)
     features = [str(name) for name in frame.columns if name not in (id, time, SPLIT, *wanted, *grouping)]
     if not features:
         raise ValueError(f"{who}: there are no features: no columns besides {', '.join([id, time, *wanted])}")
+    separator = separator_of(Path(path), reading.get("separator", ""))
+    numerals = Numerals(reading.get("decimal", "."), thousands, separator)
+    steps = steps_of(frame, features, id=id, time=time, numerals=numerals, date_order=date_order, who=who)
+    order, codes, names = steps.order, steps.codes, steps.names
+    places, shape = steps.places, steps.x.shape[:2]
+    columns = [_label_column(frame[name], labels, order, codes, names, places, shape, who=who) for name in wanted]
+    y = columns[0] if len(columns) == 1 else np.stack(columns, axis=-1)
+    is_test = None
+    if SPLIT in frame.columns:
+        is_test = _is_test(_of_sequences(frame[SPLIT].astype(str), order, codes, names, who=who).astype(str), who=who)
+    groups = _numbered(_of_sequences(frame[group], order, codes, names, who=who)) if group else None
+    named = tuple(features), order_of(frame[time], date_order)
+    return Recorded(steps.x, steps.lengths, y, is_test, groups, *named)
+
+
+def padded(x: NDArray[Any], *, who: str) -> NDArray[np.float32]:
+    """Sequences (samples, time, features), from an array of that shape or without features.
+
+    Raises:
+        ValueError: it has no such shape, or no numbers.
+    """
+    if x.ndim not in (2, 3) or x.dtype.kind not in "biuf" or not x.size:
+        raise ValueError(f"{who}: x should be numbers (samples, time, features), not {x.dtype} {x.shape}")
+    return (x if x.ndim == 3 else x[:, :, None]).astype(np.float32)
+
+
+def steps_of(
+    frame: pd.DataFrame,
+    features: Sequence[str],
+    *,
+    id: str,
+    time: str,
+    numerals: Numerals,
+    date_order: str,
+    who: str,
+) -> Steps:
+    """The features of a table with a row per step, whose ids are complete.
+
+    Raises:
+        ValueError: a cell is empty or not a number, or times of a sequence do not ascend.
+    """
     codes, names = pd.factorize(frame[id])
     order = np.argsort(codes, kind="stable").astype(np.int64)
     codes = codes[order]
@@ -172,22 +231,13 @@ def read_long(
         pair = slice(wrong[0], wrong[0] + 2)
         check_ascending(moments[pair], time, who=f"{who}: sequence '{names[codes[wrong[0]]]}'", rows=order[pair])
     lengths = np.bincount(codes).astype(np.int64)
-    places = codes, np.arange(len(codes)) - np.repeat(lengths.cumsum() - lengths, lengths)
-    shape = len(lengths), int(lengths.max())
-    x = np.zeros((*shape, len(features)), dtype=np.float32)
-    separator = separator_of(Path(path), reading.get("separator", ""))
-    numerals = Numerals(reading.get("decimal", "."), thousands, separator)
+    x = np.zeros((len(lengths), int(lengths.max()), len(features)), dtype=np.float32)
+    steps = Steps(x, lengths, order, codes, names, moments)
     for column, name in enumerate(features):
-        _check_complete(without_words(frame[[name]])[name], who=who)
+        check_complete(without_words(frame[[name]])[name], who=who)
         values = numbers(frame[name], who=who, numerals=numerals)
-        x[(*places, column)] = values[order]
-    columns = [_label_column(frame[name], labels, order, codes, names, places, shape, who=who) for name in wanted]
-    y = columns[0] if len(columns) == 1 else np.stack(columns, axis=-1)
-    is_test = None
-    if SPLIT in frame.columns:
-        is_test = _is_test(_of_sequences(frame[SPLIT].astype(str), order, codes, names, who=who).astype(str), who=who)
-    groups = _numbered(_of_sequences(frame[group], order, codes, names, who=who)) if group else None
-    return Recorded(x, lengths, y, is_test, groups)
+        x[(*steps.places, column)] = values[order]
+    return steps
 
 
 def _label_column(
@@ -230,14 +280,23 @@ def _numbered(groups: NDArray[Any]) -> Ints:
     return np.unique(groups.astype(str), return_inverse=True)[1].astype(np.int64)
 
 
-def _check_complete(column: pd.Series[Any], *, who: str) -> None:
+def check_complete(column: pd.Series[Any], *, who: str) -> None:
+    """
+    Raises:
+        ValueError: a cell is empty.
+    """
     missing = column.isna().to_numpy()
     if missing.any():
         more = f", and {missing.sum() - 1} more like that" if missing.sum() > 1 else ""
         raise ValueError(f"{who}: column '{column.name}', row {int(missing.argmax()) + 1}: the cell is empty{more}")
 
 
-def _checked_lengths(lengths: NDArray[Any] | None, samples: int, time: int, *, who: str) -> Ints:
+def checked_lengths(lengths: NDArray[Any] | None, samples: int, time: int, *, who: str) -> Ints:
+    """Lengths (samples,) from 1 to `time`; all of them `time` where there are none.
+
+    Raises:
+        ValueError: they are not.
+    """
     if lengths is None:
         return np.full(samples, time, dtype=np.int64)
     if lengths.ndim != 1 or not (np.issubdtype(lengths.dtype, np.number) and (lengths == lengths.round()).all()):
@@ -251,7 +310,11 @@ def _checked_lengths(lengths: NDArray[Any] | None, samples: int, time: int, *, w
     return lengths.astype(np.int64)
 
 
-def _check_finite(x: NDArray[np.float32], lengths: Ints, *, who: str) -> None:
+def check_finite(x: NDArray[np.float32], lengths: Ints, *, who: str) -> None:
+    """
+    Raises:
+        ValueError: a value within a length is missing or infinite.
+    """
     wrong = ~np.isfinite(x) & (np.arange(x.shape[1]) < lengths[:, None])[:, :, None]
     if wrong.any():
         sample, step, feature = np.argwhere(wrong)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -14,10 +15,13 @@ from hpo.space import Choice, Float, Int
 from models.data.base import DataModule, Part, PartName, Samples, Task
 from models.data.batches import Batch, Inputs
 from models.data.dates import DateOrder, check_order
+from models.data.new_data import NewData, batches_of
+from models.data.new_sequences import read_new_sequences
 from models.data.numerals import check_separators
 from models.data.sequence_augmentation import with_noise, with_warped_time
 from models.data.sequence_file import Labels, Recorded, read_sequences
 from models.data.splits import Ints, Rows, check_fractions, grouped_split, random_split, stratified_split
+from models.data.text_file import names_of
 
 Scaling = Annotated[Literal["none", "standard", "min_max"], Choice()]
 Floats = NDArray[np.float32]
@@ -99,6 +103,7 @@ class Sequences(DataModule):
         names = ["group", "id", "time", "label", "separator", "decimal", "encoding"]
         names += ["thousands", "date_order", "present_values"]
         recorded = read_sequences(given["path"], given["labels"], **{name: given[name] for name in names})
+        self._features, self._date_order = recorded.features, recorded.date_order
         keys = (recorded.is_test, recorded.groups)
         return Samples((recorded.x, recorded.lengths), self._numbered(recorded), keys)
 
@@ -128,8 +133,7 @@ class Sequences(DataModule):
     def part(self, name: PartName) -> Part:
         rows = getattr(self.rows, name)
         lengths = self._lengths[rows]
-        is_there = np.arange(self._x.shape[1]) < lengths[:, None]
-        x = np.where(is_there[:, :, None], (self._x[rows] - self._shift) / self._scale, 0).astype(np.float32)
+        x = _scaled(self._x[rows], lengths, self._shift, self._scale)
         targets = self._targets[rows]
         if self.task == "regression":
             targets = ((targets - self._mean) / self._target_scale).astype(np.float32)
@@ -138,6 +142,36 @@ class Sequences(DataModule):
     def fitted(self) -> dict[str, Any]:
         # The longest sequence sets the shape's steps, and a model takes any number of them.
         return super().fitted() | {"shape": self.input_shape[1], "scalings": np.array([self._shift, self._scale])}
+
+    def fitted_state(self) -> dict[str, Any]:
+        given = self.hparams
+        several = names_of(given["label"])
+        reading = {name: given[name] for name in ("id", "time", "separator", "decimal", "encoding", "thousands")}
+        return super().fitted_state() | {
+            "target_names": several if len(several) > 1 else [],
+            "shift": np.asarray(self._shift),
+            "scale": np.asarray(self._scale),
+            "features": list(self._features),
+            "truncate": given["truncate"],
+            "labels": given["labels"],
+            "reading": reading | {"date_order": self._date_order or given["date_order"]},
+            "known": [*several, *names_of(given["group"])],
+        }
+
+    def new_data(self, source: Any, state: Mapping[str, Any]) -> NewData:
+        """An .npz or a table as the class reads them, without labels; an array x, or a tuple of x and lengths."""
+        found = read_new_sequences(source, state)
+        time = min(state["truncate"] or found.x.shape[1], found.x.shape[1])
+        x, lengths = found.x[:, :time], np.minimum(found.lengths, time)
+        inputs = _scaled(x, lengths, state["shift"], state["scale"])
+        is_there = np.arange(found.x.shape[1]) < lengths[:, None]
+        rows = found.rows_of_steps(is_there) if state["labels"] == "step" else found.rows
+        new: NewData = {
+            "batches": batches_of((torch.from_numpy(inputs), torch.from_numpy(lengths))),
+            "rows": rows,
+            "remarks": found.remarks,
+        }
+        return new | {"steps": lengths} if state["labels"] == "step" else new
 
     def change(self, inputs: Inputs, targets: Tensor) -> Batch:
         x, lengths = inputs
@@ -236,6 +270,11 @@ class Sequences(DataModule):
     @property
     def _who(self) -> str:
         return f"Sequences: {self.hparams['path']}"
+
+
+def _scaled(x: Floats, lengths: Ints, shift: NDArray[Any], scale: NDArray[Any]) -> Floats:
+    is_there = np.arange(x.shape[1]) < lengths[:, None]
+    return np.where(is_there[:, :, None], (x - shift) / scale, 0).astype(np.float32)
 
 
 def _as_texts(labels: NDArray[Any]) -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -11,7 +12,11 @@ from torch import Tensor
 from hpo.space import Choice, Int
 from models.data.base import DataModule, Part, PartName, Samples
 from models.data.dates import DateOrder, check_order
+from models.data.differences import differences, references
 from models.data.gaps import Fill
+from models.data.grid import step_of
+from models.data.new_data import NewData, batches_of
+from models.data.new_series import read_new_series
 from models.data.numerals import check_separators
 from models.data.series_file import read_series
 from models.data.splits import Ints, Rows, check_fractions, time_split
@@ -146,7 +151,10 @@ class Series(DataModule):
         self.outputs = self.horizon * len(self.targets)
         self.input_shape = (self.window, len(self.columns))
         self._check_train_windows()
-        trained = [self._differences(its[None, self._lag :], its[-1:])[0] for its, *_ in self._parts_of_series]
+        trained = [
+            differences(self._fill, its[None, self._lag :], its[-1:], lag=self._lag)[0]
+            for its, *_ in self._parts_of_series
+        ]
         self._shift, self._scale = _fit(np.concatenate(trained), given["scaling"])
         targets = self._targets("train")
         self._mean, deviation = targets.mean(axis=0), targets.std(axis=0)
@@ -156,7 +164,7 @@ class Series(DataModule):
     def part(self, name: PartName) -> Part:
         ends = self._ends(name)
         steps = ends[:, None] + np.arange(1 - self.window, 1)
-        inputs = (self._differences(steps, ends) - self._shift) / self._scale
+        inputs = (differences(self._fill, steps, ends, lag=self._lag) - self._shift) / self._scale
         targets = (self._targets(name) - self._mean) / self._deviation
         return Part(torch.from_numpy(inputs.astype(np.float32)), torch.from_numpy(targets.astype(np.float32)))
 
@@ -209,6 +217,37 @@ class Series(DataModule):
             "differences": [given["differencing"], self._lag, self.horizon, given["interpolation"]],
         }
 
+    def fitted_state(self) -> dict[str, Any]:
+        given = self.hparams
+        reading = {name: given[name] for name in ("id", "every", "separator", "decimal", "encoding", "thousands")}
+        reading |= {"time": self._file.time, "date_order": self._file.date_order or given["date_order"]}
+        longest = int(np.argmax(self._file.lengths))
+        start = sum(self._file.lengths[:longest])
+        return super().fitted_state() | {
+            "target_names": list(self.targets),
+            "shift": np.asarray(self._shift),
+            "scale": np.asarray(self._scale),
+            "window": self.window,
+            "horizon": self.horizon,
+            "lag": self._lag,
+            "interpolation": given["interpolation"],
+            "targets": list(self.targets),
+            "columns": list(self.columns),
+            "step": step_of(self.times[start : start + self._file.lengths[longest]]),
+            "reading": reading,
+        }
+
+    def new_data(self, source: Any, state: Mapping[str, Any]) -> NewData:
+        """A file as the class reads it, or a data frame: the `horizon` values after the end of each series."""
+        found = read_new_series(source, state)
+        return {
+            "batches": batches_of(torch.from_numpy(found.inputs.astype(np.float32))),
+            "rows": found.rows,
+            "remarks": found.remarks,
+            "steps": np.full(len(found.inputs), state["horizon"]),
+            "reference": found.reference,
+        }
+
     def describe(self) -> dict[str, Any]:
         rows = np.concatenate(self.rows[:2])
         known, times = self._values[rows], self.times[rows]
@@ -246,21 +285,15 @@ class Series(DataModule):
         return levels
 
     def _references(self, name: PartName) -> Floats:
-        """The references that are subtracted from the levels (windows, outputs): known values, for any horizon."""
-        ends = self._ends(name)
-        if self._lag == 0:
-            return np.zeros((len(ends), self.outputs))
+        """The references that are subtracted from the levels (windows, outputs)."""
         return self.known_before(name, self._lag)
 
     def known_before(self, name: PartName, lag: int) -> Floats:
         """For each value of a part's forecasts, the last known one at the same point of a season of `lag` steps.
 
-        With a lag of 1, the last value of the window; (windows, outputs), in the data's unit.
+        With a lag of 1, the last value of the window; with 0, nothing; (windows, outputs), in the data's unit.
         """
-        ends, ahead = self._ends(name), np.arange(1, self.horizon + 1)
-        seasons_back = -(-ahead // lag) * lag
-        known = self._fill.at(ends[:, None] + ahead - seasons_back, ends)
-        return known[:, :, : len(self.targets)].reshape(len(ends), -1)
+        return references(self._fill, self._ends(name), lag=lag, horizon=self.horizon, targets=len(self.targets))
 
     @property
     def season(self) -> int:
@@ -270,11 +303,6 @@ class Series(DataModule):
     def _targets(self, name: PartName) -> Floats:
         ends = self._ends(name)
         return self._levels(ends).reshape(len(ends), -1) - self._references(name)
-
-    def _differences(self, steps: Ints, ends: Ints) -> Floats:
-        """Inputs (windows, steps, columns) before scaling, from values up to each window's end."""
-        now = self._fill.at(steps, ends)
-        return now - self._fill.at(steps - self._lag, ends) if self._lag else now
 
     @property
     def _who(self) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.data.cache import Kept, is_worth_keeping, read_once
-from models.data.dates import ADVICE
+from models.data.dates import ADVICE, order_of
 from models.data.grid import check_regular, on_grid
 from models.data.kinds import as_text
 from models.data.numerals import Numerals
@@ -29,6 +29,7 @@ from models.data.timed_file import (
 )
 
 SHOWN_COLUMNS = 8
+NOTED = ("targets", "columns", "names", "lengths", "time", "date_order")  # beside the arrays in the cache
 
 
 class Measured(NamedTuple):
@@ -43,6 +44,8 @@ class Measured(NamedTuple):
     columns: tuple[str, ...]  # the targets first
     names: tuple[str, ...]  # of the series; one empty name for a file without a column of series
     lengths: tuple[int, ...]  # of the series, in steps
+    time: str = ""  # the column of times
+    date_order: str = ""  # of its texts, if they have several
 
 
 def read_series(path: str, **chosen: Any) -> Measured:
@@ -56,21 +59,21 @@ def read_series(path: str, **chosen: Any) -> Measured:
     """
     if not is_worth_keeping(Path(path)):
         return _read(path, **chosen)
-    return _unpacked(read_once("series 3", Path(path), chosen, lambda: _packed(_read(path, **chosen))))
+    return _unpacked(read_once("series 4", Path(path), chosen, lambda: _packed(_read(path, **chosen))))
 
 
 def _packed(found: Measured) -> Kept:
     are_dates = found.times.dtype.kind == "M"
     moments = found.times.astype("datetime64[us]").view(np.int64) if are_dates else found.times
-    note = {name: getattr(found, name) for name in ("targets", "columns", "names", "lengths")}
+    note = {name: getattr(found, name) for name in NOTED}
     return Kept({"values": found.values, "times": moments}, note | {"are_dates": are_dates})
 
 
 def _unpacked(kept: Kept) -> Measured:
     moments, note = kept.arrays["times"], kept.note
     moments = moments.view("datetime64[us]") if note["are_dates"] else moments
-    named = (tuple(note[name]) for name in ("targets", "columns", "names", "lengths"))
-    return Measured(kept.arrays["values"], moments, *named)
+    named: dict[str, Any] = {name: note[name] if isinstance(note[name], str) else tuple(note[name]) for name in NOTED}
+    return Measured(kept.arrays["values"], moments, **named)
 
 
 def _read(
@@ -91,16 +94,39 @@ def _read(
     time = time or next(str(name) for name in frame.columns if name != id)
     check_columns(frame, [time], who=who)
     targets, columns = _columns(frame.drop(columns=[id] if id else []), time, target, features, who=who)
-    moments = times(frame[time], who=who, order=date_order, advice=ADVICE)
     numerals = Numerals(reading["decimal"], thousands, separator_of(Path(path), reading["separator"]))
+    chosen = {"id": id, "time": time, "every": every, "date_order": date_order}
+    found = measured_in(frame, targets, columns, numerals=numerals, who=who, **chosen)
+    for name, column in zip(targets, found.values.T, strict=False):
+        if np.nanmin(column) == np.nanmax(column):
+            raise ValueError(
+                f"{who}: column '{name}' is {np.nanmin(column):g} at all times: there is nothing to forecast"
+            )
+    return found._replace(date_order=order_of(frame[time], date_order))
+
+
+def measured_in(
+    frame: pd.DataFrame,
+    targets: tuple[str, ...],
+    columns: tuple[str, ...],
+    *,
+    id: str,
+    time: str,
+    every: str,
+    date_order: str,
+    numerals: Numerals,
+    who: str,
+) -> Measured:
+    """The series in a table that has these columns.
+
+    Raises:
+        ValueError: a column is empty or holds text, or the times are not ascending or not regular.
+    """
+    moments = times(frame[time], who=who, order=date_order, advice=ADVICE)
     values = np.stack([numbers(frame[name], who=who, numerals=numerals) for name in columns], axis=1)
     for name, column in zip(columns, values.T, strict=True):
         if np.isnan(column).all():
             raise ValueError(f"{who}: column '{name}' is empty")
-        if name in targets and np.nanmin(column) == np.nanmax(column):
-            raise ValueError(
-                f"{who}: column '{name}' is {np.nanmin(column):g} at all times: there is nothing to forecast"
-            )
     found = []
     for name, rows in _series(frame, id, who=who):
         its = who if not id else f"{who}: series '{name}'"
@@ -121,6 +147,7 @@ def _read(
         columns,
         tuple(name for name, *_ in found),
         tuple(len(part) for _, part, _ in found),
+        time,
     )
 
 

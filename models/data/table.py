@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -13,12 +14,15 @@ from numpy.typing import NDArray
 
 from hpo.space import Choice, Int
 from models.data.base import DataModule, Part, PartName, Samples
+from models.data.batches import Inputs
 from models.data.columns import Columns, usable
 from models.data.dates import DateOrder, check_order
 from models.data.kinds import columns_of, is_date, is_number, typed
+from models.data.new_data import NewData, batches_of
+from models.data.new_table import read_new_table
 from models.data.numerals import check_separators
 from models.data.splits import Rows, check_fractions, grouped_split, random_split, stratified_split, time_split
-from models.data.table_file import read_table
+from models.data.table_file import READING, WRITING, read_table
 from models.data.text_file import listed
 
 Scaling = Annotated[Literal["standard", "robust", "min_max", "quantile", "none"], Choice()]
@@ -102,6 +106,7 @@ class Table(DataModule):
     def read(self) -> Samples:
         found = read_table(self.hparams["source"], dict(self.hparams))
         self.task, self.class_names = found.task, found.class_names
+        self._named, self._date_orders = found.named, found.date_orders
         return Samples(found.inputs, found.values, found.key)
 
     def prepare(self) -> None:
@@ -126,15 +131,35 @@ class Table(DataModule):
 
     def part(self, name: PartName) -> Part:
         rows = self._learned if name == "train" else getattr(self.rows, name)
-        frame = self._inputs.iloc[rows]
-        numbers = torch.from_numpy(self._fitted.numbers(frame))
-        targets = torch.from_numpy(self._targets[rows])
-        if not self.cardinalities:
-            return Part(numbers, targets)
-        return Part((numbers, torch.from_numpy(self._fitted.categories(frame))), targets)
+        return Part(_inputs(self._fitted, self._inputs.iloc[rows]), torch.from_numpy(self._targets[rows]))
+
+    def original(self, name: PartName) -> pd.DataFrame:
+        """A part's inputs as they were read, in the order of its batches."""
+        return self._inputs.iloc[self._learned if name == "train" else getattr(self.rows, name)]
+
+    @property
+    def source_columns(self) -> tuple[str, ...]:
+        """The column that each number, and then each category, of an input was made of."""
+        return self._fitted.sources
 
     def fitted(self) -> dict[str, Any]:
         return super().fitted() | self._fitted.fitted()
+
+    def fitted_state(self) -> dict[str, Any]:
+        columns = self._fitted.state()
+        return super().fitted_state() | {
+            "target_names": self._named["target"],
+            "columns": columns,
+            "reading": {name: self.hparams[name] for name in (*READING, *WRITING)},
+            "date_orders": self._date_orders,
+            "names_of_rows": list(dict.fromkeys([*self._named["ignore"], *self._named["group"]])),
+            "known": [*map(str, self._inputs.columns), *self._named["time"]],
+        }
+
+    def new_data(self, source: Any, state: Mapping[str, Any]) -> NewData:
+        found = read_new_table(source, state)
+        inputs = _inputs(Columns.of_state(state["columns"]), found.frame)
+        return {"batches": batches_of(inputs), "rows": found.rows, "remarks": found.remarks}
 
     def describe(self) -> dict[str, Any]:
         seen = self._inputs.iloc[np.concatenate([self.rows.train, self.rows.validation])]
@@ -194,6 +219,11 @@ class Table(DataModule):
         absent = [name for name, count in zip(self.class_names, counts, strict=True) if not count]
         if absent:
             warnings.warn(f"Table: classes without a training row: {', '.join(absent)}", stacklevel=2)
+
+
+def _inputs(columns: Columns, frame: pd.DataFrame) -> Inputs:
+    numbers = torch.from_numpy(columns.numbers(frame))
+    return (numbers, torch.from_numpy(columns.categories(frame))) if columns.cardinalities else numbers
 
 
 def _groups(key: pd.Series | None) -> Ints:

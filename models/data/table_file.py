@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from models.data.base import Task
 from models.data.cache import Kept, is_worth_keeping, read_once
+from models.data.dates import order_of
 from models.data.kinds import Writing, as_text, columns_of, typed
 from models.data.missing_words import WORDS, check_no_words, without_words
 from models.data.numerals import Numerals
@@ -30,6 +31,8 @@ class Contents(NamedTuple):
     """The contents of the rows with a target.
 
     inputs: from models.data.kinds:typed; values: as in models.data.targets:Target; key: the groups or the times.
+    named: the columns that the arguments `target`, `categorical`, `ignore`, `group` and `time` name.
+    date_orders: of the columns of dates whose texts have several orders.
     """
 
     inputs: pd.DataFrame
@@ -37,6 +40,8 @@ class Contents(NamedTuple):
     key: pd.Series | None
     task: Task
     class_names: tuple[str, ...]
+    named: dict[str, list[str]]
+    date_orders: dict[str, str]
 
 
 def read_table(source: str, arguments: dict[str, Any]) -> Contents:
@@ -52,12 +57,12 @@ def read_table(source: str, arguments: dict[str, Any]) -> Contents:
     if source in BUNDLED or not is_worth_keeping(path):
         return _read(source, arguments)
     chosen = {name: arguments[name] for name in (*READING, *CHOOSING, *WRITING)}
-    return _unpacked(read_once("table 4", path, chosen, lambda: _packed(_read(source, arguments))))
+    return _unpacked(read_once("table 5", path, chosen, lambda: _packed(_read(source, arguments))))
 
 
 def _read(source: str, arguments: dict[str, Any]) -> Contents:
     reading = {name: arguments[name] for name in READING}
-    table = _with_names(read_source(source, **reading, as_written=_named_in(arguments)), source)
+    table = with_names(read_source(source, **reading, as_written=_named_in(arguments)), source)
     named = {
         name: _columns(source, table, name, str(arguments[name]).strip())
         for name in ("target", "categorical", "ignore", "group", "time")
@@ -65,6 +70,7 @@ def _read(source: str, arguments: dict[str, Any]) -> Contents:
     targets = named["target"] or ([TARGET] if source in BUNDLED else [])
     if not targets:
         raise ValueError(f"Table: target should name the column to predict: {listed(table)}")
+    named["target"] = targets
     # A Parquet file marks missing values itself.
     is_parquet = suffix_of(Path(source)) in PARQUET
     present = sorted(WORDS) if is_parquet else names_of(arguments["present_values"])
@@ -96,6 +102,8 @@ def _read(source: str, arguments: dict[str, Any]) -> Contents:
         None if key is None else key.iloc[found.rows].reset_index(drop=True),
         found.task,
         found.class_names,
+        named,
+        {name: order for name in columns_of(inputs)[1] if (order := order_of(table[name], arguments["date_order"]))},
     )
 
 
@@ -111,7 +119,8 @@ def _packed(found: Contents) -> Kept:
     if found.key is not None:
         key_arrays, note["key"] = _arrays_of(found.key.to_frame(), "key")
         arrays |= key_arrays
-    return Kept(arrays, {"inputs": note, "task": found.task, "class_names": found.class_names})
+    others = {name: getattr(found, name) for name in ("task", "class_names", "named", "date_orders")}
+    return Kept(arrays, {"inputs": note, **others})
 
 
 def _unpacked(kept: Kept) -> Contents:
@@ -123,6 +132,8 @@ def _unpacked(kept: Kept) -> Contents:
         None if key is None else _frame_of(kept.arrays, key, "key").iloc[:, 0],
         note["task"],
         tuple(note["class_names"]),
+        note["named"],
+        note["date_orders"],
     )
 
 
@@ -173,7 +184,7 @@ def _columns(source: str, table: pd.DataFrame, argument: str, given: str) -> lis
     return names
 
 
-def _with_names(table: pd.DataFrame, source: str) -> pd.DataFrame:
+def with_names(table: pd.DataFrame, source: str) -> pd.DataFrame:
     """The table without columns that have no name, such as row numbers written by pandas."""
     check_unique(map(str, table.columns), f"Table: {source}")
     table = table.set_axis([str(name).strip() for name in table.columns], axis=1)

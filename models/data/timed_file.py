@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.data.dates import compact_dates, dates, wall_clock
-from models.data.kinds import LARGEST, as_text
+from models.data.dates import compact_dates, dates, in_utc, wall_clock
+from models.data.kinds import LARGEST, as_text, is_date
 from models.data.missing_words import is_text, without_words
 from models.data.numerals import MOSTLY, Numerals, plain_numbers, read_numbers
 from models.data.text_file import read_text
@@ -98,6 +98,8 @@ def times(column: pd.Series[Any], *, who: str, order: str = "auto", advice: str 
     column = without_words(column.to_frame()).iloc[:, 0]
     if column.isna().any():
         raise ValueError(f"{who}: column '{column.name}', row {int(column.isna().argmax()) + 1}: the time is missing")
+    if is_date(column):  # of a data frame
+        return in_utc(column).to_numpy(dtype="datetime64[us]")
     if pd.api.types.is_numeric_dtype(column):
         found = compact_dates(column)
         return numbers(column, who=who) if found is None else found.to_numpy(dtype="datetime64[us]")

@@ -76,7 +76,8 @@ def test_checkpoints_of_callbacks_and_named_ones_go_where_the_study_does_not_kee
 ) -> None:
     study = create_study(store, keep={"checkpoints": 1})
     folders = [fill(folder_of(artifacts, study, number)) for number in range(4)]
-    own = ("checkpoints/epoch=1-step=2.ckpt", "lightning_logs/version_0/checkpoints/last.ckpt", "sharded.ckpt/0.distcp")
+    of_callbacks = ("checkpoints/epoch=1-step=2.ckpt", "lightning_logs/version_0/checkpoints/last.ckpt")
+    own = (*of_callbacks, "sharded.ckpt/0.distcp", "preprocessing.npz")
     for folder in folders:
         for name in own:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +95,7 @@ def test_checkpoints_of_callbacks_and_named_ones_go_where_the_study_does_not_kee
         ["checkpoints", "config.json", "lightning_logs", "log.txt"]
     ] * 2
     for folder in (folders[0], folders[3]):
-        assert [(folder / name).exists() for name in (*own, "own.ckpt", "best.ckpt")] == [True] * 5
+        assert [(folder / name).exists() for name in (*own, "own.ckpt", "best.ckpt")] == [True] * 6
     assert all((folder / "checkpoints" / "notes.txt").exists() for folder in folders)
     assert {trial_id: checkpoint_of(store, trial_id) for trial_id in (better, worse)} == {
         better: str(folders[0] / "best.ckpt"),

@@ -359,7 +359,7 @@ def hpo(
 
 
 HpoHere = Callable[..., tuple[int, str]]
-READING = [("ls",), ("status", "digits"), ("trials", "digits"), ("best", "digits")]
+READING = [("ls",), ("status", "digits"), ("trials", "digits"), ("best", "digits"), ("predict", "digits", "/")]
 
 
 @pytest.mark.parametrize("verb", READING, ids=lambda verb: verb[0])

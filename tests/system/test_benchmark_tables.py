@@ -24,6 +24,7 @@ SECTIONS = {
     *NEED_A_GPU,
     "startup",
     "looking",
+    "predict",
     "pruning",
     "search-fashion",
     "search-fashion-more",

@@ -75,6 +75,16 @@ def test_tiny_trials_leave_nothing_behind() -> None:
     assert len(rows) == 7
 
 
+def test_a_large_table_is_predicted_as_the_table_says() -> None:
+    command = [sys.executable, str(RELIABILITY.with_name("predict.py")), "--rows", "3000", "--columns", "8"]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line.split(" | ") for line in done.stdout.splitlines()[2:]]
+    assert [row[:3] for row in rows] == [["| standard", "3,000", "8"], ["| quantile", "3,000", "8"]]
+
+
 def test_the_check_of_a_gpu_runs_to_its_end_without_one_and_says_what_it_left_out() -> None:
     done = subprocess.run(
         [sys.executable, RELIABILITY.with_name("gpu.py"), "--minutes", "3"], capture_output=True, text=True, timeout=300

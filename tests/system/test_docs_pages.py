@@ -96,6 +96,17 @@ def test_the_page_about_full_disks_does_what_it_says(tmp_path: Path) -> None:
     assert "executor: " in page.printed["hpo logs quickstart 0"]
 
 
+def test_the_page_about_predictions_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("predict.md", tmp_path)
+
+    predicted = (tmp_path / "predictions.csv").read_text().splitlines()
+    assert predicted[0] == "row,prediction"
+    assert len(predicted) == 6
+    assert page.printed["hpo predict diabetes-dnn new.csv --trial 1"].startswith("row,prediction\n1,")
+    assert "row  prediction" in page.python[0]
+    assert page.python[-1] == "True"
+
+
 def test_the_page_about_gpus_does_what_it_says_with_a_driver_that_lists_two(tmp_path: Path) -> None:
     programs, project = tmp_path / "bin", tmp_path / "project"
     programs.mkdir()

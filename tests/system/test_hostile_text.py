@@ -83,6 +83,8 @@ VERBS: list[tuple[str, ...]] = [
     ("show", "OURS", "1"),
     ("show", "FOREIGN", "0"),
     ("show", "FOREIGN", "7"),
+    *(("predict", study, "file.yaml") for study in ("OURS", "FOREIGN")),
+    ("predict", "OURS", "CHOICE.csv"),
     ("logs", "OURS", "0"),
     ("logs", "OURS", "0", "-f"),
     ("logs", "FOREIGN", "0"),

@@ -45,6 +45,7 @@ def test_the_commands_do_what_the_page_says(answers: tuple[Path, dict[str, str]]
     assert re.search(r"optim.name +one of 'SGD', 'Adam' +SGD", printed["hpo space entries.yaml"])
     assert '{"class": "mynet:Net", "hidden": [8]}' in printed["hpo run objects.yaml"]
     assert "optim.momentum" in printed["hpo check conditions.yaml"]
+    assert re.match(r"point,prediction,p_near,p_far\n0,(near|far),0\.", printed["hpo predict points new.csv --proba"])
     log = printed["hpo logs options 0"]
     assert "executor: lean" in log
     assert [line for line in log.splitlines() if line.startswith("epoch")] == ["epoch 0"]

@@ -31,14 +31,19 @@ LAYERS = layers_of_the_documentation()
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 # Inside a function, so that whoever only looks at results needs no torch.
-TRAINING_USERS = {"hpo.results.trial": {"hpo.training.load_model"}}
+TRAINING_USERS = {
+    "hpo.results.trial": {"hpo.training.load_model"},
+    "hpo.service.predict": {"hpo.training.prediction.predictor"},
+    "hpo.service.study": {"hpo.training.prediction.predictor"},  # for the type checker
+}
 
 # What is spelled in hpo/study/states.py only, and the few places where the same word means something else.
 KINDS = (StudyState, OptunaState, TrialState, Request, AttemptEnd, Direction)
 STATES = {member.value for kind in KINDS for member in kind} - {"error"}  # also a column, and a key of messages
 HOMONYMS = {
-    *((f"hpo.{module}", "failed") for module in ("ipc.messages", "ipc.fork_server", "service.describe_data")),
-    *((f"hpo.training.{module}", "failed") for module in ("server", "inspection")),  # kinds of messages
+    *((f"hpo.ipc.{module}", "failed") for module in ("messages", "fork_server")),  # kinds of messages
+    *((f"hpo.service.{module}", "failed") for module in ("describe_data", "predict")),
+    *((f"hpo.training.{module}", "failed") for module in ("server", "inspection", "prediction.run")),
     ("hpo.ipc.messages", "done"),
     ("hpo.search.algorithms", "stop"),
     ("hpo.search.usual_ends", "stop"),  # a mode of successive halving

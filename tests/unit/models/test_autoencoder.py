@@ -153,11 +153,15 @@ def test_the_test_part_is_scored_on_demand(fitted: tuple[Autoencoder, dict[str, 
     assert scores.keys() == {"test_loss", "test_silhouette", "test_adjusted_rand"}
 
 
-def test_it_predicts_codes(fitted: tuple[Autoencoder, dict[str, float]]) -> None:
+def test_it_predicts_codes_and_the_errors_of_reconstructions(fitted: tuple[Autoencoder, dict[str, float]]) -> None:
     model, _ = fitted
     x, y = validation_part()
 
-    assert torch.equal(model.predict_step((x, y), 0), model.encode(x))
+    with torch.no_grad():
+        found = model.predict_step((x, y), 0)
+
+        assert torch.equal(found["code"], model.encode(x))
+        torch.testing.assert_close(found["error"], (model(x) - x).square().flatten(1).mean(1))
 
 
 def test_without_classes_there_is_no_agreement_with_them() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -20,7 +22,7 @@ from hpo.training.evaluation.outputs import Outputs, Task
 from hpo.training.evaluation.scores import compared_metric, scores_of, statistic_of, with_intervals
 from hpo.training.inspection.layout import Layout
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 
 def layout(classes: tuple[str, ...] = ()) -> Layout:

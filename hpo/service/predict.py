@@ -1,0 +1,183 @@
+"""What `hpo predict`, `study.predictor()` and `hpo.load_predictor` do: new data predicted with a trial's model."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpo.errors import HpoError, SpecError
+from hpo.ipc.channel import ChannelClosedError, Message
+from hpo.ipc.fork_server import ForkServer
+from hpo.results.study import Study
+from hpo.results.trial import TrialRecord
+from hpo.study.job import PredictJob
+from hpo.study.states import TrialState
+
+if TYPE_CHECKING:
+    from hpo.training.prediction.predictor import Predictor
+
+STDOUT = "-"
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What was predicted.
+
+    Attributes:
+        seconds: for the new data and the output, after the model and its imports.
+        remarks: what was odd in the new data, and in the choice of the trial.
+        output: the file that was written.
+    """
+
+    trial: TrialRecord
+    rows: int
+    seconds: float
+    remarks: tuple[str, ...]
+    output: Path
+
+
+def chosen_record(study: Study, trial: int | None) -> TrialRecord:
+    """The trial whose model predicts: the one of this number, else the best one.
+
+    Raises:
+        SpecError: there is none.
+    """
+    if trial is not None:
+        found = study.trial(trial)
+        if found is None:
+            raise SpecError(f"study {study.name} has no trial {trial}: 'hpo trials {study.name}' lists them")
+        return found
+    best = study.best(1)
+    if not best:
+        raise SpecError(f"study {study.name} has no trial with a model yet")
+    return best[0]
+
+
+def predict(
+    server: ForkServer, study: Study, source: str, output: Path, *, trial: int | None, proba: bool, project: Path
+) -> Predicted:
+    """Write a CSV of predictions; whoever reads the output sees a whole file or none.
+
+    Args:
+        server: in a process of which the model predicts.
+        source: the new data, a path that starts from the current folder.
+        output: the file to write.
+
+    Raises:
+        SpecError: there is no such trial, source or folder of the output.
+        HpoError: the trial's files are missing or damaged, or the source cannot be predicted.
+    """
+    record = chosen_record(study, trial)
+    found = source_in(source)
+    checkpoint = str(record.kept_checkpoint())
+    with _partial(output) as partial:
+        job = PredictJob(str(project), dict(record.config), checkpoint, found, str(partial), proba)
+        answer = _answer(server, job)
+        partial.replace(output)
+    is_whole = record.state == TrialState.COMPLETE or trial is not None
+    of_trial = () if is_whole else (f"no trial is complete: trial {record.number} is the best so far, {record.remark}",)
+    return Predicted(record, answer["rows"], answer["seconds"], (*of_trial, *answer["remarks"]), output)
+
+
+def source_in(given: str) -> str:
+    """An existing file or folder as an absolute path; what looks like a URL, for a data module of your own, as it is.
+
+    Raises:
+        SpecError: there is no such file or folder.
+    """
+    if "://" in given:
+        return given
+    path = Path(given).expanduser()
+    if path.exists():
+        return str(path.resolve())
+    folder = path.parent
+    near = difflib.get_close_matches(
+        path.name, [each.name for each in folder.iterdir()] if folder.is_dir() else [], n=1
+    )
+    raise SpecError(f"{given}: there is no such file or folder{f', did you mean {near[0]!r}?' if near else ''}")
+
+
+def output_file(given: str, source: str) -> Path:
+    """The file that predictions are written to.
+
+    Raises:
+        SpecError: nothing can be written there, or it is the source.
+    """
+    path = Path(given).expanduser().resolve()
+    if path.is_dir():
+        raise SpecError(f"-o {given}: is a folder")
+    if not path.parent.is_dir():
+        raise SpecError(f"-o {given}: there is no folder {path.parent}")
+    if path.exists() and Path(source).expanduser().exists() and path.samefile(Path(source).expanduser()):
+        raise SpecError(f"-o {given}: is the new data itself, which predictions would replace")
+    return path
+
+
+def predictor_of(record: TrialRecord, project: Path) -> Predictor:
+    """The predictor of a trial.
+
+    Raises:
+        HpoError: it has no checkpoint, a file is missing or damaged, or its data module cannot read new data.
+    """
+    checkpoint = record.kept_checkpoint()
+    from hpo.training.prediction.predictor import load_predictor
+
+    return load_predictor(record.config, checkpoint, project.resolve())
+
+
+def load_predictor(path: str | Path, *, project: str | Path = ".") -> Predictor:
+    """The predictor of a trial's folder, with `best.ckpt`, `config.json` and `preprocessing.npz`, without a store.
+
+    The folder may have been moved, also to another machine.
+
+    Args:
+        path: of the folder.
+        project: the folder from which the classes of the model and the data are imported.
+
+    Raises:
+        HpoError: it is not such a folder, a file is missing or damaged, or a class cannot be imported.
+    """
+    from hpo.training.prediction.predictor import predictor_in
+
+    return predictor_in(Path(path).expanduser().resolve(), Path(project).resolve())
+
+
+def _answer(server: ForkServer, job: PredictJob) -> Message:
+    process = server.fork(job)
+    try:
+        answer = process.channel.receive()
+    except ChannelClosedError as error:
+        raise HpoError(f"the process that predicted exited without reporting{server.end_of(process)}") from error
+    finally:
+        process.kill()
+        process.channel.close()
+    if answer["kind"] == "failed":
+        raise HpoError(answer["reason"])
+    return answer
+
+
+@contextmanager
+def _partial(output: Path) -> Iterator[Path]:
+    """A new file beside the output, which is removed unless it was renamed."""
+    try:
+        descriptor, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.", suffix=".partial")
+        os.fchmod(descriptor, 0o666 & ~_umask())
+    except OSError as error:
+        raise SpecError(f"-o {output}: cannot be written: {error.strerror}") from error
+    os.close(descriptor)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    before = os.umask(0)
+    os.umask(before)
+    return before
