@@ -136,6 +136,20 @@ class Study:
             found = findings_of(connection, self._study_id, FINAL)
         return Final.from_json(found[-1].content) if found else None
 
+    @property
+    def kept_in(self) -> str | None:
+        """The name of the study whose trials are the final model; None before `hpo finalize`."""
+        final = self.final()
+        return None if final is None else final.kept.study
+
+    def kept(self) -> list[TrialRecord]:
+        """The trials of the final model: one, or those of an ensemble; none before `hpo finalize`."""
+        final = self.final()
+        if final is None:
+            return []
+        found = Study(self._store, final.kept.study)
+        return [trial for number in final.kept.members if (trial := found.trial(number)) is not None]
+
     def frame(self) -> pd.DataFrame:
         """A row for each trial: number, state, value, epochs, seconds, `params_*`, attempts, cause, device, ..."""
         import pandas as pd

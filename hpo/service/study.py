@@ -187,18 +187,19 @@ class Study(results.Study):
         """
         return Watch(self._store, self._study_id, self._direction, from_start=from_start).events(poll_seconds)
 
-    def predictor(self, trial: int | None = None) -> Predictor:
-        """What predicts new data with a trial's model: its `predict(source)` gives a data frame.
+    def predictor(self, trial: int | None = None, *, final: bool | None = None) -> Predictor:
+        """What predicts new data with the study's model: its `predict(source)` gives a data frame.
 
         Args:
-            trial: its number; by default the best one.
+            trial: its number; by default the final model, or before there is one, the best trial.
+            final: False is the best trial of the search, also where there is a final model.
 
         Raises:
             HpoError: there is no such trial, its files are missing or damaged, or its data module cannot read new data.
         """
-        from hpo.service.predict import chosen_record, predictor_of
+        from hpo.service.predict import chosen_records, predictor_of
 
-        return predictor_of(chosen_record(self, trial), self._project)
+        return predictor_of(chosen_records(self, trial, final=final), self._project)
 
     def _request(self, trial: int | None, state: StudyState, request: Request | None) -> str:
         from hpo.service.steer import request_study, request_trial  # which imports pydantic, a tenth of a second

@@ -160,6 +160,7 @@ class PredictJob:
     source: str  # the new data
     output: str  # the file to write
     proba: bool = False  # with the probabilities of classes
+    members: list[str] = field(default_factory=list)  # checkpoints of an ensemble's other models
 
     @property
     def place(self) -> None:

@@ -79,7 +79,8 @@ class Digits(DataModule):
 
     def original(self, name: PartName) -> NDArray[np.float32]:
         """A part's pixels before scaling (samples, ...), in the order of its batches."""
-        return self._pixels[getattr(self.rows, name)].reshape(-1, *self.input_shape)
+        pixels: NDArray[np.float32] = self._pixels[getattr(self.rows, name)].reshape(-1, *self.input_shape)
+        return pixels
 
     def part(self, name: PartName) -> Part:
         rows = getattr(self.rows, name)

@@ -135,7 +135,9 @@ class Table(DataModule):
 
     def original(self, name: PartName) -> pd.DataFrame:
         """A part's inputs as they were read, in the order of its batches."""
-        return self._inputs.iloc[self._learned if name == "train" else getattr(self.rows, name)]
+        rows = self._learned if name == "train" else getattr(self.rows, name)
+        frame: pd.DataFrame = self._inputs.iloc[rows]
+        return frame
 
     @property
     def source_columns(self) -> tuple[str, ...]:
