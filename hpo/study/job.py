@@ -123,7 +123,21 @@ class DataJob:
         return None
 
 
-Job = TrialJob | StudyJob | DataJob
+@dataclass(frozen=True)
+class WeightsJob:
+    """Compare the weights in two checkpoints of one model."""
+
+    kind: ClassVar[str] = "weights"
+    project: str  # the folder that classes are imported from
+    one: str  # file
+    other: str  # file
+
+    @property
+    def place(self) -> None:
+        return None
+
+
+Job = TrialJob | StudyJob | DataJob | WeightsJob
 
 
 def job_message(job: Job) -> dict[str, Any]:
@@ -139,5 +153,5 @@ def job_of(message: Mapping[str, Any]) -> Job:
             fields[name] = Call(**fields[name])
     if "objects" in fields:
         fields["objects"] = [NestedObject(**found) for found in fields["objects"]]
-    kinds: dict[str, type[Job]] = {kind.kind: kind for kind in (TrialJob, StudyJob, DataJob)}
+    kinds: dict[str, type[Job]] = {kind.kind: kind for kind in (TrialJob, StudyJob, DataJob, WeightsJob)}
     return kinds[message["kind"]](**fields)

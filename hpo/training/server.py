@@ -22,7 +22,7 @@ import traceback
 from pathlib import Path
 
 from hpo.ipc.channel import Channel, ChannelClosedError, Message
-from hpo.study.job import DataJob, StudyJob, job_of
+from hpo.study.job import DataJob, StudyJob, WeightsJob, job_of
 from hpo.training.left_behind import OWNER, adopt_orphans, end_orphans
 
 
@@ -97,6 +97,11 @@ def become_child(channel: Channel) -> None:
         from hpo.training.inspection import run_inspection
 
         run_inspection(job, channel)
+        return
+    if isinstance(job, WeightsJob):
+        from hpo.training.compare_weights import run_comparison
+
+        run_comparison(job, channel)
         return
     from hpo.training.trial import run_jobs
 
