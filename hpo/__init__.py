@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hpo.results.trial import TrialRecord
     from hpo.service.check import StudyCheck
     from hpo.service.python import check, run, submit
+    from hpo.service.replay_result import Replay
     from hpo.service.study import Study
     from hpo.service.watch import EventKind, StudyEvent
     from hpo.space import Choice, Float, Int, When
@@ -33,6 +34,7 @@ __all__ = [
     "HpoError",
     "Int",
     "LoadError",
+    "Replay",
     "RunError",
     "SpecError",
     "StoreError",
@@ -58,6 +60,7 @@ _NAMES = {
     "hpo.results.trial": ("TrialRecord",),
     "hpo.service.check": ("StudyCheck",),
     "hpo.service.python": ("check", "run", "submit"),
+    "hpo.service.replay_result": ("Replay",),
     "hpo.service.study": ("Study",),
     "hpo.service.watch": ("EventKind", "StudyEvent"),
     "hpo.space": ("Choice", "Float", "Int", "When"),

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import hpo
-from hpo.cli import data, database, logs, look, maintain, manage, plan, steer, train
+from hpo.cli import data, database, logs, look, maintain, manage, plan, replay, steer, train
 from hpo.cli.answer import say
 
 app = typer.Typer(
@@ -57,6 +57,7 @@ app.command(rich_help_panel=LOOK)(look.trials)
 app.command(rich_help_panel=LOOK)(look.best)
 app.command(rich_help_panel=LOOK)(look.show)
 app.command(rich_help_panel=LOOK)(logs.logs)
+app.command(rich_help_panel=LOOK)(replay.replay)
 app.command(rich_help_panel=KEEP)(database.dashboard)
 app.command(rich_help_panel=KEEP)(maintain.doctor)
 app.command(rich_help_panel=KEEP)(manage.clean)

@@ -10,19 +10,24 @@ for event in study.watch():
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from hpo.ipc.environment import clean_environment
+from hpo.ipc.fork_server import ForkServer
 from hpo.queue.control import set_limits
 from hpo.queue.enqueue import Enqueued, Point, enqueue_points
 from hpo.results import study as results
 from hpo.service.delete import Deleted, delete_study
 from hpo.service.rename import rename_study
 from hpo.service.watch import StudyEvent, Watch
-from hpo.settings import artifacts_folder
+from hpo.settings import artifacts_folder, project_folder
 from hpo.store import Store
 from hpo.study.states import Request, StudyState
+
+if TYPE_CHECKING:
+    from hpo.service.replay_result import Replay
 
 log = logging.getLogger(__name__)
 
@@ -149,6 +154,38 @@ class Study(results.Study):
             from_start: also report earlier events.
         """
         return Watch(self._store, self._study_id, self._direction, from_start=from_start).events(poll_seconds)
+
+    def replay(
+        self, trial: int, epochs: int | None = None, *, on_epoch: Callable[[int, int], None] | None = None
+    ) -> Replay:
+        """Train a trial again on this machine, outside of the study, and compare it bit by bit with what it was.
+
+        Args:
+            trial: its number.
+            epochs: only the first so many, or steps; by default all that it was trained for.
+            on_epoch: called with the epoch that has ended, and the last one.
+
+        Raises:
+            StoreError: the study has no such trial, or another program made it.
+            SpecError: the trial has trained no epoch, or none among so many.
+            LoadError: its classes cannot be imported.
+            RunError: its training fails now.
+        """
+        from hpo.service.replay_stored import replay_stored
+
+        server = ForkServer.start(clean_environment(self._store.url.password))
+        try:
+            return replay_stored(
+                self._store,
+                self.name,
+                trial,
+                epochs=epochs,
+                server=server,
+                project=project_folder(self._project),
+                on_epoch=on_epoch or (lambda epoch, last: None),
+            )
+        finally:
+            server.stop()
 
     def _request(self, trial: int | None, state: StudyState, request: Request | None) -> str:
         from hpo.service.steer import request_study, request_trial  # which imports pydantic, a tenth of a second

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from hpo.errors import nearest
 from hpo.ipc.messages import Answer, Epoch, Started
 from hpo.queue.report import describe_trial, provenance_before, report_epoch
+from hpo.results.warm_start import refers
 from hpo.search.rungs import Verdict
 from hpo.study.job import BEST_CHECKPOINT, CONFIG
 from hpo.study.resolved_study import OWNERS, ResolvedStudy
@@ -48,7 +49,7 @@ def take_start(context: StudyContext, resolved: ResolvedStudy, trial: RunningTri
     for owner in OWNERS:
         before = trial.config[owner]
         # References to other trials' weights stay as in the study file; `weights` has the files that they stand for.
-        references = {name: value for name, value in before.items() if _refers(value, weights)}
+        references = {name: value for name, value in before.items() if refers(value, weights)}
         trial.config[owner] = {"class": before["class"], **getattr(report, owner), **references}
     known = context.history.curve(trial.number)
     _log_resumption(trial, report, trained=max(known, default=0))
@@ -68,13 +69,6 @@ def take_start(context: StudyContext, resolved: ResolvedStudy, trial: RunningTri
 
     context.outbox.put(write, then=partial(_on_written, trial))
     _write_beside_checkpoint(trial)
-
-
-def _refers(value: Any, weights: Mapping[str, Any]) -> bool:
-    """Whether an argument, or a part of it, is a reference to another trial's weights."""
-    if isinstance(value, dict | list):
-        return any(_refers(item, weights) for item in (value.values() if isinstance(value, dict) else value))
-    return isinstance(value, str) and value in weights
 
 
 def take_epoch(
