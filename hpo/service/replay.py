@@ -18,7 +18,7 @@ from hpo.service.prepare import PreparedStudy
 from hpo.service.replay_result import Difference, Replay
 from hpo.service.retraining import retrain
 from hpo.study.devices import Slot
-from hpo.study.fingerprints import inputs_of
+from hpo.study.fingerprints import inputs_of, path_of_data
 from hpo.study.job import BEST_CHECKPOINT, WeightsJob
 from hpo.study.resolved_study import OWNERS
 from hpo.worker.provenance import StudyProvenance, ask_git, earlier_changes, provenance_changes
@@ -52,9 +52,8 @@ def replay_trial(
     last = max(curve)
     before = record.provenance or {}
     slot = dataclasses.replace(slot, threads=before.get("threads", slot.threads))
-    provenance = StudyProvenance(
-        ask_git(prepared.project), inputs_of(prepared.code, prepared.paths), prepared.libraries
-    )
+    inputs = inputs_of(prepared.code, {**_former_paths(prepared, before), **prepared.paths})
+    provenance = StudyProvenance(ask_git(prepared.project), inputs, prepared.libraries)
     found: dict[int, Metrics] = {}
 
     def answer(report: Epoch) -> Answer:
@@ -108,6 +107,11 @@ def _nothing_to_compare(record: TrialRecord, epochs: int | None) -> str:
         f"trial {record.number} has its first metrics after {unit} {first}: to compare these, give at least "
         f"{unit.counted(first)}, not {epochs}"
     )
+
+
+def _former_paths(prepared: PreparedStudy, provenance: Mapping[str, Any]) -> dict[str, Path]:
+    """The files that the trial had, which may be gone by now."""
+    return {name: path_of_data(name, prepared.project) for name in provenance.get("data", {})}
 
 
 def _config(prepared: PreparedStudy, record: TrialRecord) -> dict[str, Any]:

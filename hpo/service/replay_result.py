@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from hpo.printable import counted, in_a_line
+from hpo.printable import all_of, counted, in_a_line
 from hpo.study.length import Unit
 
 SHOWN_TENSORS = 5
@@ -85,12 +85,12 @@ class Replay:
     @property
     def verdict(self) -> str:
         """One line: reproduced, or not."""
-        compared = [f"all {counted(len(self.metrics), 'metric')} of {self.unit.counted(self.epochs)}"]
-        compared += [f"the weights of {self.unit} {self.weights_epoch}"] if self.tensors else []
         if self.is_equal:
-            return f"reproduced: {' and '.join(compared)} are bit-equal"
-        metrics = [difference for difference in self.differences if difference.kind == "metric"]
-        if not metrics:
+            weights = f", and the weights of {self.unit} {self.weights_epoch}" if self.tensors else ""
+            metrics = all_of(len(self.metrics), "metric")
+            return f"reproduced bit by bit: {metrics} in {self.unit.counted(self.epochs)}{weights}"
+        differing = [difference for difference in self.differences if difference.kind == "metric"]
+        if not differing:
             return "not reproduced: the metrics are bit-equal, and the weights differ"
         first = min(difference.epoch for difference in metrics)
         names = ", ".join(in_a_line(difference.name) for difference in metrics)

@@ -17,7 +17,7 @@ from typing import Any
 from hpo.study.artifacts import sha256_of
 
 MISSING = "missing"
-CODE = "code "  # how the name of a module begins
+CODE, DATA = "code ", "data "  # how the name of a module, and of a file or folder begins
 
 # Of more bytes than this, in a file or in a folder, samples are read: a search should not begin minutes later for it.
 MOST_BYTES_READ = 256 << 20
@@ -81,10 +81,15 @@ def data_paths(arguments: Mapping[str, Iterable[Any]], project: Path) -> dict[st
             try:
                 path = project / Path(text).expanduser()
                 if path.is_file() or (owner == "data" and path.is_dir()):
-                    found[f"data {text}"] = path
+                    found[f"{DATA}{text}"] = path
             except (OSError, ValueError, RuntimeError):  # such as a text that is too long for a path
                 continue
     return found
+
+
+def path_of_data(name: str, project: Path) -> Path:
+    """The file or folder that `data_paths` has called so, whether or not it is there."""
+    return project / Path(name.removeprefix(DATA)).expanduser()
 
 
 def of_path(path: Path) -> str:

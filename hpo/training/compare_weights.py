@@ -53,8 +53,14 @@ def _difference(one: Any, other: Any) -> Iterator[float | None]:
     elif one.shape != other.shape or one.dtype != other.dtype:
         yield None
     elif not torch.equal(_bits(one), _bits(other)):
-        largest = float((_numbers(one) - _numbers(other)).abs().nan_to_num(0.0).max())
-        yield largest if math.isfinite(largest) else None
+        yield _largest(_numbers(one), _numbers(other))
+
+
+def _largest(one: Tensor, other: Tensor) -> float | None:
+    """The largest absolute difference; None where one of two numbers is not finite, and the other is not the same."""
+    apart = torch.where((one == other) | (one.isnan() & other.isnan()), 0.0, (one - other).abs())
+    largest = float(apart.max())
+    return largest if math.isfinite(largest) else None
 
 
 def _bits(tensor: Tensor) -> Tensor:

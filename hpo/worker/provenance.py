@@ -106,7 +106,8 @@ def provenance_changes(now: Mapping[str, Any], before: Mapping[str, Any]) -> lis
     """What differs between two provenances, in words: `torch: 2.7.0, before 2.6.0`; empty where one is not known."""
     if not now or not before:
         return []
-    found = changed_inputs(now["data"], before["data"])
+    # With an equal entry each: without any data they would count as not known.
+    found = changed_inputs({"": "", **now["data"]}, {"": "", **before["data"]})
     if None not in (now["code"], before["code"]) and now["code"] != before["code"]:
         found.append("code: other contents in the study's modules")
     for name, mine, theirs in _pairs(now, before):
@@ -160,7 +161,7 @@ def _pairs(now: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[tuple[
     """(name, value now, value before) of what is compared as it is."""
     mine, theirs = now["versions"], before["versions"]
     for name in mine | theirs:
-        yield name, mine.get(name), theirs.get(name)
+        yield name, mine.get(name, "not used"), theirs.get(name, "not used")
     for name in ("seed", "platform", "device", "ranks", "threads", "precision", "commit"):
         yield name, now[name], before[name]
     # Without the reason, which a study may have got since by asking for the same one.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 SECONDS = 30.0  # for an answer: the work tree may be large, and on a slow disk
@@ -22,10 +22,12 @@ class WorkTree:
 
     Args:
         environment: of git, without credentials.
+        seconds: for an answer.
     """
 
-    def __init__(self, project: Path, environment: dict[str, str]) -> None:
+    def __init__(self, project: Path, environment: Mapping[str, str], *, seconds: float = SECONDS) -> None:
         self._project = project
+        self._seconds = seconds
         self._environment = {name: value for name, value in environment.items() if not name.startswith(_OF_GIT)} | {
             "GIT_TERMINAL_PROMPT": "0",
             "LC_ALL": "C",
@@ -45,9 +47,9 @@ class WorkTree:
         """Whether tracked files were changed, or there are Python files that git neither tracks nor ignores."""
         return self._is_dirty
 
-    def wait(self, seconds: float = SECONDS) -> None:
-        """Wait for git's answers, or for so long."""
-        self._asking.join(seconds)
+    def wait(self) -> None:
+        """Wait for git's answers."""
+        self._asking.join()
 
     def _ask(self) -> None:
         self._commit = self._answer("rev-parse", "--verify", "HEAD")
@@ -60,23 +62,19 @@ class WorkTree:
 
     def _answer(self, *arguments: str) -> str | None:
         """What git prints; None where it cannot answer."""
-        return _output([*_GIT, *arguments], self._project, self._environment)
-
-
-def _output(command: Sequence[str], folder: Path, environment: dict[str, str]) -> str | None:
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=SECONDS,
-            check=True,
-            start_new_session=True,  # the terminal's Ctrl-C is for the worker
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
+        try:
+            done = subprocess.run(
+                [*_GIT, *arguments],
+                cwd=self._project,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=self._seconds,
+                check=True,
+                start_new_session=True,  # the terminal's Ctrl-C is for the worker
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
