@@ -21,7 +21,7 @@ from hpo.study.devices import Slot
 from hpo.study.fingerprints import inputs_of, path_of_data
 from hpo.study.job import BEST_CHECKPOINT, WeightsJob
 from hpo.study.resolved_study import OWNERS
-from hpo.worker.provenance import StudyProvenance, ask_git, earlier_changes, provenance_changes
+from hpo.worker.provenance import StudyProvenance, ask_git, earlier_changes, provenance_changes, resumed_after
 
 Metrics = Mapping[str, float]
 
@@ -94,6 +94,7 @@ def replay_trial(
         provenance_changes=(*changes(started.executor), *_other_arguments(record, started)),
         notes=(*earlier_changes(before), *([f"since then: {record.before_change}"] if record.before_change else [])),
         is_provenance_known=bool(before),
+        resumed_after=resumed_after(before),
         device=slot.device,
     )
 

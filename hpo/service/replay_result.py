@@ -59,6 +59,7 @@ class Replay:
         provenance_changes: what differs from when the trial was trained, in words: versions, device, data, code, ...
         notes: what changed while the trial was trained, and what was accepted since.
         is_provenance_known: it was recorded with the trial.
+        resumed_after: the epochs after which attempts of the trial were resumed.
         device: of the replay: `cpu`, `gpu 0`.
     """
 
@@ -75,6 +76,7 @@ class Replay:
     provenance_changes: tuple[str, ...]
     notes: tuple[str, ...]
     is_provenance_known: bool
+    resumed_after: tuple[int, ...]
     device: str
 
     @property
@@ -92,13 +94,12 @@ class Replay:
         differing = [difference for difference in self.differences if difference.kind == "metric"]
         if not differing:
             return "not reproduced: the metrics are bit-equal, and the weights differ"
-        first = min(difference.epoch for difference in metrics)
-        names = ", ".join(in_a_line(difference.name) for difference in metrics)
-        are_weights_equal = self.tensors and len(metrics) == len(self.differences)
+        first = min(difference.epoch for difference in differing)
+        names = ", ".join(in_a_line(difference.name) for difference in differing)
+        are_weights_equal = self.tensors and len(differing) == len(self.differences)
         but = f"; the weights of {self.unit} {self.weights_epoch} are bit-equal" if are_weights_equal else ""
-        return (
-            f"not reproduced: from {self.unit} {first} on, {names} {'differ' if len(metrics) > 1 else 'differs'}{but}"
-        )
+        verb = "differs" if len(differing) == 1 else "differ"
+        return f"not reproduced: from {self.unit} {first} on, {names} {verb}{but}"
 
     def to_json(self) -> dict[str, Any]:
         """What `hpo replay --json` prints."""
@@ -110,6 +111,7 @@ class Replay:
             "differences": [asdict(difference) for difference in self.differences],
             "provenance_changes": list(self.provenance_changes),
             "notes": list(self.notes),
+            "resumed_after": list(self.resumed_after),
             "is_equal": self.is_equal,
             "verdict": self.verdict,
         }
@@ -153,11 +155,21 @@ class Replay:
         elif self.is_equal:
             yield "versions, device, data and code are as when it was trained"
         else:
-            yield (
-                "nothing that is recorded differs: its training draws on something that the seed does not determine, "
-                "such as the time, or random numbers of its own"
-                + ("; or on operations of the GPU whose result varies" if self.device.startswith("gpu") else "")
+            yield f"nothing that is recorded differs: {self._guess()}"
+
+    def _guess(self) -> str:
+        """What may differ that is not recorded."""
+        first = min(difference.epoch for difference in self.differences)
+        if resumed := [epoch for epoch in self.resumed_after if epoch < first]:
+            return (
+                f"an attempt was resumed after {self.unit} {resumed[-1]}, and something that its training draws on is "
+                "in no checkpoint, such as the random numbers of a loader's persistent workers"
             )
+        varies = ", or on operations of the GPU whose result varies" if self.device.startswith("gpu") else ""
+        return (
+            "its training draws on something that the seed does not determine, such as the time, or random numbers of "
+            f"its own{varies}"
+        )
 
 
 def _value(number: float | None) -> str:

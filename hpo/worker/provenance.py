@@ -33,7 +33,7 @@ PACKAGES = {  # by the name that modules import
     "optuna": "optuna",
     "hpo": "hpo-service",
 }
-_CHANGES = "changes"  # the key under which earlier attempts are noted
+_CHANGES, _RESUMED = "changes", "resumed"  # the keys under which earlier attempts are noted
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,16 @@ def ask_git(project: Path) -> WorkTree:
     return WorkTree(project, clean_environment(None))
 
 
-def with_changes(now: Mapping[str, Any], before: str | None, *, attempt: int) -> str:
+def with_changes(now: Mapping[str, Any], before: str | None, *, attempt: int, from_epoch: int) -> str:
     """The provenance of a trial's newest attempt as JSON, with what differed in the attempts before it.
 
     Args:
         before: as it was stored for the attempt before; None for the first.
+        from_epoch: whose checkpoint the attempt resumes from; 0 from scratch.
     """
     plain = dict(now)
+    if from_epoch:
+        plain[_RESUMED] = [from_epoch]
     earlier = json.loads(before) if before else {}
     if earlier:
         noted = list(earlier.get(_CHANGES, []))
@@ -90,6 +93,8 @@ def with_changes(now: Mapping[str, Any], before: str | None, *, attempt: int) ->
             noted.append({"attempt": attempt, "differs": changes})
         if noted:
             plain[_CHANGES] = noted
+        if from_epoch:
+            plain[_RESUMED] = [*earlier.get(_RESUMED, []), from_epoch]
     return json.dumps(plain)
 
 
@@ -100,6 +105,11 @@ def earlier_changes(provenance: Mapping[str, Any]) -> list[str]:
         for change in provenance.get(_CHANGES, [])
         for difference in change["differs"]
     ]
+
+
+def resumed_after(provenance: Mapping[str, Any]) -> tuple[int, ...]:
+    """The epochs, or steps, after which its attempts went on, since they last began from scratch."""
+    return tuple(provenance.get(_RESUMED, ()))
 
 
 def provenance_changes(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:

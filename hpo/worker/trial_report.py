@@ -64,7 +64,7 @@ def take_start(context: StudyContext, resolved: ResolvedStudy, trial: RunningTri
 
     def write(connection: Connection) -> bool:
         before = provenance_before(connection, trial.claim) if trial.claim.attempt > 1 else None
-        text = with_changes(provenance, before, attempt=trial.claim.attempt)
+        text = with_changes(provenance, before, attempt=trial.claim.attempt, from_epoch=from_epoch)
         return describe_trial(connection, trial.claim, config=config, from_epoch=from_epoch, provenance=text)
 
     context.outbox.put(write, then=partial(_on_written, trial))

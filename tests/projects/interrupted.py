@@ -24,11 +24,15 @@ class Interrupted(pl.Callback):
     def __init__(self, killed: int, waiting: int) -> None:
         self._folders = {f"{killed:05d}": self._kill, f"{waiting:05d}": self._wait}
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        print(f"process {os.getpid()}", flush=True)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         folder = Path(trainer.default_root_dir)
         if folder.name not in self._folders or (folder / MARK).exists() or trainer.current_epoch < FROM_EPOCH:
             return
-        time.sleep(0.4)  # a state is saved after a second at the earliest
+        # A state is saved after a second at the earliest, and later where saving takes long.
+        time.sleep(0.4 * (trainer.current_epoch - FROM_EPOCH + 1))
         if (folder / LAST_CHECKPOINT).exists():
             (folder / MARK).touch()
             self._folders[folder.name]()

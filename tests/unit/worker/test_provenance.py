@@ -20,6 +20,7 @@ from hpo.worker.provenance import (
     device_name,
     earlier_changes,
     provenance_changes,
+    resumed_after,
     versions,
     with_changes,
 )
@@ -154,7 +155,7 @@ def test_to_record_one_takes_less_than_a_millisecond(repository: Path) -> None:
     times = []
     for _ in range(50):
         started = time.perf_counter()
-        with_changes(study.of_trial(RESOLVED, seed=7, slot=slot, executor="lean"), text, attempt=2)
+        with_changes(study.of_trial(RESOLVED, seed=7, slot=slot, executor="lean"), text, attempt=2, from_epoch=3)
         times.append(time.perf_counter() - started)
 
     assert sorted(times)[25] < 1e-3
@@ -189,11 +190,12 @@ def test_a_change_is_told_in_words(repository: Path, change: dict[str, Any], wor
 
 def test_what_changed_between_attempts_is_kept(repository: Path) -> None:
     first = provenance(repository)
-    texts = [with_changes(first, None, attempt=1)]
+    texts = [with_changes(first, None, attempt=1, from_epoch=0)]
     for attempt, now in ((2, first | {"threads": 4}), (3, first | {"threads": 4}), (4, first | {"seed": 8})):
-        texts.append(with_changes(now, texts[-1], attempt=attempt))
+        texts.append(with_changes(now, texts[-1], attempt=attempt, from_epoch=10 * (attempt != 3)))
 
     changes = [earlier_changes(json.loads(text)) for text in texts]
+    resumed = [resumed_after(json.loads(text)) for text in texts]
 
     second = "attempt 2: threads: 4, before 2"
     assert changes == [
@@ -202,3 +204,4 @@ def test_what_changed_between_attempts_is_kept(repository: Path) -> None:
         [second],
         [second, "attempt 4: seed: 8, before 7", "attempt 4: threads: 2, before 4"],
     ]
+    assert resumed == [(), (10,), (), (10,)]
