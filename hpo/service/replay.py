@@ -209,7 +209,7 @@ def _compare_weights(prepared: PreparedStudy, record: TrialRecord, folder: Path,
     except HpoError as error:
         return _Weights(note=str(error))
     answer = _compared(prepared, mine, theirs)
-    if answer["kind"] == "failed":
+    if answer["kind"] == "unreadable":
         return _Weights(note=answer["reason"])
     found = [
         Difference(each["name"], best, None, None, each["largest"], kind="tensor") for each in answer["differences"]
@@ -223,7 +223,7 @@ def _compared(prepared: PreparedStudy, one: Path, other: Path) -> Message:
         return process.channel.receive()
     except ChannelClosedError:
         end = prepared.server.end_of(process)
-        return {"kind": "failed", "reason": f"the process that compared them exited without reporting{end}"}
+        return {"kind": "unreadable", "reason": f"the process that compared them exited without reporting{end}"}
     finally:
         process.kill()
         process.channel.close()

@@ -23,7 +23,7 @@ def run_comparison(job: WeightsJob, channel: Channel) -> None:
     try:
         answer = {"kind": "compared", **compare_weights(_weights(job.one), _weights(job.other))}
     except (OSError, RuntimeError, LookupError, ValueError, pickle.UnpicklingError, EOFError) as error:
-        answer = {"kind": "failed", "reason": f"{type(error).__name__}: {error}"}
+        answer = {"kind": "unreadable", "reason": f"{type(error).__name__}: {error}"}
     channel.send(answer)
     # Without the interpreter's clean-up, in which native libraries may hang.
     os._exit(0)

@@ -182,7 +182,7 @@ class Report(Checkpoint):
         objective = next(judged, None)
         return dict(last) if objective is None else {self._metric: objective, **last}
 
-    def _step_plateau_schedules(self, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
+    def _step_plateau_schedules(self, trainer: pl.Trainer, metrics: Mapping[str, Any]) -> None:
         """Step the schedules that monitor a metric for the checkpoint's epoch, which was saved before they stepped.
 
         Lightning steps the other schedules itself.

@@ -35,7 +35,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "data": {"class": "models.data:Digits", "only": "0123"},
         "space": {
             "depth": 2, "width": 8, "dropout": 0.3, "batch_size": 128, "kernel": 3, "head": 32, "schedule": "one_cycle",
-            "optimizer": ["adam", "adamw"], "lr": {"low": 1e-4, "high": 1e-3}, "pooling": ["max", "average"], "scaling": "standard",
+            "optimizer": ["adam", "adamw"], "lr": {"low": 1e-4, "high": 1e-3}, "pooling": ["max", "average"],
+            "scaling": "standard",
         },
         "epochs": 8,
     },
