@@ -31,12 +31,16 @@ def replay(
     """
     server = start_server(store, project)
     try:
-        from hpo.service.replay_stored import replay_stored
+        from hpo.service.replay_stored import replay_stored, replayable
         from hpo.settings import project_folder
 
         folder = project_folder(project)
-        with open_to_look(store, project, is_foreign_allowed=True) as opened, _progress() as on_epoch:
-            found = replay_stored(opened, study, trial, epochs=epochs, server=server, project=folder, on_epoch=on_epoch)
+        with open_to_look(store, project, is_foreign_allowed=True) as opened:
+            replayable(opened, study, trial)  # what is refused shows no progress
+            with _progress() as on_epoch:
+                found = replay_stored(
+                    opened, study, trial, epochs=epochs, server=server, project=folder, on_epoch=on_epoch
+                )
     finally:
         server.stop()
     if as_json:

@@ -132,8 +132,7 @@ def _config(prepared: PreparedStudy, record: TrialRecord) -> dict[str, Any]:
 def _with_executor(prepared: PreparedStudy, provenance: Mapping[str, Any]) -> PreparedStudy:
     """The study with the executor that trained the trial, since a study may get another one."""
     used = provenance.get("executor", "").partition(",")[0]
-    asked = prepared.spec.executor
-    if used == "" or asked in ("auto", used):
+    if used in ("", prepared.spec.executor):
         return prepared
     spec = prepared.spec.model_copy(update={"executor": "lightning" if used == "lightning" else "auto"})
     return dataclasses.replace(prepared, resolved=dataclasses.replace(prepared.resolved, spec=spec))

@@ -9,11 +9,14 @@ import optuna
 import pytest
 from projects.synthetic import SPACE, Claimant
 from sqlalchemy import update
+from stores import write
 
 from hpo.errors import HpoError, LoadError, SpecError, StoreError
 from hpo.queue.claim import Claim
 from hpo.queue.enqueue import Point, enqueue_points
+from hpo.queue.report import describe_trial
 from hpo.queue.studies import StoredStudy
+from hpo.results.study import Study
 from hpo.service.replay_stored import replayable
 from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage
@@ -96,3 +99,20 @@ def test_trials_and_studies_of_another_program_are_refused(store: Store, study: 
 
     assert all(isinstance(error, StoreError) for error in errors)
     assert all("has no configuration in the store, from which it could be trained again" in str(e) for e in errors)
+
+
+def test_provenance_is_read_with_a_trial_and_with_curves_and_left_out_of_listings(
+    store: Store, study: StoredStudy
+) -> None:
+    worker = Claimant(store, study)
+    claim = begun(store, worker, CONFIG)
+    provenance = {"seed": 7, "versions": {"torch": "2.6"}}
+    assert write(store, describe_trial, claim, config=CONFIG, from_epoch=0, provenance=json.dumps(provenance))
+    begun(store, worker, CONFIG)  # without one, as of an earlier release
+    found = Study(store, "synthetic")
+
+    listed = found.trials(has_curves=False)
+
+    assert [trial.provenance for trial in found.trials()] == [provenance, {}]
+    assert [trial.provenance for trial in listed] == [None, None]
+    assert ["provenance" in trial.to_json() for trial in (*listed, *found.trials())] == [False, False, True, True]

@@ -333,20 +333,7 @@ VERBS = verbs(typer.main.get_command(app))
 
 
 def test_the_verbs_are_those_that_are_promised() -> None:
-    promised = [
-        "init",
-        "check",
-        "space",
-        "run",
-        "submit",
-        "worker",
-        "ls",
-        "status",
-        "trials",
-        "best",
-        "replay",
-        "dashboard",
-    ]
+    promised = ["init", "check", "space", "run", "submit", "worker", "ls", "status", "trials", "best", "dashboard"]
 
     assert {" ".join(verb) for verb in VERBS} >= {
         *promised,
