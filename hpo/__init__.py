@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hpo.service.check import StudyCheck
     from hpo.service.predict import load_predictor
     from hpo.service.python import check, run, submit
+    from hpo.service.replay_result import Replay
     from hpo.service.study import Study
     from hpo.service.watch import EventKind, StudyEvent
     from hpo.space import Choice, Float, Int, When
@@ -36,6 +37,7 @@ __all__ = [
     "HpoError",
     "Int",
     "LoadError",
+    "Replay",
     "RunError",
     "SpecError",
     "StoreError",
@@ -64,6 +66,7 @@ _NAMES = {
     "hpo.service.check": ("StudyCheck",),
     "hpo.service.predict": ("load_predictor",),
     "hpo.service.python": ("check", "run", "submit"),
+    "hpo.service.replay_result": ("Replay",),
     "hpo.service.study": ("Study",),
     "hpo.service.watch": ("EventKind", "StudyEvent"),
     "hpo.space": ("Choice", "Float", "Int", "When"),

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import hpo
-from hpo.cli import data, database, final, logs, look, maintain, manage, plan, predict, steer, train
+from hpo.cli import data, database, final, logs, look, maintain, manage, plan, predict, replay, steer, train
 from hpo.cli.answer import say
 
 app = typer.Typer(
@@ -59,6 +59,7 @@ app.command(rich_help_panel=LOOK)(look.show)
 app.command(rich_help_panel=LOOK)(logs.logs)
 app.command(rich_help_panel=USE)(final.finalize)
 app.command(rich_help_panel=USE)(predict.predict)
+app.command(rich_help_panel=LOOK)(replay.replay)
 app.command(rich_help_panel=KEEP)(database.dashboard)
 app.command(rich_help_panel=KEEP)(maintain.doctor)
 app.command(rich_help_panel=KEEP)(manage.clean)

@@ -111,7 +111,8 @@ class Study:
         """All trials, by number.
 
         Args:
-            has_curves: with their curves; without, thousands of trials are read in a fraction of the time.
+            has_curves: with their curves and their provenance; without, thousands of trials are read in a fraction of
+                the time.
         """
         with self._store.read() as connection:
             found = read_records(connection, self._study_id, None, direction=self._direction, has_curves=has_curves)

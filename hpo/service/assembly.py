@@ -24,6 +24,7 @@ from hpo.study.plan import Plan
 from hpo.study.spec import Resources, StudySpec
 from hpo.study.study_file import Source
 from hpo.worker.loop import Worker
+from hpo.worker.provenance import StudyProvenance, ask_git
 from hpo.worker.study_run import StudyRun
 
 ANY_CPU = Slot(0, (), 1, 1)  # whoever submits need not have the workers' GPUs
@@ -128,6 +129,7 @@ def begin(
         StoreError: the store has a study of this name that searches something else, or with other data or code.
     """
     machine = machine or slots_for(spec, source)
+    tree = ask_git(workspace.project)
     prepared = prepare(spec, source, server=workspace.server, project=workspace.project)
     try:
         study, message = enter(
@@ -147,7 +149,16 @@ def begin(
             artifacts=workspace.artifacts,
             on_frame=lambda: on_frame(runs[0]),
         )
-        runs.append(worker.adopt(study, server=prepared.server, resolved=prepared.resolved, paths=prepared.paths))
+        provenance = StudyProvenance(tree, study.resolved.inputs, prepared.libraries)
+        runs.append(
+            worker.adopt(
+                study,
+                server=prepared.server,
+                resolved=prepared.resolved,
+                paths=prepared.paths,
+                provenance=provenance,
+            )
+        )
     except BaseException:
         prepared.close()
         raise

@@ -10,10 +10,12 @@ for event in study.watch():
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpo.ipc.environment import clean_environment
+from hpo.ipc.fork_server import ForkServer
 from hpo.queue.control import set_limits
 from hpo.queue.enqueue import Enqueued, Point, enqueue_points
 from hpo.results import study as results
@@ -21,11 +23,12 @@ from hpo.results.final import Final
 from hpo.service.delete import Deleted, delete_study
 from hpo.service.rename import rename_study
 from hpo.service.watch import StudyEvent, Watch
-from hpo.settings import artifacts_folder
+from hpo.settings import artifacts_folder, project_folder
 from hpo.store import Store
 from hpo.study.states import Request, StudyState
 
 if TYPE_CHECKING:
+    from hpo.service.replay_result import Replay
     from hpo.training.prediction.predictor import Predictor
 
 log = logging.getLogger(__name__)
@@ -200,6 +203,38 @@ class Study(results.Study):
         from hpo.service.predict import chosen_records, predictor_of
 
         return predictor_of(chosen_records(self, trial, final=final), self._project)
+
+    def replay(
+        self, trial: int, epochs: int | None = None, *, on_epoch: Callable[[int, int], None] | None = None
+    ) -> Replay:
+        """Train a trial again on this machine, outside of the study, and compare it bit by bit with what it was.
+
+        Args:
+            trial: its number.
+            epochs: only the first so many, or steps; by default all that it was trained for.
+            on_epoch: called with the epoch that has ended, and the last one.
+
+        Raises:
+            StoreError: the study has no such trial, or another program made it.
+            SpecError: the trial has trained no epoch, or none among so many.
+            LoadError: its classes cannot be imported.
+            RunError: its training fails now.
+        """
+        from hpo.service.replay_stored import replay_stored
+
+        server = ForkServer.start(clean_environment(self._store.url.password))
+        try:
+            return replay_stored(
+                self._store,
+                self.name,
+                trial,
+                epochs=epochs,
+                server=server,
+                project=project_folder(self._project),
+                on_epoch=on_epoch or (lambda epoch, last: None),
+            )
+        finally:
+            server.stop()
 
     def _request(self, trial: int | None, state: StudyState, request: Request | None) -> str:
         from hpo.service.steer import request_study, request_trial  # which imports pydantic, a tenth of a second

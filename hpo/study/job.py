@@ -167,7 +167,21 @@ class PredictJob:
         return None
 
 
-Job = TrialJob | StudyJob | DataJob | EvaluationJob | PredictJob
+@dataclass(frozen=True)
+class WeightsJob:
+    """Compare the weights in two checkpoints of one model."""
+
+    kind: ClassVar[str] = "weights"
+    project: str  # the folder that classes are imported from
+    one: str  # file
+    other: str  # file
+
+    @property
+    def place(self) -> None:
+        return None
+
+
+Job = TrialJob | StudyJob | DataJob | EvaluationJob | PredictJob | WeightsJob
 
 
 def job_message(job: Job) -> dict[str, Any]:

@@ -162,21 +162,31 @@ class Report(Checkpoint):
         self._curve = [Epoch(**fields) for fields in state_dict["curve"]]
 
     def _resume_metrics(self, trainer: pl.Trainer) -> None:
-        """Tell the training what the validation before the checkpoint gave."""
-        if self._unit == Unit.EPOCH:
-            self._step_plateau_schedules(trainer)
-        elif self._curve:
-            # Schedules of the learning rate may read them at the epoch's end, before there is another validation.
-            known = {name: torch.tensor(value) for name, value in self._curve[-1].metrics.items()}
-            trainer._logger_connector._callback_metrics.update(known)
-            self._judged = known.get(self._metric)
+        """Tell the training what was logged before the checkpoint.
 
-    def _step_plateau_schedules(self, trainer: pl.Trainer) -> None:
+        Schedules of the learning rate may read it before there is another validation, and Lightning reports each metric
+        until it is logged again.
+        """
+        before = self._metrics_before()
+        if self._unit == Unit.EPOCH:
+            self._step_plateau_schedules(trainer, before)
+        # float64 holds whatever type they had.
+        known = {name: torch.tensor(value, dtype=torch.float64) for name, value in before.items()}
+        trainer._logger_connector._callback_metrics.update(known)
+        self._judged = known.get(self._metric)
+
+    def _metrics_before(self) -> dict[str, float]:
+        """The metrics as of the checkpoint, the objective too where its epoch has not logged it anew."""
+        last = self._curve[-1].metrics if self._curve else {}
+        judged = (epoch.value for epoch in reversed(self._curve) if epoch.is_judged)
+        objective = next(judged, None)
+        return dict(last) if objective is None else {self._metric: objective, **last}
+
+    def _step_plateau_schedules(self, trainer: pl.Trainer, metrics: Mapping[str, Any]) -> None:
         """Step the schedules that monitor a metric for the checkpoint's epoch, which was saved before they stepped.
 
         Lightning steps the other schedules itself.
         """
-        metrics: Mapping[str, Any] = self._curve[-1].metrics if self._curve else {}
         for config in trainer.lr_scheduler_configs:
             value = metrics.get(config.monitor or "")
             is_due = config.interval == "epoch" and trainer.current_epoch % config.frequency == 0

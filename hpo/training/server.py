@@ -23,7 +23,7 @@ import traceback
 from pathlib import Path
 
 from hpo.ipc.channel import Channel, ChannelClosedError, Message
-from hpo.study.job import DataJob, EvaluationJob, Job, PredictJob, StudyJob, TrialJob, job_of
+from hpo.study.job import DataJob, EvaluationJob, Job, PredictJob, StudyJob, TrialJob, WeightsJob, job_of
 from hpo.training.left_behind import OWNER, adopt_orphans, end_orphans
 
 # Jobs of one answer, and the function that gives it: imported by the process that needs it.
@@ -31,6 +31,7 @@ ANSWERED_BY: dict[type[Job], str] = {
     DataJob: "hpo.training.inspection:run_inspection",
     EvaluationJob: "hpo.training.evaluation:run_evaluation",
     PredictJob: "hpo.training.prediction.run:run_prediction",
+    WeightsJob: "hpo.training.compare_weights:run_comparison",
 }
 
 

@@ -42,6 +42,7 @@ from hpo.worker.data_watch import DataWatch
 from hpo.worker.failures import Failures
 from hpo.worker.fleet import FIRST_BUSY_PAUSE, LARGE_FLEET, next_busy_pause, sync_pause
 from hpo.worker.outbox import Outbox
+from hpo.worker.provenance import StudyProvenance, ask_git
 from hpo.worker.running_trial import RunningTrial
 from hpo.worker.study_context import StudyContext
 from hpo.worker.study_folder import StudyFolder
@@ -72,6 +73,7 @@ class StudyRun:
 
     Args:
         paths: of its data, see `ResolvedStudy.paths`.
+        provenance: to be recorded with its trials.
 
     Attributes:
         progress: of all workers together, as of the last poll.
@@ -91,6 +93,7 @@ class StudyRun:
         artifacts: Path,
         worker_id: int,
         paths: Mapping[str, Path] | None = None,
+        provenance: StudyProvenance | None = None,
     ) -> None:
         self.study = study
         self.progress = Progress(study.state, None, TrialCounts(target=study.trials_target))
@@ -133,6 +136,7 @@ class StudyRun:
             project=project,
             folder=self._folder(study),
             worker_id=worker_id,
+            provenance=provenance or StudyProvenance(ask_git(project), study.resolved.inputs),
         )
 
     @property
@@ -373,7 +377,7 @@ class StudyRun:
 
     def on_started(self, trial: RunningTrial, report: Started) -> None:
         """The trial's model is built."""
-        take_start(self._context, self.resolved.spec, trial, report)
+        take_start(self._context, self.resolved, trial, report)
 
     def on_epoch(self, trial: RunningTrial, report: Epoch) -> Answer:
         """Record an epoch's metrics, and answer with the decision about the trial."""

@@ -359,7 +359,10 @@ def hpo(
 
 
 HpoHere = Callable[..., tuple[int, str]]
-READING = [("ls",), ("status", "digits"), ("trials", "digits"), ("best", "digits"), ("predict", "digits", "/")]
+READING = [
+    *(("ls",), ("status", "digits"), ("trials", "digits"), ("best", "digits")),
+    *(("predict", "digits", "/"), ("replay", "digits", "0")),
+]
 
 
 @pytest.mark.parametrize("verb", READING, ids=lambda verb: verb[0])
@@ -438,6 +441,11 @@ def test_a_store_of_another_schema_is_left_as_it_is(
         (("init", "full"), "error: full is there already and not empty: name a new folder"),
         (("worker", "--until-idle", "--slots", "0"), "Usage: "),
         (("run", "line.yaml", "--trials", "many"), "Usage: "),
+        (("replay", "digits"), "Usage: "),
+        (("replay", "digits", "first"), "Usage: "),
+        (("replay", "digits", "-1"), "Usage: "),
+        (("replay", "digits", "0", "--epochs", "0"), "Usage: "),
+        (("replay", "digits", "0", "--project", "nowhere"), "error: --project {here}/nowhere: there is no such folder"),
         (("rnu", "line.yaml"), "Usage: "),
         (("run",), "Usage: "),
     ],

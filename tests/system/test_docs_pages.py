@@ -120,3 +120,13 @@ def test_the_page_about_gpus_does_what_it_says_with_a_driver_that_lists_two(tmp_
     assert "2 slots by default, on GPU" in page.printed["hpo doctor"]
     assert "2: 0, 1 (NVIDIA L4)" in page.printed["hpo doctor"]
     assert "1: 0 (NVIDIA L4)" in page.printed["CUDA_VISIBLE_DEVICES=0 hpo doctor"]
+
+
+def test_the_page_about_replays_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("replay.md", tmp_path)
+
+    whole = page.printed["hpo replay quickstart 0"]
+    assert whole.startswith("quickstart, trial 0: trained again for 15 epochs on cpu\n  bit-equal: ")
+    assert "\nreproduced bit by bit: all of its " in whole
+    assert "for 3 epochs of 15 on cpu" in page.printed["hpo replay quickstart 1 --epochs 3"]
+    assert page.python[-1].startswith("True reproduced bit by bit: all of its ")
