@@ -91,17 +91,28 @@ def _best_numbers(record: TrialRecord, *, has_remarks: bool) -> tuple[str, ...]:
     return (*numbers, in_a_line(record.remark or "to its end")) if has_remarks else numbers
 
 
-def show_best(records: Sequence[TrialRecord], study: str) -> None:
-    """Print the best trials, with their parameters."""
+def show_best(records: Sequence[TrialRecord], study: str, *, is_narrowed: bool = False) -> None:
+    """Print the best trials, with their parameters.
+
+    Args:
+        is_narrowed: only some of the study's trials were asked for.
+    """
     if not records:
-        name = in_a_line(study)
-        console().print(Text(f"study {name} has no trial with a value yet; 'hpo trials {name}' lists those it has"))
+        name, such = in_a_line(study), "such trial with a value" if is_narrowed else "trial with a value yet"
+        console().print(Text(f"study {name} has no {such}; 'hpo trials {name}' lists those it has"))
         return
     print_best(records, console())
 
 
-def show_trials(records: Sequence[TrialRecord]) -> None:
-    """Print each trial: its state, and its parameters and why it ended, below it where there is no room."""
+def show_trials(records: Sequence[TrialRecord], study: str, *, is_narrowed: bool = False) -> None:
+    """Print each trial: its state, and its parameters and why it ended, below it where there is no room.
+
+    Args:
+        is_narrowed: only some of the study's trials were asked for.
+    """
+    if not records and is_narrowed:
+        console().print(Text(f"study {in_a_line(study)} has no such trial"))
+        return
     headings = trial_headings(_unit_of(records))
     rows, notes = [_trial_numbers(record) for record in records], [_trial_in_pieces(record) for record in records]
     print_listing(headings, rows, notes, console(), about="parameters, and why it ended")

@@ -219,7 +219,7 @@ def records_where(
     """
     chosen = select(trials.c.trial_id).where(wanted)
     found = connection.execute(select(trials).where(wanted)).all()
-    params = _params(connection, wanted)
+    params = params_of(connection, wanted)
     values = _rows(connection, trial_values, chosen)
     own_rows = connection.execute(select(hpo_trials).where(hpo_trials.c.trial_id.in_(chosen)))
     ours = {row.trial_id: row for row in own_rows}
@@ -316,12 +316,23 @@ def _values(rows: list[Any]) -> tuple[float, ...]:
 
 
 def _value(rows: list[Any]) -> float | None:
-    value = next((row.value for row in rows if row.objective == 0), None)
+    return finite(next((row.value for row in rows if row.objective == 0), None))
+
+
+def finite(value: float | None) -> float | None:
+    """The value; None of one that is infinite or not a number."""
     return None if value is None or not math.isfinite(value) else value
 
 
-def _params(connection: Connection, wanted: ColumnElement[bool]) -> dict[int, dict[str, Any]]:
-    """Each trial's parameters' values by name; lists and mappings are stored by their labels."""
+def params_of(
+    connection: Connection, wanted: ColumnElement[bool], names: Sequence[str] | None = None
+) -> dict[int, dict[str, Any]]:
+    """Each trial's parameters' values by name, by the store's id; lists and mappings are stored by their labels.
+
+    Args:
+        wanted: a condition on `trials`.
+        names: of these parameters only.
+    """
     rows = connection.execute(
         select(
             trial_params.c.trial_id,
@@ -331,7 +342,7 @@ def _params(connection: Connection, wanted: ColumnElement[bool]) -> dict[int, di
             trial_params.c.distribution_json,
         )
         .join(trials, trials.c.trial_id == trial_params.c.trial_id)
-        .where(wanted)
+        .where(wanted, true() if names is None else trial_params.c.param_name.in_(names))
     ).all()
     distributions: dict[str, Any] = {}  # by their texts, which are the same for thousands of trials
     stored: dict[int, str] | None = None
