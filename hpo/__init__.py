@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hpo.results.study import StudyStatus, WorkerRecord
     from hpo.results.trial import TrialRecord
     from hpo.service.check import StudyCheck
+    from hpo.service.model import load_model
     from hpo.service.python import check, run, submit
     from hpo.service.study import Study
     from hpo.service.watch import EventKind, StudyEvent
@@ -47,6 +48,7 @@ __all__ = [
     "When",
     "WorkerRecord",
     "check",
+    "load_model",
     "open_study",
     "run",
     "submit",
@@ -57,6 +59,7 @@ _NAMES = {
     "hpo.results.study": ("StudyStatus", "WorkerRecord"),
     "hpo.results.trial": ("TrialRecord",),
     "hpo.service.check": ("StudyCheck",),
+    "hpo.service.model": ("load_model",),
     "hpo.service.python": ("check", "run", "submit"),
     "hpo.service.study": ("Study",),
     "hpo.service.watch": ("EventKind", "StudyEvent"),

@@ -56,11 +56,12 @@ def status(
     from hpo.results.study import Study
 
     with open_to_look(store, project, is_foreign_allowed=True) as opened:
-        found = Study(opened, study).status()
+        opened_study = Study(opened, study)
+        found, kept = opened_study.status(), opened_study.kept_checkpoints()
     if as_json:
         print_json(found.to_json())
     else:
-        tables.show_status(found)
+        tables.show_status(found, kept)
 
 
 def trials(

@@ -19,6 +19,7 @@ from hpo.study.length import Unit
 from hpo.study.states import TrialState
 
 if TYPE_CHECKING:
+    from hpo.results.kept import KeptCheckpoints
     from hpo.results.study import StudyStatus
     from hpo.results.trial import TrialRecord
 
@@ -165,8 +166,8 @@ def _studies(found: Sequence[StudyStatus], states: Sequence[TrialState]) -> tupl
     return ["study", "state", "trials", *states, "best"], rows
 
 
-def show_status(study: StudyStatus) -> None:
-    """Print a study's progress, its best trial and its workers."""
+def show_status(study: StudyStatus, kept: KeptCheckpoints) -> None:
+    """Print a study's progress, its best trial, its limits, its checkpoints and its workers."""
     out = console()
     counts = ", ".join(f"{count} {state}" for state, count in study.counts.items() if count)
     budget = study.budget["trials"]
@@ -183,6 +184,8 @@ def show_status(study: StudyStatus) -> None:
     limits = [f"{name} {_of_limit(part)}" for name, part in study.budget.items() if name != "trials"]
     if limits:
         facts.append(("limits:", ", ".join(limits)))
+    if kept.trials:
+        facts.append(("keeps:", f"the checkpoints of {kept}"))
     if study.waiting_for:
         facts.append(("waits:", study.waiting_for))
     for worker in study.workers:

@@ -20,6 +20,7 @@ from hpo.results.attempt import AttemptRecord, read_attempts
 from hpo.results.columns import TrialColumns
 from hpo.results.comparison import StudyDifferences, StudyFacts, compare, facts_of
 from hpo.results.frames import Engine, frame_of, read_curves
+from hpo.results.kept import KeptCheckpoints, kept_checkpoints
 from hpo.results.query import Query, Table, chosen_trials, table_of
 from hpo.results.ranking import best_of
 from hpo.results.trial import TrialRecord, read_records, records_where
@@ -242,6 +243,10 @@ class Study:
             chosen = None if where is None else chosen_trials(source, Query.of(where))
             found = read_curves(connection, self._study_id, chosen, metrics=metrics)
         return frame_of(found, engine)
+
+    def kept_checkpoints(self) -> KeptCheckpoints:
+        """How many of its ended trials keep their checkpoints, and what these take on this machine."""
+        return kept_checkpoints(self._store, self._study_id)
 
     def diff(self, other: Study) -> StudyDifferences:
         """What differs between this study and another one, which may be in another store.

@@ -147,6 +147,8 @@ class TrialRecord:
         The model refuses batches of a data module of ours that has fitted its scalings, categories and the like on
         other rows than the trial's, such as those of a new file.
 
+        `hpo.load_model` does the same, and loads from a folder or a file where there is no store.
+
         Args:
             project: folder from which the model's module is imported.
 

@@ -40,6 +40,8 @@ def load_model(config: Mapping[str, Any], checkpoint: Path, project: Path) -> Li
             raise ValueError("it has no state_dict")
     except FileNotFoundError:
         raise LoadError(f"{checkpoint}: there is no such file; it is on the machine that trained the trial") from None
+    except OSError as error:  # such as the folder of a sharded checkpoint
+        raise LoadError(f"{checkpoint} cannot be read: {error.strerror or error}") from error
     except (RuntimeError, LookupError, ValueError, pickle.UnpicklingError, EOFError) as error:
         raise LoadError(f"{checkpoint} does not hold the weights of {label}: {error}") from error
     arguments, given = _arguments(model_class, config, contents, project)

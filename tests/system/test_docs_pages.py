@@ -99,7 +99,7 @@ def test_the_page_about_querying_does_what_it_says(tmp_path: Path) -> None:
     compared = printed["hpo diff quickstart quickstart-sgd"]
     assert re.search(r"^ epochs +15 +3 *$", compared, flags=re.MULTILINE)
     assert re.search(r"^ model\.optimizer +- +sgd *$", compared, flags=re.MULTILINE)
-    assert page.python[-1].startswith("[('model.optimizer', None, 'sgd'), ('epochs', 15, 3)")
+    assert page.python[-1] == "[('epochs', 15, 3), ('budget.trials', 8, 4), ('model.optimizer', None, 'sgd')]"
 
 
 def test_the_page_about_full_disks_does_what_it_says(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ LAYERS = layers_of_the_documentation()
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 # Inside a function, so that whoever only looks at results needs no torch.
-TRAINING_USERS = {"hpo.results.trial": {"hpo.training.load_model"}}
+TRAINING_USERS = {name: {"hpo.training.load_model"} for name in ("hpo.results.trial", "hpo.service.model")}
 
 # What is spelled in hpo/study/states.py only, and the few places where the same word means something else.
 KINDS = (StudyState, OptunaState, TrialState, Request, AttemptEnd, Direction)
