@@ -270,7 +270,7 @@ def _kept(connection: Connection, study_id: int, spec: str) -> _Kept:
         keep = Keep.model_validate(json.loads(spec)["spec"].get("keep", {}))
         [direction] = directions_of(connection, study_id)
     except (ValueError, LookupError, TypeError, AttributeError):  # a newer release wrote it
-        return _Kept(None, last=True)
+        return _Kept(None, last=False)
     number = keep.checkpoints
     best = {row.trial_id for row in best_trials(connection, study_id, direction, limit=number)} if number else set()
     return _Kept(best, keep.last)

@@ -202,9 +202,9 @@ def test_a_model_is_loaded_from_a_record_a_folder_and_a_file(here: Hpo) -> None:
 
     assert type(of_record).__name__ == "Saving"
     assert not of_record.training
-    for other in (of_folder, of_file):
+    for same in (of_folder, of_file):
         for name, value in of_record.state_dict().items():
-            assert torch.equal(other.state_dict()[name], value)
+            assert torch.equal(same.state_dict()[name], value)
     assert of_last.hparams == of_own.hparams == of_record.hparams
     other = next(path for path in folder.parent.iterdir() if path.is_dir() and path != folder)
     with pytest.raises(LoadError, match=r"has no best\.ckpt\. It has no checkpoint; a study keeps those of its best"):
