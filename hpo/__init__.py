@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hpo.errors import HpoError, LoadError, RunError, SpecError, StoreError
+    from hpo.results.comparison import StudyDifferences
     from hpo.results.study import StudyStatus, WorkerRecord
     from hpo.results.trial import TrialRecord
     from hpo.service.check import StudyCheck
@@ -39,6 +40,7 @@ __all__ = [
     "StoreError",
     "Study",
     "StudyCheck",
+    "StudyDifferences",
     "StudyEvent",
     "StudySpec",
     "StudyState",
@@ -56,6 +58,7 @@ __all__ = [
 
 _NAMES = {
     "hpo.errors": ("HpoError", "LoadError", "RunError", "SpecError", "StoreError"),
+    "hpo.results.comparison": ("StudyDifferences",),
     "hpo.results.study": ("StudyStatus", "WorkerRecord"),
     "hpo.results.trial": ("TrialRecord",),
     "hpo.service.check": ("StudyCheck",),

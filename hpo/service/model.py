@@ -21,8 +21,8 @@ DEEPEST = 3  # folders between a trial's and a checkpoint that a callback wrote 
 def load_model(trial: TrialRecord | str | Path, *, project: str | Path = ".") -> LightningModule:
     """Build a trial's model again and give it the weights of a checkpoint; on the CPU, in evaluation mode.
 
-    The file is read as data, with `weights_only=True`: nothing in it is run. The class that the trial's `config.json`
-    names is imported from the project.
+    The file is read as data, with `weights_only=True`: nothing in it is run. But the classes that the trial's
+    `config.json` names are imported and called with its arguments: load only folders whose writers may run code here.
 
     Args:
         trial: a record, for the weights of its best epoch; a trial's folder, for the same; or a checkpoint in it, such

@@ -19,7 +19,7 @@ from projects.service import invoke, running
 from sqlalchemy import select
 
 import hpo as package
-from hpo.errors import HpoError, LoadError
+from hpo.errors import LoadError
 from hpo.results.study import Study
 from hpo.store import Store
 from hpo.store.tables import hpo_attempts, trials
@@ -233,7 +233,8 @@ def test_a_file_that_holds_code_or_is_in_no_folder_of_a_trial_is_refused(tmp_pat
         (folder / "config.json").write_text(text)
         with pytest.raises(LoadError, match=r"config\.json is not the configuration of a trial"):
             package.load_model(folder)
-    (folder / "config.json").write_text('{"model": {"class": "os.system"}}')
-    with pytest.raises(HpoError):
+    made = json.dumps({"model": {"class": "subprocess:Popen", "args": ["touch", str(mark)]}})
+    (folder / "config.json").write_text(made)
+    with pytest.raises(LoadError, match="subprocess:Popen is not a LightningModule"):
         package.load_model(folder)
     assert not mark.exists()
