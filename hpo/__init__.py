@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hpo.errors import HpoError, LoadError, RunError, SpecError, StoreError
+    from hpo.results.comparison import StudyDifferences
     from hpo.results.final import Final
     from hpo.results.study import StudyStatus, WorkerRecord
     from hpo.results.trial import TrialRecord
     from hpo.service.check import StudyCheck
+    from hpo.service.model import load_model
     from hpo.service.predict import load_predictor
     from hpo.service.python import check, run, submit
     from hpo.service.replay_result import Replay
@@ -43,6 +45,7 @@ __all__ = [
     "StoreError",
     "Study",
     "StudyCheck",
+    "StudyDifferences",
     "StudyEvent",
     "StudySpec",
     "StudyState",
@@ -52,6 +55,7 @@ __all__ = [
     "When",
     "WorkerRecord",
     "check",
+    "load_model",
     "load_predictor",
     "open_study",
     "run",
@@ -60,10 +64,12 @@ __all__ = [
 
 _NAMES = {
     "hpo.errors": ("HpoError", "LoadError", "RunError", "SpecError", "StoreError"),
+    "hpo.results.comparison": ("StudyDifferences",),
     "hpo.results.final": ("Final",),
     "hpo.results.study": ("StudyStatus", "WorkerRecord"),
     "hpo.results.trial": ("TrialRecord",),
     "hpo.service.check": ("StudyCheck",),
+    "hpo.service.model": ("load_model",),
     "hpo.service.predict": ("load_predictor",),
     "hpo.service.python": ("check", "run", "submit"),
     "hpo.service.replay_result": ("Replay",),

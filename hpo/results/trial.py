@@ -152,6 +152,8 @@ class TrialRecord:
         The model refuses batches of a data module of ours that has fitted its scalings, categories and the like on
         other rows than the trial's, such as those of a new file.
 
+        `hpo.load_model` does the same, and loads from a folder or a file where there is no store.
+
         Args:
             project: folder from which the model's module is imported.
 
@@ -232,7 +234,7 @@ def records_where(
     """
     chosen = select(trials.c.trial_id).where(wanted)
     found = connection.execute(select(trials).where(wanted)).all()
-    params = _params(connection, wanted)
+    params = params_of(connection, wanted)
     values = _rows(connection, trial_values, chosen)
     own_columns = [column for column in hpo_trials.c if has_curves or column.name != "provenance"]
     own_rows = connection.execute(select(*own_columns).where(hpo_trials.c.trial_id.in_(chosen)))
@@ -336,12 +338,23 @@ def _values(rows: list[Any]) -> tuple[float, ...]:
 
 
 def _value(rows: list[Any]) -> float | None:
-    value = next((row.value for row in rows if row.objective == 0), None)
+    return finite(next((row.value for row in rows if row.objective == 0), None))
+
+
+def finite(value: float | None) -> float | None:
+    """The value; None of one that is infinite or not a number."""
     return None if value is None or not math.isfinite(value) else value
 
 
-def _params(connection: Connection, wanted: ColumnElement[bool]) -> dict[int, dict[str, Any]]:
-    """Each trial's parameters' values by name; lists and mappings are stored by their labels."""
+def params_of(
+    connection: Connection, wanted: ColumnElement[bool], names: Sequence[str] | None = None
+) -> dict[int, dict[str, Any]]:
+    """Each trial's parameters' values by name, by the store's id; lists and mappings are stored by their labels.
+
+    Args:
+        wanted: a condition on `trials`.
+        names: of these parameters only.
+    """
     rows = connection.execute(
         select(
             trial_params.c.trial_id,
@@ -351,7 +364,7 @@ def _params(connection: Connection, wanted: ColumnElement[bool]) -> dict[int, di
             trial_params.c.distribution_json,
         )
         .join(trials, trials.c.trial_id == trial_params.c.trial_id)
-        .where(wanted)
+        .where(wanted, true() if names is None else trial_params.c.param_name.in_(names))
     ).all()
     distributions: dict[str, Any] = {}  # by their texts, which are the same for thousands of trials
     stored: dict[int, str] | None = None

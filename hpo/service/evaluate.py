@@ -19,11 +19,13 @@ from hpo.results.trial import TrialRecord
 from hpo.service.assembly import Workspace
 from hpo.service.preflight import slots_for
 from hpo.service.prepare import PreparedStudy, prepare
+from hpo.service.replay import replay_trial
 from hpo.store.tables import hpo_findings
 from hpo.study.fingerprints import changed_inputs, inputs_of
 from hpo.study.job import EvaluationJob
 from hpo.study.study_file import Source
 
+REPLAY = "replay"  # the kind of a finding of `hpo replay`
 TEST: Literal["test"] = "test"  # the kind of a finding: a look at a test part
 
 
@@ -58,6 +60,24 @@ class Evaluating:
                 f"the data or the code was changed since study '{study.name}' was searched:{lines}\nPut it back, or "
                 "search again under another name: a result of other data is not the search's"
             )
+
+    def reproduce(self, record: TrialRecord, *, reports: int) -> str | None:
+        """Replay the first epochs of a trial, and keep what was found; a warning where they are other ones now.
+
+        Args:
+            record: with its curve.
+            reports: the number of epochs, or validations.
+        """
+        reached = sorted(epoch for epoch, _ in record.curve)[:reports]
+        if not reached:
+            return None
+        try:
+            replay = replay_trial(self._prepared, record, slot=self._slot, epochs=reached[-1])
+        except HpoError as error:
+            return f"trial {record.number} of the search cannot be trained again: {error}"
+        with self._workspace.store.write() as connection:
+            add_finding(connection, self._study.study_id, REPLAY, replay.to_json())
+        return None if replay.is_equal else f"the search cannot be reproduced: {replay.verdict}"
 
     def check_test_part(self) -> None:
         """

@@ -37,6 +37,7 @@ from hpo.study.study_file import Source
 
 Train = Callable[[Search], None]
 
+REPLAYED = 2  # epochs, or validations, of the best trial: whether the search can be reproduced shows at once
 BOTH = "train+val"  # how people write the parts of a final model's training
 
 
@@ -144,8 +145,13 @@ class _Finalizing:
             evaluating.check_inputs()
             if request.tests:
                 evaluating.check_test_part()
+            self._say(f"replaying the first epochs of trial {plan.candidates[0].trial}")
+            best = Study(self._store, search.name).trial(plan.candidates[0].trial)
+            warning = None if best is None else evaluating.reproduce(best, reports=REPLAYED)
+            if warning is not None:
+                self._say(f"warning: {warning}")
         reruns = self._trained(plan)
-        final = self._judged(reruns, plan)
+        final = replace(self._judged(reruns, plan), warnings=() if warning is None else (warning,))
         records = {record.number: record for record in Study(self._store, reruns.name).trials(has_curves=False)}
         mine = [
             record

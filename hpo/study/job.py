@@ -70,6 +70,7 @@ class TrialJob:
     directory: str | None = None  # for checkpoints and the log; nothing is kept without it
     root: str | None = None  # the folder for files of the logger and of the model's callbacks
     resume: list[str] = field(default_factory=list)  # checkpoints to resume from: the first readable one is used
+    keeps_last: bool = False  # write the state after the last epoch, too
     batches: int | None = None  # an epoch, to try it out and to time it; all by default
     trainer: dict[str, Any] = field(default_factory=dict)  # the study file's options of the Trainer
     is_reusable: bool = False  # the process may do another job of the same place

@@ -67,6 +67,7 @@ def trial_jobs(
             directory=str(directory) if directory else None,
             root=str(folder) if folder else None,
             resume=[str(directory / name) for name in RESUME_CHECKPOINTS] if directory and attempt > 1 else [],
+            keeps_last=spec.keep.last and spec.keep.checkpoints > 0,
             batches=batches,
             trainer=spec.trainer_options,
             is_reusable=spec.reuse_processes and slot.ranks == 1 and is_watched,

@@ -257,7 +257,14 @@ class StudyRun:
             return
         log.info("study %s is called %s now", self.study.name, name)
         self.study = replace(self.study, name=name)
-        self._context = replace(self._context, folder=self._folder(self.study))
+        folder = self._folder(self.study)
+        folder.freed = self.freed
+        self._context = replace(self._context, folder=folder)
+
+    @property
+    def freed(self) -> int:
+        """Bytes of checkpoints that this worker has removed, since no trial needs them."""
+        return self._context.folder.freed
 
     def _folder(self, study: StoredStudy) -> StudyFolder:
         path = self._artifacts / study_folder(study.name, study.created)

@@ -360,7 +360,7 @@ def hpo(
 
 HpoHere = Callable[..., tuple[int, str]]
 READING = [
-    *(("ls",), ("status", "digits"), ("trials", "digits"), ("best", "digits")),
+    *(("ls",), ("status", "digits"), ("trials", "digits"), ("best", "digits"), ("diff", "digits", "digits-dnn")),
     *(("predict", "digits", "/"), ("replay", "digits", "0")),
 ]
 
@@ -439,6 +439,16 @@ def test_a_store_of_another_schema_is_left_as_it_is(
             "error: --set resources.accelerator=gpu: resources.accelerator: gpu: CUDA shows no GPU on this machine",
         ),
         (("init", "full"), "error: full is there already and not empty: name a new folder"),
+        (
+            ("trials", "digits", "--where", "lr <"),
+            "error: --where: lr <: something is missing at its end. An expression",
+        ),
+        (
+            ("trials", "digits", "--where", "__import__('os').system('touch x')"),
+            "error: --where: character 1, __import__('os').system('touch x'): a call is not allowed. An expression ",
+        ),
+        (("best", "digits", "--where", "lr = 1"), "error: --where: character 4, =: write == to compare\n"),
+        (("best", "digits", "--by", "lr,"), "error: --by: a name is missing: names are separated by commas"),
         (("worker", "--until-idle", "--slots", "0"), "Usage: "),
         (("run", "line.yaml", "--trials", "many"), "Usage: "),
         (("replay", "digits"), "Usage: "),

@@ -89,6 +89,19 @@ def test_the_page_about_the_end_of_a_search_does_what_it_says(tmp_path: Path) ->
     assert "short, trial 0: " in page.printed["hpo show short 0"]
 
 
+def test_the_page_about_querying_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("querying.md", tmp_path)
+
+    printed = page.printed
+    assert "trial  " in printed["hpo trials quickstart --where \"optimizer == 'adam' and seconds < 60\""]
+    groups = printed["hpo best quickstart --by optimizer,depth -k 2 --columns optimizer,depth,number,value,val_loss"]
+    assert groups.split()[:5] == ["optimizer", "depth", "number", "value", "val_loss"]
+    compared = printed["hpo diff quickstart quickstart-sgd"]
+    assert re.search(r"^ epochs +15 +3 *$", compared, flags=re.MULTILINE)
+    assert re.search(r"^ model\.optimizer +- +sgd *$", compared, flags=re.MULTILINE)
+    assert page.python[-1] == "[('epochs', 15, 3), ('budget.trials', 8, 4), ('model.optimizer', None, 'sgd')]"
+
+
 def test_the_page_about_full_disks_does_what_it_says(tmp_path: Path) -> None:
     page = run_page("full-disks.md", tmp_path)
 

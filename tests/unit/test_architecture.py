@@ -33,6 +33,7 @@ LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 # Inside a function, so that whoever only looks at results needs no torch.
 TRAINING_USERS = {
     "hpo.results.trial": {"hpo.training.load_model"},
+    "hpo.service.model": {"hpo.training.load_model"},
     "hpo.service.predict": {"hpo.training.prediction.predictor"},
     "hpo.service.study": {"hpo.training.prediction.predictor"},  # for the type checker
 }

@@ -19,7 +19,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 EXTRAS = PROJECT["optional-dependencies"]
 
 OURS = {"hpo", "models", "benchmarks"}
-OPTIONAL = {"psycopg": "psycopg"}  # may be absent, here too: who asks for an extra has it
+OPTIONAL = {"psycopg": "psycopg", "polars": "polars"}  # may be absent, here too: who asks for an extra has it
 NOT_IMPORTED = {"scipy"}  # Optuna imports it, and does not require it
 
 
