@@ -7,7 +7,7 @@ study.best(5)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from sqlalchemy import Connection, func, select
@@ -78,7 +78,8 @@ class StudyStatus:
 
     def to_json(self) -> dict[str, Any]:
         plain = asdict(self)
-        plain["best"] = None if self.best is None else self.best.to_json()
+        # as a list of studies has it, which does not read the provenance
+        plain["best"] = None if self.best is None else replace(self.best, provenance=None).to_json()
         return plain
 
 

@@ -279,7 +279,9 @@ class _Finalizing:
         stop_after = median_high(record.best_epoch or record.epochs for record in mine)
         seeds = self._request.seeds if self._request.is_ensemble else 1
         study = self._trained(Plan("retrain", (chosen,), seeds, stop_after))
-        found = [one for one in Study(self._store, study.name).trials(has_curves=False) if one.state == "complete"]
+        found = [
+            one for one in Study(self._store, study.name).trials(has_curves=False) if one.state == TrialState.COMPLETE
+        ]
         if not found:
             raise RunError(f"the final model could not be trained: 'hpo trials {study.name}' shows why")
         members = found if self._request.is_ensemble else found[:1]

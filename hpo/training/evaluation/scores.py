@@ -79,6 +79,7 @@ def compared_metric(objective: str, outputs: Outputs) -> str:
 
 
 def is_higher_better(name: str) -> bool:
+    """Whether larger values of a score are better ones."""
     return name in {"accuracy", "balanced_accuracy", "precision", "recall", "f1", "auroc", "r2", "silhouette"}
 
 

@@ -26,7 +26,7 @@ NAN = torch.tensor([1.0, math.nan])
         torch.empty(0),
         {"count": 3},
     ],
-    ids=repr,
+    ids=["matrix", "not contiguous", "nan", "integer", "booleans", "bfloat16", "complex", "empty", "plain"],
 )
 def test_equal_weights_are_equal(value: Any) -> None:
     other = value.clone() if isinstance(value, torch.Tensor) else dict(value)
