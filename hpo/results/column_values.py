@@ -40,9 +40,9 @@ class TrialValues:
         self._study_id = study_id
         self._direction = direction
         rows = self._rows(select(trials.c.trial_id, trials.c.number, trials.c.state).order_by(trials.c.number))
-        self.trial_ids: list[int] = [row.trial_id for row in rows]
-        self._numbers = {row.trial_id: row.number for row in rows}
-        self._states = {row.trial_id: row.state for row in rows}
+        self._numbers: dict[int, int] = {trial_id: number for trial_id, number, _ in rows}
+        self._states: dict[int, str] = {trial_id: state for trial_id, _, state in rows}
+        self.trial_ids = list(self._numbers)
 
     @property
     def number(self) -> Mapping[int, int]:
@@ -174,6 +174,8 @@ class TrialValues:
     @cached_property
     def _leading(self) -> Mapping[int, tuple[float, int]]:
         """(value, epoch) of the best epoch of the trials that are running or pruned."""
+        if not any(state in LEADING for state in set(self._states.values())):
+            return {}
         best = self._best_of_curves()
         rows = self._connection.execute(select(best).where(best.c.place == 1))
         return {row.trial_id: (row.intermediate_value, row.step) for row in rows}

@@ -367,6 +367,7 @@ def params_of(
         .where(wanted, true() if names is None else trial_params.c.param_name.in_(names))
     ).all()
     distributions: dict[str, Any] = {}  # by their texts, which are the same for thousands of trials
+    chosen: dict[tuple[int, str, str], Any] = {}  # by study, name and label, which are the same as often
     stored: dict[int, str] | None = None
     spaces: dict[int, SearchSpace] = {}
     found: dict[int, dict[str, Any]] = defaultdict(dict)
@@ -376,12 +377,15 @@ def params_of(
             distribution = distributions[text] = json.loads(text)
         value = _param(number, distribution)
         if isinstance(value, str):
-            if stored is None:
-                stored = _spaces(connection, wanted)
-            if study_id not in spaces:  # another program's study has none
-                text = stored.get(study_id)
-                spaces[study_id] = SearchSpace.from_json(json.loads(text)) if text else SearchSpace()
-            value = _of_label(value, name, spaces[study_id])
+            key = study_id, name, value
+            if key not in chosen:
+                if stored is None:
+                    stored = _spaces(connection, wanted)
+                if study_id not in spaces:  # another program's study has none
+                    text = stored.get(study_id)
+                    spaces[study_id] = SearchSpace.from_json(json.loads(text)) if text else SearchSpace()
+                chosen[key] = _of_label(value, name, spaces[study_id])
+            value = chosen[key]
         found[trial_id][name] = value
     return found
 
