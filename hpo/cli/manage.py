@@ -83,6 +83,8 @@ def delete(
         found = belongings_of(opened, study, artifacts=folder)
         for name in found.referring:
             say(f"study {name} starts from its weights, and cannot begin more trials without them", err=True)
+        for name in found.reruns:
+            say(f"study {name}, which trains its best trials again, stays: 'hpo delete {name}'", err=True)
         found_in_words = f"study {study}: {counted(found.trials, 'trial')} and {mebibytes(found.size)} of artifacts"
         if not yes and not _confirms(f"{found_in_words}. Delete them?", f"delete {study}"):
             raise RunError("nothing was deleted")

@@ -151,6 +151,7 @@ class _Finalizing:
             if warning is not None:
                 self._say(f"warning: {warning}")
         reruns = self._trained(plan)
+        plan = reruns.plan or plan  # an earlier call may have asked for more seeds
         final = replace(self._judged(reruns, plan), warnings=() if warning is None else (warning,))
         records = {record.number: record for record in Study(self._store, reruns.name).trials(has_curves=False)}
         mine = [
@@ -209,7 +210,7 @@ class _Finalizing:
             KeyboardInterrupt: it was interrupted.
         """
         search, workspace = self._search, self._workspace
-        name = self._name(plan)
+        name, plan = self._name(plan)
         spec, source = _spec(search.resolved.spec, name, plan), Source.of_stored(name)
         machine = slots_for(spec, source, wanted=self._slots)
         begun = begin(
@@ -228,17 +229,17 @@ class _Finalizing:
             raise RunError(f"study {name} waits: {begun.run.waiting_for}; then the same call goes on")
         return load_study(self._store, name)
 
-    def _name(self, plan: Plan) -> str:
-        """Of the study that trains this plan: the one that has begun with the same candidates, or a new one."""
+    def _name(self, plan: Plan) -> tuple[str, Plan]:
+        """The study that trains this plan: the one that has the same candidates, with as many seeds, or a new one."""
         search = self._search
         with self._store.read() as connection:
             known = {name: its for _, name, its in plans_of(connection, search.study_id)}
         for name, its in known.items():
-            if its.is_of_the_same(plan) and its.seeds <= plan.seeds:
-                return name
+            if its.is_of_the_same(plan):
+                return name, replace(plan, seeds=max(its.seeds, plan.seeds))
         base = f"{search.name}.{'final' if plan.kind == 'rerun' else 'retrained'}"
         names = itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2)))
-        return next(name for name in names if name not in known and not self._is_taken(name))
+        return next(name for name in names if name not in known and not self._is_taken(name)), plan
 
     def _is_taken(self, name: str) -> bool:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from projects.stored import PARAMS
@@ -11,10 +12,13 @@ from projects.synthetic import SPACE, Claimant, create_study, make_spec
 from hpo.errors import SpecError, StoreError
 from hpo.queue.control import set_limits
 from hpo.queue.enqueue import Point, enqueue_points
+from hpo.queue.findings import add_finding, findings_of
 from hpo.queue.plans import end_beaten, plans_of, standings
 from hpo.queue.progress import load_progress
 from hpo.queue.studies import StoredStudy, create_or_continue, load_study
 from hpo.results.study import Study
+from hpo.service.delete import belongings_of, delete_study
+from hpo.service.rename import rename_study
 from hpo.store import Store
 from hpo.study.plan import Candidate, Plan
 from hpo.study.resolved_study import ResolvedStudy
@@ -119,3 +123,33 @@ def test_a_search_and_a_plan_of_one_name_are_different_studies(
     named = ResolvedStudy(search.resolved.spec, SPACE, {"model": {}, "data": {}})
     with pytest.raises(StoreError, match="'synthetic' is a search"):
         create_or_continue(store, named, plan=PLAN, parent_id=search.study_id)
+
+
+def test_a_rename_is_followed_by_what_was_found_out(
+    store: Store, search: StoredStudy, reruns: StoredStudy, tmp_path: Path
+) -> None:
+    content = {"study": search.name, "reruns_study": reruns.name, "kept": {"study": reruns.name, "trial": 0}}
+    with store.write() as connection:
+        add_finding(connection, search.study_id, "final", content)
+
+    rename_study(store, reruns.name, "other.final", artifacts=tmp_path)
+    rename_study(store, search.name, "other", artifacts=tmp_path)
+
+    with store.read() as connection:
+        [found] = findings_of(connection, search.study_id)
+        assert [name for _, name, _ in plans_of(connection, search.study_id)] == ["other.final"]
+    kept = {"study": "other.final", "trial": 0}
+    assert found.content == {"study": "other", "reruns_study": "other.final", "kept": kept}
+
+
+def test_a_deleted_search_leaves_its_reruns_as_a_study_of_their_own(
+    store: Store, search: StoredStudy, reruns: StoredStudy, tmp_path: Path
+) -> None:
+    assert belongings_of(store, search.name, artifacts=tmp_path).reruns == (reruns.name,)
+
+    delete_study(store, search.name, artifacts=tmp_path)
+
+    assert load_study(store, reruns.name).plan == PLAN
+    another = create_study(store, study="another")
+    with store.read() as connection:
+        assert plans_of(connection, another.study_id) == []  # SQLite may give it the same number

@@ -109,6 +109,18 @@ def test_the_page_about_full_disks_does_what_it_says(tmp_path: Path) -> None:
     assert "executor: " in page.printed["hpo logs quickstart 0"]
 
 
+def test_the_page_about_finalizing_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("finalize.md", tmp_path)
+
+    tested = page.printed["hpo finalize quickstart --test"]
+    assert "on 269 samples of the test part (95 % interval)" in tested
+    assert "The best of 20 trials was trial" in tested
+    assert "logistic regression: accuracy 0.9703" in tested
+    both = page.printed["hpo finalize quickstart --retrain train+val --ensemble"]
+    assert "The final model is 5 trials of quickstart.retrained, averaged, trained on train+validation." in both
+    assert page.python[0].startswith("Interval(value=")
+
+
 def test_the_page_about_predictions_does_what_it_says(tmp_path: Path) -> None:
     page = run_page("predict.md", tmp_path)
 
