@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import hpo
-from hpo.cli import data, database, final, logs, look, maintain, manage, plan, steer, train
+from hpo.cli import data, database, final, logs, look, maintain, manage, plan, report, steer, train
 from hpo.cli.answer import say
 
 app = typer.Typer(
@@ -57,6 +57,8 @@ app.command(rich_help_panel=LOOK)(look.trials)
 app.command(rich_help_panel=LOOK)(look.best)
 app.command(rich_help_panel=LOOK)(look.show)
 app.command(rich_help_panel=LOOK)(logs.logs)
+app.command(rich_help_panel=LOOK)(report.importance)
+app.command(rich_help_panel=LOOK)(report.report)
 app.command(rich_help_panel=USE)(final.finalize)
 app.command(rich_help_panel=KEEP)(database.dashboard)
 app.command(rich_help_panel=KEEP)(maintain.doctor)

@@ -1,0 +1,269 @@
+"""The sections about the final model: the answer, where it is wrong, and why."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hpo.printable import counted
+from hpo.report import plots_of_model as plots
+from hpo.report.contents import Block, Folded, Items, Picture, Pictures, Plots, Section, Table, Text, Tile, Tiles
+from hpo.report.reading import Material
+from hpo.report.words import NONE, shown, with_interval
+from hpo.results.final import Final
+from hpo.results.final_words import baselines_in_words, luck_in_words, tested_in_words, untested_in_words
+
+MOST_CLASSES = 20  # of a confusion matrix
+MOST_ROWS = 40  # of a table of classes or slices
+MOST_PICTURES, MOST_PICTURE_LETTERS = 24, 1_000_000  # all of them together
+_PNG = re.compile(r"data:image/png;base64,[A-Za-z0-9+/]+={0,2}")
+
+
+def answer(material: Material) -> Section:
+    """How good the model is, and how sure that is; before `hpo finalize`, that this is not known."""
+    final = material.final
+    if final is None:
+        return Section("answer", "The answer", _unknown(material))
+    blocks: list[Block] = [Tiles(_tiles(final)), Text([*tested_in_words(final), f"{luck_in_words(final)}."])]
+    if lines := baselines_in_words(final):
+        blocks += [Text(lines[:1]), _baselines(material.evaluation or {})]
+    blocks += [Text([f"Warning: {warning}" for warning in final.warnings])] if final.warnings else []
+    blocks.append(plots.reruns(final))
+    blocks.append(Folded("all metrics", [_metrics(final), *_notes(final)]))
+    blocks.append(Text([_kept(final)]))
+    if material.replay is not None and material.replay.get("text"):
+        blocks.append(Text([f"Trained again from its record ('hpo replay'): {material.replay['text']}"]))
+    return Section("answer", "The answer", blocks)
+
+
+def mistakes_by_kind(material: Material) -> Section | None:
+    """The confusion matrix with the classes, or the residuals; None where the model was not evaluated."""
+    found = material.evaluation or {}
+    blocks: list[Block] = []
+    if found.get("confusion"):
+        blocks += _confusion(found)
+    if found.get("residuals"):
+        blocks += _residuals(found)
+    if not blocks:
+        return None
+    title = "Confusion matrix" if found.get("confusion") else "Residuals"
+    return Section("errors", f"{title} on the {found['part']} part", blocks)
+
+
+def worst_mistakes(material: Material) -> Section | None:
+    """The samples on which the model is most wrong; None where they are not known."""
+    found = (material.evaluation or {}).get("mistakes")
+    if not found:
+        return None
+    rows = [
+        [
+            shown(one.get("target")),
+            shown(one.get("predicted")),
+            shown(one.get("loss")),
+            ", ".join(
+                filter(
+                    None, [one.get("what") or "", *(f"{k}={shown(v)}" for k, v in (one.get("values") or {}).items())]
+                )
+            ),
+        ]
+        for one in found
+    ]
+    pictures = [(one.get("picture"), _of_mistake(one)) for one in found]
+    blocks: list[Block] = _pictures(pictures)
+    table = Table(["true", "predicted", "loss", "sample"], rows, frozenset({2}))
+    blocks.append(Folded("in a table", [table]) if blocks else table)
+    return Section("mistakes", "Worst mistakes", blocks)
+
+
+def parts_where_it_is_worse(material: Material) -> Section | None:
+    """The metric by classes and by values of columns; None where that is not known."""
+    found = (material.evaluation or {}).get("slices")
+    if not found:
+        return None
+    rows = [
+        [
+            f"{one.get('of')}: {shown(one.get('value'))}",
+            f"{one.get('samples', 0):,}",
+            str(one.get("metric", "")),
+            with_interval({"value": one.get("value_of_metric"), "low": one.get("low"), "high": one.get("high")}),
+        ]
+        for one in found
+    ]
+    table = Table(["samples of", "number", "metric", "value (95 % interval)"], rows[:MOST_ROWS], frozenset({1, 3}))
+    more = [Text([f"and {counted(len(rows) - MOST_ROWS, 'more part')}"])] if len(rows) > MOST_ROWS else []
+    return Section("parts", "Where it is better or worse", [table, *more])
+
+
+def explanations(material: Material) -> Section | None:
+    """What the model looks at; None where that was not asked for."""
+    found = (material.evaluation or {}).get("explanations")
+    if not found:
+        return None
+    blocks: list[Block] = []
+    for one in found:
+        blocks.append(Text([f"{one.get('name', '')}: {one.get('what', '')}"]))
+        blocks += _pictures([(one.get("picture"), str(one.get("name", "")))])
+        if one.get("table"):
+            rows = [[shown(row.get("name")), with_interval(row)] for row in one["table"][:MOST_ROWS]]
+            blocks.append(Table(["", "value (95 % interval)"], rows, frozenset({1})))
+    return Section("explanations", "What the model looks at", blocks)
+
+
+def headline(final: Final) -> tuple[str, Mapping[str, Any]] | None:
+    """The name and value of the metric that counts, with its interval, on the test part; None before a test."""
+    if final.test is None or "objective" not in final.test:
+        return None
+    name = str(final.test["objective"]["name"])
+    return name, final.test["metrics"][name]
+
+
+def _unknown(material: Material) -> list[Block]:
+    """What can be said before `hpo finalize`."""
+    status, best = material.status, material.best[0] if material.best else None
+    tiles = [Tile("final score", "not yet tested", is_main=True)]
+    if best is not None:
+        remark = f"trial {best.number}; the best of many, so it is partly luck"
+        tiles.append(Tile(f"best {material.metric} of the search", shown(best.value), remark))
+    ended = sum(status.counts.get(state, 0) for state in status.counts) - status.counts.get("waiting", 0)
+    tiles.append(Tile("search", str(status.state), f"{counted(ended, 'trial')} begun"))
+    lines = [untested_in_words(material.name)] if material.resolved is not None else []
+    lines += [f"The study waits: {status.waiting_for}."] if status.waiting_for else []
+    return [Tiles(tiles), Text(lines)]
+
+
+def _tiles(final: Final) -> list[Tile]:
+    found, head = final.test or final.validation or {}, headline(final)
+    if head is not None:
+        name, value = head
+        remark = f"{_between(value)}on {counted(found['samples'], 'sample')}, 95 % interval"
+        tiles = [Tile(f"{name} on the test part", f"{value['value']:.4g}", remark, is_main=True)]
+    else:
+        tiles = [Tile("final score", "not yet tested", is_main=True)]
+    mean = final.won.mean
+    if mean is not None:
+        remark = f"{_between(vars(mean))}of {counted(len(final.won.scores), 'fresh seed')}"
+        tiles.append(Tile(f"{final.metric}, trained again", f"{mean.value:.4g}", remark))
+    if final.luck is not None:
+        tiles.append(
+            Tile("luck of the search", f"{final.luck.value:.2g}", f"{_between(vars(final.luck))}of its best score")
+        )
+    rivals = found.get("baselines", [])
+    if rivals:
+        beaten = sum(one["is_beaten"] for one in rivals)
+        hardest = min(rivals, key=lambda one: one["gain"]["value"])
+        tiles.append(Tile("simple models beaten", f"{beaten} of {len(rivals)}", f"the best of them: {hardest['name']}"))
+    return tiles
+
+
+def _between(found: Mapping[str, Any]) -> str:
+    return f"{found['low']:.4g} to {found['high']:.4g}, " if found.get("low") is not None else ""
+
+
+def _baselines(found: Mapping[str, Any]) -> Table:
+    name = found["objective"]["name"]
+    rows = [["the network", with_interval(found["metrics"][name]), NONE, ""]]
+    for one in sorted(found["baselines"], key=lambda one: float(one["gain"]["value"])):
+        verdict = "beaten" if one["is_beaten"] else "not shown to be worse"
+        model = ", ".join(filter(None, [one["name"], one.get("what")]))
+        rows.append([model, shown(one["metrics"][name]), with_interval(one["gain"]), verdict])
+    return Table(["model", name, "the network's gain", ""], rows, frozenset({1, 2}))
+
+
+def _metrics(final: Final) -> Table:
+    parts = {name: part for name, part in (("test", final.test), ("validation", final.validation)) if part}
+    names = dict.fromkeys(name for part in parts.values() for name in part.get("metrics", {}))
+    rows = [[name, *(with_interval(part.get("metrics", {}).get(name)) for part in parts.values())] for name in names]
+    logged = dict.fromkeys(name for part in parts.values() for name in part.get("logged", {}))
+    rows += [
+        [f"{name} (logged)", *(shown(part.get("logged", {}).get(name)) for part in parts.values())] for name in logged
+    ]
+    return Table(["metric", *(f"{name} part" for name in parts)], rows, frozenset(range(1, 1 + len(parts))))
+
+
+def _notes(final: Final) -> list[Block]:
+    notes = dict.fromkeys(note for part in (final.test, final.validation) if part for note in part.get("notes", []))
+    return [Items([*notes])] if notes else []
+
+
+def _kept(final: Final) -> str:
+    kept = final.kept
+    model = f"trial {kept.trial} of {kept.study}"
+    if len(kept.members) > 1:
+        model = f"the average of {counted(len(kept.members), 'trial')} of {kept.study}"
+    return f"The final model is {model}, trained on {kept.trained_on}."
+
+
+def _confusion(found: Mapping[str, Any]) -> list[Block]:
+    counts: Sequence[Sequence[int]] = found["confusion"]
+    classes = found.get("classes") or [{"name": str(number)} for number in range(len(counts))]
+    names = [shown(one["name"]) for one in classes]
+    wrong = [sum(row) - row[number] for number, row in enumerate(counts)]
+    order = sorted(range(len(counts)), key=lambda number: -wrong[number])[:MOST_CLASSES]
+    chosen = sorted(order)
+    totals = [max(1, sum(row)) for row in counts]
+    table = Table(
+        ["true \\ predicted", *(names[number] for number in chosen)],
+        [[names[row], *(f"{counts[row][column]:,}" for column in chosen)] for row in chosen],
+        numbers=frozenset(range(1, 1 + len(chosen))),
+        shades=[[_shade(counts[row][column], totals[row]) for column in chosen] for row in chosen],
+        caption="Rows are true classes, columns predicted ones; the shade is the share of the row.",
+    )
+    blocks: list[Block] = [table]
+    if len(chosen) < len(counts):
+        blocks.append(Text([f"It shows the {len(chosen)} of {len(counts)} classes with the most mistakes."]))
+    if found.get("classes"):
+        worst = sorted(classes, key=lambda one: ((one.get("f1") or {}).get("value", 2.0), one["name"]))
+        rows = [
+            [
+                shown(one["name"]),
+                f"{one['targets']:,}",
+                *(with_interval(one.get(key)) for key in ("f1", "precision", "recall")),
+            ]
+            for one in worst[:MOST_ROWS]
+        ]
+        headings = ["class, the worst first", "samples", "F1", "precision", "recall"]
+        blocks.append(Folded("scores of the classes", [Table(headings, rows, frozenset(range(1, 5)))]))
+    if (found.get("calibration") or {}).get("confidence"):
+        blocks.append(Plots([plots.calibration(found["calibration"])]))
+    return blocks
+
+
+def _residuals(found: Mapping[str, Any]) -> list[Block]:
+    residuals = found["residuals"]
+    blocks: list[Block] = [Plots(plots.residuals(residuals))]
+    quantiles = ", ".join(f"{float(name):.0%} {value:.4g}" for name, value in residuals.get("quantiles", {}).items())
+    blocks.append(
+        Text(
+            [
+                f"Residuals are predictions less true values: mean {residuals['mean']:.3g}, standard deviation "
+                f"{residuals['deviation']:.4g}; quantiles: {quantiles}."
+            ]
+        )
+    )
+    outputs = found.get("outputs", [])
+    if len(outputs) > 1:
+        names = list(outputs[0]["metrics"])
+        rows = [[shown(one["name"]), *(with_interval(one["metrics"].get(name)) for name in names)] for one in outputs]
+        table = Table(["output", *names], rows[:MOST_ROWS], frozenset(range(1, 1 + len(names))))
+        blocks.append(Folded("scores of the outputs", [table]))
+    return blocks
+
+
+def _shade(count: int, total: int) -> int:
+    return 0 if not count else max(1, round(10 * count / total))
+
+
+def _of_mistake(one: Mapping[str, Any]) -> str:
+    text = f"true {shown(one.get('target'))}, predicted {shown(one.get('predicted'))}"
+    return f"{text}, loss {shown(one['loss'])}" if one.get("loss") is not None else text
+
+
+def _pictures(found: Sequence[tuple[Any, str]]) -> list[Block]:
+    """Those that are PNG images, as many as a page has room for."""
+    kept, letters = [], 0
+    for url, caption in found[:MOST_PICTURES]:
+        if isinstance(url, str) and _PNG.fullmatch(url) and letters + len(url) <= MOST_PICTURE_LETTERS:
+            letters += len(url)
+            kept.append(Picture(url, caption))
+    return [Pictures(kept)] if kept else []
