@@ -17,16 +17,16 @@ def show_importances(found: Importances) -> None:
                 in_a_line(one.name),
                 f"{one.value:.0%}",
                 f"{one.low:.0%} to {one.high:.0%}",
-                "yes" if one.is_clear else "no",
+                one.matters,
             ]
             for one in found.parameters
         ]
-        headings = ["parameter", "importance", "95 % of resamples", "clear"]
+        headings = ["parameter", "importance", "95 % of resamples", "matters"]
         print_named_rows(headings, rows, out, narrower=(headings[:3], [row[:3] for row in rows]))
         equal = f"{1 / len(found.parameters):.0%}"
         text = (
-            f"By the best {found.best:,} of {counted(found.trials, 'complete trial')} (PED-ANOVA); 'clear' is above or "
-            f"below an equal share, {equal}, in 95 % of the resamples"
+            f"By the best {found.best:,} of {counted(found.trials, 'complete trial')} (PED-ANOVA). A parameter matters "
+            f"where 95 % of the resamples give it more than an equal share, {equal}"
         )
         out.print(Text(text))
     if found.remark is not None:

@@ -13,6 +13,7 @@ from hpo.report.reading import Material
 from hpo.report.words import NONE, shown, with_interval
 from hpo.results.final import Final
 from hpo.results.final_words import baselines_in_words, luck_in_words, tested_in_words, untested_in_words
+from hpo.study.states import TrialState
 
 MOST_CLASSES = 20  # of a confusion matrix
 MOST_ROWS = 40  # of a table of classes or slices
@@ -103,7 +104,7 @@ def explanations(material: Material) -> Section | None:
     blocks: list[Block] = []
     for one in found:
         blocks.append(Text([f"{one.get('name', '')}: {one.get('what', '')}"]))
-        blocks += _pictures([(one.get("picture"), str(one.get("name", "")))])
+        blocks += _pictures([(one.get("picture"), str(one.get("name", "")))], are_large=True)
         if one.get("table"):
             rows = [[shown(row.get("name")), with_interval(row)] for row in one["table"][:MOST_ROWS]]
             blocks.append(Table(["", "value (95 % interval)"], rows, frozenset({1})))
@@ -125,8 +126,8 @@ def _unknown(material: Material) -> list[Block]:
     if best is not None:
         remark = f"trial {best.number}; the best of many, so it is partly luck"
         tiles.append(Tile(f"best {material.metric} of the search", shown(best.value), remark))
-    ended = sum(status.counts.get(state, 0) for state in status.counts) - status.counts.get("waiting", 0)
-    tiles.append(Tile("search", str(status.state), f"{counted(ended, 'trial')} begun"))
+    begun = sum(count for state, count in status.counts.items() if state != TrialState.WAITING)
+    tiles.append(Tile("search", str(status.state), f"{counted(begun, 'trial')} begun"))
     lines = [untested_in_words(material.name)] if material.resolved is not None else []
     lines += [f"The study waits: {status.waiting_for}."] if status.waiting_for else []
     return [Tiles(tiles), Text(lines)]
@@ -136,18 +137,20 @@ def _tiles(final: Final) -> list[Tile]:
     found, head = final.test or final.validation or {}, headline(final)
     if head is not None:
         name, value = head
-        remark = f"{_between(value)}on {counted(found['samples'], 'sample')}, 95 % interval"
+        samples = counted(found["samples"], "sample")
+        remark = f"{_between(value)} (95 % interval) on {samples}" if "low" in value else f"on {samples}"
         tiles = [Tile(f"{name} on the test part", f"{value['value']:.4g}", remark, is_main=True)]
     else:
         tiles = [Tile("final score", "not yet tested", is_main=True)]
     mean = final.won.mean
     if mean is not None:
-        remark = f"{_between(vars(mean))}of {counted(len(final.won.scores), 'fresh seed')}"
+        seeds = f"the mean of {counted(len(final.won.scores), 'fresh seed')}"
+        remark = f"{_between(vars(mean))}; {seeds}" if mean.low is not None else seeds
         tiles.append(Tile(f"{final.metric}, trained again", f"{mean.value:.4g}", remark))
     if final.luck is not None:
-        tiles.append(
-            Tile("luck of the search", f"{final.luck.value:.2g}", f"{_between(vars(final.luck))}of its best score")
-        )
+        remark = "its best score less the mean of that trial's re-runs"
+        remark = f"{_between(vars(final.luck))}; {remark}" if final.luck.low is not None else remark
+        tiles.append(Tile("luck of the search", f"{final.luck.value:.2g}", remark))
     rivals = found.get("baselines", [])
     if rivals:
         beaten = sum(one["is_beaten"] for one in rivals)
@@ -157,7 +160,7 @@ def _tiles(final: Final) -> list[Tile]:
 
 
 def _between(found: Mapping[str, Any]) -> str:
-    return f"{found['low']:.4g} to {found['high']:.4g}, " if found.get("low") is not None else ""
+    return f"{found['low']:.3g} to {found['high']:.3g}"
 
 
 def _baselines(found: Mapping[str, Any]) -> Table:
@@ -259,11 +262,11 @@ def _of_mistake(one: Mapping[str, Any]) -> str:
     return f"{text}, loss {shown(one['loss'])}" if one.get("loss") is not None else text
 
 
-def _pictures(found: Sequence[tuple[Any, str]]) -> list[Block]:
+def _pictures(found: Sequence[tuple[Any, str]], *, are_large: bool = False) -> list[Block]:
     """Those that are PNG images, as many as a page has room for."""
     kept, letters = [], 0
     for url, caption in found[:MOST_PICTURES]:
         if isinstance(url, str) and _PNG.fullmatch(url) and letters + len(url) <= MOST_PICTURE_LETTERS:
             letters += len(url)
             kept.append(Picture(url, caption))
-    return [Pictures(kept)] if kept else []
+    return [Pictures(kept, are_large)] if kept else []

@@ -72,8 +72,8 @@ def parameter_slices(material: Material) -> Section | None:
     found = plots.slices(material)
     if not found:
         return None
-    keys = [(f"{plots.BEST} dot", "the best trials"), (f"{plots.COMPLETE} dot", "complete")]
-    keys += [(f"{plots.PRUNED} dot", "pruned")] if material.pruned else []
+    keys = [(f"{plots.BEST} dot", "the best trials"), (f"{plots.COMPLETE} dot", TrialState.COMPLETE)]
+    keys += [(f"{plots.PRUNED} dot", TrialState.PRUNED)] if material.pruned else []
     return Section("slices", "Each parameter by itself", [Plots(found, keys)])
 
 
@@ -84,10 +84,9 @@ def importances(material: Material) -> Section:
     if found.parameters:
         blocks.append(plots.importance_bars(found.parameters))
         rows = [
-            [one.name, f"{one.value:.0%}", f"{one.low:.0%} to {one.high:.0%}", "clear" if one.is_clear else "not clear"]
-            for one in found.parameters
+            [one.name, f"{one.value:.0%}", f"{one.low:.0%} to {one.high:.0%}", one.matters] for one in found.parameters
         ]
-        table = Table(["parameter", "importance", "spread", "above or below an equal share"], rows, frozenset({1, 2}))
+        table = Table(["parameter", "importance", "spread", "matters"], rows, frozenset({1, 2}))
         blocks.append(Folded("in numbers", [table]))
         number = counted(found.trials, "complete trial")
         text = (

@@ -86,14 +86,14 @@ def _limits(material: Material) -> list[str]:
         f"The validation part was used for each of {counted(judged, 'trial')} of the search, to choose and to prune: "
         "scores on it are too good, by an amount that the search itself cannot tell"
     ]
+    if any(one.before_change for one in material.records):
+        lines.append("The data or the code was changed during the search: trials from before are not compared")
     final = material.final
     if final is None:
         return ["It has not been tested: no score here is one that new data can be expected to give", *lines]
     lines += _limits_of_test(final)
     if final.luck is None or final.luck.low is None:
         lines.append("How much of the search's best score is luck is not known: there were too few re-runs")
-    if len({one.before_change for one in material.records}) > 1:
-        lines.append("The data or the code was changed during the search")
     lines.append("All intervals are for samples like these: data of another source or time may give less")
     return lines
 
@@ -112,7 +112,7 @@ def _limits_of_test(final: Final) -> list[str]:
         lines.append(f"The test part has {counted(samples, 'sample')} only: small differences on it mean nothing")
     rivals = [one["name"] for one in final.test.get("baselines", []) if not one["is_beaten"]]
     if rivals:
-        lines.append(f"It is not shown to be better than {' and '.join(rivals)}, which are simpler")
+        lines.append(f"It is not shown to be better than a simpler model: {', '.join(rivals)}")
     return lines
 
 

@@ -98,9 +98,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Several of them, side by side where there is room."""
+    """Several of them, side by side where there is room.
+
+    Attributes:
+        are_large: in their own size, such as plots; otherwise as small as samples of data.
+    """
 
     pictures: Sequence[Picture]
+    are_large: bool = False
 
 
 @dataclass(frozen=True)

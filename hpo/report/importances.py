@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import optuna
@@ -40,15 +40,15 @@ class Importance:
     Attributes:
         value: its share of all, from 0 to 1.
         low, high: between which the share lies in 95 % of the resamples.
-        is_clear: the spread lies above or below an equal share, so that more trials would hardly change that it is one
-            of the parameters that matter, or is not.
+        matters: `yes` where the whole spread is above an equal share, `little` where it is below, and otherwise
+            `cannot tell`.
     """
 
     name: str
     value: float
     low: float
     high: float
-    is_clear: bool
+    matters: Literal["yes", "little", "cannot tell"]
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,9 @@ def importances(study: str, trials: Sequence[FrozenTrial], direction: Direction,
     for name in sorted(searched, key=lambda name: (-whole[name], name)):
         low, high = np.percentile([shares[name] for shares in drawn], [2.5, 97.5])
         low, high = min(float(low), whole[name]), max(float(high), whole[name])
-        parameters.append(Importance(name, whole[name], low, high, is_clear=not low <= equal <= high))
-    is_told = any(one.is_clear and one.value > equal for one in parameters)
+        matters: Any = "yes" if low > equal else "little" if high < equal else "cannot tell"
+        parameters.append(Importance(name, whole[name], low, high, matters))
+    is_told = any(one.matters == "yes" for one in parameters)
     text = (
         f"too few trials to tell: {counted(number, 'complete trial')}, and the spread of every parameter reaches down "
         "to an equal share"

@@ -12,7 +12,7 @@ from hpo.printable import in_a_line, printable
 from hpo.report.contents import Block, Code, Folded, Items, Report, Table, Text, Tiles
 
 _MARKS = re.compile(r"[\\`*\[\]<>|~&$!#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<=\w)(?=://)")  # the last: no links
-_AT_BEGIN = re.compile(r"^(\d+)([.)])|^([-+=])")
+_AT_BEGIN = re.compile(r"^(\d+)([.)])(?=\s|$)|^([-+=])(?=[-=\s]|$)")
 
 
 def markdown_of(report: Report) -> str:

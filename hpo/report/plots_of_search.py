@@ -52,10 +52,10 @@ def history(material: Material) -> Plot | None:
         drawing.at_bottom(lost, FAILED)
         return drawing
 
-    keys = [(f"{COMPLETE} dot", "complete")] if complete else []
+    keys = [(f"{COMPLETE} dot", TrialState.COMPLETE)] if complete else []
     keys += [(f"{PRUNED} dot", "pruned, with the best value until then")] if pruned else []
     keys += [(f"{BEST} line", "the best so far")] if steps else []
-    keys += [(f"{FAILED} cross", "failed")] if lost else []
+    keys += [(f"{FAILED} cross", TrialState.FAILED)] if lost else []
     beyond = _beyond([one.value for one in (*complete, *pruned)], y)
     caption = " ".join([*_sampled(max(len(complete), len(pruned)), MOST_DOTS, "trials of each kind"), *beyond])
     return Plot(draw(WIDE).svg(), draw(NARROW).svg(), caption=caption, keys=keys)
@@ -87,7 +87,7 @@ def curves(material: Material) -> Plot | None:
             drawing.dots([line[-1] for line in lines if line], kind, radius=2)
         return drawing
 
-    keys = [(f"{COMPLETE} line", "complete")] if whole else []
+    keys = [(f"{COMPLETE} line", TrialState.COMPLETE)] if whole else []
     keys += [(f"{PRUNED} line", "pruned, or not at its end")] if ended else []
     keys += [(f"{BEST} line", f"the best, trial {best[0].number}")] if best else []
     caption = " ".join(_sampled(max(len(whole), len(ended)), MOST_CURVES, "curves of each kind"))
@@ -117,8 +117,11 @@ def parallel(material: Material) -> Plot | None:
     narrow = one_below_the_other(NARROW[0], axes, groups)
     is_wide = len(axes) <= MOST_SIDE_BY_SIDE
     wide = side_by_side(WIDE[0], WIDE[1], axes, groups) if is_wide else one_below_the_other(WIDE[0], axes, groups)
-    keys = [(f"{BEST} line", f"the best {counted(len(best), 'trial')}"), (f"{COMPLETE} line", "complete")]
-    keys += [(f"{PRUNED} line", "pruned")] if material.pruned else []
+    keys = [
+        (f"{BEST} line", f"the best {len(best)}" if len(best) > 1 else "the best"),
+        (f"{COMPLETE} line", TrialState.COMPLETE),
+    ]
+    keys += [(f"{PRUNED} line", TrialState.PRUNED)] if material.pruned else []
     caption = " ".join(_sampled(max(len(material.pruned), len(others)), MOST_LINES // 2, "trials of each kind"))
     return Plot(wide, narrow, caption=caption, keys=keys)
 

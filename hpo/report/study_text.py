@@ -18,8 +18,7 @@ def study_text(spec: StudySpec) -> str:
     plain["study"] = spec.study
     for key in ("model", "data"):
         if key in plain:
-            label, arguments = plain[key]["label"], plain[key].get("arguments", {})
-            plain[key] = {"class": label, **arguments} if arguments else label
+            plain[key] = _class(**plain[key])
     if spec.data.label == OWN_LOADERS:
         plain.pop("data", None)
     for key in ("sampler", "pruner"):
@@ -33,6 +32,12 @@ def study_text(spec: StudySpec) -> str:
     first = ("study", "model", "data", "objective", "space", "epochs", "steps", "sampler", "pruner", "budget")
     ordered = {key: plain[key] for key in first if key in plain}
     return _yaml(ordered | {key: value for key, value in plain.items() if key not in ordered})
+
+
+def _class(label: str, arguments: Mapping[str, Any] | None = None) -> Any:
+    if {"class", "label"} & (arguments or {}).keys():  # such arguments cannot stand beside the class
+        return {"label": label, "arguments": arguments}
+    return {"class": label, **arguments} if arguments else label
 
 
 def _algorithm(plain: Mapping[str, Any]) -> Any:

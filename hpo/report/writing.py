@@ -12,7 +12,6 @@ from hpo.report.reading import read_material
 from hpo.report.report import report_of
 from hpo.store import Store
 from hpo.study.naming import LONGEST_NAME
-from hpo.study.writable import error_in_words
 
 HTML, MARKDOWN = "html", "md"
 ENDINGS = {".html": HTML, ".htm": HTML, ".md": MARKDOWN, ".markdown": MARKDOWN}
@@ -28,7 +27,7 @@ def format_of(asked: str | None, path: str | Path | None) -> str:
     if asked is not None and asked not in (HTML, MARKDOWN):
         raise SpecError(f"--format {asked}: should be {HTML} or {MARKDOWN}{nearest(asked, (HTML, MARKDOWN))}")
     ending = "" if path is None else Path(path).suffix.lower()
-    if path is not None and ending not in ENDINGS:
+    if path is not None and ending not in ENDINGS and not Path(path).is_dir():
         raise SpecError(f"-o {path}: a report's name ends in one of {', '.join(ENDINGS)}")
     known = ENDINGS.get(ending)
     if asked is not None and known is not None and asked != known:
@@ -46,6 +45,8 @@ def report_file(asked: str | Path | None, study: str, format: str) -> Path:
     path = Path(f"{name}-report.{format}" if asked is None else asked)
     option = f"-o {path}"
     try:
+        if "\0" in str(path):
+            raise ValueError("its name holds a NUL")
         if path.is_dir():
             raise SpecError(f"{option}: is a folder: name a file in it")
         if path.exists() and not path.is_file():
@@ -91,10 +92,12 @@ def write_whole(path: Path, text: str) -> None:
             file.write(text)
             os.fchmod(file.fileno(), _mode(target))
         Path(written).replace(target)
-    except OSError as error:
+    except BaseException as error:
         if written:
             Path(written).unlink(missing_ok=True)
-        raise HpoError(f"{path}: cannot be written: {error_in_words(error)}") from error
+        if not isinstance(error, OSError):
+            raise
+        raise HpoError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _mode(path: Path) -> int:

@@ -359,7 +359,10 @@ def hpo(
 
 
 HpoHere = Callable[..., tuple[int, str]]
-READING = [("ls",), ("status", "digits"), ("trials", "digits"), ("best", "digits")]
+READING = [
+    ("ls",),
+    *((verb, "digits") for verb in ("status", "trials", "best", "importance", "report")),
+]
 
 
 @pytest.mark.parametrize("verb", READING, ids=lambda verb: verb[0])
