@@ -72,7 +72,7 @@ def parameter_slices(material: Material) -> Section | None:
     found = plots.slices(material)
     if not found:
         return None
-    keys = [(f"{plots.BEST} dot", "the best trials"), (f"{plots.COMPLETE} dot", TrialState.COMPLETE)]
+    keys: plots.Keys = [(f"{plots.BEST} dot", "the best trials"), (f"{plots.COMPLETE} dot", TrialState.COMPLETE)]
     keys += [(f"{plots.PRUNED} dot", TrialState.PRUNED)] if material.pruned else []
     return Section("slices", "Each parameter by itself", [Plots(found, keys)])
 

@@ -33,9 +33,15 @@ def _template() -> tuple[Any, str]:
     """The template and the style, which are files beside this one."""
     folder = files("hpo.report")
     environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_as_text)
-    environment.globals["kind_of"] = lambda block: type(block).__name__
+    environment.globals |= {"kind_of": lambda block: type(block).__name__, "pieces_of": _pieces}
     template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
     return template, (folder / "page.css").read_text(encoding="utf-8")
+
+
+def _pieces(cell: str) -> list[str]:
+    """A number and its interval, between which a line may end on a phone."""
+    number, bracket, interval = cell.partition(" (")
+    return [number, f"({interval}"] if bracket else [number]
 
 
 def _as_text(value: Any) -> Any:

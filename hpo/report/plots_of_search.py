@@ -25,6 +25,8 @@ MOST_SIDE_BY_SIDE = 16  # vertical axes for which a screen has room
 MOST_NAMED = 40  # trials that a pointer can ask for
 BEST_LINES = 10  # trials that stand out
 
+Keys = list[tuple[str, str]]  # kinds of marks, and their names
+
 COMPLETE, PRUNED, BEST, FAILED = "k-whole", "k-ended", "k-best", "k-lost"
 
 
@@ -52,7 +54,7 @@ def history(material: Material) -> Plot | None:
         drawing.at_bottom(lost, FAILED)
         return drawing
 
-    keys = [(f"{COMPLETE} dot", TrialState.COMPLETE)] if complete else []
+    keys: Keys = [(f"{COMPLETE} dot", TrialState.COMPLETE)] if complete else []
     keys += [(f"{PRUNED} dot", "pruned, with the best value until then")] if pruned else []
     keys += [(f"{BEST} line", "the best so far")] if steps else []
     keys += [(f"{FAILED} cross", TrialState.FAILED)] if lost else []
@@ -87,7 +89,7 @@ def curves(material: Material) -> Plot | None:
             drawing.dots([line[-1] for line in lines if line], kind, radius=2)
         return drawing
 
-    keys = [(f"{COMPLETE} line", TrialState.COMPLETE)] if whole else []
+    keys: Keys = [(f"{COMPLETE} line", TrialState.COMPLETE)] if whole else []
     keys += [(f"{PRUNED} line", "pruned, or not at its end")] if ended else []
     keys += [(f"{BEST} line", f"the best, trial {best[0].number}")] if best else []
     caption = " ".join(_sampled(max(len(whole), len(ended)), MOST_CURVES, "curves of each kind"))
@@ -210,8 +212,5 @@ def _sampled(number: int, most: int, what: str) -> list[str]:
 
 def _beyond(values: Sequence[float | None], axis: Axis) -> list[str]:
     outside = sum(value is not None and not axis.low <= value <= axis.high for value in values)
-    return (
-        [f"{counted(outside, 'trial')} with far worse values {'lies' if outside == 1 else 'lie'} beyond the axis."]
-        if outside
-        else []
-    )
+    lie = "lies" if outside == 1 else "lie"
+    return [f"{counted(outside, 'trial')} with far worse values {lie} at the edge."] if outside else []

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from hpo.report import about_model as model
 from hpo.report import about_search as search
 from hpo.report import about_study as study
+from hpo.report.about_answer import answer
 from hpo.report.card import model_card
 from hpo.report.contents import Report
 from hpo.report.reading import Material
@@ -15,7 +16,7 @@ from hpo.report.reading import Material
 def report_of(material: Material) -> Report:
     """Everything there is to say of a study; sections without anything to show are left out."""
     sections = (
-        model.answer(material),
+        answer(material),
         search.best_trials(material),
         search.history(material),
         search.learning_curves(material),

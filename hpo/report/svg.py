@@ -50,8 +50,8 @@ class Drawing:
             self._marks.append(f'<path class="line {kind}" stroke-width="{width:g}" d="{path}"/>')
 
     def dots(self, points: Iterable[Point], kind: str, *, radius: float = 3.0) -> None:
-        """A dot at each point; those of a choice lie beside each other."""
-        places = self._places(points)
+        """A dot at each point; those of a choice lie beside each other, those beyond the vertical axis at its end."""
+        places = self._places(points, is_inside=True)
         if self._x.choices:
             room = 0.6 * self._inner[0] / len(self._x.choices)
             # steps of the golden ratio fill the room evenly
@@ -73,7 +73,7 @@ class Drawing:
     def named_dots(self, points: Iterable[tuple[Point, str]], kind: str, *, radius: float = 4.5) -> None:
         """A dot with a text that is shown where the pointer rests on it."""
         for point, text in points:
-            for x, y in self._places([point]):
+            for x, y in self._places([point], is_inside=True):
                 name = escape(in_a_line(text))
                 self._marks.append(
                     f'<circle class="{kind}" cx="{x}" cy="{y}" r="{radius:g}"><title>{name}</title></circle>'
@@ -157,14 +157,15 @@ class Drawing:
             is_broken = False
         return "".join(pieces)
 
-    def _places(self, points: Iterable[Point]) -> list[tuple[str, str]]:
-        return [place for point in points if (place := self._place(point)) is not None]
+    def _places(self, points: Iterable[Point], *, is_inside: bool = False) -> list[tuple[str, str]]:
+        return [place for point in points if (place := self._place(point, is_inside=is_inside)) is not None]
 
-    def _place(self, point: Point) -> tuple[str, str] | None:
+    def _place(self, point: Point, *, is_inside: bool = False) -> tuple[str, str] | None:
         x, y = self._x.at(point[0]), self._y.at(point[1])
         if x is None or y is None:
             return None
         wide, tall = self._inner
+        y = min(max(y, 0.0), 1.0) if is_inside else y
         # far beyond an axis, a place is as good as just beyond it
         return rounded(min(max(x, -1), 2) * wide), rounded((1 - min(max(y, -1), 2)) * tall)
 

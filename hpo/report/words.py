@@ -35,8 +35,8 @@ def span(seconds: float | None) -> str:
         return NONE
     for unit, length, most in (("s", 1.0, 120.0), ("min", 60.0, 7200.0), ("h", 3600.0, 48 * 3600.0)):
         if seconds < most:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds / 86400:.3g} days"
+            return f"{seconds / length:.3g}\N{NO-BREAK SPACE}{unit}"
+    return f"{seconds / 86400:.3g}\N{NO-BREAK SPACE}days"
 
 
 def device_hours(seconds: float) -> str:

@@ -80,6 +80,18 @@ def test_a_finalized_study_without_a_test_is_not_tested_yet(store: Store, study:
     assert "Confusion matrix on the validation part" in text
 
 
+def test_a_test_of_a_module_without_predictions_shows_what_it_logged(store: Store, study: StoredStudy) -> None:
+    add_trials(store, study)
+    logged = {"part": "test", "logged": {"test_accuracy": 0.87}, "notes": ["its predictions are no tensors"]}
+    add_final(store, study, final_of("synthetic", test=logged, validation=logged))
+
+    text = words(reported(store))
+
+    assert "| test_accuracy, as it is logged | 0.87 |" in text
+    assert "not yet tested" not in text
+    assert "- its predictions are no tensors" in text
+
+
 def test_all_sections_stand_in_their_order(store: Store, study: StoredStudy) -> None:
     add_trials(store, study)
     add_final(store, study, final_of("synthetic", test=of_classes("test", **explained())))
@@ -139,7 +151,8 @@ def test_time_is_accounted_by_state_with_what_pruning_saved(store: Store, study:
     assert found.by_state == {"COMPLETE": 10.0, "PRUNED": 7.5, "FAIL": 5.0}
     assert found.spent == 22.5
     # each was trained for 3 of 9 epochs in 2.5 s
-    assert (found.pruned, found.saved) == (3, pytest.approx(3 * 6 * 2.5 / 3))
+    assert found.pruned == 3
+    assert found.saved == pytest.approx(3 * 6 * 2.5 / 3)
 
 
 def test_a_trial_that_a_person_stopped_saved_nothing_by_pruning(store: Store, study: StoredStudy) -> None:
@@ -234,7 +247,7 @@ def test_studies_of_optunas_own_have_a_report(store: Store, name: str) -> None:
         two = optuna.create_study(storage=storage, study_name="two", directions=["maximize", "minimize"])
         for place in range(25):
             params = {"a": place / 25, "kind": [None, True, "x"][place % 3]}
-            more = {"intermediate_values": {0: 1.0, 5: 0.5}}
+            more: Any = {"intermediate_values": {0: 1.0, 5: 0.5}}
             one.add_trial(optuna.create_trial(params=params, distributions=distributions, value=place / 25, **more))
             two.add_trial(
                 optuna.create_trial(params=params, distributions=distributions, values=[place / 25, place % 7])

@@ -18,7 +18,11 @@ from hpo.store import Store, StoreUrl
 from hpo.store.optuna_storage import optuna_storage
 
 ERROR = "Traceback (most recent call last):\nValueError: the width of the second layer is not the one that it should be"
-VERBS = [("ls",), ("status", "synthetic"), ("trials", "synthetic"), ("best", "synthetic"), ("show", "synthetic", 1)]
+VERBS = [
+    ("ls",),
+    *((verb, "synthetic") for verb in ("status", "trials", "best", "importance")),
+    ("show", "synthetic", 1),
+]
 METRICS = ("train_loss", "val_loss", "val_accuracy", "val_balanced_accuracy", "val_f1", "val_top_5_accuracy", "lr")
 
 

@@ -55,11 +55,11 @@ def page(here: Hpo) -> Path:
 
 
 def shown_at(browser: Chrome, page: Path, width: int, *, scheme: str = "light") -> None:
-    browser.execute_cdp_cmd(  # type: ignore[no-untyped-call]
+    browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     )
     feature = {"name": "prefers-color-scheme", "value": scheme}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})  # type: ignore[no-untyped-call]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
     browser.get(page.as_uri())
 
 
@@ -125,7 +125,7 @@ def test_print_shows_what_is_folded(browser: Chrome, page: Path) -> None:
     )
 
     on_screen = browser.execute_script(visible)
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})  # type: ignore[no-untyped-call]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     printed = browser.execute_script(visible)
 
     assert not all(on_screen)

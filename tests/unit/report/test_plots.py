@@ -100,6 +100,13 @@ def test_a_line_is_broken_where_a_value_is_missing_and_a_dot_is_left_out() -> No
     assert dots.count("M") == 1
 
 
+def test_a_dot_beyond_the_vertical_axis_lies_at_its_end() -> None:
+    [beyond] = re.findall(r'class="dot k-whole"[^>]* d="([^"]*)"', drawn(-1e300))
+    [at_end] = re.findall(r'class="dot k-whole"[^>]* d="([^"]*)"', drawn(-0.04))
+
+    assert beyond == at_end
+
+
 @pytest.mark.parametrize("number", [2, 3, 12])
 def test_a_line_of_parallel_coordinates_passes_every_axis_that_it_has_a_value_for(number: int) -> None:
     axes = [Axis(f"<x{place}>", 0.0, 1.0) for place in range(number)]
