@@ -15,11 +15,11 @@ STDOUT = "-"
 def report(
     study: StudyName,
     format: Annotated[
-        str | None, typer.Option("--format", metavar="html|md", help="A page, or Markdown [default: html].")
+        str | None, typer.Option("--format", metavar="html|md", help="A page, which is the default, or Markdown.")
     ] = None,
     out: Annotated[
         str | None,
-        typer.Option("-o", "--out", metavar="FILE", help="The file [default: STUDY-report.html]; - prints it."),
+        typer.Option("-o", "--out", metavar="FILE", help="The file, by default STUDY-report.html; - prints it."),
     ] = None,
     store: StoreOption = None,
     project: ProjectOption = None,

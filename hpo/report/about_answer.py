@@ -64,8 +64,10 @@ def _tiles(final: Final) -> list[Tile]:
     elif final.test is not None:  # by a module whose predictions cannot be compared
         name = final.metric.replace("val_", "test_", 1)
         logged = final.test.get("logged", {}).get(name)
-        value = "tested" if logged is None else shown(logged)
-        tiles = [Tile(f"{name}, as it is logged" if logged is not None else "final score", value, is_main=True)]
+        if logged is None:
+            tiles = [Tile("final score", "tested", "see all metrics", is_main=True)]
+        else:
+            tiles = [Tile(f"{name}, as it is logged", shown(logged), is_main=True)]
     else:
         tiles = [Tile("final score", "not yet tested", is_main=True)]
     mean = final.won.mean

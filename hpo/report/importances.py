@@ -122,9 +122,9 @@ def importances(study: str, trials: Sequence[FrozenTrial], direction: Direction,
         parameters.append(Importance(name, whole[name], low, high, matters))
     is_told = any(one.matters == "yes" for one in parameters)
     text = (
-        f"too few trials to tell: {counted(number, 'complete trial')}, and the spread of every parameter reaches down "
-        "to an equal share"
+        f"too few trials to tell: {counted(number, 'complete trial')}, and no parameter's spread lies above {equal:.0%}"
     )
+    text += ", an equal share"
     return Importances(study, number, best, tuple(parameters), None if is_told else text)
 
 
