@@ -1,6 +1,6 @@
-"""How long it takes to look at a large store: `hpo ls`, `hpo trials`, queries and the dashboard's requests.
+"""How long it takes to look at a large store: to list, query and report it, and what the dashboard's requests take.
 
-    python benchmarks/looking.py [--studies 1000] [--trials 20000] [--queried 10000] [--write]
+    python benchmarks/looking.py [--studies 1000] [--trials 20000] [--queried 10000] [--reported 1000 10000] [--write]
 
 Prints the table of benchmarks/README.md, with --write into it. The stores are made by inserting rows.
 """
@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=1000)
     parser.add_argument("--trials", type=int, default=20_000)
     parser.add_argument("--queried", type=int, default=10_000)
+    parser.add_argument("--reported", type=int, nargs="+", default=[1_000, 10_000], help="trials of studies to report")
     readme.add_options(parser)
     options = parser.parse_args()
     output = readme.Output("looking", options)
@@ -66,6 +67,12 @@ def main() -> None:
             output.line(row(label, *command(query[0], "study-0", *query[1:], "--store", queried)))
         label = f"`hpo diff`, two studies of {options.queried:,} trials"
         output.line(row(label, *command("diff", "study-0", "study-1", "--store", queried)))
+        for number in options.reported:
+            store, page = f"sqlite:///{folder}/reported-{number}.db", Path(folder) / f"{number}.html"
+            fill(store, studies=1, trials=number)
+            measured = command("report", "study-0", "--store", store, "-o", str(page))
+            size = page.stat().st_size / 1e6
+            output.line(row(f"`hpo report`, {number:,} trials ({size:.1f} MB)", *measured))
         with dashboard(large, Path(folder)) as (url, process):
             for label, path in (("studies", ""), ("the study, first", "/1"), ("the study, again", "/1")):
                 started = time.perf_counter()

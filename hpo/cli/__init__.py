@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import hpo
-from hpo.cli import data, database, final, logs, look, maintain, manage, plan, predict, replay, steer, train
+from hpo.cli import data, database, final, logs, look, maintain, manage, plan, predict, replay, report, steer, train
 from hpo.cli.answer import say
 
 app = typer.Typer(
@@ -58,6 +58,8 @@ app.command(rich_help_panel=LOOK)(look.best)
 app.command(rich_help_panel=LOOK)(look.diff)
 app.command(rich_help_panel=LOOK)(look.show)
 app.command(rich_help_panel=LOOK)(logs.logs)
+app.command(rich_help_panel=LOOK)(report.importance)
+app.command(rich_help_panel=LOOK)(report.report)
 app.command(rich_help_panel=USE)(final.finalize)
 app.command(rich_help_panel=USE)(predict.predict)
 app.command(rich_help_panel=LOOK)(replay.replay)

@@ -16,10 +16,15 @@ def number_between(interval: Interval | Mapping[str, float]) -> str:
     return f"{found.value:.4g} ({found.low:.4g} to {found.high:.4g})"
 
 
+def untested_in_words(study: str) -> str:
+    """What stands in place of the answer before a test."""
+    return f"{study}: not yet tested; 'hpo finalize {study} --test' looks at the test part, once"
+
+
 def tested_in_words(final: Final) -> list[str]:
     """The answer: how good the model is on the test part, or that this is not known yet."""
     if final.test is None:
-        return [f"{final.study}: not yet tested; 'hpo finalize {final.study} --test' looks at the test part, once"]
+        return [untested_in_words(final.study)]
     found = final.test
     if "objective" not in found:
         logged = ", ".join(f"{name} {value:.4g}" for name, value in found.get("logged", {}).items())

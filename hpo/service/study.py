@@ -28,6 +28,7 @@ from hpo.store import Store
 from hpo.study.states import Request, StudyState
 
 if TYPE_CHECKING:
+    from hpo.report.importances import Importances
     from hpo.service.replay_result import Replay
     from hpo.training.prediction.predictor import Predictor
 
@@ -156,6 +157,32 @@ class Study(results.Study):
 
         request = FinalRequest.of(top, seeds, retrain=retrain, ensemble=ensemble, test=test, test_again=test_again)
         return finalize_here(self._store, self.name, request, self._project, self._folder(), slots=slots)
+
+    def report(self, path: str | Path | None = None, *, format: str | None = None) -> Path:
+        """Write one page about the study, as `hpo report` does; the file that was written.
+
+        Args:
+            path: the file; by default `STUDY-report.html` in the current folder.
+            format: `html` or `md`; by default as the file's name says.
+
+        Raises:
+            SpecError: no such file can be written, or the format is another.
+        """
+        from hpo.report.writing import format_of, report_file, report_text, write_whole
+
+        chosen = format_of(format, path)
+        file = report_file(path, self.name, chosen)
+        write_whole(file, report_text(self._store, self.name, chosen))
+        return file
+
+    def importance(self) -> Importances:
+        """Which of the searched parameters matter, with the spread over resamples of the trials, as `hpo importance`.
+
+        Its `remark` says so where there are too few trials to tell.
+        """
+        from hpo.report.importances import importances_of  # which imports Optuna
+
+        return importances_of(self._store, self.name)
 
     def rename(self, new: str) -> str:
         """Give the study another name; its folder on this machine and the paths of its checkpoints move with it.

@@ -121,8 +121,8 @@ class DataContract:
             rows = [np.sort(np.asarray(part)) for part in (both.rows.train, apart.rows.train, apart.rows.validation)]
             assert rows[0].tolist() == np.union1d(rows[1], rows[2]).tolist()
             assert len(both.train_dataloader().targets) > len(apart.train_dataloader().targets)
-            tested = [told_targets(data, "test").double() for data in (apart, both)]
-            assert torch.allclose(*tested, atol=1e-4, equal_nan=True)  # padding of sequences has no target
+            before, after = (told_targets(data, "test").double() for data in (apart, both))
+            assert torch.allclose(before, after, atol=1e-4, equal_nan=True)  # padding of sequences has no target
             assert not both.take_over(apart)
             assert not apart.take_over(both)
 

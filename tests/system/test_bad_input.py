@@ -362,6 +362,7 @@ HpoHere = Callable[..., tuple[int, str]]
 READING = [
     *(("ls",), ("status", "digits"), ("trials", "digits"), ("best", "digits"), ("diff", "digits", "digits-dnn")),
     *(("predict", "digits", "/"), ("replay", "digits", "0"), ("finalize", "digits")),
+    *((verb, "digits") for verb in ("importance", "report")),
 ]
 
 

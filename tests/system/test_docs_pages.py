@@ -132,6 +132,16 @@ def test_the_page_about_predictions_does_what_it_says(tmp_path: Path) -> None:
     assert page.python[-1] == "True"
 
 
+def test_the_page_about_reports_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("report.md", tmp_path)
+
+    assert re.search(r"quickstart-report\.html written \(\d+ kB\)", page.printed["hpo report quickstart"])
+    assert (tmp_path / "results.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert "\n## Model card\n" in (tmp_path / "card.md").read_text(encoding="utf-8")
+    assert "too few trials to tell" in page.printed["hpo importance quickstart"]
+    assert page.python[0] == "results.md"
+
+
 def test_the_page_about_gpus_does_what_it_says_with_a_driver_that_lists_two(tmp_path: Path) -> None:
     programs, project = tmp_path / "bin", tmp_path / "project"
     programs.mkdir()

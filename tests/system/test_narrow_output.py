@@ -21,7 +21,7 @@ ERROR = "Traceback (most recent call last):\nValueError: the width of the second
 COLUMNS = "number,state,value,lr,optimizer,depth,val_loss,started,ended,worker"
 VERBS = [
     *(("ls",), ("status", "synthetic"), ("trials", "synthetic"), ("best", "synthetic"), ("show", "synthetic", 1)),
-    *(("trials", "synthetic", "--columns", COLUMNS), ("diff", "synthetic", "synthetic")),
+    *(("trials", "synthetic", "--columns", COLUMNS), ("diff", "synthetic", "synthetic"), ("importance", "synthetic")),
 ]
 METRICS = ("train_loss", "val_loss", "val_accuracy", "val_balanced_accuracy", "val_f1", "val_top_5_accuracy", "lr")
 
