@@ -23,6 +23,7 @@ MOST = TrialJob(
     epochs=1,
     seed=2**31 - 1,
     unit="step",
+    trained_on="train+validation",
     precision="bf16-mixed",
     strategy="ddp",
     use_distributed_sampler=False,
