@@ -1,0 +1,79 @@
+"""A study as one file: it is exported as an archive, and imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpo.cli.answer import say
+from hpo.cli.options import ArtifactsOption, ProjectOption, StoreOption, StudyName, open_to_look, url_of
+
+SHOWN_FROM = 64 << 20  # bytes: fewer are copied before a person looks for progress
+
+
+def export_archive(
+    study: StudyName,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="FILE", help="The file to write [default: STUDY.hpo-archive.zip]."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    store: StoreOption = None,
+    project: ProjectOption = None,
+    artifacts: ArtifactsOption = None,
+) -> None:
+    """Write a study with its trials, curves, attempts and kept checkpoints into one file, also while workers run."""
+    from hpo.service.archive import archive_study
+    from hpo.settings import artifacts_folder, project_folder
+
+    folder = artifacts_folder(artifacts, project_folder(project))
+    with open_to_look(store, project) as opened, _progress("writing") as on_bytes:
+        archived = archive_study(opened, study, out, artifacts=folder, force=force, on_bytes=on_bytes)
+    say(archived)
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An archive of a study.")],
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NEW", help="Another name for the study [default: the archive's].")
+    ] = None,
+    store: StoreOption = None,
+    project: ProjectOption = None,
+    artifacts: ArtifactsOption = None,
+) -> None:
+    """Read a study from an archive into a store, SQLite or PostgreSQL: completely, or not at all."""
+    from hpo.archive.reading import open_archive
+    from hpo.service.archive import import_archive
+    from hpo.settings import artifacts_folder, project_folder
+    from hpo.store import Store
+
+    folder = artifacts_folder(artifacts, project_folder(project))
+    url = url_of(store, project)
+    with open_archive(file):  # a store is created only for an archive
+        pass
+    with Store.create(url) as opened, _progress("reading") as on_bytes:
+        imported = import_archive(opened, file, name=name, artifacts=folder, on_bytes=on_bytes)
+    say(imported)
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """On a terminal, a bar of the bytes that are copied, on stderr."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from hpo.cli.console import Console
+
+    out = Console(stderr=True)
+    bar = Progress(TextColumn(what), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=out, transient=True)
+    with bar:
+        task = bar.add_task(what, total=None, visible=False)
+
+        def show(done: int, total: int) -> None:
+            if out.is_terminal and total >= SHOWN_FROM:
+                bar.update(task, completed=done, total=total, visible=True)
+
+        yield show
