@@ -137,7 +137,11 @@ def import_study(
 
     folder = artifacts_folder(None if artifacts is None else Path(artifacts), Path(project))
     opened = Store.create(store_url(store, Path(project)))
-    imported = import_archive(opened, Path(file), name=name, artifacts=folder)
+    try:
+        imported = import_archive(opened, Path(file), name=name, artifacts=folder)
+    except BaseException:
+        opened.close()
+        raise
     return Study(opened, imported.study, artifacts=folder, project=project)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -156,7 +155,7 @@ def _checked(column: Column[Any], value: Any, where: str) -> Any:
     elif not isinstance(value, bool):
         if isinstance(kind, Integer) and isinstance(value, int) and abs(value) < 2**63:
             return value
-        if isinstance(kind, Float) and isinstance(value, int | float) and math.isfinite(value):
+        if isinstance(kind, Float) and isinstance(value, int | float):
             return float(value)
     raise StoreError(f"{where}: {in_a_line(str(value))[:40]} is no value of that column")
 

@@ -46,6 +46,7 @@ class Manifest:
         studies: names of the study and of those that train its trials again.
         rows: by table.
         created: UTC, by the clock of the machine that wrote it.
+        versions: of Python and of the packages there; those of each trial are in its provenance.
         schema, optuna_schema: revisions of the store that it was read from.
     """
 
@@ -54,7 +55,7 @@ class Manifest:
     rows: Mapping[str, int]
     files: tuple[ArchivedFile, ...]
     created: str
-    hpo_version: str
+    versions: Mapping[str, str]
     schema: str = REVISION
     optuna_schema: str = OPTUNA_REVISION
     format: str = field(default=FORMAT, kw_only=True)
@@ -154,9 +155,9 @@ def _check_releases(plain: Mapping[str, Any], archive: object) -> None:
 
 
 def _is_well_typed(manifest: Manifest) -> bool:
-    texts = [manifest.study, *manifest.studies, manifest.created, manifest.hpo_version]
+    texts = [manifest.study, *manifest.studies, manifest.created]
     texts += [text for file in manifest.files for text in (file.name, file.sha256)]
-    if not isinstance(manifest.rows, dict):
+    if not (isinstance(manifest.rows, dict) and isinstance(manifest.versions, dict)):
         return False
     numbers = [*(file.size for file in manifest.files), *manifest.rows.values()]
     is_number = (isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in numbers)

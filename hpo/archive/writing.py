@@ -94,12 +94,20 @@ class _Entries:
 
 
 def write_archive(
-    store: Store, study_id: int, name: str, file: IO[bytes], *, artifacts: Path, hpo_version: str, on_bytes: OnBytes
+    store: Store,
+    study_id: int,
+    name: str,
+    file: IO[bytes],
+    *,
+    artifacts: Path,
+    versions: Mapping[str, str],
+    on_bytes: OnBytes,
 ) -> Written:
     """Write the archive of a study into a file that is open for it.
 
     Args:
         artifacts: the folder for checkpoints and logs on this machine.
+        versions: of Python and of the packages here.
         on_bytes: is called while checkpoints are copied.
 
     Raises:
@@ -124,7 +132,7 @@ def write_archive(
             rows=counts,
             files=tuple(entries.files),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            hpo_version=hpo_version,
+            versions=versions,
         )
         zipped.writestr(MANIFEST, manifest.to_json())
     return Written(manifest, checkpoints, missing)

@@ -26,6 +26,7 @@ from hpo.study.naming import check_study_name, study_folder
 from hpo.study.plan import Plan
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import StudyState
+from hpo.worker.provenance import versions
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,6 @@ def archive_study(
     Raises:
         StoreError: there is no such study, or the file is there already or cannot be written.
     """
-    from hpo import __version__
-
     study_id, _ = find_study(store, name)
     file = (_default_file(name) if file is None else file).absolute()
     check_new_file(file, example=f"study{SUFFIX}", force=force)
@@ -118,7 +117,7 @@ def archive_study(
         raise StoreError(f"{file} is the store itself: name another file")
     with partial_file(file, force=force) as partial, partial.open("r+b") as opened:
         written: Written = write_archive(
-            store, study_id, name, opened, artifacts=artifacts, hpo_version=__version__, on_bytes=on_bytes
+            store, study_id, name, opened, artifacts=artifacts, versions=versions(), on_bytes=on_bytes
         )
         opened.flush()
         os.fsync(opened.fileno())
