@@ -63,17 +63,19 @@ def import_(
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """On a terminal, a bar of the bytes that are copied, on stderr."""
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
     from hpo.cli.console import Console
 
     out = Console(stderr=True)
-    bar = Progress(TextColumn(what), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=out, transient=True)
-    with bar:
+    if not out.is_terminal:
+        yield lambda done, total: None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=out, transient=True) as bar:
         task = bar.add_task(what, total=None, visible=False)
 
         def show(done: int, total: int) -> None:
-            if out.is_terminal and total >= SHOWN_FROM:
-                bar.update(task, completed=done, total=total, visible=True)
+            bar.update(task, completed=done, total=total, visible=total >= SHOWN_FROM)
 
         yield show

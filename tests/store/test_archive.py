@@ -151,9 +151,7 @@ def test_every_table_that_refers_to_a_study_is_in_the_archive(store: Store, arti
         )
     worker = search(store, artifacts)
     with store.write() as connection:
-        connection.exec_driver_sql(
-            "INSERT INTO later (later_id, trial_id, note) SELECT 7, MIN(trial_id), 'x' FROM trials"
-        )
+        connection.exec_driver_sql("INSERT INTO later (id, note, trial_id) SELECT 7, 'x', MIN(trial_id) FROM trials")
 
     archived = archive_study(store, worker.study.name, tmp_path / "a.zip", artifacts=artifacts)
 
