@@ -20,7 +20,6 @@ from sqlalchemy import select, update
 EPOCHS = 12
 KEPT, CHECKPOINT_BYTES = 5, 1 << 20
 STUDY = "study-0"
-MOST_SECONDS = 10.0
 
 
 def main() -> None:
@@ -48,7 +47,6 @@ def main() -> None:
             total += seconds
             output.line(f"{looking.row(label, seconds, mebibytes)} {file.stat().st_size / 2**20:.1f} |")
         assert rows_of(first) == rows_of(second)
-        assert total < MOST_SECONDS, f"{total:.1f} s"
         output.line(f"| there and back | {total:.2f} | | |")
     output.write()
 

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from sqlalchemy import Boolean, Column, Connection, DateTime, Enum, Float, Integer, String, insert, select
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from hpo.archive.reading import Archive
 from hpo.archive.rows import Row
@@ -52,7 +52,7 @@ class _Insertion:
         for batch in _batches(self._rows(archived)):
             count += len(batch)
             if numbered is None:
-                self.connection.execute(insert(archived.table), batch)
+                _insert(self.connection, archived, batch)
                 continue
             olds = [row.pop(numbered) for row in batch]
             column = archived.table.c[numbered]
@@ -132,6 +132,22 @@ def refuse_taken(connection: Connection, names: Iterable[str]) -> None:
     taken = connection.scalars(select(studies.c.study_name).where(wanted).order_by(studies.c.study_id)).first()
     if taken is not None:
         raise StoreError(f"the store has a study '{taken}' already: import this one under another name with --name NEW")
+
+
+def _insert(connection: Connection, archived: ArchivedTable, rows: list[Row]) -> None:
+    if connection.dialect.name != "postgresql":
+        connection.execute(insert(archived.table), rows)
+        return
+    # PostgreSQL's COPY, which takes a quarter of the time of statements with these rows
+    quote, dbapi = connection.dialect.identifier_preparer.quote, connection.dialect.loaded_dbapi
+    names = [column.name for column in archived.columns]
+    statement = f"COPY {quote(archived.name)} ({', '.join(map(quote, names))}) FROM STDIN"
+    try:
+        with connection.connection.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row([row[name] for name in names])
+    except dbapi.Error as error:
+        raise DBAPIError.instance(statement, None, error, dbapi.Error, hide_parameters=True) from error
 
 
 def _checked(column: Column[Any], value: Any, where: str) -> Any:
