@@ -142,8 +142,9 @@ def _insert(connection: Connection, archived: ArchivedTable, rows: list[Row]) ->
     quote, dbapi = connection.dialect.identifier_preparer.quote, connection.dialect.loaded_dbapi
     names = [column.name for column in archived.columns]
     statement = f"COPY {quote(archived.name)} ({', '.join(map(quote, names))}) FROM STDIN"
+    cursor: Any = connection.connection.cursor()  # psycopg's, which SQLAlchemy does not know as such
     try:
-        with connection.connection.cursor() as cursor, cursor.copy(statement) as copy:
+        with cursor, cursor.copy(statement) as copy:
             for row in rows:
                 copy.write_row([row[name] for name in names])
     except dbapi.Error as error:

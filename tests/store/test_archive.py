@@ -43,11 +43,11 @@ def other_url(request: pytest.FixtureRequest, store: Store, tmp_path: Path) -> s
     return request.getfixturevalue("postgres_url") if store.url.is_sqlite else f"sqlite:///{tmp_path}/other.db"
 
 
-def keep(worker: Claimant, artifacts: Path, number: int, text: bytes = b"weights") -> Path:
+def keep(worker: Claimant, artifacts: Path, number: int) -> Path:
     """The files that a trial with a checkpoint has."""
     folder = folder_of(artifacts, worker.study, number)
     folder.mkdir(parents=True)
-    (folder / "best.ckpt").write_bytes(text)
+    (folder / "best.ckpt").write_bytes(b"weights")
     (folder / "config.json").write_text("{}")
     (folder / "log.txt").write_text(f"trial {number}\n")
     return folder / "best.ckpt"

@@ -338,6 +338,8 @@ def test_the_verbs_are_those_that_are_promised() -> None:
     assert {" ".join(verb) for verb in VERBS} >= {
         *promised,
         "replay",
+        "archive",
+        "import",
         "diff",
         "doctor",
         "db init",

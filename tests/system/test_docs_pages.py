@@ -143,3 +143,30 @@ def test_the_page_about_replays_does_what_it_says(tmp_path: Path) -> None:
     assert "\nreproduced bit by bit: all of its " in whole
     assert "for 3 epochs of 15 on cpu" in page.printed["hpo replay quickstart 1 --epochs 3"]
     assert page.python[-1].startswith("True reproduced bit by bit: all of its ")
+
+
+def test_the_page_about_archives_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("archive.md", tmp_path)
+
+    written = page.printed["hpo archive quickstart -o quickstart.zip"]
+    assert written.startswith(f"{tmp_path}/quickstart.zip: study quickstart, 4 trials, ")
+    imported = page.printed["hpo import quickstart.zip --store sqlite:///other.db"]
+    assert imported.startswith("study quickstart was imported: 4 trials, ")
+    here, there = (
+        subprocess.run(
+            [sys.executable, "-m", "hpo", "best", "quickstart", "--json", *store],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for store in ((), ("--store", "sqlite:///other.db"))
+    )
+    assert _without_path(here) == _without_path(there)
+    continued = page.printed["hpo run studies/quickstart.yaml --name again --trials 5 --store sqlite:///other.db"]
+    assert "again: 5 of 5 trials ended" in continued
+    assert page.python[-1] == "4 4"
+
+
+def _without_path(document: str) -> str:
+    return re.sub(r'"checkpoint": "[^"]*"', "", document)
