@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hpo.cli.answer import say
 from hpo.cli.options import ArtifactsOption, ProjectOption, StoreOption, StudyName, open_to_look, url_of
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from hpo.cli.console import Console
 
 SHOWN_FROM = 64 << 20  # bytes: fewer are copied before a person looks for progress
 
@@ -62,20 +67,27 @@ def import_(
 
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """On a terminal, a bar of the bytes that are copied, on stderr."""
+    """On a terminal, a bar of the bytes that are copied, on stderr; it is drawn only where there are many."""
     from hpo.cli.console import Console
 
     out = Console(stderr=True)
-    if not out.is_terminal:
-        yield lambda done, total: None
-        return
+    with ExitStack() as stack:
+        bars: list[Progress] = []
+
+        def show(done: int, total: int) -> None:
+            if not out.is_terminal or total < SHOWN_FROM:
+                return
+            if not bars:
+                bars.append(stack.enter_context(_bar(what, out, total)))
+            bars[0].update(bars[0].task_ids[0], completed=done)
+
+        yield show
+
+
+def _bar(what: str, out: Console, total: int) -> Progress:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn(what), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=out, transient=True) as bar:
-        task = bar.add_task(what, total=None, visible=False)
-
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, visible=total >= SHOWN_FROM)
-
-        yield show
+    bar = Progress(*columns, console=out, transient=True)
+    bar.add_task(what, total=total)
+    return bar
