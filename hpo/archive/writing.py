@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from hpo.archive.manifest import BESIDE_CHECKPOINT, MANIFEST, ArchivedFile, Manifest, manifest_name, table_name
 from hpo.archive.rows import Row, StudyRows, names_of
@@ -39,10 +39,12 @@ class Written:
     """What is in an archive.
 
     Attributes:
+        trials: of the study itself.
         missing: the number of ended trials whose checkpoints the store names, and that are not on this machine.
     """
 
     manifest: Manifest
+    trials: int
     checkpoints: int
     missing: int
 
@@ -123,6 +125,7 @@ def write_archive(
             rows = StudyRows.of(connection, study_id, name)
             counts = _write_tables(rows, entries)
             found = _trials(connection, rows, artifacts, Path(copies))
+            count = connection.scalar(select(func.count()).where(trials.c.study_id == study_id)) or 0
         checkpoints, missing = _write_files(found, entries, on_bytes)
         entries.add(table_name(hpo_trials.name), _lines(trial.row for trial in found), is_compressed=True)
         counts[hpo_trials.name] = len(found)
@@ -135,7 +138,7 @@ def write_archive(
             versions=versions,
         )
         zipped.writestr(MANIFEST, manifest.to_json())
-    return Written(manifest, checkpoints, missing)
+    return Written(manifest, count, checkpoints, missing)
 
 
 def _copy_resumable(store: Store, study_id: int, name: str, artifacts: Path, copies: Path) -> None:

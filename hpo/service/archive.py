@@ -35,6 +35,8 @@ class Archived:
 
     Attributes:
         size: of the file, in bytes.
+        trials: of the study itself.
+        checkpoints: of all studies in it.
         others: the studies that train its trials again, which are in it too.
         missing: checkpoints that the store names, and that are not on this machine: they are not in it.
     """
@@ -62,6 +64,8 @@ class Imported:
     """A study that was read from an archive.
 
     Attributes:
+        trials: of the study itself.
+        checkpoints: of all its studies.
         others: the studies that train its trials again, by their names in this store.
         folders: of their artifacts on this machine.
     """
@@ -121,9 +125,8 @@ def archive_study(
         )
         opened.flush()
         os.fsync(opened.fileno())
-    manifest = written.manifest
-    count, others = manifest.rows[trials.name], manifest.studies[1:]
-    return Archived(file, name, count, written.checkpoints, file.stat().st_size, others, written.missing)
+    others, size = written.manifest.studies[1:], file.stat().st_size
+    return Archived(file, name, written.trials, written.checkpoints, size, others, written.missing)
 
 
 def import_archive(
@@ -197,7 +200,7 @@ def _insert(
     for folder in folders:
         mark_folder(folder, str(store.url))
     [study, *others] = names.values()
-    count = archive.manifest.rows.get(trials.name, 0)
+    count = sum(row["study_id"] == found[0].number for _, row in archive.rows(trials.name))
     return Imported(study, count, len(checkpoints), tuple(others), tuple(folders))
 
 

@@ -127,7 +127,7 @@ def test_a_study_is_equal_in_another_database_and_back(
                 assert here == again
 
         assert tables_of(first.path) == tables_of(second.path) == tables_of(last.path)
-        assert str(told).startswith("study synthetic was imported: 7 trials, 1 checkpoint\nwith it synthetic.final")
+        assert str(told).startswith("study synthetic was imported: 5 trials, 1 checkpoint\nwith it synthetic.final")
         best = Study(other, "synthetic").best()[0]
         assert best.checkpoint == str(folder_of(there, load_study(other, "synthetic"), 1) / "best.ckpt")
         assert best.kept_checkpoint().read_bytes() == b"weights"
