@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,12 +42,14 @@ class Written:
     Attributes:
         trials: of the study itself.
         missing: the number of ended trials whose checkpoints the store names, and that are not on this machine.
+        changed: the number of checkpoints that are not as their trials wrote them.
     """
 
     manifest: Manifest
     trials: int
     checkpoints: int
     missing: int
+    changed: int
 
 
 @dataclass
@@ -126,7 +129,7 @@ def write_archive(
             counts = _write_tables(rows, entries)
             found = _trials(connection, rows, artifacts, Path(copies))
             count = connection.scalar(select(func.count()).where(trials.c.study_id == study_id)) or 0
-        checkpoints, missing = _write_files(found, entries, on_bytes)
+        checkpoints, missing, changed = _write_files(found, entries, on_bytes)
         entries.add(table_name(hpo_trials.name), _lines(trial.row for trial in found), is_compressed=True)
         counts[hpo_trials.name] = len(found)
         manifest = Manifest(
@@ -138,7 +141,7 @@ def write_archive(
             versions=versions,
         )
         zipped.writestr(MANIFEST, manifest.to_json())
-    return Written(manifest, count, checkpoints, missing)
+    return Written(manifest, count, checkpoints, missing, changed)
 
 
 def _copy_resumable(store: Store, study_id: int, name: str, artifacts: Path, copies: Path) -> None:
@@ -210,25 +213,30 @@ def _trials(connection: Connection, rows: StudyRows, artifacts: Path, copies: Pa
     return made
 
 
-def _write_files(found: list[_Trial], entries: _Entries, on_bytes: OnBytes) -> tuple[int, int]:
-    """The numbers of checkpoints in the archive, and of those that are not on this machine."""
+def _write_files(found: list[_Trial], entries: _Entries, on_bytes: OnBytes) -> tuple[int, int, int]:
+    """The numbers of checkpoints in the archive, of those not on this machine, and of those not as they were."""
     by_trial = [(trial, trial.files()) for trial in found]
-    total, done, checkpoints, missing = sum(size_of(path) for _, files in by_trial for path in files), 0, 0, 0
-    for trial, files in by_trial:
+    total, done = sum(size_of(path) for _, paths in by_trial for path in paths), 0
+    checkpoints = missing = changed = 0
+    for trial, paths in by_trial:
         named, trial.row["checkpoint"] = trial.row["checkpoint"], None
-        for path in files:
+        for path in paths:
             name = manifest_name(trial.study, trial_folder(trial.number), path.name)
             with _opened(path) as source:
                 if source is None:  # its trial is no longer among the best
                     continue
-                entries.add(name, _blocks(source), is_compressed=path.name in BESIDE_CHECKPOINT)
+                entries.add(
+                    name,
+                    _blocks(source, partial(_tell, on_bytes, done, total)),
+                    is_compressed=path.name in BESIDE_CHECKPOINT,
+                )
+            done += entries.files[-1].size
             if path.name == BEST_CHECKPOINT:
                 checkpoints += 1
                 trial.row["checkpoint"] = name if named else None
-            done += entries.files[-1].size
-            on_bytes(done, total)
+                changed += trial.has_ended and trial.row["checkpoint_sha256"] not in (None, entries.files[-1].sha256)
         missing += trial.has_ended and named is not None and trial.row["checkpoint"] is None
-    return checkpoints, missing
+    return checkpoints, missing, changed
 
 
 @contextmanager
@@ -242,6 +250,13 @@ def _opened(path: Path) -> Iterator[IO[bytes] | None]:
         yield file
 
 
-def _blocks(file: IO[bytes]) -> Iterator[bytes]:
+def _tell(on_bytes: OnBytes, before: int, total: int, size: int) -> None:
+    on_bytes(before + size, total)
+
+
+def _blocks(file: IO[bytes], on_size: Callable[[int], None]) -> Iterator[bytes]:
+    size = 0
     while block := file.read(_BLOCK):
         yield block
+        size += len(block)
+        on_size(size)

@@ -39,6 +39,7 @@ class Archived:
         checkpoints: of all studies in it.
         others: the studies that train its trials again, which are in it too.
         missing: checkpoints that the store names, and that are not on this machine: they are not in it.
+        changed: checkpoints in it that are not as their trials wrote them, and that nothing loads.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class Archived:
     size: int
     others: tuple[str, ...]
     missing: int
+    changed: int
 
     def __str__(self) -> str:
         has = f"{counted(self.trials, 'trial')}, {counted(self.checkpoints, 'checkpoint')}, {mebibytes(self.size)}"
@@ -56,6 +58,8 @@ class Archived:
             lines.append(f"with it {', '.join(self.others)}, of its final model")
         if self.missing:
             lines.append(f"{counted(self.missing, 'checkpoint')} not in it: not on this machine")
+        if self.changed:
+            lines.append(f"{counted(self.changed, 'checkpoint')} in it not as its trial wrote it: it cannot be loaded")
         return "\n".join(lines)
 
 
@@ -126,7 +130,7 @@ def archive_study(
         opened.flush()
         os.fsync(opened.fileno())
     others, size = written.manifest.studies[1:], file.stat().st_size
-    return Archived(file, name, written.trials, written.checkpoints, size, others, written.missing)
+    return Archived(file, name, written.trials, written.checkpoints, size, others, written.missing, written.changed)
 
 
 def import_archive(

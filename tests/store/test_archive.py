@@ -20,7 +20,7 @@ from stores import everything
 import hpo
 from hpo.archive.manifest import ArchivedFile, Manifest
 from hpo.archive.reading import check_room
-from hpo.errors import StoreError
+from hpo.errors import HpoError, StoreError
 from hpo.queue.findings import add_finding
 from hpo.queue.studies import StoredStudy, create_or_continue, load_study
 from hpo.results.final import Final, Kept, Rerun
@@ -237,6 +237,18 @@ def test_a_trial_whose_checkpoint_is_on_another_machine_is_archived_without_it(
 
     assert str(archived).endswith("1 checkpoint not in it: not on this machine")
     assert Study(store, "copy").best()[0].checkpoint is None
+
+
+def test_a_checkpoint_that_was_changed_is_told_and_stays_refused(store: Store, artifacts: Path, tmp_path: Path) -> None:
+    search(store, artifacts)
+    Study(store, "synthetic").best()[0].kept_checkpoint().write_bytes(b"others")
+
+    archived = archive_study(store, "synthetic", tmp_path / "a.zip", artifacts=artifacts)
+    import_archive(store, archived.path, name="copy", artifacts=artifacts)
+
+    assert str(archived).endswith("1 checkpoint in it not as its trial wrote it: it cannot be loaded")
+    with pytest.raises(HpoError, match="is not the file that trial 1 wrote"):
+        Study(store, "copy").best()[0].kept_checkpoint()
 
 
 def test_a_study_of_another_program_is_archived_too(
