@@ -120,7 +120,7 @@ def dashboard(store: str, folder: Path) -> Iterator[tuple[str, psutil.Process]]:
         process.wait()
 
 
-def fill(url: str, *, studies: int, trials: int) -> None:
+def fill(url: str, *, studies: int, trials: int, epochs: int = EPOCHS) -> None:
     """A store with so many studies, `study-0` and so on, of so many complete trials each, as workers leave them."""
     from sqlalchemy import insert, select
 
@@ -184,8 +184,8 @@ def fill(url: str, *, studies: int, trials: int) -> None:
                 rows["trial_values"].append(
                     {"trial_id": trial_id, "objective": 0, "value": value, "value_type": "FINITE"}
                 )
-                for epoch in range(1, EPOCHS + 1):
-                    reached = value * epoch / EPOCHS
+                for epoch in range(1, epochs + 1):
+                    reached = value * epoch / epochs
                     metrics = json.dumps({"score": reached, "train_loss": 1 / epoch, "val_loss": 2 / epoch})
                     rows["trial_intermediate_values"].append(
                         {
@@ -199,9 +199,9 @@ def fill(url: str, *, studies: int, trials: int) -> None:
                         {"trial_id": trial_id, "epoch": epoch, "attempt": 1, "metrics": metrics, "seconds": 0.25}
                     )
                 point["optimizer"] = OPTIMIZERS[number % 3]
-                config = json.dumps({"params": point, "model": {}, "data": {}, "epochs": EPOCHS})
+                config = json.dumps({"params": point, "model": {}, "data": {}, "epochs": epochs})
                 rows["hpo_trials"].append(
-                    {"trial_id": trial_id, "config": config, "best_epoch": EPOCHS, "seconds": 2.5}
+                    {"trial_id": trial_id, "config": config, "best_epoch": epochs, "seconds": 2.5}
                 )
                 rows["hpo_attempts"].append(
                     {

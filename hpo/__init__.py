@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hpo.results.final import Final
     from hpo.results.study import StudyStatus, WorkerRecord
     from hpo.results.trial import TrialRecord
+    from hpo.service.archive import Archived
     from hpo.service.check import StudyCheck
     from hpo.service.model import load_model
     from hpo.service.predict import load_predictor
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Archived",
     "Choice",
     "EventKind",
     "Final",
@@ -55,6 +57,7 @@ __all__ = [
     "When",
     "WorkerRecord",
     "check",
+    "import_study",
     "load_model",
     "load_predictor",
     "open_study",
@@ -68,6 +71,7 @@ _NAMES = {
     "hpo.results.final": ("Final",),
     "hpo.results.study": ("StudyStatus", "WorkerRecord"),
     "hpo.results.trial": ("TrialRecord",),
+    "hpo.service.archive": ("Archived",),
     "hpo.service.check": ("StudyCheck",),
     "hpo.service.model": ("load_model",),
     "hpo.service.predict": ("load_predictor",),
@@ -102,6 +106,43 @@ def open_study(
 
     opened = Store.open(store_url(store, Path(project)), is_foreign_allowed=True)
     return Study(opened, name, artifacts=artifacts, project=project)
+
+
+def import_study(
+    file: str | Path,
+    store: str | None = None,
+    *,
+    name: str | None = None,
+    project: str | Path = ".",
+    artifacts: str | Path | None = None,
+) -> Study:
+    """Read a study from an archive into a store, as `hpo import` does: completely, or not at all.
+
+    Args:
+        file: that `study.archive` or `hpo export STUDY --format archive` has written.
+        store: URL of the store, which is created if there is none; by default HPO_STORE, or `sqlite:///hpo.db` in the
+            project folder.
+        name: another name for the study, where the store has one of its name.
+        project: folder that relative SQLite paths start from.
+        artifacts: folder for checkpoints and logs; by default HPO_ARTIFACTS, or `hpo-artifacts` in the project folder.
+
+    Raises:
+        SpecError: no study can be called that.
+        StoreError: the archive is damaged, or another release wrote it; or the store has a study of such a name.
+    """
+    from hpo.service.archive import import_archive
+    from hpo.service.study import Study
+    from hpo.settings import artifacts_folder, store_url
+    from hpo.store import Store
+
+    folder = artifacts_folder(None if artifacts is None else Path(artifacts), Path(project))
+    opened = Store.create(store_url(store, Path(project)))
+    try:
+        imported = import_archive(opened, Path(file), name=name, artifacts=folder)
+    except BaseException:
+        opened.close()
+        raise
+    return Study(opened, imported.study, artifacts=folder, project=project)
 
 
 def __getattr__(name: str) -> object:

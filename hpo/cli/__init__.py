@@ -7,7 +7,22 @@ from typing import Annotated
 import typer
 
 import hpo
-from hpo.cli import data, database, final, logs, look, maintain, manage, plan, predict, replay, report, steer, train
+from hpo.cli import (
+    archive,
+    data,
+    database,
+    final,
+    logs,
+    look,
+    maintain,
+    manage,
+    plan,
+    predict,
+    replay,
+    report,
+    steer,
+    train,
+)
 from hpo.cli.answer import say
 
 app = typer.Typer(
@@ -66,4 +81,6 @@ app.command(rich_help_panel=LOOK)(replay.replay)
 app.command(rich_help_panel=KEEP)(database.dashboard)
 app.command(rich_help_panel=KEEP)(maintain.doctor)
 app.command(rich_help_panel=KEEP)(manage.clean)
+app.command("archive", rich_help_panel=KEEP)(archive.export_archive)
+app.command("import", rich_help_panel=KEEP)(archive.import_)
 app.add_typer(database.db, name="db", rich_help_panel=KEEP)

@@ -24,11 +24,11 @@ def delete_rows(connection: Connection, study_id: int) -> int:
     )
     connection.execute(mine.order_by(trials.c.trial_id).with_for_update())
     count = connection.scalar(select(func.count()).where(trials.c.study_id == study_id)) or 0
-    references = _references(connection)
-    for name, key in references["trials"]:
+    referring_tables = references(connection)
+    for name, key in referring_tables["trials"]:
         referring = table(name, column(key))
         connection.execute(delete(referring).where(referring.c[key].in_(mine)))
-    for name, key in references["studies"]:
+    for name, key in referring_tables["studies"]:
         if name != trials.name:
             referring = table(name, column(key))
             connection.execute(delete(referring).where(referring.c[key] == study_id))
@@ -37,7 +37,7 @@ def delete_rows(connection: Connection, study_id: int) -> int:
     return count
 
 
-def _references(connection: Connection) -> dict[str, list[tuple[str, str]]]:
+def references(connection: Connection) -> dict[str, list[tuple[str, str]]]:
     """By the table that is referred to, (table, column) of all that refer to it.
 
     Read from the database: Optuna has tables that we never read, and a later release may have more.

@@ -302,7 +302,8 @@ def _spec(search: StudySpec, name: str, plan: Plan) -> StudySpec:
         "first_trial": "sampled",
         "budget": budget,
         "keep": Keep(checkpoints=plan.trials),
-        "seed": derive_seed(search.seed, name, plan.kind),  # others than the search has used
+        # Others than the search has used; the same ones after both have got other names.
+        "seed": derive_seed(search.seed, name.removeprefix(search.study), plan.kind),
     }
     if plan.kind == "retrain":  # its objective is of rows that it learns from
         changes["early_stopping"] = None

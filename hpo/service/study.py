@@ -20,6 +20,7 @@ from hpo.queue.control import set_limits
 from hpo.queue.enqueue import Enqueued, Point, enqueue_points
 from hpo.results import study as results
 from hpo.results.final import Final
+from hpo.service.archive import Archived, archive_study
 from hpo.service.delete import Deleted, delete_study
 from hpo.service.rename import rename_study
 from hpo.service.watch import StudyEvent, Watch
@@ -205,6 +206,19 @@ class Study(results.Study):
             StoreError: workers train it.
         """
         return delete_study(self._store, self.name, artifacts=self._folder(), force=force)
+
+    def archive(self, file: str | Path | None = None, *, force: bool = False) -> Archived:
+        """Write the study with all that belongs to it into one file, which `hpo.import_study` reads.
+
+        Args:
+            file: by default `STUDY.hpo-archive.zip` in the current folder.
+            force: replace an existing file.
+
+        Raises:
+            StoreError: the file is there already, or cannot be written.
+        """
+        path = None if file is None else Path(file)
+        return archive_study(self._store, self.name, path, artifacts=self._folder(), force=force)
 
     def watch(self, poll_seconds: float = 1.0, *, from_start: bool = False) -> Iterator[StudyEvent]:
         """Events from this call on, until the study is over; a paused study is not over.

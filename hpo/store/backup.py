@@ -52,12 +52,14 @@ def back_up(url: StoreUrl, file: Path, *, force: bool = False) -> Contents:
         StoreError: there is no store or no pg_dump, the file exists already (unless `force`) or cannot be written.
     """
     file = file.absolute()
-    _check_target(url, file, force=force)
+    if url.is_sqlite and file.resolve() == url.path.resolve():
+        raise StoreError(f"{file} is the store itself: name another file for its backup")
+    check_new_file(file, example="hpo.backup", force=force)
     engine = open_engine(url)
     try:
         with store_errors(url):
             _check_is_store(engine, url)
-            with _partial(file, force=force) as partial:
+            with partial_file(file, force=force) as partial:
                 if url.is_sqlite:
                     _, *counts = sqlite_copy.copy_out(url.path, partial, name=file)
                 else:
@@ -94,17 +96,24 @@ def restore(url: StoreUrl, file: Path, *, force: bool = False) -> tuple[Contents
             if url.path.exists():
                 sqlite_copy.fill(url.path, contents.path)
             else:
-                with _partial(url.path, force=False) as partial:
+                with partial_file(url.path, force=False) as partial:
                     sqlite_copy.fill(partial, contents.path)
                     _set_default_mode(partial)
     return contents, moved
 
 
-def _check_target(url: StoreUrl, file: Path, *, force: bool) -> None:
-    if url.is_sqlite and file.resolve() == url.path.resolve():
-        raise StoreError(f"{file} is the store itself: name another file for its backup")
+def check_new_file(file: Path, *, example: str, force: bool) -> None:
+    """Check that a file of this absolute path may be written.
+
+    Args:
+        example: the name of such a file in a folder.
+        force: it may be there already.
+
+    Raises:
+        StoreError: it is a folder, its folder is not there, or it is there already.
+    """
     if file.is_dir():
-        raise StoreError(f"{file} is a folder: name a file in it, such as {file / 'hpo.backup'}")
+        raise StoreError(f"{file} is a folder: name a file in it, such as {file / example}")
     if not file.parent.is_dir():
         raise StoreError(f"{file} cannot be written: {file.parent} is not a folder; create it first")
     if file.exists() and not force:
@@ -120,8 +129,12 @@ def _check_is_store(engine: Engine, url: StoreUrl) -> None:
 
 
 @contextmanager
-def _partial(file: Path, *, force: bool) -> Iterator[Path]:
-    """A temporary file beside `file`, renamed to it if no error occurs."""
+def partial_file(file: Path, *, force: bool) -> Iterator[Path]:
+    """A temporary file beside `file`, renamed to it if no error occurs.
+
+    Raises:
+        StoreError: it cannot be written, or another process wrote it meanwhile (unless `force`).
+    """
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".partial", dir=file.parent)
     except OSError as error:

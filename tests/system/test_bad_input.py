@@ -362,7 +362,7 @@ HpoHere = Callable[..., tuple[int, str]]
 READING = [
     *(("ls",), ("status", "digits"), ("trials", "digits"), ("best", "digits"), ("diff", "digits", "digits-dnn")),
     *(("predict", "digits", "/"), ("replay", "digits", "0"), ("finalize", "digits")),
-    *((verb, "digits") for verb in ("importance", "report")),
+    *((verb, "digits") for verb in ("importance", "report", "archive")),
 ]
 
 
@@ -457,6 +457,11 @@ def test_a_store_of_another_schema_is_left_as_it_is(
         (("replay", "digits", "-1"), "Usage: "),
         (("replay", "digits", "0", "--epochs", "0"), "Usage: "),
         (("replay", "digits", "0", "--project", "nowhere"), "error: --project {here}/nowhere: there is no such folder"),
+        (("import", "none.zip"), "error: none.zip: there is no such file\n"),
+        (("import", "full"), "error: full is a folder: name an archive, a file that 'hpo export --format archive' has"),
+        (("import", "line.yaml"), "error: line.yaml is not an archive of a study, or not all of it: 'hpo export STUDY"),
+        (("import",), "Usage: "),
+        (("archive",), "Usage: "),
         (("rnu", "line.yaml"), "Usage: "),
         (("run",), "Usage: "),
     ],

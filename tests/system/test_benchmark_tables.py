@@ -24,6 +24,7 @@ SECTIONS = {
     *NEED_A_GPU,
     "startup",
     "looking",
+    "archive",
     "predict",
     "pruning",
     "search-fashion",

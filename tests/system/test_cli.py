@@ -340,6 +340,8 @@ def test_the_verbs_are_those_that_are_promised() -> None:
         "finalize",
         "predict",
         "replay",
+        "archive",
+        "import",
         "diff",
         "doctor",
         "db init",

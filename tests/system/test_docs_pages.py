@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -165,3 +167,37 @@ def test_the_page_about_replays_does_what_it_says(tmp_path: Path) -> None:
     assert "\nreproduced bit by bit: all of its " in whole
     assert "for 3 epochs of 15 on cpu" in page.printed["hpo replay quickstart 1 --epochs 3"]
     assert page.python[-1].startswith("True reproduced bit by bit: all of its ")
+
+
+def test_the_page_about_archives_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("archive.md", tmp_path)
+
+    written = page.printed["hpo archive quickstart -o quickstart.zip"]
+    assert written.startswith(f"{tmp_path}/quickstart.zip: study quickstart, 4 trials, ")
+    imported = page.printed["hpo import quickstart.zip --store sqlite:///other.db"]
+    assert imported.startswith("study quickstart was imported: 4 trials, ")
+    here, there, again = (
+        subprocess.run(
+            [sys.executable, "-m", "hpo", *words, "--json"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for words in (
+            ("trials", "quickstart"),
+            ("trials", "quickstart", "--store", "sqlite:///other.db"),
+            ("trials", "again", "--store", "sqlite:///other.db"),
+        )
+    )
+    before = [_without_path(trial) for trial in json.loads(here)]
+    assert before == [_without_path(trial) for trial in json.loads(there)]
+    # None of them is trained a second time; the checkpoint of one may no longer be among the best.
+    assert before == [_without_path(trial) for trial in json.loads(again)][:4]
+    continued = page.printed["hpo run studies/quickstart.yaml --name again --trials 5 --store sqlite:///other.db"]
+    assert "again: 5 of 5 trials ended" in continued
+    assert page.python[-1] == "4 4"
+
+
+def _without_path(trial: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in trial.items() if name not in ("checkpoint", "checkpoint_sha256")}
