@@ -17,10 +17,10 @@ from hpo.archive.rows import Row
 from hpo.archive.tables import NUMBERED, ArchivedTable, archived_tables
 from hpo.errors import StoreError
 from hpo.printable import in_a_line
+from hpo.queue.rename import renamed
 from hpo.store.tables import hpo_findings, hpo_studies, hpo_trials, studies
 
 _BATCH = 2_000  # rows a statement
-_NAMES = {"study", "reruns_study"}  # the keys under which a finding names a study
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class _Insertion:
             row["created"] = placement.created[before["study_id"]]
             row["spec"] = _with_name(row["spec"], placement.names, where)
         elif table == hpo_findings.name and any(new != old for old, new in placement.names.items()):
-            row["content"] = json.dumps(_renamed(_parsed(row["content"], where), placement.names))
+            row["content"] = json.dumps(renamed(_parsed(row["content"], where), placement.names))
         elif table == hpo_trials.name and row["checkpoint"] is not None:
             if row["checkpoint"] not in placement.checkpoints:
                 raise StoreError(f"{where}: the checkpoint {in_a_line(row['checkpoint'])} is not in the archive")
@@ -207,15 +207,3 @@ def _with_name(text: str, names: Mapping[str, str], where: str) -> str:
     except (LookupError, TypeError):
         raise StoreError(f"{where}: it holds no study file of one of the archive's studies") from None
     return json.dumps(plain)
-
-
-def _renamed(value: Any, names: Mapping[str, str]) -> Any:
-    """A finding with the names that its studies have in this store."""
-    if isinstance(value, list):
-        return [_renamed(item, names) for item in value]
-    if isinstance(value, dict):
-        return {
-            key: names.get(item, item) if key in _NAMES and isinstance(item, str) else _renamed(item, names)
-            for key, item in value.items()
-        }
-    return value

@@ -41,18 +41,22 @@ def _rename_in_findings(connection: Connection, study_id: int, old: str, new: st
     parent = select(hpo_studies.c.parent_id).where(hpo_studies.c.study_id == study_id)
     is_told = hpo_findings.c.study_id.in_([study_id]) | hpo_findings.c.study_id.in_(parent)
     for row in connection.execute(select(hpo_findings.c.finding_id, hpo_findings.c.content).where(is_told)).all():
-        content = json.dumps(_renamed(json.loads(row.content), old, new))
+        content = json.dumps(renamed(json.loads(row.content), {old: new}))
         if content != row.content:
             mine = hpo_findings.c.finding_id == row.finding_id
             connection.execute(update(hpo_findings).where(mine).values(content=content))
 
 
-def _renamed(content: Any, old: str, new: str) -> Any:
+def renamed(content: Any, names: Mapping[str, str]) -> Any:
+    """A finding with other names for its studies: by their names before."""
+    if isinstance(content, list):
+        return [renamed(item, names) for item in content]
     if isinstance(content, dict):
         return {
-            key: new if key in _NAMES and value == old else _renamed(value, old, new) for key, value in content.items()
+            key: names.get(item, item) if key in _NAMES and isinstance(item, str) else renamed(item, names)
+            for key, item in content.items()
         }
-    return [_renamed(item, old, new) for item in content] if isinstance(content, list) else content
+    return content
 
 
 def named_checkpoints(connection: Connection, study_id: int) -> dict[int, Path]:
