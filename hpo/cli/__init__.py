@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import hpo
-from hpo.cli import data, database, logs, look, maintain, manage, plan, predict, steer, train
+from hpo.cli import data, database, export, logs, look, maintain, manage, plan, predict, steer, train
 from hpo.cli.answer import say
 
 app = typer.Typer(
@@ -58,6 +58,7 @@ app.command(rich_help_panel=LOOK)(look.best)
 app.command(rich_help_panel=LOOK)(look.show)
 app.command(rich_help_panel=LOOK)(logs.logs)
 app.command(rich_help_panel=USE)(predict.predict)
+app.command(rich_help_panel=USE)(export.export)
 app.command(rich_help_panel=KEEP)(database.dashboard)
 app.command(rich_help_panel=KEEP)(maintain.doctor)
 app.command(rich_help_panel=KEEP)(manage.clean)

@@ -25,6 +25,7 @@ from hpo.store import Store
 from hpo.study.states import Request, StudyState
 
 if TYPE_CHECKING:
+    from hpo.service.export import Exported
     from hpo.training.prediction.predictor import Predictor
 
 log = logging.getLogger(__name__)
@@ -165,6 +166,26 @@ class Study(results.Study):
         from hpo.service.predict import chosen_record, predictor_of
 
         return predictor_of(chosen_record(self, trial), self._project)
+
+    def export(self, format: str = "onnx", *, out: str | Path | None = None, trial: int | None = None) -> Exported:
+        """Write a trial's model to a folder that runs without this package, and compare it with the original.
+
+        Args:
+            format: onnx, torch-export or safetensors.
+            out: the folder; by default STUDY-FORMAT in the current one. That of an earlier export is replaced.
+            trial: its number; by default the best one.
+
+        Raises:
+            HpoError: there is no such trial, its files or its data are missing, or it cannot be written so.
+        """
+        from hpo.service.export import export
+        from hpo.service.server import start_server
+
+        server = start_server(str(self._store.url), self._project)
+        try:
+            return export(server, self._store, self, format, out, trial=trial, project=self._project.resolve())
+        finally:
+            server.stop()
 
     def _request(self, trial: int | None, state: StudyState, request: Request | None) -> str:
         from hpo.service.steer import request_study, request_trial  # which imports pydantic, a tenth of a second

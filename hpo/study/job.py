@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 BEST_CHECKPOINT = "best.ckpt"  # the weights after the best epoch
 LAST_CHECKPOINT, PREVIOUS_CHECKPOINT = "last.ckpt", "previous.ckpt"
@@ -141,7 +141,24 @@ class PredictJob:
         return None
 
 
-Job = TrialJob | StudyJob | DataJob | PredictJob
+@dataclass(frozen=True)
+class ExportJob:
+    """Write a trial's model in a form that runs without this package."""
+
+    kind: ClassVar[str] = "export"
+    project: str  # the folder that classes are imported from
+    config: dict[str, Any]  # of the trial
+    checkpoint: str  # of its best epoch
+    format: str  # onnx, torch-export or safetensors
+    folder: str  # an empty one, to write to
+    about: dict[str, Any]  # what is known of the trial, for facts.json: study, trial, score, ...
+
+    @property
+    def place(self) -> None:
+        return None
+
+
+Job = TrialJob | StudyJob | DataJob | PredictJob | ExportJob
 
 
 def job_message(job: Job) -> dict[str, Any]:
@@ -157,5 +174,5 @@ def job_of(message: Mapping[str, Any]) -> Job:
             fields[name] = Call(**fields[name])
     if "objects" in fields:
         fields["objects"] = [NestedObject(**found) for found in fields["objects"]]
-    kinds: dict[str, type[Job]] = {kind.kind: kind for kind in (TrialJob, StudyJob, DataJob, PredictJob)}
+    kinds: dict[str, type[Job]] = {kind.kind: kind for kind in get_args(Job)}
     return kinds[message["kind"]](**fields)

@@ -22,7 +22,7 @@ import traceback
 from pathlib import Path
 
 from hpo.ipc.channel import Channel, ChannelClosedError, Message
-from hpo.study.job import DataJob, PredictJob, StudyJob, job_of
+from hpo.study.job import DataJob, ExportJob, PredictJob, StudyJob, job_of
 from hpo.training.left_behind import OWNER, adopt_orphans, end_orphans
 
 
@@ -102,6 +102,11 @@ def become_child(channel: Channel) -> None:
         from hpo.training.prediction.run import run_prediction
 
         run_prediction(job, channel)
+        return
+    if isinstance(job, ExportJob):
+        from hpo.training.export.run import run_export
+
+        run_export(job, channel)
         return
     from hpo.training.trial import run_jobs
 

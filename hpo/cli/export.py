@@ -1,0 +1,64 @@
+"""Verbs that take a study's model elsewhere: export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hpo.cli.answer import say
+from hpo.cli.options import ProjectOption, StoreOption, StudyName, open_to_look
+from hpo.service.server import start_server
+
+if TYPE_CHECKING:
+    from hpo.service.export import Exported
+
+
+def export(
+    study: StudyName,
+    format: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="onnx, torch-export or safetensors (weights alone).")
+    ] = "onnx",
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="DIR", help="The folder to write [default: STUDY-FORMAT].")
+    ] = None,
+    trial: Annotated[
+        int | None, typer.Option("--trial", metavar="N", min=0, help="Export this trial; by default the best.")
+    ] = None,
+    store: StoreOption = None,
+    project: ProjectOption = None,
+) -> None:
+    """Write a study's best model to a folder that runs without this package, and compare it with the original.
+
+    With --format onnx, the folder has a predict.py that needs onnxruntime and numpy only.
+    """
+    server = start_server(store, project)
+    try:
+        from hpo.results.study import Study
+        from hpo.service.export import check_format
+        from hpo.service.export import export as export_with
+        from hpo.settings import project_folder
+
+        check_format(format)
+        folder = project_folder(project)
+        with open_to_look(store, project) as opened:
+            done = export_with(server, opened, Study(opened, study), format, out, trial=trial, project=folder)
+    finally:
+        server.stop()
+    _tell(done, study)
+
+
+def _tell(done: Exported, study: str) -> None:
+    trial, found = done.trial, done.facts["comparison"]
+    value = "" if trial.value is None else f", {trial.value:.4g} at {trial.unit} {trial.best_epoch}"
+    say(f"{study}, trial {trial.number}{value}: {trial.config['model']['class']} as {done.facts['format']}")
+    inputs = "; ".join(f"{each['name']} ({', '.join(map(str, each['shape']))})" for each in done.facts["inputs"])
+    say(f"  takes {inputs}; gives {', '.join(done.facts['outputs'])}")
+    say(
+        f"  largest difference from the original: {found['largest_difference']:.1e}, on {found['samples']:,} samples "
+        "of the validation part"
+    )
+    for remark in done.remarks:
+        say(f"  {remark}")
+    say(f"{done.folder}: README.md tells how it is used")
