@@ -63,9 +63,21 @@ def export(job: ExportJob) -> dict[str, Any]:
         HpoError: the model, its data or a package is missing, or the model cannot be written in this format.
     """
     _check_packages(job.format)
-    folder, project = Path(job.folder), Path(job.project)
+    project = Path(job.project)
     model = load_model(job.config, Path(job.checkpoint), project)
-    data, batches = _validation(job.config, model, project)
+    return write_folder(job, model, *_validation(job.config, model, project))
+
+
+def write_folder(job: ExportJob, model: LightningModule, data: Any, batches: Iterator[Any]) -> dict[str, Any]:
+    """Write the folder of a job with this model, and its data module, which was set up; its facts, and remarks.
+
+    Args:
+        batches: of the validation part.
+
+    Raises:
+        HpoError: the model cannot be written in this format.
+    """
+    folder = Path(job.folder)
     try:
         first = next(batches)
     except StopIteration:

@@ -38,7 +38,7 @@ def date_of(text: str, order: str) -> Any:
     """A date, in UTC if it has an offset, as datetime64[us]; NaT where it is none that is read here."""
     shapes = [*_ONE_ORDER, *([_BY_ORDER[order]] if order in _BY_ORDER else [])]
     for shape in shapes:
-        found = re.fullmatch(rf"(?i:{shape}(?:(?:T|,?\s+)(?:{CLOCK}){_OFFSET})?)", text)
+        found = re.fullmatch(rf"(?i:{shape}(?:(?:T|,?\s+)(?:{CLOCK}|(?P<only_hour>\d{{2}})){_OFFSET})?)", text)
         if found is None:
             continue
         parts = found.groupdict()
@@ -97,7 +97,7 @@ def moment_texts(moments: Any) -> list[Any]:
 
 def _seconds(parts: dict[str, Any]) -> float | None:
     """Since midnight; None for a time that no clock shows."""
-    hour = int(parts["hour"] or parts["whole_hour"] or 0)
+    hour = int(parts["hour"] or parts["whole_hour"] or parts.get("only_hour") or 0)
     minute, second = int(parts["minute"] or 0), float((parts["second"] or "0").replace(",", "."))
     half = (parts["half"] or parts["its_half"] or "").lower()
     if minute >= 60 or second >= 60 or hour > 23 or (half and not 1 <= hour <= 12):
