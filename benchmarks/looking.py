@@ -1,6 +1,6 @@
-"""How long it takes to look at a large store: `hpo ls`, `hpo trials` and the dashboard's requests.
+"""How long it takes to look at a large store: to list, query and report it, and what the dashboard's requests take.
 
-    python benchmarks/looking.py [--studies 1000] [--trials 20000] [--write]
+    python benchmarks/looking.py [--studies 1000] [--trials 20000] [--queried 10000] [--reported 1000 10000] [--write]
 
 Prints the table of benchmarks/README.md, with --write into it. The stores are made by inserting rows.
 """
@@ -24,15 +24,25 @@ import psutil
 import readme
 
 ROOT = Path(__file__).resolve().parents[1]
-PARAMETERS = [f"x{index}" for index in range(8)]
+FLOATS = [f"x{index}" for index in range(7)]
+OPTIMIZERS = ("adam", "sgd", "rmsprop")
 EPOCHS = 10
+QUERIES: tuple[tuple[str, ...], ...] = (
+    ("trials", "--where", "optimizer == 'adam' and seconds < 60 and x0 < 0.3"),
+    ("trials", "--where", "val_loss < 1 and started > '2026-01-01 02:00' and x0 + x1 < 0.6", "--sort", "-value"),
+    ("trials", "--columns", "number,value,optimizer,x0,val_loss", "--sort", "optimizer,-value", "--csv"),
+    ("best", "--by", "optimizer", "--where", "score > 1"),
+)
 FLOAT = json.dumps({"name": "FloatDistribution", "attributes": {"step": None, "low": 0.0, "high": 1.0, "log": False}})
+CHOICE = json.dumps({"name": "CategoricalDistribution", "attributes": {"choices": OPTIMIZERS}})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=1000)
     parser.add_argument("--trials", type=int, default=20_000)
+    parser.add_argument("--queried", type=int, default=10_000)
+    parser.add_argument("--reported", type=int, nargs="+", default=[1_000, 10_000], help="trials of studies to report")
     readme.add_options(parser)
     options = parser.parse_args()
     output = readme.Output("looking", options)
@@ -49,6 +59,20 @@ def main() -> None:
             (f"`hpo status`, {trials}", large, ["status", "study-0"]),
         ):
             output.line(row(label, *command(*verb, "--store", store)))
+        queried = f"sqlite:///{folder}/queried.db"
+        fill(queried, studies=2, trials=options.queried)
+        for query in QUERIES:
+            shown = " ".join(f'"{word}"' if " " in word else word for word in query)
+            label = f"`hpo {shown}`, {options.queried:,} trials"
+            output.line(row(label, *command(query[0], "study-0", *query[1:], "--store", queried)))
+        label = f"`hpo diff`, two studies of {options.queried:,} trials"
+        output.line(row(label, *command("diff", "study-0", "study-1", "--store", queried)))
+        for number in options.reported:
+            store, page = f"sqlite:///{folder}/reported-{number}.db", Path(folder) / f"{number}.html"
+            fill(store, studies=1, trials=number)
+            measured = command("report", "study-0", "--store", store, "-o", str(page))
+            size = page.stat().st_size / 1e6
+            output.line(row(f"`hpo report`, {number:,} trials ({size:.1f} MB)", *measured))
         with dashboard(large, Path(folder)) as (url, process):
             for label, path in (("studies", ""), ("the study, first", "/1"), ("the study, again", "/1")):
                 started = time.perf_counter()
@@ -102,12 +126,13 @@ def fill(url: str, *, studies: int, trials: int) -> None:
 
     from hpo.queue.leases import register_worker
     from hpo.queue.studies import create_or_continue
-    from hpo.space import Float, Parameter, SearchSpace
+    from hpo.space import Choice, Float, Parameter, SearchSpace
     from hpo.store import Store, tables
     from hpo.study.resolved_study import ResolvedStudy
     from hpo.study.spec import StudySpec
 
-    space = SearchSpace(tuple(Parameter(name, Float(0, 1)) for name in PARAMETERS))
+    floats = tuple(Parameter(name, Float(0, 1)) for name in FLOATS)
+    space = SearchSpace((*floats, Parameter("optimizer", Choice(*OPTIMIZERS))))
     keys: dict[str, Any] = {
         "model": "models.dnn:DNN",
         "data": "models.data:Digits",
@@ -148,8 +173,10 @@ def fill(url: str, *, studies: int, trials: int) -> None:
                 )
             }
             for trial_id, number in connection.execute(select(tables.trials.c.trial_id, tables.trials.c.number)):
-                point = {name: (number * (index + 1) % 997) / 997 for index, name in enumerate(PARAMETERS)}
+                point: dict[str, Any] = {name: (number * (i + 1) % 997) / 997 for i, name in enumerate(FLOATS)}
                 value = sum(point.values())
+                choice = {"param_name": "optimizer", "param_value": number % 3, "distribution_json": CHOICE}
+                rows["trial_params"].append({"trial_id": trial_id} | choice)
                 for name, amount in point.items():
                     rows["trial_params"].append(
                         {"trial_id": trial_id, "param_name": name, "param_value": amount, "distribution_json": FLOAT}
@@ -171,6 +198,7 @@ def fill(url: str, *, studies: int, trials: int) -> None:
                     rows["hpo_epochs"].append(
                         {"trial_id": trial_id, "epoch": epoch, "attempt": 1, "metrics": metrics, "seconds": 0.25}
                     )
+                point["optimizer"] = OPTIMIZERS[number % 3]
                 config = json.dumps({"params": point, "model": {}, "data": {}, "epochs": EPOCHS})
                 rows["hpo_trials"].append(
                     {"trial_id": trial_id, "config": config, "best_epoch": EPOCHS, "seconds": 2.5}

@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hpo.errors import HpoError, LoadError, RunError, SpecError, StoreError
+    from hpo.results.comparison import StudyDifferences
+    from hpo.results.final import Final
     from hpo.results.study import StudyStatus, WorkerRecord
     from hpo.results.trial import TrialRecord
     from hpo.service.check import StudyCheck
+    from hpo.service.model import load_model
     from hpo.service.predict import load_predictor
     from hpo.service.python import check, run, submit
+    from hpo.service.replay_result import Replay
     from hpo.service.study import Study
     from hpo.service.watch import EventKind, StudyEvent
     from hpo.space import Choice, Float, Int, When
@@ -30,15 +34,18 @@ __version__ = "0.1.0"
 __all__ = [
     "Choice",
     "EventKind",
+    "Final",
     "Float",
     "HpoError",
     "Int",
     "LoadError",
+    "Replay",
     "RunError",
     "SpecError",
     "StoreError",
     "Study",
     "StudyCheck",
+    "StudyDifferences",
     "StudyEvent",
     "StudySpec",
     "StudyState",
@@ -48,6 +55,7 @@ __all__ = [
     "When",
     "WorkerRecord",
     "check",
+    "load_model",
     "load_predictor",
     "open_study",
     "run",
@@ -56,11 +64,15 @@ __all__ = [
 
 _NAMES = {
     "hpo.errors": ("HpoError", "LoadError", "RunError", "SpecError", "StoreError"),
+    "hpo.results.comparison": ("StudyDifferences",),
+    "hpo.results.final": ("Final",),
     "hpo.results.study": ("StudyStatus", "WorkerRecord"),
     "hpo.results.trial": ("TrialRecord",),
     "hpo.service.check": ("StudyCheck",),
+    "hpo.service.model": ("load_model",),
     "hpo.service.predict": ("load_predictor",),
     "hpo.service.python": ("check", "run", "submit"),
+    "hpo.service.replay_result": ("Replay",),
     "hpo.service.study": ("Study",),
     "hpo.service.watch": ("EventKind", "StudyEvent"),
     "hpo.space": ("Choice", "Float", "Int", "When"),

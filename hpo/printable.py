@@ -36,6 +36,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun if number == 1 else plural}"
 
 
+def mebibytes(number: int) -> str:
+    """A size in bytes, for people: `12.3 MiB`."""
+    return f"{number / 2**20:,.1f} MiB"
+
+
 def all_of(number: int, noun: str) -> str:
     """`its one trial`, `all of its 20 trials`."""
     return f"its one {noun}" if number == 1 else f"all of its {counted(number, noun)}"

@@ -7,7 +7,22 @@ from typing import Annotated
 import typer
 
 import hpo
-from hpo.cli import data, database, export, logs, look, maintain, manage, plan, predict, steer, train
+from hpo.cli import (
+    data,
+    database,
+    export,
+    final,
+    logs,
+    look,
+    maintain,
+    manage,
+    plan,
+    predict,
+    replay,
+    report,
+    steer,
+    train,
+)
 from hpo.cli.answer import say
 
 app = typer.Typer(
@@ -55,10 +70,15 @@ app.command(rich_help_panel=LOOK)(look.ls)
 app.command(rich_help_panel=LOOK)(look.status)
 app.command(rich_help_panel=LOOK)(look.trials)
 app.command(rich_help_panel=LOOK)(look.best)
+app.command(rich_help_panel=LOOK)(look.diff)
 app.command(rich_help_panel=LOOK)(look.show)
 app.command(rich_help_panel=LOOK)(logs.logs)
+app.command(rich_help_panel=LOOK)(report.importance)
+app.command(rich_help_panel=LOOK)(report.report)
+app.command(rich_help_panel=USE)(final.finalize)
 app.command(rich_help_panel=USE)(predict.predict)
 app.command(rich_help_panel=USE)(export.export)
+app.command(rich_help_panel=LOOK)(replay.replay)
 app.command(rich_help_panel=KEEP)(database.dashboard)
 app.command(rich_help_panel=KEEP)(maintain.doctor)
 app.command(rich_help_panel=KEEP)(manage.clean)

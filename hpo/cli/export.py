@@ -24,7 +24,11 @@ def export(
         Path | None, typer.Option("-o", "--out", metavar="DIR", help="The folder to write [default: STUDY-FORMAT].")
     ] = None,
     trial: Annotated[
-        int | None, typer.Option("--trial", metavar="N", min=0, help="Export this trial; by default the best.")
+        int | None, typer.Option("--trial", metavar="N", min=0, help="Export this trial of the search.")
+    ] = None,
+    final: Annotated[
+        bool | None,
+        typer.Option("--final/--search", help="Export the final model, or the best trial [default: final, if any]."),
     ] = None,
     store: StoreOption = None,
     project: ProjectOption = None,
@@ -43,7 +47,9 @@ def export(
         check_format(format)
         folder = project_folder(project)
         with open_to_look(store, project) as opened:
-            done = export_with(server, opened, Study(opened, study), format, out, trial=trial, project=folder)
+            done = export_with(
+                server, opened, Study(opened, study), format, out, trial=trial, final=final, project=folder
+            )
     finally:
         server.stop()
     _tell(done, study)

@@ -5,7 +5,7 @@ Rich's tables measure, wrap and style every cell, which takes minutes for as man
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from rich.cells import cell_len, chop_cells
 
@@ -69,15 +69,32 @@ def print_named_rows(
     say("\n".join([*lines[1:], ""]))
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def print_columns(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], out: Console, *, left: Collection[str]
+) -> None:
+    """Print a line a row; where there is no room, the first column, and the others below it by their names.
+
+    Args:
+        left: the headings of columns that are aligned to the left.
+    """
+    head, *whole = _aligned([headings, *rows], left)
+    if max(map(_width, [head, *whole])) <= out.width:
+        out.print(Text(f"\n{head}", style="bold"))
+        say("\n".join([*whole, ""]))
+        return
+    notes = [[f"{name}={cell}" for name, cell in zip(headings[1:], row[1:], strict=True)] for row in rows]
+    print_listing(headings[:1], [row[:1] for row in rows], notes, out, about=", ".join(headings[1:]))
+
+
+def _aligned(rows: Sequence[Sequence[str]], left: Collection[str] = LEFT_ALIGNED) -> Iterator[str]:
     """A line a row, the first one being the headings."""
     widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
-    is_left = [heading in LEFT_ALIGNED for heading in rows[0]]
+    is_left = [heading in left for heading in rows[0]]
     for row in rows:
         cells = []
-        for cell, width, left in zip(row, widths, is_left, strict=True):
+        for cell, width, goes_left in zip(row, widths, is_left, strict=True):
             space = " " * (width - _width(cell))
-            cells.append(cell + space if left else space + cell)
+            cells.append(cell + space if goes_left else space + cell)
         yield (" " * SPACE).join(cells).rstrip()
 
 

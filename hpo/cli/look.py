@@ -1,25 +1,38 @@
-"""Verbs that read: ls, status, trials, show, best."""
+"""Verbs that read: ls, status, trials, best, show, diff."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.cli.answer import print_json
+from hpo.cli.answer import print_json, print_json_lines
 from hpo.cli.options import (
     ArtifactsOption,
     JsonOption,
+    OtherStudyName,
     ProjectOption,
     StoreOption,
     StudyName,
     open_to_look,
 )
 
+if TYPE_CHECKING:
+    from hpo.results.query import Query
+    from hpo.results.study import Study
+
 ColumnsOption = Annotated[
     str | None, typer.Option("--columns", metavar="NAME,...", help="Show these columns: --columns number,value,lr.")
 ]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")]
+WhereOption = Annotated[
+    str | None,
+    typer.Option("--where", metavar="EXPR", help="Of these trials: --where \"optimizer == 'adam' and seconds < 60\"."),
+]
+SortOption = Annotated[
+    str | None,
+    typer.Option("--sort", metavar="NAME,...", help="Sort by these columns: --sort optimizer,-value; - descends."),
+]
 
 
 def ls(store: StoreOption = None, project: ProjectOption = None, as_json: JsonOption = False) -> None:
@@ -43,11 +56,12 @@ def status(
     from hpo.results.study import Study
 
     with open_to_look(store, project, is_foreign_allowed=True) as opened:
-        found = Study(opened, study).status()
+        opened_study = Study(opened, study)
+        found, kept = opened_study.status(), opened_study.kept_checkpoints()
     if as_json:
         print_json(found.to_json())
     else:
-        tables.show_status(found)
+        tables.show_status(found, kept)
 
 
 def trials(
@@ -57,20 +71,25 @@ def trials(
     as_json: JsonOption = False,
     columns: ColumnsOption = None,
     as_csv: CsvOption = False,
+    where: WhereOption = None,
+    sort: SortOption = None,
 ) -> None:
-    """List all trials of a study, by number."""
+    """List the trials of a study: all by number, or those of --where in the order of --sort."""
     from hpo.cli import tables
-    from hpo.cli.columns import show_columns
+    from hpo.results.query import Query
     from hpo.results.study import Study
 
+    query = Query.of(where, sort, columns=columns, dashes="--")
     with open_to_look(store, project, is_foreign_allowed=True) as opened:
-        found = Study(opened, study).trials(has_curves=False)
+        found = Study(opened, study)
+        if as_csv or columns:
+            _show_table(found, query, as_csv=as_csv, as_json=as_json)
+            return
+        records = found.trials_of(query, has_curves=False)
     if as_json:
-        print_json([record.to_json() for record in found])
-    elif as_csv or columns:
-        show_columns(found, columns, as_csv=as_csv)
+        print_json_lines(record.to_json() for record in records)
     else:
-        tables.show_trials(found)
+        tables.show_trials(records, study, is_narrowed=where is not None)
 
 
 def show(
@@ -97,23 +116,72 @@ def show(
 
 def best(
     study: StudyName,
-    k: Annotated[int, typer.Option("-k", min=1, help="Number of trials to show.")] = 5,
+    k: Annotated[
+        int | None, typer.Option("-k", min=1, help="Number of trials to show [default: 5; 1 of each value of --by].")
+    ] = None,
     store: StoreOption = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,
     columns: ColumnsOption = None,
     as_csv: CsvOption = False,
+    where: WhereOption = None,
+    sort: SortOption = None,
+    by: Annotated[
+        str | None,
+        typer.Option("--by", metavar="NAME,...", help="The best for each value of these columns: --by optimizer."),
+    ] = None,
 ) -> None:
     """Show the best trials of a study, with their parameters: complete ones, or the others while there are none."""
     from hpo.cli import tables
-    from hpo.cli.columns import show_columns
+    from hpo.results.query import Query
     from hpo.results.study import Study
 
+    query = Query.of(where, sort, columns=columns, by=by, dashes="--")
+    limit = k or (1 if by else 5)
     with open_to_look(store, project, is_foreign_allowed=True) as opened:
-        found = Study(opened, study).best(k)
+        found = Study(opened, study)
+        if as_csv or columns:
+            _show_table(found, query, as_csv=as_csv, as_json=as_json, best=limit)
+            return
+        records = found.best_of(query, limit, has_curves=False)
     if as_json:
-        print_json([record.to_json() for record in found])
-    elif as_csv or columns:
-        show_columns(found, columns, as_csv=as_csv)
+        print_json([record.to_json() for record in records])
     else:
-        tables.show_best(found, study)
+        tables.show_best(records, study, is_narrowed=where is not None)
+
+
+def diff(
+    study: StudyName,
+    other: OtherStudyName,
+    store: StoreOption = None,
+    project: ProjectOption = None,
+    other_store: Annotated[
+        str | None, typer.Option("--other-store", metavar="URL", help="URL of the other's store [default: the same].")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two studies: what differs in file, search space, data and code, and what came out."""
+    from hpo.cli.comparison import show_differences
+    from hpo.results.study import Study
+
+    with (
+        open_to_look(store, project, is_foreign_allowed=True) as opened,
+        open_to_look(other_store or store, project, is_foreign_allowed=True) as also_opened,
+    ):
+        found = Study(opened, study).diff(Study(also_opened, other))
+    if as_json:
+        print_json(found.to_json())
+    else:
+        show_differences(found)
+
+
+def _show_table(study: Study, query: Query, *, as_csv: bool, as_json: bool, best: int | None = None) -> None:
+    from hpo.cli.columns import print_csv, print_json_rows, show_columns
+
+    table = study.table_of(query, best=best)
+    if as_json:
+        print_json_rows(table)
+    elif as_csv:
+        print_csv(table)
+    else:
+        show_columns(table)

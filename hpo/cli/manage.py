@@ -18,7 +18,7 @@ from hpo.cli.options import (
     open_to_look,
 )
 from hpo.errors import RunError, SpecError
-from hpo.printable import counted
+from hpo.printable import counted, mebibytes
 
 if TYPE_CHECKING:
     from hpo.service.clean import Cleaned
@@ -75,7 +75,6 @@ def delete(
     artifacts: ArtifactsOption = None,
 ) -> None:
     """Delete a study with all its trials, and its checkpoints and logs on this machine."""
-    from hpo.doctor.finding import mebibytes
     from hpo.service.delete import belongings_of, delete_study
     from hpo.settings import artifacts_folder, project_folder
 
@@ -84,6 +83,8 @@ def delete(
         found = belongings_of(opened, study, artifacts=folder)
         for name in found.referring:
             say(f"study {name} starts from its weights, and cannot begin more trials without them", err=True)
+        for name in found.reruns:
+            say(f"study {name}, which trains its best trials again, stays: 'hpo delete {name}'", err=True)
         found_in_words = f"study {study}: {counted(found.trials, 'trial')} and {mebibytes(found.size)} of artifacts"
         if not yes and not _confirms(f"{found_in_words}. Delete them?", f"delete {study}"):
             raise RunError("nothing was deleted")
@@ -105,7 +106,6 @@ def clean(
 
     It asks before it removes; without a terminal it removes nothing unless --yes is given.
     """
-    from hpo.doctor.finding import mebibytes
     from hpo.service.clean import clean_artifacts, look_at_artifacts
     from hpo.settings import artifacts_folder, project_folder
 
@@ -145,7 +145,6 @@ def _show_artifacts(found: Cleaned) -> None:
     from rich.table import Table
 
     from hpo.cli.console import Text, console
-    from hpo.doctor.finding import mebibytes
 
     out = console()
     if not found.uses:

@@ -35,6 +35,9 @@ StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study
 StudyName = Annotated[
     str, typer.Argument(metavar="STUDY", help="The study's name.", callback=lambda name: _in_utf_8(name))
 ]
+OtherStudyName = Annotated[
+    str, typer.Argument(metavar="OTHER", help="The other study's name.", callback=lambda name: _in_utf_8(name))
+]
 SlotsOption = Annotated[
     int | None,
     typer.Option("--slots", min=1, help="Trials at a time on this machine [default: one a GPU, or one a core]."),

@@ -28,7 +28,13 @@ def predict(
         str, typer.Option("-o", "--out", metavar="FILE.csv", help="The file to write; '-' is the standard output.")
     ] = "-",
     trial: Annotated[
-        int | None, typer.Option("--trial", metavar="N", min=0, help="Predict with this trial; by default the best.")
+        int | None, typer.Option("--trial", metavar="N", min=0, help="Predict with this trial of the search.")
+    ] = None,
+    final: Annotated[
+        bool | None,
+        typer.Option(
+            "--final/--search", help="Predict with the final model, or with the best trial [default: final, if any]."
+        ),
     ] = None,
     proba: Annotated[bool, typer.Option("--proba", help="Also write the probability of each class.")] = False,
     store: StoreOption = None,
@@ -49,7 +55,9 @@ def predict(
         source_in(data)
         with open_to_look(store, project) as opened, tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch, "predictions.csv") if out == STDOUT else output_file(out, data)
-            done = predict_with(server, Study(opened, study), data, path, trial=trial, proba=proba, project=folder)
+            done = predict_with(
+                server, Study(opened, study), data, path, trial=trial, final=final, proba=proba, project=folder
+            )
             if out == STDOUT:
                 with path.open(encoding="utf-8") as lines:
                     for line in lines:
@@ -63,7 +71,7 @@ def _tell(done: Predicted, study: str, path: Path | None) -> None:
     """The summary, on stderr, since the standard output may be the predictions."""
     trial, model, data = done.trial, done.trial.config["model"]["class"], done.trial.config["data"]["class"]
     value = "" if trial.value is None else f", {trial.value:.4g} at {trial.unit} {trial.best_epoch}"
-    say(f"{study}, trial {trial.number}{value}: {model}, trained on {data}", err=True)
+    say(f"{study}, {done.model}{value}: {model}, trained on {data}", err=True)
     for remark in done.remarks:
         say(f"  {remark}", err=True)
     where = f": {path}" if path else ""

@@ -21,6 +21,7 @@ from rich.table import Column, Table
 from hpo.cli.answer import LogLines
 from hpo.cli.console import Console, Text, console
 from hpo.cli.tables import number, print_best
+from hpo.printable import mebibytes
 from hpo.study.length import Unit
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ class Screen:
         name, counts = run.study.name, run.counts
         if run.progress.is_deleted:
             return
-        records = Study(store, name).best(5)
+        found = Study(store, name)
+        records = found.best(5)
         seconds = time.monotonic() - self._since
         states = f"{counts.complete} complete, {counts.pruned} pruned, {counts.failed} failed"
         ended = f"{counts.ended}{counts.of_target} {'trial' if counts.ended == 1 else 'trials'}"
@@ -130,6 +132,8 @@ class Screen:
         objective = run.resolved.spec.objective
         self.say(f"best {objective.metric}:")
         print_best(records, self._out)
+        freed = f"; {mebibytes(run.freed)} of others were removed" if run.freed else ""
+        self.say(f"kept: the checkpoints of {found.kept_checkpoints()}{freed}")
         url = store.url.without_password
         option = f" --store {shlex.quote(url)}" if store_option else ""
         opened = f"'{name}', store='{url}'" if store_option else f"'{name}'"

@@ -19,6 +19,7 @@ from hpo.study.length import Unit
 from hpo.study.states import TrialState
 
 if TYPE_CHECKING:
+    from hpo.results.kept import KeptCheckpoints
     from hpo.results.study import StudyStatus
     from hpo.results.trial import TrialRecord
 
@@ -91,17 +92,28 @@ def _best_numbers(record: TrialRecord, *, has_remarks: bool) -> tuple[str, ...]:
     return (*numbers, in_a_line(record.remark or "to its end")) if has_remarks else numbers
 
 
-def show_best(records: Sequence[TrialRecord], study: str) -> None:
-    """Print the best trials, with their parameters."""
+def show_best(records: Sequence[TrialRecord], study: str, *, is_narrowed: bool = False) -> None:
+    """Print the best trials, with their parameters.
+
+    Args:
+        is_narrowed: only some of the study's trials were asked for.
+    """
     if not records:
-        name = in_a_line(study)
-        console().print(Text(f"study {name} has no trial with a value yet; 'hpo trials {name}' lists those it has"))
+        name, such = in_a_line(study), "such trial with a value" if is_narrowed else "trial with a value yet"
+        console().print(Text(f"study {name} has no {such}; 'hpo trials {name}' lists those it has"))
         return
     print_best(records, console())
 
 
-def show_trials(records: Sequence[TrialRecord]) -> None:
-    """Print each trial: its state, and its parameters and why it ended, below it where there is no room."""
+def show_trials(records: Sequence[TrialRecord], study: str, *, is_narrowed: bool = False) -> None:
+    """Print each trial: its state, and its parameters and why it ended, below it where there is no room.
+
+    Args:
+        is_narrowed: only some of the study's trials were asked for.
+    """
+    if not records and is_narrowed:
+        console().print(Text(f"study {in_a_line(study)} has no such trial"))
+        return
     headings = trial_headings(_unit_of(records))
     rows, notes = [_trial_numbers(record) for record in records], [_trial_in_pieces(record) for record in records]
     print_listing(headings, rows, notes, console(), about="parameters, and why it ended")
@@ -154,8 +166,8 @@ def _studies(found: Sequence[StudyStatus], states: Sequence[TrialState]) -> tupl
     return ["study", "state", "trials", *states, "best"], rows
 
 
-def show_status(study: StudyStatus) -> None:
-    """Print a study's progress, its best trial and its workers."""
+def show_status(study: StudyStatus, kept: KeptCheckpoints) -> None:
+    """Print a study's progress, its best trial, its limits, its checkpoints and its workers."""
     out = console()
     counts = ", ".join(f"{count} {state}" for state, count in study.counts.items() if count)
     budget = study.budget["trials"]
@@ -172,6 +184,8 @@ def show_status(study: StudyStatus) -> None:
     limits = [f"{name} {_of_limit(part)}" for name, part in study.budget.items() if name != "trials"]
     if limits:
         facts.append(("limits:", ", ".join(limits)))
+    if kept.trials:
+        facts.append(("keeps:", f"the checkpoints of {kept}"))
     if study.waiting_for:
         facts.append(("waits:", study.waiting_for))
     for worker in study.workers:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from hpo.cli.console import Text, console
 from hpo.cli.tables import fits, number, params_in_words, print_facts
-from hpo.printable import in_a_line
+from hpo.printable import counted, in_a_line
 from hpo.study.states import TrialState
 
 if TYPE_CHECKING:
@@ -51,7 +51,32 @@ def _facts(record: TrialRecord) -> list[tuple[str, str]]:
             found.append((owner, f"{record.config[owner]['class']}: {params_in_words(arguments)}"))
     if record.config.get("executor"):
         found.append(("executor", record.config["executor"]))
-    return found
+    return found + _provenance(record.provenance or {})
+
+
+def _provenance(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where it was trained, and from what."""
+    if not provenance:
+        return []
+    cores, ranks = counted(provenance["threads"], "thread"), provenance["ranks"]
+    each = cores if ranks == 1 else f"{ranks} processes of {cores} each"
+    words = {True: ", with changes that are in no commit", False: "", None: ", perhaps with changes"}
+    found = [
+        ("seed", str(provenance["seed"])),
+        ("device", f"{provenance['device']}, {each}, {provenance['precision']}; {provenance['platform']}"),
+        ("versions", ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())),
+    ]
+    if provenance["commit"]:
+        found.append(("commit", provenance["commit"] + words[provenance["dirty"]]))
+    marks = {name.removeprefix("data "): mark for name, mark in provenance["data"].items()}
+    if marks:
+        found.append(("data files", ", ".join(f"{in_a_line(name)} ({mark[:12]})" for name, mark in marks.items())))
+    if provenance["code"]:
+        found.append(("code", provenance["code"][:12]))
+    changes = [
+        f"attempt {change['attempt']}: {'; '.join(change['differs'])}" for change in provenance.get("changes", [])
+    ]
+    return found + ([("changed", ". ".join(changes))] if changes else [])
 
 
 def _attempts(attempts: Sequence[AttemptRecord], unit: str) -> Table:

@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import Connection, func, select, update
 
 from hpo.doctor.disk import free_space
-from hpo.doctor.finding import CheckContext, Finding, listed, mebibytes
-from hpo.printable import counted
+from hpo.doctor.finding import CheckContext, Finding, listed
+from hpo.printable import counted, mebibytes
 from hpo.results.artifacts import Leftover, survey
 from hpo.results.removal import remove_leftovers
 from hpo.store import Store

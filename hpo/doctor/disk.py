@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from hpo.doctor.finding import Finding, mebibytes
+from hpo.doctor.finding import Finding
+from hpo.printable import mebibytes
 
 FEW_BYTES = 2**30
 TOO_FEW_BYTES = 100 * 2**20

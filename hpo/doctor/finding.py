@@ -57,11 +57,6 @@ class CheckContext:
 Check = Callable[[CheckContext], Iterator[Finding]]
 
 
-def mebibytes(number: int) -> str:
-    """A size for people: `12.3 MiB`."""
-    return f"{number / 2**20:,.1f} MiB"
-
-
 def listed(names: list[str], *, most: int = 5) -> str:
     """Names in a sentence: the first few, and how many more there are."""
     shown = ", ".join(names[:most])

@@ -13,8 +13,8 @@ import psutil
 from sqlalchemy.exc import DatabaseError
 
 from hpo.doctor.disk import free_space
-from hpo.doctor.finding import CheckContext, Finding, listed, mebibytes
-from hpo.printable import counted
+from hpo.doctor.finding import CheckContext, Finding, listed
+from hpo.printable import counted, mebibytes
 from hpo.store import Store
 from hpo.store.engine import connect_sqlite
 from hpo.store.tables import SQLITE_TRIGGERS

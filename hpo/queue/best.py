@@ -35,7 +35,7 @@ def best_trials(
 ) -> Sequence[Row[Any]]:
     """Rows of (trial_id, number, value, datetime_complete), the best first, within a transaction of the caller."""
     complete = connection.execute(ranked_trials(study_id, direction).limit(limit)).all()
-    return complete or connection.execute(_leading_trials(study_id, direction).limit(limit)).all()
+    return complete or connection.execute(leading_trials(study_id, direction).limit(limit)).all()
 
 
 def best_of_each(connection: Connection, studies: Mapping[int, Direction]) -> dict[int, int]:
@@ -72,6 +72,24 @@ def ranked_trials(study_id: int, direction: Direction) -> Select[Any]:
     )
 
 
+def leading_trials(study_id: int, direction: Direction) -> Select[Any]:
+    """The study's running, paused, idle and pruned trials by the best value of their curves."""
+    curve = trial_intermediate_values.c
+    best = (func.max if direction == Direction.MAXIMIZE else func.min)(curve.intermediate_value)
+    return (
+        select(trials.c.trial_id, trials.c.number, best.label("value"), trials.c.datetime_complete)
+        .join(trial_intermediate_values, curve.trial_id == trials.c.trial_id)
+        .where(
+            trials.c.study_id == study_id,
+            trials.c.state.in_((OptunaState.RUNNING, OptunaState.PRUNED)),
+            ~_is_before_change(),
+            curve.intermediate_value_type == "FINITE",
+        )
+        .group_by(trials.c.trial_id, trials.c.number, trials.c.datetime_complete)
+        .order_by(direction.order(best), trials.c.number)
+    )
+
+
 def unneeded_checkpoints(store: Store, study_id: int, direction: Direction, *, keep: int) -> list[tuple[int, Path]]:
     """(trial_id, file) of the ended trials' checkpoints, without those of the `keep` best trials.
 
@@ -92,24 +110,6 @@ def unneeded_checkpoints(store: Store, study_id: int, direction: Direction, *, k
         return [(row.trial_id, Path(row.checkpoint)) for row in rows if row.trial_id not in best]
 
 
-def _leading_trials(study_id: int, direction: Direction) -> Select[Any]:
-    """The study's running, paused, idle and pruned trials by the best value of their curves."""
-    curve = trial_intermediate_values.c
-    best = (func.max if direction == Direction.MAXIMIZE else func.min)(curve.intermediate_value)
-    return (
-        select(trials.c.trial_id, trials.c.number, best.label("value"), trials.c.datetime_complete)
-        .join(trial_intermediate_values, curve.trial_id == trials.c.trial_id)
-        .where(
-            trials.c.study_id == study_id,
-            trials.c.state.in_((OptunaState.RUNNING, OptunaState.PRUNED)),
-            ~_is_before_change(),
-            curve.intermediate_value_type == "FINITE",
-        )
-        .group_by(trials.c.trial_id, trials.c.number, trials.c.datetime_complete)
-        .order_by(direction.order(best), trials.c.number)
-    )
-
-
 def _ranking_of_complete(wanted: ColumnElement[bool], direction: Direction) -> Select[Any]:
     """Rows of (study_id, trial_id, place): `ranked_trials` of several studies."""
     order = (direction.order(trial_values.c.value), trials.c.number)
@@ -128,7 +128,7 @@ def _ranking_of_complete(wanted: ColumnElement[bool], direction: Direction) -> S
 
 
 def _ranking_of_leading(wanted: ColumnElement[bool], direction: Direction) -> Select[Any]:
-    """Rows of (study_id, trial_id, place): `_leading_trials` of several studies."""
+    """Rows of (study_id, trial_id, place): `leading_trials` of several studies."""
     curve = trial_intermediate_values.c
     best = (func.max if direction == Direction.MAXIMIZE else func.min)(curve.intermediate_value)
     order = (direction.order(best), trials.c.number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
 from hpo.printable import counted
 from hpo.queue.best import ranked_trials
@@ -44,13 +44,7 @@ def spent_of(connection: Connection, study_id: int, direction: Direction) -> Spe
     attempted = connection.execute(
         select(
             func.max(hpo_attempts.c.ended).label("ended"),
-            func.sum(
-                hpo_attempts.c.devices
-                * case(
-                    (hpo_attempts.c.ended.is_(None), db_now() - hpo_attempts.c.started),
-                    else_=func.coalesce(hpo_attempts.c.seconds, hpo_attempts.c.ended - hpo_attempts.c.started),
-                )
-            ).label("seconds"),
+            func.sum(device_seconds()).label("seconds"),
         )
         .join(trials, trials.c.trial_id == hpo_attempts.c.trial_id)
         .where(trials.c.study_id == study_id)
@@ -75,6 +69,15 @@ def spent_of(connection: Connection, study_id: int, direction: Direction) -> Spe
         None if best is None else best.value,
         since,
     )
+
+
+def device_seconds() -> ColumnElement[float]:
+    """What an attempt has spent, of all its devices; of one that runs, until now."""
+    seconds = case(
+        (hpo_attempts.c.ended.is_(None), db_now() - hpo_attempts.c.started),
+        else_=func.coalesce(hpo_attempts.c.seconds, hpo_attempts.c.ended - hpo_attempts.c.started),
+    )
+    return hpo_attempts.c.devices * seconds
 
 
 def settled(

@@ -102,6 +102,10 @@ def set_limits(store: Store, name: str, changes: Sequence[str]) -> str:
             key, equals, text = change.partition("=")
             if not equals:
                 raise SpecError(f"'{change}' should be KEY=VALUE, such as trials=+50")
+            if key == "trials" and row.plan is not None:
+                raise SpecError(
+                    f"study '{name}' trains the best trials of a search again, as many as 'hpo finalize --seeds' says"
+                )
             if key == "trials" and text == "none":
                 values["trials_target"] = UNLIMITED
             elif key == "trials":

@@ -95,6 +95,8 @@ def enqueue_points(store: Store, name: str, points: Sequence[Point]) -> Enqueued
     study_id, _ = find_study(store, name)
     with store.write() as connection:
         study = lock_own_study(connection, study_id, name)
+        if study.plan is not None:
+            raise SpecError(f"study '{name}' only trains the best trials of a search again: it takes no other points")
         plain = json.loads(study.spec)
         if plain["spec"]["sampler"]["name"] == "grid":
             raise SpecError(
@@ -113,7 +115,7 @@ def enqueue_points(store: Store, name: str, points: Sequence[Point]) -> Enqueued
             if key in known:
                 repeated.add(known[key])
             else:
-                _insert(connection, study_id, number, space.stored(values))
+                insert_waiting(connection, study_id, number, space.stored(values))
                 known[key], number = number, number + 1
             numbers.append(known[key])
         limit = progress_of(connection, study_id).limit
@@ -190,7 +192,12 @@ def _key(values: Mapping[str, Any]) -> str:
     return json.dumps(values, sort_keys=True)
 
 
-def _insert(connection: Connection, study_id: int, number: int, values: Mapping[str, Any]) -> None:
+def insert_waiting(connection: Connection, study_id: int, number: int, values: Mapping[str, Any]) -> None:
+    """Enter one trial, which waits for a worker.
+
+    Args:
+        values: of its parameters, as the store has them.
+    """
     inserted = connection.execute(insert(trials).values(study_id=study_id, number=number, state=OptunaState.WAITING))
     trial_id = int(inserted.inserted_primary_key[0])  # type: ignore[index]
     connection.execute(

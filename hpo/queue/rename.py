@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, select, update
 from sqlalchemy.exc import IntegrityError
 
 from hpo.errors import StoreError
-from hpo.store.tables import hpo_studies, hpo_trials, studies, trials
+from hpo.store.tables import hpo_findings, hpo_studies, hpo_trials, studies, trials
+
+_NAMES = {"study", "reruns_study"}  # keys of findings whose values are names of studies
 
 
 def rename_rows(connection: Connection, study_id: int, new: str) -> None:
@@ -24,12 +27,32 @@ def rename_rows(connection: Connection, study_id: int, new: str) -> None:
         raise taken
     mine = hpo_studies.c.study_id == study_id
     plain = json.loads(connection.scalar(select(hpo_studies.c.spec).where(mine)) or "{}")
-    plain["spec"]["study"] = new
+    old, plain["spec"]["study"] = plain["spec"]["study"], new
     try:
         connection.execute(update(studies).where(studies.c.study_id == study_id).values(study_name=new))
     except IntegrityError:  # created between our look and our change
         raise taken from None
     connection.execute(update(hpo_studies).where(mine).values(spec=json.dumps(plain)))
+    _rename_in_findings(connection, study_id, old, new)
+
+
+def _rename_in_findings(connection: Connection, study_id: int, old: str, new: str) -> None:
+    """What was found out names the study: of a search, and of the search whose trials this one trains again."""
+    parent = select(hpo_studies.c.parent_id).where(hpo_studies.c.study_id == study_id)
+    is_told = hpo_findings.c.study_id.in_([study_id]) | hpo_findings.c.study_id.in_(parent)
+    for row in connection.execute(select(hpo_findings.c.finding_id, hpo_findings.c.content).where(is_told)).all():
+        content = json.dumps(_renamed(json.loads(row.content), old, new))
+        if content != row.content:
+            mine = hpo_findings.c.finding_id == row.finding_id
+            connection.execute(update(hpo_findings).where(mine).values(content=content))
+
+
+def _renamed(content: Any, old: str, new: str) -> Any:
+    if isinstance(content, dict):
+        return {
+            key: new if key in _NAMES and value == old else _renamed(value, old, new) for key, value in content.items()
+        }
+    return [_renamed(item, old, new) for item in content] if isinstance(content, list) else content
 
 
 def named_checkpoints(connection: Connection, study_id: int) -> dict[int, Path]:

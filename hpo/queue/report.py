@@ -63,11 +63,14 @@ def begin_trial(
     return True
 
 
-def describe_trial(connection: Connection, claim: Claim, *, config: Mapping[str, Any], from_epoch: int) -> bool:
+def describe_trial(
+    connection: Connection, claim: Claim, *, config: Mapping[str, Any], from_epoch: int, provenance: str | None = None
+) -> bool:
     """Complete the configuration with what the trial process reported when it had built the model.
 
     Args:
         from_epoch: the epoch whose checkpoint the attempt resumes from; 0 from scratch.
+        provenance: of the attempt, as JSON.
     """
     changed = connection.execute(update(hpo_attempts).where(_is_leased(claim)).values(from_epoch=from_epoch))
     if changed.rowcount == 0:
@@ -76,10 +79,21 @@ def describe_trial(connection: Connection, claim: Claim, *, config: Mapping[str,
         update(hpo_trials)
         .where(hpo_trials.c.trial_id == claim.trial_id)
         .values(
-            config=json.dumps(config), checkpoint=None, checkpoint_sha256=None
-        )  # while it trains, the file is replaced
+            config=json.dumps(config),
+            provenance=provenance,
+            checkpoint=None,  # while it trains, the file is replaced
+            checkpoint_sha256=None,
+        )
     )
     return True
+
+
+def provenance_before(connection: Connection, claim: Claim) -> str | None:
+    """The provenance of the trial's attempts before this one, as JSON; None where none has built its model."""
+    found: str | None = connection.scalar(
+        select(hpo_trials.c.provenance).where(hpo_trials.c.trial_id == claim.trial_id)
+    )
+    return found
 
 
 def report_epoch(

@@ -14,6 +14,7 @@ from hpo.errors import StoreError
 from hpo.printable import counted
 from hpo.queue.accept import accept_changes
 from hpo.queue.after_change import apply_limits
+from hpo.queue.plans import enter_plan
 from hpo.queue.progress import counts_of, no_such_study
 from hpo.queue.wall_clock import wall_clock_kept
 from hpo.store import Store
@@ -21,6 +22,7 @@ from hpo.store.clock import db_now
 from hpo.store.tables import hpo_studies, studies, study_directions, study_system_attributes
 from hpo.study.fingerprints import changed_inputs, inputs_to_continue
 from hpo.study.limits import UNLIMITED, trials_in_words
+from hpo.study.plan import Plan
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import StudyState
 
@@ -35,7 +37,12 @@ _ADVICE = (
 
 @dataclass(frozen=True)
 class StoredStudy:
-    """A study as it is stored."""
+    """A study as it is stored.
+
+    Attributes:
+        plan: of a study that trains the best trials of another again; None for a search.
+        parent_id: of that other study; None where it was deleted since.
+    """
 
     study_id: int
     name: str
@@ -45,10 +52,17 @@ class StoredStudy:
     trials_target: int
     created: float  # seconds since 1970, UTC
     change_accepted: float | None = None  # when it last went on with other data or code
+    plan: Plan | None = None
+    parent_id: int | None = None
 
 
 def create_or_continue(
-    store: Store, resolved: ResolvedStudy, *, is_change_accepted: bool = False
+    store: Store,
+    resolved: ResolvedStudy,
+    *,
+    is_change_accepted: bool = False,
+    plan: Plan | None = None,
+    parent_id: int | None = None,
 ) -> tuple[StoredStudy, str]:
     """Create the study, or continue it, with the limits that the file has changed.
 
@@ -57,6 +71,7 @@ def create_or_continue(
     Args:
         is_change_accepted: go on although the data or the code is other than before; the earlier trials are marked,
             and compared no more.
+        plan: its trials, if it trains those of the study `parent_id` again.
 
     Returns:
         The study, and a line that says whether it was created, continued, extended or shortened.
@@ -70,9 +85,13 @@ def create_or_continue(
             row = connection.execute(_query().where(studies.c.study_name == name).with_for_update(of=studies)).first()
             if row is None:
                 message = f"study {name} created: {resolved.spec.budget}"
-                _create(connection, resolved)
+                study_id = _create(connection, resolved)
             else:
                 study = _stored(row, name)
+                study_id = study.study_id
+                if (study.plan is None) != (plan is None):
+                    kind = "trains the best trials of a search again" if plan is None else "is a search"
+                    raise StoreError(f"study '{name}' {kind}: begin another study with another name")
                 if differences := resolved.differences(study.resolved):
                     lines = "".join(f"\n  {line}" for line in differences)
                     raise StoreError(
@@ -89,8 +108,12 @@ def create_or_continue(
                 if changes:
                     kept = f"{counted(marked, 'trial')} from before the change {'is' if marked == 1 else 'are'} kept"
                     message += f"; {kept}, and compared no more"
+            if plan is not None:
+                enter_plan(connection, study_id, plan, resolved.space, parent_id=parent_id)
     except IntegrityError:  # another process created it between our query and our insert
-        return create_or_continue(store, resolved, is_change_accepted=is_change_accepted)
+        return create_or_continue(
+            store, resolved, is_change_accepted=is_change_accepted, plan=plan, parent_id=parent_id
+        )
     return load_study(store, name), message
 
 
@@ -156,6 +179,8 @@ def _query() -> Select[Any]:
         hpo_studies.c.trials_target,
         hpo_studies.c.created,
         hpo_studies.c.change_accepted,
+        hpo_studies.c.plan,
+        hpo_studies.c.parent_id,
     ).outerjoin(hpo_studies, hpo_studies.c.study_id == studies.c.study_id)
 
 
@@ -175,10 +200,13 @@ def _stored(row: Any, name: str) -> StoredStudy:
         row.trials_target,
         row.created,
         row.change_accepted,
+        None if row.plan is None else Plan.from_json(row.plan),
+        row.parent_id,
     )
 
 
-def _create(connection: Connection, resolved: ResolvedStudy) -> None:
+def _create(connection: Connection, resolved: ResolvedStudy) -> int:
+    """The new study's number in the store."""
     spec = resolved.spec
     inserted = connection.execute(insert(studies).values(study_name=spec.study))
     study_id = int(inserted.inserted_primary_key[0])  # type: ignore[index]
@@ -202,6 +230,7 @@ def _create(connection: Connection, resolved: ResolvedStudy) -> None:
             created=db_now(),
         )
     )
+    return study_id
 
 
 def _continue(connection: Connection, study: StoredStudy, resolved: ResolvedStudy, *, hours: float) -> str:

@@ -22,7 +22,7 @@ from hpo.store import Store
 from hpo.store.tables import hpo_studies, hpo_trials, studies, trials
 from hpo.study.artifacts import checkpoints_in, is_file, is_folder, size_of
 from hpo.study.folder_mark import MARK, marked_store
-from hpo.study.job import BEST_CHECKPOINT, CONFIG, PREPROCESSING, RESUME_CHECKPOINTS
+from hpo.study.job import BEST_CHECKPOINT, CONFIG, LAST_CHECKPOINT, PREPROCESSING, RESUME_CHECKPOINTS
 from hpo.study.naming import is_study_folder, study_folder, trial_folder, trial_of_folder
 from hpo.study.spec import Keep
 from hpo.study.states import OPTUNA_ENDED
@@ -83,12 +83,27 @@ class _Trial:
     Attributes:
         checkpoint: the name of the file that its row names.
         is_kept: it is among the best, whose checkpoints are kept.
+        keeps_last: so is the state after its last epoch.
     """
 
     trial_id: int
     state: str
     checkpoint: str | None
     is_kept: bool
+    keeps_last: bool
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What a study keeps.
+
+    Attributes:
+        trial_ids: the trials whose checkpoints are kept; None, for all, where that cannot be read.
+        last: also the states after their last epochs.
+    """
+
+    trial_ids: Collection[int] | None
+    last: bool
 
 
 @dataclass(frozen=True)
@@ -195,6 +210,8 @@ def _files_of_ended(folder: Path, files: list[Path], trial: _Trial) -> Iterator[
         if file.name == trial.checkpoint:
             if not trial.is_kept:
                 yield Leftover(file, size_of(file), _NOT_KEPT, named_by=trial.trial_id)
+        elif file.name == LAST_CHECKPOINT and trial.keeps_last:
+            continue
         elif file.name in _CHECKPOINTS:
             yield Leftover(file, size_of(file), "its trial has ended, and the store names no such checkpoint")
         elif file.name == PREPROCESSING:
@@ -215,7 +232,7 @@ def _known(connection: Connection, study_id: int | None = None) -> dict[str, _Kn
     is_wanted = true() if study_id is None else hpo_studies.c.study_id == study_id
     found: dict[int, _Known] = {}
     by_folder: dict[str, _Known] = {}
-    kept: dict[int, Collection[int] | None] = {}
+    kept: dict[int, _Kept] = {}
     for row in connection.execute(
         select(studies.c.study_id, studies.c.study_name, hpo_studies.c.created, hpo_studies.c.spec)
         .join(hpo_studies, hpo_studies.c.study_id == studies.c.study_id)
@@ -240,19 +257,23 @@ def _known(connection: Connection, study_id: int | None = None) -> dict[str, _Kn
     for trial in of_trials:
         if trial.number is None or trial.study_id not in found:
             continue
-        best = kept[trial.study_id]
-        is_kept = best is None or trial.trial_id in best or trial.before_change is not None
+        keep = kept[trial.study_id]
+        is_best = keep.trial_ids is None or trial.trial_id in keep.trial_ids
+        is_kept = is_best or trial.before_change is not None
         # By its name only: the same folder may be reached by another path than the worker's.
         checkpoint = Path(trial.checkpoint).name if trial.checkpoint else None
-        found[trial.study_id].trials[trial.number] = _Trial(trial.trial_id, trial.state, checkpoint, is_kept)
+        found[trial.study_id].trials[trial.number] = _Trial(
+            trial.trial_id, trial.state, checkpoint, is_kept, is_kept and keep.last and checkpoint is not None
+        )
     return by_folder
 
 
-def _kept(connection: Connection, study_id: int, spec: str) -> Collection[int] | None:
-    """The trial_ids of the trials whose checkpoints the study keeps; None, for all, where that cannot be read."""
+def _kept(connection: Connection, study_id: int, spec: str) -> _Kept:
     try:
-        keep = Keep.model_validate(json.loads(spec)["spec"].get("keep", {})).checkpoints
+        keep = Keep.model_validate(json.loads(spec)["spec"].get("keep", {}))
         [direction] = directions_of(connection, study_id)
     except (ValueError, LookupError, TypeError, AttributeError):  # a newer release wrote it
-        return None
-    return {row.trial_id for row in best_trials(connection, study_id, direction, limit=keep)} if keep else set()
+        return _Kept(None, last=False)
+    number = keep.checkpoints
+    best = {row.trial_id for row in best_trials(connection, study_id, direction, limit=number)} if number else set()
+    return _Kept(best, keep.last)

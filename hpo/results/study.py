@@ -7,17 +7,24 @@ study.best(5)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from sqlalchemy import Connection, func, select
 
-from hpo.queue.best import STUDIES_A_STATEMENT, best_of_each, best_trials, directions_of
+from hpo.queue.best import STUDIES_A_STATEMENT, best_of_each, directions_of
 from hpo.queue.counts import TrialCounts
+from hpo.queue.findings import findings_of
 from hpo.queue.overview import overview
 from hpo.queue.progress import Progress, find_study, load_progress
 from hpo.results.attempt import AttemptRecord, read_attempts
-from hpo.results.pareto import pareto_front
+from hpo.results.columns import TrialColumns
+from hpo.results.comparison import StudyDifferences, StudyFacts, compare, facts_of
+from hpo.results.final import FINAL, Final
+from hpo.results.frames import Engine, frame_of, read_curves
+from hpo.results.kept import KeptCheckpoints, kept_checkpoints
+from hpo.results.query import Query, Table, chosen_trials, table_of
+from hpo.results.ranking import best_of
 from hpo.results.trial import TrialRecord, read_records, records_where
 from hpo.store import Store
 from hpo.store.clock import db_now
@@ -31,6 +38,9 @@ from hpo.study.states import Direction, StudyState
 
 if TYPE_CHECKING:
     import pandas as pd
+    import polars as pl
+
+MOST_BY_NUMBER = 5_000  # trials that are read one by one; of more, all of the study are read
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,8 @@ class StudyStatus:
 
     def to_json(self) -> dict[str, Any]:
         plain = asdict(self)
-        plain["best"] = None if self.best is None else self.best.to_json()
+        # as a list of studies has it, which does not read the provenance
+        plain["best"] = None if self.best is None else replace(self.best, provenance=None).to_json()
         return plain
 
 
@@ -91,28 +102,55 @@ class Study:
         """maximize or minimize."""
         return self._direction
 
-    def best(self, k: int = 1) -> list[TrialRecord]:
+    def best(self, k: int = 1, *, where: str | None = None, by: str | Sequence[str] | None = None) -> list[TrialRecord]:
         """The k best complete trials, the best first; fewer when there are not so many.
 
         While no trial is complete, the best of the others that have not failed, by the best value that each has
         reached; their `remark` is such as 'paused after 19 of 27 epochs'. Of several objectives, which studies of
         other programs may have, the Pareto-optimal trials, by the first objective.
+
+        Args:
+            where: only of the trials for which an expression holds, such as "optimizer == 'adam' and seconds < 60".
+            by: the k best for each value of these columns, such as "optimizer"; the group with the best trial first.
+
+        Raises:
+            SpecError: the expression cannot be read, or there is no such column.
         """
-        if len(self.directions) > 1:
-            return pareto_front(self.trials(has_curves=False), self.directions)[:k]
+        return self.best_of(Query.of(where, by=by), k)
+
+    def best_of(self, query: Query, k: int = 1, *, has_curves: bool = True) -> list[TrialRecord]:
+        """`best` of the trials that are asked for; in the order that is asked for, where there is one."""
         with self._store.read() as connection:
-            chosen = [row.trial_id for row in best_trials(connection, self._study_id, self._direction, limit=k)]
-            by_id = read_records(connection, self._study_id, chosen, direction=self._direction)
+            chosen = best_of(connection, self._study_id, self.directions, query, limit=k)
+            by_id = read_records(connection, self._study_id, chosen, direction=self._direction, has_curves=has_curves)
         return [by_id[trial_id] for trial_id in chosen]
 
-    def trials(self, *, has_curves: bool = True) -> list[TrialRecord]:
+    def trials(
+        self, *, where: str | None = None, sort: str | Sequence[str] | None = None, has_curves: bool = True
+    ) -> list[TrialRecord]:
         """All trials, by number.
 
         Args:
-            has_curves: with their curves; without, thousands of trials are read in a fraction of the time.
+            where: only those for which an expression holds, such as "optimizer == 'adam' and seconds < 60".
+            sort: by these columns instead, such as "optimizer,-value": -value is from the largest to the smallest.
+            has_curves: with their curves and their provenance; without, thousands of trials are read in a fraction of
+                the time.
+
+        Raises:
+            SpecError: the expression cannot be read, or there is no such column.
         """
+        return self.trials_of(Query.of(where, sort), has_curves=has_curves)
+
+    def trials_of(self, query: Query, *, has_curves: bool = True) -> list[TrialRecord]:
+        """The trials that are asked for."""
         with self._store.read() as connection:
-            found = read_records(connection, self._study_id, None, direction=self._direction, has_curves=has_curves)
+            chosen = None
+            if query.is_narrow:
+                chosen = chosen_trials(TrialColumns(connection, self._study_id, self._direction), query)
+            only = chosen if chosen is not None and len(chosen) <= MOST_BY_NUMBER else None
+            found = read_records(connection, self._study_id, only, direction=self._direction, has_curves=has_curves)
+        if chosen is not None:
+            return [found[trial_id] for trial_id in chosen]
         return sorted(found.values(), key=lambda record: record.number)
 
     def trial(self, number: int) -> TrialRecord | None:
@@ -128,11 +166,124 @@ class Study:
         with self._store.read() as connection:
             return read_attempts(connection, self._study_id, number)
 
-    def frame(self) -> pd.DataFrame:
-        """A row for each trial: number, state, value, epochs, seconds, `params_*`, attempts, cause, device, ..."""
-        import pandas as pd
+    def final(self) -> Final | None:
+        """What the last `hpo finalize` found; None before one."""
+        with self._store.read() as connection:
+            found = findings_of(connection, self._study_id, FINAL)
+        return Final.from_json(found[-1].content) if found else None
 
-        return pd.DataFrame([record.row() for record in self.trials(has_curves=False)])
+    @property
+    def kept_in(self) -> str | None:
+        """The name of the study whose trials are the final model; None before `hpo finalize`."""
+        final = self.final()
+        return None if final is None else final.kept.study
+
+    def kept(self) -> list[TrialRecord]:
+        """The trials of the final model: one, or those of an ensemble; none before `hpo finalize`."""
+        final = self.final()
+        if final is None:
+            return []
+        found = Study(self._store, final.kept.study)
+        return [trial for number in final.kept.members if (trial := found.trial(number)) is not None]
+
+    @overload
+    def frame(
+        self,
+        *,
+        where: str | None = ...,
+        sort: str | Sequence[str] | None = ...,
+        columns: str | Sequence[str] | None = ...,
+        engine: Literal["pandas"] = ...,
+    ) -> pd.DataFrame: ...
+
+    @overload
+    def frame(
+        self,
+        *,
+        where: str | None = ...,
+        sort: str | Sequence[str] | None = ...,
+        columns: str | Sequence[str] | None = ...,
+        engine: Literal["polars"],
+    ) -> pl.DataFrame: ...
+
+    def frame(
+        self,
+        *,
+        where: str | None = None,
+        sort: str | Sequence[str] | None = None,
+        columns: str | Sequence[str] | None = None,
+        engine: Engine = "pandas",
+    ) -> pd.DataFrame | pl.DataFrame:
+        """A row for each trial: number, state, value, epochs, seconds, `params_*`, attempts, cause, device, ...
+
+        Args:
+            where: only for those for which an expression holds, such as "optimizer == 'adam' and seconds < 60".
+            sort: by these columns, such as "optimizer,-value"; else by number.
+            columns: these, such as "number,value,lr,val_loss"; metrics are those of a trial's best epoch.
+            engine: pandas, or polars (which `pip install 'hpo-service[polars]'` installs).
+
+        Raises:
+            SpecError: the expression cannot be read, there is no such column, or the engine is not there.
+        """
+        return frame_of(self.table_of(Query.of(where, sort, columns=columns)), engine)
+
+    def table_of(self, query: Query, *, best: int | None = None) -> Table:
+        """The columns that are asked for, of the trials that are asked for, or of the best of them, without records."""
+        with self._store.read() as connection:
+            source = TrialColumns(connection, self._study_id, self._direction)
+            if best is None:
+                return table_of(source, query, chosen_trials(source, query))
+            return table_of(source, query, best_of(connection, self._study_id, self.directions, query, limit=best))
+
+    @overload
+    def curves(
+        self,
+        *,
+        where: str | None = ...,
+        metrics: str | Sequence[str] | None = ...,
+        engine: Literal["pandas"] = ...,
+    ) -> pd.DataFrame: ...
+
+    @overload
+    def curves(
+        self, *, where: str | None = ..., metrics: str | Sequence[str] | None = ..., engine: Literal["polars"]
+    ) -> pl.DataFrame: ...
+
+    def curves(
+        self, *, where: str | None = None, metrics: str | Sequence[str] | None = None, engine: Engine = "pandas"
+    ) -> pd.DataFrame | pl.DataFrame:
+        """A row for each metric of each epoch of each trial: number, epoch (or step), metric, value.
+
+        Args:
+            where: only of the trials for which an expression holds.
+            metrics: only these, such as "val_loss,train_loss".
+            engine: pandas or polars.
+
+        Raises:
+            SpecError: the expression cannot be read, there is no such metric, or the engine is not there.
+        """
+        with self._store.read() as connection:
+            source = TrialColumns(connection, self._study_id, self._direction)
+            chosen = None if where is None else chosen_trials(source, Query.of(where))
+            found = read_curves(connection, self._study_id, chosen, metrics=metrics)
+        return frame_of(found, engine)
+
+    def kept_checkpoints(self) -> KeptCheckpoints:
+        """How many of its ended trials keep their checkpoints, and what these take on this machine."""
+        return kept_checkpoints(self._store, self._study_id)
+
+    def diff(self, other: Study) -> StudyDifferences:
+        """What differs between this study and another one, which may be in another store.
+
+        It compares their study files as they were resolved, search spaces, data, code, and what came out.
+        """
+        return compare(self._facts(), other._facts())
+
+    def _facts(self) -> StudyFacts:
+        best = self.best_of(Query(), 1, has_curves=False) if len(self.directions) == 1 else []
+        return facts_of(
+            self._store, self._study_id, self.name, directions=self.directions, best=best[0] if best else None
+        )
 
     def status(self) -> StudyStatus:
         """Its state, progress, budget, best trial and workers."""

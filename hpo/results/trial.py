@@ -63,6 +63,8 @@ class TrialRecord:
         checkpoint_sha256: of that file as the trial wrote it, in hexadecimal; None where it is not known.
         before_change: the change of data or code that was accepted since, in words; such a trial is not compared with
             later ones.
+        provenance: seed, data, code, commit, versions, device and the like of its last attempt, and what changed
+            between its attempts; empty where they were not recorded, and None in a listing, which does not read them.
     """
 
     number: int
@@ -86,6 +88,7 @@ class TrialRecord:
     started: datetime | None  # UTC, naive, as Optuna stores it
     ended: datetime | None
     before_change: str | None = None
+    provenance: Mapping[str, Any] | None = None
 
     @property
     def unit(self) -> Unit:
@@ -118,9 +121,11 @@ class TrialRecord:
         return "; ".join(text for text in (self.failure or self.cause, change) if text) or None
 
     def to_json(self) -> dict[str, Any]:
-        """What `--json` prints: plain types, the curve left out."""
+        """What `--json` prints: plain types, the curve left out, and the provenance where it was not read."""
         plain = dict(vars(self))  # not copied in depth, which takes seconds for thousands of trials
         del plain["curve"]
+        if self.provenance is None:
+            del plain["provenance"]
         for name in ("started", "ended"):
             moment = plain[name]
             plain[name] = None if moment is None else moment.isoformat(timespec="milliseconds") + "Z"
@@ -146,6 +151,8 @@ class TrialRecord:
 
         The model refuses batches of a data module of ours that has fitted its scalings, categories and the like on
         other rows than the trial's, such as those of a new file.
+
+        `hpo.load_model` does the same, and loads from a folder or a file where there is no store.
 
         Args:
             project: folder from which the model's module is imported.
@@ -208,7 +215,7 @@ def read_records(
     """Records by the store's id: of the whole study, or of some trials.
 
     Args:
-        has_curves: with their curves, which take most of the time of many trials.
+        has_curves: with their curves and their provenance, which take most of the time of many trials.
     """
     wanted = trials.c.study_id == study_id
     if only is not None:
@@ -227,9 +234,10 @@ def records_where(
     """
     chosen = select(trials.c.trial_id).where(wanted)
     found = connection.execute(select(trials).where(wanted)).all()
-    params = _params(connection, wanted)
+    params = params_of(connection, wanted)
     values = _rows(connection, trial_values, chosen)
-    own_rows = connection.execute(select(hpo_trials).where(hpo_trials.c.trial_id.in_(chosen)))
+    own_columns = [column for column in hpo_trials.c if has_curves or column.name != "provenance"]
+    own_rows = connection.execute(select(*own_columns).where(hpo_trials.c.trial_id.in_(chosen)))
     ours = {row.trial_id: row for row in own_rows}
     # the value of one that has not ended with it is the best of its curve
     is_needed = true() if has_curves else trials.c.state.in_((OptunaState.RUNNING, OptunaState.PRUNED))
@@ -288,12 +296,18 @@ def records_where(
             started=row.datetime_start,
             ended=row.datetime_complete,
             before_change=own.before_change if own is not None else None,
+            provenance=_provenance(own) if has_curves else None,
         )
     return records
 
 
 def _rows(connection: Connection, table: Table, chosen: Select[Any]) -> dict[int, list[Any]]:
     return _by_trial(connection.execute(select(table).where(table.c.trial_id.in_(chosen))))
+
+
+def _provenance(own: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(own.provenance) if own is not None and own.provenance else {}
+    return found
 
 
 def _last(connection: Connection, table: Table, column: str, chosen: Select[Any]) -> dict[int, int]:
@@ -324,12 +338,23 @@ def _values(rows: list[Any]) -> tuple[float, ...]:
 
 
 def _value(rows: list[Any]) -> float | None:
-    value = next((row.value for row in rows if row.objective == 0), None)
+    return finite(next((row.value for row in rows if row.objective == 0), None))
+
+
+def finite(value: float | None) -> float | None:
+    """The value; None of one that is infinite or not a number."""
     return None if value is None or not math.isfinite(value) else value
 
 
-def _params(connection: Connection, wanted: ColumnElement[bool]) -> dict[int, dict[str, Any]]:
-    """Each trial's parameters' values by name; lists and mappings are stored by their labels."""
+def params_of(
+    connection: Connection, wanted: ColumnElement[bool], names: Sequence[str] | None = None
+) -> dict[int, dict[str, Any]]:
+    """Each trial's parameters' values by name, by the store's id; lists and mappings are stored by their labels.
+
+    Args:
+        wanted: a condition on `trials`.
+        names: of these parameters only.
+    """
     rows = connection.execute(
         select(
             trial_params.c.trial_id,
@@ -339,9 +364,10 @@ def _params(connection: Connection, wanted: ColumnElement[bool]) -> dict[int, di
             trial_params.c.distribution_json,
         )
         .join(trials, trials.c.trial_id == trial_params.c.trial_id)
-        .where(wanted)
+        .where(wanted, true() if names is None else trial_params.c.param_name.in_(names))
     ).all()
     distributions: dict[str, Any] = {}  # by their texts, which are the same for thousands of trials
+    chosen: dict[tuple[int, str, str], Any] = {}  # by study, name and label, which are the same as often
     stored: dict[int, str] | None = None
     spaces: dict[int, SearchSpace] = {}
     found: dict[int, dict[str, Any]] = defaultdict(dict)
@@ -351,12 +377,15 @@ def _params(connection: Connection, wanted: ColumnElement[bool]) -> dict[int, di
             distribution = distributions[text] = json.loads(text)
         value = _param(number, distribution)
         if isinstance(value, str):
-            if stored is None:
-                stored = _spaces(connection, wanted)
-            if study_id not in spaces:  # another program's study has none
-                text = stored.get(study_id)
-                spaces[study_id] = SearchSpace.from_json(json.loads(text)) if text else SearchSpace()
-            value = _of_label(value, name, spaces[study_id])
+            key = study_id, name, value
+            if key not in chosen:
+                if stored is None:
+                    stored = _spaces(connection, wanted)
+                if study_id not in spaces:  # another program's study has none
+                    text = stored.get(study_id)
+                    spaces[study_id] = SearchSpace.from_json(json.loads(text)) if text else SearchSpace()
+                chosen[key] = _of_label(value, name, spaces[study_id])
+            value = chosen[key]
         found[trial_id][name] = value
     return found
 

@@ -51,6 +51,13 @@ def with_checkpoints(arguments: Mapping[str, Any], weights: Weights) -> dict[str
     return {name: _with_checkpoints(value, weights) for name, value in arguments.items()}
 
 
+def refers(value: Any, weights: Mapping[str, Any]) -> bool:
+    """Whether an argument, or a part of it, is a reference to another trial's weights."""
+    if isinstance(value, dict | list):
+        return any(refers(item, weights) for item in (value.values() if isinstance(value, dict) else value))
+    return isinstance(value, str) and value in weights
+
+
 def _with_checkpoints(value: Any, weights: Weights) -> Any:
     if isinstance(value, dict):
         return {key: _with_checkpoints(item, weights) for key, item in value.items()}

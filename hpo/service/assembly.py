@@ -20,9 +20,11 @@ from hpo.store import Store
 from hpo.study.by_value import is_by_value, refusal
 from hpo.study.devices import Slot, slots_of
 from hpo.study.fingerprints import inputs_of
+from hpo.study.plan import Plan
 from hpo.study.spec import Resources, StudySpec
 from hpo.study.study_file import Source
 from hpo.worker.loop import Worker
+from hpo.worker.provenance import StudyProvenance, ask_git
 from hpo.worker.study_run import StudyRun
 
 ANY_CPU = Slot(0, (), 1, 1)  # whoever submits need not have the workers' GPUs
@@ -111,13 +113,15 @@ def begin(
     machine: Sequence[Slot] | None = None,
     on_frame: Callable[[StudyRun], None] = lambda run: None,
     is_change_accepted: bool = False,
+    plan: Plan | None = None,
+    parent_id: int | None = None,
 ) -> Search:
     """Create or continue a study, and adopt it by a worker of this process, whose `run_until_done` trains it.
 
     Args:
         machine: slots of this machine, see `slots_for`; by default as many as the study requests.
         on_frame: called a few times a second while it trains.
-        is_change_accepted: see `create_or_continue`.
+        is_change_accepted, plan, parent_id: see `create_or_continue`.
 
     Raises:
         SpecError: the study is invalid, the batch fails, or this machine has fewer slots than requested.
@@ -125,9 +129,17 @@ def begin(
         StoreError: the store has a study of this name that searches something else, or with other data or code.
     """
     machine = machine or slots_for(spec, source)
+    tree = ask_git(workspace.project)
     prepared = prepare(spec, source, server=workspace.server, project=workspace.project)
     try:
-        study, message = enter(prepared, workspace.store, slot=machine[0], is_change_accepted=is_change_accepted)
+        study, message = enter(
+            prepared,
+            workspace.store,
+            slot=machine[0],
+            is_change_accepted=is_change_accepted,
+            plan=plan,
+            parent_id=parent_id,
+        )
         runs: list[StudyRun] = []
         worker = Worker(
             workspace.store,
@@ -137,7 +149,16 @@ def begin(
             artifacts=workspace.artifacts,
             on_frame=lambda: on_frame(runs[0]),
         )
-        runs.append(worker.adopt(study, server=prepared.server, resolved=prepared.resolved, paths=prepared.paths))
+        provenance = StudyProvenance(tree, study.resolved.inputs, prepared.libraries)
+        runs.append(
+            worker.adopt(
+                study,
+                server=prepared.server,
+                resolved=prepared.resolved,
+                paths=prepared.paths,
+                provenance=provenance,
+            )
+        )
     except BaseException:
         prepared.close()
         raise
@@ -170,13 +191,19 @@ def work(
 
 
 def enter(
-    prepared: PreparedStudy, store: Store, *, slot: Slot, is_change_accepted: bool = False
+    prepared: PreparedStudy,
+    store: Store,
+    *,
+    slot: Slot,
+    is_change_accepted: bool = False,
+    plan: Plan | None = None,
+    parent_id: int | None = None,
 ) -> tuple[StoredStudy, str]:
     """Try one batch, and create or continue a prepared study in the store.
 
     Args:
         slot: that the batch is tried on.
-        is_change_accepted: see `create_or_continue`.
+        is_change_accepted, plan, parent_id: see `create_or_continue`.
 
     Returns:
         The study, and one line that says whether it was created, continued or extended.
@@ -187,7 +214,8 @@ def enter(
     """
     weights = find_weights(store, prepared.resolved, prepared.source)
     # Also of a study that is continued: its data or its code may have changed, or be gone.
-    try_one_batch(prepared, slot=slot, weights=weights)
+    first = None if plan is None else plan.candidate(0).params
+    try_one_batch(prepared, slot=slot, weights=weights, params=first, more={} if plan is None else plan.config)
     # Not before the batch: data modules write into their folders when they are used for the first time.
     resolved = replace(prepared.resolved, inputs=inputs_of(prepared.code, prepared.paths))
-    return create_or_continue(store, resolved, is_change_accepted=is_change_accepted)
+    return create_or_continue(store, resolved, is_change_accepted=is_change_accepted, plan=plan, parent_id=parent_id)

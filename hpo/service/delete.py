@@ -10,6 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from hpo.queue.delete import delete_rows
 from hpo.queue.leases import expire_leases
+from hpo.queue.plans import plans_of
 from hpo.queue.progress import find_study, lock_named_study
 from hpo.queue.rename import named_checkpoints, referring_studies
 from hpo.queue.trained import last_attempts, refuse_while_trained
@@ -30,6 +31,7 @@ class Belongings:
         folders: on this machine; none for a study of another program.
         size: of these folders, in bytes.
         referring: other studies whose trials start from weights of it.
+        reruns: studies that train its best trials again, and that stay.
     """
 
     study: str
@@ -37,6 +39,7 @@ class Belongings:
     folders: tuple[Path, ...]
     size: int
     referring: tuple[str, ...]
+    reruns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,10 @@ def belongings_of(store: Store, name: str, *, artifacts: Path) -> Belongings:
         created = connection.scalar(select(hpo_studies.c.created).where(hpo_studies.c.study_id == study_id))
         checkpoints = named_checkpoints(connection, study_id)
         referring = tuple(referring_studies(connection, name))
+        reruns = tuple(found for _, found, _ in plans_of(connection, study_id))
     folder = None if created is None else study_folder(name, created)
     folders = tuple(folders_of(artifacts, folder, checkpoints.values())) if folder else ()
-    return Belongings(name, count, folders, sum(map(size_of, folders)), referring)
+    return Belongings(name, count, folders, sum(map(size_of, folders)), referring, reruns)
 
 
 def delete_study(store: Store, name: str, *, artifacts: Path, force: bool = False) -> Deleted:

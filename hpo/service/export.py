@@ -16,10 +16,11 @@ from hpo.ipc.channel import ChannelClosedError, Message
 from hpo.ipc.fork_server import ForkServer
 from hpo.results.study import Study
 from hpo.results.trial import TrialRecord
-from hpo.service.predict import chosen_record
+from hpo.service.predict import chosen_records
 from hpo.store import Store
 from hpo.store.tables import hpo_studies, studies
 from hpo.study.job import ExportJob
+from hpo.study.plan import TRAIN
 
 FORMATS = ("onnx", "torch-export", "safetensors")
 FACTS = "facts.json"
@@ -48,6 +49,7 @@ def export(
     out: str | Path | None,
     *,
     trial: int | None,
+    final: bool | None = None,
     project: Path,
 ) -> Exported:
     """Write the folder, which others see whole or not at all.
@@ -55,6 +57,7 @@ def export(
     Args:
         server: in a process of which the model is exported.
         format: one of FORMATS.
+        trial, final: as of hpo.service.predict:chosen_records.
         out: by default STUDY-FORMAT in the current folder; one that an earlier export wrote is replaced.
 
     Raises:
@@ -62,7 +65,7 @@ def export(
         HpoError: the trial's files are missing or damaged, or its model cannot be written in this format.
     """
     check_format(format)
-    record = chosen_record(study, trial)
+    record, *others = chosen_records(study, trial, final=final)
     folder = _free_folder(out, f"{study.name}-{format}".replace("/", "-"))
     checkpoint = str(record.kept_checkpoint())
     try:
@@ -70,9 +73,9 @@ def export(
     except OSError as error:
         raise SpecError(f"--out {folder}: cannot be written: {error.strerror}") from error
     try:
-        job = ExportJob(
-            str(project), dict(record.config), checkpoint, format, str(partial), _about(store, study, record)
-        )
+        about = _about(store, study, record, is_final=record in study.kept())
+        members = [str(other.kept_checkpoint()) for other in others]
+        job = ExportJob(str(project), dict(record.config), checkpoint, format, str(partial), about, members)
         answer = _answer(server, job)
         partial.chmod(0o755)
         _replace(folder, partial)
@@ -131,29 +134,32 @@ def _replace(folder: Path, new: Path) -> None:
     new.replace(folder)
 
 
-def _about(store: Store, study: Study, record: TrialRecord) -> dict[str, Any]:
-    """What is known of a trial and its study."""
+def _about(store: Store, study: Study, record: TrialRecord, *, is_final: bool) -> dict[str, Any]:
+    """What is known of a trial and its study; of the final model with what `hpo finalize` has found."""
     with store.read() as connection:
-        mine = studies.c.study_name == study.name
         kept = connection.scalar(
-            select(hpo_studies.c.spec).join(studies, studies.c.study_id == hpo_studies.c.study_id).where(mine)
+            select(hpo_studies.c.spec)
+            .join(studies, studies.c.study_id == hpo_studies.c.study_id)
+            .where(studies.c.study_name == study.name)
         )
-    spec = json.loads(kept or "{}").get("spec", {})
-    final = getattr(study, "final", None)
-    found = final() if callable(final) else None
-    scores = getattr(found, "scores", None) or (found if isinstance(found, dict) else None)
+    final = study.final()
+    found: dict[str, Any] = {}
+    if final is not None and is_final:
+        found = {"study": final.kept.study, "trained_on": final.kept.trained_on, "members": list(final.kept.members)}
+        found |= {part: scores["metrics"] for part in ("validation", "test") if (scores := getattr(final, part))}
+    is_scored = record.config.get("trained_on", TRAIN) == TRAIN  # not on samples that it has learnt from
     return {
         "study": study.name,
         "trial": record.number,
         "trials": len(study.trials(has_curves=False)),
-        "metric": spec.get("objective", {}).get("metric", "the objective"),
+        "metric": json.loads(kept or "{}").get("spec", {}).get("objective", {}).get("metric", "the objective"),
         "direction": str(study.direction),
-        "value": record.value,
+        "value": record.value if is_scored else None,
         "unit": record.unit.value,
         "best_epoch": record.best_epoch,
-        "remark": record.remark,
+        "remark": "" if is_final else record.remark,
         "checkpoint_sha256": record.checkpoint_sha256,
-        "final": scores,
+        "final": found or None,
     }
 
 

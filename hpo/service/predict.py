@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,20 +30,42 @@ class Predicted:
     """What was predicted.
 
     Attributes:
+        model: whose it is, in words: `trial 3`, or `the final model, trial 1 of digits.final`.
         seconds: for the new data and the output, after the model and its imports.
         remarks: what was odd in the new data, and in the choice of the trial.
         output: the file that was written.
     """
 
     trial: TrialRecord
+    model: str
     rows: int
     seconds: float
     remarks: tuple[str, ...]
     output: Path
 
 
+def chosen_records(study: Study, trial: int | None, *, final: bool | None = None) -> list[TrialRecord]:
+    """The trial whose model predicts: the one of this number, else the final model, else the best trial.
+
+    Args:
+        final: the model that `hpo finalize` has kept, which may be an ensemble of several; by default where there is
+            one.
+
+    Raises:
+        SpecError: there is none.
+    """
+    if trial is not None and final:
+        raise SpecError("either the final model or one trial predicts: leave out --final or --trial")
+    kept = study.kept() if trial is None and final is not False else []
+    if kept:
+        return kept
+    if final:
+        raise SpecError(f"study {study.name} has no final model yet: 'hpo finalize {study.name}' makes one")
+    return [chosen_record(study, trial)]
+
+
 def chosen_record(study: Study, trial: int | None) -> TrialRecord:
-    """The trial whose model predicts: the one of this number, else the best one.
+    """The trial of this number, else the best one.
 
     Raises:
         SpecError: there is none.
@@ -60,7 +82,15 @@ def chosen_record(study: Study, trial: int | None) -> TrialRecord:
 
 
 def predict(
-    server: ForkServer, study: Study, source: str, output: Path, *, trial: int | None, proba: bool, project: Path
+    server: ForkServer,
+    study: Study,
+    source: str,
+    output: Path,
+    *,
+    trial: int | None,
+    final: bool | None = None,
+    proba: bool,
+    project: Path,
 ) -> Predicted:
     """Write a CSV of predictions; whoever reads the output sees a whole file or none.
 
@@ -73,16 +103,21 @@ def predict(
         SpecError: there is no such trial, source or folder of the output.
         HpoError: the trial's files are missing or damaged, or the source cannot be predicted.
     """
-    record = chosen_record(study, trial)
+    record, *others = chosen_records(study, trial, final=final)
     found = source_in(source)
+    members = [str(other.kept_checkpoint()) for other in others]
     checkpoint = str(record.kept_checkpoint())
     with _partial(output) as partial:
-        job = PredictJob(str(project), dict(record.config), checkpoint, found, str(partial), proba)
+        job = PredictJob(str(project), dict(record.config), checkpoint, found, str(partial), proba, members)
         answer = _answer(server, job)
         partial.replace(output)
+    is_final = trial is None and final is not False and study.kept_in is not None
     is_whole = record.state == TrialState.COMPLETE or trial is not None
     of_trial = () if is_whole else (f"no trial is complete: trial {record.number} is the best so far, {record.remark}",)
-    return Predicted(record, answer["rows"], answer["seconds"], (*of_trial, *answer["remarks"]), output)
+    name = f"trial {record.number}"
+    if is_final:
+        name = f"the final model, {name} of {study.kept_in}" + (f" and {len(others)} more" if others else "")
+    return Predicted(record, name, answer["rows"], answer["seconds"], (*of_trial, *answer["remarks"]), output)
 
 
 def source_in(given: str) -> str:
@@ -119,16 +154,16 @@ def output_file(given: str, source: str) -> Path:
     return path
 
 
-def predictor_of(record: TrialRecord, project: Path) -> Predictor:
-    """The predictor of a trial.
+def predictor_of(records: Sequence[TrialRecord], project: Path) -> Predictor:
+    """The predictor of a trial, or of an ensemble of several.
 
     Raises:
         HpoError: it has no checkpoint, a file is missing or damaged, or its data module cannot read new data.
     """
-    checkpoint = record.kept_checkpoint()
+    first, *others = [record.kept_checkpoint() for record in records]
     from hpo.training.prediction.predictor import load_predictor
 
-    return load_predictor(record.config, checkpoint, project.resolve())
+    return load_predictor(records[0].config, first, project.resolve(), members=others)
 
 
 def load_predictor(path: str | Path, *, project: str | Path = ".") -> Predictor:

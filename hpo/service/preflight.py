@@ -79,6 +79,7 @@ def try_one_batch(
     weights: Weights | None = None,
     params: Mapping[str, Any] | None = None,
     what: str = "one batch",
+    more: Mapping[str, Any] | None = None,
     is_timed: bool = False,
 ) -> Probe:
     """Train and validate a configuration on one batch as trials do, on all ranks, until the objective is logged.
@@ -87,6 +88,7 @@ def try_one_batch(
         weights: the checkpoints that `find_weights` found for the study.
         params: the searched parameters; by default, their defaults.
         what: is tried, to be named in errors.
+        more: that its configuration has, besides that of a trial of a search.
         is_timed: train some more batches, for a few seconds, to time them.
 
     Raises:
@@ -102,6 +104,7 @@ def try_one_batch(
         spec.unit.plural: length,
         "seed": derive_seed(spec.seed, 0, "trial"),
         "weights": weights or {},
+        **(more or {}),
     }
     # That a loss does not depend on a parameter is noticed at the second step, perhaps of the second epoch.
     least = 1 if slot.ranks == 1 else 2

@@ -32,6 +32,7 @@ class PreparedStudy:
         parent: the server that this one was forked from; the same where the classes' modules do not survive a fork.
         project: folder that classes are imported from.
         code: fingerprints of the modules that were imported for it.
+        libraries: versions of the packages that these have imported, by name.
         paths: of its data, see `ResolvedStudy.paths`.
     """
 
@@ -41,6 +42,7 @@ class PreparedStudy:
     parent: ForkServer
     project: Path
     code: Mapping[str, str]
+    libraries: Mapping[str, str]
     paths: Mapping[str, Path]
 
     @property
@@ -91,7 +93,8 @@ def prepare(spec: StudySpec, source: Source, *, server: ForkServer, project: Pat
             study_server.stop()
         raise
     paths = resolved.paths(described["classes"], project)
-    return PreparedStudy(resolved, source, study_server, server, project, described["code"], paths)
+    code, libraries = described["code"], described["libraries"]
+    return PreparedStudy(resolved, source, study_server, server, project, code, libraries, paths)
 
 
 def space_of_class(label: str, *, server: ForkServer, project: Path) -> SearchSpace:

@@ -10,22 +10,27 @@ for event in study.watch():
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpo.ipc.environment import clean_environment
+from hpo.ipc.fork_server import ForkServer
 from hpo.queue.control import set_limits
 from hpo.queue.enqueue import Enqueued, Point, enqueue_points
 from hpo.results import study as results
+from hpo.results.final import Final
 from hpo.service.delete import Deleted, delete_study
 from hpo.service.rename import rename_study
 from hpo.service.watch import StudyEvent, Watch
-from hpo.settings import artifacts_folder
+from hpo.settings import artifacts_folder, project_folder
 from hpo.store import Store
 from hpo.study.states import Request, StudyState
 
 if TYPE_CHECKING:
+    from hpo.report.importances import Importances
     from hpo.service.export import Exported
+    from hpo.service.replay_result import Replay
     from hpo.training.prediction.predictor import Predictor
 
 log = logging.getLogger(__name__)
@@ -121,6 +126,65 @@ class Study(results.Study):
             log.warning("study %s: %s", self.name, note)
         return list(entered.numbers)
 
+    def finalize(
+        self,
+        *,
+        top: int = 3,
+        seeds: int = 5,
+        retrain: str | None = None,
+        ensemble: bool = False,
+        test: bool = False,
+        test_again: bool = False,
+        slots: int | None = None,
+    ) -> Final:
+        """Train the best trials again with fresh seeds, choose by the mean, and keep a model, as `hpo finalize` does.
+
+        Args:
+            top: the number of best trials that are trained again.
+            seeds: of each of them.
+            retrain: `train+val` trains the final model on both parts.
+            ensemble: the final model is the average of all seeds' models.
+            test: test it on the test part, once.
+            test_again: although that was looked at before.
+            slots: trials at a time; by default as many as the study requests.
+
+        Raises:
+            HpoError: nothing is complete, the data or the code was changed, there is no test part, or it was looked at.
+            RunError: all re-runs failed, or were stopped.
+            KeyboardInterrupt: it was interrupted; the same call goes on.
+        """
+        from hpo.service.finalize import Request as FinalRequest
+        from hpo.service.finalize import finalize_here
+
+        request = FinalRequest.of(top, seeds, retrain=retrain, ensemble=ensemble, test=test, test_again=test_again)
+        return finalize_here(self._store, self.name, request, self._project, self._folder(), slots=slots)
+
+    def report(self, path: str | Path | None = None, *, format: str | None = None) -> Path:
+        """Write one page about the study, as `hpo report` does; the file that was written.
+
+        Args:
+            path: the file; by default `STUDY-report.html` in the current folder.
+            format: `html` or `md`; by default as the file's name says.
+
+        Raises:
+            SpecError: no such file can be written, or the format is another.
+        """
+        from hpo.report.writing import format_of, report_file, report_text, write_whole
+
+        chosen = format_of(format, path)
+        file = report_file(path, self.name, chosen)
+        write_whole(file, report_text(self._store, self.name, chosen))
+        return file
+
+    def importance(self) -> Importances:
+        """Which of the searched parameters matter, with the spread over resamples of the trials, as `hpo importance`.
+
+        Its `remark` says so where there are too few trials to tell.
+        """
+        from hpo.report.importances import importances_of  # which imports Optuna
+
+        return importances_of(self._store, self.name)
+
     def rename(self, new: str) -> str:
         """Give the study another name; its folder on this machine and the paths of its checkpoints move with it.
 
@@ -154,36 +218,76 @@ class Study(results.Study):
         """
         return Watch(self._store, self._study_id, self._direction, from_start=from_start).events(poll_seconds)
 
-    def predictor(self, trial: int | None = None) -> Predictor:
-        """What predicts new data with a trial's model: its `predict(source)` gives a data frame.
+    def predictor(self, trial: int | None = None, *, final: bool | None = None) -> Predictor:
+        """What predicts new data with the study's model: its `predict(source)` gives a data frame.
 
         Args:
-            trial: its number; by default the best one.
+            trial: its number; by default the final model, or before there is one, the best trial.
+            final: False is the best trial of the search, also where there is a final model.
 
         Raises:
             HpoError: there is no such trial, its files are missing or damaged, or its data module cannot read new data.
         """
-        from hpo.service.predict import chosen_record, predictor_of
+        from hpo.service.predict import chosen_records, predictor_of
 
-        return predictor_of(chosen_record(self, trial), self._project)
+        return predictor_of(chosen_records(self, trial, final=final), self._project)
 
-    def export(self, format: str = "onnx", *, out: str | Path | None = None, trial: int | None = None) -> Exported:
+    def replay(
+        self, trial: int, epochs: int | None = None, *, on_epoch: Callable[[int, int], None] | None = None
+    ) -> Replay:
+        """Train a trial again on this machine, outside of the study, and compare it bit by bit with what it was.
+
+        Args:
+            trial: its number.
+            epochs: only the first so many, or steps; by default all that it was trained for.
+            on_epoch: called with the epoch that has ended, and the last one.
+
+        Raises:
+            StoreError: the study has no such trial, or another program made it.
+            SpecError: the trial has trained no epoch, or none among so many.
+            LoadError: its classes cannot be imported.
+            RunError: its training fails now.
+        """
+        from hpo.service.replay_stored import replay_stored
+
+        server = ForkServer.start(clean_environment(self._store.url.password))
+        try:
+            return replay_stored(
+                self._store,
+                self.name,
+                trial,
+                epochs=epochs,
+                server=server,
+                project=project_folder(self._project),
+                on_epoch=on_epoch or (lambda epoch, last: None),
+            )
+        finally:
+            server.stop()
+
+    def export(
+        self,
+        format: str = "onnx",
+        *,
+        out: str | Path | None = None,
+        trial: int | None = None,
+        final: bool | None = None,
+    ) -> Exported:
         """Write a trial's model to a folder that runs without this package, and compare it with the original.
 
         Args:
             format: onnx, torch-export or safetensors.
             out: the folder; by default STUDY-FORMAT in the current one. That of an earlier export is replaced.
-            trial: its number; by default the best one.
+            trial, final: as of `predictor`.
 
         Raises:
             HpoError: there is no such trial, its files or its data are missing, or it cannot be written so.
         """
         from hpo.service.export import export
-        from hpo.service.server import start_server
 
-        server = start_server(str(self._store.url), self._project)
+        server = ForkServer.start(clean_environment(self._store.url.password))
         try:
-            return export(server, self._store, self, format, out, trial=trial, project=self._project.resolve())
+            folder = project_folder(self._project)
+            return export(server, self._store, self, format, out, trial=trial, final=final, project=folder)
         finally:
             server.stop()
 

@@ -25,6 +25,7 @@ class Slot:
         ranks: how many processes train a trial together.
         threads: cores of each of these processes.
         uuids: of its GPUs, by which workers lock them.
+        model: of its GPUs, as the driver names it; empty where it does not, and on the CPU.
     """
 
     number: int
@@ -32,6 +33,7 @@ class Slot:
     ranks: int
     threads: int
     uuids: tuple[str, ...] = ()
+    model: str = ""
 
     @property
     def accelerator(self) -> str:
@@ -94,7 +96,14 @@ def _slots_of_gpus(gpus: list[Gpu], asked: int | Literal["auto"], per_trial: int
     threads = max(1, cores() // (count * per_trial))
     parts = [free[number * per_trial : (number + 1) * per_trial] for number in range(count)]
     return [
-        Slot(number, tuple(gpu.name for gpu in part), per_trial, threads, tuple(gpu.uuid for gpu in part))
+        Slot(
+            number,
+            tuple(gpu.name for gpu in part),
+            per_trial,
+            threads,
+            tuple(gpu.uuid for gpu in part),
+            ", ".join(dict.fromkeys(gpu.model for gpu in part if gpu.model)),
+        )
         for number, part in enumerate(parts)
     ]
 

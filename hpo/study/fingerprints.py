@@ -11,12 +11,13 @@ import hashlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from hpo.study.artifacts import sha256_of
 
 MISSING = "missing"
-CODE = "code "  # how the name of a module begins
+CODE, DATA = "code ", "data "  # how the name of a module, and of a file or folder begins
 
 # Of more bytes than this, in a file or in a folder, samples are read: a search should not begin minutes later for it.
 MOST_BYTES_READ = 256 << 20
@@ -29,21 +30,31 @@ _IGNORED_FIELDS = {"ctx", "kind", "type_comment", "type_ignores"}
 
 def code_fingerprints(project: Path) -> dict[str, str]:
     """Of the modules in the project folder that this process has imported, by path: `code nets/small.py`."""
-    folder = project.resolve()
     found = {}
-    for name, module in sorted(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if not isinstance(file, str) or not file.endswith(".py") or name.partition(".")[0] == "hpo":
-            continue
-        path = Path(file).resolve()
-        # torch has modules of its own making, whose paths are relative.
-        is_ours = Path(file).is_absolute() and path.is_relative_to(folder) and not _INSTALLED & set(path.parts)
-        if is_ours and not path.is_relative_to(Path(sys.prefix).resolve()):
-            try:
-                found[f"{CODE}{path.relative_to(folder).as_posix()}"] = of_source(path.read_bytes())
-            except OSError:  # it was removed after the import
-                found[f"{CODE}{path.relative_to(folder).as_posix()}"] = MISSING
+    for name, path, _ in _own_modules(project):
+        try:
+            found[f"{CODE}{name}"] = of_source(path.read_bytes())
+        except OSError:  # it was removed after the import
+            found[f"{CODE}{name}"] = MISSING
     return found
+
+
+def library_versions(project: Path) -> dict[str, str]:
+    """The versions of the packages that the project's modules have imported, or names of them, by the packages' names.
+
+    Not of those that a function imports, nor of those that tell none.
+    """
+    own = list(_own_modules(project))
+    ours = {module.__name__.partition(".")[0] for _, _, module in own} | {"hpo", *sys.stdlib_module_names}
+    found = {}
+    for _, _, module in own:
+        for value in list(vars(module).values()):
+            origin = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+            name = origin.partition(".")[0] if isinstance(origin, str) else ""
+            version = getattr(sys.modules.get(name), "__version__", None)
+            if name not in ours and isinstance(version, str):
+                found[name] = str(version)
+    return dict(sorted(found.items()))
 
 
 def of_source(source: bytes | str) -> str:
@@ -70,10 +81,15 @@ def data_paths(arguments: Mapping[str, Iterable[Any]], project: Path) -> dict[st
             try:
                 path = project / Path(text).expanduser()
                 if path.is_file() or (owner == "data" and path.is_dir()):
-                    found[f"data {text}"] = path
+                    found[f"{DATA}{text}"] = path
             except (OSError, ValueError, RuntimeError):  # such as a text that is too long for a path
                 continue
     return found
+
+
+def path_of_data(name: str, project: Path) -> Path:
+    """The file or folder that `data_paths` has called so, whether or not it is there."""
+    return project / Path(name.removeprefix(DATA)).expanduser()
 
 
 def of_path(path: Path) -> str:
@@ -119,6 +135,20 @@ def in_a_line(changes: Sequence[str], *, most: int = 2) -> str:
     """`data iris.csv: other contents; code nets.py: other contents; and 3 more`."""
     more = [f"and {len(changes) - most} more"] if len(changes) > most else []
     return "; ".join([*changes[:most], *more])
+
+
+def _own_modules(project: Path) -> Iterator[tuple[str, Path, ModuleType]]:
+    """(path within the project folder, file, module) of the modules in it that this process has imported, by name."""
+    folder = project.resolve()
+    for name, module in sorted(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if not isinstance(file, str) or not file.endswith(".py") or name.partition(".")[0] == "hpo":
+            continue
+        path = Path(file).resolve()
+        # torch has modules of its own making, whose paths are relative.
+        is_ours = Path(file).is_absolute() and path.is_relative_to(folder) and not _INSTALLED & set(path.parts)
+        if is_ours and not path.is_relative_to(Path(sys.prefix).resolve()):
+            yield path.relative_to(folder).as_posix(), path, module
 
 
 def _of_folder(folder: Path) -> str:

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
+from hpo.study.plan import TRAIN
+
 BEST_CHECKPOINT = "best.ckpt"  # the weights after the best epoch
 LAST_CHECKPOINT, PREVIOUS_CHECKPOINT = "last.ckpt", "previous.ckpt"
 # The state after the last epochs: when the newer file cannot be read, an attempt resumes from the older one.
@@ -52,6 +54,7 @@ class TrialJob:
     epochs: int  # the maximum, in its unit
     seed: int  # of weights, order and augmentation
     unit: str = "epoch"  # a `Unit`, of its length and of its reports
+    trained_on: str = TRAIN  # or also on the validation part, of `hpo.study.plan`
     precision: Any = "32-true"  # Lightning's name
     strategy: str = "auto"  # of several devices: auto, ddp, ddp_find_unused_parameters_true, fsdp
     use_distributed_sampler: bool = True  # divide the data among the ranks
@@ -67,6 +70,7 @@ class TrialJob:
     directory: str | None = None  # for checkpoints and the log; nothing is kept without it
     root: str | None = None  # the folder for files of the logger and of the model's callbacks
     resume: list[str] = field(default_factory=list)  # checkpoints to resume from: the first readable one is used
+    keeps_last: bool = False  # write the state after the last epoch, too
     batches: int | None = None  # an epoch, to try it out and to time it; all by default
     trainer: dict[str, Any] = field(default_factory=dict)  # the study file's options of the Trainer
     is_reusable: bool = False  # the process may do another job of the same place
@@ -125,6 +129,28 @@ class DataJob:
 
 
 @dataclass(frozen=True)
+class EvaluationJob:
+    """Evaluate trained models together on one part of their data."""
+
+    kind: ClassVar[str] = "evaluation"
+    project: str  # the folder that classes are imported from
+    models: list[dict[str, Any]]  # of each the trial's `config`, and its `checkpoint`
+    part: Literal["validation", "test"]
+    metric: str  # the objective, as the models log it
+    seed: int
+    precision: Any = "32-true"
+    accelerator: str = "cpu"
+    devices: list[str] = field(default_factory=list)
+    threads: int = 1
+    checks_only: bool = False  # only count the batches of the part
+    explains: bool = False  # also show mistakes, and why the models decide so
+
+    @property
+    def place(self) -> None:
+        return None
+
+
+@dataclass(frozen=True)
 class PredictJob:
     """Predict new data with a trial's model, and write a CSV."""
 
@@ -135,6 +161,7 @@ class PredictJob:
     source: str  # the new data
     output: str  # the file to write
     proba: bool = False  # with the probabilities of classes
+    members: list[str] = field(default_factory=list)  # checkpoints of an ensemble's other models
 
     @property
     def place(self) -> None:
@@ -152,13 +179,28 @@ class ExportJob:
     format: str  # onnx, torch-export or safetensors
     folder: str  # an empty one, to write to
     about: dict[str, Any]  # what is known of the trial, for facts.json: study, trial, score, ...
+    members: list[str] = field(default_factory=list)  # checkpoints of an ensemble's other models
 
     @property
     def place(self) -> None:
         return None
 
 
-Job = TrialJob | StudyJob | DataJob | PredictJob | ExportJob
+@dataclass(frozen=True)
+class WeightsJob:
+    """Compare the weights in two checkpoints of one model."""
+
+    kind: ClassVar[str] = "weights"
+    project: str  # the folder that classes are imported from
+    one: str  # file
+    other: str  # file
+
+    @property
+    def place(self) -> None:
+        return None
+
+
+Job = TrialJob | StudyJob | DataJob | EvaluationJob | PredictJob | WeightsJob | ExportJob
 
 
 def job_message(job: Job) -> dict[str, Any]:

@@ -158,9 +158,15 @@ class Retries(Section):
 
 
 class Keep(Section):
-    """What is kept in the artifact folder."""
+    """What is kept in the artifact folder when a trial has ended.
+
+    Attributes:
+        checkpoints: of how many trials, the best ones.
+        last: of these also the state after their last epoch, from which their training can go on.
+    """
 
     checkpoints: Count = 5
+    last: bool = False
 
 
 class StudySpec(Section):

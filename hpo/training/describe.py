@@ -14,7 +14,7 @@ from hpo.space import Owner, takes_any_name
 from hpo.space.constructor import declared_of
 from hpo.space.description import description_of
 from hpo.study.by_value import is_by_value, unpack
-from hpo.study.fingerprints import code_fingerprints
+from hpo.study.fingerprints import code_fingerprints, library_versions
 from hpo.study.job import OWN_LOADERS, NestedObject, StudyJob
 
 BASES: dict[str, type[Any]] = {"model": LightningModule, "data": LightningDataModule}
@@ -23,8 +23,9 @@ BASES: dict[str, type[Any]] = {"model": LightningModule, "data": LightningDataMo
 def describe(job: StudyJob) -> Message:
     """For each class of the job, by its owner's name (model, data): the arguments and the search space, as plain data.
 
-    The answer is `{"classes": {owner: description}, "code": fingerprints}`, see `description_of` and
-    `code_fingerprints`, or `{"error": text}`, with a message for the user, when a class cannot be used.
+    The answer is `{"classes": {owner: description}, "code": fingerprints, "libraries": versions}`, see
+    `description_of`, `code_fingerprints` and `library_versions`, or `{"error": text}`, with a message for the user,
+    when a class cannot be used.
     """
     classes: dict[str, Message] = {}
     try:
@@ -43,7 +44,7 @@ def describe(job: StudyJob) -> Message:
     except HpoError as error:
         return {"error": str(error), "kind": type(error).__name__}
     code = code_fingerprints(Path(job.project)) | job.by_value.get("sources", {})
-    return {"classes": classes, "code": code}
+    return {"classes": classes, "code": code, "libraries": library_versions(Path(job.project))}
 
 
 def _check_loaders(found: type[Any], label: str) -> None:

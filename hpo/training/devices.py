@@ -13,7 +13,7 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 
 from hpo.errors import HpoError
-from hpo.study.job import TrialJob
+from hpo.study.job import EvaluationJob, TrialJob
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Ranks:
     wait: Callable[[], object]
 
 
-def prepare_device(job: TrialJob) -> None:
+def prepare_device(job: TrialJob | EvaluationJob) -> None:
     """Limit this process to its own devices and cores, before any computation.
 
     Raises:

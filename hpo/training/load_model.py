@@ -34,12 +34,16 @@ def load_model(config: Mapping[str, Any], checkpoint: Path, project: Path) -> Li
     """
     label = config["model"]["class"]
     model_class = load_class(label, project)
+    if not issubclass(model_class, LightningModule):  # before anything is made of it
+        raise LoadError(f"{label} is not a LightningModule")
     try:
         contents = read(checkpoint)
         if "state_dict" not in contents:
             raise ValueError("it has no state_dict")
     except FileNotFoundError:
         raise LoadError(f"{checkpoint}: there is no such file; it is on the machine that trained the trial") from None
+    except OSError as error:  # such as the folder of a sharded checkpoint
+        raise LoadError(f"{checkpoint} cannot be read: {error.strerror or error}") from error
     except (RuntimeError, LookupError, ValueError, pickle.UnpicklingError, EOFError) as error:
         raise LoadError(f"{checkpoint} does not hold the weights of {label}: {error}") from error
     arguments, given = _arguments(model_class, config, contents, project)
@@ -51,8 +55,7 @@ def load_model(config: Mapping[str, Any], checkpoint: Path, project: Path) -> Li
         without = f"; the checkpoint is without {', '.join(missing)}" if missing else ""
         reason = f"{type(error).__name__}: {error}{without}"
         raise LoadError(f"{checkpoint} does not hold the weights of {label}: {reason}") from error
-    if not isinstance(model, LightningModule):
-        raise LoadError(f"{label} is not a LightningModule")
+    assert isinstance(model, LightningModule)
     trained = contents.get(RECORD, {}).get("preparation")
     if trained is not None:
         check_batches_of(model, trained)

@@ -40,6 +40,7 @@ class Report(Checkpoint):
         scored: another of the trial's callbacks.
         given: arguments of the model that the data module gave.
         unit: what it reports at the end of: each epoch, or each validation, by its step.
+        last: the epoch or step at which the trial ends, unless it ends earlier, when the state after it is to be kept.
     """
 
     def __init__(
@@ -51,8 +52,10 @@ class Report(Checkpoint):
         given: Mapping[str, Any] | None = None,
         *,
         unit: Unit = Unit.EPOCH,
+        last: int | None = None,
     ) -> None:
         self._unit = unit
+        self._last = last
         self._worker = worker
         self._metric = metric
         self._directory = directory
@@ -69,6 +72,7 @@ class Report(Checkpoint):
         self._keeps_best = True
         self._judged: torch.Tensor | None = None  # the objective as it was last logged
         self._is_told_to_stop = False
+        self._is_saved = False  # the whole state, at the last report
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Before Lightning creates the first iterator over the data, which may draw the order of the samples.
@@ -85,13 +89,19 @@ class Report(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._unit == Unit.EPOCH:
-            self._report(trainer, trainer.current_epoch + 1)
+            self._report(trainer, self._reached(trainer))
         elif self._is_told_to_stop:  # what times the batches stops epochs, and has taken it for its own
             trainer.should_stop = True
+        if self._last is not None and (trainer.should_stop or self._reached(trainer) >= self._last):
+            self._save_last(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._unit == Unit.STEP:
-            self._report(trainer, steps_of(trainer))
+            self._report(trainer, self._reached(trainer))
+
+    def _reached(self, trainer: pl.Trainer) -> int:
+        """The epoch that ends, or the steps that were trained."""
+        return trainer.current_epoch + 1 if self._unit == Unit.EPOCH else steps_of(trainer)
 
     def _report(self, trainer: pl.Trainer, reached: int) -> None:
         """Report, and follow the answer; all ranks call this together.
@@ -130,10 +140,20 @@ class Report(Checkpoint):
                 self._name_left_out(trainer, self._saver.save(trainer, self._best))
         except OSError as error:  # such as a full disk: the training is worth more than its checkpoint
             self._warn_of_unwritten(error)
+        self._is_saved = answer.checkpoint
         self._scored.release()
         self._keeps_best = not answer.drop
         self._is_told_to_stop = answer.stop
         trainer.should_stop = trainer.should_stop or answer.stop
+
+    def _save_last(self, trainer: pl.Trainer) -> None:
+        """Write the whole state, unless the last report did or nothing of the trial is kept; all ranks call this."""
+        if self._saver is None or self._best is None or self._is_saved or not self._keeps_best:
+            return
+        try:
+            self._name_left_out(trainer, self._saver.save(trainer, self._best))
+        except OSError as error:
+            self._warn_of_unwritten(error)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._best is None or not self._keeps_best:
@@ -162,21 +182,31 @@ class Report(Checkpoint):
         self._curve = [Epoch(**fields) for fields in state_dict["curve"]]
 
     def _resume_metrics(self, trainer: pl.Trainer) -> None:
-        """Tell the training what the validation before the checkpoint gave."""
-        if self._unit == Unit.EPOCH:
-            self._step_plateau_schedules(trainer)
-        elif self._curve:
-            # Schedules of the learning rate may read them at the epoch's end, before there is another validation.
-            known = {name: torch.tensor(value) for name, value in self._curve[-1].metrics.items()}
-            trainer._logger_connector._callback_metrics.update(known)
-            self._judged = known.get(self._metric)
+        """Tell the training what was logged before the checkpoint.
 
-    def _step_plateau_schedules(self, trainer: pl.Trainer) -> None:
+        Schedules of the learning rate may read it before there is another validation, and Lightning reports each metric
+        until it is logged again.
+        """
+        before = self._metrics_before()
+        if self._unit == Unit.EPOCH:
+            self._step_plateau_schedules(trainer, before)
+        # float64 holds whatever type they had.
+        known = {name: torch.tensor(value, dtype=torch.float64) for name, value in before.items()}
+        trainer._logger_connector._callback_metrics.update(known)
+        self._judged = known.get(self._metric)
+
+    def _metrics_before(self) -> dict[str, float]:
+        """The metrics as of the checkpoint, the objective too where its epoch has not logged it anew."""
+        last = self._curve[-1].metrics if self._curve else {}
+        judged = (epoch.value for epoch in reversed(self._curve) if epoch.is_judged)
+        objective = next(judged, None)
+        return dict(last) if objective is None else {self._metric: objective, **last}
+
+    def _step_plateau_schedules(self, trainer: pl.Trainer, metrics: Mapping[str, Any]) -> None:
         """Step the schedules that monitor a metric for the checkpoint's epoch, which was saved before they stepped.
 
         Lightning steps the other schedules itself.
         """
-        metrics: Mapping[str, Any] = self._curve[-1].metrics if self._curve else {}
         for config in trainer.lr_scheduler_configs:
             value = metrics.get(config.monitor or "")
             is_due = config.interval == "epoch" and trainer.current_epoch % config.frequency == 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import selectors
 import signal
@@ -22,8 +23,17 @@ import traceback
 from pathlib import Path
 
 from hpo.ipc.channel import Channel, ChannelClosedError, Message
-from hpo.study.job import DataJob, ExportJob, PredictJob, StudyJob, job_of
+from hpo.study.job import DataJob, EvaluationJob, ExportJob, Job, PredictJob, StudyJob, TrialJob, WeightsJob, job_of
 from hpo.training.left_behind import OWNER, adopt_orphans, end_orphans
+
+# Jobs of one answer, and the function that gives it: imported by the process that needs it.
+ANSWERED_BY: dict[type[Job], str] = {
+    DataJob: "hpo.training.inspection:run_inspection",
+    EvaluationJob: "hpo.training.evaluation:run_evaluation",
+    ExportJob: "hpo.training.export.run:run_export",
+    PredictJob: "hpo.training.prediction.run:run_prediction",
+    WeightsJob: "hpo.training.compare_weights:run_comparison",
+}
 
 
 def serve(control: Channel) -> Channel | None:
@@ -93,21 +103,11 @@ def become_child(channel: Channel) -> None:
         if child is not None:
             become_child(child)
         return
-    if isinstance(job, DataJob):
-        from hpo.training.inspection import run_inspection
-
-        run_inspection(job, channel)
+    if type(job) in ANSWERED_BY:
+        module, _, function = ANSWERED_BY[type(job)].partition(":")
+        getattr(importlib.import_module(module), function)(job, channel)
         return
-    if isinstance(job, PredictJob):
-        from hpo.training.prediction.run import run_prediction
-
-        run_prediction(job, channel)
-        return
-    if isinstance(job, ExportJob):
-        from hpo.training.export.run import run_export
-
-        run_export(job, channel)
-        return
+    assert isinstance(job, TrialJob)
     from hpo.training.trial import run_jobs
 
     run_jobs(job, channel)

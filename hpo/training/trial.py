@@ -21,8 +21,10 @@ from hpo.loading import load_class
 from hpo.study.artifacts import sha256_of
 from hpo.study.job import BEST_CHECKPOINT, TrialJob
 from hpo.study.length import Unit
+from hpo.study.plan import TRAIN_AND_VALIDATION
 from hpo.study.writable import disk_error, error_in_words
 from hpo.training.arguments import given_by_data, plain, resolved_defaults
+from hpo.training.both_parts import learn_from_validation
 from hpo.training.build import build, complete_arguments
 from hpo.training.checkpoint import RestoringCheckpointIO
 from hpo.training.devices import join_ranks, prepare_device, trainer_devices
@@ -118,6 +120,8 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
     data_class, model_class = classes
     with _errors_of("data"), warnings.catch_warnings(record=True) as warned:
         data = build(data_class, job.data.arguments, Path(job.project))
+        if job.trained_on == TRAIN_AND_VALIDATION:
+            learn_from_validation(data)
         if kept and hasattr(data, "take_over"):
             data.take_over(kept[0])
         kept.clear()  # before there are two of them in memory
@@ -138,7 +142,8 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
     saved, unusable = find_saved(job.resume)
     scored = ScoredWeights()
     directory = Path(job.directory) if job.directory else None
-    report = Report(worker, job.metric, directory, scored, given, unit=Unit(job.unit))
+    last = job.epochs if job.keeps_last else None
+    report = Report(worker, job.metric, directory, scored, given, unit=Unit(job.unit), last=last)
     executor = choose_executor(job.executor, model, ranks=ranks.count)
 
     def warn(text: str) -> None:

@@ -23,6 +23,7 @@ from hpo.study.objects import objects_of
 from hpo.study.resolved_study import ResolvedStudy, resolve
 from hpo.study.study_file import Source
 from hpo.worker.outbox import Outbox
+from hpo.worker.provenance import StudyProvenance, ask_git
 from hpo.worker.study_run import StudyRun
 
 log = logging.getLogger(__name__)
@@ -134,7 +135,13 @@ class StudyAssignments:
         return left
 
     def adopt(
-        self, study: StoredStudy, *, server: ForkServer, resolved: ResolvedStudy, paths: Mapping[str, Path]
+        self,
+        study: StoredStudy,
+        *,
+        server: ForkServer,
+        resolved: ResolvedStudy,
+        paths: Mapping[str, Path],
+        provenance: StudyProvenance,
     ) -> StudyRun:
         """Work on a study.
 
@@ -142,6 +149,7 @@ class StudyAssignments:
             server: has imported the study's classes.
             resolved: the study as this machine's code resolves it.
             paths: of its data here.
+            provenance: to be recorded with its trials.
 
         Raises:
             StoreError: this machine's code resolves to another search than the stored one, or it or the data is other.
@@ -163,6 +171,7 @@ class StudyAssignments:
             artifacts=self._artifacts,
             worker_id=self._worker_id,
             paths=paths,
+            provenance=provenance,
         )
         self.runs[study.study_id] = run
         if server not in self.servers:
@@ -173,12 +182,14 @@ class StudyAssignments:
         spec = study.resolved.spec
         labels = {"model": spec.model.label, "data": spec.data.label}
         job = StudyJob(str(self._project), labels, objects=objects_of(spec))
+        tree = ask_git(self._project)
         server, described = self.servers[0].serve_study(job)
         try:
             resolved = resolve(spec, described["classes"], Source.of_stored(study.name))
             paths = resolved.paths(described["classes"], self._project)
             resolved = replace(resolved, inputs=inputs_of(described["code"], paths))
-            self.adopt(study, server=server, resolved=resolved, paths=paths)
+            provenance = StudyProvenance(tree, resolved.inputs, described["libraries"])
+            self.adopt(study, server=server, resolved=resolved, paths=paths, provenance=provenance)
         except HpoError:
             if server not in self.servers:
                 server.stop()

@@ -68,6 +68,7 @@ def decide(
     early_stopping: EarlyStopping | None = None,
     unit: Unit = Unit.EPOCH,
     keeps_diverged: bool = True,
+    keeps_last: bool = False,
 ) -> Decision:
     """Decide whether and how a trial continues.
 
@@ -82,12 +83,15 @@ def decide(
         target: a value of the objective that is good enough for the study.
         unit: of `epoch` and `epochs`.
         keeps_diverged: a trial that diverges after finite epochs ends with the best of them, and does not fail.
+        keeps_last: its weights are those of the last of its epochs, since it was trained on what they are judged by.
     """
     if value is None and is_judged and curve and keeps_diverged:
         return Decision(Action.STOP, AttemptEnd.DIVERGED, AttemptEnd.DIVERGED)
     if value is None and is_judged:
         return Decision(Action.DROP, AttemptEnd.DIVERGED, AttemptEnd.DIVERGED)
     is_best = value is not None and all(direction.better(value, before) for before in curve)
+    if keeps_last:
+        is_best = value is not None and epoch >= epochs
     if epoch >= epochs:
         return Decision(Action.STOP, is_best=is_best)
     if value is not None and target is not None and direction.reaches(value, target):

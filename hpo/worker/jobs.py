@@ -11,6 +11,7 @@ from hpo.study.by_value import is_by_value
 from hpo.study.devices import Slot
 from hpo.study.job import RESUME_CHECKPOINTS, Call, TrialJob
 from hpo.study.length import Unit
+from hpo.study.plan import TRAIN
 from hpo.study.resolved_study import ResolvedStudy
 
 
@@ -49,6 +50,7 @@ def trial_jobs(
             metric=spec.objective.metric,
             epochs=config[unit.plural],
             unit=unit.value,
+            trained_on=config.get("trained_on", TRAIN),
             seed=config["seed"],
             precision=spec.resources.precision,
             strategy=spec.resources.strategy,
@@ -65,6 +67,7 @@ def trial_jobs(
             directory=str(directory) if directory else None,
             root=str(folder) if folder else None,
             resume=[str(directory / name) for name in RESUME_CHECKPOINTS] if directory and attempt > 1 else [],
+            keeps_last=spec.keep.last and spec.keep.checkpoints > 0,
             batches=batches,
             trainer=spec.trainer_options,
             is_reusable=spec.reuse_processes and slot.ranks == 1 and is_watched,

@@ -32,6 +32,7 @@ from hpo.worker.gpu_memory import make_room
 from hpo.worker.inbox import take_messages
 from hpo.worker.outbox import Outbox
 from hpo.worker.poll import poll_store
+from hpo.worker.provenance import StudyProvenance
 from hpo.worker.running_trial import RunningTrial
 from hpo.worker.signals import Signals
 from hpo.worker.study_run import StudyRun
@@ -109,10 +110,16 @@ class Worker:
         return self._signals.drained_at is not None
 
     def adopt(
-        self, study: StoredStudy, *, server: ForkServer, resolved: ResolvedStudy, paths: Mapping[str, Path]
+        self,
+        study: StoredStudy,
+        *,
+        server: ForkServer,
+        resolved: ResolvedStudy,
+        paths: Mapping[str, Path],
+        provenance: StudyProvenance,
     ) -> StudyRun:
         """Work on a study: see `StudyAssignments.adopt`."""
-        return self._studies.adopt(study, server=server, resolved=resolved, paths=paths)
+        return self._studies.adopt(study, server=server, resolved=resolved, paths=paths, provenance=provenance)
 
     def run_until_done(self) -> None:
         """Train until the adopted studies are over, or only have trials left that a person has paused.

@@ -10,6 +10,7 @@ from hpo.search.history import History
 from hpo.store import Store
 from hpo.worker.failures import Failures
 from hpo.worker.outbox import Outbox
+from hpo.worker.provenance import StudyProvenance
 from hpo.worker.study_folder import StudyFolder
 
 
@@ -21,6 +22,7 @@ class StudyContext:
         server: has imported the study's classes; forks its trials.
         folder: for the study's checkpoints and logs.
         worker_id: the worker's number in the store.
+        provenance: of its trials, what they have in common.
     """
 
     store: Store
@@ -31,3 +33,4 @@ class StudyContext:
     project: Path
     folder: StudyFolder
     worker_id: int
+    provenance: StudyProvenance

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from hpo.errors import SpecError
-from hpo.study.artifacts import remove
+from hpo.study.artifacts import remove, size_of
 from hpo.study.folder_mark import mark_folder
 from hpo.study.naming import trial_folder
 from hpo.study.writable import check_writable, error_in_words
@@ -35,11 +35,13 @@ class StudyFolder:
 
     Attributes:
         obstacle: why no trial begins in it, in words; None while nothing is known to be wrong.
+        freed: bytes of what was removed, since no trial needs it any more.
     """
 
     def __init__(self, path: Path, *, study: str, store: str) -> None:
         self.path = path
         self.obstacle: str | None = None
+        self.freed = 0
         self._study = study
         self._store = store
         self._pause = FIRST_PAUSE_SECONDS
@@ -125,6 +127,7 @@ class StudyFolder:
         """Remove files that no trial needs any more; those that are gone. What cannot be removed is left, and told."""
         gone = []
         for file in files:
+            size = size_of(file)
             try:
                 remove(file)
             except OSError as error:
@@ -132,6 +135,7 @@ class StudyFolder:
                 self.warn(f"{file} cannot be removed ({reason}): nothing needs it, and 'hpo clean' removes it later")
             else:
                 gone.append(file)
+                self.freed += size
         return gone
 
     def warn(self, text: str) -> bool:

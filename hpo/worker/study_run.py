@@ -15,10 +15,12 @@ from sqlalchemy import Connection
 from hpo.errors import SpecError
 from hpo.ipc.fork_server import ForkServer
 from hpo.ipc.messages import Answer, Epoch, Started
+from hpo.printable import counted
 from hpo.queue.best import best_trials
 from hpo.queue.claim import Claim, Place, StudyBusyError, claim_trials
 from hpo.queue.counts import TrialCounts
 from hpo.queue.idle import end_idle_trials, end_paused_trials, standstill
+from hpo.queue.plans import end_beaten
 from hpo.queue.progress import Progress, progress_of
 from hpo.queue.studies import StoredStudy
 from hpo.results.removal import ended_by_request
@@ -40,6 +42,7 @@ from hpo.worker.data_watch import DataWatch
 from hpo.worker.failures import Failures
 from hpo.worker.fleet import FIRST_BUSY_PAUSE, LARGE_FLEET, next_busy_pause, sync_pause
 from hpo.worker.outbox import Outbox
+from hpo.worker.provenance import StudyProvenance, ask_git
 from hpo.worker.running_trial import RunningTrial
 from hpo.worker.study_context import StudyContext
 from hpo.worker.study_folder import StudyFolder
@@ -70,6 +73,7 @@ class StudyRun:
 
     Args:
         paths: of its data, see `ResolvedStudy.paths`.
+        provenance: to be recorded with its trials.
 
     Attributes:
         progress: of all workers together, as of the last poll.
@@ -89,6 +93,7 @@ class StudyRun:
         artifacts: Path,
         worker_id: int,
         paths: Mapping[str, Path] | None = None,
+        provenance: StudyProvenance | None = None,
     ) -> None:
         self.study = study
         self.progress = Progress(study.state, None, TrialCounts(target=study.trials_target))
@@ -131,6 +136,7 @@ class StudyRun:
             project=project,
             folder=self._folder(study),
             worker_id=worker_id,
+            provenance=provenance or StudyProvenance(ask_git(project), study.resolved.inputs),
         )
 
     @property
@@ -217,6 +223,11 @@ class StudyRun:
         if self.progress.is_deleted:
             self.stop_reason = self.progress.reason
             return
+        plan = self.study.plan
+        if plan is not None and self.counts.waiting and self.counts.ended:
+            direction = self.resolved.spec.objective.direction
+            if beaten := end_beaten(self._store, self.study.study_id, plan, direction):
+                log.info("%s out of the race: not begun", counted(len(beaten), "trial"))
         has_all = self.counts.ended >= self.counts.target
         is_to_end = has_all or self.progress.limit is not None or self.progress.state.is_ending
         if is_to_end and self.counts.begun:
@@ -246,7 +257,14 @@ class StudyRun:
             return
         log.info("study %s is called %s now", self.study.name, name)
         self.study = replace(self.study, name=name)
-        self._context = replace(self._context, folder=self._folder(self.study))
+        folder = self._folder(self.study)
+        folder.freed = self.freed
+        self._context = replace(self._context, folder=folder)
+
+    @property
+    def freed(self) -> int:
+        """Bytes of checkpoints that this worker has removed, since no trial needs them."""
+        return self._context.folder.freed
 
     def _folder(self, study: StoredStudy) -> StudyFolder:
         path = self._artifacts / study_folder(study.name, study.created)
@@ -328,7 +346,7 @@ class StudyRun:
             self._is_exhausted = True
             return None
         self._take_name(claim.study)
-        return start_trial(self._context, self.resolved, claim, slot=slot, weights=weights, claimed_at=claimed_at)
+        return start_trial(self._context, self.study, claim, slot=slot, weights=weights, claimed_at=claimed_at)
 
     def _claim(self, slots: Sequence[Slot], promotable: Sequence[int]) -> Claim | None:
         """The claim for the first of these slots; those for the others are kept until `start_next` is called for them.
@@ -366,7 +384,7 @@ class StudyRun:
 
     def on_started(self, trial: RunningTrial, report: Started) -> None:
         """The trial's model is built."""
-        take_start(self._context, self.resolved.spec, trial, report)
+        take_start(self._context, self.resolved, trial, report)
 
     def on_epoch(self, trial: RunningTrial, report: Epoch) -> Answer:
         """Record an epoch's metrics, and answer with the decision about the trial."""

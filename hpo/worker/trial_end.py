@@ -16,7 +16,7 @@ from hpo.queue.report import end_attempt, finish_trial, forget_checkpoints, may_
 from hpo.queue.studies import StoredStudy
 from hpo.results.artifacts import Leftover, leftovers_of_ended
 from hpo.study.artifacts import checkpoints_in, is_file
-from hpo.study.job import BEST_CHECKPOINT, PREPROCESSING, RESUME_CHECKPOINTS
+from hpo.study.job import BEST_CHECKPOINT, PREPROCESSING, PREVIOUS_CHECKPOINT, RESUME_CHECKPOINTS
 from hpo.study.naming import trial_of_folder
 from hpo.study.spec import StudySpec
 from hpo.study.states import AttemptEnd, OptunaState
@@ -154,7 +154,9 @@ def _on_finished(
         return
     context.history.end(trial.number, optuna.trial.TrialState[trial.state], value, cause=trial.cause)
     _log_end(trial, study.resolved.spec)
-    context.folder.remove(*(trial.directory / name for name in RESUME_CHECKPOINTS))
+    keeps_last = checkpoint is not None and study.resolved.spec.keep.last
+    unneeded = [PREVIOUS_CHECKPOINT] if keeps_last else RESUME_CHECKPOINTS
+    context.folder.remove(*(trial.directory / name for name in unneeded))
     if checkpoint is None:
         # Those of callbacks of a complete trial may be all that is left of it.
         is_complete = trial.state == OptunaState.COMPLETE

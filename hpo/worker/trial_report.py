@@ -9,15 +9,19 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from sqlalchemy import Connection
+
 from hpo.errors import nearest
 from hpo.ipc.messages import Answer, Epoch, Started
-from hpo.queue.report import describe_trial, report_epoch
+from hpo.queue.report import describe_trial, provenance_before, report_epoch
+from hpo.results.warm_start import refers
 from hpo.search.rungs import Verdict
 from hpo.study.job import BEST_CHECKPOINT, CONFIG, PREPROCESSING
-from hpo.study.resolved_study import OWNERS
+from hpo.study.resolved_study import OWNERS, ResolvedStudy
 from hpo.study.spec import StudySpec
 from hpo.study.states import AttemptEnd, OptunaState
 from hpo.worker.decision import Action, Decision, decide
+from hpo.worker.provenance import with_changes
 from hpo.worker.running_trial import RunningTrial
 from hpo.worker.study_context import StudyContext
 
@@ -34,15 +38,18 @@ ANSWERS = {
 }
 
 
-def take_start(context: StudyContext, spec: StudySpec, trial: RunningTrial, report: Started) -> None:
-    """The model is built: record its arguments, defaults included, and the epoch that the attempt resumes from."""
+def take_start(context: StudyContext, resolved: ResolvedStudy, trial: RunningTrial, report: Started) -> None:
+    """The model is built: record its arguments, defaults included, its provenance, and the epoch that it resumes from.
+
+    The provenance is what the store has of the trial's newest attempt.
+    """
     trial.parameters = report.parameters
     trial.config["executor"] = report.executor
     weights = trial.config.get("weights", {})
     for owner in OWNERS:
         before = trial.config[owner]
         # References to other trials' weights stay as in the study file; `weights` has the files that they stand for.
-        references = {name: value for name, value in before.items() if _refers(value, weights)}
+        references = {name: value for name, value in before.items() if refers(value, weights)}
         trial.config[owner] = {"class": before["class"], **getattr(report, owner), **references}
     known = context.history.curve(trial.number)
     _log_resumption(trial, report, trained=max(known, default=0))
@@ -52,20 +59,17 @@ def take_start(context: StudyContext, spec: StudySpec, trial: RunningTrial, repo
     if report.from_epoch == 0:
         # Of an attempt that cannot be resumed.
         context.folder.remove(*(trial.directory / name for name in (BEST_CHECKPOINT, PREPROCESSING)))
-    restore_progress(context, spec, trial, until=report.from_epoch)
+    restore_progress(context, resolved.spec, trial, until=report.from_epoch)
     config, from_epoch = dict(trial.config), report.from_epoch
-    context.outbox.put(
-        lambda connection: describe_trial(connection, trial.claim, config=config, from_epoch=from_epoch),
-        then=partial(_on_written, trial),
-    )
+    provenance = context.provenance.of_trial(resolved, seed=config["seed"], slot=trial.slot, executor=report.executor)
+
+    def write(connection: Connection) -> bool:
+        before = provenance_before(connection, trial.claim) if trial.claim.attempt > 1 else None
+        text = with_changes(provenance, before, attempt=trial.claim.attempt, from_epoch=from_epoch)
+        return describe_trial(connection, trial.claim, config=config, from_epoch=from_epoch, provenance=text)
+
+    context.outbox.put(write, then=partial(_on_written, trial))
     _write_beside_checkpoint(trial)
-
-
-def _refers(value: Any, weights: Mapping[str, Any]) -> bool:
-    """Whether an argument, or a part of it, is a reference to another trial's weights."""
-    if isinstance(value, dict | list):
-        return any(_refers(item, weights) for item in (value.values() if isinstance(value, dict) else value))
-    return isinstance(value, str) and value in weights
 
 
 def take_epoch(
@@ -106,6 +110,7 @@ def take_epoch(
         early_stopping=spec.early_stopping,
         unit=spec.unit,
         keeps_diverged=spec.diverged == "keep",
+        keeps_last="stop_after" in trial.config,
     )
     _apply(trial, decision, report, metric=spec.objective.metric)
     answer = ANSWERS[decision.action]

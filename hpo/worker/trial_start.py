@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from hpo.errors import RunError
 from hpo.queue.claim import Claim
 from hpo.queue.report import begin_trial, finish_trial
+from hpo.queue.studies import StoredStudy
 from hpo.results.warm_start import Weights
 from hpo.search.algorithms import derive_seed
 from hpo.search.grid import grid_points
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 def start_trial(
-    context: StudyContext, resolved: ResolvedStudy, claim: Claim, *, slot: Slot, weights: Weights, claimed_at: float
+    context: StudyContext, study: StoredStudy, claim: Claim, *, slot: Slot, weights: Weights, claimed_at: float
 ) -> RunningTrial | None:
     """Start the claimed trial; None when it has ended already, or is handed back.
 
@@ -39,21 +40,22 @@ def start_trial(
     """
     context.history.adopt(claim.number, is_new=claim.is_new)
     try:
-        return _start(context, resolved, claim, slot=slot, weights=weights, claimed_at=claimed_at)
+        return _start(context, study, claim, slot=slot, weights=weights, claimed_at=claimed_at)
     except SQLAlchemyError:  # no answer: the trial is handed back as soon as there is one
         context.history.release(claim.trial_id, claim.number)
         raise
 
 
 def _start(
-    context: StudyContext, resolved: ResolvedStudy, claim: Claim, *, slot: Slot, weights: Weights, claimed_at: float
+    context: StudyContext, study: StoredStudy, claim: Claim, *, slot: Slot, weights: Weights, claimed_at: float
 ) -> RunningTrial | None:
+    resolved = study.resolved
     params = claim.params
     if params is None:
         params = _sample(context, resolved, claim)
     if params is None:
         return None
-    config = _config(resolved, params, number=claim.number, weights=weights)
+    config = _config(study, params, number=claim.number, weights=weights)
     if claim.params is None:
         stored = context.history.params_to_store(claim.number)
         attributes = context.history.attributes_to_store(claim.number)
@@ -71,7 +73,7 @@ def _start(
     trial = RunningTrial(
         claim=claim,
         slot=slot,
-        epochs=config[resolved.spec.unit.plural],
+        epochs=config.get("stop_after") or config[resolved.spec.unit.plural],
         config=config,
         directory=context.folder.trial(claim.number),
         claimed_at=claimed_at,
@@ -138,9 +140,9 @@ def _fixed_point(resolved: ResolvedStudy, number: int) -> Mapping[str, Any] | No
     return resolved.space.defaults() if takes_defaults else None
 
 
-def _config(resolved: ResolvedStudy, params: Mapping[str, Any], *, number: int, weights: Weights) -> dict[str, Any]:
+def _config(study: StoredStudy, params: Mapping[str, Any], *, number: int, weights: Weights) -> dict[str, Any]:
     """The whole configuration of a trial, pinned and inactive parameters too."""
-    spec = resolved.spec
+    resolved, spec = study.resolved, study.resolved.spec
     config: dict[str, Any] = {
         "params": params,
         "model": {"class": spec.model.label, **resolved.arguments("model", params)},
@@ -148,4 +150,5 @@ def _config(resolved: ResolvedStudy, params: Mapping[str, Any], *, number: int, 
         spec.unit.plural: resolved.epochs(params),
         "seed": derive_seed(spec.seed, number, "trial"),
     }
-    return config | ({"weights": weights} if weights else {})
+    planned = {} if study.plan is None else study.plan.config
+    return config | planned | ({"weights": weights} if weights else {})

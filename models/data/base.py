@@ -92,10 +92,11 @@ class DataModule(LightningDataModule):
     class_names: tuple[str, ...] = ()
     target_mean: tuple[float, ...] = ()
     target_scale: tuple[float, ...] = ()
-    rows: Rows
 
     def __init__(self) -> None:
         super().__init__()
+        self._rows: Rows | None = None
+        self._learns_from_validation = False
         self._parts: dict[str, Part] = {}
         self._placed: dict[str, Placed] = {}  # the same for successive trials
         self._is_prepared = False
@@ -105,6 +106,22 @@ class DataModule(LightningDataModule):
     @property
     def in_features(self) -> int:
         return math.prod(self.input_shape)
+
+    @property
+    def rows(self) -> Rows:
+        """The rows of each part, from `prepare` on; those of a final model's training include the validation part's."""
+        assert self._rows is not None, "rows are known once the samples are split"
+        return self._rows
+
+    @rows.setter
+    def rows(self, rows: Rows) -> None:
+        both = self._learns_from_validation
+        self._rows = rows._replace(train=np.union1d(rows.train, rows.validation)) if both else rows
+
+    def learn_from_validation(self) -> None:
+        """Train on the validation part too, and fit everything on both; the last thing done to a model, once its
+        configuration is chosen. To be called before `setup`."""
+        self._learns_from_validation = True
 
     def read(self) -> Samples:
         """All samples, unchanged."""
@@ -216,6 +233,8 @@ class DataModule(LightningDataModule):
         once.
         """
         if type(other) is not type(self) or not other._is_prepared:
+            return False
+        if other._learns_from_validation != self._learns_from_validation:
             return False
         mine = self._options()
         if mine is None or mine != other._options():

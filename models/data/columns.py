@@ -136,6 +136,17 @@ class Columns:
         return () if self._is_one_hot else tuple(len(values) + 1 for values in self._known.values())
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """The column that each of `names`, and then each of `category_names`, was made of."""
+        kept = self.names[: len(self._kept)]
+        dated = [
+            max((date for date in self._dates if name.startswith(f"{date} ")), key=len, default=name) for name in kept
+        ]
+        numbers = [name if name in self._numeric else date for name, date in zip(kept, dated, strict=True)]
+        one_hot = [name for name, values in self._known.items() for _ in values if self._is_one_hot]
+        return (*numbers, *self._incomplete, *one_hot, *self.category_names)
+
+    @property
     def category_names(self) -> tuple[str, ...]:
         """The names of the columns of categories."""
         return () if self._is_one_hot else tuple(self._known)

@@ -78,6 +78,11 @@ class Digits(DataModule):
     def fitted(self) -> dict[str, Any]:
         return super().fitted() | {"scalings": np.concatenate([np.ravel(self._shift), np.ravel(self._scale)])}
 
+    def original(self, name: PartName) -> NDArray[np.float32]:
+        """A part's pixels before scaling (samples, ...), in the order of its batches."""
+        pixels: NDArray[np.float32] = self._pixels[getattr(self.rows, name)].reshape(-1, *self.input_shape)
+        return pixels
+
     def part(self, name: PartName) -> Part:
         rows = getattr(self.rows, name)
         features = ((self._pixels[rows] - self._shift) / self._scale).reshape(-1, *self.input_shape)

@@ -136,7 +136,6 @@ class Series(DataModule):
         self._check_gaps()
         fractions = given["validation_fraction"], given["test_fraction"]
         self._parts_of_series = _split(self._file.lengths, *fractions)
-        self.rows = Rows(*(np.concatenate(part) for part in zip(*self._parts_of_series, strict=True)))
         self.window = fitting_window(
             given["window"],
             self._parts_of_series,
@@ -146,6 +145,11 @@ class Series(DataModule):
             test_fraction=given["test_fraction"],
             who=self._who,
         )
+        if self._learns_from_validation:  # with the same window
+            self._parts_of_series = [
+                its._replace(train=np.concatenate([its.train, its.validation])) for its in self._parts_of_series
+            ]
+        self.rows = Rows(*(np.concatenate(part) for part in zip(*self._parts_of_series, strict=True)))
         self._fill = Fill(self._values, given["interpolation"])
         self.outputs = self.horizon * len(self.targets)
         self.input_shape = (self.window, len(self.columns))
@@ -298,8 +302,19 @@ class Series(DataModule):
 
     def _references(self, name: PartName) -> Floats:
         """The references that are subtracted from the levels (windows, outputs)."""
-        count = len(self.targets)
-        return references(self._fill, self._ends(name), lag=self._lag, horizon=self.horizon, targets=count)
+        return self.known_before(name, self._lag)
+
+    def known_before(self, name: PartName, lag: int) -> Floats:
+        """For each value of a part's forecasts, the last known one at the same point of a season of `lag` steps.
+
+        With a lag of 1, the last value of the window; with 0, nothing; (windows, outputs), in the data's unit.
+        """
+        return references(self._fill, self._ends(name), lag=lag, horizon=self.horizon, targets=len(self.targets))
+
+    @property
+    def season(self) -> int:
+        """Steps of a season; 0 where none is given."""
+        return int(self.hparams["period"])
 
     def _targets(self, name: PartName) -> Floats:
         ends = self._ends(name)

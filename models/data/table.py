@@ -136,6 +136,17 @@ class Table(DataModule):
         rows = self._learned if name == "train" else getattr(self.rows, name)
         return Part(_inputs(self._fitted, self._inputs.iloc[rows]), torch.from_numpy(self._targets[rows]))
 
+    def original(self, name: PartName) -> pd.DataFrame:
+        """A part's inputs as they were read, in the order of its batches."""
+        rows = self._learned if name == "train" else getattr(self.rows, name)
+        frame: pd.DataFrame = self._inputs.iloc[rows]
+        return frame
+
+    @property
+    def source_columns(self) -> tuple[str, ...]:
+        """The column that each number, and then each category, of an input was made of."""
+        return self._fitted.sources
+
     def fitted(self) -> dict[str, Any]:
         return super().fitted() | self._fitted.fitted()
 

@@ -109,6 +109,23 @@ def facts(data: DataModule) -> dict[str, Any]:
 class DataContract:
     """Tests over the parameter `data_factory`."""
 
+    def test_a_final_model_learns_from_the_validation_part_too_and_is_tested_on_the_same_samples(
+        self, data_factory: DataFactory
+    ) -> None:
+        for point in points_of(data_factory, 3):
+            apart, both = data_factory(**point), data_factory(**point)
+            both.learn_from_validation()
+            for data in (apart, both):
+                _set_up(data, "fit", "validate", "test")
+
+            rows = [np.sort(np.asarray(part)) for part in (both.rows.train, apart.rows.train, apart.rows.validation)]
+            assert rows[0].tolist() == np.union1d(rows[1], rows[2]).tolist()
+            assert len(both.train_dataloader().targets) > len(apart.train_dataloader().targets)
+            before, after = (told_targets(data, "test").double() for data in (apart, both))
+            assert torch.allclose(before, after, atol=1e-4, equal_nan=True)  # padding of sequences has no target
+            assert not both.take_over(apart)
+            assert not apart.take_over(both)
+
     def test_every_point_of_the_space_gives_batches_of_the_promised_shape(self, data_factory: DataFactory) -> None:
         for point in points_of(data_factory, 20):
             data = ready(data_factory, **point)

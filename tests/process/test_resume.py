@@ -40,6 +40,7 @@ class Noisy(pl.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         x, y = batch
         self.log("val_loss", nn.functional.mse_loss(self.layers(x), y))
+        self.log("val_mean", self.layers(x).double().mean())
 
     def configure_optimizers(self) -> Any:
         adam = torch.optim.Adam(self.parameters(), lr=0.05)
@@ -50,7 +51,9 @@ class Noisy(pl.LightningModule):
                 return [adam], [{"scheduler": lr_scheduler.ExponentialLR(adam, 0.9), "interval": "step"}]
             case "plateau":
                 lowered = lr_scheduler.ReduceLROnPlateau(adam, factor=0.5, patience=0)
-                return {"optimizer": adam, "lr_scheduler": {"scheduler": lowered, "monitor": "val_loss"}}
+                # Not strict: there may be an epoch before the first validation.
+                config = {"scheduler": lowered, "monitor": "val_loss", "strict": False}
+                return {"optimizer": adam, "lr_scheduler": config}
         return adam
 
 
@@ -63,8 +66,9 @@ def train(
     checkpoint: str | None = None,
     best_at: Sequence[int] = (),
     is_pruned: bool = False,
-) -> dict[int, float]:
-    """val_loss by epoch, and the weights at the end in `folder`."""
+    validates_every: int = 1,
+) -> Worker:
+    """Its reports, and the weights at the end in `folder`."""
     torch.manual_seed(0)
     x = torch.randn(64, 4)
     points = TensorDataset(x, x.sum(1, keepdim=True))
@@ -73,6 +77,7 @@ def train(
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=EPOCHS,
+        check_val_every_n_epoch=validates_every,
         callbacks=[scored, Report(worker.connection, "val_loss", folder, scored)],
         logger=False,
         enable_progress_bar=False,
@@ -83,7 +88,7 @@ def train(
     shuffled, ordered = DataLoader(points, 16, shuffle=True), DataLoader(points, 64)
     trainer.fit(model, shuffled, ordered, ckpt_path=checkpoint, weights_only=True)
     torch.save(model.state_dict(), folder / f"weights-{checkpoint is None}-{end_at}.pt")
-    return worker.values
+    return worker
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
@@ -93,19 +98,42 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     tmp_path: Path, schedule: str, executors: tuple[Request, Request]
 ) -> None:
     before, after = executors
-    whole = train(tmp_path, schedule)
+    whole = train(tmp_path, schedule).values
     (tmp_path / LAST_CHECKPOINT).unlink()
-    first = train(tmp_path, schedule, before, end_at=3)
+    first = train(tmp_path, schedule, before, end_at=3).values
     saved, unusable = find_saved([str(tmp_path / LAST_CHECKPOINT), str(tmp_path / PREVIOUS_CHECKPOINT)])
     assert saved is not None
     assert unusable == []
     assert (saved.epochs, {epoch.epoch: epoch.value for epoch in saved.curve}) == (3, first)
 
-    rest = train(tmp_path, schedule, after, checkpoint=saved.path)
+    rest = train(tmp_path, schedule, after, checkpoint=saved.path).values
 
     assert first | rest == whole
     assert list(rest) == [4, 5, 6]
-    ends = [torch.load(tmp_path / f"weights-{is_whole}-6.pt", weights_only=True) for is_whole in (True, False)]
+    assert_ends_are_equal(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:ReduceLROnPlateau conditioned on metric")
+@pytest.mark.parametrize("schedule", ["none", "plateau"])
+@pytest.mark.parametrize("executor", ["lightning", "lean"])
+@pytest.mark.parametrize("end_at", [2, 3])
+def test_a_training_that_is_interrupted_between_two_validations_logs_and_schedules_as_without(
+    tmp_path: Path, schedule: str, executor: Request, end_at: int
+) -> None:
+    whole = train(tmp_path, schedule, executor, validates_every=2).metrics
+    (tmp_path / LAST_CHECKPOINT).unlink()
+    first = train(tmp_path, schedule, executor, end_at=end_at, validates_every=2).metrics
+
+    rest = train(tmp_path, schedule, executor, checkpoint=str(tmp_path / LAST_CHECKPOINT), validates_every=2).metrics
+
+    assert first | rest == whole
+    assert whole[3].keys() == {"val_mean"}  # the last validation's; the objective is told once
+    assert_ends_are_equal(tmp_path)
+
+
+def assert_ends_are_equal(folder: Path) -> None:
+    """The weights at the end of a whole training, and of a resumed one."""
+    ends = [torch.load(folder / f"weights-{is_whole}-6.pt", weights_only=True) for is_whole in (True, False)]
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
 
 

@@ -24,6 +24,7 @@ class Worker:
         self._channel, theirs = Channel.pair()
         self.connection = WorkerConnection(Channel(theirs))
         self.values: dict[int, float] = {}
+        self.metrics: dict[int, dict[str, float]] = {}
         self.warnings: list[str] = []
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -37,6 +38,7 @@ class Worker:
                 self.warnings.append(message["text"])
             if message["kind"] == "epoch":
                 self.values[message["epoch"]] = message["value"]
+                self.metrics[message["epoch"]] = message["metrics"]
                 is_end, is_pruned = message["epoch"] == self._end_at, self._is_pruned
                 answer = {"stop": is_end, "checkpoint": is_end and not is_pruned, "drop": is_end and is_pruned}
                 self._channel.send(answer | {"save": message["epoch"] in self._best_at})

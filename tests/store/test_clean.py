@@ -104,6 +104,19 @@ def test_checkpoints_of_callbacks_and_named_ones_go_where_the_study_does_not_kee
     assert clean_artifacts(store, artifacts).unneeded_count == 0
 
 
+def test_the_last_states_of_the_best_trials_stay_where_the_study_keeps_them(store: Store, artifacts: Path) -> None:
+    study = create_study(store, keep={"checkpoints": 1, "last": True})
+    folders = [fill(folder_of(artifacts, study, number)) for number in range(3)]
+    add_trial(store, study, value=0.2, checkpoint=folders[0] / "best.ckpt")
+    add_trial(store, study, value=0.1, checkpoint=folders[1] / "best.ckpt")
+    add_trial(store, study, state="FAIL")
+
+    clean_artifacts(store, artifacts)
+
+    assert names(folders[0]) == ["best.ckpt", "config.json", "last.ckpt", "log.txt", "own.ckpt"]
+    assert [names(folder) for folder in folders[1:]] == [NEEDED] * 2
+
+
 def test_idle_trials_that_are_stopped_or_killed_leave_nothing_here(
     store: Store, study: StoredStudy, artifacts: Path
 ) -> None:

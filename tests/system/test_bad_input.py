@@ -359,7 +359,11 @@ def hpo(
 
 
 HpoHere = Callable[..., tuple[int, str]]
-READING = [("ls",), ("status", "digits"), ("trials", "digits"), ("best", "digits"), ("predict", "digits", "/")]
+READING = [
+    *(("ls",), ("status", "digits"), ("trials", "digits"), ("best", "digits"), ("diff", "digits", "digits-dnn")),
+    *(("predict", "digits", "/"), ("replay", "digits", "0"), ("finalize", "digits")),
+    *((verb, "digits") for verb in ("importance", "report")),
+]
 
 
 @pytest.mark.parametrize("verb", READING, ids=lambda verb: verb[0])
@@ -436,8 +440,23 @@ def test_a_store_of_another_schema_is_left_as_it_is(
             "error: --set resources.accelerator=gpu: resources.accelerator: gpu: CUDA shows no GPU on this machine",
         ),
         (("init", "full"), "error: full is there already and not empty: name a new folder"),
+        (
+            ("trials", "digits", "--where", "lr <"),
+            "error: --where: lr <: something is missing at its end. An expression",
+        ),
+        (
+            ("trials", "digits", "--where", "__import__('os').system('touch x')"),
+            "error: --where: character 1, __import__('os').system('touch x'): a call is not allowed. An expression ",
+        ),
+        (("best", "digits", "--where", "lr = 1"), "error: --where: character 4, =: write == to compare\n"),
+        (("best", "digits", "--by", "lr,"), "error: --by: a name is missing: names are separated by commas"),
         (("worker", "--until-idle", "--slots", "0"), "Usage: "),
         (("run", "line.yaml", "--trials", "many"), "Usage: "),
+        (("replay", "digits"), "Usage: "),
+        (("replay", "digits", "first"), "Usage: "),
+        (("replay", "digits", "-1"), "Usage: "),
+        (("replay", "digits", "0", "--epochs", "0"), "Usage: "),
+        (("replay", "digits", "0", "--project", "nowhere"), "error: --project {here}/nowhere: there is no such folder"),
         (("rnu", "line.yaml"), "Usage: "),
         (("run",), "Usage: "),
     ],

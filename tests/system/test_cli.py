@@ -337,6 +337,10 @@ def test_the_verbs_are_those_that_are_promised() -> None:
 
     assert {" ".join(verb) for verb in VERBS} >= {
         *promised,
+        "finalize",
+        "predict",
+        "replay",
+        "diff",
         "doctor",
         "db init",
         "db upgrade",

@@ -89,11 +89,36 @@ def test_the_page_about_the_end_of_a_search_does_what_it_says(tmp_path: Path) ->
     assert "short, trial 0: " in page.printed["hpo show short 0"]
 
 
+def test_the_page_about_querying_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("querying.md", tmp_path)
+
+    printed = page.printed
+    assert "trial  " in printed["hpo trials quickstart --where \"optimizer == 'adam' and seconds < 60\""]
+    groups = printed["hpo best quickstart --by optimizer,depth -k 2 --columns optimizer,depth,number,value,val_loss"]
+    assert groups.split()[:5] == ["optimizer", "depth", "number", "value", "val_loss"]
+    compared = printed["hpo diff quickstart quickstart-sgd"]
+    assert re.search(r"^ epochs +15 +3 *$", compared, flags=re.MULTILINE)
+    assert re.search(r"^ model\.optimizer +- +sgd *$", compared, flags=re.MULTILINE)
+    assert page.python[-1] == "[('epochs', 15, 3), ('budget.trials', 8, 4), ('model.optimizer', None, 'sgd')]"
+
+
 def test_the_page_about_full_disks_does_what_it_says(tmp_path: Path) -> None:
     page = run_page("full-disks.md", tmp_path)
 
     assert "of which no trial needs" in page.printed["hpo clean --yes"]
     assert "executor: " in page.printed["hpo logs quickstart 0"]
+
+
+def test_the_page_about_finalizing_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("finalize.md", tmp_path)
+
+    tested = page.printed["hpo finalize quickstart --test"]
+    assert "on 269 samples of the test part (95 % interval)" in tested
+    assert "The best of 20 trials was trial" in tested
+    assert "logistic regression: accuracy 0.9703" in tested
+    both = page.printed["hpo finalize quickstart --retrain train+val --ensemble"]
+    assert "The final model is 5 trials of quickstart.retrained, averaged, trained on train+validation." in both
+    assert page.python[0].startswith("Interval(value=")
 
 
 def test_the_page_about_predictions_does_what_it_says(tmp_path: Path) -> None:
@@ -105,6 +130,16 @@ def test_the_page_about_predictions_does_what_it_says(tmp_path: Path) -> None:
     assert page.printed["hpo predict diabetes-dnn new.csv --trial 1"].startswith("row,prediction\n1,")
     assert "row  prediction" in page.python[0]
     assert page.python[-1] == "True"
+
+
+def test_the_page_about_reports_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("report.md", tmp_path)
+
+    assert re.search(r"quickstart-report\.html written \(\d+ kB\)", page.printed["hpo report quickstart"])
+    assert (tmp_path / "results.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert "\n## Model card\n" in (tmp_path / "card.md").read_text(encoding="utf-8")
+    assert "too few trials to tell" in page.printed["hpo importance quickstart"]
+    assert page.python[0] == "results.md"
 
 
 def test_the_page_about_gpus_does_what_it_says_with_a_driver_that_lists_two(tmp_path: Path) -> None:
@@ -120,3 +155,13 @@ def test_the_page_about_gpus_does_what_it_says_with_a_driver_that_lists_two(tmp_
     assert "2 slots by default, on GPU" in page.printed["hpo doctor"]
     assert "2: 0, 1 (NVIDIA L4)" in page.printed["hpo doctor"]
     assert "1: 0 (NVIDIA L4)" in page.printed["CUDA_VISIBLE_DEVICES=0 hpo doctor"]
+
+
+def test_the_page_about_replays_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("replay.md", tmp_path)
+
+    whole = page.printed["hpo replay quickstart 0"]
+    assert whole.startswith("quickstart, trial 0: trained again for 15 epochs on cpu\n  bit-equal: ")
+    assert "\nreproduced bit by bit: all of its " in whole
+    assert "for 3 epochs of 15 on cpu" in page.printed["hpo replay quickstart 1 --epochs 3"]
+    assert page.python[-1].startswith("True reproduced bit by bit: all of its ")

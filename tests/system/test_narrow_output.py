@@ -18,7 +18,11 @@ from hpo.store import Store, StoreUrl
 from hpo.store.optuna_storage import optuna_storage
 
 ERROR = "Traceback (most recent call last):\nValueError: the width of the second layer is not the one that it should be"
-VERBS = [("ls",), ("status", "synthetic"), ("trials", "synthetic"), ("best", "synthetic"), ("show", "synthetic", 1)]
+COLUMNS = "number,state,value,lr,optimizer,depth,val_loss,started,ended,worker"
+VERBS = [
+    *(("ls",), ("status", "synthetic"), ("trials", "synthetic"), ("best", "synthetic"), ("show", "synthetic", 1)),
+    *(("trials", "synthetic", "--columns", COLUMNS), ("diff", "synthetic", "synthetic"), ("importance", "synthetic")),
+]
 METRICS = ("train_loss", "val_loss", "val_accuracy", "val_balanced_accuracy", "val_f1", "val_top_5_accuracy", "lr")
 
 
@@ -63,7 +67,7 @@ def begin(worker: Claimant, *, epochs: int = 1) -> Claim:
 
 
 @pytest.mark.parametrize("width", [60, 80])
-@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb[0])
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: "-".join(map(str, (verb[0], *verb[2:3]))))
 def test_a_narrow_terminal_cuts_nothing(
     here: Hpo, verb: tuple[object, ...], width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,7 +83,7 @@ def test_a_narrow_terminal_cuts_nothing(
         assert words(whole) <= words(narrow)
 
 
-@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb[0])
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: "-".join(map(str, (verb[0], *verb[2:3]))))
 def test_a_pipe_is_a_page_of_a_hundred_columns(
     here: Hpo, verb: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

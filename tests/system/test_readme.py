@@ -53,9 +53,17 @@ def test_the_study_file_that_is_shown_is_the_shipped_one_in_short(project: Path)
         assert key.rstrip(":") in shipped, key
 
 
-def test_make_has_the_two_commands_that_the_readme_opens_with() -> None:
-    assert "make demo" in blocks("sh")[0]
-    assert "make test" in blocks("sh")[0]
+def test_the_five_commands_on_the_first_page_are_among_those_that_run() -> None:
+    first = [line.partition("  #")[0].split() for line in blocks("sh")[0].splitlines()]
+    run = [line[2:].split() for block in blocks("console") for line in block.splitlines()]
+
+    assert [words[1] for words in first] == ["run", "finalize", "report", "predict", "export"]
+    assert [words for words in first if words not in run] == []
+
+
+def test_make_has_the_two_commands_that_the_readme_names() -> None:
+    assert "make demo" in blocks("sh")[1]
+    assert "make test" in blocks("sh")[1]
     for target in ("demo", "test"):
         done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True)
         assert ("hpo run studies/digits_dnn.yaml" if target == "demo" else "pytest") in done.stdout

@@ -33,6 +33,7 @@ LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 # Inside a function, so that whoever only looks at results needs no torch.
 TRAINING_USERS = {
     "hpo.results.trial": {"hpo.training.load_model"},
+    "hpo.service.model": {"hpo.training.load_model"},
     "hpo.service.predict": {"hpo.training.prediction.predictor"},
     "hpo.service.study": {"hpo.training.prediction.predictor"},  # for the type checker
 }
@@ -42,8 +43,8 @@ KINDS = (StudyState, OptunaState, TrialState, Request, AttemptEnd, Direction)
 STATES = {member.value for kind in KINDS for member in kind} - {"error"}  # also a column, and a key of messages
 HOMONYMS = {
     *((f"hpo.ipc.{module}", "failed") for module in ("messages", "fork_server")),  # kinds of messages
-    *((f"hpo.service.{module}", "failed") for module in ("describe_data", "predict")),
-    *((f"hpo.training.{module}", "failed") for module in ("server", "inspection", "prediction.run")),
+    *((f"hpo.service.{module}", "failed") for module in ("describe_data", "evaluate", "predict")),
+    *((f"hpo.training.{module}", "failed") for module in ("server", "evaluation", "inspection", "prediction.run")),
     ("hpo.ipc.messages", "done"),
     ("hpo.search.algorithms", "stop"),
     ("hpo.search.usual_ends", "stop"),  # a mode of successive halving

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +10,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from hpo.errors import HpoError
+from hpo.training.prediction.predictor import averaged
 
 Tensors = tuple[Tensor, ...]
 PREDICTION = "prediction"  # the output of a module that returns a tensor
@@ -59,14 +60,16 @@ class Network(nn.Module):
 
     Args:
         batch: of the validation part, with which the module is tried.
+        members: the other models of an ensemble, whose outputs are averaged.
 
     Raises:
         HpoError: it cannot be called with the inputs alone, or returns something else than tensors.
     """
 
-    def __init__(self, model: LightningModule, batch: Any) -> None:
+    def __init__(self, model: LightningModule, batch: Any, members: Sequence[LightningModule] = ()) -> None:
         super().__init__()
         self.model = model
+        self.members = nn.ModuleList(members)
         self.are_several = inputs_of(batch).are_several
         self.is_raw = type(model).predict_step is LightningModule.predict_step
         self._call = self._working_call(batch)
@@ -81,7 +84,8 @@ class Network(nn.Module):
             ) from error
 
     def forward(self, *inputs: Tensor) -> Tensors:
-        found = self._named(self._call(self.model, self._given(inputs)))
+        given = self._given(inputs)
+        found = self._named(averaged([self._call(model, given) for model in (self.model, *self.members)]))
         return tuple(each.float() if each.dtype in (torch.float16, torch.bfloat16) else each for each in found.values())
 
     def _given(self, inputs: Tensors) -> Any:

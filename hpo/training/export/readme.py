@@ -61,6 +61,9 @@ def _what(facts: Mapping[str, Any]) -> str:
     config, kind = facts["config"], facts["format"]
     data = config.get("data", {}).get("class", "the model's own data")
     what = f"`{config['model']['class']}`, trained on `{data}`, as {kind} in `{facts['file']}`."
+    final = facts.get("final")
+    if final and len(final["members"]) > 1:
+        what += f" It is the mean of {len(final['members'])} networks, each trained with another seed."
     if facts["class_names"]:
         names = facts["class_names"]
         shown = ", ".join(f"`{name}`" for name in names[:20]) + (" and more" if len(names) > 20 else "")
@@ -72,26 +75,37 @@ def _what(facts: Mapping[str, Any]) -> str:
 
 def _how_good(facts: Mapping[str, Any]) -> str:
     lines = []
+    final = facts.get("final")
     if facts.get("value") is not None:
+        chosen = (
+            "It is among the trainings that `hpo finalize` repeated the best trial with, and was chosen by it"
+            if final
+            else f"The search chose this trial by it, among {facts['trials']}"
+        )
         lines.append(
             f"- {facts['metric']} {facts['value']:.4g} on the validation part, at {facts['unit']} "
-            f"{facts['best_epoch']} ({facts['direction']}). The search chose this trial by it, among "
-            f"{facts['trials']}, so that it is somewhat too good: new data score lower."
+            f"{facts['best_epoch']} ({facts['direction']}). {chosen}, so that it is somewhat too good: new data score "
+            "lower."
         )
     if facts.get("remark"):
         lines.append(f"- The trial was not trained to its end: {facts['remark']}.")
-    final = facts.get("final")
-    if final:
-        scores = ", ".join(f"{name} {value:.4g}" for name, value in final.items())
-        lines.append(f"- On the test part, which the search has not seen: {scores}.")
+    if final and final.get("test"):
+        scores = ", ".join(_with_interval(name, score) for name, score in final["test"].items())
+        lines.append(f"- On the test part, which chose nothing, with intervals of 95 %: {scores}.")
     else:
-        lines.append("- The test part has not been scored.")
+        lines.append("- It has not been scored on the test part, as `hpo finalize --test` does.")
     found = facts["comparison"]
     lines.append(
         f"- The outputs differ from the original's by at most {found['largest_difference']:.1e} on the "
         f"{found['samples']:,} samples of the validation part, where they are up to {found['largest_value']:.3g}."
     )
     return "\n".join(lines)
+
+
+def _with_interval(name: str, score: Mapping[str, Any]) -> str:
+    if score.get("low") is None or score.get("high") is None:
+        return f"{name} {score['value']:.4g}"
+    return f"{name} {score['value']:.4g} ({score['low']:.4g} to {score['high']:.4g})"
 
 
 def _use(facts: Mapping[str, Any], *, reads_inputs: bool, sample: str | None) -> str:

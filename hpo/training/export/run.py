@@ -10,7 +10,7 @@ import os
 import platform
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from hpo.errors import HpoError, LoadError
 from hpo.ipc.channel import Channel
 from hpo.loading import load_class
 from hpo.study.job import OWN_LOADERS, PREPROCESSING, ExportJob
+from hpo.study.plan import TRAIN_AND_VALIDATION
+from hpo.training.both_parts import learn_from_validation
 from hpo.training.build import build, is_plain
 from hpo.training.export.comparison import Comparison, compared
 from hpo.training.export.formats import EXAMPLES, FILES, ONNX, SAFETENSORS, write_network
@@ -65,14 +67,23 @@ def export(job: ExportJob) -> dict[str, Any]:
     _check_packages(job.format)
     project = Path(job.project)
     model = load_model(job.config, Path(job.checkpoint), project)
-    return write_folder(job, model, *_validation(job.config, model, project))
+    members = [load_model(job.config, Path(member), project) for member in job.members]
+    return write_folder(job, model, *_validation(job.config, model, project), members=members)
 
 
-def write_folder(job: ExportJob, model: LightningModule, data: Any, batches: Iterator[Any]) -> dict[str, Any]:
+def write_folder(
+    job: ExportJob,
+    model: LightningModule,
+    data: Any,
+    batches: Iterator[Any],
+    *,
+    members: Sequence[LightningModule] = (),
+) -> dict[str, Any]:
     """Write the folder of a job with this model, and its data module, which was set up; its facts, and remarks.
 
     Args:
         batches: of the validation part.
+        members: the other models of an ensemble.
 
     Raises:
         HpoError: the model cannot be written in this format.
@@ -83,7 +94,7 @@ def write_folder(job: ExportJob, model: LightningModule, data: Any, batches: Ite
     except StopIteration:
         raise HpoError("the validation part is empty, and nothing can be compared with the original") from None
     with torch.no_grad():
-        network = Network(model, first).eval()
+        network = Network(model, first, members).eval()
     inputs = inputs_of(first)
     path = folder / FILES[job.format]
     head = {"made_by": f"hpo-service {hpo.__version__}", **{k: str(v) for k, v in job.about.items()}}
@@ -97,7 +108,7 @@ def write_folder(job: ExportJob, model: LightningModule, data: Any, batches: Ite
     reader = str(getattr(type(data), "standalone", "")) or READS_INPUTS
     facts = _facts(job, network, inputs, shapes, state, found)
     (folder / FACTS).write_text(json.dumps(facts, indent=2, default=str) + "\n", encoding="utf-8")
-    raw = _raw_sample(data, model, state, facts, folder)
+    raw = _raw_sample(data, [model, *members], state, facts, folder)
     if job.format == ONNX:
         also = ", and Pillow for files of images" if reader.endswith(".images") else ""
         title = f"Predicts new data with trial {job.about['trial']} of {job.about['study']}: numbers in, a CSV out."
@@ -144,6 +155,8 @@ def _validation(config: Mapping[str, Any], model: LightningModule, project: Path
             loaders = model.val_dataloader()
         else:
             data = build(load_class(label, project), files_for_references(config, "data"), project)
+            if config.get("trained_on") == TRAIN_AND_VALIDATION:
+                learn_from_validation(data)
             data.prepare_data()
             data.setup(stage="fit")
             loaders = data.val_dataloader()
@@ -191,14 +204,14 @@ def _write_samples(network: Network, inputs: Inputs, folder: Path) -> None:
 
 
 def _raw_sample(
-    data: Any, model: LightningModule, state: dict[str, Any], facts: Mapping[str, Any], folder: Path
+    data: Any, models: list[LightningModule], state: dict[str, Any], facts: Mapping[str, Any], folder: Path
 ) -> str | None:
     """The name of a file of raw samples with their predictions beside it, where the data module writes one."""
     write = getattr(data, "write_sample", None)
     path = write(folder, EXAMPLES) if callable(write) and state else None
     if path is None:
         return None
-    predictor = Predictor(model, data, state, remarks=[])
+    predictor = Predictor(models[0], data, state, remarks=[], members=models[1:])
     are_classes = bool(facts["class_names"]) and facts["outputs"] == [PREDICTION]
     predictor.predict(path, proba=are_classes).to_csv(
         folder / "sample_predictions.csv", index=False, lineterminator="\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from pytorch_lightning import LightningModule
 from hpo.errors import HpoError, LoadError
 from hpo.loading import load_class
 from hpo.study.job import BEST_CHECKPOINT, CONFIG, OWN_LOADERS, PREPROCESSING
+from hpo.study.plan import TRAIN_AND_VALIDATION
+from hpo.training.both_parts import learn_from_validation
 from hpo.training.build import build
 from hpo.training.load_model import files_for_references, load_model
 from hpo.training.prediction.outputs import Collected, Columns, Meaning
@@ -31,13 +33,22 @@ class Predictor:
     """Predicts raw input of the kind that the trial's data module reads, on the CPU.
 
     Attributes:
-        model: in evaluation mode.
+        model: in evaluation mode; of an ensemble, the first one.
         class_names: in the order of the probabilities; empty for values.
         remarks: what was odd in the input of the last prediction: in words, as `hpo predict` prints them.
     """
 
-    def __init__(self, model: LightningModule, data: Any, state: Mapping[str, Any], *, remarks: list[str]) -> None:
+    def __init__(
+        self,
+        model: LightningModule,
+        data: Any,
+        state: Mapping[str, Any],
+        *,
+        remarks: list[str],
+        members: Sequence[LightningModule] = (),
+    ) -> None:
         self.model = model
+        self._members = [model, *members]
         self.remarks = remarks
         self._data, self._state, self._remarks = data, state, remarks
         self.class_names = tuple(map(str, self._told("class_names")))
@@ -110,7 +121,7 @@ class Predictor:
     def _step(self, batch: Any, number: int) -> Any:
         try:
             with torch.inference_mode():
-                return self.model.predict_step(batch, number)
+                return averaged([model.predict_step(batch, number) for model in self._members])
         except HpoError:
             raise
         except Exception as error:  # of the user's model
@@ -134,7 +145,9 @@ class Predictor:
         return type(self._data).__name__
 
 
-def load_predictor(config: Mapping[str, Any], checkpoint: Path, project: Path) -> Predictor:
+def load_predictor(
+    config: Mapping[str, Any], checkpoint: Path, project: Path, *, members: Sequence[Path] = ()
+) -> Predictor:
     """The predictor of a trial.
 
     Args:
@@ -142,6 +155,8 @@ def load_predictor(config: Mapping[str, Any], checkpoint: Path, project: Path) -
         checkpoint: of its best epoch, beside which is what its data module has fitted; where that is missing, as after
             a training by an older release, it is fitted again on the data of the trial.
         project: the folder that classes are imported from.
+        members: checkpoints of trials of the same configuration, with which it is an ensemble: their outputs are
+            averaged.
 
     Raises:
         HpoError: a file is missing or damaged, a class cannot be imported, or it cannot read new data.
@@ -166,8 +181,20 @@ def load_predictor(config: Mapping[str, Any], checkpoint: Path, project: Path) -
             remarks.append(
                 f"{PREPROCESSING} is missing beside the checkpoint: {label} was fitted again on the trial's data"
             )
+        if config.get("trained_on") == TRAIN_AND_VALIDATION:
+            learn_from_validation(data)
         state = _fitted_again(data, model, label, checkpoint.with_name(PREPROCESSING))
-    return Predictor(model, data, state, remarks=remarks)
+    others = [load_model(config, member, project) for member in members]
+    return Predictor(model, data, state, remarks=remarks, members=others)
+
+
+def averaged(outputs: Sequence[Any]) -> Any:
+    """The mean of what several models give: tensors, or mappings of these; of one model, what it gives."""
+    if len(outputs) == 1:
+        return outputs[0]
+    if isinstance(outputs[0], Mapping):
+        return {name: averaged([output[name] for output in outputs]) for name in outputs[0]}
+    return torch.stack(list(outputs)).mean(0)
 
 
 def predictor_in(folder: Path, project: Path) -> Predictor:

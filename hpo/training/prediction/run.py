@@ -20,7 +20,8 @@ def run_prediction(job: PredictJob, channel: Channel) -> None:
     TrialOutput(lambda _: None).redirect(None)
     torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     try:
-        predictor = load_predictor(job.config, Path(job.checkpoint), Path(job.project))
+        members = [Path(member) for member in job.members]
+        predictor = load_predictor(job.config, Path(job.checkpoint), Path(job.project), members=members)
         started = time.perf_counter()
         frame = predictor.predict(job.source, proba=job.proba)
         frame.to_csv(job.output, index=False, lineterminator="\n")

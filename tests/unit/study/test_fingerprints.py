@@ -18,6 +18,7 @@ from hpo.study.fingerprints import (
     in_a_line,
     inputs_of,
     inputs_to_continue,
+    library_versions,
     of_path,
     of_source,
 )
@@ -90,6 +91,24 @@ def test_the_projects_modules_are_those_imported_from_its_folder(
     assert code_fingerprints(tmp_path)["code nets_of_fingerprints/small.py"] == MISSING
     for name in ("nets_of_fingerprints.small", "nets_of_fingerprints"):
         del sys.modules[name]
+
+
+def test_the_versions_of_libraries_are_those_of_what_the_projects_modules_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "import json\nimport numpy as np\nfrom torch.nn import Linear\n\ndef late():\n    import pandas\n"
+    (tmp_path / "nets_with_libraries.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    import nets_with_libraries  # type: ignore[import-not-found]
+    import numpy
+    import torch
+
+    found = library_versions(tmp_path)
+
+    assert nets_with_libraries.np is numpy
+    assert found == {"numpy": numpy.__version__, "torch": torch.__version__}
+    assert library_versions(tmp_path / "elsewhere") == {}
+    del sys.modules["nets_with_libraries"]
 
 
 def test_paths_are_found_in_arguments_lists_and_mappings(tmp_path: Path) -> None:

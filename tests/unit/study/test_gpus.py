@@ -10,7 +10,9 @@ import pytest
 
 from hpo.errors import SpecError
 from hpo.study import gpus
+from hpo.study.devices import slots_of
 from hpo.study.gpus import Gpu, free_share, visible_gpus
+from hpo.study.spec import Resources
 
 TWO = """\
 GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-aaaa1111-0000-0000-0000-000000000000)
@@ -231,3 +233,11 @@ def test_the_least_share_of_free_memory_counts_and_0_where_nobody_tells(
 
     assert free_share(["0", "1"]) == share
     assert calls.read_text().startswith("--id=0,1 --query-gpu=memory.free,memory.total")
+
+
+def test_a_slot_knows_the_model_of_its_gpus_once(driver: Driver) -> None:
+    driver(printing(TWO))
+
+    [slot] = slots_of(Resources(devices_per_trial=2))
+
+    assert (slot.devices, slot.model) == (("0", "1"), "NVIDIA H100 80GB HBM3")

@@ -38,6 +38,7 @@ MOST = TrialJob(
     directory="/a/00000",
     root="/a/00000/root",
     resume=["/a/last.ckpt", "/a/previous.ckpt"],
+    keeps_last=True,
     batches=1,
     trainer={"gradient_clip_val": 0.5, "callbacks": [{"class": "mine:Watch"}]},
     is_reusable=True,

@@ -1,0 +1,44 @@
+"""What `hpo finalize` prints: the answer first, then the re-runs, the test, and the simple models."""
+
+from __future__ import annotations
+
+from rich.box import SIMPLE
+from rich.table import Table
+
+from hpo.cli.console import Text, console
+from hpo.results.final import Final
+from hpo.results.final_words import baselines_in_words, luck_in_words, number_between, tested_in_words
+
+
+def show_final(final: Final) -> None:
+    """Print it."""
+    out = console()
+    for line in (*tested_in_words(final), luck_in_words(final), *baselines_in_words(final)):
+        out.print(Text(line))
+    out.print(_reruns(final))
+    for warning in final.warnings:
+        out.print(Text(f"warning: {warning}"))
+    model = f"trial {final.kept.trial} of {final.kept.study}"
+    if len(final.kept.members) > 1:
+        model = f"{len(final.kept.members)} trials of {final.kept.study}, averaged"
+    out.print(Text(f"The final model is {model}, trained on {final.kept.trained_on}."))
+
+
+def _reruns(final: Final) -> Table:
+    table = Table(box=SIMPLE, pad_edge=False)
+    for heading in ("trial", "in the search", "mean of re-runs", "deviation", "seeds", ""):
+        table.add_column(Text(heading), justify="left" if not heading else "right")
+    for rerun in final.reruns:
+        remark = "the winner" if rerun.trial == final.winner else "out of the race" if rerun.is_out else ""
+        if rerun.failed:
+            remark = f"{remark}, {rerun.failed} failed".removeprefix(", ")
+        deviation = rerun.deviation
+        table.add_row(
+            str(rerun.trial),
+            f"{rerun.searched:.4g}",
+            "-" if rerun.mean is None else number_between(rerun.mean),
+            "-" if deviation is None else f"{deviation:.2g}",
+            str(len(rerun.scores)),
+            Text(remark),
+        )
+    return table

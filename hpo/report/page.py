@@ -1,0 +1,49 @@
+"""A report as one HTML page that needs nothing else: no script, no font, no picture from elsewhere.
+
+Every text in it may be hostile: names, values and errors come from users and from other programs. All are escaped, and
+the page forbids itself whatever is not its own style.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from hpo.printable import printable
+from hpo.report.contents import Report
+
+POLICY = "default-src 'none'; style-src 'sha256-{style}'; img-src data:; base-uri 'none'; form-action 'none'"
+
+
+def page_of(report: Report) -> str:
+    """The page."""
+    template, style = _template()
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return str(template.render(report=report, style=Markup(style), policy=POLICY.format(style=digest)))  # noqa: S704
+
+
+@functools.cache
+def _template() -> tuple[Any, str]:
+    """The template and the style, which are files beside this one."""
+    folder = files("hpo.report")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_as_text)
+    environment.globals |= {"kind_of": lambda block: type(block).__name__, "pieces_of": _pieces}
+    template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
+    return template, (folder / "page.css").read_text(encoding="utf-8")
+
+
+def _pieces(cell: str) -> list[str]:
+    """A number and its interval, between which a line may end on a phone."""
+    number, bracket, interval = cell.partition(" (")
+    return [number, f"({interval}"] if bracket else [number]
+
+
+def _as_text(value: Any) -> Any:
+    """Text whose controls are written out; markup of our own stays."""
+    return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value

@@ -1,0 +1,85 @@
+"""What a search has ended in, in sentences: for the terminal, the report and the model card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hpo.printable import counted
+from hpo.results.final import Final, Interval
+
+
+def number_between(interval: Interval | Mapping[str, float]) -> str:
+    """`0.972 (0.958 to 0.986)`."""
+    found = interval if isinstance(interval, Interval) else Interval(**interval)
+    if found.low is None or found.high is None:
+        return f"{found.value:.4g}"
+    return f"{found.value:.4g} ({found.low:.4g} to {found.high:.4g})"
+
+
+def untested_in_words(study: str) -> str:
+    """What stands in place of the answer before a test."""
+    return f"{study}: not yet tested; 'hpo finalize {study} --test' looks at the test part, once"
+
+
+def tested_in_words(final: Final) -> list[str]:
+    """The answer: how good the model is on the test part, or that this is not known yet."""
+    if final.test is None:
+        return [untested_in_words(final.study)]
+    found = final.test
+    if "objective" not in found:
+        logged = ", ".join(f"{name} {value:.4g}" for name, value in found.get("logged", {}).items())
+        lines = [f"{final.study}: test: {logged or 'nothing was logged'}", *found.get("notes", [])]
+    else:
+        name = found["objective"]["name"]
+        lines = [
+            f"{final.study}: {name} {number_between(found['metrics'][name])} on {counted(found['samples'], 'sample')} "
+            "of the test part (95 % interval)"
+        ]
+    if final.looks:
+        lines.append(
+            f"This is look {final.looks + 1} at this test part: a result that was chosen after a look is biased upwards"
+        )
+    return lines
+
+
+def luck_in_words(final: Final) -> str:
+    """How much of the search's best score was luck, and what the winner of the re-runs gives."""
+    first, luck, won = final.reruns[0], final.luck, final.won
+    text = f"The best of {counted(final.trials, 'trial')} was trial {first.trial}: {final.metric} {first.searched:.4g}"
+    if luck is None or first.mean is None:
+        text += "; all of its re-runs failed"
+    else:
+        sign = "worse" if luck.value >= 0 else "better"
+        sure = luck.low is not None and (luck.low > 0 or (luck.high or 0.0) < 0)
+        text += f"; trained again, {number_between(first.mean)}, which is {abs(luck.value):.2g} {sign}"
+        text += "" if sure else " and may be chance"
+    if won.trial != first.trial and won.mean is not None:
+        text += f". The best on average is trial {won.trial}: {number_between(won.mean)}"
+    return text
+
+
+def baselines_in_words(final: Final) -> list[str]:
+    """Whether the network is worth its while, on the test part or else on the validation part."""
+    found = final.test or final.validation or {}
+    baselines = found.get("baselines", [])
+    if not baselines:
+        return []
+    name, part = found["objective"]["name"], found["part"]
+    own = found["metrics"][name]["value"]
+    beaten = [one for one in baselines if one["is_beaten"]]
+    lines = [
+        f"  {one['name']}: {name} {one['metrics'][name]:.4g}; the network is {_gain(one['gain'])}"
+        for one in sorted(baselines, key=lambda one: one["gain"]["value"])
+    ]
+    if len(beaten) == len(baselines):
+        head = f"The network ({own:.4g}) beats all simple models on the {part} part:"
+    else:
+        not_beaten = " and ".join(one["name"] for one in baselines if not one["is_beaten"])
+        head = f"The network ({own:.4g}) is not shown to be better than {not_beaten} on the {part} part:"
+    return [head, *lines]
+
+
+def _gain(gain: Mapping[str, float]) -> str:
+    value = gain["value"]
+    between = f" ({gain['low']:.2g} to {gain['high']:.2g})" if "low" in gain else ""
+    return f"{abs(value):.2g} {'better' if value >= 0 else 'worse'}{between}"

@@ -1,0 +1,309 @@
+"""From a search to a model: its best trials again with fresh seeds, the winner by its mean, and the model that is kept.
+
+The re-runs are trials of a study of their own, `STUDY.final`: any worker of the store trains them, and after a crash
+the same call goes on. Those of a final model that is trained on both parts are in `STUDY.retrained`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median_high
+from typing import Any
+
+from hpo.errors import HpoError, RunError, SpecError, StoreError
+from hpo.ipc.environment import clean_environment
+from hpo.ipc.fork_server import ForkServer
+from hpo.printable import all_of
+from hpo.queue.best import ranked_trials
+from hpo.queue.findings import add_finding
+from hpo.queue.plans import plans_of, standings
+from hpo.queue.progress import counts_of
+from hpo.queue.studies import StoredStudy, load_study
+from hpo.results.final import FINAL, Final, Kept, luck_of, reruns_of, winner_of
+from hpo.results.study import Study
+from hpo.results.trial import TrialRecord, read_records
+from hpo.search.algorithms import derive_seed
+from hpo.service.assembly import Search, Workspace, begin
+from hpo.service.evaluate import Evaluating
+from hpo.service.preflight import slots_for
+from hpo.store import Store
+from hpo.study.plan import TRAIN, TRAIN_AND_VALIDATION, Candidate, Plan
+from hpo.study.spec import AlgorithmSpec, Budget, Keep, StudySpec
+from hpo.study.states import TrialState
+from hpo.study.study_file import Source
+
+Train = Callable[[Search], None]
+
+REPLAYED = 2  # epochs, or validations, of the best trial: whether the search can be reproduced shows at once
+BOTH = "train+val"  # how people write the parts of a final model's training
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a search is to end in.
+
+    Attributes:
+        top: the number of its best trials that are trained again.
+        seeds: of each of them.
+        retrains: the final model is trained on the training and validation parts together.
+        tests: the final model is tested on the test part.
+        tests_again: although that part was looked at before.
+        is_ensemble: the final model is the average of all seeds' models.
+    """
+
+    top: int = 3
+    seeds: int = 5
+    retrains: bool = False
+    tests: bool = False
+    tests_again: bool = False
+    is_ensemble: bool = False
+
+    @staticmethod
+    def of(top: int, seeds: int, *, retrain: str | None, ensemble: bool, test: bool, test_again: bool) -> Request:
+        """From the words of the command line and of Python.
+
+        Raises:
+            SpecError: one of them is invalid.
+        """
+        if retrain not in (None, BOTH):
+            raise SpecError(f"retrain: '{retrain}' should be {BOTH}, the only parts that there are besides a test's")
+        if top < 1 or seeds < 2:
+            raise SpecError(f"top {top} should be 1 or more, and seeds {seeds} should be 2 or more: one is no mean")
+        return Request(top, seeds, retrain == BOTH, test or test_again, test_again, ensemble)
+
+
+def finalize_here(
+    store: Store, name: str, request: Request, project: Path, artifacts: Path, *, slots: int | None = None
+) -> Final:
+    """`finalize` in this process, with a worker of its own.
+
+    Raises:
+        HpoError, KeyboardInterrupt: as `finalize`.
+    """
+    server = ForkServer.start(clean_environment(store.url.password))
+    try:
+        return finalize(Workspace(server, project.resolve(), store, artifacts), name, request, slots=slots)
+    finally:
+        server.stop()
+
+
+def finalize(
+    workspace: Workspace,
+    name: str,
+    request: Request,
+    *,
+    slots: int | None = None,
+    train: Train = lambda search: search.worker.run_until_done(),
+    say: Callable[[str], None] = lambda line: None,
+    draw: Callable[[], None] = lambda: None,
+) -> Final:
+    """Train the best trials again, choose the winner by its mean, and evaluate the model that is kept.
+
+    Args:
+        slots: trials at a time; by default as many as the study requests.
+        train: trains a study that this machine's worker has adopted, until it is over.
+        say: is told what begins, in a line.
+        draw: called a few times a second while a study is trained.
+
+    Raises:
+        HpoError: the study has no complete trial, its data or its code is other than in the search, its data has no
+            test part, or the test part was looked at before.
+        RunError: all re-runs failed, or were stopped.
+        KeyboardInterrupt: it was interrupted; the same call goes on.
+    """
+    return _Finalizing(workspace, name, request, slots=slots, train=train, say=say, draw=draw).result()
+
+
+class _Finalizing:
+    def __init__(
+        self,
+        workspace: Workspace,
+        name: str,
+        request: Request,
+        *,
+        slots: int | None,
+        train: Train,
+        say: Callable[[str], None],
+        draw: Callable[[], None],
+    ) -> None:
+        self._workspace = workspace
+        self._store = workspace.store
+        self._search = load_study(self._store, name)
+        self._request = request
+        self._slots = slots
+        self._train = train
+        self._say = say
+        self._draw = draw
+
+    def result(self) -> Final:
+        search, request = self._search, self._request
+        plan = self._plan()
+        with Evaluating(self._workspace, search) as evaluating:
+            evaluating.check_inputs()
+            if request.tests:
+                evaluating.check_test_part()
+            self._say(f"replaying the first epochs of trial {plan.candidates[0].trial}")
+            best = Study(self._store, search.name).trial(plan.candidates[0].trial)
+            warning = None if best is None else evaluating.reproduce(best, reports=REPLAYED)
+            if warning is not None:
+                self._say(f"warning: {warning}")
+        reruns = self._trained(plan)
+        plan = reruns.plan or plan  # an earlier call may have asked for more seeds
+        final = replace(self._judged(reruns, plan), warnings=() if warning is None else (warning,))
+        records = {record.number: record for record in Study(self._store, reruns.name).trials(has_curves=False)}
+        mine = [
+            record
+            for number, record in records.items()
+            if plan.candidate(number).trial == final.winner and record.state == TrialState.COMPLETE
+        ]
+        direction = search.resolved.spec.objective.direction
+        chosen = min(mine, key=lambda record: (direction.cost(record.value or 0.0), record.number))
+        kept, models = Kept(reruns.name, chosen.number, TRAIN, (chosen.number,)), [chosen]
+        if request.is_ensemble:
+            kept, models = replace(kept, members=tuple(record.number for record in mine)), mine
+        judged = models
+        if request.retrains:
+            kept, models = self._retrained(plan, final.winner, mine)
+        with Evaluating(self._workspace, search) as evaluating:
+            self._say("evaluating on the validation part")
+            final = replace(final, kept=kept, validation=evaluating.validation(judged))
+            if request.tests:
+                self._say("testing")
+                test, looks = evaluating.test(models, kept, is_again=request.tests_again)
+                final = replace(final, test=test, looks=looks)
+        with self._store.write() as connection:
+            add_finding(connection, search.study_id, FINAL, final.to_json())
+        return final
+
+    def _plan(self) -> Plan:
+        """The best trials of the search, each with its seeds.
+
+        Raises:
+            HpoError: none is complete.
+        """
+        search = self._search
+        if search.plan is not None:
+            raise HpoError(f"study '{search.name}' trains the best trials of a search again: finalize that search")
+        direction = search.resolved.spec.objective.direction
+        with self._store.read() as connection:
+            rows = connection.execute(ranked_trials(search.study_id, direction).limit(self._request.top)).all()
+            records = read_records(
+                connection, search.study_id, [row.trial_id for row in rows], direction=direction, has_curves=False
+            )
+        if not rows:
+            raise HpoError(
+                f"study '{search.name}' has no complete trial yet, so there is nothing to finalize; "
+                f"'hpo status {search.name}' shows how far it is"
+            )
+        found = [records[row.trial_id] for row in rows]
+        candidates = tuple(Candidate(one.number, float(one.value or 0.0), dict(one.params)) for one in found)
+        return Plan("rerun", candidates, self._request.seeds)
+
+    def _trained(self, plan: Plan) -> StoredStudy:
+        """The study of the plan, with all its trials ended.
+
+        Raises:
+            RunError: it was stopped.
+            KeyboardInterrupt: it was interrupted.
+        """
+        search, workspace = self._search, self._workspace
+        name, plan = self._name(plan)
+        spec, source = _spec(search.resolved.spec, name, plan), Source.of_stored(name)
+        machine = slots_for(spec, source, wanted=self._slots)
+        begun = begin(
+            workspace,
+            spec,
+            source,
+            machine=machine,
+            on_frame=lambda _: self._draw(),
+            plan=plan,
+            parent_id=search.study_id,
+        )
+        self._say(begun.message)
+        self._train(begun)
+        begun.check_end()
+        if begun.run.progress.is_held or not begun.run.progress.is_over:
+            raise RunError(f"study {name} waits: {begun.run.waiting_for}; then the same call goes on")
+        return load_study(self._store, name)
+
+    def _name(self, plan: Plan) -> tuple[str, Plan]:
+        """The study that trains this plan: the one that has the same candidates, with as many seeds, or a new one."""
+        search = self._search
+        with self._store.read() as connection:
+            known = {name: its for _, name, its in plans_of(connection, search.study_id)}
+        for name, its in known.items():
+            if its.is_of_the_same(plan):
+                return name, replace(plan, seeds=max(its.seeds, plan.seeds))
+        base = f"{search.name}.{'final' if plan.kind == 'rerun' else 'retrained'}"
+        names = itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2)))
+        return next(name for name in names if name not in known and not self._is_taken(name)), plan
+
+    def _is_taken(self, name: str) -> bool:
+        try:
+            load_study(self._store, name)
+        except StoreError as error:
+            return "no study" not in str(error)
+        return True
+
+    def _judged(self, reruns: StoredStudy, plan: Plan) -> Final:
+        """The winner, and how much of its score was luck.
+
+        Raises:
+            RunError: all re-runs failed.
+        """
+        search, objective = self._search, self._search.resolved.spec.objective
+        with self._store.read() as connection:
+            stand = standings(connection, reruns.study_id, plan, objective.direction)
+            ended = counts_of(connection, search.study_id).ended
+        winner = winner_of(plan, stand, objective.direction)
+        if winner is None:
+            raise RunError(f"{all_of(plan.trials, 're-run')} failed: 'hpo trials {reruns.name}' shows why")
+        found = reruns_of(plan, stand, metric=objective.metric)
+        return Final(
+            study=search.name,
+            metric=objective.metric,
+            direction=objective.direction,
+            trials=ended,
+            reruns_study=reruns.name,
+            reruns=found,
+            winner=winner,
+            luck=luck_of(found[0], objective.direction),
+            kept=Kept(reruns.name, 0, TRAIN, ()),
+        )
+
+    def _retrained(self, plan: Plan, winner: int, mine: list[TrialRecord]) -> tuple[Kept, list[TrialRecord]]:
+        """The final model on both parts, trained until the epoch that was the best of most re-runs."""
+        chosen = next(candidate for candidate in plan.candidates if candidate.trial == winner)
+        stop_after = median_high(record.best_epoch or record.epochs for record in mine)
+        seeds = self._request.seeds if self._request.is_ensemble else 1
+        study = self._trained(Plan("retrain", (chosen,), seeds, stop_after))
+        found = [
+            one for one in Study(self._store, study.name).trials(has_curves=False) if one.state == TrialState.COMPLETE
+        ]
+        if not found:
+            raise RunError(f"the final model could not be trained: 'hpo trials {study.name}' shows why")
+        members = found if self._request.is_ensemble else found[:1]
+        numbers = tuple(record.number for record in members)
+        return Kept(study.name, numbers[0], TRAIN_AND_VALIDATION, numbers), members
+
+
+def _spec(search: StudySpec, name: str, plan: Plan) -> StudySpec:
+    """The study file of a plan: as the search's, without what searches, prunes, or ends it early."""
+    budget = Budget(
+        trials=plan.trials, trial_minutes=search.budget.trial_minutes, stall_minutes=search.budget.stall_minutes
+    )
+    changes: dict[str, Any] = {
+        "study": name,
+        "sampler": AlgorithmSpec(name="random"),
+        "pruner": AlgorithmSpec(name="none"),
+        "first_trial": "sampled",
+        "budget": budget,
+        "keep": Keep(checkpoints=plan.trials),
+        "seed": derive_seed(search.seed, name, plan.kind),  # others than the search has used
+    }
+    if plan.kind == "retrain":  # its objective is of rows that it learns from
+        changes["early_stopping"] = None
+    return search.model_copy(update=changes)
