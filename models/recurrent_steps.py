@@ -62,9 +62,10 @@ def _one_direction(layers: nn.RNNBase, name: str, x: Tensor) -> Tensor:
 def _steps_of(layers: nn.RNNBase, weight: Tensor, bias: Tensor) -> tuple[Callable[[State, Tensor], State], int]:
     """What makes a state of the one before and an input times its weights, and the number of its tensors."""
 
+    activation = torch.relu if getattr(layers, "nonlinearity", "tanh") == "relu" else torch.tanh
+
     def plain(state: State, given: Tensor) -> State:
-        both = given + functional.linear(state[0], weight, bias)
-        return (torch.relu(both) if getattr(layers, "nonlinearity", "tanh") == "relu" else torch.tanh(both),)
+        return (activation(given + functional.linear(state[0], weight, bias)),)
 
     def gru(state: State, given: Tensor) -> State:
         reset, update, new = given.chunk(3, dim=1)

@@ -61,9 +61,10 @@ def _tell(done: Exported, study: str) -> None:
     say(f"{study}, trial {trial.number}{value}: {trial.config['model']['class']} as {done.facts['format']}")
     inputs = "; ".join(f"{each['name']} ({', '.join(map(str, each['shape']))})" for each in done.facts["inputs"])
     say(f"  takes {inputs}; gives {', '.join(done.facts['outputs'])}")
+    values = f" of values up to {found['largest_value']:.3g}" if found["largest_value"] > 1 else ""
     say(
-        f"  largest difference from the original: {found['largest_difference']:.1e}, on {found['samples']:,} samples "
-        "of the validation part"
+        f"  largest difference from the original: {found['largest_difference']:.1e}{values}, on {found['samples']:,} "
+        "samples of the validation part"
     )
     for remark in done.remarks:
         say(f"  {remark}")

@@ -101,13 +101,14 @@ def _free_folder(out: str | Path | None, default: str) -> Path:
     Raises:
         SpecError: it cannot be written, or holds something that no export wrote.
     """
-    folder = Path(out or default).expanduser().resolve()
+    given = Path(out or default)
+    folder = given.expanduser().resolve()
     if folder.exists() and not folder.is_dir():
-        raise SpecError(f"--out {folder}: is a file, and should be a folder")
+        raise SpecError(f"--out {given}: is a file, and should be a folder")
     if not folder.parent.is_dir():
-        raise SpecError(f"--out {folder}: there is no folder {folder.parent}")
+        raise SpecError(f"--out {given}: there is no folder {folder.parent}")
     if folder.is_dir() and any(folder.iterdir()) and not _is_exported(folder):
-        raise SpecError(f"--out {folder}: holds something that no export wrote: name another folder")
+        raise SpecError(f"--out {given}: holds something that no export wrote: name another folder")
     return folder
 
 
@@ -142,6 +143,7 @@ def _about(store: Store, study: Study, record: TrialRecord, *, is_final: bool) -
             .join(studies, studies.c.study_id == hpo_studies.c.study_id)
             .where(studies.c.study_name == study.name)
         )
+    spec = json.loads(kept or "{}").get("spec", {})
     final = study.final()
     found: dict[str, Any] = {}
     if final is not None and is_final:
@@ -152,11 +154,12 @@ def _about(store: Store, study: Study, record: TrialRecord, *, is_final: bool) -
         "study": study.name,
         "trial": record.number,
         "trials": len(study.trials(has_curves=False)),
-        "metric": json.loads(kept or "{}").get("spec", {}).get("objective", {}).get("metric", "the objective"),
+        "metric": spec.get("objective", {}).get("metric", "the objective"),
         "direction": str(study.direction),
         "value": record.value if is_scored else None,
         "unit": record.unit.value,
         "best_epoch": record.best_epoch,
+        "precision": str(spec.get("resources", {}).get("precision", "32-true")),
         "remark": "" if is_final else record.remark,
         "checkpoint_sha256": record.checkpoint_sha256,
         "final": found or None,

@@ -42,7 +42,7 @@ from .test_data import DATA_MODULES, FLATS
 from .test_predictions import MODELS, WRITERS
 
 ABOUT = {"study": "flats", "trial": 3, "trials": 5, "metric": "val_loss", "direction": "minimize", "value": 0.5}
-ABOUT |= {"unit": "epoch", "best_epoch": 2, "remark": "", "final": None}
+ABOUT |= {"unit": "epoch", "best_epoch": 2, "remark": "", "final": None, "precision": "32-true"}
 
 
 class Family(NamedTuple):
@@ -88,7 +88,7 @@ def made(family: Family) -> tuple[Any, Any]:
     data = family.data()
     data.setup("fit")
     torch.manual_seed(0)
-    given = given_by_data(family.model_class, family.arguments, data)
+    given = given_by_data(family.model_class, dict(family.arguments), data)
     return family.model_class(**given, **family.arguments).eval(), data
 
 

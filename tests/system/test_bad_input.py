@@ -361,7 +361,7 @@ def hpo(
 HpoHere = Callable[..., tuple[int, str]]
 READING = [
     *(("ls",), ("status", "digits"), ("trials", "digits"), ("best", "digits"), ("diff", "digits", "digits-dnn")),
-    *(("predict", "digits", "/"), ("replay", "digits", "0"), ("finalize", "digits")),
+    *(("predict", "digits", "/"), ("replay", "digits", "0"), ("finalize", "digits"), ("export", "digits")),
     *((verb, "digits") for verb in ("importance", "report")),
 ]
 

@@ -339,6 +339,7 @@ def test_the_verbs_are_those_that_are_promised() -> None:
         *promised,
         "finalize",
         "predict",
+        "export",
         "replay",
         "diff",
         "doctor",

@@ -94,6 +94,8 @@ VERBS: list[tuple[str, ...]] = [
     ("show", "FOREIGN", "7"),
     *(("predict", study, "file.yaml") for study in ("OURS", "FOREIGN")),
     ("predict", "OURS", "CHOICE.csv"),
+    *(("export", study) for study in ("OURS", "FOREIGN")),
+    ("export", "OURS", "--format", "CHOICE"),
     ("importance", "OURS"),
     ("importance", "FOREIGN", "--json"),
     ("report", "OURS", "-o", "-"),

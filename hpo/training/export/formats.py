@@ -25,7 +25,7 @@ ONNX, TORCH_EXPORT, SAFETENSORS = "onnx", "torch-export", "safetensors"
 FILES = {ONNX: "model.onnx", TORCH_EXPORT: "model.pt2", SAFETENSORS: "model.safetensors"}
 EXAMPLES = 5  # samples that the operations are followed with
 
-_OPERATION = re.compile(r"OpOverload\(op='([\w:.]+)'")
+_OPERATION = re.compile(r"OpOverload\(op='(?:\w+\.)?(\w+)")
 
 
 def write_network(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import itertools
 import json
 import os
-import platform
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +17,6 @@ import numpy as np
 import torch
 from pytorch_lightning import LightningModule
 
-import hpo
 from hpo.errors import HpoError, LoadError
 from hpo.ipc.channel import Channel
 from hpo.loading import load_class
@@ -27,7 +24,8 @@ from hpo.study.job import OWN_LOADERS, PREPROCESSING, ExportJob
 from hpo.study.plan import TRAIN_AND_VALIDATION
 from hpo.training.both_parts import learn_from_validation
 from hpo.training.build import build, is_plain
-from hpo.training.export.comparison import Comparison, compared
+from hpo.training.export.comparison import compared
+from hpo.training.export.facts import facts_of, versions
 from hpo.training.export.formats import EXAMPLES, FILES, ONNX, SAFETENSORS, write_network
 from hpo.training.export.network import PREDICTION, Inputs, Network, inputs_of
 from hpo.training.export.readme import readme
@@ -39,8 +37,6 @@ from hpo.training.prediction.state_file import parsed, state_of, write_state
 from hpo.training.trial import reason_of
 
 FACTS, README, PREDICT = "facts.json", "README.md", "predict.py"
-FORMAT = 1  # of facts.json
-LIBRARIES = ("torch", "numpy", "onnx", "onnxscript", "onnxruntime", "safetensors")
 
 
 def run_export(job: ExportJob, channel: Channel) -> None:
@@ -97,7 +93,7 @@ def write_folder(
         network = Network(model, first, members).eval()
     inputs = inputs_of(first)
     path = folder / FILES[job.format]
-    head = {"made_by": f"hpo-service {hpo.__version__}", **{k: str(v) for k, v in job.about.items()}}
+    head = {name: str(value) for name, value in {**job.about, **versions()}.items()}
     with torch.no_grad():
         exported, shapes = write_network(
             job.format, network, _example(inputs), inputs.names, path, head | {"model": job.config["model"]["class"]}
@@ -106,7 +102,7 @@ def write_folder(
     state, remarks = _keep_preprocessing(data, Path(job.checkpoint), folder)
     _write_samples(network, inputs, folder)
     reader = str(getattr(type(data), "standalone", "")) or READS_INPUTS
-    facts = _facts(job, network, inputs, shapes, state, found)
+    facts = facts_of(job, network, inputs, shapes, state, found)
     (folder / FACTS).write_text(json.dumps(facts, indent=2, default=str) + "\n", encoding="utf-8")
     raw = _raw_sample(data, [model, *members], state, facts, folder)
     if job.format == ONNX:
@@ -121,7 +117,7 @@ def write_folder(
             f"the outputs differ from the original's by up to {found.difference:.1e}, which is more than rounding: "
             "compare the scores before you use it"
         )
-    precision = str(job.config.get("precision", "32-true"))
+    precision = job.about["precision"]
     if "16" in precision:
         remarks.append(f"the trial was trained in precision {precision}; what is exported computes in single precision")
     return {"facts": facts, "remarks": remarks}
@@ -217,56 +213,6 @@ def _raw_sample(
         folder / "sample_predictions.csv", index=False, lineterminator="\n"
     )
     return str(Path(path).name)
-
-
-def _facts(
-    job: ExportJob,
-    network: Network,
-    inputs: Inputs,
-    shapes: list[list[int | str]],
-    state: Mapping[str, Any],
-    found: Comparison,
-) -> dict[str, Any]:
-    sizes = zip(inputs.names, shapes, inputs.tensors, strict=True)
-    config = {name: value for name, value in job.config.items() if name != "weights" and is_plain(value)}
-    return {
-        "made_by": "hpo export",
-        "format_of_facts": FORMAT,
-        "format": job.format,
-        "file": FILES[job.format],
-        **job.about,
-        "task": state.get("task"),
-        "class_names": list(state.get("class_names", ())),
-        "target_names": list(state.get("target_names", ())),
-        "is_raw": network.is_raw,
-        "inputs": [
-            {"name": name, "shape": shape, "dtype": str(x.dtype).removeprefix("torch.")} for name, shape, x in sizes
-        ],
-        "outputs": network.outputs,
-        "comparison": {**found.to_json(), "part": "validation", "is_small": found.is_small},
-        "preprocessing": _plain(state),
-        "config": config,
-        "versions": {"hpo-service": hpo.__version__, "python": platform.python_version(), **_versions()},
-    }
-
-
-def _plain(value: Any) -> Any:
-    """The preprocessing without its arrays, whose place is told."""
-    if isinstance(value, np.ndarray):
-        return f"array {value.shape} in {PREPROCESSING}" if value.size > 1 else value.tolist()
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list) else value
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _write_config(config: Mapping[str, Any], model: LightningModule, folder: Path) -> None:

@@ -21,11 +21,11 @@ _NAME = (
 _ONE_ORDER = (
     r"(?P<year>\d{4})(?P<mark>[-/.])(?P<month>\d{1,2})(?P=mark)(?P<day>\d{1,2})",
     r"(?P<year>\d{4})[-/](?P<month>\d{1,2})",
-    r"(?P<day>\d{1,2})\.\s?(?P<month>\d{1,2})\.\s?(?P<year>\d{4})",
     rf"(?P<day>\d{{1,2}})(?:st|nd|rd|th|\.)?[ -]*{_NAME}[.,]?[ -]*(?P<year>\d{{4}})",
     rf"{_NAME}[. -]+(?P<day>\d{{1,2}})(?:st|nd|rd|th)?,?[ -]+(?P<year>\d{{4}})",
     rf"{_NAME}[., -]+(?P<year>\d{{4}})",
 )
+_POINTS = r"(?P<day>\d{1,2})\.\s?(?P<month>\d{1,2})\.\s?(?P<year>\d{4})"  # the day is first
 _BY_ORDER = {
     "day_first": r"(?P<day>\d{1,2})(?P<mark>[-/])(?P<month>\d{1,2})(?P=mark)(?P<year>\d{4})",
     "month_first": r"(?P<month>\d{1,2})(?P<mark>[-/])(?P<day>\d{1,2})(?P=mark)(?P<year>\d{4})",
@@ -37,6 +37,7 @@ NO_MOMENT = np.datetime64("NaT", "us")
 def date_of(text: str, order: str) -> Any:
     """A date, in UTC if it has an offset, as datetime64[us]; NaT where it is none that is read here."""
     shapes = [*_ONE_ORDER, *([_BY_ORDER[order]] if order in _BY_ORDER else [])]
+    shapes += [] if order in ("month_first", "year_first") else [_POINTS]
     for shape in shapes:
         found = re.fullmatch(rf"(?i:{shape}(?:(?:T|,?\s+)(?:{CLOCK}|(?P<only_hour>\d{{2}})){_OFFSET})?)", text)
         if found is None:
