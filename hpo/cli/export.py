@@ -56,11 +56,11 @@ def export(
 
 
 def _tell(done: Exported, study: str) -> None:
-    trial, found = done.trial, done.facts["comparison"]
-    value = "" if trial.value is None else f", {trial.value:.4g} at {trial.unit} {trial.best_epoch}"
-    say(f"{study}, trial {trial.number}{value}: {trial.config['model']['class']} as {done.facts['format']}")
-    inputs = "; ".join(f"{each['name']} ({', '.join(map(str, each['shape']))})" for each in done.facts["inputs"])
-    say(f"  takes {inputs}; gives {', '.join(done.facts['outputs'])}")
+    facts, found = done.facts, done.facts["comparison"]
+    value = "" if facts["value"] is None else f", {facts['value']:.4g} at {facts['unit']} {facts['best_epoch']}"
+    say(f"{study}, {facts['model']}{value}: {facts['config']['model']['class']} as {facts['format']}")
+    inputs = "; ".join(f"{each['name']} ({', '.join(map(str, each['shape']))})" for each in facts["inputs"])
+    say(f"  takes {inputs}; gives {', '.join(facts['outputs'])}")
     values = f" of values up to {found['largest_value']:.3g}" if found["largest_value"] > 1 else ""
     say(
         f"  largest difference from the original: {found['largest_difference']:.1e}{values}, on {found['samples']:,} "

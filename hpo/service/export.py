@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from hpo.ipc.channel import ChannelClosedError, Message
 from hpo.ipc.fork_server import ForkServer
 from hpo.results.study import Study
 from hpo.results.trial import TrialRecord
-from hpo.service.predict import chosen_records
+from hpo.service.predict import chosen_records, model_in_words
 from hpo.store import Store
 from hpo.store.tables import hpo_studies, studies
 from hpo.study.job import ExportJob
@@ -73,7 +74,7 @@ def export(
     except OSError as error:
         raise SpecError(f"--out {folder}: cannot be written: {error.strerror}") from error
     try:
-        about = _about(store, study, record, is_final=record in study.kept())
+        about = _about(store, study, [record, *others])
         members = [str(other.kept_checkpoint()) for other in others]
         job = ExportJob(str(project), dict(record.config), checkpoint, format, str(partial), about, members)
         answer = _answer(server, job)
@@ -135,7 +136,7 @@ def _replace(folder: Path, new: Path) -> None:
     new.replace(folder)
 
 
-def _about(store: Store, study: Study, record: TrialRecord, *, is_final: bool) -> dict[str, Any]:
+def _about(store: Store, study: Study, records: Sequence[TrialRecord]) -> dict[str, Any]:
     """What is known of a trial and its study; of the final model with what `hpo finalize` has found."""
     with store.read() as connection:
         kept = connection.scalar(
@@ -143,6 +144,7 @@ def _about(store: Store, study: Study, record: TrialRecord, *, is_final: bool) -
             .join(studies, studies.c.study_id == hpo_studies.c.study_id)
             .where(studies.c.study_name == study.name)
         )
+    record, is_final = records[0], list(records) == study.kept()
     spec = json.loads(kept or "{}").get("spec", {})
     final = study.final()
     found: dict[str, Any] = {}
@@ -153,6 +155,7 @@ def _about(store: Store, study: Study, record: TrialRecord, *, is_final: bool) -
     return {
         "study": study.name,
         "trial": record.number,
+        "model": model_in_words(study, records),
         "trials": len(study.trials(has_curves=False)),
         "metric": spec.get("objective", {}).get("metric", "the objective"),
         "direction": str(study.direction),

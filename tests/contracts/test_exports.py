@@ -41,8 +41,10 @@ from .data_contract import DataFactory, class_of
 from .test_data import DATA_MODULES, FLATS
 from .test_predictions import MODELS, WRITERS
 
-ABOUT = {"study": "flats", "trial": 3, "trials": 5, "metric": "val_loss", "direction": "minimize", "value": 0.5}
-ABOUT |= {"unit": "epoch", "best_epoch": 2, "remark": "", "final": None, "precision": "32-true"}
+ABOUT = {
+    **{"study": "flats", "trial": 3, "model": "trial 3", "trials": 5, "metric": "val_loss", "direction": "minimize"},
+    **{"value": 0.5, "unit": "epoch", "best_epoch": 2, "remark": "", "final": None, "precision": "32-true"},
+}
 
 
 class Family(NamedTuple):
@@ -102,12 +104,16 @@ def of_another_shape(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return (longer, torch.arange(time, time - 7, -1)) if len(inputs) == 2 else (longer,)
 
 
-@pytest.mark.parametrize("format", [ONNX, TORCH_EXPORT])
-@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+ALSO_FOR_TORCH = ("DNN with categories", "CNN", "LSTM in both directions with attention", "RNN", "Transfer")
+
+
+@pytest.mark.parametrize(
+    ("name", "format"), [*((name, ONNX) for name in FAMILIES), *((name, TORCH_EXPORT) for name in ALSO_FOR_TORCH)]
+)
 def test_an_export_gives_what_the_original_gives_for_batches_of_any_shape(
-    family: Family, format: str, tmp_path: Path
+    name: str, format: str, tmp_path: Path
 ) -> None:
-    model, data = made(family)
+    model, data = made(FAMILIES[name])
     first, *_ = data.val_dataloader()
     inputs = inputs_of(first)
     with torch.no_grad():
@@ -121,6 +127,20 @@ def test_an_export_gives_what_the_original_gives_for_batches_of_any_shape(
 
     assert all(shape[0] == "batch" for shape in shapes)
     assert (shapes[0][1] == "time") == (inputs.tensors[0].ndim == 3)
+
+
+def test_an_ensemble_is_exported_as_one_network(tmp_path: Path) -> None:
+    model, data = made(FAMILIES["DNN"])
+    twin, _ = made(FAMILIES["DNN"])
+    torch.nn.init.normal_(twin.head.weight)
+    first, *_ = data.val_dataloader()
+    x, *_ = inputs_of(first).tensors
+    with torch.no_grad():
+        network = Network(model, first, [twin.eval()]).eval()
+        exported, _ = write_network(ONNX, network, (x[:5],), ["x"], tmp_path / "model", {})
+        expected = (model.predict_step(x, 0) + twin.predict_step(x, 0)) / 2
+
+    torch.testing.assert_close(exported((x,))[0], expected, rtol=LARGEST_USUAL, atol=LARGEST_USUAL)
 
 
 def bare_interpreter(folder: Path, *packages: str) -> dict[str, str]:

@@ -42,7 +42,7 @@ def readme(facts: Mapping[str, Any], *, reads_inputs: bool, sample: str | None) 
         sample: the file of raw samples.
     """
     parts = [
-        f"# {facts['study']}, trial {facts['trial']}",
+        f"# {facts['study']}, {facts['model']}",
         _what(facts),
         "## How good is it?",
         _how_good(facts),
@@ -62,6 +62,8 @@ def _what(facts: Mapping[str, Any]) -> str:
     data = config.get("data", {}).get("class", "the model's own data")
     what = f"`{config['model']['class']}`, trained on `{data}`, as {kind} in `{facts['file']}`."
     final = facts.get("final")
+    if final and "validation" in final["trained_on"]:
+        what += " It has learnt from the training and the validation part."
     if final and len(final["members"]) > 1:
         what += f" It is the mean of {len(final['members'])} networks, each trained with another seed."
     if facts["class_names"]:

@@ -96,7 +96,7 @@ def write_folder(
     head = {name: str(value) for name, value in {**job.about, **versions()}.items()}
     with torch.no_grad():
         exported, shapes = write_network(
-            job.format, network, _example(inputs), inputs.names, path, head | {"model": job.config["model"]["class"]}
+            job.format, network, _example(inputs), inputs.names, path, head | {"class": job.config["model"]["class"]}
         )
     found = compared(network, exported, itertools.chain([first], batches))
     state, remarks = _keep_preprocessing(data, Path(job.checkpoint), folder)
@@ -107,7 +107,7 @@ def write_folder(
     raw = _raw_sample(data, [model, *members], state, facts, folder)
     if job.format == ONNX:
         also = ", and Pillow for files of images" if reader.endswith(".images") else ""
-        title = f"Predicts new data with trial {job.about['trial']} of {job.about['study']}: numbers in, a CSV out."
+        title = f"Predicts new data with the model of {job.about['study']}, {job.about['model']}, and writes a CSV."
         (folder / PREDICT).write_text(script(reader, title=title, also=also), encoding="utf-8")
     elif job.format == SAFETENSORS:
         _write_config(job.config, model, folder)
