@@ -1,4 +1,4 @@
-"""How long a study takes into one file, and from it into the other database: `hpo archive` and `hpo import`.
+"""How long a study takes into one file, and from it into the other database: an archive and `hpo import`.
 
     python benchmarks/archive.py [--trials 1000] [--write]
 
@@ -28,6 +28,7 @@ def main() -> None:
     readme.add_options(parser)
     options = parser.parse_args()
     output = readme.Output("archive", options)
+    written = ("export", STUDY, "--format", "archive", "-o")
     output.line(f"| {options.trials:,} trials | s | MiB at most | MiB of the file |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name, new_store("postgresql", Path(name)) as postgresql:
         folder = Path(name)
@@ -37,9 +38,13 @@ def main() -> None:
         first, second = folder / "first.zip", folder / "second.zip"
         total = 0.0
         for label, file, arguments in (
-            ("`hpo archive` of SQLite", first, ("archive", STUDY, "-o", first, "--store", sqlite)),
+            ("an archive of SQLite", first, (*written, first, "--store", sqlite)),
             ("`hpo import` into PostgreSQL", first, ("import", first, "--store", postgresql)),
-            ("`hpo archive` of PostgreSQL", second, ("archive", STUDY, "-o", second, "--store", postgresql)),
+            (
+                "an archive of PostgreSQL",
+                second,
+                (*written, second, "--store", postgresql),
+            ),
             ("`hpo import` into SQLite", second, ("import", second, "--store", back)),
         ):
             home = "first" if arguments[-1] == sqlite else "second" if arguments[-1] == postgresql else "back"

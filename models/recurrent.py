@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from hpo.space import Choice, Float, FromData, Int, When
 from models.base import Supervised
 from models.layers import INITIALIZERS, InitializerName, initialize
+from models.recurrent_steps import is_exporting, states_in_steps
 
 Inputs = Tensor | tuple[Tensor, Tensor]
 Readout = Literal["last", "mean", "attention"]
@@ -96,6 +97,8 @@ class Recurrent(Supervised):
 
     def _states(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """States (batch, time, units) of the last layer; those beyond a length are undefined."""
+        if is_exporting():
+            return states_in_steps(self.recurrent, x, lengths)
         # Forward in time, padding comes last and has no effect, and on a CPU it is faster than packing.
         if lengths is None or not self.recurrent.bidirectional:
             states: Tensor = self.recurrent(x)[0]
@@ -106,9 +109,9 @@ class Recurrent(Supervised):
     def _read(self, states: Tensor, lengths: Tensor | None) -> Tensor:
         """(batch, time, units) -> (batch, units), from the steps up to each length."""
         if lengths is None:
-            lengths = torch.full((len(states),), states.shape[1], device=states.device)
+            lengths = torch.full((states.shape[0],), states.shape[1], device=states.device)
         if self.hparams["readout"] == "last":
-            last = states[torch.arange(len(states), device=states.device), lengths - 1]
+            last = states[torch.arange(states.shape[0], device=states.device), lengths - 1]
             if not self.recurrent.bidirectional:
                 return last
             units = self.recurrent.hidden_size

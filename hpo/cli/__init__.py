@@ -11,6 +11,7 @@ from hpo.cli import (
     archive,
     data,
     database,
+    export,
     final,
     logs,
     look,
@@ -77,10 +78,10 @@ app.command(rich_help_panel=LOOK)(report.importance)
 app.command(rich_help_panel=LOOK)(report.report)
 app.command(rich_help_panel=USE)(final.finalize)
 app.command(rich_help_panel=USE)(predict.predict)
+app.command(rich_help_panel=USE)(export.export)
 app.command(rich_help_panel=LOOK)(replay.replay)
 app.command(rich_help_panel=KEEP)(database.dashboard)
 app.command(rich_help_panel=KEEP)(maintain.doctor)
 app.command(rich_help_panel=KEEP)(manage.clean)
-app.command("archive", rich_help_panel=KEEP)(archive.export_archive)
 app.command("import", rich_help_panel=KEEP)(archive.import_)
 app.add_typer(database.db, name="db", rich_help_panel=KEEP)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpo.cli.answer import say
-from hpo.cli.options import ArtifactsOption, ProjectOption, StoreOption, StudyName, open_to_look, url_of
+from hpo.cli.options import ArtifactsOption, ProjectOption, StoreOption, open_to_look, url_of
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -21,15 +21,7 @@ SHOWN_FROM = 64 << 20  # bytes: fewer are copied before a person looks for progr
 
 
 def export_archive(
-    study: StudyName,
-    out: Annotated[
-        Path | None,
-        typer.Option("-o", "--out", metavar="FILE", help="The file to write [default: STUDY.hpo-archive.zip]."),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
-    store: StoreOption = None,
-    project: ProjectOption = None,
-    artifacts: ArtifactsOption = None,
+    study: str, out: Path | None, *, force: bool, store: str | None, project: Path | None, artifacts: Path | None
 ) -> None:
     """Write a study with its trials, curves, attempts and kept checkpoints into one file, also while workers run."""
     from hpo.service.archive import archive_study

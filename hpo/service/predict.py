@@ -64,6 +64,14 @@ def chosen_records(study: Study, trial: int | None, *, final: bool | None = None
     return [chosen_record(study, trial)]
 
 
+def model_in_words(study: Study, records: Sequence[TrialRecord]) -> str:
+    """Whose model the chosen records are: `trial 3`, or `the final model, trial 1 of digits.final`."""
+    name = f"trial {records[0].number}"
+    if list(records) != study.kept():
+        return name
+    return f"the final model, {name} of {study.kept_in}" + (f" and {len(records) - 1} more" if records[1:] else "")
+
+
 def chosen_record(study: Study, trial: int | None) -> TrialRecord:
     """The trial of this number, else the best one.
 
@@ -111,12 +119,9 @@ def predict(
         job = PredictJob(str(project), dict(record.config), checkpoint, found, str(partial), proba, members)
         answer = _answer(server, job)
         partial.replace(output)
-    is_final = trial is None and final is not False and study.kept_in is not None
     is_whole = record.state == TrialState.COMPLETE or trial is not None
     of_trial = () if is_whole else (f"no trial is complete: trial {record.number} is the best so far, {record.remark}",)
-    name = f"trial {record.number}"
-    if is_final:
-        name = f"the final model, {name} of {study.kept_in}" + (f" and {len(others)} more" if others else "")
+    name = model_in_words(study, [record, *others])
     return Predicted(record, name, answer["rows"], answer["seconds"], (*of_trial, *answer["remarks"]), output)
 
 

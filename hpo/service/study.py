@@ -30,6 +30,7 @@ from hpo.study.states import Request, StudyState
 
 if TYPE_CHECKING:
     from hpo.report.importances import Importances
+    from hpo.service.export import Exported
     from hpo.service.replay_result import Replay
     from hpo.training.prediction.predictor import Predictor
 
@@ -274,6 +275,33 @@ class Study(results.Study):
                 project=project_folder(self._project),
                 on_epoch=on_epoch or (lambda epoch, last: None),
             )
+        finally:
+            server.stop()
+
+    def export(
+        self,
+        format: str = "onnx",
+        *,
+        out: str | Path | None = None,
+        trial: int | None = None,
+        final: bool | None = None,
+    ) -> Exported:
+        """Write a trial's model to a folder that runs without this package, and compare it with the original.
+
+        Args:
+            format: onnx, torch-export or safetensors.
+            out: the folder; by default STUDY-FORMAT in the current one. That of an earlier export is replaced.
+            trial, final: as of `predictor`.
+
+        Raises:
+            HpoError: there is no such trial, its files or its data are missing, or it cannot be written so.
+        """
+        from hpo.service.export import export
+
+        server = ForkServer.start(clean_environment(self._store.url.password))
+        try:
+            folder = project_folder(self._project)
+            return export(server, self._store, self, format, out, trial=trial, final=final, project=folder)
         finally:
             server.stop()
 

@@ -169,6 +169,24 @@ class PredictJob:
 
 
 @dataclass(frozen=True)
+class ExportJob:
+    """Write a trial's model in a form that runs without this package."""
+
+    kind: ClassVar[str] = "export"
+    project: str  # the folder that classes are imported from
+    config: dict[str, Any]  # of the trial
+    checkpoint: str  # of its best epoch
+    format: str  # onnx, torch-export or safetensors
+    folder: str  # an empty one, to write to
+    about: dict[str, Any]  # what is known of the trial, for facts.json: study, trial, score, ...
+    members: list[str] = field(default_factory=list)  # checkpoints of an ensemble's other models
+
+    @property
+    def place(self) -> None:
+        return None
+
+
+@dataclass(frozen=True)
 class WeightsJob:
     """Compare the weights in two checkpoints of one model."""
 
@@ -182,7 +200,7 @@ class WeightsJob:
         return None
 
 
-Job = TrialJob | StudyJob | DataJob | EvaluationJob | PredictJob | WeightsJob
+Job = TrialJob | StudyJob | DataJob | EvaluationJob | PredictJob | WeightsJob | ExportJob
 
 
 def job_message(job: Job) -> dict[str, Any]:

@@ -23,13 +23,14 @@ import traceback
 from pathlib import Path
 
 from hpo.ipc.channel import Channel, ChannelClosedError, Message
-from hpo.study.job import DataJob, EvaluationJob, Job, PredictJob, StudyJob, TrialJob, WeightsJob, job_of
+from hpo.study.job import DataJob, EvaluationJob, ExportJob, Job, PredictJob, StudyJob, TrialJob, WeightsJob, job_of
 from hpo.training.left_behind import OWNER, adopt_orphans, end_orphans
 
 # Jobs of one answer, and the function that gives it: imported by the process that needs it.
 ANSWERED_BY: dict[type[Job], str] = {
     DataJob: "hpo.training.inspection:run_inspection",
     EvaluationJob: "hpo.training.evaluation:run_evaluation",
+    ExportJob: "hpo.training.export.run:run_export",
     PredictJob: "hpo.training.prediction.run:run_prediction",
     WeightsJob: "hpo.training.compare_weights:run_comparison",
 }

@@ -83,6 +83,7 @@ class DataModule(LightningDataModule):
             prediction * scale + mean is in the data's own unit.
     """
 
+    standalone = ""  # the module that reads new data with NumPy alone, see models.data.standalone
     task: Task = "multiclass"
     outputs: int
     input_shape: tuple[int, ...]
@@ -184,6 +185,13 @@ class DataModule(LightningDataModule):
             NotImplementedError: always, unless a subclass overrides it.
         """
         raise NotImplementedError(f"{type(self).__name__} does not read new data")
+
+    def write_sample(self, folder: Path, count: int) -> Path | None:
+        """Write the first samples of the validation part, which was set up, as `new_data` and `standalone` read them.
+
+        The path of the file, `sample` with a suffix; None, unless a subclass overrides it.
+        """
+        return None
 
     def preparation(self) -> dict[str, Any]:
         """What converted the batches: this class with its source, and a summary of `fitted`; plain values.

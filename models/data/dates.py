@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from models.data.months import in_english
+from models.data.standalone.moments import CLOCK
 
 DateOrder = Literal["auto", "day_first", "month_first", "year_first"]
 ORDERS = ("auto", "day_first", "month_first", "year_first")
@@ -43,11 +44,7 @@ _SHAPES = {
 _ORDER_OF = {"d": "day_first", "m": "month_first", "b": "month_first", "y": "year_first", "Y": "year_first"}
 TWO_ORDERS = frozenset(form for forms in _SHAPES.values() for form in forms if len(forms) > 1)
 _DATE = "|".join(_SHAPES)
-_CLOCK = (
-    r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2}(?:[.,]\d+)?))?(?:\s?(?P<half>[ap])\.?m\.?)?"
-    r"|(?P<whole_hour>\d{1,2})\s?(?P<its_half>[ap])\.?m\.?"
-)
-_WHOLE = rf"(?i:{_WEEKDAY}(?P<date>{_DATE})(?:(?:T|,?\s+)(?:{_CLOCK}))?)"
+_WHOLE = rf"(?i:{_WEEKDAY}(?P<date>{_DATE})(?:(?:T|,?\s+)(?:{CLOCK}))?)"
 _LOOKS_LIKE_ISO = r"\d{4}-\d{1,2}-\d{1,2}[T ].*"
 _OFFSET = r"(?:Z|[+-]\d{2}:?\d{2})$"
 
@@ -150,7 +147,7 @@ def read_in_order(known: pd.Series, order: str, *, who: str) -> pd.Series:
 def look_like_times(texts: pd.Series) -> pd.Series:
     """Which of the texts are written as a time of the day is, such as 14:30 or 2:30 PM (rows,)."""
     different = texts.drop_duplicates()
-    return texts.isin(different[different.str.fullmatch(f"(?i:{_CLOCK})").astype(bool)])
+    return texts.isin(different[different.str.fullmatch(f"(?i:{CLOCK})").astype(bool)])
 
 
 def times_of_day(known: pd.Series, *, who: str, remedy: Callable[[str], str]) -> pd.Series:
@@ -162,7 +159,7 @@ def times_of_day(known: pd.Series, *, who: str, remedy: Callable[[str], str]) ->
     Raises:
         ValueError: one is no time of a day; the message begins with `who`.
     """
-    parts = known.astype(object).str.extract(f"^(?i:{_CLOCK})$")
+    parts = known.astype(object).str.extract(f"^(?i:{CLOCK})$")
     found = (CLOCK_DAY + _clock(parts)).mask(parts[["hour", "whole_hour"]].isna().all(axis=1))
     wrong = known[found.isna()]
     if len(wrong):

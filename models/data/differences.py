@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from models.data.gaps import Fill
-from models.data.splits import Ints
-from models.data.timed_file import Floats
+
+if TYPE_CHECKING:  # what an exported model's predict.py is made of needs NumPy alone
+    from models.data.splits import Ints
+    from models.data.timed_file import Floats
 
 
 def differences(fill: Fill, steps: Ints, ends: Ints, *, lag: int) -> Floats:

@@ -41,6 +41,7 @@ class Digits(DataModule):
             installed.
     """
 
+    standalone = "models.data.standalone.digits"
     input_shape = (1, 8, 8)
 
     def __init__(
@@ -90,6 +91,11 @@ class Digits(DataModule):
     def fitted_state(self) -> dict[str, Any]:
         scaling = {"shift": np.float32(self._shift), "scale": np.float32(self._scale)}
         return super().fitted_state() | {name: np.asarray(value) for name, value in scaling.items()}
+
+    def write_sample(self, folder: Path, count: int) -> Path:
+        pixels = self._pixels[self.rows.validation[:count]]
+        np.savez(folder / "sample.npz", x=pixels.reshape(-1, 8, 8))
+        return folder / "sample.npz"
 
     def new_data(self, source: Any, state: Mapping[str, Any]) -> NewData:
         """Images of 8 x 8 pixels from 0 to 16: an array (images, 8, 8) or (images, 64), or a .npz with one as x."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from models.data.splits import Ints
-from models.data.timed_file import Floats
+if TYPE_CHECKING:  # what an exported model's predict.py is made of needs NumPy alone
+    from models.data.splits import Ints
+    from models.data.timed_file import Floats
 
 
 class Fill:

@@ -67,6 +67,8 @@ class Images(DataModule):
         ValueError: there is no source, or its images cannot be used for training.
     """
 
+    standalone = "models.data.standalone.images"
+
     def __init__(
         self,
         source: str,
@@ -152,6 +154,12 @@ class Images(DataModule):
             "white": self._white,
             "form": {name: self.hparams[name] for name in ("size", "fit", "colour", "layout")},
         }
+
+    def write_sample(self, folder: Path, count: int) -> Path:
+        pixels = self._pixels[self.rows.validation[:count]]
+        pixels = pixels.transpose(0, 2, 3, 1) if self.hparams["layout"] == "channels_last" else pixels
+        np.savez(folder / "sample.npz", x=pixels)
+        return folder / "sample.npz"
 
     def new_data(self, source: Any, state: Mapping[str, Any]) -> NewData:
         """A folder of images, an image, an .npz with x, an IDX file, or an array as x of an .npz."""

@@ -19,6 +19,7 @@ from pandas.api.types import (
 
 from models.data.dates import ADVICE, dates, in_utc, look_like_dates, look_like_times, times_of_day
 from models.data.numerals import MOSTLY, Numerals, read_numbers
+from models.data.standalone.words import YES_AND_NO
 from models.data.text_file import by_text
 
 # Larger numbers are infinite in single precision, in which networks compute.
@@ -26,24 +27,6 @@ LARGEST = float(np.finfo(np.float32).max)
 # A double-precision number distinguishes whole numbers up to here, and identifiers may be longer.
 LARGEST_EXACT = 2**53
 _LEADING_ZERO = r"[-+]?0\d+(\.0*)?"
-# Words for yes and for no, of one language each.
-_YES_AND_NO = (
-    ("true t yes y on", "false f no n off"),
-    ("ja j wahr", "nein n falsch"),
-    ("oui o vrai", "non n faux"),
-    ("sí si s verdadero", "no n falso"),
-    ("sì si s vero", "no n falso"),
-    ("sim s verdadeiro", "não nao n falso"),
-    ("ja j waar", "nee n onwaar"),
-    ("ja j sann sandt", "nej nei n falsk"),
-    ("kyllä", "ei"),
-    ("tak prawda", "nie fałsz"),
-    ("ano", "ne"),
-    ("igen igaz", "nem hamis"),
-    ("da", "nu"),
-    ("да", "нет не"),
-    ("evet", "hayır"),
-)
 MOST_SPELLINGS = 30  # of words for yes and no: small, with a capital, in capitals
 
 
@@ -162,7 +145,7 @@ def _truth(known: pd.Series) -> pd.Series | None:
     if len(different) > MOST_SPELLINGS:
         return None
     words = {str(text).casefold() for text in different}
-    for yes, no in _YES_AND_NO:
+    for yes, no in YES_AND_NO:
         positive, negative = set(yes.split()), set(no.split())
         if words <= positive | negative and ((words & positive and words & negative) or words <= {"true", "false"}):
             meaning = dict.fromkeys(positive, 1.0) | dict.fromkeys(negative, 0.0)
@@ -172,8 +155,8 @@ def _truth(known: pd.Series) -> pd.Series | None:
 
 def words_as_numbers(known: pd.Series) -> pd.Series:
     """1 for a word for yes and 0 for one for no, in any of the languages; NaN for another text."""
-    meaning = {word: 1.0 for yes, _ in _YES_AND_NO for word in yes.split()}
-    meaning |= {word: 0.0 for _, no in _YES_AND_NO for word in no.split()}
+    meaning = {word: 1.0 for yes, _ in YES_AND_NO for word in yes.split()}
+    meaning |= {word: 0.0 for _, no in YES_AND_NO for word in no.split()}
     return known.str.casefold().map(meaning).astype("float64")
 
 

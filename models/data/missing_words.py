@@ -7,9 +7,7 @@ from collections.abc import Collection
 import pandas as pd
 from pandas.api.types import is_numeric_dtype, is_object_dtype, is_string_dtype
 
-# The texts that pandas reads as missing, except the empty one, which is missing without a doubt.
-_OF_FLOATS = ("1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN", "NaN", "nan", "-NaN", "-nan")
-WORDS = frozenset(("#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "n/a", "NULL", "null", "None", *_OF_FLOATS))
+from models.data.standalone.words import WORDS
 
 
 def is_text(column: pd.Series) -> bool:

@@ -18,9 +18,10 @@ from pandas.api.types import is_numeric_dtype
 from models.data.columns import NO_VALUE
 from models.data.dates import in_utc, look_like_times, read_in_order, times_of_day
 from models.data.kinds import LARGEST, as_text, is_date, words_as_numbers
-from models.data.missing_words import WORDS, without_words
+from models.data.missing_words import without_words
 from models.data.numerals import Numerals, plain_numbers, read_numbers
 from models.data.sources import PARQUET, read_source
+from models.data.standalone.words import WORDS
 from models.data.table_file import with_names
 from models.data.text_file import names_of, separator_of, suffix_of
 

@@ -8,19 +8,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from models.data.standalone.numerals import SEPARATORS, UNIT, WRITTEN
 from models.data.text_file import by_text
 from models.data.units import without_unit
 
 # A column of text with at least this fraction of numbers is a column of numbers with mistakes.
 MOSTLY = 0.5
 TRIED = 1000
-_CODES = "USD|EUR|GBP|CHF|JPY|CNY|INR|KRW|BRL|CAD|AUD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|TRY|MXN|ZAR|SGD|HKD"
-_UNIT = rf"(?:US|[A-Z])?\$|[$\u00a2-\u00a5\u0e3f\u20a0-\u20c0]|{_CODES}|%"  # Unicode's currency signs, codes, percent
-_WRITTEN = (
-    rf"(?P<bracket>\()?(?P<minus>[-+\u2212])?\s*(?P<before>{_UNIT})?\s*(?P<inner_minus>[-+\u2212])?"
-    rf"(?P<digits>[.,]?\d(?:[\d.,'\u2019\s]*\d)?(?:[eE][-+]?\d+)?)\s*(?P<after>{_UNIT})?(?(bracket)\))"
-)
-_SEPARATORS = (",", ".", " ", "'")
 _COMMA_IS_DECIMAL = r"(?:\d+|\d{1,3}(?:\.\d{3})+),\d+"
 
 
@@ -64,7 +58,7 @@ def read_numbers(known: pd.Series, written: Numerals, *, who: str, names: str = 
     plain = plain_numbers(known, written.decimal)
     if plain.notna().all():
         return plain
-    is_money = known.iloc[:TRIED].str.contains(_UNIT, regex=True).any()
+    is_money = known.iloc[:TRIED].str.contains(UNIT, regex=True).any()
     texts, unit = (known, "") if is_money else without_unit(known, who=who, names=remedy or names)
     if not unit:
         return _read(known, plain, written, who=who, names=names)
@@ -83,10 +77,10 @@ def _read(known: pd.Series, plain: pd.Series, written: Numerals, *, who: str, na
     if plain.notna().all():
         return plain
     others = known[plain.isna()].drop_duplicates()
-    if not others.iloc[:TRIED].str.fullmatch(_WRITTEN).any():  # dates, for instance, of which all rows are different
+    if not others.iloc[:TRIED].str.fullmatch(WRITTEN).any():  # dates, for instance, of which all rows are different
         return plain if plain.notna().mean() >= MOSTLY else plain.mask(plain.notna())
     _check_points(known, written.decimal, f"{who}: column '{known.name}'")
-    parts = others.str.extract(rf"^{_WRITTEN}$")
+    parts = others.str.extract(rf"^{WRITTEN}$")
     is_number = parts["digits"].notna() & (parts["before"].isna() | parts["after"].isna())
     share = float((plain.notna() | known.isin(others[is_number])).mean())
     if not is_number.any() or share < MOSTLY:
@@ -145,7 +139,7 @@ def _thousands(texts: pd.Series, digits: pd.Series, written: Numerals, where: st
         raise ValueError(
             f"{where} has points between thousands, such as '{texts[points.index[0]]}': give {{decimal: \",\"}}"
         )
-    found = [separator for separator in _SEPARATORS if separator != written.decimal]
+    found = [separator for separator in SEPARATORS if separator != written.decimal]
     found = [separator for separator in found if digits.str.contains(separator, regex=False).any()]
     if written.decimal == "." and "," in found:
         commas = digits[digits.str.contains(",", regex=False)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -62,6 +63,8 @@ class Sequences(DataModule):
     Raises:
         ValueError: the file or an argument is invalid.
     """
+
+    standalone = "models.data.standalone.sequences"
 
     def __init__(
         self,
@@ -157,6 +160,11 @@ class Sequences(DataModule):
             "reading": reading | {"date_order": self._date_order or given["date_order"]},
             "known": [*several, *names_of(given["group"])],
         }
+
+    def write_sample(self, folder: Path, count: int) -> Path:
+        rows = self.rows.validation[:count]
+        np.savez(folder / "sample.npz", x=self._x[rows], length=self._lengths[rows])
+        return folder / "sample.npz"
 
     def new_data(self, source: Any, state: Mapping[str, Any]) -> NewData:
         """An .npz or a table as the class reads them, without labels; an array x, or a tuple of x and lengths."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -71,6 +73,7 @@ class Series(DataModule):
     """
 
     task = "regression"
+    standalone = "models.data.standalone.series"
 
     def __init__(
         self,
@@ -236,6 +239,19 @@ class Series(DataModule):
             "step": step_of(self.times[start : start + self._file.lengths[longest]]),
             "reading": reading,
         }
+
+    def write_sample(self, folder: Path, count: int) -> Path:
+        """The first window of the validation part, with the steps before it that differences need."""
+        [end, *_] = self._ends("validation")
+        rows = np.arange(end - self.window - self._lag + 1, end + 1)
+        reading = self.hparams
+        number = int(np.searchsorted(np.cumsum(self._file.lengths), end, side="right"))
+        names = {reading["id"]: self._file.names[number]} if reading["id"] else {}
+        values = dict(zip(self.columns, self._fill.at(rows[None], np.array([end]))[0].T, strict=True))
+        frame = pd.DataFrame({**names, self._file.time: self.times[rows], **values})
+        writing = {"sep": reading["separator"] or ",", "decimal": reading["decimal"], "encoding": reading["encoding"]}
+        frame.to_csv(folder / "sample.csv", index=False, **writing)
+        return folder / "sample.csv"
 
     def new_data(self, source: Any, state: Mapping[str, Any]) -> NewData:
         """A file as the class reads it, or a data frame: the `horizon` values after the end of each series."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -67,6 +68,8 @@ class Table(DataModule):
     Raises:
         ValueError: the file is invalid; with column and row, where rows are counted from 1 below the names.
     """
+
+    standalone = "models.data.standalone.table"
 
     def __init__(
         self,
@@ -157,6 +160,16 @@ class Table(DataModule):
             "names_of_rows": list(dict.fromkeys([*self._named["ignore"], *self._named["group"]])),
             "known": [*map(str, self._inputs.columns), *self._named["time"]],
         }
+
+    def write_sample(self, folder: Path, count: int) -> Path:
+        given = self.hparams
+        frame = self._inputs.iloc[self.rows.validation[:count]].copy()
+        clocks = {date["name"] for date in self._fitted.state()["dates"] if date["is_clock"]}
+        for name in columns_of(frame)[1]:
+            frame[name] = frame[name].dt.strftime("%H:%M:%S" if name in clocks else "%Y-%m-%d %H:%M:%S")
+        writing = {"sep": given["separator"] or ",", "decimal": given["decimal"], "encoding": given["encoding"]}
+        frame.to_csv(folder / "sample.csv", index=False, **writing)
+        return folder / "sample.csv"
 
     def new_data(self, source: Any, state: Mapping[str, Any]) -> NewData:
         found = read_new_table(source, state)

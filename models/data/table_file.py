@@ -15,9 +15,10 @@ from models.data.base import Task
 from models.data.cache import Kept, is_worth_keeping, read_once
 from models.data.dates import order_of
 from models.data.kinds import Writing, as_text, columns_of, typed
-from models.data.missing_words import WORDS, check_no_words, without_words
+from models.data.missing_words import check_no_words, without_words
 from models.data.numerals import Numerals
 from models.data.sources import BUNDLED, PARQUET, TARGET, read_source
+from models.data.standalone.words import WORDS
 from models.data.targets import read_target
 from models.data.text_file import check_unique, listed, names_of, separator_of, suffix_of
 

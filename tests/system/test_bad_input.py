@@ -361,8 +361,8 @@ def hpo(
 HpoHere = Callable[..., tuple[int, str]]
 READING = [
     *(("ls",), ("status", "digits"), ("trials", "digits"), ("best", "digits"), ("diff", "digits", "digits-dnn")),
-    *(("predict", "digits", "/"), ("replay", "digits", "0"), ("finalize", "digits")),
-    *((verb, "digits") for verb in ("importance", "report", "archive")),
+    *(("predict", "digits", "/"), ("replay", "digits", "0"), ("finalize", "digits"), ("export", "digits")),
+    *(("importance", "digits"), ("report", "digits"), ("export", "digits", "--format", "archive")),
 ]
 
 
@@ -461,7 +461,7 @@ def test_a_store_of_another_schema_is_left_as_it_is(
         (("import", "full"), "error: full is a folder: name an archive, a file that 'hpo export --format archive' has"),
         (("import", "line.yaml"), "error: line.yaml is not an archive of a study, or not all of it: 'hpo export STUDY"),
         (("import",), "Usage: "),
-        (("archive",), "Usage: "),
+        (("export", "digits", "--format", "archive", "--search"), "error: --format archive is the whole study: leave"),
         (("rnu", "line.yaml"), "Usage: "),
         (("run",), "Usage: "),
     ],

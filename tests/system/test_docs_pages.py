@@ -144,6 +144,18 @@ def test_the_page_about_reports_does_what_it_says(tmp_path: Path) -> None:
     assert page.python[0] == "results.md"
 
 
+def test_the_page_about_exports_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("export.md", tmp_path)
+
+    exported = page.printed["hpo export diabetes-dnn --format onnx"]
+    assert "takes x (batch, 10); gives prediction" in exported
+    assert "largest difference from the original: " in exported
+    checked = page.printed["python diabetes-dnn-onnx/predict.py --check"]
+    assert float(checked.split()[-1]) < 1e-4
+    assert (tmp_path / "predictions.csv").read_text().startswith("row,prediction\n1,")
+    assert "'largest_difference': " in page.python[0]
+
+
 def test_the_page_about_gpus_does_what_it_says_with_a_driver_that_lists_two(tmp_path: Path) -> None:
     programs, project = tmp_path / "bin", tmp_path / "project"
     programs.mkdir()
@@ -172,7 +184,7 @@ def test_the_page_about_replays_does_what_it_says(tmp_path: Path) -> None:
 def test_the_page_about_archives_does_what_it_says(tmp_path: Path) -> None:
     page = run_page("archive.md", tmp_path)
 
-    written = page.printed["hpo archive quickstart -o quickstart.zip"]
+    written = page.printed["hpo export quickstart --format archive -o quickstart.zip"]
     assert written.startswith(f"{tmp_path}/quickstart.zip: study quickstart, 4 trials, ")
     imported = page.printed["hpo import quickstart.zip --store sqlite:///other.db"]
     assert imported.startswith("study quickstart was imported: 4 trials, ")

@@ -43,8 +43,11 @@ KINDS = (StudyState, OptunaState, TrialState, Request, AttemptEnd, Direction)
 STATES = {member.value for kind in KINDS for member in kind} - {"error"}  # also a column, and a key of messages
 HOMONYMS = {
     *((f"hpo.ipc.{module}", "failed") for module in ("messages", "fork_server")),  # kinds of messages
-    *((f"hpo.service.{module}", "failed") for module in ("describe_data", "evaluate", "predict")),
-    *((f"hpo.training.{module}", "failed") for module in ("server", "evaluation", "inspection", "prediction.run")),
+    *((f"hpo.service.{module}", "failed") for module in ("describe_data", "evaluate", "export", "predict")),
+    *(
+        (f"hpo.training.{module}", "failed")
+        for module in ("server", "evaluation", "export.run", "inspection", "prediction.run")
+    ),
     ("hpo.ipc.messages", "done"),
     ("hpo.search.algorithms", "stop"),
     ("hpo.search.usual_ends", "stop"),  # a mode of successive halving

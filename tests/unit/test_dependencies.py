@@ -23,6 +23,8 @@ OPTIONAL = {
     "psycopg": "psycopg",
     "polars": "polars",
     "captum": "captum",
+    "onnxruntime": "onnxruntime",
+    "safetensors": "safetensors",
 }  # may be absent, here too: who asks for an extra has it
 
 

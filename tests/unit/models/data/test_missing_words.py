@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from models.data.missing_words import WORDS, without_words, words_in
+from models.data.missing_words import without_words, words_in
+from models.data.standalone.words import WORDS
 from models.data.table import Table
 
 

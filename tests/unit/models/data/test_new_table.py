@@ -11,8 +11,9 @@ import pytest
 
 from models.data.columns import Columns
 from models.data.dates import order_of, read_in_order
-from models.data.kinds import _YES_AND_NO, words_as_numbers
+from models.data.kinds import words_as_numbers
 from models.data.new_table import NewTable, read_new_table
+from models.data.standalone.words import YES_AND_NO
 from models.data.table import Table
 
 ROWS = 120
@@ -168,7 +169,7 @@ def test_the_order_of_dates_is_known_from_the_training_or_from_all_of_the_new_on
 
 
 def test_no_word_means_yes_in_one_language_and_no_in_another() -> None:
-    yes, no = ({word for pair in _YES_AND_NO for word in pair[place].split()} for place in (0, 1))
+    yes, no = ({word for pair in YES_AND_NO for word in pair[place].split()} for place in (0, 1))
 
     assert not yes & no
     assert words_as_numbers(pd.Series(["Ja", "non", "maybe"])).fillna(-1).tolist() == [1, 0, -1]

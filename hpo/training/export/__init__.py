@@ -1,0 +1,1 @@
+"""Exports a trial's model as a folder that runs without this package."""

@@ -1,0 +1,223 @@
+"""Exports against two facts: they give what the original gives, and predict.py gives what `hpo predict` gives."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from drawn import drawn_npz
+from recorded import measured_csv, recorded_npz
+from torch import Tensor
+
+from hpo.study.job import ExportJob
+from hpo.training.arguments import given_by_data
+from hpo.training.build import is_plain
+from hpo.training.export.comparison import LARGEST_USUAL
+from hpo.training.export.formats import ONNX, TORCH_EXPORT, write_network
+from hpo.training.export.network import Network, inputs_of
+from hpo.training.export.run import write_folder
+from hpo.training.prediction.predictor import Predictor
+from models.autoencoder import Autoencoder
+from models.classic import AlexNet, LeNet5, ZFNet
+from models.cnn import CNN
+from models.data import Digits, Images, Sequences, Series, Table
+from models.dnn import DNN
+from models.recurrent import Recurrent
+from models.transfer import Transfer
+
+from .data_contract import DataFactory, class_of
+from .test_data import DATA_MODULES, FLATS
+from .test_predictions import MODELS, WRITERS
+
+ABOUT = {
+    **{"study": "flats", "trial": 3, "model": "trial 3", "trials": 5, "metric": "val_loss", "direction": "minimize"},
+    **{"value": 0.5, "unit": "epoch", "best_epoch": 2, "remark": "", "final": None, "precision": "32-true"},
+}
+
+
+class Family(NamedTuple):
+    """A model with some of its arguments, and data that it learns from."""
+
+    model_class: type[Any]
+    data: DataFactory
+    arguments: Mapping[str, Any] = MappingProxyType({})
+
+
+WAVES, STEPS = (
+    partial(Sequences, path=recorded_npz("class")),
+    partial(Sequences, path=recorded_npz("step class"), labels="step"),
+)
+AHEAD = partial(Series, path=measured_csv(), target="load, wind", horizon=2, interpolation="linear")
+BACKBONE = {"backbone": "models.recurrent:Recurrent", "backbone_arguments": {"input_shape": [8, 3], "outputs": 4}}
+FAMILIES = {
+    "DNN": Family(DNN, Digits, {"batch_norm": True, "residual": True}),
+    "DNN with categories": Family(DNN, partial(Table, source=FLATS, target="pets", ignore="number")),
+    "DNN of values": Family(DNN, partial(Table, source="diabetes")),
+    "CNN": Family(CNN, Digits),
+    "CNN of coloured images": Family(CNN, partial(Images, source=drawn_npz()), {"pooling": "average"}),
+    "LeNet5": Family(LeNet5, Digits),
+    "LeNet5 of resampled images": Family(LeNet5, Digits, {"connections": "full"}),
+    "AlexNet": Family(AlexNet, Digits, {"width": 1 / 16}),
+    "ZFNet": Family(ZFNet, partial(Images, source=drawn_npz()), {"width": 1 / 16}),
+    "Autoencoder": Family(Autoencoder, Digits),
+    "convolutional Autoencoder": Family(Autoencoder, Digits, {"kind": "convolutional"}),
+    "LSTM in both directions with attention": Family(
+        Recurrent, WAVES, {"bidirectional": True, "layers": 2, "readout": "attention"}
+    ),
+    "LSTM of steps": Family(Recurrent, STEPS),
+    "GRU in both directions of steps": Family(Recurrent, STEPS, {"cell": "gru", "bidirectional": True}),
+    "RNN": Family(Recurrent, WAVES, {"cell": "rnn", "nonlinearity": "relu", "readout": "mean", "layers": 2}),
+    "GRU of a series": Family(Recurrent, AHEAD, {"cell": "gru"}),
+    "RNN with a decoder": Family(Recurrent, AHEAD, {"cell": "rnn", "decoder": "recurrent"}),
+    "Transfer": Family(Transfer, WAVES, BACKBONE),
+}
+
+
+def made(family: Family) -> tuple[Any, Any]:
+    """The model with initial weights, and its data module, set up."""
+    data = family.data()
+    data.setup("fit")
+    torch.manual_seed(0)
+    given = given_by_data(family.model_class, dict(family.arguments), data)
+    return family.model_class(**given, **family.arguments).eval(), data
+
+
+def of_another_shape(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Seven samples, and of sequences longer ones by a half."""
+    x = inputs[0][torch.arange(7) % len(inputs[0])]
+    if x.ndim != 3:
+        return (x, *(other[torch.arange(7) % len(other)] for other in inputs[1:]))
+    time = x.shape[1] + x.shape[1] // 2
+    longer = torch.cat([x, x.flip(1)], dim=1)[:, :time]
+    return (longer, torch.arange(time, time - 7, -1)) if len(inputs) == 2 else (longer,)
+
+
+ALSO_FOR_TORCH = ("DNN with categories", "CNN", "LSTM in both directions with attention", "RNN", "Transfer")
+
+
+@pytest.mark.parametrize(
+    ("name", "format"), [*((name, ONNX) for name in FAMILIES), *((name, TORCH_EXPORT) for name in ALSO_FOR_TORCH)]
+)
+def test_an_export_gives_what_the_original_gives_for_batches_of_any_shape(
+    name: str, format: str, tmp_path: Path
+) -> None:
+    model, data = made(FAMILIES[name])
+    first, *_ = data.val_dataloader()
+    inputs = inputs_of(first)
+    with torch.no_grad():
+        network = Network(model, first).eval()
+        example = tuple(x[:5] for x in inputs.tensors)
+        exported, shapes = write_network(format, network, example, inputs.names, tmp_path / "model", {})
+        for given in (inputs.tensors, of_another_shape(inputs.tensors), tuple(x[:1] for x in inputs.tensors)):
+            expected = network(*given)
+            for one, other in zip(expected, exported(given), strict=True):
+                torch.testing.assert_close(other, one, rtol=LARGEST_USUAL, atol=LARGEST_USUAL)
+
+    assert all(shape[0] == "batch" for shape in shapes)
+    assert (shapes[0][1] == "time") == (inputs.tensors[0].ndim == 3)
+
+
+def test_an_ensemble_is_exported_as_one_network(tmp_path: Path) -> None:
+    model, data = made(FAMILIES["DNN"])
+    twin, _ = made(FAMILIES["DNN"])
+    torch.nn.init.normal_(twin.head.weight)
+    first, *_ = data.val_dataloader()
+    x, *_ = inputs_of(first).tensors
+    with torch.no_grad():
+        network = Network(model, first, [twin.eval()]).eval()
+        exported, _ = write_network(ONNX, network, (x[:5],), ["x"], tmp_path / "model", {})
+        expected = (model.predict_step(x, 0) + twin.predict_step(x, 0)) / 2
+
+    torch.testing.assert_close(exported((x,))[0], expected, rtol=LARGEST_USUAL, atol=LARGEST_USUAL)
+
+
+def bare_interpreter(folder: Path, *packages: str) -> dict[str, str]:
+    """An environment in which `python -S` imports these packages and the standard library only."""
+    folder.mkdir()
+    for package in packages:
+        spec = find_spec(package)
+        assert spec is not None
+        place = Path(str(spec.origin)).parent
+        (folder / package).symlink_to(place)
+        libraries = place.with_name(f"{'pillow' if package == 'PIL' else package}.libs")
+        if libraries.exists():
+            (folder / libraries.name).symlink_to(libraries)
+    return {"PYTHONPATH": str(folder), "PATH": os.environ["PATH"]}
+
+
+@pytest.mark.parametrize("name", DATA_MODULES)
+def test_predict_py_gives_what_hpo_predict_gives_with_numpy_and_onnxruntime_alone(name: str, tmp_path: Path) -> None:
+    factory = DATA_MODULES[name]
+    model, data = made(Family(MODELS[class_of(factory)], factory))
+    needs_pillow = name == "Images of two classes"  # a folder of files
+    environment = bare_interpreter(tmp_path / "bare", "numpy", "onnxruntime", *(["PIL"] if needs_pillow else []))
+    folder, raw = tmp_path / "export", tmp_path / "raw"
+    folder.mkdir()
+    raw.mkdir()
+    config = {"model": {"class": f"{type(model).__module__}:{type(model).__name__}"}, "data": {"class": "Data"}}
+    job = ExportJob(str(tmp_path), config, str(tmp_path / "best.ckpt"), ONNX, str(folder), ABOUT)
+
+    done = write_folder(job, model, data, iter(data.val_dataloader()))
+
+    assert done["facts"]["comparison"]["is_small"]
+    assert done["remarks"] == [
+        "preprocessing.npz was missing beside the checkpoint, and was fitted again on the trial's data"
+    ]
+    run = partial(subprocess.run, env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    script = [sys.executable, "-S", str(folder / "predict.py")]
+    checked = run([*script, "--check"])
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    predictor = Predictor(model, data, data.fitted_state(), remarks=[])
+    source = next(WRITERS[class_of(factory)](data, raw)).source
+    proba = data.task != "regression"
+    found = run([*script, str(source), *(["--proba"] if proba else [])])
+    assert found.returncode == 0, found.stderr
+    header, *rows = csv.reader(found.stdout.splitlines())
+    expected = predictor.predict(source, proba=proba)
+    assert header == expected.columns.tolist()
+    for column, cells in zip(header, zip(*rows, strict=True), strict=True):
+        if expected[column].dtype.kind == "f" and column.startswith(("p", "error")):
+            numbers = np.array(cells, dtype=np.float64)
+            np.testing.assert_allclose(numbers, expected[column], rtol=LARGEST_USUAL, atol=LARGEST_USUAL)
+        elif expected[column].dtype.kind == "M":
+            assert np.array(cells, dtype="datetime64[us]").tolist() == expected[column].dt.to_pydatetime().tolist()
+        else:
+            assert list(cells) == [str(value) for value in expected[column]]
+
+
+def test_what_an_own_data_module_converts_is_given_to_predict_py_as_the_network_takes_it(tmp_path: Path) -> None:
+    model, data = made(FAMILIES["DNN with categories"])
+
+    class Own(Table):
+        standalone = ""
+
+    data.__class__ = Own
+    folder = tmp_path / "export"
+    folder.mkdir()
+    config = {"model": {"class": "models.dnn:DNN"}, "data": {"class": "own:Own"}}
+    job = ExportJob(str(tmp_path), config, str(tmp_path / "best.ckpt"), ONNX, str(folder), ABOUT)
+    write_folder(job, model, data, iter(data.val_dataloader()))
+    (folder / "sample.csv").unlink()
+
+    done = subprocess.run(
+        [sys.executable, folder / "predict.py", folder / "sample_input.npz", "--proba"], capture_output=True, text=True
+    )
+
+    rows = list(csv.DictReader(done.stdout.splitlines()))
+    with np.load(folder / "expected_output.npz") as expected:
+        likely = [float(row["p_yes"]) for row in rows]
+        np.testing.assert_allclose(likely, expected["prediction"].ravel(), atol=LARGEST_USUAL)
+    assert is_plain(json.loads((folder / "facts.json").read_text()))
+    assert "NEWDATA is an .npz with the network's inputs" in (folder / "README.md").read_text()
