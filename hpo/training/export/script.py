@@ -7,6 +7,7 @@ import importlib.util
 from pathlib import Path
 
 from hpo.errors import HpoError
+from hpo.printable import printable
 
 RUNS = "hpo.training.export.standalone.predict"
 READS_INPUTS = "hpo.training.export.standalone.inputs"  # for data modules that name no file
@@ -49,7 +50,7 @@ def script(reader: str, *, title: str, also: str = "") -> str:
         imports |= dict.fromkeys(ast.unparse(node) for node in tree.body if _is_import(node) and not _owns(node, files))
         bodies.append(_body(source, tree))
     ordered = sorted(imports, key=lambda line: (line.startswith("from"), "numpy" in line, line))
-    head = _HEAD.format(title=title.replace("\\", "").replace('"', "'"), also=also)
+    head = _HEAD.format(title=printable(title).replace("\\", "").replace('"', "'"), also=also)
     return (
         head + "\n".join(ordered) + "\n\n\n" + "\n\n\n".join(bodies) + '\n\n\nif __name__ == "__main__":\n    main()\n'
     )
