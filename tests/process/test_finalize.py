@@ -24,8 +24,8 @@ KEYS: dict[str, Any] = {
 
 
 @pytest.fixture
-def hpo(tmp_path: Path, store_url: str) -> Hpo:
-    return Hpo(tmp_path, store_url)
+def hpo(tmp_path: Path) -> Hpo:
+    return Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
 
 
 def searched(hpo: Hpo, **keys: Any) -> Hpo:
@@ -60,8 +60,8 @@ def test_a_finalize_that_is_killed_goes_on_and_ends_with_the_same_numbers(tmp_pa
     assert [trial.state for trial in killed.trials("digits.retrained")] == [TrialState.COMPLETE]
 
 
-def test_the_winner_is_tested_once_and_the_same_again_is_the_same_look(hpo: Hpo) -> None:
-    searched(hpo)
+def test_the_winner_is_tested_once_and_the_same_again_is_the_same_look(tmp_path: Path, store_url: str) -> None:
+    hpo = searched(Hpo(tmp_path, store_url))
 
     first = finalized(hpo, "--test")
     assert first["looks"] == 0
@@ -99,14 +99,18 @@ def test_a_final_model_on_both_parts_is_trained_to_the_median_of_the_best_epochs
 
 
 def test_workers_elsewhere_train_its_seeds_too(hpo: Hpo) -> None:
-    searched(hpo)
-    process = hpo.start("finalize", "digits", "--top", 2, "--seeds", 8, "--slots", 1)
-    wait_for(lambda: hpo.counts("digits.final"))
-    other = hpo.start("worker", "digits.final", "--slots", 1, "--until-idle")
+    slow = {"class": "projects.nets:Line", "seconds": 0.3}  # an epoch
+    hpo.run("run", hpo.study("slow", model=slow, budget={"trials": 2}))
+    other = hpo.start("worker", "--slots", 1)
+    process = hpo.start("finalize", "slow", "--top", 2, "--seeds", 20, "--slots", 1)
+    wait_for(lambda: len({trial.worker for trial in hpo.trials("slow.final")} - {None}) == 2)
+    for ended in (other, process):
+        ended.terminate()
 
-    assert finish(process)[0] == 0
     assert finish(other)[0] == 0
-    assert len({trial.worker for trial in hpo.trials("digits.final")}) == 2
+    code, output = finish(process)
+    assert code == 130
+    assert "stopped early; the same command goes on: hpo finalize slow" in output
 
 
 def test_what_it_needs_of_the_search_is_told_in_words(hpo: Hpo) -> None:
