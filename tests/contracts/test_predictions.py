@@ -52,10 +52,15 @@ def of_digits(data: Digits, folder: Path) -> Iterator[Given]:
     yield Given(path, slice(None))
 
 
+def arrays_of(path: str | Path) -> dict[str, Any]:
+    with np.load(path) as file:
+        return dict(file)
+
+
 def of_images(data: Images, folder: Path) -> Iterator[Given]:
     source = Path(data.hparams["source"])
     if source.is_file():
-        np.savez(folder / "images.npz", x=np.load(source)["x"][data.rows.validation])
+        np.savez(folder / "images.npz", x=arrays_of(source)["x"][data.rows.validation])
         yield Given(folder / "images.npz", slice(None))
         return
     files = listed(source).files
@@ -74,7 +79,7 @@ def of_table(data: Table, folder: Path) -> Iterator[Given]:
 
 
 def of_sequences(data: Sequences, folder: Path) -> Iterator[Given]:
-    arrays, rows = np.load(data.hparams["path"]), data.rows.validation
+    arrays, rows = arrays_of(data.hparams["path"]), data.rows.validation
     np.savez(folder / "new.npz", x=arrays["x"][rows], length=arrays["length"][rows])
     yield Given(folder / "new.npz", slice(None))
 

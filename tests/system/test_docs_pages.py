@@ -38,6 +38,7 @@ def run_page(name: str, folder: Path, *, programs: Path | None = None) -> Page:
 
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HPO_")}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    environment["COLUMNS"] = "200"  # no line is wrapped
     if programs is not None:
         environment["PATH"] = f"{programs}{os.pathsep}{environment['PATH']}"
     commands = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ ")]

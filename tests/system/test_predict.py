@@ -146,8 +146,10 @@ def test_a_folder_of_images_is_predicted_file_by_file(trained: Trained, tmp_path
 
 
 def test_sequences_are_predicted_to_the_standard_output(trained: Trained, tmp_path: Path) -> None:
-    data, arrays = best_data(trained, "waves"), np.load(recorded_npz("class"))
+    data = best_data(trained, "waves")
     rows = data.rows.validation
+    with np.load(recorded_npz("class")) as file:
+        arrays = dict(file)
     np.savez(tmp_path / "new.npz", x=arrays["x"][rows], length=arrays["length"][rows])
 
     done = trained.predict("waves", tmp_path / "new.npz")

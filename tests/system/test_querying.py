@@ -34,6 +34,11 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Hpo:
     return hpo
 
 
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # where the tests run, it may be less: lines would be wrapped
+
+
 def fill(url: str, name: str, points: list[tuple[dict[str, Any], float]], **keys: Any) -> None:
     with Store.create(url) as store:
         worker = Claimant(store, create_study(store, study=name, **keys))
