@@ -68,7 +68,7 @@ def finalized(folder: Path, study: str, seed: int, options: argparse.Namespace) 
     hpo(project, "run", file, "--set", f"seed={seed}", *trials)
     spec, _ = read_study(project / file)
     said = hpo(project, "finalize", spec.study, "--test", "--seeds", str(options.reruns), "--json")
-    plain: dict[str, Any] = json.loads(said[said.index("\n{") :])
+    plain: dict[str, Any] = json.loads(said)
     return Final.from_json(plain)
 
 

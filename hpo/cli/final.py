@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.answer import print_json
+from hpo.cli.answer import print_json, say
 from hpo.cli.options import ArtifactsOption, JsonOption, ProjectOption, SlotsOption, StoreOption, StudyName, url_of
 from hpo.service.server import start_server
 
@@ -46,7 +46,16 @@ def finalize(
         folder = project_folder(project)
         screen = Screen.start(verbose=False)
 
+        def tell(line: str) -> None:
+            if as_json:  # the standard output is the document
+                say(line, err=True)
+            else:
+                screen.say(line)
+
         def train(search: Search) -> None:
+            if as_json:
+                search.worker.run_until_done()
+                return
             with screen.live(search.worker, search.run):
                 search.worker.run_until_done()
 
@@ -54,11 +63,9 @@ def finalize(
         with Store.open(url_of(store, project)) as opened:
             workspace = Workspace(server, folder, opened, artifacts_folder(artifacts, folder))
             try:
-                found = finalize_study(
-                    workspace, study, request, slots=slots, train=train, say=screen.say, draw=screen.draw
-                )
+                found = finalize_study(workspace, study, request, slots=slots, train=train, say=tell, draw=screen.draw)
             except KeyboardInterrupt:
-                screen.say(f"stopped early; the same command goes on: hpo finalize {study}")
+                tell(f"stopped early; the same command goes on: hpo finalize {study}")
                 raise typer.Exit(130) from None
     finally:
         server.stop()

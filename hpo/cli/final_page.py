@@ -22,6 +22,9 @@ def show_final(final: Final) -> None:
     if len(final.kept.members) > 1:
         model = f"{len(final.kept.members)} trials of {final.kept.study}, averaged"
     out.print(Text(f"The final model is {model}, trained on {final.kept.trained_on}."))
+    out.print(Text("Next:"))
+    for command in ("report {}", "predict {} NEWDATA -o predictions.csv", "export {} --format onnx"):
+        out.print(Text(f"  hpo {command.format(final.study)}"), soft_wrap=True)  # copied as one line
 
 
 def _reruns(final: Final) -> Table:
