@@ -20,7 +20,6 @@ from hpo.queue.control import set_limits
 from hpo.queue.enqueue import Enqueued, Point, enqueue_points
 from hpo.results import study as results
 from hpo.results.final import Final
-from hpo.service.archive import Archived, archive_study
 from hpo.service.delete import Deleted, delete_study
 from hpo.service.rename import rename_study
 from hpo.service.watch import StudyEvent, Watch
@@ -30,6 +29,7 @@ from hpo.study.states import Request, StudyState
 
 if TYPE_CHECKING:
     from hpo.report.importances import Importances
+    from hpo.service.archive import Archived
     from hpo.service.export import Exported
     from hpo.service.replay_result import Replay
     from hpo.training.prediction.predictor import Predictor
@@ -219,6 +219,8 @@ class Study(results.Study):
             StoreError: the file is there already, or cannot be written.
         """
         path = None if file is None else Path(file)
+        from hpo.service.archive import archive_study  # which imports pydantic, a tenth of a second
+
         return archive_study(self._store, self.name, path, artifacts=self._folder(), force=force)
 
     def watch(self, poll_seconds: float = 1.0, *, from_start: bool = False) -> Iterator[StudyEvent]:

@@ -104,4 +104,4 @@ def test_chosen_columns_are_printed_as_a_table_or_as_csv(here: Hpo) -> None:
     assert rows[0][:3] == ["number", "state", "value"]
     assert dict(zip(*rows, strict=True))["params_lr"] == str(trial.params["lr"])
     assert unknown[0] == 2
-    assert unknown[1].startswith("error: --columns: there is no column 'valeu', did you mean 'value'? There are number")
+    assert unknown[1].startswith("error: --columns: there is no column 'valeu', did you mean 'value'? Columns: number")
