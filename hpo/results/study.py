@@ -78,8 +78,7 @@ class StudyStatus:
 
     def to_json(self) -> dict[str, Any]:
         plain = asdict(self)
-        # as a list of studies has it, which does not read the provenance
-        plain["best"] = None if self.best is None else replace(self.best, provenance=None).to_json()
+        plain["best"] = None if self.best is None else self.best.to_json()
         return plain
 
 
@@ -291,7 +290,9 @@ class Study:
         best = self.best(1) if len(self.directions) == 1 else []
         with self._store.read() as connection:
             workers = _Workers.read(connection, self._store, self._study_id)
-        return _status(self.name, progress, best[0] if best else None, workers.of(self._study_id))
+        # As a list of studies has it, which does not read the provenance.
+        first = replace(best[0], provenance=None) if best else None
+        return _status(self.name, progress, first, workers.of(self._study_id))
 
 
 def list_studies(store: Store) -> list[StudyStatus]:
