@@ -10,7 +10,8 @@ from typing import Any, Literal, Self
 from sqlalchemy import select
 
 from hpo.errors import HpoError, StoreError
-from hpo.ipc.channel import ChannelClosedError, Message
+from hpo.ipc.channel import Message
+from hpo.ipc.one_answer import answer_of
 from hpo.queue.findings import Finding, add_finding, findings_of
 from hpo.queue.studies import StoredStudy
 from hpo.results.final import Kept
@@ -147,17 +148,7 @@ class Evaluating:
         )
 
     def _ask(self, job: EvaluationJob) -> Message:
-        process = self._prepared.server.fork(job)
-        try:
-            answer = process.channel.receive()
-        except ChannelClosedError as error:
-            end = self._prepared.server.end_of(process)
-            raise HpoError(f"the process that evaluated a model exited without reporting{end}") from error
-        finally:
-            process.kill()
-            process.channel.close()
-        if answer["kind"] == "failed":
-            raise HpoError(answer["reason"])
+        answer = answer_of(self._prepared.server, job, did="evaluated a model")
         return {name: value for name, value in answer.items() if name != "kind"}
 
 

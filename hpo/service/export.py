@@ -12,9 +12,9 @@ from typing import Any
 
 from sqlalchemy import select
 
-from hpo.errors import HpoError, SpecError, nearest
-from hpo.ipc.channel import ChannelClosedError, Message
+from hpo.errors import SpecError, nearest
 from hpo.ipc.fork_server import ForkServer
+from hpo.ipc.one_answer import answer_of
 from hpo.results.study import Study
 from hpo.results.trial import TrialRecord
 from hpo.service.predict import chosen_records, model_in_words
@@ -77,7 +77,7 @@ def export(
         about = _about(store, study, [record, *others])
         members = [str(other.kept_checkpoint()) for other in others]
         job = ExportJob(str(project), dict(record.config), checkpoint, format, str(partial), about, members)
-        answer = _answer(server, job)
+        answer = answer_of(server, job, did="exported")
         partial.chmod(0o755)
         _replace(folder, partial)
     finally:
@@ -167,17 +167,3 @@ def _about(store: Store, study: Study, records: Sequence[TrialRecord]) -> dict[s
         "checkpoint_sha256": record.checkpoint_sha256,
         "final": found or None,
     }
-
-
-def _answer(server: ForkServer, job: ExportJob) -> Message:
-    process = server.fork(job)
-    try:
-        answer = process.channel.receive()
-    except ChannelClosedError as error:
-        raise HpoError(f"the process that exported exited without reporting{server.end_of(process)}") from error
-    finally:
-        process.kill()
-        process.channel.close()
-    if answer["kind"] == "failed":
-        raise HpoError(answer["reason"])
-    return answer

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpo.errors import HpoError, SpecError
-from hpo.ipc.channel import ChannelClosedError, Message
+from hpo.errors import SpecError
 from hpo.ipc.fork_server import ForkServer
+from hpo.ipc.one_answer import answer_of
 from hpo.results.study import Study
 from hpo.results.trial import TrialRecord
 from hpo.study.job import PredictJob
@@ -117,7 +117,7 @@ def predict(
     checkpoint = str(record.kept_checkpoint())
     with _partial(output) as partial:
         job = PredictJob(str(project), dict(record.config), checkpoint, found, str(partial), proba, members)
-        answer = _answer(server, job)
+        answer = answer_of(server, job, did="predicted")
         partial.replace(output)
     is_whole = record.state == TrialState.COMPLETE or trial is not None
     of_trial = () if is_whole else (f"no trial is complete: trial {record.number} is the best so far, {record.remark}",)
@@ -186,20 +186,6 @@ def load_predictor(path: str | Path, *, project: str | Path = ".") -> Predictor:
     from hpo.training.prediction.predictor import predictor_in
 
     return predictor_in(Path(path).expanduser().resolve(), Path(project).resolve())
-
-
-def _answer(server: ForkServer, job: PredictJob) -> Message:
-    process = server.fork(job)
-    try:
-        answer = process.channel.receive()
-    except ChannelClosedError as error:
-        raise HpoError(f"the process that predicted exited without reporting{server.end_of(process)}") from error
-    finally:
-        process.kill()
-        process.channel.close()
-    if answer["kind"] == "failed":
-        raise HpoError(answer["reason"])
-    return answer
 
 
 @contextmanager

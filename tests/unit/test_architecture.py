@@ -42,8 +42,8 @@ TRAINING_USERS = {
 KINDS = (StudyState, OptunaState, TrialState, Request, AttemptEnd, Direction)
 STATES = {member.value for kind in KINDS for member in kind} - {"error"}  # also a column, and a key of messages
 HOMONYMS = {
-    *((f"hpo.ipc.{module}", "failed") for module in ("messages", "fork_server")),  # kinds of messages
-    *((f"hpo.service.{module}", "failed") for module in ("describe_data", "evaluate", "export", "predict")),
+    *((f"hpo.ipc.{module}", "failed") for module in ("messages", "fork_server", "one_answer")),  # kinds of messages
+    ("hpo.service.describe_data", "failed"),
     *(
         (f"hpo.training.{module}", "failed")
         for module in ("server", "evaluation", "export.run", "inspection", "prediction.run")
