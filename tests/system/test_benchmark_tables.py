@@ -26,6 +26,7 @@ SECTIONS = {
     "looking",
     "archive",
     "predict",
+    "honest",
     "pruning",
     "search-fashion",
     "search-fashion-more",
