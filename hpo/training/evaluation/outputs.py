@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -141,9 +143,25 @@ def _output(model: LightningModule, batch: Any, number: int) -> Any:
         inputs = next(iter(tensors.values()))
         return _array(model(inputs)), _array(model.encode(inputs))  # type: ignore[operator]
     if _predicts(model):
-        return _array(model.predict_step(batch, number))
-    inputs = batch[0] if isinstance(batch, list | tuple) and len(batch) > 1 else batch
-    return _array(model(inputs))
+        found = model.predict_step(batch, number)
+        if not _are_class_numbers(found):  # than which `forward` says more
+            return _array(found)
+    if not isinstance(batch, list | tuple) or len(batch) < 2:
+        return _array(model(batch))
+    *inputs, _ = batch
+    return _array(model(*inputs[: _most_inputs(model)]))
+
+
+def _most_inputs(model: LightningModule) -> int:
+    """How many arguments `forward` takes by their place; all of a batch but the targets, where it takes any number."""
+    kinds = [parameter.kind for parameter in inspect.signature(model.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        return sys.maxsize
+    return sum(kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD) for kind in kinds)
+
+
+def _are_class_numbers(found: Any) -> bool:
+    return isinstance(found, Tensor) and not found.is_floating_point()
 
 
 def _array(found: Any) -> Array | None:
