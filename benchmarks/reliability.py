@@ -2,7 +2,7 @@
 
     python benchmarks/reliability.py kills [--rounds 10] [--stores sqlite postgresql] [--seed 0]
     python benchmarks/reliability.py store | reclaim | outage | slots | fleet | stalls | crashes | files
-    python benchmarks/reliability.py signals | tiny
+    python benchmarks/reliability.py signals | tiny | finalize
 
 Real workers, real databases and real signals; it needs the development extras, which include a PostgreSQL. Prints the
 tables of benchmarks/README.md, with --write into it. A row that breaks its promise is marked, and the exit code is 1.
@@ -14,7 +14,20 @@ import argparse
 import sys
 
 import readme
-from experiments import crashes, files, fleet, kills, outage, reclaim, signals, slots, stalls, store_cost, tiny
+from experiments import (
+    crashes,
+    files,
+    finalize,
+    fleet,
+    kills,
+    outage,
+    reclaim,
+    signals,
+    slots,
+    stalls,
+    store_cost,
+    tiny,
+)
 
 EXPERIMENTS = {
     "kills": kills,
@@ -28,6 +41,7 @@ EXPERIMENTS = {
     "files": files,
     "signals": signals,
     "tiny": tiny,
+    "finalize": finalize,
 }
 
 

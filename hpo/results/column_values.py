@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, Subquery, and_, func, select
 
-from hpo.results.trial import finite
+from hpo.results.trial_records import finite
 from hpo.store.tables import (
     hpo_attempts,
     hpo_epochs,

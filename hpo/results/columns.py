@@ -19,7 +19,7 @@ from sqlalchemy import Connection, select
 from hpo.errors import SpecError, nearest
 from hpo.results.column_values import TrialValues
 from hpo.results.condition import Column
-from hpo.results.trial import params_of
+from hpo.results.params import params_of
 from hpo.store.tables import hpo_studies, hpo_trials, trial_params, trial_user_attributes, trials
 from hpo.study.states import Direction, TrialState
 

@@ -11,7 +11,8 @@ from hpo.queue.best import best_trials, leading_trials, ranked_trials
 from hpo.results.columns import TrialColumns
 from hpo.results.pareto import pareto_front
 from hpo.results.query import Query, chosen_trials, groups_of
-from hpo.results.trial import TrialRecord, read_records
+from hpo.results.trial import TrialRecord
+from hpo.results.trial_records import read_records
 from hpo.study.states import Direction
 
 Group = tuple[Any, ...]

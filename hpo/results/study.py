@@ -25,7 +25,8 @@ from hpo.results.frames import Engine, frame_of, read_curves
 from hpo.results.kept import KeptCheckpoints, kept_checkpoints
 from hpo.results.query import Query, Table, chosen_trials, table_of
 from hpo.results.ranking import best_of
-from hpo.results.trial import TrialRecord, read_records, records_where
+from hpo.results.trial import TrialRecord
+from hpo.results.trial_records import read_records, records_where
 from hpo.store import Store
 from hpo.store.clock import db_now
 from hpo.store.tables import (

@@ -24,7 +24,8 @@ from hpo.queue.progress import counts_of
 from hpo.queue.studies import StoredStudy, load_study
 from hpo.results.final import FINAL, Final, Kept, luck_of, reruns_of, winner_of
 from hpo.results.study import Study
-from hpo.results.trial import TrialRecord, read_records
+from hpo.results.trial import TrialRecord
+from hpo.results.trial_records import read_records
 from hpo.search.algorithms import derive_seed
 from hpo.service.assembly import Search, Workspace, begin
 from hpo.service.evaluate import Evaluating

@@ -15,7 +15,8 @@ from sqlalchemy import Connection, or_, select
 from hpo.queue.best import ranked_trials
 from hpo.queue.leases import expire_leases
 from hpo.queue.progress import Progress, progress_of
-from hpo.results.trial import TrialRecord, read_records
+from hpo.results.trial import TrialRecord
+from hpo.results.trial_records import read_records
 from hpo.store import Store
 from hpo.store.tables import hpo_attempts, trials
 from hpo.study.states import OPTUNA_ENDED, AttemptEnd, Direction, OptunaState, StudyState, TrialState

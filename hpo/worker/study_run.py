@@ -24,7 +24,7 @@ from hpo.queue.plans import end_beaten
 from hpo.queue.progress import Progress, progress_of
 from hpo.queue.studies import StoredStudy
 from hpo.results.removal import ended_by_request
-from hpo.results.trial import read_records
+from hpo.results.trial_records import read_records
 from hpo.results.warm_start import find_weights
 from hpo.search.algorithms import ETA, FIRST_RUNG, make_pruner, make_rungs, sampler_factory
 from hpo.search.forecast import Begun, SearchSoFar

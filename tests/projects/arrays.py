@@ -17,7 +17,7 @@ from hpo.training.evaluation.fitted import Fitted
 class Arrays(LightningDataModule):
     """Batches of these tensors, in training and in validation."""
 
-    def __init__(self, *tensors: Tensor, batch_size: int = 16, **attributes: object) -> None:
+    def __init__(self, *tensors: Tensor, batch_size: int = 16, **attributes: Any) -> None:
         super().__init__()
         self._samples = TensorDataset(*tensors)
         self._batch_size = batch_size

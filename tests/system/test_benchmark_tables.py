@@ -17,7 +17,20 @@ from hpo.service.points import read_points
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 README = BENCHMARKS / "README.md"
-EXPERIMENTS = ("kills", "reclaim", "outage", "slots", "store", "fleet", "files", "signals", "tiny", "stalls", "crashes")
+EXPERIMENTS = (
+    "kills",
+    "reclaim",
+    "outage",
+    "slots",
+    "store",
+    "fleet",
+    "files",
+    "signals",
+    "tiny",
+    "stalls",
+    "crashes",
+    "finalize",
+)
 NEED_A_GPU = {"train_step_cuda", "gpu"}  # may still wait for one
 SECTIONS = {
     "train_step",

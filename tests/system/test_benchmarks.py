@@ -75,6 +75,13 @@ def test_tiny_trials_leave_nothing_behind() -> None:
     assert len(rows) == 7
 
 
+def test_a_killed_finalize_ends_with_the_same_numbers() -> None:
+    rows = experiment("finalize", "--study", "quickstart", "--trials", "3", "--reruns", "2", "--rounds", "1")
+
+    assert [row[1:3] for row in rows] == [["6", "6"]] * 2
+    assert [row[4] for row in rows] == ["the same"] * 2
+
+
 def test_a_large_table_is_predicted_as_the_table_says() -> None:
     command = [sys.executable, str(RELIABILITY.with_name("predict.py")), "--rows", "3000", "--columns", "8"]
 

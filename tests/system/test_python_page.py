@@ -17,7 +17,7 @@ def test_the_page_runs_as_it_is_written(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HPO_")}
     subprocess.run([sys.executable, "-m", "hpo", "init", str(project)], check=True, capture_output=True)
     cells = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
-    assert len(cells) == 5
+    assert len(cells) == 6
 
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-"],
@@ -30,10 +30,12 @@ def test_the_page_runs_as_it_is_written(tmp_path: Path) -> None:
     )
 
     assert done.returncode == 0, done.stderr
-    best, checked, submitted, *_, progress, ended = (line for line in done.stdout.splitlines() if line.strip())
+    best, checked, submitted, *_, final, after, ended = (line for line in done.stdout.splitlines() if line.strip())
     assert float(best.split()[0]) > 0.5
     assert "'width'" in best
     assert checked.startswith("('depth', 'lr', 'batch_size') ('val_accuracy',) ")
     assert submitted == "running {'target': 20.0, 'spent': 0.0}"
-    assert progress.endswith("6/6 trials")
+    assert final.startswith("6/6 trialsInterval(value=")  # the progress has no end of a line
+    assert "study='digits-dnn.final', trial=" in final
+    assert after.split(" ", 1)[1].startswith("report.html ('0', '1', ")
     assert ended.strip() == "done True"

@@ -140,12 +140,12 @@ def _predicts(model: LightningModule) -> bool:
 def _output(model: LightningModule, batch: Any, number: int) -> Any:
     tensors, _, _ = _split(batch)
     if hasattr(model, "encode"):
-        inputs = next(iter(tensors.values()))
-        return _array(model(inputs)), _array(model.encode(inputs))  # type: ignore[operator]
+        main = next(iter(tensors.values()))
+        return _array(model(main)), _array(model.encode(main))  # type: ignore[operator]
     if _predicts(model):
-        found = model.predict_step(batch, number)
-        if not _are_class_numbers(found):  # than which `forward` says more
-            return _array(found)
+        predicted = model.predict_step(batch, number)
+        if not _are_class_numbers(predicted):  # than which `forward` says more
+            return _array(predicted)
     if not isinstance(batch, list | tuple) or len(batch) < 2:
         return _array(model(batch))
     *inputs, _ = batch

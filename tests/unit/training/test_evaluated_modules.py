@@ -24,7 +24,7 @@ CLASSES = LOGITS.argmax(1).where(torch.arange(40) % 4 != 0, torch.tensor(1))
 
 class Named(Arrays):
     def val_dataloader(self) -> Any:
-        samples: Any = [{"x": x, "label": y} for x, y in self._samples]
+        samples: Any = [{"x": x, "label": y} for x, y in zip(*self._samples.tensors, strict=True)]
         return DataLoader(samples, 16)
 
 
@@ -163,7 +163,7 @@ def test_batches_of_different_lengths_are_filled_up() -> None:
 
 def test_values_of_forward_are_in_the_scaled_unit_and_those_of_a_predict_step_in_the_datas_own() -> None:
     scaled = torch.randn(30, 2, generator=torch.Generator().manual_seed(2))
-    unit: dict[str, object] = {"target_mean": [10.0, -5.0], "target_scale": [2.0, 0.5], "task": "regression"}
+    unit: dict[str, Any] = {"target_mean": [10.0, -5.0], "target_scale": [2.0, 0.5], "task": "regression"}
     own = scaled.double().numpy() * [2.0, 0.5] + [10.0, -5.0]
 
     by_forward = judged_whole(Forward(lambda x: x), Arrays(scaled, scaled, **unit))
@@ -251,7 +251,7 @@ def test_a_part_without_batches_or_with_several_loaders_is_an_error() -> None:
 
 
 def test_several_models_are_judged_by_the_mean_of_their_outputs() -> None:
-    models = [Forward(lambda x: x), Forward(lambda x: -x), Forward(nn.Identity())]
+    models: list[LightningModule] = [Forward(lambda x: x), Forward(lambda x: -x), Forward(nn.Identity())]
 
     outputs, _ = outputs_of(models, fitted_of(Arrays(LOGITS, CLASSES)))
 

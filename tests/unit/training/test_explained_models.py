@@ -48,7 +48,7 @@ def judged(function: Callable[[Any], Any], data: Arrays) -> tuple[list[Lightning
     return models, fitted, outputs
 
 
-def table(**more: object) -> Kept:
+def table(**more: Any) -> Kept:
     frame = pd.DataFrame({"group": np.where(IS_FLIPPED, "b", "a"), "size": np.arange(ROWS) / 10.0})
     frame.loc[::7, "size"] = np.nan
     return Kept(X, torch.where(IS_FLIPPED, 1 - Y, Y), frame=frame, class_names=["no", "yes"], **more)
@@ -173,7 +173,7 @@ def test_numbers_of_one_column_are_permuted_together_and_categories_too() -> Non
 
     class Both(Arrays):
         def val_dataloader(self) -> Any:
-            samples: Any = [((row[:3], row[3:].long()), y) for row, y in self._samples]
+            samples: Any = [((row[:3], row[3:].long()), y) for row, y in zip(*self._samples.tensors, strict=True)]
             return DataLoader(samples, 16)
 
     data = Both(torch.cat([X, codes], 1), Y, source_columns=["date", "date", "size", "kind", "kind"])
@@ -242,7 +242,7 @@ def test_a_table_is_compared_with_linear_and_boosted_models() -> None:
 
 
 def test_values_are_compared_in_their_own_unit() -> None:
-    unit: dict[str, object] = {"target_mean": [100.0], "target_scale": [10.0], "task": "regression"}
+    unit: dict[str, Any] = {"target_mean": [100.0], "target_scale": [10.0], "task": "regression"}
     _, fitted, outputs = judged(lambda x: x[:, :1] + 0.5, Arrays(X, X[:, :1], **unit))
 
     found = named(baselines_of(fitted, outputs, "rmse", latent=2))
