@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+from threadpoolctl import threadpool_limits
 
 from hpo.ipc.channel import Channel, Message
 from hpo.study.job import EvaluationJob
@@ -63,7 +64,8 @@ def evaluate(job: EvaluationJob) -> Message:
         HpoError: a checkpoint cannot be read, or a class not be built.
     """
     pl.seed_everything(job.seed, workers=True, verbose=False)
-    with warnings.catch_warnings():
+    # OpenMP's threads wait actively: on cores that others use, boosting takes a hundred times as long with too many.
+    with threadpool_limits(job.threads), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the user's classes, and of fits of simple models: they were told before
         fitted = fitted_data(job)
         if job.checks_only:
