@@ -48,6 +48,7 @@ class Training:
     """The first step is about to begin."""
 
     kind: ClassVar[str] = "training"
+    is_planned: bool = False  # the learning rate follows a plan up to the last epoch
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,14 @@ from hpo.loading import load_class
 from hpo.search.rungs import Rungs
 from hpo.search.tpe import TPE, Memory
 from hpo.space import SearchSpace
+from hpo.space.values import is_number
 from hpo.study.length import Unit
 from hpo.study.spec import AlgorithmSpec, StudySpec
 
 # Our names for options, and Optuna's: an epoch is a resource there. With a length in steps, ours are `min_steps`, ...
 HALVING = {"eta": "reduction_factor", "min_epochs": "min_resource", "max_epochs": "max_resource"}
 ETA, FIRST_RUNG = 3, 3  # the first rung is at so many epochs, or validations
+LAST_RUNG = 0.5  # of the length of a trial: there is no rung after it
 
 # Optuna counts steps from 0, we count epochs from 1: with a warm-up of 3, the first epoch that is judged is the fourth.
 STEPS_FROM_ZERO = ("n_warmup_steps",)
@@ -130,8 +132,8 @@ def make_rungs(spec: StudySpec) -> Rungs | None:
     if mode != "promote":
         raise SpecError(f"pruner: asha: mode '{mode}' should be stop or promote")
     first = f"min_{spec.unit.plural}"
-    known = ("mode", "eta", first)
-    options = {"eta": ETA, first: FIRST_RUNG * spec.interval, **spec.pruner.options}
+    known = ("mode", "eta", first, "until")
+    options = {"eta": ETA, first: FIRST_RUNG * spec.interval, "until": LAST_RUNG, **spec.pruner.options}
     options.pop("mode", None)
     for name in sorted(options.keys() - {*known}):
         if name in inspect.signature(PRUNERS["asha"].cls).parameters:
@@ -140,7 +142,13 @@ def make_rungs(spec: StudySpec) -> Rungs | None:
     for name, least in (("eta", 2), (first, 1)):
         if type(options[name]) is not int or options[name] < least:
             raise SpecError(f"pruner: asha: {name} {options[name]!r} should be a whole number, {least} or more")
-    return Rungs(eta=options["eta"], first=options[first], direction=spec.objective.direction)
+    until = options["until"]
+    if not is_number(until) or not 0 < until <= 1:
+        raise SpecError(f"pruner: asha: until {until!r} should be a fraction of a trial's length, above 0 and up to 1")
+    last = until * spec.max_epochs
+    if first in spec.pruner.options:
+        last = max(last, options[first])
+    return Rungs(eta=options["eta"], first=options[first], last=last, direction=spec.objective.direction)
 
 
 def make_pruner(spec: StudySpec, project: Path) -> optuna.pruners.BasePruner:

@@ -10,6 +10,7 @@ all of them worse, before it could be promoted, and paused trials need disk spac
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Mapping
@@ -38,12 +39,14 @@ class Rungs:
     Args:
         eta: of so many trials that reach a rung, one passes it; 2 or more.
         first: the epoch, or step, of the first rung.
+        last: there is no rung after this epoch or step: what a trial still has to train there is not worth a pause.
         direction: which values are better.
     """
 
-    def __init__(self, *, eta: int, first: int, direction: Direction) -> None:
+    def __init__(self, *, eta: int, first: int, direction: Direction, last: float = math.inf) -> None:
         self._eta = eta
         self._first = first
+        self._last = last
         self._direction = direction
         self._values: dict[int, dict[int, float]] = defaultdict(dict)  # by rung, by trial; smaller is better
         self._ranked: dict[int, list[tuple[float, int]]] = defaultdict(list)  # by rung: (value, trial), in order
@@ -57,7 +60,7 @@ class Rungs:
         """
         if not curve:
             return
-        last, rung = max(curve), self._first
+        last, rung = min(max(curve), self._last), self._first
         while rung <= last:
             if number not in self._values[rung]:
                 reached = min(epoch for epoch in curve if epoch >= rung)
@@ -71,7 +74,7 @@ class Rungs:
     def halving(self, epochs: int) -> Halving:
         """Where the trials stand, each of at most so many epochs, for a forecast."""
         order, rung = {}, self._first
-        while rung < epochs:
+        while rung < epochs and rung <= self._last:
             order[rung] = [number for _, number in self._ranked[rung]]
             rung *= self._eta
         return Halving(self._eta, order)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from hpo.study.objects import objects_of
 from hpo.study.resolved_study import ResolvedStudy, resolve
 from hpo.study.spec import StudySpec
 from hpo.study.study_file import Source
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,9 @@ def prepare(spec: StudySpec, source: Source, *, server: ForkServer, project: Pat
     try:
         resolved = resolve(spec, described["classes"], source)
         _check_algorithms(resolved, source, project)
+        if not source.is_stored:  # of which it was told when it was created
+            for remark in resolved.remarks:
+                log.warning("%s: space: %s", source.file, remark)
     except HpoError:
         if study_server is not server:
             study_server.stop()

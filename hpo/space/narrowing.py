@@ -6,6 +6,9 @@
     alpha: {low: 0, high: 1}      adds a range for a constructor argument that has none
     momentum: {when: {optimizer: sgd}, low: 0, high: 0.99}    searches it under a condition
 
+Values may lie beyond the range of the class, which is what is worth a search in most studies, and not what is possible;
+they are told.
+
 Conditions of other parameters that pins and lists decide are resolved here, once, not in each trial.
 """
 
@@ -14,7 +17,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from hpo.errors import SpecError, nearest
 from hpo.space.conditions import settled, wrong_conditions
@@ -42,6 +45,19 @@ class SpaceProblems(SpecError):  # noqa: N818  (it holds several)
         return "\n".join(message for _, message in self.problems)
 
 
+class Narrowed(NamedTuple):
+    """
+    Attributes:
+        parameters: that are searched after the changes.
+        pins: the pinned values.
+        beyond: what lies beyond the ranges of the classes, in words.
+    """
+
+    parameters: tuple[Parameter, ...]
+    pins: dict[str, Value]
+    beyond: tuple[str, ...]
+
+
 def narrowed(
     parameters: Iterable[Parameter],
     changes: Mapping[str, Any],
@@ -49,7 +65,7 @@ def narrowed(
     label: str,
     given: Mapping[str, Any],
     fixed: Mapping[str, Any],
-) -> tuple[tuple[Parameter, ...], dict[str, Value]]:
+) -> Narrowed:
     """The parameters that are searched after the changes, and the pinned values.
 
     Args:
@@ -64,20 +80,23 @@ def narrowed(
     problems: list[tuple[str, str]] = []
     result = dict(searched)
     taken = {argument.name: argument for argument in arguments}
+    beyond: list[str] = []
     for name, written in {**given, **changes}.items():
         change = simplified(written)
         unknown = None if name in searched else _unknown(name, searched, arguments, label)
         if unknown is not None:
             problems.append((name, unknown))
             continue
-        before = searched[name] if name in searched else taken[name]
+        before = searched.get(name)
         try:
             if name in given or not isinstance(change, dict | list):
-                pins[name] = _pinned(before, change)
-            elif isinstance(before, Parameter):
-                result[name] = _narrowed(before, change)
+                pins[name] = _pinned(before, taken.get(name), change)
+            elif before is not None:
+                result[name] = _narrowed(before, taken.get(name), change)
             else:
-                result[name] = _added(before, change)
+                result[name] = _added(taken[name], change)
+            if before is not None:
+                beyond += _beyond(before.range, pins.get(name, result[name].range), name)
         except SpecError as error:
             problems.append((name, f"'{name}': {error}"))
     if not problems:
@@ -89,7 +108,7 @@ def narrowed(
         ]
     if problems:
         raise SpaceProblems(problems)
-    return settled(parents_first(list(result.values())), pins, {**fixed, **pins}), pins
+    return Narrowed(settled(parents_first(list(result.values())), pins, {**fixed, **pins}), pins, tuple(beyond))
 
 
 def _unknown(name: str, searched: Mapping[str, Parameter], arguments: Sequence[Argument], label: str) -> str | None:
@@ -102,15 +121,41 @@ def _unknown(name: str, searched: Mapping[str, Parameter], arguments: Sequence[A
     return f"'{name}' is not searched by {label}, which searches {', '.join(searched) or 'nothing'}{hint}"
 
 
-def _pinned(before: Parameter | Argument, value: object) -> Value:
-    return before.range.take(value) if isinstance(before, Parameter) else _fitting(before, value)
+def _pinned(before: Parameter | None, argument: Argument | None, value: object) -> Value:
+    if before is not None:
+        return _taken(before.range, argument, value)
+    assert argument is not None
+    return _fitting(argument, value)
 
 
-def _narrowed(before: Parameter, change: dict[str, Any] | list[Any]) -> Parameter:
+def _taken(range_: Range, argument: Argument | None, value: object) -> Value:
+    """The value in the range's type; it may lie beyond the range.
+
+    Texts must be among the choices, or in the argument's hint: others are typing errors more often than not.
+    """
+    if not isinstance(range_, Choice):
+        return range_.take(value, beyond=True)
+    if range_.problem(value) is not None:
+        if argument is not None and argument.choices:
+            return Choice(*argument.choices).take(value)
+        if is_number(value) and all(type(choice) is type(value) for choice in range_.choices):
+            return value
+    return range_.take(value)
+
+
+def _beyond(range_: Range, chosen: Value | Range, name: str) -> list[str]:
+    """What lies beyond a range, in words: a pinned value, or a range."""
+    if isinstance(chosen, Float | Int | Choice):
+        return [] if chosen.within(range_) else [f"'{name}': {chosen} goes beyond {range_}"]
+    return [] if range_.problem(chosen) is None else [f"'{name}': {in_words(chosen)} {range_.problem(chosen)}"]
+
+
+def _narrowed(before: Parameter, argument: Argument | None, change: dict[str, Any] | list[Any]) -> Parameter:
     entries = _entries(change)
-    range_ = _narrower(before.range, entries)
-    if not range_.within(before.range):
-        raise SpecError(f"{range_} is not within {before.range}")
+    range_ = _narrower(before.range, argument, entries)
+    if isinstance(range_, type(before.range)) and not isinstance(range_, Choice):
+        if not range_.has_grid_of(before.range):  # type: ignore[arg-type]
+            raise SpecError(f"{range_} is not on the grid of {before.range}")
     when = {**before.when, **entries.get("when", {})}
     return replace(before, range=range_, when=when, **_default(range_, before, entries))
 
@@ -152,9 +197,9 @@ def _numbers(entries: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entries.items() if key not in ("default", "when")}
 
 
-def _narrower(range_: Range, entries: Mapping[str, Any]) -> Range:
+def _narrower(range_: Range, argument: Argument | None, entries: Mapping[str, Any]) -> Range:
     if "choices" in entries:
-        return Choice(*(range_.take(value) for value in entries["choices"]))
+        return Choice(*(_taken(range_, argument, value) for value in entries["choices"]))
     numbers = _numbers(entries)
     if isinstance(range_, Choice):
         if numbers:

@@ -48,25 +48,32 @@ class Float:
     def __str__(self) -> str:
         return _bounds_in_words(self)
 
-    def problem(self, value: object) -> str | None:
-        """Why the value is invalid, as a text that follows its repr; None when it lies in the range."""
+    def problem(self, value: object, *, beyond: bool = False) -> str | None:
+        """Why the value is invalid, as a text that follows its repr; None when it lies in the range.
+
+        Args:
+            beyond: it may lie outside the bounds.
+        """
         if isinstance(value, str):
             return f"is a text, not a number{_unquoted(value)}"
         if not is_number(value):
             return "is not a number"
-        if not self.low <= value <= self.high:
+        if not (beyond or self.low <= value <= self.high):
             return f"lies outside {self}"
         if self.step is not None and not _is_whole((float(value) - self.low) / self.step):
             return f"is not on the grid {self}"
         return None
 
-    def take(self, value: object) -> float:
+    def take(self, value: object, *, beyond: bool = False) -> float:
         """The value, converted to the range's type.
+
+        Args:
+            beyond: it may lie outside the bounds.
 
         Raises:
             SpecError: the value does not lie in the range.
         """
-        refuse(self.problem(value), value)
+        refuse(self.problem(value, beyond=beyond), value)
         return float(value)  # type: ignore[arg-type]
 
     def nearest(self, value: float) -> float:
@@ -82,7 +89,11 @@ class Float:
         """Whether each value of this range is one of the wider range."""
         if not isinstance(wider, Float) or self.low < wider.low or self.high > wider.high:
             return False
-        return wider.step is None or _on_grid_of(self, wider.low, wider.step)
+        return self.has_grid_of(wider)
+
+    def has_grid_of(self, other: Float) -> bool:
+        """Whether each value of this range is on the other's grid, within its bounds or beyond them."""
+        return other.step is None or _on_grid_of(self, other.low, other.step)
 
     def suggest(self, trial: Trial, name: str) -> float:
         """A value of the range, drawn by the trial."""
@@ -120,27 +131,34 @@ class Int:
     def __str__(self) -> str:
         return _bounds_in_words(self)
 
-    def problem(self, value: object) -> str | None:
-        """Why the value is invalid, as a text that follows its repr; None when it lies in the range."""
+    def problem(self, value: object, *, beyond: bool = False) -> str | None:
+        """Why the value is invalid, as a text that follows its repr; None when it lies in the range.
+
+        Args:
+            beyond: it may lie outside the bounds.
+        """
         if isinstance(value, float) and value.is_integer():
             return f"is not an integer; write {int(value)}"
         if isinstance(value, str):
             return f"is a text, not an integer{_unquoted(value)}"
         if not isinstance(value, int) or isinstance(value, bool):
             return "is not an integer"
-        if not self.low <= value <= self.high:
+        if not (beyond or self.low <= value <= self.high):
             return f"lies outside {self}"
         if self.step is not None and (value - self.low) % self.step:
             return f"is not on the grid {self}"
         return None
 
-    def take(self, value: object) -> int:
+    def take(self, value: object, *, beyond: bool = False) -> int:
         """The value, if it lies in the range.
+
+        Args:
+            beyond: it may lie outside the bounds.
 
         Raises:
             SpecError: the value does not lie in the range.
         """
-        refuse(self.problem(value), value)
+        refuse(self.problem(value, beyond=beyond), value)
         return int(value)  # type: ignore[call-overload, no-any-return]
 
     def nearest(self, value: float) -> int:
@@ -157,7 +175,11 @@ class Int:
         """Whether each value of this range is one of the wider range."""
         if not isinstance(wider, Int) or self.low < wider.low or self.high > wider.high:
             return False
-        return wider.step is None or _on_grid_of(self, wider.low, wider.step)
+        return self.has_grid_of(wider)
+
+    def has_grid_of(self, other: Int) -> bool:
+        """Whether each value of this range is on the other's grid, within its bounds or beyond them."""
+        return other.step is None or _on_grid_of(self, other.low, other.step)
 
     def suggest(self, trial: Trial, name: str) -> int:
         """A value of the range, drawn by the trial."""

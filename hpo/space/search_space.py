@@ -83,8 +83,8 @@ class SearchSpace(Mapping[str, Parameter]):
         Raises:
             SpaceProblems: with all problems of the changes.
         """
-        parameters, pins = narrowed(self.parameters, changes, arguments, label, given or {}, fixed or {})
-        return Resolved(SearchSpace(parameters), pins)
+        found = narrowed(self.parameters, changes, arguments, label, given or {}, fixed or {})
+        return Resolved(SearchSpace(found.parameters), found.pins, found.beyond)
 
     def suggest(self, trial: Trial) -> dict[str, Value]:
         """A point drawn by the trial, without the inactive parameters."""
@@ -207,10 +207,17 @@ class SearchSpace(Mapping[str, Parameter]):
 
 @dataclass(frozen=True)
 class Resolved:
-    """A search space after a study's changes: the space that is left to search, and the pinned values."""
+    """A search space after a study's changes.
+
+    Attributes:
+        space: that is left to search.
+        pins: the pinned values.
+        beyond: what lies beyond the ranges of the classes, in words.
+    """
 
     space: SearchSpace
     pins: Mapping[str, Value]
+    beyond: tuple[str, ...] = ()
 
 
 def _known_to_be_active(

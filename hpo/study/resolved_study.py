@@ -24,6 +24,9 @@ _FREE_KEYS = (
     *("study", "space", "budget", "keep", "model", "data", "retries", "priority"),
     *("executor", "cuda_graphs", "logger", "reuse_processes"),
 )
+# What a study file leaves out is as it was when the study was created.
+DEFAULTS = 2  # counts the sets of defaults: 1 had those below, and rungs up to the end of a trial
+EARLIER_DEFAULTS: Mapping[str, Any] = {"epochs": 10, "early_stopping": None}
 _FREE_RESOURCES = ("slots", "trials_per_device")
 
 
@@ -37,12 +40,14 @@ class ResolvedStudy:
         fixed: by owner (model, data), the constructor arguments that are the same in every trial.
         inputs: fingerprints of the data files and the modules that its trials use, by what each is called; empty where
             they are not known.
+        remarks: what the study file searches beyond the ranges of its classes, in words; not stored.
     """
 
     spec: StudySpec
     space: SearchSpace
     fixed: Mapping[str, Mapping[str, Any]]
     inputs: Mapping[str, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     def arguments(self, owner: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """The constructor arguments of a trial: the fixed ones and the owner's searched ones."""
@@ -56,13 +61,13 @@ class ResolvedStudy:
 
     def to_json(self) -> str:
         plain = {"spec": self.spec.model_dump(mode="json"), "fixed": {o: dict(self.fixed[o]) for o in OWNERS}}
-        return json.dumps(plain | {"inputs": dict(self.inputs)})
+        return json.dumps(plain | {"inputs": dict(self.inputs), "defaults": DEFAULTS})
 
     @staticmethod
     def from_json(text: str, space: str) -> ResolvedStudy:
         plain = json.loads(text)
         return ResolvedStudy(
-            StudySpec.model_validate(plain["spec"]),
+            _stored_spec(plain),
             SearchSpace.from_json(json.loads(space)),
             plain["fixed"],
             plain.get("inputs", {}),  # an earlier release wrote none
@@ -71,14 +76,15 @@ class ResolvedStudy:
     def renewed(self, text: str) -> ResolvedStudy:
         """The same search with the other settings from the store, which may have changed: budget, retries, ..."""
         plain = json.loads(text)
-        return replace(self, spec=StudySpec.model_validate(plain["spec"]), inputs=plain.get("inputs", {}))
+        return replace(self, spec=_stored_spec(plain), inputs=plain.get("inputs", {}))
 
     def differences(self, stored: ResolvedStudy) -> list[str]:
         """Each difference of this search from the stored one, in words; empty when it is the same study."""
         found = []
         mine, theirs = (_compared(study) for study in (self, stored))
         for key in mine:
-            if mine[key] != theirs[key]:
+            is_left_out = key not in self.spec.model_fields_set
+            if mine[key] != theirs[key] and not (is_left_out and theirs[key] == EARLIER_DEFAULTS.get(key, ...)):
                 found.append(f"{key}: {_short(mine[key])} here, {_short(theirs[key])} in the store")
         return found + self.space.differences(stored.space)
 
@@ -148,7 +154,16 @@ def resolve(spec: StudySpec, classes: Mapping[str, Mapping[str, Any]], source: S
         space = SearchSpace.union(space, SearchSpace((_length(spec.unit, spec.length),)))
     if not len(space):
         raise source.error([(("space",), "everything is pinned: there is nothing to search")])
-    return ResolvedStudy(spec, space, given)
+    remarks = tuple(f"{text}, the range of {label}" for text in narrowed.beyond)
+    return ResolvedStudy(spec, space, given, remarks=remarks)
+
+
+def _stored_spec(plain: Mapping[str, Any]) -> StudySpec:
+    spec = StudySpec.model_validate(plain["spec"])
+    if plain.get("defaults", 1) < DEFAULTS and spec.pruner.name == "asha" and spec.pruner.options.get("mode") != "stop":
+        pruner = spec.pruner.model_copy(update={"options": {"until": 1.0, **spec.pruner.options}})
+        spec = spec.model_copy(update={"pruner": pruner})
+    return spec
 
 
 def _path(name: str, changes: Changes, given: Mapping[str, Mapping[str, Any]]) -> KeyPath:
@@ -173,6 +188,9 @@ def _compared(study: ResolvedStudy) -> dict[str, Any]:
     """The settings that two runs of the same search share, apart from the space, which is compared separately."""
     plain = study.spec.model_dump(mode="json")
     kept = {key: value for key, value in plain.items() if key not in _FREE_KEYS}
+    # What was created before there was this option has rungs up to the end.
+    options = {name: value for name, value in plain["pruner"]["options"].items() if (name, value) != ("until", 1.0)}
+    kept["pruner"] = {**plain["pruner"], "options": options}
     kept["resources"] = {key: value for key, value in plain["resources"].items() if key not in _FREE_RESOURCES}
     for owner in OWNERS:
         kept[owner] = plain[owner]["label"]

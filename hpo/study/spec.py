@@ -19,6 +19,8 @@ Scalar = bool | int | float | str | None
 PositiveFloat = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=0, strict=True)]
 
+AUTO: Literal["auto"] = "auto"
+DEFAULT_EPOCHS = 100  # at most: early stopping and the pruner end most trials before
 VALIDATIONS = 20  # of a trial whose length is given in steps, unless the study file says how often
 
 # Short forms for study files, and Lightning's names for them.
@@ -50,10 +52,24 @@ class Objective(Section):
 
 
 class EarlyStopping(Section):
-    """End a trial whose objective has not improved by more than `min_delta` for `patience` epochs, or validations."""
+    """End a trial whose objective has not improved by more than `min_delta` for `patience` epochs, or validations.
 
-    patience: PositiveInt
-    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    By itself, it waits for a third of those so far, at least ten, and for an improvement of more than the noise of the
+    curve; and it leaves trials alone whose learning rate follows a plan, since they improve most at its end.
+    """
+
+    patience: PositiveInt | Literal["auto"] = AUTO
+    min_delta: Annotated[float, Field(ge=0)] | Literal["auto"] = AUTO
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_given_patience(cls, value: Any) -> Any:
+        is_given = isinstance(value, dict) and value.get("patience", AUTO) != AUTO
+        return {"min_delta": 0.0, **value} if is_given else value
+
+    @property
+    def is_auto(self) -> bool:
+        return self.patience == AUTO
 
 
 class LengthRange(Section):
@@ -182,12 +198,12 @@ class StudySpec(Section):
     data: ClassSpec = ClassSpec(label=OWN_LOADERS)
     objective: Objective
     space: dict[str, Any] = Field(default_factory=dict)
-    epochs: PositiveInt | LengthRange | None = 10  # None with `steps`
+    epochs: PositiveInt | LengthRange | None = DEFAULT_EPOCHS  # None with `steps`
     steps: PositiveInt | LengthRange | None = None
     first_trial: Literal["defaults", "sampled"] = "defaults"
     sampler: AlgorithmSpec = AlgorithmSpec(name="tpe")
     pruner: AlgorithmSpec = AlgorithmSpec(name="asha")
-    early_stopping: EarlyStopping | None = None
+    early_stopping: EarlyStopping | None = EarlyStopping()
     # of a trial whose objective became NaN or infinite after good epochs: keep its best epoch, or fail the trial
     diverged: Literal["keep", "fail"] = "keep"
     budget: Budget = Budget()
@@ -246,6 +262,11 @@ class StudySpec(Section):
             default = cls.model_fields[str(info.field_name)].default.name
             return {"name": value.get("name", default), "options": options}
         return value
+
+    @field_validator("early_stopping", mode="before")
+    @classmethod
+    def _auto_or_none(cls, value: Any) -> Any:
+        return {AUTO: {}, "none": None}.get(value, value) if isinstance(value, str) else value
 
     @field_validator("space", mode="before")
     @classmethod

@@ -64,6 +64,11 @@ class Source:
         """For a study read from the store, which has no file."""
         return cls(f"study {name}", CommentedMap())
 
+    @property
+    def is_stored(self) -> bool:
+        """Whether the study was read from the store."""
+        return not self._tree
+
     def set(self, path: KeyPath, value: Any, option: str) -> None:
         """Override a value of the file by one from the command line."""
         path = self._spelled(path)

@@ -10,7 +10,7 @@ from hpo.search.rungs import Verdict
 from hpo.study.length import Unit
 from hpo.study.spec import EarlyStopping
 from hpo.study.states import AttemptEnd, Direction, Request
-from hpo.worker.early_stopping import has_plateaued
+from hpo.worker.early_stopping import waited_in_vain
 
 
 class Action(StrEnum):
@@ -66,6 +66,7 @@ def decide(
     requested: Requested | None = None,
     target: float | None = None,
     early_stopping: EarlyStopping | None = None,
+    is_planned: bool = False,
     unit: Unit = Unit.EPOCH,
     keeps_diverged: bool = True,
     keeps_last: bool = False,
@@ -81,6 +82,7 @@ def decide(
         verdict: its pruner's.
         granted: epochs that it may train regardless of its rungs, because it was promoted from the rung at this epoch.
         target: a value of the objective that is good enough for the study.
+        is_planned: its learning rate follows a plan up to its last epoch.
         unit: of `epoch` and `epochs`.
         keeps_diverged: a trial that diverges after finite epochs ends with the best of them, and does not fail.
         keeps_last: its weights are those of the last of its epochs, since it was trained on what they are judged by.
@@ -96,18 +98,11 @@ def decide(
         return Decision(Action.STOP, is_best=is_best)
     if value is not None and target is not None and direction.reaches(value, target):
         return Decision(Action.STOP, reason=f"the target {target:g} is reached", is_best=is_best)
-    if (
-        value is not None
-        and early_stopping is not None
-        and has_plateaued(
-            [*curve, value],
-            patience=early_stopping.patience,
-            min_delta=early_stopping.min_delta,
-            direction=direction,
-        )
-    ):
-        what = "epochs" if unit == Unit.EPOCH else "validations"
-        return Decision(Action.STOP, reason=f"no improvement for {early_stopping.patience} {what}", is_best=is_best)
+    if value is not None and early_stopping is not None and not (early_stopping.is_auto and is_planned):
+        waited = waited_in_vain([*curve, value], early_stopping, direction)
+        if waited is not None:
+            what = "epochs" if unit == Unit.EPOCH else "validations"
+            return Decision(Action.STOP, reason=f"no improvement for {waited} {what}", is_best=is_best)
     if epoch <= granted:
         verdict = Verdict.CONTINUE
     if verdict == Verdict.PRUNE:

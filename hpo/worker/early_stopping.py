@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
+from hpo.study.spec import AUTO, EarlyStopping
 from hpo.study.states import Direction
 
+LEAST_PATIENCE = 10  # epochs or validations
+PATIENT_SHARE = 1 / 3  # of those so far: what learns for longer may rest for longer
+RECENT = 30  # values that the noise is estimated from
+FEWEST_FOR_NOISE = 5
+# The median absolute deviation of normal noise is 0.6745 standard deviations; a second difference of independent values,
+# v[t] - (v[t - 1] + v[t + 1]) / 2, has 1.5 times their variance.
+NOISE_OF_MEDIAN = 1 / 0.6745 / 1.5**0.5
 
-def has_plateaued(curve: Sequence[float], *, patience: int, min_delta: float, direction: Direction) -> bool:
-    """Whether the last `patience` values brought no improvement of more than `min_delta`."""
+
+def waited_in_vain(curve: Sequence[float], stopping: EarlyStopping, direction: Direction) -> int | None:
+    """The number of values without an improvement, where it has used up the patience; else None."""
+    patience, least = stopping.patience, stopping.min_delta
+    if patience == AUTO:
+        patience = max(LEAST_PATIENCE, round(PATIENT_SHARE * len(curve)))
+    if len(curve) <= patience:
+        return None
+    min_delta = noise_of(curve[-RECENT:]) if least == AUTO else least
     best, since = None, 0
     for value in curve:
         gain = 0.0 if best is None else direction.gain(value, best)
@@ -16,4 +33,16 @@ def has_plateaued(curve: Sequence[float], *, patience: int, min_delta: float, di
             best, since = value, 0
         else:
             since += 1
-    return since >= patience
+    return since if since >= patience else None
+
+
+def noise_of(curve: Sequence[float]) -> float:
+    """The standard deviation of a curve's values around what changes smoothly; 0 of too few.
+
+    From second differences: Gasser, Sroka and Jennen-Steinmetz 1986, Biometrika 73, here by their median.
+    """
+    if len(curve) < FEWEST_FOR_NOISE:
+        return 0.0
+    values = np.asarray(curve, np.float64)
+    second = values[1:-1] - (values[:-2] + values[2:]) / 2
+    return float(NOISE_OF_MEDIAN * np.median(np.abs(second)))

@@ -55,6 +55,7 @@ class RunningTrial:
     best_value: float | None = None
     best_epoch: int | None = None
     best_file_before: tuple[int, int] | None = None  # identity of the best checkpoint's file before that epoch
+    is_planned: bool = False  # its learning rate follows a plan
     seconds_to_first_step: float | None = None
     parameters: int | None = None
     checkpoint_sha256: str | None = None

@@ -108,6 +108,7 @@ def take_epoch(
         requested=trial.requested,
         target=target,
         early_stopping=spec.early_stopping,
+        is_planned=trial.is_planned,
         unit=spec.unit,
         keeps_diverged=spec.diverged == "keep",
         keeps_last="stop_after" in trial.config,

@@ -58,7 +58,19 @@ def test_the_defaults_are_tpe_and_asha_that_promotes_from_the_third_epoch_on() -
     assert isinstance(sampler(0), optuna.samplers.TPESampler)
     assert isinstance(make_pruner(make_spec(), Path()), optuna.pruners.NopPruner)
     assert rungs is not None
-    assert (rungs._first, rungs._eta) == (3, 3)
+    assert (rungs._first, rungs._eta, rungs._last) == (3, 3, 50)  # of 100 epochs
+
+
+@pytest.mark.parametrize(
+    ("options", "last"),
+    [({}, 6), ({"until": 1}, 12), ({"min_epochs": 8}, 8), ({"min_epochs": 2, "until": 0.25}, 3)],
+    ids=str,
+)
+def test_rungs_are_in_the_first_half_of_a_trial_or_where_a_file_wants_them(options: dict[str, Any], last: int) -> None:
+    rungs = make_rungs(make_spec(epochs=12, pruner={"name": "asha", **options}))
+
+    assert rungs is not None
+    assert rungs._last == last
 
 
 def test_options_have_the_names_of_the_field() -> None:

@@ -51,6 +51,17 @@ def test_between_rungs_every_trial_continues() -> None:
     assert not goes_on(rungs, 3, 3)
 
 
+def test_there_is_no_rung_late_in_a_trial() -> None:
+    rungs = Rungs(eta=3, first=3, direction=Direction.MAXIMIZE, last=10)
+    for number in range(4):
+        rungs.take(number, {epoch: -number for epoch in range(1, 28)})
+
+    assert [[goes_on(rungs, number, epoch) for number in (0, 3)] for epoch in (3, 9, 27)] == [
+        [True, False], [True, False], [True, True]
+    ]  # fmt: skip
+    assert sorted(rungs.halving(81).order) == [3, 9]
+
+
 def test_a_trial_counts_with_its_best_epoch_up_to_the_rung() -> None:
     rungs = Rungs(eta=2, first=2, direction=Direction.MAXIMIZE)
     rungs.take(0, {1: 0.9, 2: 0.1})

@@ -438,20 +438,18 @@ class TestOverride:
     @pytest.mark.parametrize(
         ("changes", "words"),
         [
-            ({"lr": {"high": 1}}, "'lr': 0.0001 to 1.0, log is not within 0.0001 to 0.01, log"),
             (
                 {"lr": {"high": "1e-3"}},
                 "'lr': high is the text '1e-3', not a number; write it without quotes",
             ),
             ({"lr": {"hihg": 1e-3}}, "'lr': 'hihg' is not known here, did you mean 'high'?"),
             ({"lr": {"low": 5e-3, "high": 1e-3}}, "'lr': low 0.005 is above high 0.001"),
-            ({"lr": 1}, "'lr': 1 lies outside 0.0001 to 0.01, log"),
             ({"lr": "1e-3"}, "'lr': '1e-3' is a text, not a number; write it without quotes"),
             ({"lr": None}, "'lr': None is not a number"),
             ({"lr": []}, "'lr': choices are a list of at least one value"),
             ({"lr": {"choices": [1e-3], "low": 1e-4}}, "'lr': it has either choices or bounds, not both"),
             ({"layers": 2.0}, "'layers': 2.0 is not an integer; write 2"),
-            ({"layers": [1, 4]}, "'layers': 4 lies outside 1 to 3"),
+            ({"layers": [1, 4.0]}, "'layers': 4.0 is not an integer; write 4"),
             ({"optimizer": "lion"}, "'optimizer': 'lion' is not one of 'adam', 'sgd', 'rmsprop'"),
             ({"optimizer": ["adam", "adam"]}, "'optimizer': the choice 'adam' is listed twice"),
             ({"optimizer": {"low": 1}}, "'optimizer': it is one of 'adam', 'sgd', 'rmsprop': list choices"),
@@ -462,6 +460,42 @@ class TestOverride:
     )
     def test_a_wrong_change_is_refused_with_a_reason(self, changes: dict[str, Any], words: str) -> None:
         assert words in problem_with(**changes)
+
+    def test_values_beyond_the_range_of_a_class_are_taken_and_told(self) -> None:
+        changes: dict[str, Any] = {"lr": {"high": 1}, "layers": [1, 9]}
+
+        found = SPACE.override(changes, ARGUMENTS)
+
+        assert found.space["lr"].range == Float(1e-4, 1.0, log=True)
+        assert found.space["layers"].range == Choice(1, 9)
+        assert found.beyond == (
+            "'lr': 0.0001 to 1.0, log goes beyond 0.0001 to 0.01, log",
+            "'layers': one of 1, 9 goes beyond 1 to 3",
+        )
+        pinned = SPACE.override({"layers": 7, "lr": 0.5}, ARGUMENTS)
+        assert pinned.pins == {"layers": 7, "lr": 0.5}
+        assert pinned.beyond == ("'layers': 7 lies outside 1 to 3", "'lr': 0.5 lies outside 0.0001 to 0.01, log")
+
+    def test_choices_beyond_those_of_a_class_are_numbers_or_in_its_hint(self) -> None:
+        hinted = Argument("optimizer", hint="choice", choices=("adam", "sgd", "rmsprop", "nadam"))
+        few = SearchSpace((Parameter("optimizer", Choice("adam", "sgd")), Parameter("batch", Choice(16, 32))))
+
+        found = few.override({"optimizer": ["adam", "nadam"], "batch": 64}, [hinted])
+
+        assert found.space["optimizer"].range == Choice("adam", "nadam")
+        assert found.pins == {"batch": 64}
+        with pytest.raises(SpaceProblems, match="'lion' is not one of 'adam', 'sgd', 'rmsprop', 'nadam'"):
+            few.override({"optimizer": "lion"}, [hinted])
+
+    def test_a_wider_range_keeps_the_grid_of_the_class(self) -> None:
+        odd = SearchSpace((Parameter("kernel", Int(3, 7, step=2)),))
+
+        assert odd.override({"kernel": {"high": 11}}).space["kernel"].range == Int(3, 11, step=2)
+        assert odd.override({"kernel": 15}).pins == {"kernel": 15}
+        with pytest.raises(SpaceProblems, match="4 to 6, step 2 is not on the grid of 3 to 7, step 2"):
+            odd.override({"kernel": {"low": 4}})
+        with pytest.raises(SpaceProblems, match="8 is not on the grid 3 to 7, step 2"):
+            odd.override({"kernel": 8})
 
     @pytest.mark.parametrize(
         ("changes", "message"),
@@ -505,7 +539,7 @@ class TestOverride:
 
     def test_all_problems_are_reported_at_once(self) -> None:
         with pytest.raises(SpaceProblems) as caught:
-            override(lr=1, layers={"high": 9}, width=64, optimizer="sgd")
+            override(lr="1", layers={"high": "9"}, width=64, optimizer="sgd")
 
         assert [name for name, _ in caught.value.problems] == ["lr", "layers", "width"]
         assert str(caught.value).count("\n") == 2

@@ -20,10 +20,10 @@ def study(**keys: Any) -> StudySpec:
     return Source.of_mapping(LEAST | keys, call="hpo.run").study()
 
 
-def test_a_study_without_a_length_has_ten_epochs() -> None:
+def test_a_study_without_a_length_has_a_hundred_epochs() -> None:
     spec = study()
 
-    assert (spec.unit, spec.max_epochs, spec.interval) == (Unit.EPOCH, 10, 1)
+    assert (spec.unit, spec.max_epochs, spec.interval) == (Unit.EPOCH, 100, 1)
     assert spec.trainer_options == {}
 
 

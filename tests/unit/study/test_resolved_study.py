@@ -138,7 +138,7 @@ def test_another_budget_makes_no_other_search(text: str, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "difference"),
     [
-        ("epochs: 3\n", "epochs: 3 here, 10 in the store"),
+        ("epochs: 3\n", "epochs: 3 here, 100 in the store"),
         ("seed: 1\n", "seed: 1 here, 0 in the store"),
         ("pruner: none\n", "pruner: {name: none, options: {}} here, {name: asha, options: {}} in the store"),
         ("resources: {precision: bf16}\n", "resources: {"),
@@ -179,12 +179,10 @@ def test_code_that_searches_something_else_is_another_search(tmp_path: Path) -> 
             "space: {dropout: {low: 0, high: 1, log: true}}\n",
             "study.yaml:4: space.dropout: 'dropout': a log range must start above 0, not at 0",
         ),
-        ("space: {width: {high: 99}}\n", "study.yaml:4: space.width: 'width': 1 to 99 is not within 1 to 8"),
         (
             "space: {optimizer: [adam, rmsprop]}\n",
             "study.yaml:4: space.optimizer: 'optimizer': 'rmsprop' is not one of 'adam', 'sgd'",
         ),
-        ("space: {width: 99}\n", "study.yaml:4: space.width: 'width': 99 lies outside 1 to 8"),
         ("space: {width: big}\n", "study.yaml:4: space.width: 'width': 'big' is a text, not an integer"),
         (
             "space: {width: {hihg: 3}}\n",
@@ -202,7 +200,7 @@ def test_an_invalid_override_is_reported_with_its_line(text: str, message: str, 
 
 def test_all_invalid_overrides_are_reported_at_once(tmp_path: Path) -> None:
     head = MINIMAL.replace("nets:Net", "{class: nets:Net, depth: 3}")
-    text = "space:\n  width: 99\n  optimizer: [rmsprop]\n  foo: 1\n"
+    text = "space:\n  width: wide\n  optimizer: [rmsprop]\n  foo: 1\n"
 
     lines = refusal(tmp_path, text, head=head).splitlines()
 
@@ -237,9 +235,47 @@ def test_a_value_that_is_given_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_pin_among_the_constructor_arguments_is_named_there(tmp_path: Path) -> None:
-    head = MINIMAL.replace("nets:Net", "{class: nets:Net, width: 99}")
+    head = MINIMAL.replace("nets:Net", "{class: nets:Net, width: wide}")
 
-    assert refusal(tmp_path, head=head) == "study.yaml:1: model.width: 'width': 99 lies outside 1 to 8"
+    assert refusal(tmp_path, head=head).startswith("study.yaml:1: model.width: 'width': 'wide' is a text, not an int")
+
+
+def test_what_goes_beyond_the_range_of_a_class_is_taken_and_told(tmp_path: Path) -> None:
+    resolved = define(tmp_path, "space: {width: 99, batch_size: {high: 128}}\n")
+
+    assert resolved.fixed["model"]["width"] == 99
+    assert resolved.space["batch_size"].range == Int(1, 128)
+    assert resolved.remarks == (
+        "'width': 99 lies outside 1 to 8, the range of nets:Net or nets:Points",
+        "'batch_size': 1 to 128 goes beyond 1 to 64, the range of nets:Net or nets:Points",
+    )
+
+
+# ---- studies of earlier releases
+
+
+def of_an_earlier_release(resolved: ResolvedStudy) -> ResolvedStudy:
+    """As its row in a store would be read."""
+    plain = json.loads(resolved.to_json())
+    del plain["defaults"]
+    plain["spec"] |= {"epochs": 10, "early_stopping": None}
+    return ResolvedStudy.from_json(json.dumps(plain), json.dumps(resolved.space.to_json()))
+
+
+def test_a_study_of_an_earlier_release_keeps_its_defaults_and_goes_on_with_the_same_file(tmp_path: Path) -> None:
+    resolved = define(tmp_path)
+    stored = of_an_earlier_release(resolved)
+
+    assert (stored.spec.epochs, stored.spec.early_stopping) == (10, None)
+    assert stored.spec.pruner.options == {"until": 1.0}
+    assert resolved.differences(stored) == []
+
+
+def test_what_a_file_says_is_compared_with_an_earlier_release_too(tmp_path: Path) -> None:
+    stored = of_an_earlier_release(define(tmp_path))
+    resolved = define(tmp_path, "epochs: 12\npruner: {name: asha, until: 0.25}\n")
+
+    assert [line.split(":")[0] for line in resolved.differences(stored)] == ["epochs", "pruner"]
 
 
 # ---- the data that a study depends on

@@ -51,9 +51,9 @@ def test_three_keys_are_enough(file: Path) -> None:
     assert spec.study == "digits"
     assert (spec.model.label, spec.data.label) == ("models.dnn:DNN", "models.data:Digits")
     assert (spec.objective.metric, spec.objective.direction) == ("val_accuracy", "maximize")
-    assert (spec.epochs, spec.budget.trials_target, spec.keep.checkpoints, spec.seed) == (10, 20, 5, 0)
+    assert (spec.epochs, spec.budget.trials_target, spec.keep.checkpoints, spec.seed) == (100, 20, 5, 0)
     assert (spec.sampler.name, spec.pruner.name) == ("tpe", "asha")
-    assert spec.early_stopping is None
+    assert spec.early_stopping == EarlyStopping(patience="auto", min_delta="auto")
 
 
 def test_a_name_on_the_command_line_goes_before_the_files(file: Path) -> None:
