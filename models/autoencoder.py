@@ -14,7 +14,7 @@ from torch.nn import functional
 from hpo.space import Choice, Float, FromData, Int, When
 from models.clustering import cluster_scores
 from models.cnn import image_shape
-from models.layers import ACTIVATIONS, Activation, Initializer, InitializerStd, initialize
+from models.layers import ACTIVATIONS, ActivationName, InitializerName, initialize
 from models.metrics import Predictions
 from models.optimized import Optimized
 
@@ -60,11 +60,11 @@ class Autoencoder(Optimized):
         width: Annotated[int, Int(16, 512, log=True), When(kind="dense")] = 128,
         channels: Annotated[int, Int(4, 64, log=True), When(kind="convolutional")] = 16,
         latent: Annotated[int, Int(2, 32, log=True)] = 8,
-        activation: Activation = "relu",
+        activation: ActivationName = "relu",
         dropout: Annotated[float, Float(0.0, 0.5)] = 0.0,
-        batch_norm: Annotated[bool, Choice()] = False,
-        initializer: Initializer = "he_normal",
-        initializer_std: InitializerStd = 0.02,
+        batch_norm: bool = False,
+        initializer: InitializerName = "he_normal",
+        initializer_std: float = 0.02,
         clusters: int = 0,
         task: Annotated[str, FromData()] = "multiclass",
         class_counts: Annotated[tuple[int, ...], FromData()] = (),

@@ -11,7 +11,7 @@ from torch.nn import functional
 from hpo.space import Choice, Float, Int
 from models.base import Supervised
 from models.cnn import image_shape, with_channels
-from models.layers import ACTIVATIONS, Activation, Initializer, InitializerStd, initialize
+from models.layers import ACTIVATIONS, ActivationName, InitializerName, initialize
 from models.layout import Layer, Layout
 
 # For each of the sixteen maps of C3, the maps of S2 that it is connected to; LeCun et al. 1998, table I.
@@ -57,13 +57,13 @@ class LeNet5(Supervised):
         input_shape: tuple[int, ...],
         outputs: int,
         width: Annotated[int, Int(1, 4)] = 1,
-        activation: Activation = "tanh",
+        activation: Annotated[ActivationName, Choice("tanh", "relu", "sigmoid")] = "tanh",
         pooling: Annotated[Literal["subsampling", "average", "max"], Choice()] = "subsampling",
         connections: Annotated[Literal["table", "full"], Choice()] = "table",
         batch_norm: Annotated[bool, Choice()] = False,
         dropout: Annotated[float, Float(0.0, 0.5)] = 0.0,
-        initializer: Initializer = "lecun_uniform",
-        initializer_std: InitializerStd = 0.05,
+        initializer: InitializerName = "lecun_uniform",
+        initializer_std: float = 0.05,
         **common: Any,
     ) -> None:
         super().__init__(**common)

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from hpo.space import Choice, Float, Int, When
+from hpo.space import Choice, Float, Int
 from models.base import Supervised
-from models.layers import ACTIVATIONS, Activation, Initializer, InitializerStd, initialize
+from models.layers import ACTIVATIONS, Activation, Initializer, initialize
 
 PoolingName = Literal["max", "average", "none"]
 MONOTONIC = ("relu", "leaky_relu", "elu", "softplus", "tanh", "sigmoid")
@@ -48,22 +48,20 @@ class CNN(Supervised):
         self,
         input_shape: tuple[int, ...],
         outputs: int,
-        depth: Annotated[int, Int(1, 5)] = 2,
-        convolutions: Annotated[int, Int(1, 2)] = 1,
-        width: Annotated[int, Int(8, 128, log=True)] = 32,
-        growth: Annotated[float, Float(1.0, 2.0), When(depth=(2, 3, 4, 5))] = 2.0,
-        kernel: Annotated[int, Int(3, 7, step=2)] = 3,
-        stride: Annotated[int, Int(1, 2)] = 1,
-        pooling: Annotated[PoolingName, Choice()] = "max",
+        depth: Annotated[int, Int(1, 4)] = 2,
+        convolutions: int = 1,
+        width: Annotated[int, Int(16, 128, log=True)] = 32,
+        growth: float = 2.0,
+        kernel: int = 3,
+        stride: int = 1,
+        pooling: PoolingName = "max",
         activation: Activation = "relu",
-        activation_place: Annotated[
-            Literal["before_pooling", "after_pooling"], Choice(), When(pooling=("max", "average"))
-        ] = "before_pooling",
+        activation_place: Literal["before_pooling", "after_pooling"] = "before_pooling",
         batch_norm: Annotated[bool, Choice()] = True,
         dropout: Annotated[float, Float(0.0, 0.5)] = 0.0,
-        head: Annotated[int, Int(16, 512, log=True)] = 128,
+        head: int = 128,
         initializer: Initializer = "he_normal",
-        initializer_std: InitializerStd = 0.02,
+        initializer_std: float = 0.02,
         **common: Any,
     ) -> None:
         super().__init__(**common)

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from hpo.space import Choice, Float, FromData, Int, When
+from hpo.space import Choice, Float, FromData, Int
 from models.base import Supervised
-from models.layers import ACTIVATIONS, Activation, Initializer, InitializerStd, initialize
+from models.layers import ACTIVATIONS, Activation, Initializer, initialize
 
 Inputs = Tensor | tuple[Tensor, Tensor]
 
@@ -33,15 +33,15 @@ class DNN(Supervised):
         self,
         in_features: int,
         outputs: int,
-        depth: Annotated[int, Int(0, 6)] = 2,
-        width: Annotated[int, Int(8, 512, log=True)] = 128,
-        taper: Annotated[float, Float(0.25, 1.0), When(depth=(2, 3, 4, 5, 6))] = 1.0,
+        depth: Annotated[int, Int(1, 4)] = 2,
+        width: Annotated[int, Int(32, 512, log=True)] = 128,
+        taper: float = 1.0,
         activation: Activation = "relu",
         dropout: Annotated[float, Float(0.0, 0.5)] = 0.0,
         batch_norm: Annotated[bool, Choice()] = False,
-        residual: Annotated[bool, Choice()] = False,
+        residual: bool = False,
         initializer: Initializer = "he_normal",
-        initializer_std: InitializerStd = 0.02,
+        initializer_std: float = 0.02,
         cardinalities: Annotated[tuple[int, ...], FromData()] = (),
         **common: Any,
     ) -> None:

@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
-from hpo.space import Choice, Float, When
+from hpo.space import Choice
 
 ActivationName = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "tanh", "sigmoid"]
-Activation = Annotated[ActivationName, Choice()]
+Activation = Annotated[ActivationName, Choice("relu", "gelu", "silu")]
 InitializerName = Literal[
     "he_normal",
     "he_uniform",
@@ -23,8 +23,7 @@ InitializerName = Literal[
     "orthogonal",
     "normal",
 ]
-Initializer = Annotated[InitializerName, Choice()]
-InitializerStd = Annotated[float, Float(1e-3, 0.5, log=True), When(initializer="normal")]
+Initializer = Annotated[InitializerName, Choice("he_normal", "glorot_uniform", "orthogonal")]
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,

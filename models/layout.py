@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hpo.space import Choice, Float
 from models.base import Supervised
 from models.cnn import image_shape, with_channels
-from models.layers import ACTIVATIONS, Activation, Initializer, InitializerStd, initialize
+from models.layers import ACTIVATIONS, Activation, Initializer, initialize
 
 LAST_MAP = 6  # pixels in each direction of the last map of the published networks
 SMALLEST_LAST_MAP = 3  # strides are halved to avoid much smaller ones
@@ -64,7 +64,7 @@ class Layout(Supervised):
         normalization: Annotated[Literal["response", "batch", "none"], Choice()] = "response",
         dropout: Annotated[float, Float(0.0, 0.7)] = 0.5,
         initializer: Initializer = "he_normal",
-        initializer_std: InitializerStd = 0.01,
+        initializer_std: float = 0.01,
         **common: Any,
     ) -> None:
         super().__init__(**common)

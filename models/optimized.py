@@ -14,11 +14,8 @@ from torch.optim import Optimizer
 
 from models.optimization import (
     LearningRate,
-    Momentum,
-    Nesterov,
     OptimizerName,
     ScheduleName,
-    Warmup,
     WeightDecay,
     make_optimizer,
     make_schedule,
@@ -30,6 +27,7 @@ class Optimized(LightningModule):
 
     Args:
         gradient_clip: largest norm of the gradient; 0 does not clip.
+        momentum: of sgd and rmsprop; nesterov: of sgd.
         schedule, warmup: described in models.optimization.make_schedule.
 
     Raises:
@@ -44,10 +42,10 @@ class Optimized(LightningModule):
         optimizer: OptimizerName = "adam",
         lr: LearningRate = 1e-3,
         weight_decay: WeightDecay = 1e-4,
-        momentum: Momentum = 0.9,
-        nesterov: Nesterov = False,
+        momentum: float = 0.9,
+        nesterov: bool = False,
         schedule: ScheduleName = "constant",
-        warmup: Warmup = 0.0,
+        warmup: float = 0.0,
         gradient_clip: float = 0.0,
     ) -> None:
         super().__init__()

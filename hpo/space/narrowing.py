@@ -144,7 +144,9 @@ def _taken(range_: Range, argument: Argument | None, value: object) -> Value:
 
 
 def _beyond(range_: Range, chosen: Value | Range, name: str) -> list[str]:
-    """What lies beyond a range, in words: a pinned value, or a range."""
+    """What lies beyond a range of numbers, in words: a pinned value, or a range."""
+    if isinstance(range_, Choice):
+        return []
     if isinstance(chosen, Float | Int | Choice):
         return [] if chosen.within(range_) else [f"'{name}': {chosen} goes beyond {range_}"]
     return [] if range_.problem(chosen) is None else [f"'{name}': {in_words(chosen)} {range_.problem(chosen)}"]
@@ -153,9 +155,9 @@ def _beyond(range_: Range, chosen: Value | Range, name: str) -> list[str]:
 def _narrowed(before: Parameter, argument: Argument | None, change: dict[str, Any] | list[Any]) -> Parameter:
     entries = _entries(change)
     range_ = _narrower(before.range, argument, entries)
-    if isinstance(range_, type(before.range)) and not isinstance(range_, Choice):
-        if not range_.has_grid_of(before.range):  # type: ignore[arg-type]
-            raise SpecError(f"{range_} is not on the grid of {before.range}")
+    is_of_numbers = isinstance(range_, type(before.range)) and not isinstance(range_, Choice)
+    if is_of_numbers and not range_.has_grid_of(before.range):  # type: ignore[union-attr, arg-type]
+        raise SpecError(f"{range_} is not on the grid of {before.range}")
     when = {**before.when, **entries.get("when", {})}
     return replace(before, range=range_, when=when, **_default(range_, before, entries))
 

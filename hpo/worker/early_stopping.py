@@ -13,8 +13,8 @@ LEAST_PATIENCE = 10  # epochs or validations
 PATIENT_SHARE = 1 / 3  # of those so far: what learns for longer may rest for longer
 RECENT = 30  # values that the noise is estimated from
 FEWEST_FOR_NOISE = 5
-# The median absolute deviation of normal noise is 0.6745 standard deviations; a second difference of independent values,
-# v[t] - (v[t - 1] + v[t + 1]) / 2, has 1.5 times their variance.
+# The median absolute deviation of normal noise is 0.6745 standard deviations; second differences of independent values,
+# v[t] - (v[t - 1] + v[t + 1]) / 2, have 1.5 times their variance.
 NOISE_OF_MEDIAN = 1 / 0.6745 / 1.5**0.5
 
 

@@ -20,7 +20,7 @@ from models.data.splits import check_fractions, stratified_split
 
 SIZE, WHITE = 64, 16.0  # pixels of an image, and the largest value of one
 
-Scaling = Annotated[Literal["none", "unit", "standard"], Choice()]
+Scaling = Annotated[Literal["none", "unit", "standard"], Choice("unit", "standard")]
 
 
 class Digits(DataModule):

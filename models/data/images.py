@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hpo.space import Choice, Float, Int
+from hpo.space import Float, Int
 from models.data.augmentation import Augmentation, FlipName
 from models.data.base import DataModule, Part, PartName, Samples
 from models.data.batches import Batch, Batches, Inputs
@@ -25,8 +25,6 @@ from models.data.new_images import NewImages
 from models.data.splits import Ints, Rows, check_fractions, stratified_choice, stratified_split, time_split
 
 CHOICES = {"scaling": ("unit", "standard", "none"), "split": ("stratified", "order")}
-
-Strength = Annotated[float, Float(0.0, 0.4, step=0.1)]
 
 
 class Images(DataModule):
@@ -73,13 +71,13 @@ class Images(DataModule):
         self,
         source: str,
         batch_size: Annotated[int, Int(16, 512, log=True)] = 64,
-        scaling: Annotated[Literal["unit", "standard", "none"], Choice()] = "unit",
-        flip: Annotated[FlipName, Choice()] = "none",
+        scaling: Literal["unit", "standard", "none"] = "unit",
+        flip: FlipName = "none",
         shift: Annotated[float, Float(0.0, 0.2, step=0.05)] = 0.0,
-        rotate: Annotated[float, Float(0.0, 30.0, step=5.0)] = 0.0,
-        crop: Strength = 0.0,
-        erase: Strength = 0.0,
-        mix_up: Strength = 0.0,
+        rotate: float = 0.0,
+        crop: float = 0.0,
+        erase: float = 0.0,
+        mix_up: float = 0.0,
         size: int = 0,
         fit: Literal["squeeze", "crop"] = "squeeze",
         colour: Literal["auto", "grey", "colour"] = "auto",

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from hpo.space import Choice, Int
+from hpo.space import Int
 from models.data.base import DataModule, Part, PartName, Samples
 from models.data.dates import DateOrder, check_order
 from models.data.differences import differences, references
@@ -25,8 +25,8 @@ from models.data.splits import Ints, Rows, check_fractions, time_split
 from models.data.timed_file import Floats, Moments, text_of
 from models.data.window_length import fitting_window
 
-Differencing = Annotated[Literal["none", "first", "seasonal"], Choice()]
-Scaling = Annotated[Literal["none", "standard", "min_max"], Choice()]
+Differencing = Literal["none", "first", "seasonal"]
+Scaling = Literal["none", "standard", "min_max"]
 Interpolation = Literal["none", "linear", "previous"]
 
 

@@ -26,9 +26,9 @@ from models.data.splits import Rows, check_fractions, grouped_split, random_spli
 from models.data.table_file import READING, WRITING, read_table
 from models.data.text_file import listed
 
-Scaling = Annotated[Literal["standard", "robust", "min_max", "quantile", "none"], Choice()]
-Missing = Annotated[Literal["median", "mean", "drop", "indicator"], Choice()]
-Categories = Annotated[Literal["embedding", "one_hot"], Choice()]
+Scaling = Annotated[Literal["standard", "robust", "min_max", "quantile", "none"], Choice("standard", "quantile")]
+Missing = Literal["median", "mean", "drop", "indicator"]
+Categories = Literal["embedding", "one_hot"]
 
 Ints = NDArray[np.int64]
 

@@ -18,6 +18,7 @@ import optuna
 import pytest
 import torch
 from torch import Tensor
+from wide import wide_space
 
 from hpo.space import SearchSpace
 from hpo.training.preparation import differences
@@ -55,7 +56,7 @@ def class_of(data_factory: DataFactory) -> type[Any]:
 
 def points_of(data_factory: DataFactory, count: int) -> list[dict[str, Any]]:
     """The defaults and random points of what the factory leaves to be searched."""
-    space = SearchSpace.of(class_of(data_factory), owner="data")
+    space = wide_space(class_of(data_factory), "data")
     given = data_factory.keywords if isinstance(data_factory, partial) else {}
     points = [space.defaults(), *random_points(space, count)]
     return [{name: value for name, value in point.items() if name not in given} for point in points]

@@ -19,6 +19,7 @@ import torch
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from recorder import DryRun
 from torch import Tensor
+from wide import wide_space
 
 from hpo.space import SearchSpace, arguments_of
 from hpo.training.arguments import given_by_data
@@ -92,7 +93,7 @@ class ModelContract:
     def test_every_point_of_the_space_has_an_output_a_loss_and_a_gradient(
         self, model_class: ModelClass, data_factory: DataFactory
     ) -> None:
-        space = SearchSpace.of(model_class)
+        space = wide_space(model_class)
         batch, data = first_batch(data_factory), data_of(data_factory)
         for point in [space.defaults(), *random_points(space, 20)]:
             model = build(model_class, data_factory, **point)
@@ -121,7 +122,7 @@ class ModelContract:
         assert dict(plain.hparams) == dict(pointed.hparams)
 
     def test_hyperparameters_are_plain_and_complete(self, model_class: ModelClass, data_factory: DataFactory) -> None:
-        for point in [{}, *random_points(SearchSpace.of(model_class), 5)]:
+        for point in [{}, *random_points(wide_space(model_class), 5)]:
             hyperparameters = build(model_class, data_factory, **point).hparams
             assert set(hyperparameters) == {argument.name for argument in arguments_of(model_class)}
             for name, value in hyperparameters.items():
@@ -170,7 +171,7 @@ class ModelContract:
         self, model_class: ModelClass, data_factory: DataFactory, tmp_path: Path
     ) -> None:
         batch = first_batch(data_factory)
-        for point in [{}, *random_points(SearchSpace.of(model_class), 3)]:
+        for point in [{}, *random_points(wide_space(model_class), 3)]:
             model = build(model_class, data_factory, **point)
             trainer = cpu_trainer(max_epochs=1, limit_train_batches=2, limit_val_batches=1)
             trainer.fit(model, datamodule=data_factory())
@@ -184,7 +185,7 @@ class ModelContract:
     ) -> None:
         """A store keeps it as JSON, which has lists only where a constructor has tuples."""
         batch = first_batch(data_factory)
-        for point in [{}, *random_points(SearchSpace.of(model_class), 3)]:
+        for point in [{}, *random_points(wide_space(model_class), 3)]:
             model = build(model_class, data_factory, **point)
             again = model_class(**json.loads(json.dumps(dict(model.hparams))))
             again.load_state_dict(model.state_dict())

@@ -101,7 +101,7 @@ def test_channels_and_width_are_searched_for_the_kind_that_has_them() -> None:
 
     assert space["width"].when == {"kind": ("dense",)}
     assert space["channels"].when == {"kind": ("convolutional",)}
-    assert {"lr", "optimizer", "momentum", "schedule", "weight_decay"} <= set(space)
+    assert {"lr", "optimizer", "weight_decay"} <= set(space)
 
 
 # ---- its scores

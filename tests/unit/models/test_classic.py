@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from wide import wide_space
 
-from hpo.space import SearchSpace
 from models.base import Supervised
 from models.classic import TABLE_I, AlexNet, LeNet5, ZFNet
 
@@ -125,7 +125,7 @@ def test_every_point_fits_every_image(
     seed: int, size: tuple[int, int], channels: int, model_class: type[Supervised]
 ) -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    point: dict[str, Any] = SearchSpace.of(model_class).suggest(study.ask())
+    point: dict[str, Any] = wide_space(model_class).suggest(study.ask())
     if model_class is not LeNet5:
         point["width"] = 1 / 16
 

@@ -11,13 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from wide import wide_space
 
-from hpo.space import SearchSpace
 from models.cnn import CNN, MONOTONIC
 
 torch.set_num_threads(1)
 
-SPACE = SearchSpace.of(CNN)
+SPACE = wide_space(CNN)
 SIZES = [(1, 1), (2, 3), (5, 5), (1, 9), (8, 8), (17, 12)]
 
 

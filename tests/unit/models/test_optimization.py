@@ -10,8 +10,6 @@ import pytest
 import torch
 from torch import nn, optim
 
-from hpo.space import SearchSpace
-from models.base import Supervised
 from models.optimization import make_optimizer, make_schedule
 
 NAMES = {
@@ -106,18 +104,6 @@ def test_groups_of_parameters_keep_their_own_learning_rates() -> None:
     made.step()
     cosine["scheduler"].step()
     assert [group["lr"] for group in made.param_groups] == pytest.approx([0.05, 0.005])
-
-
-@pytest.mark.parametrize(
-    ("parameter", "condition"),
-    [
-        ("momentum", {"optimizer": ("sgd", "rmsprop")}),
-        ("nesterov", {"optimizer": ("sgd",)}),
-        ("warmup", {"schedule": ("constant", "cosine", "step")}),
-    ],
-)
-def test_a_knob_exists_only_where_it_has_an_effect(parameter: str, condition: dict[str, tuple[str, ...]]) -> None:
-    assert SearchSpace.of(Supervised)[parameter].when == condition
 
 
 def test_unknown_names_are_refused_with_the_known_ones() -> None:

@@ -187,7 +187,6 @@ def test_one_layer_ignores_the_dropout_between_layers_without_a_warning() -> Non
 def test_the_condition_of_each_parameter_is_what_it_depends_on() -> None:
     space = SearchSpace.of(Recurrent)
 
-    assert space["nonlinearity"].when == {"cell": ("rnn",)}
     assert space["dropout"].when == {"layers": (2, 3)}
 
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from hpo.errors import SpecError
-from hpo.study.spec import LengthRange, StudySpec
+from hpo.study.spec import EarlyStopping, LengthRange, StudySpec
 from hpo.study.study_file import Source, read_study
 from hpo.study.trainer_options import NOT_IN_A_TRIAL, SET_ELSEWHERE, TrainerOptions
 
