@@ -52,7 +52,11 @@ SCALINGS = {
     "Series": ["none", "standard", "min_max"],
 }
 # The largest depth of an autoencoder depends on its samples; the head of a transferred network is a module's name.
-LEFT_OUT: dict[str, dict[str, None]] = {"Autoencoder": {"depth": None}, "Transfer": {"head": None}}
+LEFT_OUT: dict[str, dict[str, None]] = {
+    "Autoencoder": {"depth": None},
+    "Transfer": {"head": None},
+    "Series": {"stride": None},
+}
 POOLINGS = {"LeNet5": ["subsampling", "average", "max"]}
 
 

@@ -132,8 +132,3 @@ def test_a_shape_from_a_checkpoint_is_a_list() -> None:
 def test_samples_that_are_no_images_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"^CNN: takes images"):
         cnn(shape)
-
-
-def test_what_matters_only_with_pooling_is_searched_only_with_it() -> None:
-    assert SPACE["activation_place"].when == {"pooling": ("max", "average")}
-    assert SPACE["growth"].when == {"depth": (2, 3, 4, 5)}
