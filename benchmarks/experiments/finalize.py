@@ -93,7 +93,8 @@ def _play(kept: Path, project: Path, study: str, seeds: int, kill_after: float |
     if kill_after is not None:
         first = _start(project, *command)
         time.sleep(kill_after)
-        for process in [*psutil.Process(first.pid).children(recursive=True), first]:
+        whole = psutil.Process(first.pid)
+        for process in [*whole.children(recursive=True), whole]:
             process.kill()
         first.communicate()
     found = json.loads(_wait(_start(project, *command)))

@@ -104,7 +104,7 @@ def _read_ts(path: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
 
 def _fashion(folder: Path) -> Path:
     """10,000 images of the training file, and those of the test file."""
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for part, name, count in (("train", "train", 10_000), ("test", "t10k", 10_000)):
         with gzip.open(FASHION / f"{name}-images-idx3-ubyte.gz") as file:
             arrays[f"x_{part}"] = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28)[:count]
@@ -138,8 +138,8 @@ TASKS = {
              value="Water flow [l/s]"), "val_rmse", "river",
              {"target": "value", "period": 24, "interpolation": "linear", "every": "1h"}, ("--period", "24")),
         Task("electrical", "series", _series("statsmodels", "statsmodels/datasets/elec_equip/elec_equip.csv",
-             date=_month, value="STS.M.I7.W.TOVT.NS0016.4.000"), "val_rmse", "statsmodels", {"target": "value", "period": 12},
-             ("--period", "12")),
+             date=_month, value="STS.M.I7.W.TOVT.NS0016.4.000"), "val_rmse", "statsmodels",
+             {"target": "value", "period": 12}, ("--period", "12")),
         Task("fashion_mnist", "images", _fashion, "val_accuracy", "Debian's dataset-fashion-mnist"),
     )
 }  # fmt: skip

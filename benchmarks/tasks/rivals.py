@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -106,6 +107,11 @@ def _inputs(part: Any) -> Array:
     return np.asarray(inputs)[rows]
 
 
+def _predicted(model: Any, x: Any, y: Array, test: Any) -> Array:
+    found: Array = model.fit(x, y).predict(test)
+    return found
+
+
 # ---- tables
 
 
@@ -134,19 +140,19 @@ def _of_table(task: Task, path: str, seed: int) -> Iterator[tuple[str, Callable[
     y = y if is_classes else y[:, 0]
     for name, model in models.items():
         fitted = make_pipeline(_columns(x), model)
-        yield name, lambda fitted=fitted: fitted.fit(x, y).predict(parts.x["test"])
+        yield name, partial(_predicted, fitted, x, y, parts.x["test"])
     yield "gradient boosting, tuned", lambda: _tuned(task, parts, seed)
 
 
 def _boosting(is_classes: bool, seed: int, **chosen: Any) -> Any:
-    return (HistGradientBoostingClassifier if is_classes else HistGradientBoostingRegressor)(random_state=seed, **chosen)
+    model = HistGradientBoostingClassifier if is_classes else HistGradientBoostingRegressor
+    return model(random_state=seed, **chosen)
 
 
 def _tuned(task: Task, parts: Parts, seed: int) -> Array:
     """By 30 trials of Optuna's TPE on the validation part; then fitted on both parts."""
     is_classes = task.is_higher_better
     y = {name: values if is_classes else values[:, 0] for name, values in parts.y.items()}
-    best: dict[str, Any] = {}
 
     def value(trial: optuna.Trial) -> float:
         chosen = {
@@ -167,7 +173,7 @@ def _tuned(task: Task, parts: Parts, seed: int) -> Array:
         direction="maximize" if is_classes else "minimize", sampler=optuna.samplers.TPESampler(seed=seed)
     )
     study.optimize(value, n_trials=TUNED_TRIALS)
-    best = study.best_trial.user_attrs["chosen"]
+    best: dict[str, Any] = study.best_trial.user_attrs["chosen"]
     x, both = parts.both()
     model = make_pipeline(_columns(x), _boosting(is_classes, seed, **best))
     found: Array = model.fit(x, both if is_classes else both[:, 0]).predict(parts.x["test"])
@@ -230,7 +236,7 @@ def _of_images(task: Task, path: str, seed: int) -> Iterator[tuple[str, Callable
         "random forest": RandomForestClassifier(n_jobs=THREADS, random_state=seed),
     }
     for name, model in models.items():
-        yield name, lambda model=model: model.fit(flat, y).predict(test)
+        yield name, partial(_predicted, model, flat, y, test)
 
 
 # ---- series

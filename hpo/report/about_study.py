@@ -52,7 +52,7 @@ def study_file(material: Material) -> Section | None:
         return None
     spec = material.resolved.spec
     blocks: list[Block] = [Code(study_text(spec), "yaml")]
-    if is_by_value(spec.model.label) or is_by_value(spec.data.label):
+    if any(map(is_by_value, spec.classes.values())):
         text = "Its classes were defined in a script or notebook: write them into a module, and name that in the file."
         blocks.append(Text([text]))
     return Section("file", "The study file", blocks)

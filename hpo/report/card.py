@@ -123,7 +123,7 @@ def _searched(material: Material) -> list[str]:
     if material.resolved is not None:
         spec = material.resolved.spec
         sampler, pruner = (one.name or one.label for one in (spec.sampler, spec.pruner))
-        lines.append(f"{spec.model.label}, proposed by {sampler}, pruned by {pruner}")
+        lines.append(f"{spec.model_in_words}, proposed by {sampler}, pruned by {pruner}")
     text = f"{device_hours(found.spent)} for the search"
     text += f", about {device_hours(found.saved)} saved by pruning" if found.saved else ""
     text += f", {device_hours(material.rerun_seconds)} for re-runs" if material.rerun_seconds else ""

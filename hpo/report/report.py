@@ -38,7 +38,7 @@ def report_of(material: Material) -> Report:
     facts = [f"{material.metric}, {directions}", f"{material.made:%Y-%m-%d %H:%M} UTC"]
     if material.resolved is not None:
         spec = material.resolved.spec
-        facts = [f"{spec.model.label} on {spec.data.label}", *facts]
+        facts = [f"{spec.model_in_words} on {spec.data.label}", *facts]
     return Report(material.name, facts, [one for one in sections if one is not None], _own_version())
 
 

@@ -73,6 +73,10 @@ def _references(resolved: ResolvedStudy) -> Iterator[tuple[KeyPath, str]]:
         for name, value in resolved.fixed[owner].items():
             for reference in _references_in(value):
                 yield ("space", name) if name in given else (owner, name), reference
+    for place, one in enumerate(resolved.alternatives):
+        for name, value in one.fixed.items():
+            for reference in _references_in(value):
+                yield ("space", name) if name in given else ("model", place, name), reference
     for parameter in resolved.space.values():
         choices = parameter.range.choices if isinstance(parameter.range, Choice) else ()
         for reference in _references_in(list(choices)):

@@ -97,10 +97,10 @@ def submit(
         LoadError: a class cannot be imported; also one of a script or notebook, which no worker could import.
         StoreError: the store has a study of this name that searches something else, or with other data or code.
     """
-    labels = (spec.model.label, spec.data.label)
+    labels = tuple(spec.classes.values())
     if any(map(is_by_value, labels)):
         reason = "workers cannot import what is defined in a script or notebook; only hpo.run can train it"
-        raise source.place("model" if is_by_value(spec.model.label) else "data", refusal(labels, reason))
+        raise source.place("data" if not any(map(is_by_value, labels[:-1])) else "model", refusal(labels, reason))
     with prepare(spec, source, server=workspace.server, project=workspace.project) as prepared:
         return enter(prepared, workspace.store, slot=ANY_CPU, is_change_accepted=is_change_accepted)
 
@@ -214,8 +214,10 @@ def enter(
     """
     weights = find_weights(store, prepared.resolved, prepared.source)
     # Also of a study that is continued: its data or its code may have changed, or be gone.
-    first = None if plan is None else plan.candidate(0).params
-    try_one_batch(prepared, slot=slot, weights=weights, params=first, more={} if plan is None else plan.config)
+    points = prepared.resolved.first_points() if plan is None else [plan.candidate(0).params]
+    for params in points:
+        more = {} if plan is None else plan.config
+        try_one_batch(prepared, slot=slot, weights=weights, params=params, more=more)
     # Not before the batch: data modules write into their folders when they are used for the first time.
     resolved = replace(prepared.resolved, inputs=inputs_of(prepared.code, prepared.paths))
     return create_or_continue(store, resolved, is_change_accepted=is_change_accepted, plan=plan, parent_id=parent_id)

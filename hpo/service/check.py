@@ -18,6 +18,7 @@ from hpo.service.prepare import prepare
 from hpo.space import Int, SearchSpace
 from hpo.space.parameter import Owner
 from hpo.store import Store
+from hpo.study.alternatives import MODEL
 from hpo.study.length import Unit
 from hpo.study.limits import UNLIMITED
 from hpo.study.spec import StudySpec
@@ -117,7 +118,9 @@ def check_study(
             with open_store() as store:
                 weights = find_weights(store, prepared.resolved, source)
         attempt = partial(try_one_batch, prepared, slot=slots[0], weights=weights, is_timed=True)
-        probes = [probe := attempt()]
+        first, *others = prepared.resolved.first_points()
+        probes = [probe := attempt(params=first)]
+        probes += [attempt(params=params, what=f"one batch of {params[MODEL]}") for params in others]
         for what, params in extremes(prepared.resolved.space):
             probes.append(attempt(params=params, what=what))
         for what, params in extremes(prepared.resolved.space, owner="model"):

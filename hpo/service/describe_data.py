@@ -27,7 +27,9 @@ def describe_data(prepared: PreparedStudy, *, picture: Path) -> dict[str, Any]:
     """
     label = prepared.spec.data.label
     if label == OWN_LOADERS:
-        text = f"is not given: {prepared.spec.model.label} has its own loaders, and only a data module can be described"
+        text = (
+            f"is not given: {prepared.spec.model_in_words} has its own loaders, and only a data module can be described"
+        )
         raise prepared.source.error([(("data",), text)])
     facts = _facts(prepared, picture)
     return {

@@ -99,8 +99,7 @@ def try_one_batch(
     params = resolved.space.defaults() if params is None else params
     length = min(spec.max_epochs, MOST_REPORTS) if spec.unit == Unit.EPOCH else spec.max_epochs
     config: Mapping[str, Any] = {
-        "model": {"class": spec.model.label, **resolved.arguments("model", params)},
-        "data": {"class": spec.data.label, **resolved.arguments("data", params)},
+        **resolved.sections(params),
         spec.unit.plural: length,
         "seed": derive_seed(spec.seed, 0, "trial"),
         "weights": weights or {},
@@ -200,7 +199,7 @@ class _Probing:
                 for warning in report.warnings:  # of what the data module left out, for instance
                     log.warning("%s", warning)
             case Warned(text=text):
-                log.warning("%s: %s", self._spec.model.label, text)
+                log.warning("%s: %s", self._spec.model_in_words, text)
             case Failed():
                 raise self._prepared.source.error([_blame(report, self._spec, self._what)])
             case Done() if is_first and self._probe is None:

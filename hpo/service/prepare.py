@@ -75,7 +75,7 @@ def prepare(spec: StudySpec, source: Source, *, server: ForkServer, project: Pat
         SpecError: a name is unknown, or a range or an option is invalid; all problems, with file and line.
         RunError: the server has exited.
     """
-    labels = {"model": spec.model.label, "data": spec.data.label}
+    labels = spec.classes
     objects = objects_of(spec)
     try:
         job = StudyJob(

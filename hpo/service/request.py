@@ -108,11 +108,13 @@ def _name_of(model: Any) -> str:
 
 def _import_folder(spec: StudySpec, source: Source) -> Path | None:
     """The folder that this process imported the study's classes from; None where it does not matter."""
-    model, data = import_folder(spec.model.label), import_folder(spec.data.label)
-    if model is not None and data is not None and model != data:
-        text = (
-            f"{spec.data.label} was imported from {data}, and {spec.model.label} from {model}: a study imports both "
-            "from one project folder. Move one of them, or name a folder that both can be imported from with project="
-        )
-        raise source.error([(("data",), text)])
-    return model or data
+    data = import_folder(spec.data.label)
+    models = {one.label: import_folder(one.label) for one in spec.models}
+    for label, model in models.items():
+        if model is not None and data is not None and model != data:
+            text = (
+                f"{spec.data.label} was imported from {data}, and {label} from {model}: a study imports both from one "
+                "project folder. Move one of them, or name a folder that both can be imported from with project="
+            )
+            raise source.error([(("data",), text)])
+    return next((folder for folder in models.values() if folder is not None), data)

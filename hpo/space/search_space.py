@@ -94,12 +94,16 @@ class SearchSpace(Mapping[str, Parameter]):
                 point[parameter.name] = parameter.range.suggest(trial, parameter.name)
         return point
 
-    def defaults(self) -> dict[str, Value]:
-        """The first point to try: the defaults, and the middle of the range where there is none."""
+    def defaults(self, **chosen: Value) -> dict[str, Value]:
+        """The first point to try: the defaults, and the middle of the range where there is none.
+
+        Args:
+            chosen: other values than the defaults.
+        """
         point: dict[str, Value] = {}
         for parameter in self.parameters:
             if parameter.is_active(point):
-                point[parameter.name] = parameter.first()
+                point[parameter.name] = chosen.get(parameter.name, parameter.first())
         return point
 
     def inactive_defaults(self, params: Mapping[str, Any]) -> dict[str, Value]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hpo.errors import SpecError
 from hpo.space import Argument, Choice, Int, Parameter, SearchSpace, SpaceProblems
+from hpo.space.values import Value
+from hpo.study.alternatives import MODEL, Alternative, merged, names_of
 from hpo.study.fingerprints import data_paths
 from hpo.study.job import OWN_LOADERS
 from hpo.study.known_arguments import Changes, Described, flattened, known
@@ -37,7 +39,9 @@ class ResolvedStudy:
     Attributes:
         spec: the study file.
         space: the resolved search space: the model's, the data's and the number of epochs or steps.
-        fixed: by owner (model, data), the constructor arguments that are the same in every trial.
+        fixed: by owner (model, data), the constructor arguments that are the same in every trial; of several models,
+            each alternative has its own.
+        alternatives: the models that it chooses among; empty where there is one.
         inputs: fingerprints of the data files and the modules that its trials use, by what each is called; empty where
             they are not known.
         remarks: what the study file searches beyond the ranges of its classes, in words; not stored.
@@ -47,12 +51,29 @@ class ResolvedStudy:
     space: SearchSpace
     fixed: Mapping[str, Mapping[str, Any]]
     inputs: Mapping[str, str] = field(default_factory=dict)
+    alternatives: tuple[Alternative, ...] = ()
     remarks: tuple[str, ...] = ()
 
     def arguments(self, owner: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """The constructor arguments of a trial: the fixed ones and the owner's searched ones."""
+        if owner == "model" and self.alternatives:
+            return self._alternative(params).given(params)
         searched = {p.name: params[p.name] for p in self.space.values() if p.owner == owner and p.name in params}
         return dict(self.fixed[owner]) | searched
+
+    def sections(self, params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """The model and the data of a trial's configuration: by owner, the class and its constructor's arguments."""
+        model = self._alternative(params).label if self.alternatives else self.spec.models[0].label
+        labels = {"model": model, "data": self.spec.data.label}
+        return {owner: {"class": labels[owner], **self.arguments(owner, params)} for owner in OWNERS}
+
+    def first_points(self) -> list[dict[str, Value]]:
+        """The defaults; of several models, those of each."""
+        names = [one.name for one in self.alternatives]
+        return [self.space.defaults(**{MODEL: name}) for name in names] if names else [self.space.defaults()]
+
+    def _alternative(self, params: Mapping[str, Any]) -> Alternative:
+        return next(one for one in self.alternatives if one.name == params[MODEL])
 
     def epochs(self, params: Mapping[str, Any]) -> int:
         """The length of a trial, in the study's unit."""
@@ -60,7 +81,12 @@ class ResolvedStudy:
         return int(params[self.spec.unit.plural]) if isinstance(length, LengthRange) else length
 
     def to_json(self) -> str:
-        plain = {"spec": self.spec.model_dump(mode="json"), "fixed": {o: dict(self.fixed[o]) for o in OWNERS}}
+        plain: dict[str, Any] = {
+            "spec": self.spec.model_dump(mode="json"),
+            "fixed": {o: dict(self.fixed[o]) for o in OWNERS},
+        }
+        if self.alternatives:
+            plain["alternatives"] = [asdict(one) for one in self.alternatives]
         return json.dumps(plain | {"inputs": dict(self.inputs), "defaults": DEFAULTS})
 
     @staticmethod
@@ -71,6 +97,7 @@ class ResolvedStudy:
             SearchSpace.from_json(json.loads(space)),
             plain["fixed"],
             plain.get("inputs", {}),  # an earlier release wrote none
+            tuple(Alternative(**one) for one in plain.get("alternatives", ())),
         )
 
     def renewed(self, text: str) -> ResolvedStudy:
@@ -84,8 +111,8 @@ class ResolvedStudy:
         mine, theirs = (_compared(study) for study in (self, stored))
         for key in mine:
             is_left_out = key not in self.spec.model_fields_set
-            if mine[key] != theirs[key] and not (is_left_out and theirs[key] == EARLIER_DEFAULTS.get(key, ...)):
-                found.append(f"{key}: {_short(mine[key])} here, {_short(theirs[key])} in the store")
+            if mine[key] != theirs.get(key) and not (is_left_out and theirs.get(key) == EARLIER_DEFAULTS.get(key, ...)):
+                found.append(f"{key}: {_short(mine[key])} here, {_short(theirs.get(key))} in the store")
         return found + self.space.differences(stored.space)
 
     def paths(self, classes: Mapping[str, Mapping[str, Any]], project: Path) -> dict[str, Path]:
@@ -95,9 +122,10 @@ class ResolvedStudy:
             classes: by owner, as for `resolve`; for the defaults of their constructors.
         """
         values: dict[str, list[Any]] = {owner: [] for owner in OWNERS}
-        for owner in OWNERS:
-            defaults = {plain["name"]: plain["default"] for plain in classes[owner]["arguments"]}
-            values[owner] += [*(defaults | dict(self.fixed[owner])).values()]
+        own = [one.fixed for one in self.alternatives] or [self.fixed["model"]]
+        for key, given in zip(self.spec.classes, [*own, self.fixed["data"]], strict=True):
+            defaults = {plain["name"]: plain["default"] for plain in classes[key]["arguments"]}
+            values["data" if key == "data" else "model"] += [*(defaults | dict(given)).values()]
         for parameter in self.space.values():
             if isinstance(parameter.range, Choice) and parameter.owner in values:
                 values[parameter.owner] += parameter.range.choices
@@ -108,13 +136,16 @@ def resolve(spec: StudySpec, classes: Mapping[str, Mapping[str, Any]], source: S
     """Apply the study file's `space` and arguments to the search spaces of its classes.
 
     Args:
-        classes: by owner, the answer of `hpo.training.describe`.
+        classes: by their names in `StudySpec.classes`, the answer of `hpo.training.describe`.
 
     Raises:
         SpecError: unknown names or invalid ranges; all of them, each with its file and line.
     """
+    if len(spec.models) > 1:
+        return _of_several(spec, classes, source)
+    [model] = spec.models
     described = [
-        Described.of("model", spec.model.label, classes["model"], spec.model.arguments),
+        Described.of("model", model.label, classes["model"], model.arguments),
         Described.of("data", spec.data.label, classes["data"], spec.data.arguments),
     ]
     label = " or ".join(one.label for one in described if one.label != OWN_LOADERS)
@@ -158,6 +189,36 @@ def resolve(spec: StudySpec, classes: Mapping[str, Mapping[str, Any]], source: S
     return ResolvedStudy(spec, space, given, remarks=remarks)
 
 
+def _of_several(spec: StudySpec, classes: Mapping[str, Mapping[str, Any]], source: Source) -> ResolvedStudy:
+    """Of several models: each is resolved with what the file's `space` says of its arguments and those of the data."""
+    keys = [key for key in classes if key != "data"]
+    data = Described.of("data", spec.data.label, classes["data"], spec.data.arguments)
+    models = [
+        Described.of("model", one.label, classes[key], one.arguments)
+        for key, one in zip(keys, spec.models, strict=True)
+    ]
+    labels = [one.label for one in spec.models]
+    names = names_of(labels)
+    of_one = {name: change for name, change in spec.space.items() if name.partition(".")[0] in names}  # `DNN.width`
+    of_all = {name: change for name, change in spec.space.items() if name not in of_one}
+    is_known = {name: [its.argument(name) is not None for its in (*models, data)] for name in of_all}
+    found = []
+    for place, (key, model) in enumerate(zip(keys, spec.models, strict=True)):
+        own = {
+            name: change
+            for name, change in of_all.items()
+            if is_known[name][place] or is_known[name][-1] or not any(is_known[name])  # what none has is refused
+        }
+        prefix = f"{names[place]}."
+        own |= {name.removeprefix(prefix): change for name, change in of_one.items() if name.startswith(prefix)}
+        alone = spec.model_copy(update={"model": model, "space": own})
+        found.append(resolve(alone, {"model": classes[key], "data": classes["data"]}, source))
+    space, alternatives = merged(names, labels, [one.space for one in found], [one.fixed["model"] for one in found])
+    fixed = {"model": {}, "data": found[0].fixed["data"]}
+    remarks = tuple(dict.fromkeys(remark for one in found for remark in one.remarks))
+    return ResolvedStudy(spec, space, fixed, alternatives=alternatives, remarks=remarks)
+
+
 def _stored_spec(plain: Mapping[str, Any]) -> StudySpec:
     spec = StudySpec.model_validate(plain["spec"])
     if plain.get("defaults", 1) < DEFAULTS and spec.pruner.name == "asha" and spec.pruner.options.get("mode") != "stop":
@@ -192,9 +253,10 @@ def _compared(study: ResolvedStudy) -> dict[str, Any]:
     options = {name: value for name, value in plain["pruner"]["options"].items() if (name, value) != ("until", 1.0)}
     kept["pruner"] = {**plain["pruner"], "options": options}
     kept["resources"] = {key: value for key, value in plain["resources"].items() if key not in _FREE_RESOURCES}
+    kept |= {"model": study.spec.model_in_words, "data": study.spec.data.label}
     for owner in OWNERS:
-        kept[owner] = plain[owner]["label"]
         kept[f"{owner} arguments"] = dict(study.fixed[owner])
+    kept |= {f"arguments of {one.label}": dict(one.fixed) for one in study.alternatives}
     return kept
 
 

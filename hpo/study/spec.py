@@ -194,7 +194,7 @@ class StudySpec(Section):
     """
 
     study: str = Field(min_length=1, max_length=LONGEST_NAME, pattern=NAME_PATTERN)
-    model: ClassSpec
+    model: ClassSpec | tuple[ClassSpec, ...]  # several: which one is a parameter of the search
     data: ClassSpec = ClassSpec(label=OWN_LOADERS)
     objective: Objective
     space: dict[str, Any] = Field(default_factory=dict)
@@ -228,6 +228,10 @@ class StudySpec(Section):
     @field_validator("model", "data", mode="before")
     @classmethod
     def _class_or_label(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, list | tuple) and info.field_name == "model":
+            if len(value) < 2:
+                raise ValueError("is a list of at least two classes, or one class")
+            return tuple(cls._class_or_label(one, info) for one in value)
         if value is None and info.field_name == "data":
             return {"class": OWN_LOADERS}
         if isinstance(value, str):
@@ -289,6 +293,22 @@ class StudySpec(Section):
     @classmethod
     def _as_in_a_file(cls, value: Any) -> Any:
         return value if isinstance(value, Section) else as_in_a_file(value)
+
+    @property
+    def models(self) -> tuple[ClassSpec, ...]:
+        """The model, or all that the study chooses among."""
+        return self.model if isinstance(self.model, tuple) else (self.model,)
+
+    @property
+    def classes(self) -> dict[str, str]:
+        """The import paths of its classes: of its `model`, of others as `model 2`, `model 3`, and of its `data`."""
+        labels = {"model" if not place else f"model {place + 1}": one.label for place, one in enumerate(self.models)}
+        return {**labels, "data": self.data.label}
+
+    @property
+    def model_in_words(self) -> str:
+        """`models.dnn:DNN`, or `models.dnn:DNN or models.cnn:CNN`."""
+        return " or ".join(one.label for one in self.models)
 
     @property
     def unit(self) -> Unit:

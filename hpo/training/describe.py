@@ -36,8 +36,8 @@ def describe(job: StudyJob) -> Message:
             is_data = owner == "data" or (owner == "any" and issubclass(found, LightningDataModule))
             role: Owner = "data" if is_data else "model"
             _check_base(found, label, role)
-            classes[role] = description_of(found, role)
-            if owner == "model" and job.classes.get("data") == OWN_LOADERS:
+            classes[role if owner == "any" else owner] = description_of(found, role)
+            if role == "model" and job.classes.get("data") == OWN_LOADERS:
                 _check_loaders(found, label)
         for nested in job.objects:
             _check_nested(nested, Path(job.project))

@@ -180,8 +180,7 @@ class StudyAssignments:
 
     def _assign(self, study: StoredStudy) -> None:
         spec = study.resolved.spec
-        labels = {"model": spec.model.label, "data": spec.data.label}
-        job = StudyJob(str(self._project), labels, objects=objects_of(spec))
+        job = StudyJob(str(self._project), spec.classes, objects=objects_of(spec))
         tree = ask_git(self._project)
         server, described = self.servers[0].serve_study(job)
         try:

@@ -20,12 +20,11 @@ NOISE_OF_MEDIAN = 1 / 0.6745 / 1.5**0.5
 
 def waited_in_vain(curve: Sequence[float], stopping: EarlyStopping, direction: Direction) -> int | None:
     """The number of values without an improvement, where it has used up the patience; else None."""
-    patience, least = stopping.patience, stopping.min_delta
-    if patience == AUTO:
-        patience = max(LEAST_PATIENCE, round(PATIENT_SHARE * len(curve)))
+    by_itself = max(LEAST_PATIENCE, round(PATIENT_SHARE * len(curve)))
+    patience = by_itself if stopping.patience == AUTO else stopping.patience
     if len(curve) <= patience:
         return None
-    min_delta = noise_of(curve[-RECENT:]) if least == AUTO else least
+    min_delta = noise_of(curve[-RECENT:]) if stopping.min_delta == AUTO else stopping.min_delta
     best, since = None, 0
     for value in curve:
         gain = 0.0 if best is None else direction.gain(value, best)

@@ -39,7 +39,7 @@ def trial_jobs(
     spec, unit = resolved.spec, Unit.of(config)
     folder = root or directory
     # What a script's class leaves in its global variables, which are of no module, is not seen between trials.
-    is_watched = not (is_by_value(spec.model.label) or is_by_value(spec.data.label))
+    is_watched = not any(map(is_by_value, spec.classes.values()))
     return [
         TrialJob(
             trial=trial,

@@ -145,8 +145,7 @@ def _config(study: StoredStudy, params: Mapping[str, Any], *, number: int, weigh
     resolved, spec = study.resolved, study.resolved.spec
     config: dict[str, Any] = {
         "params": params,
-        "model": {"class": spec.model.label, **resolved.arguments("model", params)},
-        "data": {"class": spec.data.label, **resolved.arguments("data", params)},
+        **resolved.sections(params),
         spec.unit.plural: resolved.epochs(params),
         "seed": derive_seed(spec.seed, number, "trial"),
     }

@@ -144,7 +144,7 @@ def test_keywords_a_dict_a_file_and_a_spec_are_one_study(folder: Path, capfd: py
     assert (study.status().state, study.status().budget["trials"]["target"]) == (StudyState.RUNNING, 5)
     assert {path.name for path in folder.iterdir()} >= {"hpo.db", "hpo-artifacts"}
     with Store.open(f"sqlite:///{folder}/hpo.db") as store:
-        assert load_study(store, "Line").resolved.spec.model.label == "projects.nets:Line"
+        assert load_study(store, "Line").resolved.spec.models[0].label == "projects.nets:Line"
 
 
 def test_a_run_shows_its_counts_once_a_second_and_at_its_end(folder: Path) -> None:

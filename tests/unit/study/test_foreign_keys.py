@@ -45,4 +45,4 @@ def test_a_partial_that_is_false_is_an_argument_like_others(tmp_path: Path) -> N
 
     spec, _ = read_study(file)
 
-    assert spec.model.arguments == {"options": {"_partial_": False}}
+    assert spec.models[0].arguments == {"options": {"_partial_": False}}

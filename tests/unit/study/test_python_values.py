@@ -87,7 +87,7 @@ def test_classes_ranges_and_a_metric_alone_make_the_study_of_a_file() -> None:
 
     spec = StudySpec(**KEYS, space=space, epochs=Int(1, 9, log=True), sampler=nets.Line)
 
-    assert spec.model.label == "projects.nets:Line"
+    assert spec.models[0].label == "projects.nets:Line"
     assert (spec.objective.metric, spec.objective.direction) == ("val_loss", "minimize")
     assert spec.space == {"lr": {"low": 1e-3, "high": 1e-2, "log": True}, "batch_size": [4, 8]}
     assert spec.epochs.model_dump() == {"low": 1, "high": 9, "log": True}  # type: ignore[union-attr]

@@ -49,7 +49,7 @@ def test_three_keys_are_enough(file: Path) -> None:
     spec = read(file)
 
     assert spec.study == "digits"
-    assert (spec.model.label, spec.data.label) == ("models.dnn:DNN", "models.data:Digits")
+    assert (spec.models[0].label, spec.data.label) == ("models.dnn:DNN", "models.data:Digits")
     assert (spec.objective.metric, spec.objective.direction) == ("val_accuracy", "maximize")
     assert (spec.epochs, spec.budget.trials_target, spec.keep.checkpoints, spec.seed) == (100, 20, 5, 0)
     assert (spec.sampler.name, spec.pruner.name) == ("tpe", "asha")
@@ -66,7 +66,7 @@ def test_a_name_on_the_command_line_goes_before_the_files(file: Path) -> None:
 def test_further_keys_of_a_class_are_its_arguments(file: Path) -> None:
     spec = read(file, "", "model={class: 'models.dnn:DNN', depth: 3}", "data.split_seed=7")
 
-    assert spec.model.arguments == {"depth": 3}
+    assert spec.models[0].arguments == {"depth": 3}
     assert spec.data.label == "models.data:Digits"
     assert spec.data.arguments == {"split_seed": 7}
 

@@ -41,7 +41,8 @@ def test_a_curve_is_at_a_plateau_when_its_last_values_are_no_improvement(
 
 def noisy(length: int, *, slope: float, noise: float, seed: int = 0) -> list[float]:
     draw = np.random.default_rng(seed)
-    return (slope * np.arange(length) + noise * draw.normal(size=length)).tolist()
+    values: list[float] = (slope * np.arange(length) + noise * draw.normal(size=length)).tolist()
+    return values
 
 
 @pytest.mark.parametrize("noise", [0.001, 0.1, 10.0])
