@@ -43,3 +43,11 @@ def project_folder(option: Path | None) -> Path:
     if not chosen.is_dir():
         raise SpecError(f"--project {chosen}: there is no such folder")
     return chosen
+
+
+def templates_folder() -> Path:
+    """Where the shipped models and studies stand."""
+    package = Path(__file__).parent
+    shipped = package / "templates"
+    # In a checkout of the project the originals stand beside the package.
+    return shipped if (shipped / "studies").is_dir() else package.parent

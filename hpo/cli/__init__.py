@@ -9,6 +9,7 @@ import typer
 import hpo
 from hpo.cli import (
     archive,
+    auto,
     data,
     database,
     export,
@@ -52,6 +53,7 @@ def options(
     """Hyperparameter optimization for PyTorch: from a study file to its best model in one command."""
 
 
+app.command(rich_help_panel=BEGIN)(auto.auto)
 app.command(rich_help_panel=BEGIN)(plan.init)
 app.command(rich_help_panel=BEGIN)(plan.check)
 app.command(rich_help_panel=BEGIN)(plan.space)

@@ -20,18 +20,14 @@ from hpo.cli.options import (
 from hpo.errors import SpecError
 from hpo.printable import counted
 from hpo.service.server import start_server
+from hpo.settings import templates_folder
 
 
 def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or an empty one.")]) -> None:
     """Create a project folder with models and studies to run and change."""
-    import hpo
-
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SpecError(f"{folder} is there already and not empty: name a new folder")
-    package = Path(hpo.__file__).parent
-    shipped = package / "templates"
-    # In a checkout of the project the originals stand beside the package.
-    source = shipped if (shipped / "studies").is_dir() else package.parent
+    source = templates_folder()
     for name in ("models", "studies"):
         shutil.copytree(source / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     example = next((folder / "studies").glob("digits_dnn.yaml")).relative_to(folder)

@@ -1,0 +1,160 @@
+"""`hpo auto`: from data to a tested model. It writes a study file that can be kept and changed, and runs it."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpo.errors import SpecError
+from hpo.results.final import Final
+from hpo.results.final_words import number_between
+from hpo.results.study import Study
+from hpo.service.assembly import Search, Workspace, begin
+from hpo.service.finalize import Request, finalize
+from hpo.service.guess import Guess
+from hpo.service.preflight import slots_for
+from hpo.study.families import FAMILIES
+from hpo.study.study_file import read_study
+
+STUDY_FILE, REPORT, HOW_TO = "study.yaml", "report.html", "README.md"
+SEARCH_SHARE = 0.6  # of the time, for the search; the rest trains its best again and tests the final model
+TRIAL_SHARE = 0.25  # of the time, at most for one trial
+MOST_TRIALS = 300
+MOST_SEEDS, FEWEST_SEEDS, FULL_TOP = 5, 2, 3
+
+
+@dataclass(frozen=True)
+class AutoResult:
+    """
+    Attributes:
+        folder: with the study file, the store, the report and the model.
+        verdict: the answer in one line.
+    """
+
+    folder: Path
+    study: str
+    final: Final
+    verdict: str
+
+
+def write_project(found: Guess, name: str, folder: Path, *, minutes: float, templates: Path) -> Path:
+    """A project folder with the shipped models and a study file, which is returned.
+
+    Raises:
+        SpecError: the folder is there already and not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SpecError(f"{folder} is there already and not empty: name a new folder with --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(templates / "models", folder / "models", ignore=shutil.ignore_patterns("__pycache__"))
+    file = folder / STUDY_FILE
+    file.write_text(_study_text(found, name, minutes), encoding="utf-8")
+    return file
+
+
+def run_auto(
+    workspace: Workspace,
+    file: Path,
+    *,
+    minutes: float,
+    slots: int | None = None,
+    train: Callable[[Search], None] = lambda search: search.worker.run_until_done(),
+    say: Callable[[str], None] = lambda line: None,
+    draw: Callable[[], None] = lambda: None,
+) -> AutoResult:
+    """Search, train the best again, test once beside simple models, and write the report.
+
+    Args:
+        train, say, draw: as of `finalize`.
+
+    Raises:
+        HpoError: the data cannot be learned from, or no trial has ended with a model.
+        KeyboardInterrupt: it was interrupted; `hpo run` and `hpo finalize` go on.
+    """
+    started = time.monotonic()
+    spec, source = read_study(file)
+    machine = slots_for(spec, source, wanted=slots)
+    search = begin(workspace, spec, source, machine=machine, on_frame=lambda _: draw())
+    say(search.message)
+    train(search)
+    search.check_end()
+    left = 60 * minutes - (time.monotonic() - started)
+    request = _request(Study(workspace.store, spec.study), left * len(machine))
+    final = finalize(workspace, spec.study, request, slots=slots, train=train, say=say, draw=draw)
+    from hpo.report.writing import report_text, write_whole  # templates and drawings take a second
+
+    folder = file.parent
+    write_whole(folder / REPORT, report_text(workspace.store, spec.study, "html"))
+    verdict = verdict_of(final)
+    (folder / HOW_TO).write_text(_how_to(spec.study, verdict, file), encoding="utf-8")
+    return AutoResult(folder, spec.study, final, verdict)
+
+
+def verdict_of(final: Final) -> str:
+    """The answer in one line: the score on the test part, and whether a simple model does as well."""
+    found = final.test or final.validation or {}
+    if "objective" not in found:
+        return f"{final.study}: tested; see the report"
+    name = found["objective"]["name"]
+    own = number_between(found["metrics"][name])
+    rivals = sorted(found.get("baselines", []), key=lambda one: float(one["gain"]["value"]))
+    if not rivals:
+        return f"{name} {own} on the {found['part']} part"
+    best = rivals[0]
+    theirs = f"{best['name']} has {best['metrics'][name]:.4g}"
+    if best["gain"]["value"] < 0:
+        return f"A simple model does better on the {found['part']} part: {theirs}, the network {name} {own}"
+    return f"{name} {own} on the {found['part']} part; the best simple model, {theirs}"
+
+
+def _request(study: Study, device_seconds: float) -> Request:
+    """As many re-runs as the time left allows, of as many of the best trials."""
+    best = study.best(FULL_TOP)
+    seconds = statistics.fmean([one.seconds or 1.0 for one in best]) if best else 1.0
+    affordable = math.floor(device_seconds / max(0.1, seconds))
+    top = FULL_TOP if affordable >= FULL_TOP * 3 else 1
+    seeds = min(MOST_SEEDS, max(FEWEST_SEEDS, affordable // top))
+    return Request(top, seeds, tests=True, is_ensemble=True)
+
+
+def _study_text(found: Guess, name: str, minutes: float) -> str:
+    models = FAMILIES[found.data["class"]]
+    data = "\n".join(f"  {key}: {json.dumps(value)}" for key, value in found.data.items())
+    saw = "\n".join(f"# {line}." for line in found.saw)
+    return f"""# Written by `hpo auto`, to keep and to change: `hpo run {STUDY_FILE}` in this folder searches again.
+{saw}
+study: {name}
+model: {models[0] if len(models) == 1 else f"[{', '.join(models)}]"}
+data:
+{data}
+objective: {found.objective}
+budget: {{trials: {MOST_TRIALS}, hours: {SEARCH_SHARE * minutes / 60:.4g}, trial_minutes: {TRIAL_SHARE * minutes:.4g}}}
+"""
+
+
+def _how_to(study: str, verdict: str, file: Path) -> str:
+    return f"""# {study}
+
+{verdict}.
+
+- `{REPORT}`: how good the model is, how it was found, and why it decides as it does.
+- `{file.name}`: the study, to change and run again: `hpo run {file.name}`.
+
+In this folder:
+
+    hpo predict {study} NEWDATA -o predictions.csv
+    hpo export {study} --format onnx
+    hpo best {study}
+"""
+
+
+def name_for(source: Path) -> str:
+    """A study's name after the data."""
+    return re.sub(r"[^\w]+", "-", source.stem).strip("-") or "data"

@@ -1,0 +1,13 @@
+"""Which of the shipped models fit which of the shipped data: what `model: auto` and `hpo auto` search over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+FAMILIES: Mapping[str, tuple[str, ...]] = {
+    "models.data:Table": ("models.dnn:DNN",),
+    "models.data:Images": ("models.cnn:CNN",),
+    "models.data:Digits": ("models.cnn:CNN", "models.dnn:DNN"),
+    "models.data:Sequences": ("models.recurrent:Recurrent",),
+    "models.data:Series": ("models.recurrent:Recurrent",),
+}
