@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hpo.results.study import StudyStatus, WorkerRecord
     from hpo.results.trial import TrialRecord
     from hpo.service.archive import Archived
+    from hpo.service.auto import AutoResult, auto
     from hpo.service.check import StudyCheck
     from hpo.service.model import load_model
     from hpo.service.predict import load_predictor
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Archived",
+    "AutoResult",
     "Choice",
     "EventKind",
     "Final",
@@ -56,6 +58,7 @@ __all__ = [
     "TrialState",
     "When",
     "WorkerRecord",
+    "auto",
     "check",
     "import_study",
     "load_model",
@@ -72,6 +75,7 @@ _NAMES = {
     "hpo.results.study": ("StudyStatus", "WorkerRecord"),
     "hpo.results.trial": ("TrialRecord",),
     "hpo.service.archive": ("Archived",),
+    "hpo.service.auto": ("AutoResult", "auto"),
     "hpo.service.check": ("StudyCheck",),
     "hpo.service.model": ("load_model",),
     "hpo.service.predict": ("load_predictor",),

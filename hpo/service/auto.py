@@ -7,10 +7,13 @@ import math
 import re
 import shutil
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import pandas as pd
 
 from hpo.errors import SpecError
 from hpo.results.final import Final
@@ -18,8 +21,11 @@ from hpo.results.final_words import number_between
 from hpo.results.study import Study
 from hpo.service.assembly import Search, Workspace, begin
 from hpo.service.finalize import Request, finalize
-from hpo.service.guess import Guess
+from hpo.service.guess import Guess, guess
 from hpo.service.preflight import slots_for
+from hpo.service.server import start_server
+from hpo.settings import DEFAULT_ARTIFACTS, DEFAULT_STORE, templates_folder
+from hpo.store import Store, StoreUrl
 from hpo.study.families import FAMILIES
 from hpo.study.study_file import read_study
 
@@ -42,6 +48,55 @@ class AutoResult:
     study: str
     final: Final
     verdict: str
+
+
+def auto(
+    source: str | Path | pd.DataFrame,
+    *,
+    target: str | None = None,
+    minutes: float = 10.0,
+    out: str | Path | None = None,
+    kind: str | None = None,
+    horizon: int | None = None,
+    period: int | None = None,
+    slots: int | None = None,
+) -> AutoResult:
+    """Look at data, search for a model, and test it once beside simple models, as `hpo auto` does.
+
+        hpo.auto("houses.csv", target="price", minutes=5).verdict
+
+    Args:
+        source: a CSV, TSV or Parquet file, a folder of images, an .npz file, or a data frame.
+        target: the column to predict, or to forecast.
+        minutes: for all of it.
+        out: a new folder for the study, its store, the model and the report; by default the data's name with '-auto'.
+        kind: table, images, sequences or series, where the data would be taken for another.
+        horizon, period: of a series: the steps that it is forecast, and those of a season.
+        slots: trials at a time; by default one a GPU, or one a core.
+
+    Raises:
+        HpoError: the data cannot be learned from, the folder is there already, or no trial has ended with a model.
+        KeyboardInterrupt: it was interrupted.
+    """
+    is_frame = isinstance(source, pd.DataFrame)
+    name = "data" if is_frame else name_for(Path(str(source)))
+    folder = Path(out or f"{name}-auto").expanduser().resolve()
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary) / "data.csv" if is_frame else Path(str(source)).expanduser().resolve()
+        if isinstance(source, pd.DataFrame):
+            source.to_csv(file, index=False)
+        found = guess(file, target=target, kind=kind, horizon=horizon, period=period)
+        kept = folder / file.name if is_frame else file
+        study = write_project(found.at(kept), name, folder, minutes=minutes, templates=templates_folder())
+        if is_frame:
+            shutil.copy(file, kept)
+    server = start_server(None, folder)
+    try:
+        with Store.create(StoreUrl.parse(DEFAULT_STORE, base=folder)) as store:
+            workspace = Workspace(server, folder, store, folder / DEFAULT_ARTIFACTS)
+            return run_auto(workspace, study, minutes=minutes, slots=slots)
+    finally:
+        server.stop()
 
 
 def write_project(found: Guess, name: str, folder: Path, *, minutes: float, templates: Path) -> Path:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import warnings
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -40,6 +41,11 @@ class Guess:
     objective: str
     saw: tuple[str, ...]
 
+    def at(self, file: Path) -> Guess:
+        """The same data in another place."""
+        place = "source" if "source" in self.data else "path"
+        return replace(self, data={**self.data, place: str(file)})
+
 
 def guess(source: Path, *, target: str | None, kind: str | None, horizon: int | None, period: int | None) -> Guess:
     """
@@ -64,6 +70,8 @@ def guess(source: Path, *, target: str | None, kind: str | None, horizon: int | 
         if kind not in (None, found.kind):
             raise SpecError(f"{source} holds {found.kind}, and not what --kind {kind} says")
         return found
+    if kind == "images":
+        raise SpecError(f"{source}: images are in a folder, in a folder for each class, or in an .npz file")
     frame = _read(source)
     if kind == "sequences" or (kind is None and set(SEQUENCE_COLUMNS) <= set(frame.columns)):
         return _of_steps(source, frame)
@@ -118,7 +126,7 @@ def _read(source: Path) -> pd.DataFrame:
             frame = pd.read_csv(source, sep=separator, nrows=LOOKED_AT, engine="python")
     except ImportError:
         raise SpecError(f"{source}: Parquet files need the extra: pip install 'hpo-service[parquet]'") from None
-    except (ValueError, OSError, pd.errors.EmptyDataError) as error:
+    except (ValueError, OSError, csv.Error) as error:
         raise SpecError(f"{source} cannot be read as a table with names in its first row: {error}") from None
     if len(frame) < 2 or not len(frame.columns):
         raise SpecError(f"{source} has {counted(len(frame), 'row')}: there is nothing to learn from")

@@ -112,7 +112,7 @@ def test_a_folder_is_taken_for_images(tmp_path: Path) -> None:
         ("none.csv", None, {}, "none.csv: there is no such file or folder"),
         ("data.csv", "a,b\n1,2\n2,3\n", {}, "which column is to predict? Name it with --target: it has a, b"),
         ("data.csv", "a,b\n1,2\n2,3\n", {"target": "c"}, "there is no column 'c'. It has a, b"),
-        ("data.csv", "aa,bb\n1,2\n2,3\n", {"target": "ab"}, "there is no column 'ab', did you mean"),
+        ("data.csv", "size,price\n1,2\n2,3\n", {"target": "prise"}, "no column 'prise', did you mean 'price'?"),
         ("data.csv", "a,b\n1,2\n2,2\n", {"target": "b"}, "column 'b' has only one value: there is nothing to learn"),
         ("data.csv", "", {"target": "b"}, "cannot be read as a table with names in its first row"),
         ("data.csv", "a,b\n", {"target": "b"}, "has 0 rows: there is nothing to learn from"),
