@@ -124,6 +124,14 @@ def test_the_page_about_finalizing_does_what_it_says(tmp_path: Path) -> None:
     assert page.python[0].startswith("Interval(value=")
 
 
+def test_the_page_about_the_whole_way_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("auto.md", tmp_path)
+
+    assert "wine.csv is a table of 178 rows" in page.printed["hpo auto wine.csv --target target --minutes 0.5"]
+    assert len((tmp_path / "wine-auto" / "predictions.csv").read_text().splitlines()) == 179
+    assert "accuracy" in page.python[0]
+
+
 def test_the_page_about_predictions_does_what_it_says(tmp_path: Path) -> None:
     page = run_page("predict.md", tmp_path)
 
