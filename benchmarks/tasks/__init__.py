@@ -1,1 +1,1 @@
-"""The tasks of benchmarks/models.py: data that ship in packages, and the models that people would pick instead."""
+"""The tasks of benchmarks/rivals.py: data that ship in packages, and the models that people would pick instead."""

@@ -99,7 +99,7 @@ def auto(
         server.stop()
 
 
-def write_project(found: Guess, name: str, folder: Path, *, minutes: float, templates: Path) -> Path:
+def write_project(found: Guess, name: str, folder: Path, *, minutes: float, templates: Path, seed: int = 0) -> Path:
     """A project folder with the shipped models and a study file, which is returned.
 
     Raises:
@@ -110,7 +110,7 @@ def write_project(found: Guess, name: str, folder: Path, *, minutes: float, temp
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(templates / "models", folder / "models", ignore=shutil.ignore_patterns("__pycache__"))
     file = folder / STUDY_FILE
-    file.write_text(_study_text(found, name, minutes), encoding="utf-8")
+    file.write_text(_study_text(found, name, minutes, seed), encoding="utf-8")
     return file
 
 
@@ -173,24 +173,24 @@ def _request(study: Study, device_seconds: float) -> Request:
     """As many re-runs as the time left allows, of as many of the best trials."""
     best = study.best(FULL_TOP)
     seconds = statistics.fmean([one.seconds or 1.0 for one in best]) if best else 1.0
-    affordable = math.floor(device_seconds / max(0.1, seconds))
+    affordable = math.floor(device_seconds / max(0.1, seconds)) - MOST_SEEDS  # which the final models need
     top = FULL_TOP if affordable >= FULL_TOP * 3 else 1
     seeds = min(MOST_SEEDS, max(FEWEST_SEEDS, affordable // top))
-    return Request(top, seeds, tests=True, is_ensemble=True)
+    return Request(top, seeds, retrains=True, tests=True, is_ensemble=True)
 
 
-def _study_text(found: Guess, name: str, minutes: float) -> str:
-    models = FAMILIES[found.data["class"]]
+def _study_text(found: Guess, name: str, minutes: float, seed: int) -> str:
     data = "\n".join(f"  {key}: {json.dumps(value)}" for key, value in found.data.items())
     saw = "\n".join(f"# {line}." for line in found.saw)
     return f"""# Written by `hpo auto`, to keep and to change: `hpo run {STUDY_FILE}` in this folder searches again.
 {saw}
 study: {name}
-model: {models[0] if len(models) == 1 else f"[{', '.join(models)}]"}
+model: auto{" " * 4}# {", ".join(FAMILIES[found.data["class"]])}: which one is searched too
 data:
 {data}
 objective: {found.objective}
 budget: {{trials: {MOST_TRIALS}, hours: {SEARCH_SHARE * minutes / 60:.4g}, trial_minutes: {TRIAL_SHARE * minutes:.4g}}}
+seed: {seed}
 """
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from hpo.study.families import FAMILIES
 from hpo.study.job import OWN_LOADERS
 from hpo.study.length import Unit
 from hpo.study.limits import DEFAULT_TRIALS, UNLIMITED, trials_in_words
@@ -282,6 +283,18 @@ class StudySpec(Section):
     def _in_one_unit(cls, value: Any) -> Any:
         is_in_steps = isinstance(value, dict) and value.get("steps") is not None
         return {"epochs": None, **value} if is_in_steps else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _families(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or value.get("model") != AUTO:
+            return value
+        data = value.get("data")
+        label = data.get("class") if isinstance(data, dict) else data
+        if label not in FAMILIES:
+            raise ValueError(f"model: auto knows models for {', '.join(FAMILIES)}: for other data, name a model")
+        models = FAMILIES[label]
+        return {**value, "model": models[0] if len(models) == 1 else list(models)}
 
     @field_validator("epochs", "steps", mode="before")
     @classmethod

@@ -11,6 +11,7 @@ import pytest
 from hpo.errors import SpecError
 from hpo.space import Choice, Float, Int, When
 from hpo.space.description import description_of
+from hpo.study.families import FAMILIES
 from hpo.study.objects import objects_of
 from hpo.study.resolved_study import ResolvedStudy, resolve
 from hpo.study.study_file import read_study
@@ -135,6 +136,23 @@ def test_mistakes_are_told_with_their_place(text: str, head: str, message: str, 
         define(tmp_path, text, head)
 
     assert str(caught.value).replace(f"{tmp_path}/", "").startswith(message)
+
+
+@pytest.mark.parametrize(
+    "data", ["models.data:Digits", "{class: models.data:Digits, only: '01'}"], ids=["a class", "with arguments"]
+)
+def test_auto_takes_the_families_that_fit_the_data(data: str, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(f"model: auto\ndata: {data}\nobjective: val_loss\n")
+    spec, _ = read_study(tmp_path / "study.yaml")
+
+    assert [one.label for one in spec.models] == list(FAMILIES["models.data:Digits"])
+
+
+def test_auto_needs_data_that_it_knows(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text("model: auto\ndata: nets:Points\nobjective: val_loss\n")
+
+    with pytest.raises(SpecError, match="model: auto knows models for models.data:Table"):
+        read_study(tmp_path / "study.yaml")
 
 
 def test_objects_of_each_model_have_their_place(tmp_path: Path) -> None:
