@@ -59,7 +59,8 @@ def pending(spec: StudySpec) -> list[Problem]:
 
 def foreign_keys(spec: StudySpec) -> list[Problem]:
     """Objects that are described in the keys of another library, Hydra, and would be passed on as mappings."""
-    sections = {"model": [one.arguments for one in spec.models], "data": spec.data.arguments, "space": spec.space}
+    models = [one.arguments for one in spec.models]
+    sections = {"model": models if len(models) > 1 else models[0], "data": spec.data.arguments, "space": spec.space}
     places = {**sections, "trainer": {"callbacks": list(spec.trainer.callbacks)}}
     return [found for section, value in places.items() for found in _of_hydra(value, (section,))]
 

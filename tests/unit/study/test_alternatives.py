@@ -151,7 +151,7 @@ def test_auto_takes_the_families_that_fit_the_data(data: str, tmp_path: Path) ->
 def test_auto_needs_data_that_it_knows(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text("model: auto\ndata: nets:Points\nobjective: val_loss\n")
 
-    with pytest.raises(SpecError, match="model: auto knows models for models.data:Table"):
+    with pytest.raises(SpecError, match=r"model: auto knows models for models\.data:Table"):
         read_study(tmp_path / "study.yaml")
 
 
