@@ -221,7 +221,8 @@ def _of_several(spec: StudySpec, classes: Mapping[str, Mapping[str, Any]], sourc
 
 def _stored_spec(plain: Mapping[str, Any]) -> StudySpec:
     spec = StudySpec.model_validate(plain["spec"])
-    if plain.get("defaults", 1) < DEFAULTS and spec.pruner.name == "asha" and spec.pruner.options.get("mode") != "stop":
+    promotes = spec.pruner.name == "asha" and spec.pruner.options.get("mode", "promote") == "promote"
+    if promotes and plain.get("defaults", 1) < DEFAULTS:
         pruner = spec.pruner.model_copy(update={"options": {"until": 1.0, **spec.pruner.options}})
         spec = spec.model_copy(update={"pruner": pruner})
     return spec

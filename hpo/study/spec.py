@@ -290,7 +290,7 @@ class StudySpec(Section):
         if not isinstance(value, dict) or value.get("model") != AUTO:
             return value
         data = value.get("data")
-        label = data.get("class") if isinstance(data, dict) else data
+        label = str(data.get("class") if isinstance(data, dict) else data)
         if label not in FAMILIES:
             raise ValueError(f"model: auto knows models for {', '.join(FAMILIES)}: for other data, name a model")
         models = FAMILIES[label]
