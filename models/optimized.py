@@ -12,6 +12,7 @@ from pytorch_lightning.strategies import FSDPStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from models.averaging import WeightAverage
 from models.optimization import (
     LearningRate,
     OptimizerName,
@@ -26,6 +27,8 @@ class Optimized(LightningModule):
     """The base of all models: a training step calls `learn_from`, and `train_loss` is logged once an epoch.
 
     Args:
+        average: decay of an exponential average of the weights, such as 0.99, which is then what is validated and kept,
+            see models.averaging; 0 keeps the weights themselves.
         gradient_clip: largest norm of the gradient; 0 does not clip.
         momentum: of sgd and rmsprop; nesterov: of sgd.
         schedule, warmup: described in models.optimization.make_schedule.
@@ -47,6 +50,7 @@ class Optimized(LightningModule):
         schedule: ScheduleName = "constant",
         warmup: float = 0.0,
         gradient_clip: float = 0.0,
+        average: float = 0.0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()  # including these defaults, where a derived class does not set them
@@ -55,7 +59,11 @@ class Optimized(LightningModule):
             raise ValueError(f"{who}: warmup {warmup} should be a fraction from 0 to 1")
         if gradient_clip < 0:
             raise ValueError(f"{who}: gradient_clip {gradient_clip} should be the largest norm, or 0 for any")
+        if not 0 <= average < 1:
+            raise ValueError(f"{who}: average {average} should be 0 for none, or below 1")
         self._train_losses: list[tuple[Tensor, int]] = []
+        if average:
+            WeightAverage(self, average).follow()
 
     def learn_from(self, loss: Tensor, count: int) -> Tensor:
         """Return the loss unchanged, and record it for the epoch's mean over so many targets."""

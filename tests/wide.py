@@ -14,6 +14,7 @@ MORE: dict[str, Any] = {
     "nesterov": [False, True],
     "schedule": ["constant", "cosine", "one_cycle", "step", "plateau"],
     "warmup": {"low": 0.0, "high": 0.2},
+    "average": {"low": 0.0, "high": 0.99},
     "activation": ["relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "tanh", "sigmoid"],
     "initializer": [
         *("he_normal", "he_uniform", "glorot_normal", "glorot_uniform", "lecun_normal", "lecun_uniform"),

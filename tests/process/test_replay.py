@@ -36,7 +36,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "space": {
             "depth": 2, "width": 8, "dropout": 0.3, "batch_size": 128, "kernel": 3, "head": 32, "schedule": "one_cycle",
             "optimizer": ["adam", "adamw"], "lr": {"low": 1e-4, "high": 1e-3}, "pooling": ["max", "average"],
-            "scaling": "standard",
+            "scaling": "standard", "average": 0.95,
         },
         "epochs": 8,
     },
