@@ -9,7 +9,8 @@ import pytorch_lightning as pl
 
 from hpo.errors import LoadError
 from hpo.ipc.channel import Message
-from hpo.space import arguments_of
+from hpo.space import Argument, arguments_of
+from hpo.space.values import among
 from hpo.training.own_loaders import OwnLoaders
 
 _NOT_PLAIN = object()
@@ -18,16 +19,19 @@ _NOT_PLAIN = object()
 def given_by_data(model_class: type[Any], arguments: Message, data: Any) -> dict[str, Any]:
     """The model's arguments that are neither searched nor in the study file, from attributes of the data module.
 
-    These are arguments without a default, and those marked `FromData()` if the data module has the attribute.
+    These are arguments without a default, and those marked `FromData()` if the data module has the attribute and the
+    condition beside the mark holds.
 
     Raises:
         LoadError: the data module has no such attribute.
     """
     given = {}
     named = {name.partition(".")[0] for name in arguments}
-    for argument in arguments_of(model_class):
+    known = arguments_of(model_class)
+    values = {argument.name: argument.default for argument in known} | arguments
+    for argument in known:
         is_required = not argument.has_default
-        if argument.name in named or not (is_required or argument.is_from_data):
+        if argument.name in named or not (is_required or argument.is_from_data) or not _is_met(argument, values):
             continue
         if not hasattr(data, argument.name):
             if not is_required:
@@ -38,6 +42,10 @@ def given_by_data(model_class: type[Any], arguments: Message, data: Any) -> dict
             )
         given[argument.name] = getattr(data, argument.name)
     return given
+
+
+def _is_met(argument: Argument, values: Message) -> bool:
+    return all(among(values[parent], wanted) for parent, wanted in argument.when.items())
 
 
 def _without(data: Any) -> str:
