@@ -55,7 +55,12 @@ class DNN(Supervised):
         super().__init__(**common)
         self.save_hyperparameters()
         self.numbers, size = embedded_numbers(
-            number_embedding, in_features, size=number_embedding_size, frequency=frequency, bin_edges=bin_edges, who="DNN"
+            number_embedding,
+            in_features,
+            size=number_embedding_size,
+            frequency=frequency,
+            bin_edges=bin_edges,
+            who="DNN",
         )
         self.embeddings = nn.ModuleList(nn.Embedding(count, embedding_size(count)) for count in cardinalities)
         units = in_features * size + sum(embedding_size(count) for count in cardinalities)
@@ -78,7 +83,8 @@ class DNN(Supervised):
 def joined(inputs: Inputs, numbers: nn.Module, categories: nn.ModuleList) -> Tensor:
     """Features, or features and class numbers, as one vector of their embeddings (batch, units)."""
     if isinstance(inputs, Tensor):
-        return numbers(inputs.flatten(1)).flatten(1)  # (batch, ...) -> (batch, in_features) -> (batch, units)
+        vector: Tensor = numbers(inputs.flatten(1)).flatten(1)  # (batch, ...) -> (batch, in_features) -> (batch, units)
+        return vector
     features, chosen = inputs
     embedded = [embed(chosen[:, column]) for column, embed in enumerate(categories)]
     return torch.cat([numbers(features.flatten(1)).flatten(1), *embedded], dim=1)

@@ -38,7 +38,9 @@ def embedded_numbers(
     if name == "none" or not features:
         return nn.Identity(), 1
     if size < 2:
-        raise ValueError(f"{who}: number_embedding_size {size} should be at least 2: the number, and what is learnt of it")
+        raise ValueError(
+            f"{who}: number_embedding_size {size} should be at least 2: the number, and what is learnt of it"
+        )
     if name == "periodic":
         if frequency <= 0:
             raise ValueError(f"{who}: frequency {frequency} should be positive")

@@ -68,14 +68,12 @@ class TabM(Supervised):
         )
         self.embeddings = nn.ModuleList(nn.Embedding(count, embedding_size(count)) for count in cardinalities)
         vectors = [size] * in_features + [embedding_size(count) for count in cardinalities]
-        self.hidden = nn.Sequential()
-        for layer in range(depth):
-            inputs = width if layer else sum(vectors)
-            self.hidden.append(_Shared(inputs, width, members))
-            self.hidden.append(nn.ReLU())
-            self.hidden.append(nn.Dropout(dropout))
+        first = _Shared(sum(vectors), width, members)
+        self.hidden = nn.Sequential(first, nn.ReLU(), nn.Dropout(dropout))
+        for _ in range(1, depth):
+            self.hidden.extend([_Shared(width, width, members), nn.ReLU(), nn.Dropout(dropout)])
         self.head = LinearOfEach(members, width, outputs)
-        _differ(self.hidden[0].before, vectors)
+        _differ(first.before, vectors)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         inputs, targets = batch
@@ -102,7 +100,10 @@ class TabM(Supervised):
 
 
 class _Shared(nn.Module):
-    """(batch, members or 1, inputs) -> (batch, members, outputs), by one matrix and each member's scalings and biases."""
+    """One matrix, and scalings and biases of each member.
+
+    (batch, members or 1, inputs) -> (batch, members, outputs)
+    """
 
     def __init__(self, inputs: int, outputs: int, members: int) -> None:
         super().__init__()

@@ -152,7 +152,9 @@ class Table(DataModule):
         numbers = (inputs if isinstance(inputs, torch.Tensor) else inputs[0]).numpy().astype(np.float64)
         ranks = np.linspace(0, 1, min(MOST_BINS + 1, max(2, len(numbers))))
         edges = np.quantile(numbers, ranks, axis=0).T.astype(np.float32)
-        return tuple(float(str(edge)) for edge in edges.ravel())  # with no more digits than they have, as JSON keeps them
+        return tuple(
+            float(str(edge)) for edge in edges.ravel()
+        )  # with no more digits than they have, as JSON keeps them
 
     @property
     def source_columns(self) -> tuple[str, ...]:

@@ -112,7 +112,14 @@ def of_another_shape(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return (longer, torch.arange(time, time - 7, -1)) if len(inputs) == 2 else (longer,)
 
 
-ALSO_FOR_TORCH = ("DNN with categories", "TabM with categories and quantiles", "CNN", "LSTM in both directions with attention", "RNN", "Transfer")
+ALSO_FOR_TORCH = (
+    "DNN with categories",
+    "TabM with categories and quantiles",
+    "CNN",
+    "LSTM in both directions with attention",
+    "RNN",
+    "Transfer",
+)
 
 
 @pytest.mark.parametrize(

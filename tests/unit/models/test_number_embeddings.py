@@ -26,7 +26,8 @@ def piecewise(size: int = 5) -> Piecewise:
 def paths(x: list[float], feature: int = 0) -> Tensor:
     """What is learnt of these values of a feature (values, size - 1)."""
     with torch.no_grad():
-        return piecewise()(torch.tensor(x).unsqueeze(1).expand(-1, 2))[:, feature, 1:]
+        vectors: Tensor = piecewise()(torch.tensor(x).unsqueeze(1).expand(-1, 2))
+    return vectors[:, feature, 1:]
 
 
 def test_a_number_stays_in_its_vector_and_none_leaves_it_alone() -> None:
@@ -34,8 +35,8 @@ def test_a_number_stays_in_its_vector_and_none_leaves_it_alone() -> None:
     for layer in (Periodic(2, 5, 0.3), piecewise()):
         assert layer(x).shape == (7, 2, 5)
         assert torch.equal(layer(x)[:, :, 0], x)
-    layer, size = embedded_numbers("none", 2, size=5, frequency=0.3, bin_edges=(), who="")
-    assert torch.equal(layer(x), x)
+    none, size = embedded_numbers("none", 2, size=5, frequency=0.3, bin_edges=(), who="")
+    assert torch.equal(none(x), x)
     assert size == 1
 
 

@@ -26,7 +26,7 @@ def test_a_member_is_a_network_of_the_shared_weights_with_its_own_scalings_and_b
     found = model.of_members(X)
     for number in range(4):
         x = X
-        for layer in model.hidden[::3]:
+        for layer in [*model.hidden][::3]:
             scaled: Any = layer
             weight = scaled.after[number].unsqueeze(1) * scaled.weight * scaled.before[number]
             x = functional.linear(x, weight, scaled.bias[number]).relu()
