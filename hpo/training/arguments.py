@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from hpo.ipc.channel import Message
 from hpo.space import Argument, arguments_of
 from hpo.space.values import among
 from hpo.training.own_loaders import OwnLoaders
+
+MOST_RECORDED = 100  # values of an argument that the data module gave
 
 _NOT_PLAIN = object()
 
@@ -59,6 +62,15 @@ def resolved_defaults(model: pl.LightningModule, arguments: Message) -> dict[str
     given = {name.partition(".")[0] for name in arguments}
     names = {argument.name for argument in arguments_of(type(model)) if argument.has_default} - given
     return {name: value for name, value in model.hparams.items() if name in names}
+
+
+def recorded(values: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments as a trial's configuration has them: plain, and without long lists that the data module gave.
+
+    People read it, and the store has one for each trial; checkpoints have the lists.
+    """
+    is_long = {name for name, value in given.items() if isinstance(value, list | tuple) and len(value) > MOST_RECORDED}
+    return plain({name: value for name, value in values.items() if name not in is_long})
 
 
 def plain(values: dict[str, Any]) -> dict[str, Any]:

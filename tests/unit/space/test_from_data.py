@@ -15,7 +15,7 @@ from hpo.space import Argument, Choice, FromData, Int, SearchSpace, When, argume
 from hpo.study.job import StudyJob
 from hpo.study.resolved_study import ResolvedStudy, resolve
 from hpo.study.study_file import read_study
-from hpo.training.arguments import given_by_data
+from hpo.training.arguments import given_by_data, recorded
 from hpo.training.describe import describe
 
 
@@ -100,6 +100,12 @@ def test_a_condition_beside_the_mark_says_when_it_is_taken() -> None:
     assert list(SearchSpace.of(Choosy)) == ["task"]
     assert given_by_data(Choosy, {"task": "classes"}, Counted()) == {"counts": (3, 4)}
     assert given_by_data(Choosy, {"task": "values"}, Counted()) == given_by_data(Choosy, {}, Counted()) == {}
+
+
+def test_the_record_of_a_trial_is_without_long_lists_that_the_data_gave() -> None:
+    given = {"edges": [0.5] * 1000, "counts": (3, 4)}
+    arguments = {"width": 2, "sizes": [1] * 1000, **given}
+    assert recorded(arguments, given) == {"width": 2, "sizes": [1] * 1000, "counts": [3, 4]}
 
 
 def test_a_condition_on_what_is_no_argument_is_refused() -> None:
