@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hpo.space import Choice, Float, FromData, Int, When
+from hpo.space import Choice, FromData, Int, When
 from models.base import Batch, Supervised
 from models.dnn import Inputs, embedding_size, joined
 from models.number_embeddings import LinearOfEach, NumberEmbedding, embedded_numbers
@@ -43,13 +43,13 @@ class TabM(Supervised):
         self,
         in_features: int,
         outputs: int,
-        depth: Annotated[int, Int(1, 4)] = 2,
-        width: Annotated[int, Int(32, 512, log=True)] = 192,
-        dropout: Annotated[float, Float(0.0, 0.4)] = 0.1,
+        depth: int = 2,
+        width: Annotated[int, Int(32, 512, log=True)] = 128,
+        dropout: float = 0.1,
         members: int = 16,
-        number_embedding: Annotated[NumberEmbedding, Choice()] = "none",
+        number_embedding: Annotated[NumberEmbedding, Choice()] = "piecewise",
         number_embedding_size: int = 8,
-        frequency: float = 0.1,
+        frequency: float = 0.3,
         optimizer: OptimizerName = "adamw",
         lr: LearningRate = 2e-3,
         cardinalities: Annotated[tuple[int, ...], FromData()] = (),
