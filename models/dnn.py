@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from hpo.space import Choice, Float, FromData, Int
+from hpo.space import Choice, Float, FromData, Int, When
 from models.base import Supervised
 from models.layers import ACTIVATIONS, Activation, Initializer, initialize
+from models.number_embeddings import NumberEmbedding, embedded_numbers
 
 Inputs = Tensor | tuple[Tensor, Tensor]
 
@@ -27,6 +28,8 @@ class DNN(Supervised):
             He et al. 2016, arXiv 1512.03385.
         cardinalities: numbers of values of the categorical columns, from the data module.
         initializer: described in models.layers.initialize; the embeddings keep torch's.
+        number_embedding, number_embedding_size, frequency: described in models.number_embeddings.
+        bin_edges: of piecewise, from the data module.
     """
 
     def __init__(
@@ -42,13 +45,25 @@ class DNN(Supervised):
         residual: bool = False,
         initializer: Initializer = "he_normal",
         initializer_std: float = 0.02,
+        number_embedding: NumberEmbedding = "none",
+        number_embedding_size: int = 8,
+        frequency: float = 0.3,
         cardinalities: Annotated[tuple[int, ...], FromData()] = (),
+        bin_edges: Annotated[tuple[float, ...], FromData(), When(number_embedding="piecewise")] = (),
         **common: Any,
     ) -> None:
         super().__init__(**common)
         self.save_hyperparameters()
+        self.numbers, size = embedded_numbers(
+            number_embedding,
+            in_features,
+            size=number_embedding_size,
+            frequency=frequency,
+            bin_edges=bin_edges,
+            who="DNN",
+        )
         self.embeddings = nn.ModuleList(nn.Embedding(count, embedding_size(count)) for count in cardinalities)
-        units = in_features + sum(embedding_size(count) for count in cardinalities)
+        units = in_features * size + sum(embedding_size(count) for count in cardinalities)
         hidden = nn.Sequential()
         for layer in range(depth):
             wide = max(2, round(width * taper**layer))
@@ -61,14 +76,18 @@ class DNN(Supervised):
         initialize(self, initializer, initializer_std)
 
     def forward(self, inputs: Inputs) -> Tensor:
-        if isinstance(inputs, Tensor):
-            x = inputs.flatten(1)  # (batch, ...) -> (batch, in_features)
-        else:
-            numbers, categories = inputs
-            embedded = [embed(categories[:, column]) for column, embed in enumerate(self.embeddings)]
-            x = torch.cat([numbers.flatten(1), *embedded], dim=1)
-        outputs: Tensor = self.head(self.hidden(x))
+        outputs: Tensor = self.head(self.hidden(joined(inputs, self.numbers, self.embeddings)))
         return outputs
+
+
+def joined(inputs: Inputs, numbers: nn.Module, categories: nn.ModuleList) -> Tensor:
+    """Features, or features and class numbers, as one vector of their embeddings (batch, units)."""
+    if isinstance(inputs, Tensor):
+        vector: Tensor = numbers(inputs.flatten(1)).flatten(1)  # (batch, ...) -> (batch, in_features) -> (batch, units)
+        return vector
+    features, chosen = inputs
+    embedded = [embed(chosen[:, column]) for column, embed in enumerate(categories)]
+    return torch.cat([numbers(features.flatten(1)).flatten(1), *embedded], dim=1)
 
 
 def embedding_size(cardinality: int) -> int:

@@ -29,7 +29,9 @@ class When:
 class FromData:
     """The argument is taken from the data module's attribute of the same name, where it has one.
 
-    An argument without a default is always taken from there; this is for arguments with a default.
+    An argument without a default is always taken from there; this is for arguments with a default. With a `When(...)`
+    beside it, the argument is taken only while that holds, so that what only some configurations need is neither made
+    nor stored by the others.
     """
 
 

@@ -6,7 +6,7 @@ import functools
 import inspect
 import types
 from collections.abc import Callable, Hashable, Mapping, MutableMapping, MutableSequence, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Literal, Union, cast, get_args, get_origin
 
@@ -42,7 +42,8 @@ class Argument:
     has_default: bool = False
     default: Value = None  # also None where JSON cannot hold the default; a path's text
     choices: tuple[Value, ...] = ()  # of a Literal or bool hint
-    is_from_data: bool = False  # taken from the data module, where it has an attribute of that name
+    is_from_data: bool = False  # taken from the data module, where it has an attribute of that name,
+    when: Mapping[str, tuple[Value, ...]] = field(default_factory=dict, hash=False)  # while these arguments are such
     takes_entries: bool = False  # a mapping, to which entries of any name may be given
 
 
@@ -72,7 +73,12 @@ def entry_arguments_of(target: Callable[..., Any], owner: Owner = "model") -> tu
 
 @functools.cache  # a trial process reads the same classes four times per trial
 def _arguments_of(target: Any, owner: Owner) -> tuple[Argument, ...]:
-    return tuple(_argument(declared, owner) for declared in declared_of(target))
+    arguments = tuple(_argument(declared, owner) for declared in declared_of(target))
+    names = {argument.name for argument in arguments}
+    for argument in arguments:
+        for parent in argument.when.keys() - names:
+            raise SpecError(f"'{argument.name}' depends on '{parent}', but there is no such argument")
+    return arguments
 
 
 def parameters_of(target: Callable[..., Any], owner: Owner) -> tuple[Parameter, ...]:
@@ -102,6 +108,8 @@ def _argument(declared: Declared, owner: Owner) -> Argument:
         hint, choices = "dict", ()
     has_default = declared.has_default
     plain = simplified(default) if has_default and is_value(default) else None
+    is_from_data = any(isinstance(item, FromData) for item in declared.metadata)
+    conditions = [item.conditions for item in declared.metadata if isinstance(item, When) and is_from_data]
     if isinstance(default, PurePath):
         plain = str(default)
     return Argument(
@@ -111,7 +119,8 @@ def _argument(declared: Declared, owner: Owner) -> Argument:
         has_default=has_default,
         default=plain,
         choices=choices,
-        is_from_data=any(isinstance(item, FromData) for item in declared.metadata),
+        is_from_data=is_from_data,
+        when=conditions[0] if conditions else {},
         takes_entries=takes_entries(declared) and hint in ("dict", "other"),
     )
 
@@ -123,7 +132,8 @@ def _parameter(declared: Declared, owner: Owner) -> Parameter | None:
     for item in metadata:
         if item in (Float, Int, Choice, When, FromData):
             raise SpecError(f"'{name}': write {item.__name__}(...), not {item.__name__}")
-    if not ranges and not conditions:
+    is_from_data = any(isinstance(item, FromData) for item in metadata)
+    if not ranges and (is_from_data or not conditions):  # a condition of what the data give makes no parameter
         _refuse_nested(declared)
         return None
     if len(ranges) != 1 or len(conditions) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 FAMILIES: Mapping[str, tuple[str, ...]] = {
-    "models.data:Table": ("models.dnn:DNN",),
+    "models.data:Table": ("models.tabm:TabM", "models.dnn:DNN"),
     "models.data:Images": ("models.cnn:CNN",),
     "models.data:Digits": ("models.cnn:CNN", "models.dnn:DNN"),
     "models.data:Sequences": ("models.recurrent:Recurrent",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,11 @@ import pytorch_lightning as pl
 
 from hpo.errors import LoadError
 from hpo.ipc.channel import Message
-from hpo.space import arguments_of
+from hpo.space import Argument, arguments_of
+from hpo.space.values import among
 from hpo.training.own_loaders import OwnLoaders
+
+MOST_RECORDED = 100  # values of an argument that the data module gave
 
 _NOT_PLAIN = object()
 
@@ -18,16 +22,19 @@ _NOT_PLAIN = object()
 def given_by_data(model_class: type[Any], arguments: Message, data: Any) -> dict[str, Any]:
     """The model's arguments that are neither searched nor in the study file, from attributes of the data module.
 
-    These are arguments without a default, and those marked `FromData()` if the data module has the attribute.
+    These are arguments without a default, and those marked `FromData()` if the data module has the attribute and the
+    condition beside the mark holds.
 
     Raises:
         LoadError: the data module has no such attribute.
     """
     given = {}
     named = {name.partition(".")[0] for name in arguments}
-    for argument in arguments_of(model_class):
+    known = arguments_of(model_class)
+    values = {argument.name: argument.default for argument in known} | arguments
+    for argument in known:
         is_required = not argument.has_default
-        if argument.name in named or not (is_required or argument.is_from_data):
+        if argument.name in named or not (is_required or argument.is_from_data) or not _is_met(argument, values):
             continue
         if not hasattr(data, argument.name):
             if not is_required:
@@ -38,6 +45,10 @@ def given_by_data(model_class: type[Any], arguments: Message, data: Any) -> dict
             )
         given[argument.name] = getattr(data, argument.name)
     return given
+
+
+def _is_met(argument: Argument, values: Message) -> bool:
+    return all(among(values[parent], wanted) for parent, wanted in argument.when.items())
 
 
 def _without(data: Any) -> str:
@@ -51,6 +62,15 @@ def resolved_defaults(model: pl.LightningModule, arguments: Message) -> dict[str
     given = {name.partition(".")[0] for name in arguments}
     names = {argument.name for argument in arguments_of(type(model)) if argument.has_default} - given
     return {name: value for name, value in model.hparams.items() if name in names}
+
+
+def recorded(values: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments as a trial's configuration has them: plain, and without long lists that the data module gave.
+
+    People read it, and the store has one for each trial; checkpoints have the lists.
+    """
+    is_long = {name for name, value in given.items() if isinstance(value, list | tuple) and len(value) > MOST_RECORDED}
+    return plain({name: value for name, value in values.items() if name not in is_long})
 
 
 def plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from hpo.study.job import BEST_CHECKPOINT, TrialJob
 from hpo.study.length import Unit
 from hpo.study.plan import TRAIN_AND_VALIDATION
 from hpo.study.writable import disk_error, error_in_words
-from hpo.training.arguments import given_by_data, plain, resolved_defaults
+from hpo.training.arguments import given_by_data, plain, recorded, resolved_defaults
 from hpo.training.both_parts import learn_from_validation
 from hpo.training.build import build, complete_arguments
 from hpo.training.checkpoint import RestoringCheckpointIO
@@ -179,8 +179,8 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
         sys.stdout.write(f"executor: {executor}\n")
         worker.send(
             Started(
-                model=plain(
-                    complete_arguments(model_class, model_arguments) | resolved_defaults(model, model_arguments)
+                model=recorded(
+                    complete_arguments(model_class, model_arguments) | resolved_defaults(model, model_arguments), given
                 ),
                 data=plain(complete_arguments(data_class, job.data.arguments)),
                 parameters=sum(p.numel() for p in model.parameters()),

@@ -26,8 +26,9 @@ class Scaling:
         arrays: its parameters, of each column:
             standard, robust  `shift` and `scale`: (x - shift) / scale
             min_max           `factor` and `offset`: x * factor + offset
-            quantile          `quantiles` (quantiles, columns) and `references` (quantiles,), from 0 to 1: the rank of x
-                              among them, and of it the quantile of the normal distribution
+            quantile          `quantiles` and `references` (quantiles, columns), their ranks from 0 to 1: the rank of x
+                              among them, and of it the quantile of the normal distribution. Of an earlier release's
+                              trials, one column of references is for all columns
             none              none: x
     """
 
@@ -35,7 +36,7 @@ class Scaling:
     arrays: Mapping[str, Doubles] = field(default_factory=dict)
 
     def __call__(self, values: Doubles) -> Doubles:
-        """Scaled values (rows, columns), as scikit-learn's own scaler gives them, to the last bit."""
+        """Scaled values (rows, columns), as scikit-learn's own scaler gives them, to the last bit, but for quantile."""
         given = self.arrays
         match self.kind:
             case "standard" | "robust":
@@ -43,8 +44,9 @@ class Scaling:
             case "min_max":
                 return values * given["factor"] + given["offset"]
             case "quantile":
-                columns = zip(values.T, given["quantiles"].T, strict=True)
-                return np.stack([_to_normal(x, quantiles, given["references"]) for x, quantiles in columns], axis=1)
+                quantiles = given["quantiles"].T
+                columns = zip(values.T, quantiles, np.broadcast_to(given["references"].T, quantiles.shape), strict=True)
+                return np.stack([_to_normal(*column) for column in columns], axis=1)
         return values
 
 
@@ -53,6 +55,8 @@ def fit_scaling(kind: str, values: Doubles) -> tuple[Scaling, Doubles]:
     fitted = _fitted(kind, values)
     if fitted is None:
         return Scaling(), np.empty(0)
+    if kind == "quantile":
+        fitted.references_ = _ranks(fitted.quantiles_, len(values))
     learnt = [np.ravel(value) for _, value in sorted(vars(fitted).items()) if isinstance(value, np.ndarray)]
     match kind:
         case "standard":
@@ -82,13 +86,25 @@ def _fitted(kind: str, values: Doubles) -> Any:
     return None
 
 
+def _ranks(quantiles: Doubles, rows: int) -> Doubles:
+    """The rank of each quantile of a column, the middle one where several are equal; at least half a row from 0 and 1.
+
+    scikit-learn's are 0 and 1 at the ends, so that it gives the values of a column of two, or the smallest and largest
+    of few rows, as -5.2 and 5.2. On ten tables, networks learnt worse from these (docs/tables.md).
+    """
+    places = [[np.searchsorted(column, column, side) for side in ("left", "right")] for column in quantiles.T]
+    middle = [(first + last - 1) / 2 for first, last in places]
+    ranks: Doubles = np.stack(middle, axis=1) / max(1, len(quantiles) - 1)
+    return ranks.clip(0.5 / rows, 1 - 0.5 / rows)
+
+
 def _to_normal(x: Doubles, quantiles: Doubles, references: Doubles) -> Doubles:
     """The mean of the ranks from below and from above, which differ where a quantile repeats, as normal quantiles."""
     below = np.interp(x, quantiles, references)
     above = -np.interp(-x, -quantiles[::-1], -references[::-1])
     ranks = 0.5 * (below + above)
-    ranks[x + EDGE > quantiles[-1]] = 1
-    ranks[x - EDGE < quantiles[0]] = 0
+    ranks[x + EDGE > quantiles[-1]] = references[-1]
+    ranks[x - EDGE < quantiles[0]] = references[0]
     low, high = ndtri(EDGE - np.spacing(1)), ndtri(1 - (EDGE - np.spacing(1)))
     normal: Doubles = np.clip(ndtri(ranks), low, high)
     return normal

@@ -33,6 +33,9 @@ Categories = Literal["embedding", "one_hot"]
 Ints = NDArray[np.int64]
 
 
+MOST_BINS = 48  # of a number; the default of the authors of models.number_embeddings
+
+
 class Table(DataModule):
     """A CSV, TSV or Parquet file, or one of scikit-learn's: breast_cancer, wine, iris, diabetes.
 
@@ -141,6 +144,17 @@ class Table(DataModule):
         rows = self._learned if name == "train" else getattr(self.rows, name)
         frame: pd.DataFrame = self._inputs.iloc[rows]
         return frame
+
+    @property
+    def bin_edges(self) -> tuple[float, ...]:
+        """Of each number of an input, quantiles of the training part, ascending: (in_features * edges,)."""
+        inputs = self._parts["train"].inputs
+        numbers = (inputs if isinstance(inputs, torch.Tensor) else inputs[0]).numpy().astype(np.float64)
+        ranks = np.linspace(0, 1, min(MOST_BINS + 1, max(2, len(numbers))))
+        edges = np.quantile(numbers, ranks, axis=0).T.astype(np.float32)
+        return tuple(
+            float(str(edge)) for edge in edges.ravel()
+        )  # with no more digits than they have, as JSON keeps them
 
     @property
     def source_columns(self) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ DATA_MODULES: dict[str, DataFactory] = {
     "Table of all kinds": partial(Table, source=FLATS, target="pets", ignore="number"),
     "Table of all kinds and two values": partial(Table, source=FLATS, target="rent, rooms", most_correlation=0.95),
     "Table of groups": partial(Table, source=FLATS, target="pets", group="landlord"),
-    "Table in time": partial(Table, source=FLATS, target="rent", time="number"),
+    "Table in time": partial(Table, source=FLATS, target="rent", time="number", scaling="quantile"),
     "Sequences of two classes": partial(Sequences, path=recorded_npz("class")),
     "Sequences with values": partial(Sequences, path=recorded_npz("values")),
     "Sequences with a class a step": partial(Sequences, path=recorded_npz("step class"), labels="step"),

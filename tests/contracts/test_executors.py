@@ -32,6 +32,7 @@ from models.layout import Layout
 from models.optimization import OptimizerName
 from models.optimized import Optimized
 from models.recurrent import Recurrent
+from models.tabm import TabM
 
 from .model_contract import DataFactory, ModelClass, build, data_of
 from .test_data import FLATS
@@ -66,6 +67,8 @@ MODELS: list[tuple[ModelClass, DataFactory, dict[str, Any]]] = [
     (LeNet5, Digits, {"dropout": 0.3}),
     (SmallAlexNet, Digits, {"dropout": 0.5}),
     (SmallZFNet, Digits, {"dropout": 0.5}),
+    (TabM, partial(Table, source=FLATS, target="pets", ignore="number"), {"dropout": 0.3}),
+    (TabM, partial(Table, source="wine"), {"number_embedding": "piecewise", "dropout": 0.3}),
     (Autoencoder, Digits, {"dropout": 0.2}),
     (Autoencoder, Digits, {"kind": "convolutional", "dropout": 0.2}),
     (Recurrent, partial(Sequences, path=recorded_npz("class")), {**DEEP}),

@@ -35,6 +35,7 @@ from models.cnn import CNN
 from models.data import Digits, Images, Sequences, Series, Table
 from models.dnn import DNN
 from models.recurrent import Recurrent
+from models.tabm import TabM
 from models.transfer import Transfer
 
 from .data_contract import DataFactory, class_of
@@ -65,6 +66,13 @@ FAMILIES = {
     "DNN": Family(DNN, Digits, {"batch_norm": True, "residual": True}),
     "DNN with categories": Family(DNN, partial(Table, source=FLATS, target="pets", ignore="number")),
     "DNN of values": Family(DNN, partial(Table, source="diabetes")),
+    "DNN with waves of pixels": Family(DNN, Digits, {"number_embedding": "periodic"}),
+    "DNN with quantiles": Family(DNN, partial(Table, source="diabetes"), {"number_embedding": "piecewise"}),
+    "TabM": Family(TabM, partial(Table, source="wine")),
+    "TabM with categories and quantiles": Family(
+        TabM, partial(Table, source=FLATS, target="pets", ignore="number"), {"number_embedding": "piecewise"}
+    ),
+    "TabM of values": Family(TabM, partial(Table, source="diabetes"), {"number_embedding": "periodic"}),
     "CNN": Family(CNN, Digits),
     "CNN of coloured images": Family(CNN, partial(Images, source=drawn_npz()), {"pooling": "average"}),
     "LeNet5": Family(LeNet5, Digits),
@@ -104,9 +112,22 @@ def of_another_shape(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return (longer, torch.arange(time, time - 7, -1)) if len(inputs) == 2 else (longer,)
 
 
-ALSO_FOR_TORCH = ("DNN with categories", "CNN", "LSTM in both directions with attention", "RNN", "Transfer")
+ALSO_FOR_TORCH = (
+    "DNN with categories",
+    "TabM with categories and quantiles",
+    "CNN",
+    "LSTM in both directions with attention",
+    "RNN",
+    "Transfer",
+)
 SAMPLED_FAMILIES = {
-    *("DNN with categories", "CNN", "convolutional Autoencoder", "LSTM in both directions with attention"),
+    *(
+        "DNN with categories",
+        "CNN",
+        "TabM with categories and quantiles",
+        "convolutional Autoencoder",
+        "LSTM in both directions with attention",
+    ),
     *("GRU in both directions of steps", "RNN with a decoder", "Transfer"),
 }
 SAMPLED_DATA = {

@@ -21,9 +21,10 @@ from hpo.training.lean.epoch import LeanEpochLoop
 from hpo.training.lean.graphed import GraphedSteps
 from models.autoencoder import Autoencoder
 from models.cnn import CNN
-from models.data import Digits, Series
+from models.data import Digits, Series, Table
 from models.dnn import DNN
 from models.recurrent import Recurrent
+from models.tabm import TabM
 
 from . import hooked
 from .hooked import Points, Small
@@ -244,6 +245,7 @@ MODELS: list[tuple[ModelClass, Callable[[], Any], dict[str, Any]]] = [
     (DNN, Digits, {"dropout": 0.3, "batch_norm": True}),
     (CNN, Digits, {"dropout": 0.3, "batch_norm": True}),
     (Autoencoder, Digits, {"dropout": 0.2}),
+    (TabM, partial(Table, source="wine", batch_size=8), {"number_embedding": "piecewise"}),
     (Recurrent, partial(Series, path=measured_csv(), target="load", interpolation="linear", batch_size=16), {}),
 ]
 

@@ -14,11 +14,13 @@ from hpo.space import Float
 from models.autoencoder import Autoencoder
 from models.classic import AlexNet, LeNet5, ZFNet
 from models.cnn import CNN
-from models.data import Digits, Images, Sequences, Series
+from models.data import Digits, Images, Sequences, Series, Table
 from models.dnn import DNN
 from models.recurrent import Recurrent
+from models.tabm import TabM
 
 from .model_contract import DataFactory, ModelClass, ModelContract, build, cpu_trainer
+from .test_data import FLATS
 
 
 class SmallAlexNet(AlexNet):
@@ -53,6 +55,9 @@ MODELS: list[tuple[ModelClass, DataFactory]] = [
     (CNN, partial(Images, source=drawn_folders(), flip="horizontal")),
     (LeNet5, Digits),
     (Autoencoder, Digits),
+    (TabM, partial(Table, source="iris")),
+    (TabM, partial(Table, source=FLATS, target="pets", ignore="number")),
+    (TabM, partial(Table, source=FLATS, target="rent, rooms")),
     (SmallAlexNet, Digits),
     (SmallZFNet, partial(Images, source=drawn_npz())),
     (Recurrent, partial(Sequences, path=recorded_npz("class"))),

@@ -24,13 +24,14 @@ from models.data.image_parts import listed
 from models.data.sources import TARGET, read_source
 from models.dnn import DNN
 from models.recurrent import Recurrent
+from models.tabm import TabM
 
 from .data_contract import DataFactory, class_of, points_of, several
 from .test_data import DATA_MODULES
 
 POINTS = 8
 TOLERANCE = 1e-6
-MODELS: dict[type[Any], type[Any]] = {Digits: DNN, Images: CNN, Table: DNN, Sequences: Recurrent, Series: Recurrent}
+MODELS: dict[type[Any], type[Any]] = {Digits: DNN, Images: CNN, Table: TabM, Sequences: Recurrent, Series: Recurrent}
 
 
 class Given(NamedTuple):

@@ -55,6 +55,11 @@ CHAINS: dict[str, tuple[Callable[[Path], Path], int, tuple[str, ...]]] = {
         20,
         ("majority class", "logistic regression", "gradient boosting"),
     ),
+    "breast_cancer_tabm": (
+        rows(load_breast_cancer),
+        20,
+        ("majority class", "logistic regression", "gradient boosting"),
+    ),
     "diabetes_dnn": (rows(load_diabetes), 20, ("mean", "linear regression", "gradient boosting")),
     "japanese_vowels_lstm": (utterances, 20, ("majority class", "logistic regression", "nearest neighbour")),
     "digits_autoencoder": (pixels, 20, ("mean", "principal components")),

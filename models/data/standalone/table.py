@@ -183,8 +183,9 @@ def _scaled_columns(values: Any, scaling: Mapping[str, Any]) -> Any:
     if kind == "min_max":
         return values * given["factor"] + given["offset"]
     if kind == "quantile":
-        columns = zip(values.T, given["quantiles"].T, strict=True)
-        return np.stack([_normal_quantiles(x, quantiles, given["references"]) for x, quantiles in columns], axis=1)
+        quantiles = given["quantiles"].T
+        columns = zip(values.T, quantiles, np.broadcast_to(given["references"].T, quantiles.shape), strict=True)
+        return np.stack([_normal_quantiles(*column) for column in columns], axis=1)
     return values
 
 
@@ -192,7 +193,7 @@ def _normal_quantiles(x: Any, quantiles: Any, references: Any) -> Any:
     below = np.interp(x, quantiles, references)
     above = -np.interp(-x, -quantiles[::-1], -references[::-1])
     ranks = 0.5 * (below + above)
-    ranks[x + EDGE_OF_QUANTILES > quantiles[-1]] = 1
-    ranks[x - EDGE_OF_QUANTILES < quantiles[0]] = 0
+    ranks[x + EDGE_OF_QUANTILES > quantiles[-1]] = references[-1]
+    ranks[x - EDGE_OF_QUANTILES < quantiles[0]] = references[0]
     edge = EDGE_OF_QUANTILES - np.spacing(1)
     return np.array([NormalDist().inv_cdf(rank) for rank in ranks.clip(edge, 1 - edge)])

@@ -11,11 +11,11 @@ import pytest
 from pytorch_lightning import LightningDataModule, LightningModule
 
 from hpo.errors import LoadError, SpecError
-from hpo.space import Argument, FromData, Int, SearchSpace, arguments_of
+from hpo.space import Argument, Choice, FromData, Int, SearchSpace, When, arguments_of
 from hpo.study.job import StudyJob
 from hpo.study.resolved_study import ResolvedStudy, resolve
 from hpo.study.study_file import read_study
-from hpo.training.arguments import given_by_data
+from hpo.training.arguments import given_by_data, recorded
 from hpo.training.describe import describe
 
 
@@ -79,6 +79,40 @@ def test_the_mark_survives_json() -> None:
         plain = json.loads(json.dumps(asdict(argument)))
         assert plain["is_from_data"] is argument.is_from_data
         assert Argument(**{**plain, "choices": tuple(plain["choices"])}).is_from_data is argument.is_from_data
+
+
+class Choosy(LightningModule):
+    """`counts` is taken while `task` is a search for classes."""
+
+    def __init__(
+        self,
+        task: Annotated[str, Choice("classes", "values")] = "values",
+        counts: Annotated[tuple[int, ...], FromData(), When(task="classes")] = (),
+    ) -> None:
+        super().__init__()
+
+
+class Counted(LightningDataModule):
+    counts = (3, 4)
+
+
+def test_a_condition_beside_the_mark_says_when_it_is_taken() -> None:
+    assert list(SearchSpace.of(Choosy)) == ["task"]
+    assert given_by_data(Choosy, {"task": "classes"}, Counted()) == {"counts": (3, 4)}
+    assert given_by_data(Choosy, {"task": "values"}, Counted()) == given_by_data(Choosy, {}, Counted()) == {}
+
+
+def test_the_record_of_a_trial_is_without_long_lists_that_the_data_gave() -> None:
+    given = {"edges": [0.5] * 1000, "counts": (3, 4)}
+    arguments = {"width": 2, "sizes": [1] * 1000, **given}
+    assert recorded(arguments, given) == {"width": 2, "sizes": [1] * 1000, "counts": [3, 4]}
+
+
+def test_a_condition_on_what_is_no_argument_is_refused() -> None:
+    def net(counts: Annotated[int, FromData(), When(tasks="classes")] = 1) -> None: ...
+
+    with pytest.raises(SpecError, match="'counts' depends on 'tasks', but there is no such argument"):
+        arguments_of(net)
 
 
 def test_a_mark_without_brackets_is_refused() -> None:

@@ -105,6 +105,25 @@ def test_a_value_is_standardised_by_the_training_part() -> None:
     np.testing.assert_allclose(data.part("test").targets[:, 0], expected, rtol=1e-5)
 
 
+def test_bin_edges_are_quantiles_of_the_training_part_alone(tmp_path: Path) -> None:
+    data = ready(source="diabetes")
+    edges = np.array(data.bin_edges).reshape(data.in_features, -1)
+    train = data.part("train").inputs
+    assert isinstance(train, torch.Tensor)
+    assert edges.shape == (10, 49)
+    np.testing.assert_allclose(edges, np.quantile(train, np.linspace(0, 1, 49), axis=0).T, rtol=1e-5, atol=1e-6)
+    assert edges.astype(np.float32).ravel().tolist() == pytest.approx(data.bin_edges, rel=1e-7)
+
+
+def test_bin_edges_are_of_the_numbers_and_not_of_the_categories(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", x=range(40), c=["a", "b"] * 20, y=[row * row for row in range(40)])
+    embedded = ready(source=path, target="y", scaling="none")
+    assert len(embedded.bin_edges) == len(embedded.part("train").targets)  # fewer rows than bins
+    assert embedded.bin_edges[0] == min(embedded.rows.train)
+    encoded = ready(source=path, target="y", categories="one_hot")
+    assert len(encoded.bin_edges) == 3 * len(embedded.bin_edges)
+
+
 def test_several_targets_are_predicted_at_once(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", x=range(50), y=range(50), z=[-2 * row for row in range(50)])
     data = ready(source=path, target="y, z")

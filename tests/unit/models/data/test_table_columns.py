@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from pandas.testing import assert_series_equal
+from sklearn.preprocessing import QuantileTransformer
 
 from models.data.columns import Columns, usable
 from models.data.kinds import typed
+from models.data.scaling import Scaling
 
 NONE = float("nan")
 
@@ -49,9 +52,25 @@ def test_each_scaling_is_the_one_named(scaling: str, expected: list[float]) -> N
 def test_quantile_scaling_keeps_the_order_and_tames_outliers() -> None:
     columns = fitted({"x": [*range(100), 1e12]}, scaling="quantile")
     small, middle, large = numbers(columns, {"x": [-5.0, 50.0, 1e15]})["x"]
-    assert -6 < small < -5
-    assert middle == pytest.approx(0, abs=0.05)
-    assert 5 < large < 6
+    end = NormalDist().inv_cdf(0.5 / 101)
+    assert (small, middle, large) == pytest.approx((end, 0, -end), abs=1e-5)
+
+
+def test_quantile_scaling_gives_equal_numbers_the_middle_of_their_ranks() -> None:
+    columns = fitted({"x": [0.0, 0, 0, 1, 1, 1, 1, 1], "y": [1.0, 2, 2, 2, 2, 2, 2, 3]}, scaling="quantile")
+    x, y = numbers(columns, {"x": [0.0, 1, 9], "y": [2.0, 1, 2.5]}).values()
+    assert x == pytest.approx([NormalDist().inv_cdf(rank) for rank in (1 / 7, 5 / 7, 5 / 7)])
+    assert y[0] == pytest.approx(0)
+    assert NormalDist().inv_cdf(0.5 / 8) == pytest.approx(y[1])
+    assert 0 < y[2] < -y[1]
+
+
+def test_quantiles_of_an_earlier_release_are_scaled_as_they_were() -> None:
+    values = np.array([[1.0, 0.0], [2.0, 0.0], [5.0, 1.0], [9.0, 1.0]])
+    theirs = QuantileTransformer(n_quantiles=4, output_distribution="normal").fit(values)
+    kept = Scaling("quantile", {"quantiles": theirs.quantiles_, "references": theirs.references_})
+    new = np.array([[0.0, 0.0], [1.5, 1.0], [10.0, 0.5]])
+    np.testing.assert_array_equal(kept(new), theirs.transform(new))
 
 
 @pytest.mark.parametrize(("missing", "expected"), [("median", 2.0), ("mean", 4.0), ("drop", 2.0), ("indicator", 2.0)])
