@@ -50,8 +50,8 @@ class Recurrent(Supervised):
         input_shape, per_step, horizon, level_mean, level_scale: from the data module.
 
     Raises:
-        ValueError: the samples are not sequences, the data has no horizon for the recurrent decoder or a window_scaling,
-            or the convolution would leave steps without an output.
+        ValueError: the samples are not sequences, the data has no horizon for the recurrent decoder or the scaling of
+            windows, or the convolution would leave steps without an output.
     """
 
     def __init__(
