@@ -70,10 +70,12 @@ class Linear(Supervised):
             raise ValueError(
                 "Linear: takes windows of one length, not sequences with lengths; take Conv1d or Recurrent"
             )
-        outputs: Tensor = self.window_scaling(x, self._forecast)
+        if x.shape[1] != self.hparams["input_shape"][0]:
+            raise ValueError(f"Linear: takes windows of {self.hparams['input_shape'][0]} steps, not of {x.shape[1]}")
+        outputs: Tensor = self.window_scaling(x, None, self._forecast)
         return outputs
 
-    def _forecast(self, x: Tensor) -> Tensor:
+    def _forecast(self, x: Tensor, _: None) -> Tensor:
         parts = x
         if self.trend:
             trend = _moving_average(x, self.trend)
