@@ -47,7 +47,7 @@ class Conv1d(Supervised):
         outputs: int,
         depth: Annotated[int, Int(1, 4)] = 3,
         width: Annotated[int, Int(8, 64, log=True)] = 32,
-        kernel: Annotated[int, Int(3, 15, step=2)] = 9,
+        kernel: Annotated[int, Int(3, 11, step=2)] = 5,
         stride: int = 1,
         readout: Literal["mean", "max", "both", "last"] = "mean",
         dropout: float = 0.1,
