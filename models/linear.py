@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hpo.space import Choice, Float, FromData, When
+from hpo.space import Choice, FromData
 from models.base import Supervised
 from models.layers import initialize
 from models.window_scaling import WindowScaling, WindowScalingName
@@ -40,7 +40,7 @@ class Linear(Supervised):
         window_scaling: WindowScalingName = "none",
         trend: int = 25,
         hidden: Annotated[Literal[0, 16, 64], Choice()] = 0,
-        dropout: Annotated[float, Float(0.0, 0.5), When(hidden=(16, 64))] = 0.0,
+        dropout: float = 0.1,
         horizon: Annotated[int, FromData()] = 1,
         level_mean: Annotated[tuple[float, ...], FromData()] = (),
         level_scale: Annotated[tuple[float, ...], FromData()] = (),

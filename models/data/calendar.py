@@ -33,7 +33,7 @@ def calendar_of(chosen: str, moments: Any, *, who: str) -> tuple[str, ...]:
         return ()
     if names == ("auto",):
         step = float(np.median(np.diff(moments)) / DAY)
-        span = float((moments[-1] - moments[0]) / DAY)
+        span = float((moments[-1] - moments[0]) / DAY) + step
         fitting = [name for name, (days, most) in AUTO.items() if step <= most and span >= LEAST_CYCLES * days]
         return tuple(name for name in fitting if name != "month" or "yearday" not in fitting)
     if unknown := [name for name in names if name not in NAMES]:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hpo.space import Choice, Float, Int
+from hpo.space import Float, Int
 from models.data.base import DataModule, Part, PartName, Samples, Task
 from models.data.batches import Batch, Inputs
 from models.data.dates import DateOrder, check_order
@@ -24,7 +24,7 @@ from models.data.sequence_file import Labels, Recorded, read_sequences
 from models.data.splits import Ints, Rows, check_fractions, grouped_split, random_split, stratified_split
 from models.data.text_file import names_of
 
-Scaling = Annotated[Literal["none", "standard", "min_max"], Choice()]
+Scaling = Literal["none", "standard", "min_max"]
 Floats = NDArray[np.float32]
 
 IGNORED = -100  # the class number of a step beyond a sequence's length
