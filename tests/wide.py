@@ -33,6 +33,7 @@ MORE: dict[str, Any] = {
     "activation_place": ["before_pooling", "after_pooling"],
     "head": {"low": 16, "high": 512, "log": True},
     "cell": ["lstm", "gru", "rnn"],
+    "bidirectional": [False, True],
     "nonlinearity": ["tanh", "relu"],
     # of data
     "missing": ["median", "mean", "drop", "indicator"],

@@ -23,6 +23,7 @@ and besides
     Series      shift, scale (columns,) or ()         (differences - shift) / scale
                 window, horizon, lag, interpolation   the differences are from `lag` steps before; 0: there are none
                 targets, columns, step, reading       names, targets first; of the times; options for files
+                calendar                              cycles of models.data.calendar, whose columns come last
 """
 
 from __future__ import annotations

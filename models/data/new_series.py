@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from models.data.calendar import calendar_columns
 from models.data.differences import differences, references
 from models.data.gaps import Fill
 from models.data.grid import following, step_in_words, step_of
@@ -61,8 +62,9 @@ def read_new_series(source: Any, state: Mapping[str, Any]) -> NewSeries:
     if state["reading"]["id"]:
         names = [name for name, is_kept in zip(found.names, is_long, strict=True) if is_kept]
         rows = {state["reading"]["id"]: np.repeat(names, horizon), **rows}
+    values = (differences(fill, steps, ends, lag=lag) - state["shift"]) / state["scale"]
     return NewSeries(
-        (differences(fill, steps, ends, lag=lag) - state["shift"]) / state["scale"],
+        np.concatenate([values, calendar_columns(found.times[steps], state.get("calendar", ()))], axis=2),
         references(fill, ends, lag=lag, horizon=horizon, targets=targets),
         rows,
         list(dict.fromkeys(remarks)),

@@ -7,25 +7,26 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from hpo.space import Int
 from models.data.base import DataModule, Part, PartName, Samples
+from models.data.calendar import calendar_columns, calendar_names, calendar_of
 from models.data.dates import DateOrder, check_order
-from models.data.differences import differences, references
 from models.data.gaps import Fill
 from models.data.grid import step_of
 from models.data.new_data import NewData, batches_of
 from models.data.new_series import read_new_series
 from models.data.numerals import check_separators
-from models.data.series_file import read_series
-from models.data.splits import Ints, Rows, check_fractions, time_split
-from models.data.timed_file import Floats, Moments, text_of
+from models.data.series_file import check_complete, read_series
+from models.data.shown_series import described, shown_of, write_window
+from models.data.splits import Ints, Rows, check_fractions
+from models.data.timed_file import Floats, Moments
 from models.data.window_length import fitting_window
+from models.data.windows import Windows, parts_of_series
 
-Differencing = Literal["none", "first", "seasonal"]
+Differencing = Annotated[Literal["none", "first", "seasonal"], Choice()]
 Scaling = Literal["none", "standard", "min_max"]
 Interpolation = Literal["none", "linear", "previous"]
 
@@ -33,10 +34,11 @@ Interpolation = Literal["none", "linear", "previous"]
 class Series(DataModule):
     """Forecasts for a file with a row for each point in time: the next `horizon` values from the last `window`.
 
-    Batches are inputs (batch, window, columns), the targets' columns first, and targets (batch, horizon * values),
-    the values of the first step first; both float32. Parts are spans of time: the earliest is for training, the last
-    is the test. All targets of a window are in its part; the inputs of a validation window may reach back into the
-    training span, as they would in use. So every trial is scored on the same points in time, with any window.
+    Batches are inputs (batch, window, columns), the targets' columns first and those of the calendar last, and targets
+    (batch, horizon * values), the values of the first step first; both float32. Parts are spans of time: the earliest
+    is for training, the last is the test. All targets of a window are in its part; the inputs of a validation window
+    may reach back into the training span, as they would in use. So every trial is scored on the same points in time,
+    with any window.
 
     A window has no values from after its end: a gap at its end is filled with the last measured value. Targets that
     were not measured are neither trained nor scored.
@@ -59,6 +61,9 @@ class Series(DataModule):
         time: the column of dates or numbers, ascending in each series; by default the first.
         target: the column to forecast, or several, comma separated; by default the only other one.
         features: columns of the inputs besides the targets, comma separated, or `all`.
+        calendar: sine and cosine of where each step of a window is in cycles of the calendar: `auto` takes those that
+            the steps tell apart and that the training part has two of at least; or some of hour, weekday, monthday,
+            yearday and month, comma separated. They are neither differenced nor scaled.
         stride: steps between the starts of training windows.
         interpolation: of gaps: linear, previous value, or none, which refuses them.
         every: puts irregular times on a grid, such as 7D, 1h, MS: each time on the nearest step, or, where steps have
@@ -68,12 +73,17 @@ class Series(DataModule):
             possible.
         date_order: day_first, month_first or year_first, for dates that could be read in several orders.
 
+    After `setup("fit")` it also has `level_mean` and `level_scale` of each target column: an input times the scale plus
+    the mean is a value in the file's unit. They are empty where the inputs are differences.
+
     Raises:
         ValueError: the file or an argument is invalid.
     """
 
     task = "regression"
     standalone = "models.data.standalone.series"
+    level_mean: tuple[float, ...] = ()
+    level_scale: tuple[float, ...] = ()
 
     def __init__(
         self,
@@ -98,6 +108,7 @@ class Series(DataModule):
         thousands: str = "",
         date_order: DateOrder = "auto",
         id: str = "",
+        calendar: str = "none",
     ) -> None:
         super().__init__()
         check_fractions(validation_fraction, test_fraction, who="Series")
@@ -114,66 +125,67 @@ class Series(DataModule):
         self.window = window
 
     def read(self) -> Samples:
-        names = (
-            "id",
-            "time",
-            "target",
-            "features",
-            "every",
-            "separator",
-            "decimal",
-            "encoding",
-            "thousands",
-            "date_order",
-        )
+        names = ["id", "time", "target", "features", "every", "separator", "decimal", "encoding"]
+        names += ["thousands", "date_order"]
         self._file = read_series(self.hparams["path"], **{name: self.hparams[name] for name in names})
         return Samples(self._file.values, keys=self._file.times)
 
     def prepare(self) -> None:
         given = self.hparams
-        self._values, _, self.times = self.read()
+        values, _, self.times = self.read()
+        self._file = self._file._replace(values=values, times=self.times)
         self.targets, self.columns = self._file.targets, self._file.columns
-        self._check_gaps()
-        fractions = given["validation_fraction"], given["test_fraction"]
-        self._parts_of_series = _split(self._file.lengths, *fractions)
+        if given["interpolation"] == "none":
+            check_complete(self._file, who=self._who)
+        parts = parts_of_series(self._file.lengths, given["validation_fraction"], given["test_fraction"])
         self.window = fitting_window(
             given["window"],
-            self._parts_of_series,
+            parts,
             self._file.names,
             lag=given["period"] or self._lag,  # the same for every differencing, as far as windows can tell
             horizon=self.horizon,
             test_fraction=given["test_fraction"],
             who=self._who,
         )
+        self._calendar = calendar_of(given["calendar"], self.times[parts[0].train], who=self._who)
         if self._learns_from_validation:  # with the same window
-            self._parts_of_series = [
-                its._replace(train=np.concatenate([its.train, its.validation])) for its in self._parts_of_series
-            ]
-        self.rows = Rows(*(np.concatenate(part) for part in zip(*self._parts_of_series, strict=True)))
-        self._fill = Fill(self._values, given["interpolation"])
+            parts = [its._replace(train=np.concatenate([its.train, its.validation])) for its in parts]
+        self.rows = Rows(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+        self._windows = Windows(
+            self._file.values,
+            Fill(self._file.values, given["interpolation"]),
+            parts,
+            steps=self.window,
+            stride=given["stride"],
+            horizon=self.horizon,
+            lag=self._lag,
+            targets=len(self.targets),
+        )
+        self.feature_names = (*self.columns, *calendar_names(self._calendar))
         self.outputs = self.horizon * len(self.targets)
-        self.input_shape = (self.window, len(self.columns))
+        self.input_shape = (self.window, len(self.feature_names))
         self._check_train_windows()
-        trained = [
-            differences(self._fill, its[None, self._lag :], its[-1:], lag=self._lag)[0]
-            for its, *_ in self._parts_of_series
-        ]
-        self._shift, self._scale = _fit(np.concatenate(trained), given["scaling"])
-        targets = self._targets("train")
+        self._shift, self._scale = self._windows.scaling(given["scaling"])
+        if not self._lag:
+            count = len(self.targets)
+            shift, scale = (np.broadcast_to(fitted, len(self.columns)) for fitted in (self._shift, self._scale))
+            self.level_mean, self.level_scale = tuple(shift[:count].tolist()), tuple(scale[:count].tolist())
+        targets = self._windows.wanted(self._ends("train"))
         self._mean, deviation = targets.mean(axis=0), targets.std(axis=0)
         self._deviation = np.where(deviation > 0, deviation, 1.0)
         self.target_mean, self.target_scale = tuple(self._mean.tolist()), tuple(self._deviation.tolist())
 
     def part(self, name: PartName) -> Part:
         ends = self._ends(name)
-        steps = ends[:, None] + np.arange(1 - self.window, 1)
-        inputs = (differences(self._fill, steps, ends, lag=self._lag) - self._shift) / self._scale
-        targets = (self._targets(name) - self._mean) / self._deviation
+        values = (self._windows.inputs(ends) - self._shift) / self._scale
+        calendar = calendar_columns(self.times[self._windows.rows(ends)], self._calendar)
+        inputs = np.concatenate([values, calendar], axis=2)
+        targets = (self._windows.wanted(ends) - self._mean) / self._deviation
         return Part(torch.from_numpy(inputs.astype(np.float32)), torch.from_numpy(targets.astype(np.float32)))
 
     def restore(self, name: PartName, values: Tensor) -> Tensor:
         """Levels of a part's predictions or targets (windows, outputs), which are already in the data's unit."""
-        return values + torch.from_numpy(self._references(name)).to(values.device)
+        return values + torch.from_numpy(self.known_before(name, self._lag)).to(values.device)
 
     def target_times(self, name: PartName) -> Moments:
         """The time of the first value of each window's forecast (windows,)."""
@@ -195,22 +207,14 @@ class Series(DataModule):
         targets, by the name of their series. filled: whether an input was filled in (windows, steps, columns), or
         is a difference of values of which one was.
         """
-        ends, missing = self._ends(name), np.isnan(self._values)
-        steps = ends[:, None] + np.arange(1 - self.window, 1)
-        no_target = missing[:, : len(self.targets)].any(axis=1)
-        gaps = [rows[no_target[rows]] for rows in (getattr(its, name) for its in self._parts_of_series)]
-        return {
-            "series": np.searchsorted(np.cumsum(self._file.lengths), ends, side="right"),
-            "names": self._file.names,
-            "gaps": {series: self.times[rows] for series, rows in zip(self._file.names, gaps, strict=True)},
-            "filled": missing[steps] | missing[steps - self._lag],
-        }
+        more = self.input_shape[1] - len(self.columns)
+        return shown_of(self._file, self._windows, name, self._ends(name), more=more)
 
     def naive_rmse(self, name: PartName = "validation") -> float:
         """Root of the mean squared error, in the file's unit, of repeating the last value as the forecast."""
-        ends = self._ends(name)
-        last = self._fill.at(ends[:, None], ends)[:, :, : len(self.targets)]
-        return float(np.sqrt(np.mean(np.square(self._levels(ends) - last))))
+        levels = self._windows.levels(self._ends(name))
+        last = self.known_before(name, 1).reshape(levels.shape)
+        return float(np.sqrt(np.mean(np.square(levels - last))))
 
     def fitted(self) -> dict[str, Any]:
         given = self.hparams
@@ -218,6 +222,7 @@ class Series(DataModule):
             "columns": [list(self.targets), list(self.columns)],
             "scalings": np.array([self._shift, self._scale]),
             "differences": [given["differencing"], self._lag, self.horizon, given["interpolation"]],
+            "calendar": list(self._calendar),
         }
 
     def fitted_state(self) -> dict[str, Any]:
@@ -236,6 +241,7 @@ class Series(DataModule):
             "interpolation": given["interpolation"],
             "targets": list(self.targets),
             "columns": list(self.columns),
+            "calendar": list(self._calendar),
             "step": step_of(self.times[start : start + self._file.lengths[longest]]),
             "reading": reading,
         }
@@ -243,15 +249,10 @@ class Series(DataModule):
     def write_sample(self, folder: Path, count: int) -> Path:
         """The first window of the validation part, with the steps before it that differences need."""
         [end, *_] = self._ends("validation")
-        rows = np.arange(end - self.window - self._lag + 1, end + 1)
-        reading = self.hparams
-        number = int(np.searchsorted(np.cumsum(self._file.lengths), end, side="right"))
-        names = {reading["id"]: self._file.names[number]} if reading["id"] else {}
-        values = dict(zip(self.columns, self._fill.at(rows[None], np.array([end]))[0].T, strict=True))
-        frame = pd.DataFrame({**names, self._file.time: self.times[rows], **values})
-        writing = {"sep": reading["separator"] or ",", "decimal": reading["decimal"], "encoding": reading["encoding"]}
-        frame.to_csv(folder / "sample.csv", index=False, **writing)
-        return folder / "sample.csv"
+        given, path = self.hparams, folder / "sample.csv"
+        writing = {"sep": given["separator"] or ",", "decimal": given["decimal"], "encoding": given["encoding"]}
+        write_window(self._file, self._windows, end, path, id=given["id"], **writing)
+        return path
 
     def new_data(self, source: Any, state: Mapping[str, Any]) -> NewData:
         """A file as the class reads it, or a data frame: the `horizon` values after the end of each series."""
@@ -265,74 +266,32 @@ class Series(DataModule):
         }
 
     def describe(self) -> dict[str, Any]:
-        rows = np.concatenate(self.rows[:2])
-        known, times = self._values[rows], self.times[rows]
-        gaps = {name: int(count) for name, count in zip(self.columns, np.isnan(known).sum(axis=0), strict=True)}
-        span = f"{text_of(times.min())} to {text_of(times.max())}"
-        facts = {"train and validation": span, "missing in train and validation": gaps}
-        count = len(self._file.lengths)
-        return super().describe() | facts | ({"series": count} if count > 1 else {})
-
-    def _ends(self, name: PartName) -> Ints:
-        """The last input's row of each window whose targets are measured and in this part (windows,)."""
-        if not len(getattr(self.rows, name)):
-            return np.empty(0, dtype=np.int64)
-        ends = np.concatenate([self._ends_in(its, name) for its in self._parts_of_series])
-        known: Ints = ends[~np.isnan(self._levels(ends)).any(axis=(1, 2))]
-        if not len(known):
-            raise ValueError(
-                f"{self._who}: no window of the {name} part has {self.horizon} measured values to forecast"
-            )
-        return known
-
-    def _ends_in(self, its: Rows, name: PartName) -> Ints:
-        """The same of one series, measured or not."""
-        rows: Ints = getattr(its, name)
-        if not len(rows):
-            return rows
-        least = its.train[0] + self.window - 1 + self._lag
-        ends = np.arange(max(rows[0] - 1, least), rows[-1] - self.horizon + 1)
-        return ends[:: self.hparams["stride"]] if name == "train" else ends
-
-    def _levels(self, ends: Ints) -> Floats:
-        """The values that follow each window (windows, horizon, values), NaN in gaps."""
-        ahead = ends[:, None] + np.arange(1, self.horizon + 1)
-        levels: Floats = self._values[ahead][:, :, : len(self.targets)]
-        return levels
-
-    def _references(self, name: PartName) -> Floats:
-        """The references that are subtracted from the levels (windows, outputs)."""
-        return self.known_before(name, self._lag)
+        return super().describe() | described(self._file, np.concatenate(self.rows[:2]))
 
     def known_before(self, name: PartName, lag: int) -> Floats:
         """For each value of a part's forecasts, the last known one at the same point of a season of `lag` steps.
 
         With a lag of 1, the last value of the window; with 0, nothing; (windows, outputs), in the data's unit.
         """
-        return references(self._fill, self._ends(name), lag=lag, horizon=self.horizon, targets=len(self.targets))
+        return self._windows.known_before(self._ends(name), lag)
 
     @property
     def season(self) -> int:
         """Steps of a season; 0 where none is given."""
         return int(self.hparams["period"])
 
-    def _targets(self, name: PartName) -> Floats:
-        ends = self._ends(name)
-        return self._levels(ends).reshape(len(ends), -1) - self._references(name)
+    def _ends(self, name: PartName) -> Ints:
+        """The last input's row of each window of a part (windows,)."""
+        ends = self._windows.ends(name)
+        if not len(ends) and len(getattr(self.rows, name)):
+            raise ValueError(
+                f"{self._who}: no window of the {name} part has {self.horizon} measured values to forecast"
+            )
+        return ends
 
     @property
     def _who(self) -> str:
         return f"Series: {self.hparams['path']}"
-
-    def _check_gaps(self) -> None:
-        gaps = np.isnan(self._values)
-        if self.hparams["interpolation"] != "none" or not gaps.any():
-            return
-        row, column = np.argwhere(gaps)[0]
-        raise ValueError(
-            f"{self._who}: {gaps.sum()} values are missing, the first in column '{self.columns[column]}' at "
-            f"{text_of(self.times[row])}: choose interpolation 'linear' or 'previous'"
-        )
 
     def _check_train_windows(self) -> None:
         if (count := len(self._ends("train"))) < 2:
@@ -340,24 +299,3 @@ class Series(DataModule):
                 f"{self._who}: {count} window of {self.window} steps is left in the training part, which needs two at "
                 f"least: a stride of {self.hparams['stride']} or the gaps in the targets leave no more"
             )
-
-
-def _split(lengths: tuple[int, ...], validation_fraction: float, test_fraction: float) -> list[Rows]:
-    """The rows of each part of each series, whose steps follow each other."""
-    starts = np.cumsum([0, *lengths[:-1]])
-    splits = (time_split(length, validation_fraction, test_fraction) for length in lengths)
-    return [Rows(*(rows + start for rows in parts)) for start, parts in zip(starts, splits, strict=True)]
-
-
-def _fit(rows: Floats, scaling: str) -> tuple[Floats | float, Floats | float]:
-    """The offset and the scale of inputs (..., columns)."""
-    flat = rows.reshape(-1, rows.shape[-1])
-    match scaling:
-        case "standard":
-            shift, scale = flat.mean(axis=0), flat.std(axis=0)
-        case "min_max":
-            shift = flat.min(axis=0)
-            scale = flat.max(axis=0) - shift
-        case _:
-            return 0.0, 1.0
-    return shift, np.where(scale > 0, scale, 1.0)

@@ -62,6 +62,22 @@ def read_series(path: str, **chosen: Any) -> Measured:
     return _unpacked(read_once("series 4", Path(path), chosen, lambda: _packed(_read(path, **chosen))))
 
 
+def check_complete(found: Measured, *, who: str) -> None:
+    """Check that nothing is missing.
+
+    Raises:
+        ValueError: a value is; the message has its column and its time.
+    """
+    gaps = np.isnan(found.values)
+    if not gaps.any():
+        return
+    row, column = np.argwhere(gaps)[0]
+    raise ValueError(
+        f"{who}: {gaps.sum()} values are missing, the first in column '{found.columns[column]}' at "
+        f"{text_of(found.times[row])}: choose interpolation 'linear' or 'previous'"
+    )
+
+
 def _packed(found: Measured) -> Kept:
     are_dates = found.times.dtype.kind == "M"
     moments = found.times.astype("datetime64[us]").view(np.int64) if are_dates else found.times

@@ -39,6 +39,9 @@ DATA_MODULES: dict[str, DataFactory] = {
     "Series of several steps with gaps": partial(
         Series, path=measured_csv(), target="load, wind", horizon=4, period=24, interpolation="linear"
     ),
+    "Series with a calendar": partial(
+        Series, path=measured_csv(), target="wind", features="", horizon=2, calendar="auto", window=6
+    ),
     "Several series": partial(Series, path=panel_csv(), id="site", target="wind", interpolation="previous"),
 }
 

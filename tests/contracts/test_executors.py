@@ -25,10 +25,12 @@ from models.autoencoder import Autoencoder
 from models.base import Supervised
 from models.classic import LeNet5
 from models.cnn import CNN
+from models.conv1d import Conv1d
 from models.data import Digits, Images, Sequences, Series, Table
 from models.data.batches import Batches
 from models.dnn import DNN
 from models.layout import Layout
+from models.linear import Linear
 from models.optimization import OptimizerName
 from models.optimized import Optimized
 from models.recurrent import Recurrent
@@ -74,6 +76,10 @@ MODELS: list[tuple[ModelClass, DataFactory, dict[str, Any]]] = [
     (Recurrent, partial(Sequences, path=recorded_npz("class")), {**DEEP}),
     (Recurrent, partial(Sequences, path=RECORDED, labels="step"), {"cell": "gru", **DEEP}),
     (Recurrent, partial(Series, path=MEASURED, target="load", interpolation="linear"), {"cell": "rnn", **DEEP}),
+    (Conv1d, partial(Sequences, path=recorded_npz("class")), {}),
+    (Conv1d, partial(Sequences, path=RECORDED, labels="step"), {"depth": 2}),
+    (Conv1d, partial(Series, path=MEASURED, target="load", interpolation="linear"), {"window_scaling": "standard"}),
+    (Linear, partial(Series, path=MEASURED, target="load", interpolation="linear"), {"hidden": 16, "dropout": 0.2}),
     (OfDNN, partial(Digits, only="567"), {"freeze": "epochs", "frozen_epochs": 1, "dropout": 0.2}),
 ]
 BASES = {Optimized, Supervised, Layout}

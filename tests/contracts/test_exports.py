@@ -32,8 +32,10 @@ from hpo.training.prediction.predictor import Predictor
 from models.autoencoder import Autoencoder
 from models.classic import AlexNet, LeNet5, ZFNet
 from models.cnn import CNN
+from models.conv1d import Conv1d
 from models.data import Digits, Images, Sequences, Series, Table
 from models.dnn import DNN
+from models.linear import Linear
 from models.recurrent import Recurrent
 from models.tabm import TabM
 from models.transfer import Transfer
@@ -61,6 +63,7 @@ WAVES, STEPS = (
     partial(Sequences, path=recorded_npz("step class"), labels="step"),
 )
 AHEAD = partial(Series, path=measured_csv(), target="load, wind", horizon=2, interpolation="linear")
+LEVELS = partial(AHEAD, differencing="none", calendar="auto")
 BACKBONE = {"backbone": "models.recurrent:Recurrent", "backbone_arguments": {"input_shape": [8, 3], "outputs": 4}}
 FAMILIES = {
     "DNN": Family(DNN, Digits, {"batch_norm": True, "residual": True}),
@@ -89,6 +92,12 @@ FAMILIES = {
     "RNN": Family(Recurrent, WAVES, {"cell": "rnn", "nonlinearity": "relu", "readout": "mean", "layers": 2}),
     "GRU of a series": Family(Recurrent, AHEAD, {"cell": "gru"}),
     "RNN with a decoder": Family(Recurrent, AHEAD, {"cell": "rnn", "decoder": "recurrent"}),
+    "LSTM after a convolution": Family(Recurrent, WAVES, {"convolution": 4, "kernel": 3, "stride": 2}),
+    "GRU of windows in their own scale": Family(Recurrent, LEVELS, {"cell": "gru", "window_scaling": "standard"}),
+    "Conv1d": Family(Conv1d, WAVES, {"readout": "both", "stride": 2}),
+    "Conv1d of steps": Family(Conv1d, STEPS),
+    "Conv1d of a series": Family(Conv1d, LEVELS, {"readout": "last", "window_scaling": "last"}),
+    "Linear": Family(Linear, LEVELS, {"hidden": 16, "window_scaling": "standard"}),
     "Transfer": Family(Transfer, WAVES, BACKBONE),
 }
 
@@ -102,10 +111,10 @@ def made(family: Family) -> tuple[Any, Any]:
     return family.model_class(**given, **family.arguments).eval(), data
 
 
-def of_another_shape(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def of_another_shape(inputs: tuple[Tensor, ...], *, takes_any_time: bool) -> tuple[Tensor, ...]:
     """Seven samples, and of sequences longer ones by a half."""
     x = inputs[0][torch.arange(7) % len(inputs[0])]
-    if x.ndim != 3:
+    if not takes_any_time:
         return (x, *(other[torch.arange(7) % len(other)] for other in inputs[1:]))
     time = x.shape[1] + x.shape[1] // 2
     longer = torch.cat([x, x.flip(1)], dim=1)[:, :time]
@@ -118,17 +127,14 @@ ALSO_FOR_TORCH = (
     "CNN",
     "LSTM in both directions with attention",
     "RNN",
+    "Conv1d",
+    "Linear",
     "Transfer",
 )
 SAMPLED_FAMILIES = {
-    *(
-        "DNN with categories",
-        "CNN",
-        "TabM with categories and quantiles",
-        "convolutional Autoencoder",
-        "LSTM in both directions with attention",
-    ),
-    *("GRU in both directions of steps", "RNN with a decoder", "Transfer"),
+    *("DNN with categories", "TabM with categories and quantiles", "CNN", "convolutional Autoencoder"),
+    *("LSTM in both directions with attention", "GRU in both directions of steps", "RNN with a decoder", "Transfer"),
+    *("Conv1d", "Linear"),
 }
 SAMPLED_DATA = {
     *("Digits of two classes", "Images of two classes", "Table of all kinds and two values"),
@@ -158,13 +164,15 @@ def test_an_export_gives_what_the_original_gives_for_batches_of_any_shape(
         network = Network(model, first).eval()
         example = tuple(x[:5] for x in inputs.tensors)
         exported, shapes = write_network(format, network, example, inputs.names, tmp_path / "model", {})
-        for given in (inputs.tensors, of_another_shape(inputs.tensors), tuple(x[:1] for x in inputs.tensors)):
+        takes_any_time = inputs.tensors[0].ndim == 3 and FAMILIES[name].model_class is not Linear
+        others = of_another_shape(inputs.tensors, takes_any_time=takes_any_time)
+        for given in (inputs.tensors, others, tuple(x[:1] for x in inputs.tensors)):
             expected = network(*given)
             for one, other in zip(expected, exported(given), strict=True):
                 torch.testing.assert_close(other, one, rtol=LARGEST_USUAL, atol=LARGEST_USUAL)
 
     assert all(shape[0] == "batch" for shape in shapes)
-    assert (shapes[0][1] == "time") == (inputs.tensors[0].ndim == 3)
+    assert (shapes[0][1] == "time") == takes_any_time
 
 
 def test_an_ensemble_is_exported_as_one_network(tmp_path: Path) -> None:

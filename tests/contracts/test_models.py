@@ -14,8 +14,10 @@ from hpo.space import Float
 from models.autoencoder import Autoencoder
 from models.classic import AlexNet, LeNet5, ZFNet
 from models.cnn import CNN
+from models.conv1d import Conv1d
 from models.data import Digits, Images, Sequences, Series, Table
 from models.dnn import DNN
+from models.linear import Linear
 from models.recurrent import Recurrent
 from models.tabm import TabM
 
@@ -63,6 +65,10 @@ MODELS: list[tuple[ModelClass, DataFactory]] = [
     (Recurrent, partial(Sequences, path=recorded_npz("class"))),
     (Recurrent, partial(Sequences, path=recorded_npz("step class"), labels="step")),
     (Recurrent, partial(Series, path=measured_csv(), target="load, wind", horizon=2, interpolation="linear")),
+    (Conv1d, partial(Sequences, path=recorded_npz("class"))),
+    (Conv1d, partial(Sequences, path=recorded_npz("step value"), labels="step")),
+    (Conv1d, partial(Series, path=measured_csv(), target="load, wind", horizon=2, interpolation="linear")),
+    (Linear, partial(Series, path=measured_csv(), target="load, wind", horizon=2, interpolation="linear")),
 ]
 
 

@@ -50,6 +50,7 @@ def weeks(folder: Path) -> Path:
 CHAINS: dict[str, tuple[Callable[[Path], Path], int, tuple[str, ...]]] = {
     "digits_cnn": (pixels, 20, ("majority class", "logistic regression", "nearest neighbour")),
     "co2_forecast_gru": (weeks, 1, ("linear autoregression", "last value", "seasonal last value")),
+    "co2_forecast_linear": (weeks, 1, ("linear autoregression", "last value", "seasonal last value")),
     "breast_cancer_dnn": (
         rows(load_breast_cancer),
         20,
@@ -62,6 +63,7 @@ CHAINS: dict[str, tuple[Callable[[Path], Path], int, tuple[str, ...]]] = {
     ),
     "diabetes_dnn": (rows(load_diabetes), 20, ("mean", "linear regression", "gradient boosting")),
     "japanese_vowels_lstm": (utterances, 20, ("majority class", "logistic regression", "nearest neighbour")),
+    "japanese_vowels_conv1d": (utterances, 20, ("majority class", "logistic regression", "nearest neighbour")),
     "digits_autoencoder": (pixels, 20, ("mean", "principal components")),
 }
 SAMPLED = ("digits_cnn", "co2_forecast_gru")

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
+from torch.fx.experimental.symbolic_shapes import is_concrete_int
 
 from hpo.errors import HpoError
 from hpo.training.export.network import Network, Tensors
@@ -95,9 +96,8 @@ def _shapes(program: ExportedProgram, inputs: Tensors) -> Shapes:
 
 
 def _dimension(place: int, size: Any, example: int) -> int | str:
-    if isinstance(size, torch.SymInt):
-        return "batch" if place == 0 else "time"
-    return example
+    # Of a network that takes one number only, it is a symbol that stands for this number.
+    return example if is_concrete_int(size) else "batch" if place == 0 else "time"
 
 
 def _write_onnx(network: Network, program: ExportedProgram, names: Sequence[str], shapes: Shapes, path: Path) -> None:

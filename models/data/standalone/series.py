@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from models.data.calendar import calendar_columns
 from models.data.differences import differences, references
 from models.data.gaps import Fill
 from models.data.standalone.moments import moment_texts, moments_of
@@ -58,7 +59,10 @@ def read(source: str, state: Mapping[str, Any]) -> dict[str, Any]:
             remarks.append(f"{where}: gaps in the last {needed} steps are filled in as in the training")
         fill, end = Fill(own, state["interpolation"]), np.array([len(own) - 1])
         steps = end[:, None] + np.arange(1 - state["window"], 1)
-        inputs.append((differences(fill, steps, end, lag=state["lag"]) - state["shift"]) / state["scale"])
+        scaled = (differences(fill, steps, end, lag=state["lag"]) - state["shift"]) / state["scale"]
+        inputs.append(
+            np.concatenate([scaled, calendar_columns(when[first:][steps], state.get("calendar", ()))], axis=2)
+        )
         ahead = {"lag": state["lag"], "horizon": state["horizon"], "targets": len(state["targets"])}
         reference.append(references(fill, end, **ahead))
         names += [name] * state["horizon"]

@@ -10,15 +10,17 @@ from hpo.space import SearchSpace
 from models.autoencoder import Autoencoder
 from models.classic import AlexNet, LeNet5, ZFNet
 from models.cnn import CNN
+from models.conv1d import Conv1d
 from models.data import Digits, Images, Sequences, Series, Table
 from models.dnn import DNN
+from models.linear import Linear
 from models.recurrent import Recurrent
 from models.tabm import TabM
 from models.transfer import Transfer
 
 PAIRS = [
     (DNN, Table), (TabM, Table), (DNN, Digits), (CNN, Images), (CNN, Digits), (LeNet5, Images), (AlexNet, Images), (ZFNet, Images),
-    (Recurrent, Sequences), (Recurrent, Series), (Autoencoder, Digits), (Autoencoder, Table), (Transfer, Images),
+    (Recurrent, Sequences), (Recurrent, Series), (Conv1d, Sequences), (Conv1d, Series), (Linear, Series), (Autoencoder, Digits), (Autoencoder, Table), (Transfer, Images),
 ]  # fmt: skip
 ALWAYS = {"optimizer", "lr", "weight_decay", "dropout", "batch_size"}
 
@@ -28,7 +30,9 @@ def test_a_family_searches_fewer_than_twelve_parameters(model: type[Any], data: 
     space = SearchSpace.union(SearchSpace.of(model), SearchSpace.of(data, "data"))
 
     assert len(space) < 12, space.names
-    assert set(space.names) >= ALWAYS - ({"dropout"} if model is TabM else set())  # whose choice makes no difference
+    assert set(space.names) >= ALWAYS - (
+        {"dropout"} if model in (TabM, Linear, Conv1d) else set()
+    )  # whose choice makes no difference
     assert space["optimizer"].range.choices == ("adam", "adamw", "nadam")  # type: ignore[union-attr]
 
 

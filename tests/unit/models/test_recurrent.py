@@ -91,6 +91,43 @@ def test_without_lengths_every_step_counts() -> None:
     torch.testing.assert_close(model(x), model((x, torch.full((2,), TIME))))
 
 
+# ---- a convolution before the layers
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4])
+@pytest.mark.parametrize("readout", ["last", "mean", "attention"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_after_a_convolution_a_batch_with_lengths_gives_what_each_sequence_gives_alone(
+    stride: int, readout: str, bidirectional: bool
+) -> None:
+    model = recurrent(convolution=5, kernel=3, stride=stride, readout=readout, bidirectional=bidirectional).eval()
+    assert model.convolution is not None
+    nn.init.constant_(model.convolution.norm.bias, 0.3)
+
+    together = model((padded(5.0), LENGTHS))
+
+    torch.testing.assert_close(together, torch.stack(each_alone(model, padded(5.0))), rtol=1e-4, atol=1e-6)
+
+
+def test_a_convolution_leaves_one_step_in_so_many() -> None:
+    model = recurrent(convolution=5, stride=4)
+    steps = []
+    model.recurrent.register_forward_hook(lambda _, inputs, __: steps.append(inputs[0].shape[1:]))
+
+    model(torch.randn(2, TIME, FEATURES))
+
+    assert steps == [(3, 5)]
+
+
+def test_a_convolution_that_leaves_labelled_steps_without_an_output_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"^Recurrent: a stride of 4 leaves steps without an output, and this data has"
+    ):
+        recurrent(convolution=5, per_step=True)
+
+    assert recurrent(convolution=5, stride=1, per_step=True)(torch.randn(2, TIME, FEATURES)).shape == (2, TIME, OUTPUTS)
+
+
 # ---- losses of the shapes
 
 

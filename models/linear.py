@@ -1,0 +1,90 @@
+"""Linear forecasts: the model to start from for a series, and what a network should be better than."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hpo.space import Choice, FromData
+from models.base import Supervised
+from models.layers import initialize
+from models.window_scaling import WindowScaling, WindowScalingName
+
+
+class Linear(Supervised):
+    """A linear map from all values of a window to the forecast, and what a small network adds to it.
+
+    Takes windows (batch, time, columns), always of as many steps, returns (batch, outputs). All weights of the outputs
+    are 0 at first: so the first forecast is the mean of the training targets, which where they are differences is the
+    known value that these refer to, with its mean change; with `window_scaling` it is the window's level.
+
+    Args:
+        window_scaling: described in models.window_scaling; `last` makes it NLinear, arXiv 2205.13504.
+        trend: steps of a moving average, an odd number, which gets weights of its own beside the remainder, as in
+            DLinear (there 25, arXiv 2205.13504). It is cut to the window; 0 has one map of the values.
+        hidden: units of a network with one hidden layer beside the linear map; 0 has none.
+        dropout: of the hidden layer.
+        horizon, level_mean, level_scale: from the data module, for `window_scaling`.
+
+    Raises:
+        ValueError: the samples are not windows of one length, or `trend` is no odd number.
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        outputs: int,
+        window_scaling: WindowScalingName = "none",
+        trend: int = 25,
+        hidden: Annotated[Literal[0, 16, 64], Choice()] = 0,
+        dropout: float = 0.1,
+        horizon: Annotated[int, FromData()] = 1,
+        level_mean: Annotated[tuple[float, ...], FromData()] = (),
+        level_scale: Annotated[tuple[float, ...], FromData()] = (),
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        self.save_hyperparameters()
+        if len(input_shape) != 2:
+            raise ValueError(f"Linear: samples should be (time, features), not of the shape {tuple(input_shape)}")
+        if trend < 0 or (trend and trend % 2 == 0):
+            raise ValueError(f"Linear: trend {trend} should be an odd number of steps, or 0 for none")
+        time, columns = input_shape
+        self.trend = min(trend, time - 1 + time % 2)
+        self.linear = nn.Linear(time * columns * (2 if self.trend else 1), outputs)
+        self.network: nn.Sequential | None = None
+        if hidden:
+            layers = (nn.Linear(time * columns, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, outputs))
+            self.network = nn.Sequential(*layers)
+            initialize(self.network, "he_normal")
+        last = [] if self.network is None else [self.network[-1]]
+        for weight in nn.ModuleList([self.linear, *last]).parameters():
+            nn.init.zeros_(weight)
+        self.window_scaling = WindowScaling(self.hparams, who="Linear")
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not isinstance(x, Tensor):
+            raise ValueError(
+                "Linear: takes windows of one length, not sequences with lengths; take Conv1d or Recurrent"
+            )
+        if x.shape[1] != self.hparams["input_shape"][0]:
+            raise ValueError(f"Linear: takes windows of {self.hparams['input_shape'][0]} steps, not of {x.shape[1]}")
+        outputs: Tensor = self.window_scaling(x, None, self._forecast)
+        return outputs
+
+    def _forecast(self, x: Tensor, _: None) -> Tensor:
+        parts = x
+        if self.trend:
+            trend = _moving_average(x, self.trend)
+            parts = torch.cat([trend, x - trend], dim=1)
+        outputs: Tensor = self.linear(parts.flatten(1))
+        return outputs if self.network is None else outputs + self.network(x.flatten(1))
+
+
+def _moving_average(x: Tensor, steps: int) -> Tensor:
+    """(batch, time, columns), of which the first and the last value go on beyond the window."""
+    padded = functional.pad(x.transpose(1, 2), (steps // 2, steps // 2), mode="replicate")
+    return functional.avg_pool1d(padded, steps, 1).transpose(1, 2)

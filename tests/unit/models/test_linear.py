@@ -1,0 +1,72 @@
+"""Linear forecasts: where they begin, the trend beside the values, and what is no window."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from models.linear import Linear
+
+TIME, COLUMNS, OUTPUTS = 8, 2, 3
+
+
+def linear(**arguments: Any) -> Linear:
+    torch.manual_seed(0)
+    given: dict[str, Any] = {"input_shape": (TIME, COLUMNS), "outputs": OUTPUTS, "task": "regression"}
+    return Linear(**given | arguments)
+
+
+@pytest.mark.parametrize("hidden", [0, 16])
+def test_the_first_forecast_is_the_mean_of_the_targets(hidden: int) -> None:
+    model = linear(hidden=hidden, target_mean=(3.0, 4.0, 5.0), target_scale=(2.0, 2.0, 2.0))
+
+    found = model.predict_step((torch.randn(2, TIME, COLUMNS), torch.zeros(2, OUTPUTS)), 0)
+
+    assert found.tolist() == [[3, 4, 5], [3, 4, 5]]
+
+
+def test_without_a_network_a_forecast_is_linear_in_the_window() -> None:
+    model = linear()
+    torch.nn.init.normal_(model.linear.weight)
+    x, y = torch.randn(2, 4, TIME, COLUMNS)
+
+    torch.testing.assert_close(model(x + 3 * y), model(x) + 3 * model(y), rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_adds_what_is_not_linear() -> None:
+    model = linear(hidden=16, dropout=0.0)
+    assert model.network is not None
+    torch.nn.init.normal_(model.network[-1].weight)  # type: ignore[arg-type]
+    x = torch.randn(4, TIME, COLUMNS)
+
+    assert (model(2 * x) - 2 * model(x)).abs().max() > 1e-2
+
+
+def test_the_trend_is_a_centred_mean_whose_ends_repeat_the_first_and_the_last_value() -> None:
+    model = linear(trend=3, input_shape=(4, 1), outputs=8)
+    torch.nn.init.eye_(model.linear.weight)
+
+    found = model(torch.tensor([[[3.0], [6.0], [0.0], [9.0]]]))
+
+    assert found.flatten().tolist() == [4, 3, 5, 6, -1, 3, -5, 3]  # the trend, and what remains
+
+
+@pytest.mark.parametrize(("time", "steps"), [(1, 1), (2, 1), (8, 7), (9, 9), (60, 25)])
+def test_a_trend_over_more_steps_than_the_window_has_is_cut_to_it(time: int, steps: int) -> None:
+    model = linear(input_shape=(time, COLUMNS))
+
+    assert model.trend == steps
+    assert model(torch.randn(2, time, COLUMNS)).shape == (2, OUTPUTS)
+
+
+def test_what_is_no_window_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^Linear: samples should be \(time, features\), not of the shape \(8,\)"):
+        linear(input_shape=(8,))
+    with pytest.raises(ValueError, match=r"^Linear: trend 4 should be an odd number of steps, or 0 for none"):
+        linear(trend=4)
+    with pytest.raises(ValueError, match=r"^Linear: takes windows of 8 steps, not of 9"):
+        linear()(torch.randn(2, 9, COLUMNS))
+    with pytest.raises(ValueError, match=r"^Linear: takes windows of one length, not sequences with lengths"):
+        linear()((torch.randn(2, TIME, COLUMNS), torch.tensor([3, 8])))
