@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpo.space import Int
+from hpo.space import Choice, Int
 from models.data.base import DataModule, Part, PartName, Samples
 from models.data.calendar import calendar_columns, calendar_names, calendar_of
 from models.data.dates import DateOrder, check_order

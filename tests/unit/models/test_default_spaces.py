@@ -19,9 +19,11 @@ from models.tabm import TabM
 from models.transfer import Transfer
 
 PAIRS = [
-    (DNN, Table), (TabM, Table), (DNN, Digits), (CNN, Images), (CNN, Digits), (LeNet5, Images), (AlexNet, Images), (ZFNet, Images),
-    (Recurrent, Sequences), (Recurrent, Series), (Conv1d, Sequences), (Conv1d, Series), (Linear, Series), (Autoencoder, Digits), (Autoencoder, Table), (Transfer, Images),
+    (DNN, Table), (TabM, Table), (DNN, Digits), (CNN, Images), (CNN, Digits), (LeNet5, Images), (AlexNet, Images),
+    (ZFNet, Images), (Recurrent, Sequences), (Conv1d, Sequences), (Recurrent, Series), (Conv1d, Series),
+    (Linear, Series), (Autoencoder, Digits), (Autoencoder, Table), (Transfer, Images),
 ]  # fmt: skip
+PINNED_DROPOUT = (TabM, Conv1d, Linear)  # where its choice was found to make no difference
 ALWAYS = {"optimizer", "lr", "weight_decay", "dropout", "batch_size"}
 
 
