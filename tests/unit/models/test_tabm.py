@@ -15,7 +15,8 @@ from models.tabm import TabM
 
 def tabm(**arguments: Any) -> TabM:
     torch.manual_seed(0)
-    return TabM(**{"in_features": 6, "outputs": 3, "width": 16, "members": 4, "number_embedding": "none", **arguments})
+    small = {"in_features": 6, "outputs": 3, "width": 16, "members": 4, "number_embedding": "none"}
+    return TabM(**{**small, **arguments})
 
 
 X = torch.randn(8, 6, generator=torch.Generator().manual_seed(1))
