@@ -17,7 +17,9 @@ def study_text(spec: StudySpec) -> str:
     plain = spec.model_dump(mode="json", exclude_defaults=True)
     plain["study"] = spec.study
     for key in ("model", "data"):
-        if key in plain:
+        if isinstance(plain.get(key), list):  # several models
+            plain[key] = [_class(**one) for one in plain[key]]
+        elif key in plain:
             plain[key] = _class(**plain[key])
     if spec.data.label == OWN_LOADERS:
         plain.pop("data", None)

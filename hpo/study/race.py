@@ -8,6 +8,7 @@ looked at.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -87,7 +88,9 @@ def _is_beaten(scores: Sequence[float], best: Sequence[float], direction: Direct
         return fmean(costs) > fmean(least)
     from scipy.stats import ttest_ind  # which takes a second to import, and few workers need it
 
-    return bool(ttest_ind(costs, least, equal_var=False, alternative="greater").pvalue < ERROR_RATE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of scores of which some are nearly identical: that is fine
+        return bool(ttest_ind(costs, least, equal_var=False, alternative="greater").pvalue < ERROR_RATE)
 
 
 def _spread(values: Sequence[float]) -> bool:

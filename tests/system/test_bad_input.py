@@ -259,7 +259,7 @@ def test_errors_of_the_first_batch_are_reported_before_the_first_trial(
         ),
         ("space: {widht: 3}\n", "study.yaml:4: space.widht: 'widht' is not searched by nets:Line or nets:Points"),
         ("space: {lr: {low: 0}}\n", "study.yaml:4: space.lr: 'lr': a log range must start above 0, not at 0"),
-        ("space: {batch_size: [4, 16]}\n", "study.yaml:4: space.batch_size: 'batch_size': 16 is not one of 4, 8"),
+        ("space: {batch_size: [4, few]}\n", "study.yaml:4: space.batch_size: 'batch_size': 'few' is not one of 4, 8"),
         ("space: {lr: 0.1, width: 2, batch_size: 8}\n", "study.yaml:4: space: everything is pinned: there is nothing"),
     ],
 )
