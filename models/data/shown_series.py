@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from models.data.base import PartName
 from models.data.series_file import Measured
@@ -23,7 +24,7 @@ def shown_of(file: Measured, windows: Windows, name: PartName, ends: Ints, *, mo
     """
     missing, steps = np.isnan(file.values), windows.rows(ends)
     filled = missing[steps] | missing[steps - windows.lag]
-    no_target = missing[:, : windows.targets].any(axis=1)
+    no_target: NDArray[np.bool_] = missing[:, : windows.targets].any(axis=1)
     gaps = [rows[no_target[rows]] for rows in (getattr(its, name) for its in windows.parts)]
     return {
         "series": _number_of(file, ends),
