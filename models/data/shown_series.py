@@ -22,9 +22,10 @@ def shown_of(file: Measured, windows: Windows, name: PartName, ends: Ints, *, mo
     Args:
         more: columns of the inputs that are not in the file.
     """
-    missing, steps = np.isnan(file.values), windows.rows(ends)
+    missing: NDArray[np.bool_] = np.isnan(file.values)
+    steps = windows.rows(ends)
     filled = missing[steps] | missing[steps - windows.lag]
-    no_target: NDArray[np.bool_] = missing[:, : windows.targets].any(axis=1)
+    no_target = missing[:, : windows.targets].any(axis=1)
     gaps = [rows[no_target[rows]] for rows in (getattr(its, name) for its in windows.parts)]
     return {
         "series": _number_of(file, ends),
