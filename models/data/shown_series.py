@@ -25,7 +25,7 @@ def shown_of(file: Measured, windows: Windows, name: PartName, ends: Ints, *, mo
     missing: NDArray[np.bool_] = np.isnan(file.values)
     steps = windows.rows(ends)
     filled = missing[steps] | missing[steps - windows.lag]
-    no_target = missing[:, : windows.targets].any(axis=1)
+    no_target = np.asarray(missing[:, : windows.targets].any(axis=1))
     gaps = [rows[no_target[rows]] for rows in (getattr(its, name) for its in windows.parts)]
     return {
         "series": _number_of(file, ends),
