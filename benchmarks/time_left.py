@@ -40,10 +40,10 @@ PROMISED = 1.5
 # Trials: as many as make a run of half a minute or more.
 STUDIES = {"digits_dnn": 40, "diabetes_dnn": 40, "japanese_vowels_lstm": 12}
 PRUNERS = {
-    "asha": ["pruner={name: asha, min_epochs: 3}"],
-    "median": ["pruner=median"],
-    "hyperband": ["pruner=hyperband"],
-    "none": ["pruner=none"],
+    "asha": ["pruner={name: asha, min_epochs: 3}", "early_stopping=null"],
+    "median": ["pruner=median", "early_stopping=null"],
+    "hyperband": ["pruner=hyperband", "early_stopping=null"],
+    "none": ["pruner=none", "early_stopping=null"],
     "early stopping": ["pruner=none", "early_stopping={patience: 3}"],
 }
 

@@ -49,6 +49,7 @@ class Workers:
             "objective": {"metric": "val_loss", "direction": "minimize"},
             "sampler": "random",
             "pruner": "none",
+            "early_stopping": None,
             "resources": {"accelerator": "cpu"},
         }
         file = folder / "study.yaml"

@@ -147,7 +147,8 @@ class Series(DataModule):
             test_fraction=given["test_fraction"],
             who=self._who,
         )
-        self._calendar = calendar_of(given["calendar"], self.times[parts[0].train], who=self._who)
+        longest = max((its.train for its in parts), key=len)
+        self._calendar = calendar_of(given["calendar"], self.times[longest], who=self._who)
         if self._learns_from_validation:  # with the same window
             parts = [its._replace(train=np.concatenate([its.train, its.validation])) for its in parts]
         self.rows = Rows(*(np.concatenate(part) for part in zip(*parts, strict=True)))
@@ -219,10 +220,9 @@ class Series(DataModule):
     def fitted(self) -> dict[str, Any]:
         given = self.hparams
         return super().fitted() | {
-            "columns": [list(self.targets), list(self.columns)],
+            "columns": [list(self.targets), list(self.feature_names)],
             "scalings": np.array([self._shift, self._scale]),
             "differences": [given["differencing"], self._lag, self.horizon, given["interpolation"]],
-            "calendar": list(self._calendar),
         }
 
     def fitted_state(self) -> dict[str, Any]:

@@ -56,6 +56,7 @@ class Hpo:
             "epochs": 2,
             "sampler": "random",
             "pruner": "none",
+            "early_stopping": None,
             "resources": {"accelerator": "cpu"},
         }
         path = self.folder / f"{name}.yaml"

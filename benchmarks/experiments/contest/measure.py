@@ -169,7 +169,7 @@ def _optuna(task: Task, part: int = 0) -> list[str]:
 def _study(way: str, task: Task) -> list[str]:
     changes = [f"seed={task.seed}", f"budget.trials={task.trials}"]
     if task.points is not None:
-        changes.append("pruner=none")
+        changes += ["pruner=none", "early_stopping=null"]
     if way == "hpo-plain":
         changes.append("model.fused=false")
     return [str(CONTEST / f"{task.protocol}.yaml"), *(word for change in changes for word in ("--set", change))]
