@@ -48,7 +48,7 @@ def embedded_numbers(
     if not bin_edges:
         raise ValueError(
             f"{who}: number_embedding 'piecewise' is for tables: models.data:Table gives the quantiles of each column "
-            "(bin_edges), which this data module does not have. 'periodic' needs none"
+            "(bin_edges), which this data module does not. Take 'periodic' or 'none'"
         )
     return Piecewise(torch.tensor(bin_edges, dtype=torch.float64).reshape(features, -1), size), size
 
