@@ -165,7 +165,8 @@ def verdict_of(final: Final) -> str:
     best = rivals[0]
     theirs = f"{best['name']} has {best['metrics'][name]:.4g}"
     if best["gain"]["value"] < 0:
-        return f"A simple model does better on the {found['part']} part: {theirs}, the network {name} {own}"
+        how = "better" if best["gain"].get("high", 0.0) < 0 else "as well or better"
+        return f"A simple model does {how} on the {found['part']} part: {theirs}, the network {name} {own}"
     return f"{name} {own} on the {found['part']} part; the best simple model, {theirs}"
 
 
