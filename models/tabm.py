@@ -37,6 +37,9 @@ class TabM(Supervised):
         number_embedding, number_embedding_size, frequency: described in models.number_embeddings.
         cardinalities: numbers of values of the categorical columns, from the data module.
         bin_edges: of piecewise, from the data module.
+
+    Raises:
+        ValueError: depth or members are less than 1, or as models.number_embeddings.embedded_numbers.
     """
 
     def __init__(
@@ -58,6 +61,9 @@ class TabM(Supervised):
     ) -> None:
         super().__init__(optimizer=optimizer, lr=lr, **common)
         self.save_hyperparameters()
+        for name, value in (("depth", depth), ("members", members)):
+            if value < 1:
+                raise ValueError(f"TabM: {name} {value} should be at least 1")
         self.numbers, size = embedded_numbers(
             number_embedding,
             in_features,

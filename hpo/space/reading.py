@@ -109,7 +109,7 @@ def _argument(declared: Declared, owner: Owner) -> Argument:
     has_default = declared.has_default
     plain = simplified(default) if has_default and is_value(default) else None
     is_from_data = any(isinstance(item, FromData) for item in declared.metadata)
-    conditions = [item.conditions for item in declared.metadata if isinstance(item, When) and is_from_data]
+    conditions = [item.conditions for item in declared.metadata if isinstance(item, When)]
     if isinstance(default, PurePath):
         plain = str(default)
     return Argument(
@@ -120,7 +120,7 @@ def _argument(declared: Declared, owner: Owner) -> Argument:
         default=plain,
         choices=choices,
         is_from_data=is_from_data,
-        when=conditions[0] if conditions else {},
+        when=conditions[0] if is_from_data and conditions else {},
         takes_entries=takes_entries(declared) and hint in ("dict", "other"),
     )
 

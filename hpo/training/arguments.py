@@ -17,6 +17,7 @@ from hpo.training.own_loaders import OwnLoaders
 MOST_RECORDED = 100  # values of an argument that the data module gave
 
 _NOT_PLAIN = object()
+_ABSENT = object()
 
 
 def given_by_data(model_class: type[Any], arguments: Message, data: Any) -> dict[str, Any]:
@@ -36,14 +37,15 @@ def given_by_data(model_class: type[Any], arguments: Message, data: Any) -> dict
         is_required = not argument.has_default
         if argument.name in named or not (is_required or argument.is_from_data) or not _is_met(argument, values):
             continue
-        if not hasattr(data, argument.name):
+        value = getattr(data, argument.name, _ABSENT)
+        if value is _ABSENT:
             if not is_required:
                 continue
             raise LoadError(
                 f"{model_class.__name__} needs '{argument.name}': it is not searched, the study file does not give it "
                 f"(model: {{class: ..., {argument.name}: ...}}), and {_without(data)}"
             )
-        given[argument.name] = getattr(data, argument.name)
+        given[argument.name] = value
     return given
 
 

@@ -55,7 +55,7 @@ def fit_scaling(kind: str, values: Doubles) -> tuple[Scaling, Doubles]:
     fitted = _fitted(kind, values)
     if fitted is None:
         return Scaling(), np.empty(0)
-    if kind == "quantile":
+    if kind == "quantile":  # the quantiles are scikit-learn's, their ranks are not
         fitted.references_ = _ranks(fitted.quantiles_, len(values))
     learnt = [np.ravel(value) for _, value in sorted(vars(fitted).items()) if isinstance(value, np.ndarray)]
     match kind:

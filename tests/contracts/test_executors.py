@@ -70,7 +70,7 @@ MODELS: list[tuple[ModelClass, DataFactory, dict[str, Any]]] = [
     (SmallAlexNet, Digits, {"dropout": 0.5}),
     (SmallZFNet, Digits, {"dropout": 0.5}),
     (TabM, partial(Table, source=FLATS, target="pets", ignore="number"), {"dropout": 0.3}),
-    (TabM, partial(Table, source="wine"), {"number_embedding": "piecewise", "dropout": 0.3}),
+    (TabM, partial(Table, source="wine"), {"number_embedding": "periodic", "dropout": 0.3}),
     (Autoencoder, Digits, {"dropout": 0.2}),
     (Autoencoder, Digits, {"kind": "convolutional", "dropout": 0.2}),
     (Recurrent, partial(Sequences, path=recorded_npz("class")), {**DEEP}),

@@ -71,10 +71,8 @@ FAMILIES = {
     "DNN of values": Family(DNN, partial(Table, source="diabetes")),
     "DNN with waves of pixels": Family(DNN, Digits, {"number_embedding": "periodic"}),
     "DNN with quantiles": Family(DNN, partial(Table, source="diabetes"), {"number_embedding": "piecewise"}),
-    "TabM": Family(TabM, partial(Table, source="wine")),
-    "TabM with categories and quantiles": Family(
-        TabM, partial(Table, source=FLATS, target="pets", ignore="number"), {"number_embedding": "piecewise"}
-    ),
+    "TabM": Family(TabM, partial(Table, source="wine"), {"number_embedding": "none"}),
+    "TabM with categories and quantiles": Family(TabM, partial(Table, source=FLATS, target="pets", ignore="number")),
     "TabM of values": Family(TabM, partial(Table, source="diabetes"), {"number_embedding": "periodic"}),
     "CNN": Family(CNN, Digits),
     "CNN of coloured images": Family(CNN, partial(Images, source=drawn_npz()), {"pooling": "average"}),

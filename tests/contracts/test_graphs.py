@@ -245,7 +245,7 @@ MODELS: list[tuple[ModelClass, Callable[[], Any], dict[str, Any]]] = [
     (DNN, Digits, {"dropout": 0.3, "batch_norm": True}),
     (CNN, Digits, {"dropout": 0.3, "batch_norm": True}),
     (Autoencoder, Digits, {"dropout": 0.2}),
-    (TabM, partial(Table, source="wine", batch_size=8), {"number_embedding": "piecewise"}),
+    (TabM, partial(Table, source="wine", batch_size=8), {}),
     (Recurrent, partial(Series, path=measured_csv(), target="load", interpolation="linear", batch_size=16), {}),
 ]
 

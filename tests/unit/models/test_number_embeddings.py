@@ -92,7 +92,10 @@ def test_edges_stay_in_the_hyperparameters_only_where_they_are_used(model_class:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"number_embedding": "piecewise"}, r"'piecewise' is for tables: .* Take 'periodic' or 'none'"),
+        (
+            {"number_embedding": "piecewise"},
+            r"number_embedding 'piecewise' is for tables: .* Take 'periodic' or 'none'",
+        ),
         ({"number_embedding": "waves"}, "number_embedding 'waves' should be none, periodic, piecewise"),
         ({"number_embedding": "periodic", "number_embedding_size": 1}, "number_embedding_size 1 should be at least 2"),
         ({"number_embedding": "periodic", "frequency": 0.0}, r"frequency 0.0 should be positive"),

@@ -65,6 +65,12 @@ def test_the_outputs_are_logits_of_the_mean_of_the_members_probabilities() -> No
     torch.testing.assert_close(values.predict_step(X, 0), expected)
 
 
+@pytest.mark.parametrize("name", ["depth", "members"])
+def test_there_is_a_layer_and_a_member(name: str) -> None:
+    with pytest.raises(ValueError, match=f"TabM: {name} 0 should be at least 1"):
+        tabm(**{name: 0})
+
+
 @pytest.mark.parametrize("task", ["binary", "multiclass"])
 def test_certain_members_leave_finite_outputs(task: Any) -> None:
     model = tabm(task=task, outputs=1 if task == "binary" else 3).eval()
