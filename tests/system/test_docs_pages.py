@@ -71,7 +71,7 @@ def test_the_page_about_managing_studies_does_what_it_says(managing: Page) -> No
     assert "study digits-first deleted: 6 trials" in printed["hpo delete digits-first --yes"]
     assert "executor: " in printed["hpo logs quickstart 0"]
     assert printed["hpo logs quickstart 1 -f"]
-    assert [path.name.rpartition("-20")[0] for path in (managing.folder / "hpo-artifacts").iterdir()] == ["quickstart"]
+    assert [path.name.rsplit("-", 2)[0] for path in (managing.folder / "hpo-artifacts").iterdir()] == ["quickstart"]
     assert managing.python[-1] == "study ended None"
 
 
