@@ -90,7 +90,7 @@ def _ranks(quantiles: Doubles, rows: int) -> Doubles:
     """The rank of each quantile of a column, the middle one where several are equal; at least half a row from 0 and 1.
 
     scikit-learn's are 0 and 1 at the ends, so that it gives the values of a column of two, or the smallest and largest
-    of few rows, as -5.2 and 5.2. On ten tables, networks learnt worse from these (docs/tables.md).
+    of few rows, as -5.2 and 5.2, from which networks learn worse (docs/tables.md).
     """
     places = [[np.searchsorted(column, column, side) for side in ("left", "right")] for column in quantiles.T]
     middle = [(first + last - 1) / 2 for first, last in places]
