@@ -58,6 +58,8 @@ LEFT_OUT: dict[str, dict[str, None]] = {
     "Autoencoder": {"depth": None},
     "Transfer": {"head": None},
     "Series": {"stride": None},
+    "Conv1d": {"stride": None},  # which steps with a label each refuse
+    "Recurrent": {"stride": None},
 }
 POOLINGS = {"LeNet5": ["subsampling", "average", "max"]}
 

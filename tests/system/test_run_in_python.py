@@ -27,6 +27,7 @@ SHORT: dict[str, Any] = {
     "epochs": 2,
     "sampler": "random",
     "pruner": "none",
+    "early_stopping": None,
     "resources": {"accelerator": "cpu"},
 }
 
