@@ -163,11 +163,11 @@ def verdict_of(final: Final) -> str:
     if not rivals:
         return f"{name} {own} on the {found['part']} part"
     best = rivals[0]
-    theirs = f"{best['name']}, has {best['metrics'][name]:.4g}"
+    theirs = f"{best['name']} with {best['metrics'][name]:.4g}"
     if best["gain"]["value"] < 0:
         how = "better" if best["gain"].get("high", 0.0) < 0 else "as well or better"
         return f"A simple model does {how} on the {found['part']} part: {theirs}, the network {name} {own}"
-    return f"{name} {own} on the {found['part']} part; the best simple model, {theirs}"
+    return f"{name} {own} on the {found['part']} part; the best simple model is {theirs}"
 
 
 def _request(study: Study, device_seconds: float) -> Request:
