@@ -66,9 +66,8 @@ class WeightAverage:
             self._own = []
 
     def _save(self, checkpoint: dict[str, Any]) -> None:
-        if (
-            self._averages and "optimizer_states" in checkpoint
-        ):  # a file of weights alone has the averages in their place
+        # A file of weights alone has the averages in their place.
+        if self._averages and "optimizer_states" in checkpoint:
             checkpoint[KEY] = {"steps": self._steps, "averages": self._averages}
 
     def _load(self, checkpoint: dict[str, Any]) -> None:

@@ -40,9 +40,9 @@ def auto(
     found = guess(source.expanduser().resolve(), target=target, kind=kind, horizon=horizon, period=period)
     server = start_server(None, None)
     try:
-        from hpo.cli.screen import Screen
+        from hpo.cli.progress import Progress
         from hpo.results.final_words import baselines_in_words, tested_in_words
-        from hpo.service.assembly import Search, Workspace
+        from hpo.service.assembly import Workspace
         from hpo.service.auto import REPORT, name_for, run_auto, write_project
         from hpo.settings import DEFAULT_ARTIFACTS, DEFAULT_STORE, templates_folder
         from hpo.store import Store, StoreUrl
@@ -50,29 +50,25 @@ def auto(
         name = name_for(source)
         folder = (out or Path(f"{name}-auto")).expanduser().resolve()
         file = write_project(found, name, folder, minutes=minutes, templates=templates_folder())
-        screen = Screen.start(verbose=False)
-
-        def tell(line: str) -> None:
-            if as_json:
-                say(line, err=True)
-            else:
-                screen.say(line)
-
-        def train(search: Search) -> None:
-            if as_json:
-                search.worker.run_until_done()
-                return
-            with screen.live(search.worker, search.run):
-                search.worker.run_until_done()
-
+        progress = Progress(as_json=as_json)
         for line in (*found.saw, f"{file} says what is searched, in {minutes:g} minutes"):
-            tell(line)
+            progress.say(line)
         with Store.create(StoreUrl.parse(DEFAULT_STORE, base=folder)) as store:
             workspace = Workspace(server, folder, store, folder / DEFAULT_ARTIFACTS)
             try:
-                done = run_auto(workspace, file, minutes=minutes, slots=slots, train=train, say=tell, draw=screen.draw)
+                done = run_auto(
+                    workspace,
+                    file,
+                    minutes=minutes,
+                    slots=slots,
+                    train=progress.train,
+                    say=progress.say,
+                    draw=progress.draw,
+                )
             except KeyboardInterrupt:
-                tell(f"stopped early; in {folder}, 'hpo run {file.name}' and 'hpo finalize {name} --test' go on")
+                progress.say(
+                    f"stopped early; in {folder}, 'hpo run {file.name}' and 'hpo finalize {name} --test' go on"
+                )
                 raise typer.Exit(130) from None
     finally:
         server.stop()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.answer import print_json, say
+from hpo.cli.answer import print_json
 from hpo.cli.options import ArtifactsOption, JsonOption, ProjectOption, SlotsOption, StoreOption, StudyName, url_of
 from hpo.service.server import start_server
 
@@ -36,36 +36,24 @@ def finalize(
     server = start_server(store, project)
     try:
         from hpo.cli.final_page import show_final
-        from hpo.cli.screen import Screen
-        from hpo.service.assembly import Search, Workspace
+        from hpo.cli.progress import Progress
+        from hpo.service.assembly import Workspace
         from hpo.service.finalize import Request
         from hpo.service.finalize import finalize as finalize_study
         from hpo.settings import artifacts_folder, project_folder
         from hpo.store import Store
 
         folder = project_folder(project)
-        screen = Screen.start(verbose=False)
-
-        def tell(line: str) -> None:
-            if as_json:  # the standard output is the document
-                say(line, err=True)
-            else:
-                screen.say(line)
-
-        def train(search: Search) -> None:
-            if as_json:
-                search.worker.run_until_done()
-                return
-            with screen.live(search.worker, search.run):
-                search.worker.run_until_done()
-
+        progress = Progress(as_json=as_json)
         request = Request.of(top, seeds, retrain=retrain, ensemble=ensemble, test=test, test_again=test_again)
         with Store.open(url_of(store, project)) as opened:
             workspace = Workspace(server, folder, opened, artifacts_folder(artifacts, folder))
             try:
-                found = finalize_study(workspace, study, request, slots=slots, train=train, say=tell, draw=screen.draw)
+                found = finalize_study(
+                    workspace, study, request, slots=slots, train=progress.train, say=progress.say, draw=progress.draw
+                )
             except KeyboardInterrupt:
-                tell(f"stopped early; the same command goes on: hpo finalize {study}")
+                progress.say(f"stopped early; the same command goes on: hpo finalize {study}")
                 raise typer.Exit(130) from None
     finally:
         server.stop()

@@ -82,6 +82,19 @@ def test_a_killed_finalize_ends_with_the_same_numbers() -> None:
     assert [row[4] for row in rows] == ["the same"] * 2
 
 
+def test_simple_models_are_scored_on_the_split_of_a_search() -> None:
+    command = [sys.executable, str(RELIABILITY.with_name("rivals.py")), "--tasks", "diabetes", "--seeds", "1"]
+
+    done = subprocess.run([*command, "--rivals-only"], capture_output=True, text=True, timeout=600)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    header, _, row, *_ = [[cell.strip() for cell in line.split("|")] for line in done.stdout.splitlines()]
+    found = dict(zip(header[4:-1], row[4:-1], strict=True))
+    scores = {model: float(cell.strip("*").split("*")[0].split(" ")[0]) for model, cell in found.items()}
+    assert scores["linear"] < scores["majority or mean"]
+    assert min(scores.values()) < 60 < scores["majority or mean"]
+
+
 def test_a_large_table_is_predicted_as_the_table_says() -> None:
     command = [sys.executable, str(RELIABILITY.with_name("predict.py")), "--rows", "3000", "--columns", "8"]
 

@@ -9,9 +9,11 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import (
     balanced_accuracy_score,
+    confusion_matrix,
     f1_score,
     log_loss,
     mean_absolute_error,
+    precision_recall_fscore_support,
     precision_score,
     r2_score,
     recall_score,
@@ -67,6 +69,47 @@ def test_scores_of_classes_are_those_of_scikit_learn(guesses: tuple[NDArray[np.i
     assert found["f1"]["value"] == pytest.approx(f1_score(truth, predicted, average="macro"))
     assert found["log_loss"]["value"] == pytest.approx(log_loss(truth, probabilities))
     assert found["auroc"]["value"] == pytest.approx(roc_auc_score(truth, probabilities, multi_class="ovr"))
+
+
+def test_each_class_has_the_scores_of_scikit_learn(guesses: tuple[NDArray[np.int64], Array]) -> None:
+    truth, probabilities = guesses
+    found = scores_of(outputs("classes", truth, probabilities))
+    expected = precision_recall_fscore_support(truth, probabilities.argmax(1))
+
+    for number, row in enumerate(found["classes"]):
+        assert row["targets"] == expected[3][number]
+        for score, values in zip(("precision", "recall", "f1"), expected[:3], strict=True):
+            assert row[score]["value"] == pytest.approx(values[number])
+            assert row[score]["low"] <= row[score]["value"] <= row[score]["high"]
+    assert found["confusion"] == confusion_matrix(truth, probabilities.argmax(1)).tolist()
+
+
+def test_calibration_tells_how_often_predictions_of_a_confidence_are_right() -> None:
+    confidence, guess = np.repeat([0.55, 0.95], 200), np.arange(400) % 2
+    right = np.arange(400) // 2 % 100 < np.repeat([55, 70], 200)  # the sure ones are too sure, by 0.25
+    second = np.where(guess == 1, confidence, 1 - confidence)
+
+    found = scores_of(outputs("classes", np.where(right, guess, 1 - guess), np.column_stack([1 - second, second])))
+
+    assert found["metrics"]["calibration_error"]["value"] == pytest.approx((0.0 + 0.25) / 2)
+    curve = found["calibration"]
+    assert curve["of"] == "the second class"
+    assert curve["confidence"] == pytest.approx([0.05, 0.45, 0.55, 0.95])
+    assert curve["accuracy"] == pytest.approx([0.30, 0.45, 0.55, 0.70])
+    assert curve["counts"] == [100] * 4
+
+
+def test_the_reliability_of_several_classes_is_that_of_the_predicted_one(
+    guesses: tuple[NDArray[np.int64], Array],
+) -> None:
+    truth, probabilities = guesses
+
+    curve = scores_of(outputs("classes", truth, probabilities))["calibration"]
+
+    assert curve["of"] == "the predicted class"
+    assert sum(curve["counts"]) == len(truth)
+    right = np.dot(curve["accuracy"], curve["counts"]) / len(truth)
+    assert right == pytest.approx((probabilities.argmax(1) == truth).mean())
 
 
 def test_scores_of_values_are_those_of_scikit_learn() -> None:
