@@ -18,7 +18,12 @@ FLATS = ROOT / "tests" / "contracts" / "flats.csv"
 STUDY = """\
 study: flats
 model: models.dnn:DNN
-data: {class: models.data:Table, source: flats.csv, target: rent, most_categories: 20}
+data:
+  class: models.data:Table
+  source: flats.csv
+  target: rent
+  most_categories: 20
+  missing: {choice: [median, mean, drop, indicator]}
 objective: {metric: val_r2, direction: maximize}
 space: {depth: 1, width: 32, lr: 0.01, optimizer: adam, schedule: constant, batch_size: 16}
 epochs: 20
