@@ -26,7 +26,9 @@ class CNN(Supervised):
     image; returns (batch, outputs). A block is `convolutions` times convolution, [batch norm], activation; then the
     pooling, which may also come before the block's last activation. With a monotonic activation, the largest of four
     values remains the largest: then max pooling always comes first, with the same result and a quarter of the
-    activations to compute.
+    activations to compute. With `residual`, a block's input is added to its output before the last activation (He et
+    al. 2016, arXiv 1512.03385); with `global_pooling`, the last map is averaged to a value a channel (Lin et al. 2014,
+    arXiv 1312.4400).
 
     Every combination fits every image, down to one pixel:
         Convolutions are padded by half of their kernel, so that only stride and pooling shrink an image of s pixels,
@@ -39,6 +41,7 @@ class CNN(Supervised):
         input_shape: (channels, height, width) or (height, width).
         width: channels of the first block; each further block has `growth` times those of the one before it.
         stride: of each block's first convolution.
+        residual: a convolution of 1 x 1 and stride fits a block's input to its output, where their shapes differ.
         head: units of the hidden layer.
         dropout: before and after the hidden layer.
         initializer: described in models.layers.initialize.
@@ -58,6 +61,8 @@ class CNN(Supervised):
         activation: Activation = "relu",
         activation_place: Literal["before_pooling", "after_pooling"] = "before_pooling",
         batch_norm: Annotated[bool, Choice()] = True,
+        residual: bool = False,
+        global_pooling: bool = False,
         dropout: Annotated[float, Float(0.0, 0.5)] = 0.0,
         head: int = 128,
         initializer: Initializer = "he_normal",
@@ -70,22 +75,30 @@ class CNN(Supervised):
         layers = nn.Sequential()
         for block in range(depth):
             wide = min(MOST_CHANNELS, round(width * growth**block))
+            body = nn.Sequential() if residual else layers
+            before, sides = channels, size
             for number in range(convolutions):
                 step = stride if number == 0 else 1
                 kernels = [min(kernel, 2 * side - 1) for side in size]
-                layers.append(_convolution(channels, wide, kernels, step, bias=not batch_norm))
+                body.append(_convolution(channels, wide, kernels, step, bias=not batch_norm))
                 if batch_norm:
-                    layers.append(nn.BatchNorm2d(wide))
-                layers.append(ACTIVATIONS[activation]())
+                    body.append(nn.BatchNorm2d(wide))
+                if not residual or number < convolutions - 1:
+                    body.append(ACTIVATIONS[activation]())
                 channels, size = wide, [-(-side // step) for side in size]
+            if residual:
+                is_same = before == wide and sides == size
+                layers.append(_Residual(body, None if is_same else _shortcut(before, wide, stride, batch_norm)))
+                layers.append(ACTIVATIONS[activation]())
             windows = [min(2, side) for side in size]
             if pooling != "none" and windows != [1, 1]:
                 is_the_same = pooling == "max" and activation in MONOTONIC
                 place = len(layers) - (activation_place == "after_pooling" or is_the_same)
                 layers.insert(place, POOLS[pooling]((windows[0], windows[1])))
                 size = [side // window for side, window in zip(size, windows, strict=True)]
-        if max(size) > WIDEST_MAP:
-            size = [min(WIDEST_MAP, side) for side in size]
+        most = 1 if global_pooling else WIDEST_MAP
+        if max(size) > most:
+            size = [min(most, side) for side in size]
             layers.append(nn.AdaptiveAvgPool2d((size[0], size[1])))
         self.blocks = layers
         self.head = nn.Sequential(
@@ -125,6 +138,24 @@ def image_shape(input_shape: tuple[int, ...] | list[int], *, who: str) -> tuple[
 def with_channels(x: Tensor) -> Tensor:
     """Images as (batch, channels, height, width); grey ones may be (batch, height, width)."""
     return x.unsqueeze(1) if x.ndim == 3 else x
+
+
+class _Residual(nn.Module):
+    """The body's output, to which its input is added."""
+
+    def __init__(self, body: nn.Module, shortcut: nn.Module | None) -> None:
+        super().__init__()
+        self.body = body
+        self.shortcut = shortcut or nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        total: Tensor = self.body(x) + self.shortcut(x)
+        return total
+
+
+def _shortcut(inputs: int, outputs: int, stride: int, batch_norm: bool) -> nn.Sequential:
+    fitted = nn.Sequential(_convolution(inputs, outputs, [1, 1], stride, bias=not batch_norm))
+    return fitted.append(nn.BatchNorm2d(outputs)) if batch_norm else fitted
 
 
 def _convolution(inputs: int, outputs: int, kernels: list[int], stride: int, *, bias: bool) -> nn.Conv2d:

@@ -24,6 +24,7 @@ MORE: dict[str, Any] = {
     "depth": {"low": 1, "high": 5},
     "taper": {"low": 0.25, "high": 1.0},
     "residual": [False, True],
+    "global_pooling": [False, True],
     "batch_norm": [False, True],
     "convolutions": {"low": 1, "high": 2},
     "growth": {"low": 1.0, "high": 2.0},
@@ -44,6 +45,7 @@ MORE: dict[str, Any] = {
     "crop": {"low": 0.0, "high": 0.4},
     "erase": {"low": 0.0, "high": 0.4},
     "mix_up": {"low": 0.0, "high": 0.4},
+    "cut_mix": {"low": 0.0, "high": 1.0},
     "time_warp": {"low": 0.0, "high": 0.8},
 }
 SCALINGS = {

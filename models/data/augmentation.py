@@ -24,6 +24,8 @@ class Augmentation:
         erase: a rectangle of up to this fraction of the area is made black; Zhong et al. 2020, arXiv 1708.04896.
         mix_up: the alpha of a Beta distribution, whose draws weight the averages of pairs of images and their targets;
             Zhang et al. 2018, arXiv 1710.09412.
+        cut_mix: the alpha of a Beta distribution, whose draws are the areas of rectangles that images get from others,
+            with as much of their targets; Yun et al. 2019, arXiv 1905.04899. With both, each batch gets one of them.
 
     Raises:
         ValueError: a strength is out of range.
@@ -35,11 +37,12 @@ class Augmentation:
     crop: float = 0.0
     erase: float = 0.0
     mix_up: float = 0.0
+    cut_mix: float = 0.0
 
     def __post_init__(self) -> None:
         if self.flip not in ("none", "horizontal", "vertical", "both"):
             raise ValueError(f"flip: '{self.flip}' should be none, horizontal, vertical or both")
-        limits = {"shift": 1.0, "rotate": 180.0, "crop": 0.9, "erase": 1.0, "mix_up": 100.0}
+        limits = {"shift": 1.0, "rotate": 180.0, "crop": 0.9, "erase": 1.0, "mix_up": 100.0, "cut_mix": 100.0}
         for name, most in limits.items():
             if not 0 <= getattr(self, name) <= most:
                 raise ValueError(f"{name}: {getattr(self, name)} should be 0 to {most:g}")
@@ -48,7 +51,7 @@ class Augmentation:
         return any(getattr(self, field.name) != field.default for field in fields(self))
 
     def __call__(self, images: Tensor, targets: Tensor, *, black: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-        """Changed images, and targets, which become probabilities by mix-up.
+        """Changed images, and targets, which become probabilities by mix-up and cut-mix.
 
         Args:
             images: (batch, channels, height, width).
@@ -62,7 +65,9 @@ class Augmentation:
             images = _flipped(images, self.flip)
         if self.erase:
             images = torch.where(_rectangles(images, self.erase), black, images)
-        return _mixed(images, targets, self.mix_up, classes) if self.mix_up else (images, targets)
+        if not (self.mix_up or self.cut_mix):
+            return images, targets
+        return _with_others(images, targets, self, classes)
 
 
 def _moved(images: Tensor, strength: Augmentation) -> Tensor:
@@ -110,19 +115,51 @@ def _rectangles(images: Tensor, most: float) -> Tensor:
     return (inside[0].unsqueeze(2) & inside[1].unsqueeze(1)).unsqueeze(1)
 
 
-def _mixed(images: Tensor, targets: Tensor, alpha: float, classes: int) -> tuple[Tensor, Tensor]:
-    """Each image mixed with another one, in one proportion for the batch, as in the paper's code.
+def _with_others(images: Tensor, targets: Tensor, strength: Augmentation, classes: int) -> tuple[Tensor, Tensor]:
+    """Each image with another one, in one proportion for the batch, as in the papers' code.
 
     Nothing here is read on the host, which would wait for a GPU.
     """
-    concentration = images.new_full((), alpha)
-    share = torch.distributions.Beta(concentration, concentration, validate_args=False).sample()
     other = torch.randperm(len(images), device=images.device)
+    others = images[other]
+    if strength.mix_up and strength.cut_mix:
+        mixed, cut = _mixed(images, others, strength.mix_up), _patched(images, others, strength.cut_mix)
+        is_mixed = torch.rand((), device=images.device) < 0.5
+        images, share = torch.where(is_mixed, mixed[0], cut[0]), torch.where(is_mixed, mixed[1], cut[1])
+    elif strength.mix_up:
+        images, share = _mixed(images, others, strength.mix_up)
+    else:
+        images, share = _patched(images, others, strength.cut_mix)
     if classes == 2:
         wanted = targets.to(images.dtype)
     else:
         wanted = images.new_zeros(len(targets), classes).scatter_(1, targets.unsqueeze(1), 1.0)
-    return torch.lerp(images[other], images, share), torch.lerp(wanted[other], wanted, share)
+    return images, torch.lerp(wanted[other], wanted, share)
+
+
+def _mixed(images: Tensor, others: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """Averages of the images and others, and the images' share in them."""
+    share = _beta(images, alpha)
+    return torch.lerp(others, images, share), share
+
+
+def _patched(images: Tensor, others: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """The images with one rectangle of the others, and the share that is left of the images."""
+    height, width = images.shape[2:]
+    side = (1 - _beta(images, alpha)).sqrt()  # of the rectangle, as a part of the image's
+    inside = []
+    for pixels in (height, width):
+        # Around any pixel: beyond the border there is nothing to exchange.
+        distance = torch.arange(pixels, device=images.device) + 0.5 - pixels * _uniform(1, images)
+        inside.append(distance.abs() < side * pixels / 2)
+    rectangle = inside[0].unsqueeze(1) & inside[1]
+    return torch.where(rectangle, others, images), 1 - rectangle.to(images.dtype).mean()
+
+
+def _beta(like: Tensor, alpha: float) -> Tensor:
+    concentration = like.new_full((), alpha)
+    drawn: Tensor = torch.distributions.Beta(concentration, concentration, validate_args=False).sample()
+    return drawn
 
 
 def _uniform(count: int, like: Tensor) -> Tensor:

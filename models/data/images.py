@@ -30,9 +30,9 @@ CHOICES = {"scaling": ("unit", "standard", "none"), "split": ("stratified", "ord
 class Images(DataModule):
     """Images of two or more classes, all of one size.
 
-    Batches are images (batch, channels, height, width), float32, and class numbers (batch,), int64; with mix-up,
-    training has probabilities (batch, classes) instead, float32, and (batch,) for two classes. Classes are numbered
-    from 0 in the order of their labels. Pixels in bytes are cached as bytes, in a file that all trials share
+    Batches are images (batch, channels, height, width), float32, and class numbers (batch,), int64; with mix-up
+    or cut-mix, training has probabilities (batch, classes) instead, float32, and (batch,) for two classes. Classes are
+    numbered from 0 in the order of their labels. Pixels in bytes are cached as bytes, in a file that all trials share
     (models.data.cache), and converted to float32 batch by batch.
 
     `source` is one of
@@ -49,7 +49,7 @@ class Images(DataModule):
         scaling: unit is from black at 0 to white at 1; for images not in bytes, from the smallest to the largest
             value of the training part. standard subtracts each channel's mean over the training part and divides by
             its standard deviation. none leaves the values unchanged.
-        flip, shift, rotate, crop, erase, mix_up: described in models.data.augmentation; 0 is off.
+        flip, shift, rotate, crop, erase, mix_up, cut_mix: described in models.data.augmentation; 0 is off.
         size: pixels in each direction to resize images to; 0 leaves them unchanged.
         fit: squeeze resizes the whole image, crop the largest square in its middle.
         colour: grey has one channel, colour three; auto keeps the images' channels.
@@ -78,6 +78,7 @@ class Images(DataModule):
         crop: float = 0.0,
         erase: float = 0.0,
         mix_up: float = 0.0,
+        cut_mix: float = 0.0,
         size: int = 0,
         fit: Literal["squeeze", "crop"] = "squeeze",
         colour: Literal["auto", "grey", "colour"] = "auto",
@@ -97,7 +98,7 @@ class Images(DataModule):
                 raise ValueError(f"Images: {name}: {count} should be a number of images, or 0 for all")
         check_choices({"scaling": scaling, "split": split}, CHOICES, who="Images")
         with _errors_of_images():
-            self._augmentation = Augmentation(flip, shift, rotate, crop, erase, mix_up)
+            self._augmentation = Augmentation(flip, shift, rotate, crop, erase, mix_up, cut_mix)
             self._form = Form(size=size, fit=fit, colour=colour, layout=layout, corrupt=corrupt)
         self.save_hyperparameters()
         self._found: Found | None = None

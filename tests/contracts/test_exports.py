@@ -76,6 +76,7 @@ FAMILIES = {
     "TabM of values": Family(TabM, partial(Table, source="diabetes"), {"number_embedding": "periodic"}),
     "CNN": Family(CNN, Digits),
     "CNN of coloured images": Family(CNN, partial(Images, source=drawn_npz()), {"pooling": "average"}),
+    "CNN of residual blocks": Family(CNN, Digits, {"residual": True, "global_pooling": True}),
     "LeNet5": Family(LeNet5, Digits),
     "LeNet5 of resampled images": Family(LeNet5, Digits, {"connections": "full"}),
     "AlexNet": Family(AlexNet, Digits, {"width": 1 / 16}),

@@ -84,8 +84,9 @@ class TestModels(ModelContract):
     pass
 
 
-def test_a_network_learns_from_mixed_images_and_their_shared_targets() -> None:
-    data = partial(Images, source=drawn_folders(), mix_up=0.4)
+@pytest.mark.parametrize("mixing", ["mix_up", "cut_mix"])
+def test_a_network_learns_from_mixed_images_and_their_shared_targets(mixing: str) -> None:
+    data = partial(Images, source=drawn_folders(), **{mixing: 0.4})
     model = build(CNN, data)
     trainer = cpu_trainer(max_epochs=4)
 

@@ -84,6 +84,27 @@ def test_without_norm_and_pooling_a_block_is_a_convolution() -> None:
     assert kinds(cnn(depth=1, batch_norm=False, pooling="none").blocks) == ["Conv2d", "ReLU"]
 
 
+def test_a_residual_block_adds_its_input_before_the_last_activation() -> None:
+    model = cnn((3, 8, 8), depth=2, width=16, growth=1.0, convolutions=2, residual=True)
+    first, second = (block for block in model.blocks if hasattr(block, "shortcut"))
+
+    assert kinds(model.blocks) == ["_Residual", "MaxPool2d", "ReLU"] * 2
+    assert kinds(first.body) == ["Conv2d", "BatchNorm2d", "ReLU", "Conv2d", "BatchNorm2d"]
+    assert kinds(first.shortcut) == ["Conv2d", "BatchNorm2d"]  # 3 channels to 16
+    assert isinstance(second.shortcut, nn.Identity)
+    x = torch.randn(2, 16, 4, 4)
+    torch.testing.assert_close(second(x), second.body(x) + x)
+
+
+@pytest.mark.parametrize("size", [(1, 28, 28), (3, 5, 1), (1, 1, 1)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_residual_blocks_and_the_average_of_the_last_map_fit_every_image(size: Any, stride: int) -> None:
+    model = cnn(size, depth=3, width=8, stride=stride, residual=True, global_pooling=True)
+
+    assert model(torch.randn(4, *size)).shape[0] == 4
+    assert model.head[2].in_features == 32  # a value a channel
+
+
 def test_width_grows_from_block_to_block_up_to_a_bound() -> None:
     widths = [layer.out_channels for layer in convolutions(cnn((1, 32, 32), depth=5, width=100, growth=1.5))]
 

@@ -14,6 +14,11 @@ from models.dnn import DNN
 
 BLACK = torch.zeros(1, 1, 1)
 
+EVERYTHING: dict[str, Any] = {
+    **{"flip": "both", "shift": 0.2, "rotate": 30.0, "crop": 0.4, "erase": 0.4},
+    **{"mix_up": 0.4, "cut_mix": 0.4},
+}
+
 
 def changed(images: Tensor, *, black: Tensor = BLACK, seed: int = 0, **strengths: Any) -> Tensor:
     torch.manual_seed(seed)
@@ -151,6 +156,33 @@ def test_mix_up_of_two_classes_gives_the_probability_of_the_second() -> None:
     torch.testing.assert_close(mixed.flatten(), wanted)
 
 
+def test_cut_mix_exchanges_one_rectangle_and_as_much_of_the_targets() -> None:
+    targets = torch.arange(8)
+    images = targets.float().reshape(8, 1, 1, 1).expand(8, 1, 12, 16).contiguous()  # each of its class's colour
+    shares = []
+    for seed in range(40):
+        torch.manual_seed(seed)
+        mixed, wanted = Augmentation(cut_mix=1.0)(images, targets, black=BLACK, classes=8)
+
+        torch.testing.assert_close(mixed.mean((1, 2, 3)), wanted @ targets.float())
+        torch.testing.assert_close(wanted.sum(1), torch.ones(8))
+        other = (mixed != images).any(0).squeeze(0)  # of any image: some are exchanged with themselves
+        assert other.sum() == other.any(1).sum() * other.any(0).sum()
+        shares.append(1 - other.float().mean().item())
+    assert min(shares) < 0.5 < max(shares) < 1.0
+
+
+def test_a_batch_gets_mix_up_or_cut_mix() -> None:
+    images = torch.arange(2.0).reshape(2, 1, 1, 1).expand(2, 1, 8, 8).contiguous()
+    are_cut = set()
+    for seed in range(30):
+        torch.manual_seed(seed)
+        mixed, _ = Augmentation(mix_up=1.0, cut_mix=1.0)(images, torch.arange(2), black=BLACK, classes=3)
+        if not torch.equal(mixed, images):
+            are_cut.add(set(mixed.flatten().tolist()) == {0.0, 1.0})
+    assert are_cut == {True, False}
+
+
 @pytest.mark.parametrize("class_weight", ["none", "balanced"])
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_model_learns_from_mixed_targets_as_from_their_parts(classes: int, class_weight: Any) -> None:
@@ -174,7 +206,11 @@ def test_a_model_learns_from_mixed_targets_as_from_their_parts(classes: int, cla
 
 
 @pytest.mark.parametrize(
-    "strength", [{"flip": "both"}, {"shift": 0.1}, {"rotate": 9.0}, {"crop": 0.3}, {"erase": 0.3}, {"mix_up": 0.4}]
+    "strength",
+    [
+        *({"flip": "both"}, {"shift": 0.1}, {"rotate": 9.0}, {"crop": 0.3}, {"erase": 0.3}, {"mix_up": 0.4}),
+        *({"cut_mix": 1.0}, {"mix_up": 0.4, "cut_mix": 1.0}),
+    ],
 )
 def test_randomness_comes_from_torchs_generator_and_types_stay(strength: dict[str, Any]) -> None:
     images = torch.rand(32, 3, 9, 7)
@@ -187,9 +223,7 @@ def test_randomness_comes_from_torchs_generator_and_types_stay(strength: dict[st
 
 
 def test_a_single_pixel_survives_everything() -> None:
-    strengths: dict[str, Any] = {"flip": "both", "shift": 0.2, "rotate": 30.0, "crop": 0.4, "erase": 0.4, "mix_up": 0.4}
-
-    assert changed(torch.ones(5, 1, 1, 1), **strengths).isfinite().all()
+    assert changed(torch.ones(5, 1, 1, 1), **EVERYTHING).isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -209,7 +243,5 @@ def test_a_strength_that_cannot_be_is_refused(strength: dict[str, Any], words: s
 
 @pytest.mark.parametrize("classes", [2, 10])
 def test_no_change_reads_a_value_on_the_host_which_would_wait_for_a_gpu(classes: int) -> None:
-    strengths: dict[str, Any] = {"flip": "both", "shift": 0.2, "rotate": 30.0, "crop": 0.4, "erase": 0.4, "mix_up": 0.4}
-
     with DryRun():  # type: ignore[no-untyped-call]
-        Augmentation(**strengths)(torch.rand(8, 3, 9, 9), torch.arange(8) % classes, black=BLACK, classes=classes)
+        Augmentation(**EVERYTHING)(torch.rand(8, 3, 9, 9), torch.arange(8) % classes, black=BLACK, classes=classes)
