@@ -19,9 +19,7 @@ def finalize(
         str | None,
         typer.Option("--retrain", metavar="train+val", help="Train the final model on the validation part too."),
     ] = None,
-    ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="Keep the models of all seeds, and average them.")
-    ] = False,
+    ensemble: Annotated[bool, typer.Option("--ensemble", help="Average several models, where that pays.")] = False,
     test: Annotated[bool, typer.Option("--test", help="Test the final model on the test part, once.")] = False,
     test_again: Annotated[
         bool, typer.Option("--test-again", help="Test although the test part was looked at before.")

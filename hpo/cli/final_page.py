@@ -7,21 +7,26 @@ from rich.table import Table
 
 from hpo.cli.console import Text, console
 from hpo.results.final import Final
-from hpo.results.final_words import baselines_in_words, luck_in_words, number_between, tested_in_words
+from hpo.results.final_words import (
+    baselines_in_words,
+    ensemble_in_words,
+    kept_in_words,
+    luck_in_words,
+    number_between,
+    tested_in_words,
+)
 
 
 def show_final(final: Final) -> None:
     """Print it."""
     out = console()
-    for line in (*tested_in_words(final), luck_in_words(final), *baselines_in_words(final)):
+    lines = (*tested_in_words(final), luck_in_words(final), *ensemble_in_words(final), *baselines_in_words(final))
+    for line in lines:
         out.print(Text(line))
     out.print(_reruns(final))
     for warning in final.warnings:
         out.print(Text(f"warning: {warning}"))
-    model = f"trial {final.kept.trial} of {final.kept.study}"
-    if len(final.kept.members) > 1:
-        model = f"{len(final.kept.members)} trials of {final.kept.study}, averaged"
-    out.print(Text(f"The final model is {model}, trained on {final.kept.trained_on}."))
+    out.print(Text(f"The final model is {kept_in_words(final.kept)}, trained on {final.kept.trained_on}."))
     out.print(Text("Next:"))
     for command in ("report {}", "predict {} NEWDATA -o predictions.csv", "export {} --format onnx"):
         out.print(Text(f"  hpo {command.format(final.study)}"), soft_wrap=True)  # copied as one line

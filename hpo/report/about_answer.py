@@ -11,7 +11,14 @@ from hpo.report.contents import Block, Folded, Items, Section, Table, Text, Tile
 from hpo.report.reading import Material
 from hpo.report.words import NONE, shown, with_interval
 from hpo.results.final import Final
-from hpo.results.final_words import baselines_in_words, luck_in_words, tested_in_words, untested_in_words
+from hpo.results.final_words import (
+    baselines_in_words,
+    ensemble_in_words,
+    kept_in_words,
+    luck_in_words,
+    tested_in_words,
+    untested_in_words,
+)
 from hpo.study.states import TrialState
 
 
@@ -23,10 +30,11 @@ def answer(material: Material) -> Section:
     blocks: list[Block] = [Tiles(_tiles(final)), Text([*tested_in_words(final), f"{luck_in_words(final)}."])]
     if lines := baselines_in_words(final):
         blocks += [Text(lines[:1]), _baselines(material.evaluation or {})]
+    blocks += [Text([f"{line}." for line in lines])] if (lines := ensemble_in_words(final)) else []
     blocks += [Text([f"Warning: {warning}" for warning in final.warnings])] if final.warnings else []
     blocks.append(plots.reruns(final))
     blocks.append(Folded("all metrics", [_metrics(final), *_notes(final)]))
-    blocks.append(Text([_kept(final)]))
+    blocks.append(Text([f"The final model is {kept_in_words(final.kept)}, trained on {final.kept.trained_on}."]))
     if material.replay is not None and material.replay.get("text"):
         blocks.append(Text([f"Trained again from its record ('hpo replay'): {material.replay['text']}"]))
     return Section("answer", "The answer", blocks)
@@ -115,11 +123,3 @@ def _metrics(final: Final) -> Table:
 def _notes(final: Final) -> list[Block]:
     notes = dict.fromkeys(note for part in (final.test, final.validation) if part for note in part.get("notes", []))
     return [Items([*notes])] if notes else []
-
-
-def _kept(final: Final) -> str:
-    kept = final.kept
-    model = f"trial {kept.trial} of {kept.study}"
-    if len(kept.members) > 1:
-        model = f"the average of {counted(len(kept.members), 'trial')} of {kept.study}"
-    return f"The final model is {model}, trained on {kept.trained_on}."

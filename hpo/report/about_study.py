@@ -88,7 +88,7 @@ def _options(final: Final) -> str:
     text = "" if top == 3 else f" --top {top}"
     text += "" if seeds == 5 else f" --seeds {seeds}"
     text += "" if final.kept.trained_on == TRAIN else " --retrain train+val"
-    text += " --ensemble" if len(final.kept.members) > 1 else ""
+    text += " --ensemble" if len(final.kept.members) > 1 or final.ensemble is not None else ""
     return text if final.test is None else f"{text} --test"
 
 

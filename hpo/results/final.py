@@ -13,6 +13,7 @@ from hpo.study.race import Standing, leader
 from hpo.study.states import Direction
 
 CONFIDENCE = 0.95
+STANDARD_ERRORS = 1.96  # on each side, in an interval of 95 %
 AT_MOST_ONE = {"accuracy", "balanced_accuracy", "precision", "recall", "f1", "auroc", "r2"}
 FINAL = "final"  # the kind of a finding that `hpo finalize` writes
 
@@ -57,20 +58,82 @@ class Rerun:
 
 
 @dataclass(frozen=True)
+class Member:
+    """A trial whose model is in an ensemble.
+
+    Attributes:
+        study: whose trial it is: the search, or the study of its re-runs.
+        weight: in the average of the outputs.
+    """
+
+    study: str
+    trial: int
+    weight: int = 1
+
+
+@dataclass(frozen=True)
 class Kept:
     """The model that is kept.
 
     Attributes:
-        study: whose trial it is.
+        study: whose trial it is; of an ensemble, its first one.
         trial: its number there.
         trained_on: the parts, `train` or `train+validation`.
-        members: the trials of an ensemble, whose outputs are averaged; otherwise the one trial.
+        members: of an ensemble, whose outputs are averaged; otherwise the one trial.
     """
 
     study: str
     trial: int
     trained_on: str
-    members: tuple[int, ...]
+    members: tuple[Member, ...]
+
+    @staticmethod
+    def of(members: Sequence[Member], trained_on: str) -> Kept:
+        return Kept(members[0].study, members[0].trial, trained_on, tuple(members))
+
+    @staticmethod
+    def from_json(plain: Mapping[str, Any]) -> Kept:
+        """Earlier releases kept members by their numbers alone, of one study."""
+        members = [Member(plain["study"], one) if isinstance(one, int) else Member(**one) for one in plain["members"]]
+        return Kept(plain["study"], plain["trial"], plain["trained_on"], tuple(members))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An ensemble of kept models that was chosen on the validation part, and whether it pays.
+
+    Attributes:
+        members: the one with the largest weight first.
+        candidates: how many models there were to choose from.
+        metric: that was compared.
+        value, best: of the ensemble, and of the best single model, on the whole validation part, which chose them.
+        gain: of the ensemble over the best single model, on samples that chose neither, in cross-validation; positive
+            is better, with its interval of confidence of 95 %.
+        cost: how many times as long as the best single model it takes to predict.
+        notes: on models that could not be compared.
+    """
+
+    members: tuple[Member, ...]
+    candidates: int
+    metric: str
+    value: float
+    best: float
+    gain: Interval
+    cost: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def pays(self) -> bool:
+        """It is better by more than the standard error of its gain."""
+        if len(self.members) < 2 or self.gain.low is None or self.gain.high is None:
+            return False
+        return self.gain.value > (self.gain.high - self.gain.low) / (2 * STANDARD_ERRORS)
+
+    @staticmethod
+    def from_json(plain: Mapping[str, Any]) -> Choice:
+        members = tuple(Member(**member) for member in plain["members"])
+        gain = Interval(**plain["gain"])
+        return Choice(**{**plain, "members": members, "gain": gain, "notes": tuple(plain["notes"])})
 
 
 @dataclass(frozen=True)
@@ -87,6 +150,7 @@ class Final:
             unit: the winner's curse. None when these failed.
         validation, test: what `hpo.training.evaluation` found on a part; None where it was not asked for.
         looks: how often the test part had been looked at before this test.
+        ensemble: the one that was asked for, also where it was not kept since it does not pay.
     """
 
     study: str
@@ -102,6 +166,7 @@ class Final:
     test: Mapping[str, Any] | None = None
     looks: int = 0
     warnings: tuple[str, ...] = field(default=())
+    ensemble: Choice | None = None
 
     @property
     def won(self) -> Rerun:
@@ -117,14 +182,15 @@ class Final:
             Rerun(**{**found, "scores": tuple(found["scores"]), "mean": _interval(found["mean"])})
             for found in plain["reruns"]
         )
-        kept = Kept(**{**plain["kept"], "members": tuple(plain["kept"]["members"])})
+        chosen = plain.get("ensemble")
         return Final(
             **{
                 **plain,
                 "direction": Direction(plain["direction"]),
                 "reruns": reruns,
                 "luck": _interval(plain["luck"]),
-                "kept": kept,
+                "kept": Kept.from_json(plain["kept"]),
+                "ensemble": None if chosen is None else Choice.from_json(chosen),
                 "warnings": tuple(plain["warnings"]),
             }
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hpo.printable import counted
-from hpo.results.final import Final, Interval
+from hpo.results.final import Final, Interval, Kept
 
 
 def number_between(interval: Interval | Mapping[str, float]) -> str:
@@ -56,6 +56,44 @@ def luck_in_words(final: Final) -> str:
     if won.trial != first.trial and won.mean is not None:
         text += f". The best on average is trial {won.trial}: {number_between(won.mean)}"
     return text
+
+
+def ensemble_in_words(final: Final) -> list[str]:
+    """Which ensemble was chosen, and whether it pays; nothing where none was asked for."""
+    found = final.ensemble
+    if found is None:
+        return []
+    if len(found.members) < 2:
+        return [f"No ensemble of {counted(found.candidates, 'kept model')} is better than the best one of them"]
+    better = "better" if found.gain.value >= 0 else "worse"
+    between = "" if found.gain.low is None else f" ({found.gain.low:.2g} to {found.gain.high:.2g})"
+    text = (
+        f"An ensemble of {len(found.members)} of {counted(found.candidates, 'kept model')}: {found.metric} "
+        f"{found.value:.4g} on the validation part, the best one alone {found.best:.4g}; on samples that have chosen "
+        f"neither, {abs(found.gain.value):.2g} {better}{between}. It takes {found.cost:.2g} times as long to predict"
+    )
+    text += ". It is kept" if found.pays else ". It is not kept: the gain is not larger than its standard error"
+    return [text, *found.notes]
+
+
+def kept_in_words(kept: Kept) -> str:
+    """`trial 3 of digits.final`, or `the average of 3 models: trials 1 (50 %), 4 (25 %) of digits; trial ...`."""
+    if len(kept.members) == 1:
+        return f"trial {kept.trial} of {kept.study}"
+    weights = [member.weight for member in kept.members]
+    total = sum(weights) if len(set(weights)) > 1 else 0
+    studies = dict.fromkeys(member.study for member in kept.members)
+    parts = []
+    for study in studies:
+        mine = [member for member in kept.members if member.study == study]
+        numbers = [f"{member.trial}{_share(member.weight, total)}" for member in mine]
+        parts.append(f"trial{'s' if len(mine) > 1 else ''} {', '.join(numbers)} of {study}")
+    return f"the average of {counted(len(kept.members), 'model')}: {'; '.join(parts)}"
+
+
+def _share(weight: int, total: int) -> str:
+    """Of one of the weights, where they differ."""
+    return f" ({100 * weight / total:.0f} %)" if total else ""
 
 
 def baselines_in_words(final: Final) -> list[str]:

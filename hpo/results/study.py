@@ -20,7 +20,7 @@ from hpo.queue.progress import Progress, find_study, load_progress
 from hpo.results.attempt import AttemptRecord, read_attempts
 from hpo.results.columns import TrialColumns
 from hpo.results.comparison import StudyDifferences, StudyFacts, compare, facts_of
-from hpo.results.final import FINAL, Final
+from hpo.results.final import FINAL, Final, Member
 from hpo.results.frames import Engine, frame_of, read_curves
 from hpo.results.kept import KeptCheckpoints, kept_checkpoints
 from hpo.results.query import Query, Table, chosen_trials, table_of
@@ -81,6 +81,15 @@ class StudyStatus:
         plain = asdict(self)
         plain["best"] = None if self.best is None else self.best.to_json()
         return plain
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A trial whose model is used alone, or in an ensemble with a weight in the average of the outputs."""
+
+    record: TrialRecord
+    study: str
+    weight: int = 1
 
 
 class Study:
@@ -172,19 +181,16 @@ class Study:
             found = findings_of(connection, self._study_id, FINAL)
         return Final.from_json(found[-1].content) if found else None
 
-    @property
-    def kept_in(self) -> str | None:
-        """The name of the study whose trials are the final model; None before `hpo finalize`."""
-        final = self.final()
-        return None if final is None else final.kept.study
-
-    def kept(self) -> list[TrialRecord]:
+    def kept(self) -> list[Weighted]:
         """The trials of the final model: one, or those of an ensemble; none before `hpo finalize`."""
         final = self.final()
-        if final is None:
-            return []
-        found = Study(self._store, final.kept.study)
-        return [trial for number in final.kept.members if (trial := found.trial(number)) is not None]
+        return [] if final is None else self.members(final.kept.members)
+
+    def members(self, members: Sequence[Member]) -> list[Weighted]:
+        """The trials of an ensemble, as far as they are still there."""
+        studies = {name: Study(self._store, name) for name in {member.study for member in members}}
+        found = [(studies[member.study].trial(member.trial), member) for member in members]
+        return [Weighted(trial, member.study, member.weight) for trial, member in found if trial is not None]
 
     @overload
     def frame(

@@ -14,8 +14,8 @@ from hpo.ipc.channel import Message
 from hpo.ipc.one_answer import answer_of
 from hpo.queue.findings import Finding, add_finding, findings_of
 from hpo.queue.studies import StoredStudy
-from hpo.results.final import Kept
-from hpo.results.study import Study
+from hpo.results.final import Choice, Kept
+from hpo.results.study import Study, Weighted
 from hpo.results.trial import TrialRecord
 from hpo.service.assembly import Workspace
 from hpo.service.preflight import slots_for
@@ -23,7 +23,7 @@ from hpo.service.prepare import PreparedStudy, prepare
 from hpo.service.replay import replay_trial
 from hpo.store.tables import hpo_findings
 from hpo.study.fingerprints import changed_inputs, inputs_of
-from hpo.study.job import EvaluationJob
+from hpo.study.job import EvaluationJob, TrainedModel
 from hpo.study.study_file import Source
 
 REPLAY = "replay"  # the kind of a finding of `hpo replay`
@@ -87,19 +87,32 @@ class Evaluating:
         """
         best = Study(self._workspace.store, self._study.name).best(1)
         try:
-            self._ask(self._job(best, TEST, checks_only=True))
+            self._ask(self._job([Weighted(one, self._study.name) for one in best], TEST, checks_only=True))
         except HpoError as error:
             raise HpoError(f"study '{self._study.name}' cannot be tested: {error}") from error
 
-    def validation(self, records: Sequence[TrialRecord]) -> Message:
-        """What these trials' models, together, give on the validation part.
+    def validation(self, models: Sequence[Weighted]) -> Message:
+        """What these models, together, give on the validation part.
 
         Raises:
             HpoError: they cannot be evaluated.
         """
-        return self._ask(self._job(records, "validation", explains=True))
+        return self._ask(self._job(models, "validation", explains=True))
 
-    def test(self, records: Sequence[TrialRecord], kept: Kept, *, is_again: bool) -> tuple[Message, int]:
+    def ensemble(self, pool: Sequence[Weighted]) -> Choice:
+        """The ensemble of some of these models that is best on the validation part, see hpo.training.evaluation.
+
+        Raises:
+            HpoError: they cannot be evaluated.
+        """
+        found = self._ask(self._job(pool, "validation", selects=True))
+        members = [
+            {"study": pool[place].study, "trial": pool[place].record.number, "weight": weight}
+            for place, weight in found["members"]
+        ]
+        return Choice.from_json({**found, "members": members})
+
+    def test(self, models: Sequence[Weighted], kept: Kept, *, is_again: bool) -> tuple[Message, int]:
         """What they give on the test part; and how often it had been looked at before.
 
         The same models are tested once: another call returns what was found then.
@@ -114,28 +127,29 @@ class Evaluating:
         with store.read() as connection:
             before = findings_of(connection, study.study_id, TEST)
         for look in before:
-            if look.content["kept"] == _plain(kept):
+            if Kept.from_json(look.content["kept"]) == kept:
                 return dict(look.content["found"]), int(look.content["looks"])
         if before and not is_again:
             raise HpoError(_second_look(study.name, before[-1]))
-        found = self._ask(self._job(records, TEST))
+        found = self._ask(self._job(models, TEST))
         with store.write() as connection:
             looks = _looks(connection, found.get("fingerprint"), before)
-            add_finding(connection, study.study_id, TEST, {"kept": _plain(kept), "found": found, "looks": looks})
+            add_finding(connection, study.study_id, TEST, {"kept": asdict(kept), "found": found, "looks": looks})
         return found, looks
 
     def _job(
         self,
-        records: Sequence[TrialRecord],
+        models: Sequence[Weighted],
         part: Literal["validation", "test"],
         *,
         checks_only: bool = False,
         explains: bool = False,
+        selects: bool = False,
     ) -> EvaluationJob:
         spec, slot = self._study.resolved.spec, self._slot
         return EvaluationJob(
             project=str(self._workspace.project),
-            models=[{"config": dict(record.config), "checkpoint": _checkpoint(record)} for record in records],
+            models=[TrainedModel(dict(one.record.config), _checkpoint(one.record), one.weight) for one in models],
             part=part,
             metric=spec.objective.metric,
             seed=spec.seed,
@@ -145,6 +159,7 @@ class Evaluating:
             threads=slot.threads,
             checks_only=checks_only,
             explains=explains,
+            selects=selects,
         )
 
     def _ask(self, job: EvaluationJob) -> Message:
@@ -156,11 +171,6 @@ def _checkpoint(record: TrialRecord) -> str:
     if record.checkpoint is None:
         raise HpoError(f"trial {record.number} has no checkpoint: a study keeps those of its best trials")
     return str(record.own_checkpoint(Path(record.checkpoint)))
-
-
-def _plain(kept: Kept) -> dict[str, Any]:
-    """As JSON gives it back."""
-    return {**asdict(kept), "members": list(kept.members)}
 
 
 def _looks(connection: Any, fingerprint: str | None, before: Sequence[Finding]) -> int:

@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from sqlalchemy import select
 from hpo.errors import SpecError, nearest
 from hpo.ipc.fork_server import ForkServer
 from hpo.ipc.one_answer import answer_of
-from hpo.results.study import Study
+from hpo.results.study import Study, Weighted
 from hpo.results.trial import TrialRecord
-from hpo.service.predict import chosen_records, model_in_words
+from hpo.service.predict import chosen_models, model_in_words, trained_models
 from hpo.store import Store
 from hpo.store.tables import hpo_studies, studies
 from hpo.study.job import ExportJob
@@ -49,8 +49,9 @@ def export(
     format: str,
     out: str | Path | None,
     *,
-    trial: int | None,
+    trial: int | None = None,
     final: bool | None = None,
+    chosen: Sequence[Weighted] = (),
     project: Path,
 ) -> Exported:
     """Write the folder, which others see whole or not at all.
@@ -58,7 +59,8 @@ def export(
     Args:
         server: in a process of which the model is exported.
         format: one of FORMATS.
-        trial, final: as of hpo.service.predict:chosen_records.
+        trial, final: as of hpo.service.predict:chosen_models.
+        chosen: the models of an ensemble, where it is not kept yet.
         out: by default STUDY-FORMAT in the current folder; one that an earlier export wrote is replaced.
 
     Raises:
@@ -66,23 +68,22 @@ def export(
         HpoError: the trial's files are missing or damaged, or its model cannot be written in this format.
     """
     check_format(format)
-    record, *others = chosen_records(study, trial, final=final)
+    chosen = chosen or chosen_models(study, trial, final=final)
     folder = _free_folder(out, f"{study.name}-{format}".replace("/", "-"))
-    checkpoint = str(record.kept_checkpoint())
+    models = trained_models(chosen)
     try:
         partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     except OSError as error:
         raise SpecError(f"--out {folder}: cannot be written: {error.strerror}") from error
     try:
-        about = _about(store, study, [record, *others])
-        members = [str(other.kept_checkpoint()) for other in others]
-        job = ExportJob(str(project), dict(record.config), checkpoint, format, str(partial), about, members)
+        about = _about(store, study, chosen)
+        job = ExportJob(str(project), models, format, str(partial), about)
         answer = answer_of(server, job, did="exported")
         partial.chmod(0o755)
         _replace(folder, partial)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return Exported(record, folder, answer["facts"], tuple(answer["remarks"]))
+    return Exported(chosen[0].record, folder, answer["facts"], tuple(answer["remarks"]))
 
 
 def check_format(format: str) -> None:
@@ -136,7 +137,7 @@ def _replace(folder: Path, new: Path) -> None:
     new.replace(folder)
 
 
-def _about(store: Store, study: Study, records: Sequence[TrialRecord]) -> dict[str, Any]:
+def _about(store: Store, study: Study, chosen: Sequence[Weighted]) -> dict[str, Any]:
     """What is known of a trial and its study; of the final model with what `hpo finalize` has found."""
     with store.read() as connection:
         kept = connection.scalar(
@@ -144,18 +145,18 @@ def _about(store: Store, study: Study, records: Sequence[TrialRecord]) -> dict[s
             .join(studies, studies.c.study_id == hpo_studies.c.study_id)
             .where(studies.c.study_name == study.name)
         )
-    record, is_final = records[0], list(records) == study.kept()
+    record, is_final = chosen[0].record, list(chosen) == study.kept()
     spec = json.loads(kept or "{}").get("spec", {})
     final = study.final()
     found: dict[str, Any] = {}
     if final is not None and is_final:
-        found = {"study": final.kept.study, "trained_on": final.kept.trained_on, "members": list(final.kept.members)}
+        found = asdict(final.kept)
         found |= {part: scores["metrics"] for part in ("validation", "test") if (scores := getattr(final, part))}
     is_scored = record.config.get("trained_on", TRAIN) == TRAIN  # not on samples that it has learnt from
     return {
         "study": study.name,
         "trial": record.number,
-        "model": model_in_words(study, records),
+        "model": model_in_words(study, chosen),
         "trials": len(study.trials(has_curves=False)),
         "metric": spec.get("objective", {}).get("metric", "the objective"),
         "direction": str(study.direction),

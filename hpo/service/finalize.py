@@ -22,12 +22,13 @@ from hpo.queue.findings import add_finding
 from hpo.queue.plans import plans_of, standings
 from hpo.queue.progress import counts_of
 from hpo.queue.studies import StoredStudy, load_study
-from hpo.results.final import FINAL, Final, Kept, luck_of, reruns_of, winner_of
+from hpo.results.final import FINAL, Choice, Final, Kept, Member, luck_of, reruns_of, winner_of
 from hpo.results.study import Study
 from hpo.results.trial import TrialRecord
 from hpo.results.trial_records import read_records
 from hpo.search.algorithms import derive_seed
 from hpo.service.assembly import Search, Workspace, begin
+from hpo.service.ensemble import pool_of
 from hpo.service.evaluate import Evaluating
 from hpo.service.preflight import slots_for
 from hpo.store import Store
@@ -52,7 +53,8 @@ class Request:
         retrains: the final model is trained on the training and validation parts together.
         tests: the final model is tested on the test part.
         tests_again: although that part was looked at before.
-        is_ensemble: the final model is the average of all seeds' models.
+        is_ensemble: the final model is the average of several: those that are best together on the validation part;
+            of a model that learns from this part too, all seeds.
     """
 
     top: int = 3
@@ -162,22 +164,32 @@ class _Finalizing:
         ]
         direction = search.resolved.spec.objective.direction
         chosen = min(mine, key=lambda record: (direction.cost(record.value or 0.0), record.number))
-        kept, models = Kept(reruns.name, chosen.number, TRAIN, (chosen.number,)), [chosen]
-        if request.is_ensemble:
-            kept, models = replace(kept, members=tuple(record.number for record in mine)), mine
-        judged = models
+        members, trained_on = [Member(reruns.name, chosen.number)], TRAIN
+        if request.is_ensemble and not request.retrains:
+            ensemble = self._ensemble(reruns.name)
+            final = replace(final, ensemble=ensemble)
+            members = list(ensemble.members) if ensemble.pays else members
+        study = Study(self._store, search.name)
+        judged = study.members(members)
         if request.retrains:
-            kept, models = self._retrained(plan, final.winner, mine)
+            members, trained_on = self._retrained(plan, final.winner, mine), TRAIN_AND_VALIDATION
+        kept = Kept.of(members, trained_on)
         with Evaluating(self._workspace, search) as evaluating:
             self._say("evaluating on the validation part")
             final = replace(final, kept=kept, validation=evaluating.validation(judged))
             if request.tests:
                 self._say("testing")
-                test, looks = evaluating.test(models, kept, is_again=request.tests_again)
+                test, looks = evaluating.test(study.members(members), kept, is_again=request.tests_again)
                 final = replace(final, test=test, looks=looks)
         with self._store.write() as connection:
             add_finding(connection, search.study_id, FINAL, final.to_json())
         return final
+
+    def _ensemble(self, reruns: str) -> Choice:
+        """The best ensemble of the models that the search and its re-runs have kept."""
+        self._say("choosing an ensemble on the validation part")
+        with Evaluating(self._workspace, self._search) as evaluating:
+            return evaluating.ensemble(pool_of(self._store, self._search.name, [reruns]))
 
     def _plan(self) -> Plan:
         """The best trials of the search, each with its seeds.
@@ -272,10 +284,10 @@ class _Finalizing:
             reruns=found,
             winner=winner,
             luck=luck_of(found[0], objective.direction),
-            kept=Kept(reruns.name, 0, TRAIN, ()),
+            kept=Kept(reruns.name, 0, TRAIN, ()),  # replaced when it is known
         )
 
-    def _retrained(self, plan: Plan, winner: int, mine: list[TrialRecord]) -> tuple[Kept, list[TrialRecord]]:
+    def _retrained(self, plan: Plan, winner: int, mine: list[TrialRecord]) -> list[Member]:
         """The final model on both parts, trained until the epoch that was the best of most re-runs."""
         chosen = next(candidate for candidate in plan.candidates if candidate.trial == winner)
         stop_after = median_high(record.best_epoch or record.epochs for record in mine)
@@ -286,9 +298,7 @@ class _Finalizing:
         ]
         if not found:
             raise RunError(f"the final model could not be trained: 'hpo trials {study.name}' shows why")
-        members = found if self._request.is_ensemble else found[:1]
-        numbers = tuple(record.number for record in members)
-        return Kept(study.name, numbers[0], TRAIN_AND_VALIDATION, numbers), members
+        return [Member(study.name, one.number) for one in (found if self._request.is_ensemble else found[:1])]
 
 
 def _spec(search: StudySpec, name: str, plan: Plan) -> StudySpec:

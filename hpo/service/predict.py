@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from hpo.errors import SpecError
 from hpo.ipc.fork_server import ForkServer
 from hpo.ipc.one_answer import answer_of
-from hpo.results.study import Study
+from hpo.results.study import Study, Weighted
 from hpo.results.trial import TrialRecord
-from hpo.study.job import PredictJob
+from hpo.study.job import PredictJob, TrainedModel
 from hpo.study.states import TrialState
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ class Predicted:
     output: Path
 
 
-def chosen_records(study: Study, trial: int | None, *, final: bool | None = None) -> list[TrialRecord]:
-    """The trial whose model predicts: the one of this number, else the final model, else the best trial.
+def chosen_models(study: Study, trial: int | None, *, final: bool | None = None) -> list[Weighted]:
+    """The trials whose models predict: the one of this number, else the final model, else the best trial.
 
     Args:
         final: the model that `hpo finalize` has kept, which may be an ensemble of several; by default where there is
@@ -61,15 +61,25 @@ def chosen_records(study: Study, trial: int | None, *, final: bool | None = None
         return kept
     if final:
         raise SpecError(f"study {study.name} has no final model yet: 'hpo finalize {study.name}' makes one")
-    return [chosen_record(study, trial)]
+    return [Weighted(chosen_record(study, trial), study.name)]
 
 
-def model_in_words(study: Study, records: Sequence[TrialRecord]) -> str:
-    """Whose model the chosen records are: `trial 3`, or `the final model, trial 1 of digits.final`."""
-    name = f"trial {records[0].number}"
-    if list(records) != study.kept():
+def trained_models(chosen: Sequence[Weighted]) -> list[TrainedModel]:
+    """The models with their files, for a process.
+
+    Raises:
+        LoadError: a checkpoint was not kept, or is not on this machine.
+    """
+    return [TrainedModel(dict(one.record.config), str(one.record.kept_checkpoint()), one.weight) for one in chosen]
+
+
+def model_in_words(study: Study, chosen: Sequence[Weighted]) -> str:
+    """Whose model it is: `trial 3`, or `the final model, trial 1 of digits.final`."""
+    name = f"trial {chosen[0].record.number}"
+    if len(chosen) == 1 and chosen[0].study == study.name:
         return name
-    return f"the final model, {name} of {study.kept_in}" + (f" and {len(records) - 1} more" if records[1:] else "")
+    kind = "the final model" if list(chosen) == study.kept() else "an ensemble"
+    return f"{kind}, {name} of {chosen[0].study}" + (f" and {len(chosen) - 1} more" if chosen[1:] else "")
 
 
 def chosen_record(study: Study, trial: int | None) -> TrialRecord:
@@ -111,17 +121,17 @@ def predict(
         SpecError: there is no such trial, source or folder of the output.
         HpoError: the trial's files are missing or damaged, or the source cannot be predicted.
     """
-    record, *others = chosen_records(study, trial, final=final)
+    chosen = chosen_models(study, trial, final=final)
+    record = chosen[0].record
     found = source_in(source)
-    members = [str(other.kept_checkpoint()) for other in others]
-    checkpoint = str(record.kept_checkpoint())
+    models = trained_models(chosen)
     with _partial(output) as partial:
-        job = PredictJob(str(project), dict(record.config), checkpoint, found, str(partial), proba, members)
+        job = PredictJob(str(project), models, found, str(partial), proba)
         answer = answer_of(server, job, did="predicted")
         partial.replace(output)
     is_whole = record.state == TrialState.COMPLETE or trial is not None
     of_trial = () if is_whole else (f"no trial is complete: trial {record.number} is the best so far, {record.remark}",)
-    name = model_in_words(study, [record, *others])
+    name = model_in_words(study, chosen)
     return Predicted(record, name, answer["rows"], answer["seconds"], (*of_trial, *answer["remarks"]), output)
 
 
@@ -159,16 +169,16 @@ def output_file(given: str, source: str) -> Path:
     return path
 
 
-def predictor_of(records: Sequence[TrialRecord], project: Path) -> Predictor:
+def predictor_of(chosen: Sequence[Weighted], project: Path) -> Predictor:
     """The predictor of a trial, or of an ensemble of several.
 
     Raises:
         HpoError: it has no checkpoint, a file is missing or damaged, or its data module cannot read new data.
     """
-    first, *others = [record.kept_checkpoint() for record in records]
-    from hpo.training.prediction.predictor import load_predictor
+    models = trained_models(chosen)
+    from hpo.training.prediction.loading import load_predictor
 
-    return load_predictor(records[0].config, first, project.resolve(), members=others)
+    return load_predictor(models, project.resolve())
 
 
 def load_predictor(path: str | Path, *, project: str | Path = ".") -> Predictor:
@@ -183,7 +193,7 @@ def load_predictor(path: str | Path, *, project: str | Path = ".") -> Predictor:
     Raises:
         HpoError: it is not such a folder, a file is missing or damaged, or a class cannot be imported.
     """
-    from hpo.training.prediction.predictor import predictor_in
+    from hpo.training.prediction.loading import predictor_in
 
     return predictor_in(Path(path).expanduser().resolve(), Path(project).resolve())
 

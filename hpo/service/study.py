@@ -30,6 +30,7 @@ from hpo.study.states import Request, StudyState
 if TYPE_CHECKING:
     from hpo.report.importances import Importances
     from hpo.service.archive import Archived
+    from hpo.service.ensemble import Ensemble
     from hpo.service.export import Exported
     from hpo.service.replay_result import Replay
     from hpo.training.prediction.predictor import Predictor
@@ -144,7 +145,8 @@ class Study(results.Study):
             top: the number of best trials that are trained again.
             seeds: of each of them.
             retrain: `train+val` trains the final model on both parts.
-            ensemble: the final model is the average of all seeds' models.
+            ensemble: the final model is the average of several, where that pays: those that are best together on the
+                validation part, or, of a model that is trained on both parts, all seeds.
             test: test it on the test part, once.
             test_again: although that was looked at before.
             slots: trials at a time; by default as many as the study requests.
@@ -244,9 +246,22 @@ class Study(results.Study):
         Raises:
             HpoError: there is no such trial, its files are missing or damaged, or its data module cannot read new data.
         """
-        from hpo.service.predict import chosen_records, predictor_of
+        from hpo.service.predict import chosen_models, predictor_of
 
-        return predictor_of(chosen_records(self, trial, final=final), self._project)
+        return predictor_of(chosen_models(self, trial, final=final), self._project)
+
+    def ensemble(self) -> Ensemble:
+        """Of the models that the search and its re-runs have kept, those that are best together on the validation part.
+
+        Its `choice` says how good they are, and whether that pays; its `predictor()` and `export()` use them. What
+        `finalize(ensemble=True)` keeps is chosen likewise.
+
+        Raises:
+            HpoError: no model was kept, the data or the code is other than in the search, or they cannot be evaluated.
+        """
+        from hpo.service.ensemble import ensemble_here
+
+        return ensemble_here(self._store, self.name, project_folder(self._project), self._folder())
 
     def replay(
         self, trial: int, epochs: int | None = None, *, on_epoch: Callable[[int, int], None] | None = None

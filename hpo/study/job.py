@@ -129,12 +129,21 @@ class DataJob:
 
 
 @dataclass(frozen=True)
+class TrainedModel:
+    """A trial's model, alone or in an ensemble, whose outputs are averaged."""
+
+    config: dict[str, Any]  # of the trial
+    checkpoint: str  # of its best epoch
+    weight: int = 1  # in the average
+
+
+@dataclass(frozen=True)
 class EvaluationJob:
     """Evaluate trained models together on one part of their data."""
 
     kind: ClassVar[str] = "evaluation"
     project: str  # the folder that classes are imported from
-    models: list[dict[str, Any]]  # of each the trial's `config`, and its `checkpoint`
+    models: list[TrainedModel]
     part: Literal["validation", "test"]
     metric: str  # the objective, as the models log it
     seed: int
@@ -144,6 +153,7 @@ class EvaluationJob:
     threads: int = 1
     checks_only: bool = False  # only count the batches of the part
     explains: bool = False  # also show mistakes, and why the models decide so
+    selects: bool = False  # instead, choose some of the models for an ensemble
 
     @property
     def place(self) -> None:
@@ -152,16 +162,14 @@ class EvaluationJob:
 
 @dataclass(frozen=True)
 class PredictJob:
-    """Predict new data with a trial's model, and write a CSV."""
+    """Predict new data with trained models together, and write a CSV."""
 
     kind: ClassVar[str] = "predict"
     project: str  # the folder that classes are imported from
-    config: dict[str, Any]  # of the trial
-    checkpoint: str  # of its best epoch
+    models: list[TrainedModel]
     source: str  # the new data
     output: str  # the file to write
     proba: bool = False  # with the probabilities of classes
-    members: list[str] = field(default_factory=list)  # checkpoints of an ensemble's other models
 
     @property
     def place(self) -> None:
@@ -170,16 +178,14 @@ class PredictJob:
 
 @dataclass(frozen=True)
 class ExportJob:
-    """Write a trial's model in a form that runs without this package."""
+    """Write trained models, together, in a form that runs without this package."""
 
     kind: ClassVar[str] = "export"
     project: str  # the folder that classes are imported from
-    config: dict[str, Any]  # of the trial
-    checkpoint: str  # of its best epoch
+    models: list[TrainedModel]
     format: str  # onnx, torch-export or safetensors
     folder: str  # an empty one, to write to
     about: dict[str, Any]  # what is known of the trial, for facts.json: study, trial, score, ...
-    members: list[str] = field(default_factory=list)  # checkpoints of an ensemble's other models
 
     @property
     def place(self) -> None:
@@ -214,6 +220,8 @@ def job_of(message: Mapping[str, Any]) -> Job:
     for name in ("model", "data"):
         if name in fields:
             fields[name] = Call(**fields[name])
+    if "models" in fields:
+        fields["models"] = [TrainedModel(**found) for found in fields["models"]]
     if "objects" in fields:
         fields["objects"] = [NestedObject(**found) for found in fields["objects"]]
     kinds: dict[str, type[Job]] = {kind.kind: kind for kind in get_args(Job)}

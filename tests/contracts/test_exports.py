@@ -21,14 +21,14 @@ from drawn import drawn_npz
 from recorded import measured_csv, recorded_npz
 from torch import Tensor
 
-from hpo.study.job import ExportJob
+from hpo.study.job import ExportJob, TrainedModel
 from hpo.training.arguments import given_by_data
 from hpo.training.build import is_plain
 from hpo.training.export.comparison import LARGEST_USUAL
 from hpo.training.export.formats import ONNX, TORCH_EXPORT, write_network
 from hpo.training.export.network import Network, inputs_of
-from hpo.training.export.run import write_folder
-from hpo.training.prediction.predictor import Predictor
+from hpo.training.export.run import Part, write_folder
+from hpo.training.prediction.predictor import Predictor, Prepared
 from models.autoencoder import Autoencoder
 from models.classic import AlexNet, LeNet5, ZFNet
 from models.cnn import CNN
@@ -202,6 +202,19 @@ def bare_interpreter(folder: Path, *packages: str) -> dict[str, str]:
     return {"PYTHONPATH": str(folder), "PATH": os.environ["PATH"]}
 
 
+def exported_as(
+    config: dict[str, Any], project: Path, folder: Path, *several: tuple[Any, Any]
+) -> tuple[ExportJob, list[Part]]:
+    """The job of models with their data, each of which weighs one more than the one before it."""
+    checkpoint = project / "best.ckpt"
+    trained = [TrainedModel(config, str(checkpoint), weight) for weight in range(1, len(several) + 1)]
+    parts = [
+        Part(config, checkpoint, [model], [weight], data, iter(data.val_dataloader()))
+        for weight, (model, data) in enumerate(several, start=1)
+    ]
+    return ExportJob(str(project), trained, ONNX, str(folder), ABOUT), parts
+
+
 @pytest.mark.parametrize("name", sampled(((name,) for name in DATA_MODULES), SAMPLED_DATA))
 def test_predict_py_gives_what_hpo_predict_gives_with_numpy_and_onnxruntime_alone(name: str, tmp_path: Path) -> None:
     factory = DATA_MODULES[name]
@@ -212,9 +225,8 @@ def test_predict_py_gives_what_hpo_predict_gives_with_numpy_and_onnxruntime_alon
     folder.mkdir()
     raw.mkdir()
     config = {"model": {"class": f"{type(model).__module__}:{type(model).__name__}"}, "data": {"class": "Data"}}
-    job = ExportJob(str(tmp_path), config, str(tmp_path / "best.ckpt"), ONNX, str(folder), ABOUT)
 
-    done = write_folder(job, model, data, iter(data.val_dataloader()))
+    done = write_folder(*exported_as(config, tmp_path, folder, (model, data)))
 
     assert done["facts"]["comparison"]["is_small"]
     assert done["remarks"] == [
@@ -224,7 +236,7 @@ def test_predict_py_gives_what_hpo_predict_gives_with_numpy_and_onnxruntime_alon
     script = [sys.executable, "-S", str(folder / "predict.py")]
     checked = run([*script, "--check"])
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    predictor = Predictor(model, data, data.fitted_state(), remarks=[])
+    predictor = Predictor([Prepared(data, data.fitted_state(), [model], [1])], remarks=[])
     source = next(WRITERS[class_of(factory)](data, raw)).source
     proba = data.task != "regression"
     found = run([*script, str(source), *(["--proba"] if proba else [])])
@@ -242,6 +254,45 @@ def test_predict_py_gives_what_hpo_predict_gives_with_numpy_and_onnxruntime_alon
             assert list(cells) == [str(value) for value in expected[column]]
 
 
+@pytest.mark.parametrize(
+    ("source", "target", "scalings"),
+    [(FLATS, "pets", ("standard", "quantile")), (FLATS, "rent", ("min_max", "none"))],
+)
+def test_an_ensemble_over_families_and_scalings_predicts_alike_with_onnxruntime_alone(
+    source: str, target: str, scalings: tuple[Any, Any], tmp_path: Path
+) -> None:
+    families = [
+        Family(family, partial(Table, source=source, target=target, ignore="number", scaling=scaling))
+        for family, scaling in zip((DNN, TabM), scalings, strict=True)
+    ]
+    several = [made(family) for family in families]
+    folder, raw = tmp_path / "export", tmp_path / "raw"
+    folder.mkdir()
+    raw.mkdir()
+    config = {"model": {"class": "models.dnn:DNN"}, "data": {"class": "models.data:Table"}}
+
+    write_folder(*exported_as(config, tmp_path, folder, *several))
+
+    run = partial(subprocess.run, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    checked = run([sys.executable, str(folder / "predict.py"), "--check"])
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    source = next(WRITERS[Table](several[0][1], raw)).source
+    proba = target == "pets"
+    found = run([sys.executable, str(folder / "predict.py"), str(source), *(["--proba"] if proba else [])])
+    assert found.returncode == 0, found.stderr
+    parts = [
+        Prepared(data, data.fitted_state(), [model], [weight]) for weight, (model, data) in enumerate(several, start=1)
+    ]
+    expected = Predictor(parts, remarks=[]).predict(source, proba=proba)
+    column = "p_yes" if proba else "prediction"
+    own = [Predictor([part], remarks=[]).predict(source, proba=proba)[column] for part in parts]
+    np.testing.assert_allclose(expected[column], (own[0] + 2 * own[1]) / 3, rtol=1e-6)
+    assert np.abs(own[0] - own[1]).max() > 100 * LARGEST_USUAL
+    cells = [float(row[column]) for row in csv.DictReader(found.stdout.splitlines())]
+    np.testing.assert_allclose(cells, expected[column], rtol=LARGEST_USUAL, atol=LARGEST_USUAL)
+    assert "`model-2.onnx`" in (folder / "README.md").read_text()
+
+
 def test_what_an_own_data_module_converts_is_given_to_predict_py_as_the_network_takes_it(tmp_path: Path) -> None:
     model, data = made(FAMILIES["DNN with categories"])
 
@@ -252,8 +303,7 @@ def test_what_an_own_data_module_converts_is_given_to_predict_py_as_the_network_
     folder = tmp_path / "export"
     folder.mkdir()
     config = {"model": {"class": "models.dnn:DNN"}, "data": {"class": "own:Own"}}
-    job = ExportJob(str(tmp_path), config, str(tmp_path / "best.ckpt"), ONNX, str(folder), ABOUT)
-    write_folder(job, model, data, iter(data.val_dataloader()))
+    write_folder(*exported_as(config, tmp_path, folder, (model, data)))
     (folder / "sample.csv").unlink()
 
     done = subprocess.run(

@@ -86,7 +86,8 @@ class TestModels(ModelContract):
 
 @pytest.mark.parametrize("mixing", ["mix_up", "cut_mix"])
 def test_a_network_learns_from_mixed_images_and_their_shared_targets(mixing: str) -> None:
-    data = partial(Images, source=drawn_folders(), **{mixing: 0.4})
+    strength: dict[str, Any] = {mixing: 0.4}
+    data = partial(Images, source=drawn_folders(), **strength)
     model = build(CNN, data)
     trainer = cpu_trainer(max_epochs=4)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hpo.training.arguments import given_by_data
-from hpo.training.prediction.predictor import Predictor
+from hpo.training.prediction.predictor import Predictor, Prepared
 from hpo.training.prediction.state_file import read_state, state_of, write_state
 from models.cnn import CNN
 from models.data import Digits, Images, Sequences, Series, Table
@@ -147,7 +147,7 @@ def test_raw_new_data_give_the_predictions_of_the_part_that_they_are_of(
         assert state is not None
         fresh = data_factory(**point)
         fresh.read = None  # which is needed no more
-        predictor = Predictor(model, fresh, state, remarks=[])
+        predictor = Predictor([Prepared(fresh, state, [model], [1])], remarks=[])
         own = own_predictions(model, data)
 
         for given in WRITERS[class_of(data_factory)](data, folder):
@@ -179,9 +179,8 @@ def test_predictions_of_wrongly_converted_data_would_be_noticed(name: str, tmp_p
         if "scaling" in changed:
             changed["scaling"]["arrays"]["shift"] = changed["scaling"]["arrays"]["shift"] + 0.5
 
-    found = Predictor(model, DATA_MODULES[name](), state, remarks=[]).predict(
-        given.source, proba=data.task != "regression"
-    )
+    part = Prepared(DATA_MODULES[name](), state, [model], [1])
+    found = Predictor([part], remarks=[]).predict(given.source, proba=data.task != "regression")
 
     numbers = found.filter(regex="^p_" if data.task != "regression" else "^prediction").to_numpy()
     assert np.abs(numbers - own[given.rows]).max() > 100 * TOLERANCE

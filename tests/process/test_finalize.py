@@ -84,8 +84,9 @@ def test_a_final_model_on_both_parts_is_trained_to_the_median_of_the_best_epochs
 
     found = finalized(hpo, "--retrain", "train+val", "--ensemble", "--test")
 
+    members = [{"study": "digits.retrained", "trial": number, "weight": 1} for number in range(3)]
     assert found["kept"] == {
-        "study": "digits.retrained", "trial": 0, "trained_on": "train+validation", "members": [0, 1, 2]
+        "study": "digits.retrained", "trial": 0, "trained_on": "train+validation", "members": members
     }  # fmt: skip
     reruns = [trial for trial in hpo.trials("digits.final") if trial.params == hpo.trials("digits.retrained")[0].params]
     middle = sorted(trial.best_epoch or 0 for trial in reruns)[1]

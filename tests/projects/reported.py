@@ -12,7 +12,7 @@ from PIL import Image
 
 from hpo.queue.findings import add_finding
 from hpo.queue.studies import StoredStudy
-from hpo.results.final import FINAL, Final, Interval, Kept, Rerun
+from hpo.results.final import FINAL, Final, Interval, Kept, Member, Rerun
 from hpo.store import Store
 from hpo.study.states import Direction
 from projects.synthetic import Claimant, begin_next
@@ -144,7 +144,7 @@ def final_of(study: str, **changes: Any) -> Final:
         ),
         winner=2,
         luck=Interval(0.025, -0.04, 0.09),
-        kept=Kept(f"{study}.final", 1, "train", (1,)),
+        kept=Kept.of([Member(f"{study}.final", 1)], "train"),
         validation=of_classes("validation"),
         test=of_classes("test"),
     )

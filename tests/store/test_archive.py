@@ -23,7 +23,7 @@ from hpo.archive.reading import check_room
 from hpo.errors import HpoError, StoreError
 from hpo.queue.findings import add_finding
 from hpo.queue.studies import StoredStudy, create_or_continue, load_study
-from hpo.results.final import Final, Kept, Rerun
+from hpo.results.final import Final, Kept, Member, Rerun
 from hpo.results.study import Study
 from hpo.service.archive import archive_study, import_archive
 from hpo.store import Store
@@ -87,7 +87,7 @@ def finalized(store: Store, searched: StoredStudy) -> None:
         (Rerun(1, 0.75, (0.7,), None),),
         1,
         None,
-        Kept("synthetic.final", 0, "train", (0,)),
+        Kept.of([Member("synthetic.final", 0)], "train"),
     )
     with store.write() as connection:
         add_finding(connection, searched.study_id, "final", final.to_json())

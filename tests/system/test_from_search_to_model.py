@@ -132,9 +132,9 @@ def test_five_commands_lead_from_a_study_to_a_model_that_is_judged_and_predicts(
 
 @pytest.fixture(scope="module")
 def finalized(tmp_path_factory: pytest.TempPathFactory) -> Person:
-    """A search whose final model is an ensemble of three."""
+    """A search whose final model is an ensemble, of networks that have learned little."""
     person = Person(tmp_path_factory.mktemp("ensemble"))
-    person.hpo("run", "studies/quickstart.yaml", "--trials", 3, "--set", "epochs=2")
+    person.hpo("run", "studies/quickstart.yaml", "--trials", 6, "--set", "epochs=1", "--set", "space.width=16")
     person.hpo("finalize", "quickstart", "--top", 1, "--seeds", 3, "--ensemble")
     pixels(person.folder)
     return person
@@ -149,10 +149,18 @@ def test_an_ensemble_predicts_the_mean_of_its_members_by_default(finalized: Pers
     person.hpo("predict", "quickstart", "new.npz", "--proba", "-o", "default.csv")
     person.hpo("predict", "quickstart", "new.npz", "--proba", "--final", "-o", "final.csv")
     person.hpo("predict", "quickstart", "new.npz", "--proba", "--search", "-o", "search.csv")
-    for number in range(3):
-        person.hpo("predict", "quickstart.final", "new.npz", "--proba", "--trial", number, "-o", f"{number}.csv")
+    final = hpo.open_study("quickstart", f"sqlite:///{folder}/hpo.db", project=folder).final()
+    assert final is not None
+    assert final.ensemble is not None
+    assert final.ensemble.pays
+    members = final.kept.members
+    assert len(members) > 1
+    for member in members:
+        options = ("--trial", member.trial, "-o", f"{member.study}-{member.trial}.csv")
+        person.hpo("predict", member.study, "new.npz", "--proba", *options)
 
-    mean = np.mean([likely(folder / f"{number}.csv") for number in range(3)], axis=0)
+    each = [likely(folder / f"{member.study}-{member.trial}.csv") for member in members]
+    mean = np.average(each, axis=0, weights=[member.weight for member in members])
     np.testing.assert_allclose(likely(folder / "default.csv"), mean, atol=1e-6)
     assert (folder / "default.csv").read_text() == (folder / "final.csv").read_text()
     assert not np.allclose(likely(folder / "search.csv"), mean, atol=1e-3)
@@ -169,4 +177,12 @@ def test_an_ensemble_is_exported_as_one_model_and_predicts_alike_in_python(final
     with (folder / "elsewhere.csv").open() as file:
         assert len(list(csv.reader(file))) == 21
     np.testing.assert_allclose(likely(folder / "elsewhere.csv"), expected.filter(like="p_"), atol=1e-5)
-    assert "trial 0 of quickstart.final and 2 more" in (folder / "exported" / "README.md").read_text()
+    final = study.final()
+    assert final is not None
+    text = f"the final model, trial {final.kept.trial} of {final.kept.study} and {len(final.kept.members) - 1} more"
+    assert text in (folder / "exported" / "README.md").read_text()
+    chosen = study.ensemble()
+    assert chosen.choice.members == final.kept.members
+    pd.testing.assert_frame_equal(chosen.predictor().predict_proba(folder / "new.npz"), expected)
+    exported = chosen.export(out=folder / "chosen")
+    assert exported.facts["comparison"]["is_small"]

@@ -34,8 +34,9 @@ LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 TRAINING_USERS = {
     "hpo.results.trial": {"hpo.training.load_model"},
     "hpo.service.model": {"hpo.training.load_model"},
-    "hpo.service.predict": {"hpo.training.prediction.predictor"},
-    "hpo.service.study": {"hpo.training.prediction.predictor"},  # for the type checker
+    "hpo.service.predict": {"hpo.training.prediction.predictor", "hpo.training.prediction.loading"},
+    "hpo.service.ensemble": {"hpo.training.prediction.predictor"},  # for the type checker
+    "hpo.service.study": {"hpo.training.prediction.predictor"},  # likewise
 }
 
 # What is spelled in hpo/study/states.py only, and the few places where the same word means something else.

@@ -31,14 +31,17 @@ import pytorch_lightning as pl
 from threadpoolctl import threadpool_limits
 
 from hpo.ipc.channel import Channel, Message
+from hpo.printable import counted
 from hpo.study.job import EvaluationJob
 from hpo.training.devices import prepare_device
 from hpo.training.evaluation.baselines import baselines_of
 from hpo.training.evaluation.explain import explanations_of
 from hpo.training.evaluation.fitted import fitted_data
 from hpo.training.evaluation.mistakes import slices_of, worst_mistakes
-from hpo.training.evaluation.outputs import Outputs, logged_metrics, outputs_of
+from hpo.training.evaluation.outputs import Outputs, logged_metrics
 from hpo.training.evaluation.scores import compared_metric, scores_of
+from hpo.training.evaluation.selection import select
+from hpo.training.evaluation.together import groups_of, outputs_together
 from hpo.training.output import TrialOutput
 from hpo.training.trial import reason_of
 
@@ -57,7 +60,7 @@ def run_evaluation(job: EvaluationJob, channel: Channel) -> None:
 
 
 def evaluate(job: EvaluationJob) -> Message:
-    """What the models of the job, together, give on the part; see above.
+    """What the models of the job, together, give on the part, see above; or the ensemble that it selects.
 
     Raises:
         EvaluationError: the data has no such part, or a model cannot be evaluated on it.
@@ -67,11 +70,13 @@ def evaluate(job: EvaluationJob) -> Message:
     # OpenMP's threads wait actively: on cores that others use, boosting takes a hundred times as long with too many.
     with threadpool_limits(job.threads), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the user's classes, and of fits of simple models: they were told before
-        fitted = fitted_data(job)
         if job.checks_only:
-            return {"samples": fitted.count()}
-        models = fitted.models(job)
-        outputs, notes = outputs_of(models, fitted)
+            return {"samples": fitted_data(job, job.models[0]).count()}
+        if job.selects:
+            return select(job)
+        groups = list(groups_of(job))
+        fitted, models = groups[0].fitted, groups[0].models
+        outputs, notes = outputs_together(groups)
         answer: dict[str, Any] = {"part": job.part, "logged": logged_metrics(models[0], fitted, job), "notes": notes}
         if outputs is None:
             return answer
@@ -82,8 +87,13 @@ def evaluate(job: EvaluationJob) -> Message:
         if job.explains:
             answer["mistakes"] = worst_mistakes(fitted, outputs)
             answer["slices"] = slices_of(fitted, outputs, compared)
-            answer["explanations"], more = explanations_of(models, fitted, outputs, compared)
+            answer["explanations"], more = explanations_of(groups[0], outputs, compared)
             notes += more
+            if len(groups) > 1:
+                notes.append(
+                    f"explanations are of {counted(len(models), 'model')} of the ensemble's {len(job.models)}: those "
+                    "that take the same inputs as the first"
+                )
         return answer | {"fingerprint": _fingerprint(outputs)}
 
 

@@ -6,7 +6,6 @@ captum: Sundararajan et al. 2017, arXiv 1703.01365.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from hpo.training.evaluation.mistakes import as_read
 from hpo.training.evaluation.outputs import Outputs, predicted_of
 from hpo.training.evaluation.pictures import attribution_picture, lag_picture
 from hpo.training.evaluation.scores import is_higher_better, statistic_of
+from hpo.training.evaluation.together import Group
 from hpo.training.inspection.samples import Array, _split
 from hpo.training.inspection.series import is_forecast
 
@@ -32,14 +32,13 @@ MOST_AVERAGED = 200  # samples whose attributions are averaged
 INSTALL = "install the extra for pictures of what a model looks at: pip install 'hpo-service[explain]'"
 
 
-def explanations_of(
-    models: Sequence[LightningModule], fitted: Fitted, outputs: Outputs, compared: str
-) -> tuple[list[dict[str, Any]], list[str]]:
+def explanations_of(group: Group, outputs: Outputs, compared: str) -> tuple[list[dict[str, Any]], list[str]]:
     """Explanations, each {name, what, table, picture}; and notes on what could not be explained."""
+    fitted = group.fitted
     if outputs.task == "reconstruction":
         return [], []
     if outputs.layout.kind == "table":
-        return [_permuted(models, fitted, outputs, compared)], []
+        return [_permuted(group, outputs, compared)], []
     if outputs.layout.kind not in ("images", "sequences"):
         return [], [f"inputs of the shape {fitted.samples().inputs[outputs.layout.main].shape[1:]} are not explained"]
     try:
@@ -47,17 +46,18 @@ def explanations_of(
     except ImportError:
         return [], [INSTALL]
     try:
-        return _attributed(models[0], fitted, outputs), []
+        return _attributed(group.models[0], fitted, outputs), []
     except Exception as error:  # of the user's code, or of an operation without gradients
         return [], [f"integrated gradients cannot be computed: {type(error).__name__}: {error}"]
 
 
-def _permuted(models: Sequence[LightningModule], fitted: Fitted, outputs: Outputs, compared: str) -> dict[str, Any]:
+def _permuted(group: Group, outputs: Outputs, compared: str) -> dict[str, Any]:
     """By how much the compared score falls when a column's values are given to other rows.
 
     Numbers that were made of one column, as of a date, are permuted together. scikit-learn permutes the columns of a
     matrix of row numbers, from which the rows of each column are then taken.
     """
+    fitted = group.fitted
     samples, layout = fitted.samples(), outputs.layout
     rows = np.arange(min(len(outputs.truth), MOST_ROWS))
     columns = _columns(fitted, layout.features)
@@ -77,7 +77,7 @@ def _permuted(models: Sequence[LightningModule], fitted: Fitted, outputs: Output
                 first = main.shape[1]
                 codes = [categories[taken[columns[first + at]], at] for at in range(categories.shape[1])]
                 arrays[layout.categories] = np.column_stack(codes)
-            return predicted_of(models, fitted, outputs, arrays)
+            return predicted_of(group.models, fitted, outputs, arrays, group.weights)
 
     def score(model: Pointed, pointers: Array, truth: Array) -> float:
         return sign * statistic(truth, model.predict(pointers), compared)[compared]

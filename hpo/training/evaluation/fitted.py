@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pytorch_lightning import LightningDataModule, LightningModule
 
 from hpo.errors import HpoError
 from hpo.loading import load_class
-from hpo.study.job import EvaluationJob
+from hpo.study.job import EvaluationJob, TrainedModel
 from hpo.study.plan import TRAIN_AND_VALIDATION
 from hpo.training.both_parts import learn_from_validation
 from hpo.training.build import build
@@ -83,6 +84,7 @@ class Fitted:
         """A part's samples, or as many of them as fit into a bounded memory."""
         return read_part(self.loader(part), part or self.part)
 
+    @cached_property
     def layout(self) -> Layout:
         return layout_of(self.data, [self.samples("train"), self.samples("validation")])
 
@@ -100,23 +102,22 @@ class Fitted:
         restored = self.data.restore(part or self.part, torch.from_numpy(np.asarray(values, np.float64)))
         return np.asarray(restored.numpy(), np.float64)
 
-    def models(self, job: EvaluationJob) -> list[LightningModule]:
-        """The models with their weights, on the device."""
-        loaded = [load_model(source["config"], Path(source["checkpoint"]), self.project) for source in job.models]
-        return [model.to(self.device) for model in loaded]
+    def model(self, trained: TrainedModel) -> LightningModule:
+        """The model with its weights, on the device."""
+        return load_model(trained.config, Path(trained.checkpoint), self.project).to(self.device)
 
 
-def fitted_data(job: EvaluationJob) -> Fitted:
-    """The data as the first model's training had it.
+def fitted_data(job: EvaluationJob, trained: TrainedModel) -> Fitted:
+    """The data as a model's training had it.
 
     Raises:
         EvaluationError: it cannot be set up for a test.
     """
-    project, config = Path(job.project), job.models[0]["config"]
+    project, config = Path(job.project), trained.config
     data = build(load_class(config["data"]["class"], project), files_for_references(config, "data"), project)
     device = torch.device("cuda" if job.accelerator == "gpu" else "cpu")
     if isinstance(data, OwnLoaders):
-        model = load_model(config, Path(job.models[0]["checkpoint"]), project)
+        model = load_model(config, Path(trained.checkpoint), project)
         return Fitted(data, model, job.part, project, device)
     if config.get("trained_on") == TRAIN_AND_VALIDATION:
         learn_from_validation(data)

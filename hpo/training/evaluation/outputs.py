@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -56,47 +56,59 @@ class Outputs:
         return int(self.sample[-1]) + 1 if len(self.sample) else 0
 
 
-def outputs_of(models: list[LightningModule], fitted: Fitted) -> tuple[Outputs | None, list[str]]:
-    """The average of what the models give for the evaluated part; and notes on what could not be evaluated.
+def outputs_of(model: LightningModule, fitted: Fitted) -> tuple[Outputs | None, list[str]]:
+    """What a model gives for the evaluated part; and notes on what could not be evaluated.
 
     Raises:
         EvaluationError: the part gives no batches.
     """
-    layout = fitted.layout()
+    layout = fitted.layout
     found: list[Any] = []
     targets, inputs = [], []
     for number, batch in enumerate(fitted.loader()):
-        on_device = _moved(batch, fitted.device)
+        on_device = moved(batch, fitted.device)
         tensors, target, _ = _split(on_device)
         if layout.main not in tensors:
             return None, [f"a batch has no tensor to learn from: it is {type(batch).__name__}"]
         try:
             with torch.no_grad():
-                found.append([_output(model, on_device, number) for model in models])
+                found.append(output_of(model, on_device, number))
         except Exception as error:  # of the user's code
             return None, [f"the model gives no predictions for a batch: {type(error).__name__}: {error}"]
         targets.append(None if target is None else np.asarray(target.cpu().numpy()))
         inputs.append(np.asarray(tensors[layout.main].float().cpu().numpy()))
     if not found:
         raise EvaluationError(f"the {fitted.part} part gives no batches")
-    if found[0][0] is None:
+    if found[0] is None:
         return None, ["the model's predictions are no tensors: it is judged by what it logs alone"]
-    if hasattr(models[0], "encode"):
+    if hasattr(model, "encode"):
         return _reconstructed(found, inputs, targets, layout), []
     if any(target is None for target in targets) or layout.task == "none":
         return None, ["the data has no targets: the model is judged by what it logs alone"]
-    whole = [_joined([batch[place] for batch in found]) for place in range(len(models))]
+    whole = _joined(found)
     truth = _joined([np.asarray(target) for target in targets])
     try:
         if layout.has_classes:
             return _classes(whole, truth, layout), []
-        return _values(whole, truth, layout, fitted, is_own=_predicts(models[0])), []
+        return _values(whole, truth, layout, fitted, is_own=_predicts(model)), []
     except ValueError as error:
         return None, [f"the model's predictions do not fit the targets: {error}; it is judged by what it logs alone"]
 
 
+def averaged(found: Sequence[Outputs], weights: Sequence[int]) -> Outputs:
+    """What several models give together for the same targets; of autoencoders with the codes of the first."""
+    if len(found) == 1:
+        return found[0]
+    predicted = np.average([one.predicted for one in found], axis=0, weights=weights)
+    return replace(found[0], predicted=predicted)
+
+
 def predicted_of(
-    models: Sequence[LightningModule], fitted: Fitted, outputs: Outputs, arrays: Mapping[str, Array]
+    models: Sequence[LightningModule],
+    fitted: Fitted,
+    outputs: Outputs,
+    arrays: Mapping[str, Array],
+    weights: Sequence[int] | None = None,
 ) -> Array:
     """What the models give for other samples of the same kind, in the form of `Outputs.predicted`; one row a sample.
 
@@ -106,11 +118,13 @@ def predicted_of(
     tensors = tuple(torch.from_numpy(array).to(fitted.device) for array in arrays.values())
     batch = (tensors[0] if len(tensors) == 1 else tensors, torch.zeros(len(tensors[0])))
     with torch.no_grad():
-        found = [_output(model, batch, 0) for model in models]
+        found = [output_of(model, batch, 0) for model in models]
     if outputs.task == "classes":
         count = len(outputs.names)
-        return np.asarray(np.mean([_probabilities(output, (len(output),), count) for output in found], axis=0))
-    values = np.mean([output.astype(np.float64).reshape(len(output), -1) for output in found], axis=0)
+        likely = [_probabilities(output, (len(output),), count) for output in found]
+        return np.asarray(np.average(likely, axis=0, weights=weights))
+    several = [output.astype(np.float64).reshape(len(output), -1) for output in found]
+    values = np.average(several, axis=0, weights=weights)
     return fitted.restored(values) if _predicts(models[0]) else fitted.in_unit(values)
 
 
@@ -137,7 +151,8 @@ def _predicts(model: LightningModule) -> bool:
     return is_overridden("predict_step", model, LightningModule)
 
 
-def _output(model: LightningModule, batch: Any, number: int) -> Any:
+def output_of(model: LightningModule, batch: Any, number: int) -> Any:
+    """What a model gives for a batch: an array, of an autoencoder two; None where it is no tensor."""
     tensors, _, _ = _split(batch)
     if hasattr(model, "encode"):
         main = next(iter(tensors.values()))
@@ -170,13 +185,13 @@ def _array(found: Any) -> Array | None:
     return np.asarray(found.detach().float().cpu().numpy()) if isinstance(found, Tensor) else None
 
 
-def _classes(whole: list[Array], truth: Array, layout: Layout) -> Outputs:
+def _classes(whole: Array, truth: Array, layout: Layout) -> Outputs:
     if truth.dtype.kind == "f" and truth.ndim > 1 and truth.shape[-1] == len(layout.classes) > 2:
         truth = truth.argmax(-1)  # probabilities of the classes
-    shape = truth.shape[:-1] if truth.ndim > 1 and truth.shape[-1] == 1 and whole[0].ndim < truth.ndim else truth.shape
+    shape = truth.shape[:-1] if truth.ndim > 1 and truth.shape[-1] == 1 and whole.ndim < truth.ndim else truth.shape
     flat = truth.reshape(-1)
     samples = np.repeat(np.arange(len(truth)), flat.size // max(1, len(truth)))
-    probabilities = np.mean([_probabilities(output, shape, len(layout.classes)) for output in whole], axis=0)
+    probabilities = _probabilities(whole, shape, len(layout.classes))
     if len(probabilities) != len(flat):
         raise ValueError(f"{len(probabilities)} predictions for {len(flat)} targets")
     known = np.isfinite(flat) & (flat >= 0)
@@ -203,9 +218,9 @@ def _probabilities(output: Array, shape: tuple[int, ...], classes: int) -> Array
     return normed
 
 
-def _values(whole: list[Array], truth: Array, layout: Layout, fitted: Fitted, *, is_own: bool) -> Outputs:
+def _values(whole: Array, truth: Array, layout: Layout, fitted: Fitted, *, is_own: bool) -> Outputs:
     outputs = truth.shape[-1] if truth.ndim > 1 else 1
-    predicted = np.mean([output.astype(np.float64).reshape(-1, outputs) for output in whole], axis=0)
+    predicted = whole.astype(np.float64).reshape(-1, outputs)
     samples = np.repeat(np.arange(len(truth)), truth.size // outputs // max(1, len(truth)))
     flat = truth.astype(np.float64).reshape(-1, outputs)
     if len(flat) != len(predicted):
@@ -222,8 +237,8 @@ def _values(whole: list[Array], truth: Array, layout: Layout, fitted: Fitted, *,
 
 def _reconstructed(found: list[Any], inputs: list[Array], targets: list[Array | None], layout: Layout) -> Outputs:
     truth = np.concatenate([array.reshape(len(array), -1) for array in inputs])
-    predicted = np.concatenate([batch[0][0].reshape(len(batch[0][0]), -1) for batch in found])
-    codes = np.concatenate([batch[0][1].reshape(len(batch[0][1]), -1) for batch in found])
+    predicted = np.concatenate([batch[0].reshape(len(batch[0]), -1) for batch in found])
+    codes = np.concatenate([batch[1].reshape(len(batch[1]), -1) for batch in found])
     labels = None
     if all(target is not None and target.ndim == 1 and target.dtype.kind == "i" for target in targets):
         labels = np.concatenate([np.asarray(target) for target in targets])
@@ -244,7 +259,8 @@ def _joined(arrays: list[Array]) -> Array:
     return np.concatenate(filled)
 
 
-def _moved(batch: Any, device: torch.device) -> Any:
+def moved(batch: Any, device: torch.device) -> Any:
+    """The batch on a device."""
     from lightning_fabric.utilities import move_data_to_device
 
     return move_data_to_device(batch, device)

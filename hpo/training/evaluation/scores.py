@@ -111,7 +111,7 @@ def with_intervals(
         theirs = statistic(truth[rows], against[rows], only)
         return {name: value - theirs[name] for name, value in found.items() if name in theirs}
 
-    units = _units(outputs)
+    units = units_of(outputs)
     whole = scored(np.arange(len(truth)))
     names = list(whole)
     answer: dict[str, dict[str, float]] = {name: {"value": whole[name]} for name in names if np.isfinite(whole[name])}
@@ -146,7 +146,7 @@ def with_intervals(
     return answer
 
 
-def _units(outputs: Outputs) -> list[Array]:
+def units_of(outputs: Outputs) -> list[Array]:
     """The rows that are drawn together."""
     unit = outputs.sample // outputs.block
     cuts = np.flatnonzero(np.diff(unit)) + 1

@@ -12,15 +12,25 @@ import numpy as np
 from hpo.study.job import PREPROCESSING, ExportJob
 from hpo.training.build import is_plain
 from hpo.training.export.comparison import Comparison
-from hpo.training.export.formats import FILES
 from hpo.training.export.network import Inputs, Network
 
 FORMAT = 1  # of facts.json
 LIBRARIES = ("hpo-service", "torch", "numpy", "onnx", "onnxscript", "onnxruntime", "safetensors")
 
 
+PART_FACTS = (  # of each network of an ensemble whose models take different inputs
+    *("file", "number", "weight", "is_raw", "inputs", "outputs", "comparison", "preprocessing", "config"),
+)
+
+
+def numbered(file: str, number: int) -> str:
+    """The name of a file of an ensemble's network: the first one's is plain."""
+    return file if number == 1 else f"-{number}.".join(file.rsplit(".", 1))
+
+
 def facts_of(
     job: ExportJob,
+    of_trial: Mapping[str, Any],
     network: Network,
     inputs: Inputs,
     shapes: list[list[int | str]],
@@ -30,17 +40,17 @@ def facts_of(
     """What facts.json holds.
 
     Args:
+        of_trial: its configuration.
         inputs: of a batch; shapes: theirs, with names of what may vary.
         state: of the preprocessing.
         found: on the validation part.
     """
     sizes = zip(inputs.names, shapes, inputs.tensors, strict=True)
-    config = {name: value for name, value in job.config.items() if name != "weights" and is_plain(value)}
+    config = {name: value for name, value in of_trial.items() if name != "weights" and is_plain(value)}
     return {
         "made_by": "hpo export",
         "format_of_facts": FORMAT,
         "format": job.format,
-        "file": FILES[job.format],
         **job.about,
         "task": state.get("task"),
         "class_names": list(state.get("class_names", ())),

@@ -46,11 +46,6 @@ def write_network(
     Raises:
         HpoError: the network cannot be written in this format.
     """
-    if format == SAFETENSORS and len(network.members):
-        raise HpoError(
-            f"an ensemble of {len(network.members) + 1} models is not the weights of one: '--format {ONNX}' and "
-            f"'{TORCH_EXPORT}' average their outputs; or give --trial"
-        )
     if format == SAFETENSORS:
         return _write_weights(network, path, about), [["batch", *x.shape[1:]] for x in inputs]
     with _quietly():

@@ -10,7 +10,6 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from hpo.errors import HpoError
-from hpo.training.prediction.predictor import averaged
 
 Tensors = tuple[Tensor, ...]
 PREDICTION = "prediction"  # the output of a module that returns a tensor
@@ -60,16 +59,23 @@ class Network(nn.Module):
 
     Args:
         batch: of the validation part, with which the module is tried.
-        members: the other models of an ensemble, whose outputs are averaged.
+        members: the other models of an ensemble, whose outputs are averaged; weights: of all, the model's first.
 
     Raises:
         HpoError: it cannot be called with the inputs alone, or returns something else than tensors.
     """
 
-    def __init__(self, model: LightningModule, batch: Any, members: Sequence[LightningModule] = ()) -> None:
+    def __init__(
+        self,
+        model: LightningModule,
+        batch: Any,
+        members: Sequence[LightningModule] = (),
+        weights: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
         self.members = nn.ModuleList(members)
+        self._weights = list(weights or [1] * (1 + len(members)))
         self.are_several = inputs_of(batch).are_several
         self.is_raw = type(model).predict_step is LightningModule.predict_step
         self._call = self._working_call(batch)
@@ -85,7 +91,8 @@ class Network(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensors:
         given = self._given(inputs)
-        found = self._named(averaged([self._call(model, given) for model in (self.model, *self.members)]))
+        models = (self.model, *self.members)
+        found = self._named(_averaged([self._call(model, given) for model in models], self._weights))
         return tuple(each.float() if each.dtype in (torch.float16, torch.bfloat16) else each for each in found.values())
 
     def _given(self, inputs: Tensors) -> Any:
@@ -134,6 +141,16 @@ class Network(nn.Module):
                     "for each sample, or a mapping of names to such tensors"
                 )
         return {str(name): value for name, value in named.items()}
+
+
+def _averaged(outputs: Sequence[Any], weights: Sequence[int]) -> Any:
+    """The weighted mean of what several models give: tensors, or mappings of these; of one model, what it gives."""
+    if len(outputs) == 1:
+        return outputs[0]
+    if isinstance(outputs[0], Mapping):
+        return {name: _averaged([output[name] for output in outputs], weights) for name in outputs[0]}
+    total = sum(weights)
+    return torch.stack([output * (weight / total) for output, weight in zip(outputs, weights, strict=True)]).sum(0)
 
 
 def _is_expected(found: Tensors, expected: Tensors | Exception, samples: int) -> bool:

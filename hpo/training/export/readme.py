@@ -65,7 +65,10 @@ def _what(facts: Mapping[str, Any]) -> str:
     if final and "validation" in final["trained_on"]:
         what += " It has learnt from the training and the validation part."
     if final and len(final["members"]) > 1:
-        what += f" It is the mean of {len(final['members'])} networks, each trained with another seed."
+        what += f" It is the average of {len(final['members'])} networks."
+    if facts.get("others"):
+        more = ", ".join(f"`{each['file']}`" for each in facts["others"])
+        what += f" Those that take other inputs are in {more}; `weight` in facts.json is of each in the average."
     if facts["class_names"]:
         names = facts["class_names"]
         shown = ", ".join(f"`{name}`" for name in names[:20]) + (" and more" if len(names) > 20 else "")
@@ -135,6 +138,9 @@ def _files(facts: Mapping[str, Any], *, sample: str | None) -> str:
     ]
     if facts["preprocessing"]:
         lines.append("- `preprocessing.npz`: what was fitted on the training part, as arrays and JSON")
+    for each in facts.get("others", ()):
+        shapes = "; ".join(f"`{one['name']}` ({', '.join(map(str, one['shape']))})" for one in each["inputs"])
+        lines.append(f"- `{each['file']}`: takes {shapes}; the files beside it end in -{each['number']} too")
     if sample:
         lines.append(f"- `{sample}`, `sample_predictions.csv`: raw samples, and what `hpo predict` makes of them")
     return "\n".join(lines)

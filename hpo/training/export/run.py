@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,19 +20,20 @@ from pytorch_lightning import LightningModule
 from hpo.errors import HpoError, LoadError
 from hpo.ipc.channel import Channel
 from hpo.loading import load_class
-from hpo.study.job import OWN_LOADERS, PREPROCESSING, ExportJob
+from hpo.study.job import OWN_LOADERS, PREPROCESSING, ExportJob, TrainedModel
 from hpo.study.plan import TRAIN_AND_VALIDATION
 from hpo.training.both_parts import learn_from_validation
 from hpo.training.build import build, is_plain
 from hpo.training.export.comparison import compared
-from hpo.training.export.facts import facts_of, versions
-from hpo.training.export.formats import EXAMPLES, FILES, ONNX, SAFETENSORS, write_network
+from hpo.training.export.facts import PART_FACTS, facts_of, numbered, versions
+from hpo.training.export.formats import EXAMPLES, FILES, ONNX, SAFETENSORS, TORCH_EXPORT, write_network
 from hpo.training.export.network import PREDICTION, Inputs, Network, inputs_of
 from hpo.training.export.readme import readme
 from hpo.training.export.script import READS_INPUTS, script
 from hpo.training.load_model import files_for_references, load_model
 from hpo.training.output import TrialOutput
-from hpo.training.prediction.predictor import Predictor
+from hpo.training.prediction.loading import alike
+from hpo.training.prediction.predictor import Predictor, Prepared
 from hpo.training.prediction.state_file import parsed, state_of, write_state
 from hpo.training.trial import reason_of
 
@@ -60,67 +61,98 @@ def export(job: ExportJob) -> dict[str, Any]:
     Raises:
         HpoError: the model, its data or a package is missing, or the model cannot be written in this format.
     """
-    _check_packages(job.format)
+    _check(job)
     project = Path(job.project)
-    model = load_model(job.config, Path(job.checkpoint), project)
-    members = [load_model(job.config, Path(member), project) for member in job.members]
-    return write_folder(job, model, *_validation(job.config, model, project), members=members)
+    return write_folder(job, [_part_of(group, project) for group in alike(job.models)])
 
 
-def write_folder(
-    job: ExportJob,
-    model: LightningModule,
-    data: Any,
-    batches: Iterator[Any],
-    *,
-    members: Sequence[LightningModule] = (),
-) -> dict[str, Any]:
-    """Write the folder of a job with this model, and its data module, which was set up; its facts, and remarks.
+@dataclass(frozen=True)
+class Part:
+    """Models that take the same inputs, to be written as one network; an ensemble may have several such parts.
 
-    Args:
+    Attributes:
+        config: of the first model's trial; checkpoint: its file.
+        weights: of the models, in the ensemble's average.
+        data: their data module, which was set up.
         batches: of the validation part.
-        members: the other models of an ensemble.
+    """
+
+    config: Mapping[str, Any]
+    checkpoint: Path
+    models: Sequence[LightningModule]
+    weights: Sequence[int]
+    data: Any
+    batches: Iterator[Any]
+
+
+def write_folder(job: ExportJob, parts: Sequence[Part]) -> dict[str, Any]:
+    """Write the folder of a job; its facts, and remarks.
 
     Raises:
-        HpoError: the model cannot be written in this format.
+        HpoError: a model cannot be written in this format.
     """
     folder = Path(job.folder)
-    try:
-        first = next(batches)
-    except StopIteration:
-        raise HpoError("the validation part is empty, and nothing can be compared with the original") from None
-    with torch.no_grad():
-        network = Network(model, first, members).eval()
-    inputs = inputs_of(first)
-    path = folder / FILES[job.format]
-    head = {name: str(value) for name, value in {**job.about, **versions()}.items()}
-    with torch.no_grad():
-        exported, shapes = write_network(
-            job.format, network, _example(inputs), inputs.names, path, head | {"class": job.config["model"]["class"]}
-        )
-    found = compared(network, exported, itertools.chain([first], batches))
-    state, remarks = _keep_preprocessing(data, Path(job.checkpoint), folder)
-    _write_samples(network, inputs, folder)
-    reader = str(getattr(type(data), "standalone", "")) or READS_INPUTS
-    facts = facts_of(job, network, inputs, shapes, state, found)
+    remarks: list[str] = []
+    written = [_write_part(job, part, number, remarks) for number, part in enumerate(parts, start=1)]
+    facts, others = written[0].facts, [each.facts for each in written[1:]]
+    if others:  # whose facts are those in which they may differ from the first
+        facts["others"] = [{name: each[name] for name in PART_FACTS} for each in others]
     (folder / FACTS).write_text(json.dumps(facts, indent=2, default=str) + "\n", encoding="utf-8")
-    raw = _raw_sample(data, [model, *members], state, facts, folder)
+    data = parts[0].data
+    reader = str(getattr(type(data), "standalone", "")) or READS_INPUTS
+    several = zip(parts, written, strict=True)
+    raw = _raw_sample(
+        [Prepared(part.data, its.state, part.models, part.weights) for part, its in several], facts, folder
+    )
     if job.format == ONNX:
         also = ", and Pillow for files of images" if reader.endswith(".images") else ""
         title = f"Predicts new data with the model of {job.about['study']}, {job.about['model']}, and writes a CSV."
         (folder / PREDICT).write_text(script(reader, title=title, also=also), encoding="utf-8")
     elif job.format == SAFETENSORS:
-        _write_config(job.config, model, folder)
+        _write_config(parts[0].config, parts[0].models[0], folder)
     (folder / README).write_text(readme(facts, reads_inputs=reader == READS_INPUTS, sample=raw), encoding="utf-8")
+    precision = job.about["precision"]
+    if "16" in precision:
+        remarks.append(f"the trial was trained in precision {precision}; what is exported computes in single precision")
+    return {"facts": facts, "remarks": list(dict.fromkeys(remarks))}
+
+
+class _Written(NamedTuple):
+    facts: dict[str, Any]
+    state: dict[str, Any]  # of the preprocessing
+
+
+def _write_part(job: ExportJob, part: Part, number: int, remarks: list[str]) -> _Written:
+    """The files of one network: the first one's have plain names, those of others end in their number."""
+    folder = Path(job.folder)
+    try:
+        first = next(part.batches)
+    except StopIteration:
+        raise HpoError("the validation part is empty, and nothing can be compared with the original") from None
+    with torch.no_grad():
+        network = Network(part.models[0], first, part.models[1:], part.weights).eval()
+    inputs = inputs_of(first)
+    file = numbered(FILES[job.format], number)
+    head = {name: str(value) for name, value in {**job.about, **versions()}.items()}
+    with torch.no_grad():
+        exported, shapes = write_network(
+            job.format,
+            network,
+            _example(inputs),
+            inputs.names,
+            folder / file,
+            head | {"class": part.config["model"]["class"]},
+        )
+    found = compared(network, exported, itertools.chain([first], part.batches))
+    state = _keep_preprocessing(part, folder / numbered(PREPROCESSING, number), remarks)
+    _write_samples(network, inputs, folder, number)
     if not found.is_small:
         remarks.append(
             f"the outputs differ from the original's by up to {found.difference:.1e}, which is more than rounding: "
             "compare the scores before you use it"
         )
-    precision = job.about["precision"]
-    if "16" in precision:
-        remarks.append(f"the trial was trained in precision {precision}; what is exported computes in single precision")
-    return {"facts": facts, "remarks": remarks}
+    facts = facts_of(job, part.config, network, inputs, shapes, state, found)
+    return _Written(facts | {"file": file, "number": number, "weight": sum(part.weights)}, state)
 
 
 @dataclass(frozen=True)
@@ -130,14 +162,26 @@ class _Loaders:
     owner: Any
 
 
-def _check_packages(format: str) -> None:
-    needed = {ONNX: ("onnx", "onnxscript", "onnxruntime"), SAFETENSORS: ("safetensors",)}.get(format, ())
+def _check(job: ExportJob) -> None:
+    needed = {ONNX: ("onnx", "onnxscript", "onnxruntime"), SAFETENSORS: ("safetensors",)}.get(job.format, ())
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise HpoError(
-            f"--format {format} needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not "
+            f"--format {job.format} needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not "
             "installed: pip install 'hpo-service[export]'"
         )
+    if job.format == SAFETENSORS and len(job.models) > 1:
+        raise HpoError(
+            f"an ensemble of {len(job.models)} models is not the weights of one: '--format {ONNX}' and "
+            f"'{TORCH_EXPORT}' average their outputs; or give --trial"
+        )
+
+
+def _part_of(group: Sequence[TrainedModel], project: Path) -> Part:
+    config = group[0].config
+    models = [load_model(one.config, Path(one.checkpoint), project) for one in group]
+    data, batches = _validation(config, models[0], project)
+    return Part(config, Path(group[0].checkpoint), models, [one.weight for one in group], data, batches)
 
 
 def _validation(config: Mapping[str, Any], model: LightningModule, project: Path) -> tuple[Any, Iterator[Any]]:
@@ -173,43 +217,39 @@ def _example(inputs: Inputs) -> tuple[torch.Tensor, ...]:
     return tuple(x[rows].contiguous() for x in inputs.tensors)
 
 
-def _keep_preprocessing(data: Any, checkpoint: Path, folder: Path) -> tuple[dict[str, Any], list[str]]:
+def _keep_preprocessing(part: Part, target: Path, remarks: list[str]) -> dict[str, Any]:
     """The state of the preprocessing, of which the folder gets a copy; empty without any."""
-    source, target = checkpoint.with_name(PREPROCESSING), folder / PREPROCESSING
-    remarks = []
+    source = part.checkpoint.with_name(PREPROCESSING)
     if source.is_file():
         shutil.copyfile(source, target)
     else:
-        contents = state_of(data)
+        contents = state_of(part.data)
         if contents is None:
-            return {}, []
+            return {}
         write_state(contents, target)
         remarks.append(f"{PREPROCESSING} was missing beside the checkpoint, and was fitted again on the trial's data")
     with target.open("rb") as file:
-        return parsed(file, str(target)), remarks
+        return parsed(file, str(target))
 
 
-def _write_samples(network: Network, inputs: Inputs, folder: Path) -> None:
+def _write_samples(network: Network, inputs: Inputs, folder: Path, number: int) -> None:
     some = tuple(x[:EXAMPLES] for x in inputs.tensors)
     with torch.no_grad():
         outputs = network(*some)
     given: dict[str, Any] = {name: x.numpy() for name, x in zip(inputs.names, some, strict=True)}
     expected: dict[str, Any] = {name: y.numpy() for name, y in zip(network.outputs, outputs, strict=True)}
-    np.savez(folder / "sample_input.npz", **given)
-    np.savez(folder / "expected_output.npz", **expected)
+    np.savez(folder / numbered("sample_input.npz", number), **given)
+    np.savez(folder / numbered("expected_output.npz", number), **expected)
 
 
-def _raw_sample(
-    data: Any, models: list[LightningModule], state: dict[str, Any], facts: Mapping[str, Any], folder: Path
-) -> str | None:
+def _raw_sample(parts: Sequence[Prepared], facts: Mapping[str, Any], folder: Path) -> str | None:
     """The name of a file of raw samples with their predictions beside it, where the data module writes one."""
-    write = getattr(data, "write_sample", None)
-    path = write(folder, EXAMPLES) if callable(write) and state else None
+    write = getattr(parts[0].data, "write_sample", None)
+    path = write(folder, EXAMPLES) if callable(write) and parts[0].state else None
     if path is None:
         return None
-    predictor = Predictor(models[0], data, state, remarks=[], members=models[1:])
     are_classes = bool(facts["class_names"]) and facts["outputs"] == [PREDICTION]
-    predictor.predict(path, proba=are_classes).to_csv(
+    Predictor(parts, remarks=[]).predict(path, proba=are_classes).to_csv(
         folder / "sample_predictions.csv", index=False, lineterminator="\n"
     )
     return str(Path(path).name)

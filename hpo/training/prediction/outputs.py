@@ -67,22 +67,16 @@ class Collected:
             self._parts.setdefault(str(name), []).append(self._rows_of(array.numpy()))
         self.count += len(next(iter(named.values())))
 
-    def columns(self, *, proba: bool) -> Columns:
-        """A column of predictions, or one for each value; with `proba` also the probabilities of the classes.
+    def whole(self) -> dict[str, NDArray[Any]]:
+        """The outputs (rows, ...) by name; of classes, their probabilities (rows, classes).
 
         Raises:
-            HpoError: there are no classes to have probabilities, or another number of them than outputs.
+            HpoError: there is another number of classes than of outputs.
         """
         whole = {name: np.concatenate(parts) for name, parts in self._parts.items()}
-        if set(whole) != {""}:
-            if proba:
-                raise HpoError(f"probabilities are of classes, and this model predicts {', '.join(whole)}")
-            return {column: part for name, rows in whole.items() for column, part in _columns(rows, name).items()}
-        if self.meaning.class_names:
-            return self._of_classes(whole[""], proba=proba)
-        if proba:
-            raise HpoError("probabilities are of classes, and this model predicts values")
-        return self._of_values(whole[""])
+        if set(whole) == {""} and self.meaning.class_names:
+            whole[""] = self._probabilities(whole[""])
+        return whole
 
     def _rows_of(self, outputs: NDArray[Any]) -> NDArray[Any]:
         """(rows, outputs)"""
@@ -98,14 +92,8 @@ class Collected:
         rows: NDArray[Any] = several[np.arange(several.shape[1]) < self.steps[start:stop, None]]
         return rows
 
-    def _of_values(self, rows: NDArray[Any]) -> Columns:
-        names = self.meaning.target_names
-        if len(names) == rows.shape[1] > 1:
-            return {f"{PREDICTION}_{name}": rows[:, number] for number, name in enumerate(names)}
-        return _columns(rows, PREDICTION)
-
-    def _of_classes(self, rows: NDArray[Any], *, proba: bool) -> Columns:
-        names = np.array(self.meaning.class_names, dtype=object)
+    def _probabilities(self, rows: NDArray[Any]) -> NDArray[Any]:
+        names = self.meaning.class_names
         if rows.dtype.kind in "iub":
             rows = np.eye(len(names), dtype=np.float32)[rows.reshape(-1).astype(np.int64)]
         if rows.shape[1] == 1 and len(names) == 2:
@@ -115,9 +103,56 @@ class Collected:
             rows = torch.from_numpy(rows).softmax(1).numpy()
         if rows.shape[1] != len(names):
             raise HpoError(f"the model has {rows.shape[1]} outputs, and the data module {len(names)} class names")
-        chosen = rows[:, 1] > 0.5 if rows.shape[1] == 2 else rows.argmax(1)
-        likely = {f"p_{name}": rows[:, number] for number, name in enumerate(names)} if proba else {}
-        return {PREDICTION: names[chosen.astype(np.int64)], **likely}
+        return rows
+
+
+def average(found: Sequence[Mapping[str, NDArray[Any]]], weights: Sequence[int]) -> dict[str, NDArray[Any]]:
+    """The weighted mean of what several models give, by name.
+
+    Raises:
+        HpoError: they give different things.
+    """
+    first = found[0]
+    if len(found) == 1:
+        return dict(first)
+    for other in found[1:]:
+        if {name: rows.shape for name, rows in other.items()} != {name: rows.shape for name, rows in first.items()}:
+            raise HpoError("the models of the ensemble give different outputs for the same data")
+    return {name: np.average([one[name] for one in found], axis=0, weights=weights) for name in first}
+
+
+def columns_of(whole: Mapping[str, NDArray[Any]], meaning: Meaning, *, proba: bool) -> Columns:
+    """A column of predictions, or one for each value; with `proba` also the probabilities of the classes.
+
+    Args:
+        whole: the outputs by name, see Collected.whole.
+
+    Raises:
+        HpoError: there are no classes to have probabilities.
+    """
+    if set(whole) != {""}:
+        if proba:
+            raise HpoError(f"probabilities are of classes, and this model predicts {', '.join(whole)}")
+        return {column: part for name, rows in whole.items() for column, part in _columns(rows, name).items()}
+    if meaning.class_names:
+        return _of_classes(whole[""], meaning, proba=proba)
+    if proba:
+        raise HpoError("probabilities are of classes, and this model predicts values")
+    return _of_values(whole[""], meaning)
+
+
+def _of_values(rows: NDArray[Any], meaning: Meaning) -> Columns:
+    names = meaning.target_names
+    if len(names) == rows.shape[1] > 1:
+        return {f"{PREDICTION}_{name}": rows[:, number] for number, name in enumerate(names)}
+    return _columns(rows, PREDICTION)
+
+
+def _of_classes(rows: NDArray[Any], meaning: Meaning, *, proba: bool) -> Columns:
+    names = np.array(meaning.class_names, dtype=object)
+    chosen = rows[:, 1] > 0.5 if rows.shape[1] == 2 else rows.argmax(1)
+    likely = {f"p_{name}": rows[:, number] for number, name in enumerate(meaning.class_names)} if proba else {}
+    return {PREDICTION: names[chosen.astype(np.int64)], **likely}
 
 
 def _columns(rows: NDArray[Any], name: str) -> Columns:

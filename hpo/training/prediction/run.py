@@ -11,7 +11,7 @@ import torch
 from hpo.ipc.channel import Channel
 from hpo.study.job import PredictJob
 from hpo.training.output import TrialOutput
-from hpo.training.prediction.predictor import load_predictor
+from hpo.training.prediction.loading import load_predictor
 from hpo.training.trial import reason_of
 
 
@@ -20,8 +20,7 @@ def run_prediction(job: PredictJob, channel: Channel) -> None:
     TrialOutput(lambda _: None).redirect(None)
     torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     try:
-        members = [Path(member) for member in job.members]
-        predictor = load_predictor(job.config, Path(job.checkpoint), Path(job.project), members=members)
+        predictor = load_predictor(job.models, Path(job.project))
         started = time.perf_counter()
         frame = predictor.predict(job.source, proba=job.proba)
         frame.to_csv(job.output, index=False, lineterminator="\n")

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from hpo.training.evaluation.fitted import EvaluationError, Fitted
 from hpo.training.evaluation.outputs import Outputs, outputs_of
 from hpo.training.evaluation.scores import scores_of
+from hpo.training.evaluation.together import Group, outputs_together
 
 LOGITS = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
 CLASSES = LOGITS.argmax(1).where(torch.arange(40) % 4 != 0, torch.tensor(1))
@@ -40,7 +41,7 @@ class Predicting(Forward):
 
 
 def judged(module: LightningModule, data: LightningDataModule) -> tuple[Outputs | None, list[str]]:
-    return outputs_of([module], fitted_of(data))
+    return outputs_of(module, fitted_of(data))
 
 
 def judged_whole(module: LightningModule, data: LightningDataModule) -> Outputs:
@@ -253,8 +254,22 @@ def test_a_part_without_batches_or_with_several_loaders_is_an_error() -> None:
 def test_several_models_are_judged_by_the_mean_of_their_outputs() -> None:
     models: list[LightningModule] = [Forward(lambda x: x), Forward(lambda x: -x), Forward(nn.Identity())]
 
-    outputs, _ = outputs_of(models, fitted_of(Arrays(LOGITS, CLASSES)))
+    fitted = fitted_of(Arrays(LOGITS, CLASSES))
+    other = fitted_of(Arrays(LOGITS, CLASSES))  # prepared in another way
+    groups = [Group(fitted, models[:2], [3, 1], [0, 1]), Group(other, models[2:], [2], [2])]
+
+    outputs, _ = outputs_together(groups)
 
     assert outputs is not None
-    expected = (2 * LOGITS.softmax(1) + (-LOGITS).softmax(1)) / 3
+    expected = (5 * LOGITS.softmax(1) + (-LOGITS).softmax(1)) / 6
     np.testing.assert_allclose(outputs.predicted, expected, atol=1e-6)
+
+
+def test_models_of_other_targets_are_not_averaged() -> None:
+    groups = [
+        Group(fitted_of(Arrays(LOGITS, classes)), [Forward(nn.Identity())], [1], [0])
+        for classes in (CLASSES, CLASSES.flip(0))
+    ]
+
+    with pytest.raises(EvaluationError, match="different targets"):
+        outputs_together(groups)

@@ -14,7 +14,6 @@ import pytest
 import torch
 from PIL import Image
 from projects.arrays import Arrays, Forward, fitted_of
-from pytorch_lightning import LightningModule
 from recorded import measured_csv
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -24,6 +23,7 @@ from hpo.training.evaluation.explain import INSTALL, explanations_of
 from hpo.training.evaluation.fitted import Fitted
 from hpo.training.evaluation.mistakes import slices_of, worst_mistakes
 from hpo.training.evaluation.outputs import Outputs, outputs_of
+from hpo.training.evaluation.together import Group
 from models.data import Series
 
 ROWS = 200
@@ -40,12 +40,17 @@ class Kept(Arrays):
         return self.frame  # type: ignore[attr-defined]
 
 
-def judged(function: Callable[[Any], Any], data: Arrays) -> tuple[list[LightningModule], Fitted, Outputs]:
-    models: list[LightningModule] = [Forward(function)]
+def judged(function: Callable[[Any], Any], data: Arrays) -> tuple[Group, Fitted, Outputs]:
     fitted = fitted_of(data)
-    outputs, notes = outputs_of(models, fitted)
+    group = Group(fitted, [Forward(function)], [1], [0])
+    outputs, notes = outputs_of(group.models[0], fitted)
     assert outputs is not None, notes
-    return models, fitted, outputs
+    return group, fitted, outputs
+
+
+def explained(function: Callable[[Any], Any], data: Arrays) -> tuple[list[dict[str, Any]], list[str]]:
+    group, _, outputs = judged(function, data)
+    return explanations_of(group, outputs, "accuracy")
 
 
 def table(**more: Any) -> Kept:
@@ -155,9 +160,7 @@ def test_a_score_that_is_better_when_lower_is_worse_when_higher() -> None:
 
 
 def test_the_column_that_decides_is_the_important_one() -> None:
-    models, fitted, outputs = judged(logits, Arrays(X, Y, feature_names=["decides", "idle", "noise"]))
-
-    [[found], notes] = explanations_of(models, fitted, outputs, "accuracy")
+    [[found], notes] = explained(logits, Arrays(X, Y, feature_names=["decides", "idle", "noise"]))
 
     assert notes == []
     assert found["table"][0]["name"] == "decides"
@@ -178,7 +181,7 @@ def test_numbers_of_one_column_are_permuted_together_and_categories_too() -> Non
 
     data = Both(torch.cat([X, codes], 1), Y, source_columns=["date", "date", "size", "kind", "kind"])
 
-    [[found], _] = explanations_of(*judged(model, data), "accuracy")
+    [[found], _] = explained(model, data)
 
     assert sorted(row["name"] for row in found["table"]) == ["date", "kind", "size"]
     assert found["table"][0]["name"] == "kind"
@@ -193,7 +196,7 @@ def test_gradients_show_what_a_prediction_rests_on(shape: tuple[int, ...]) -> No
     def model(x: Tensor) -> Tensor:
         return torch.stack([0 * x.flatten(1)[:, 0], x.flatten(1)[:, 0] - 0.5], 1)
 
-    [[found], notes] = explanations_of(*judged(model, Arrays(x, (first > 0.5).long())), "accuracy")
+    [[found], notes] = explained(model, Arrays(x, (first > 0.5).long()))
 
     assert notes == []
     assert pixels(found["picture"]).size[0] > 200
@@ -205,7 +208,7 @@ def test_without_captum_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "captum.attr", None)
     x = torch.rand(30, 1, 8, 8)
 
-    found, notes = explanations_of(*judged(lambda x: x.flatten(1)[:, :2], Arrays(x, torch.arange(30) % 2)), "accuracy")
+    found, notes = explained(lambda x: x.flatten(1)[:, :2], Arrays(x, torch.arange(30) % 2))
 
     assert (found, notes) == ([], [INSTALL])
     assert "pip install 'hpo-service[explain]'" in INSTALL
@@ -215,8 +218,8 @@ def test_what_has_no_gradient_or_an_unknown_shape_is_told() -> None:
     images, volumes = torch.rand(30, 1, 8, 8), torch.rand(30, 5, 5, 5, 5)
     y = torch.arange(30) % 2
 
-    no_gradient = explanations_of(*judged(lambda x: x.detach().flatten(1)[:, :2], Arrays(images, y)), "accuracy")
-    no_kind = explanations_of(*judged(lambda x: x.flatten(1)[:, :2], Arrays(volumes, y)), "accuracy")
+    no_gradient = explained(lambda x: x.detach().flatten(1)[:, :2], Arrays(images, y))
+    no_kind = explained(lambda x: x.flatten(1)[:, :2], Arrays(volumes, y))
 
     assert "integrated gradients cannot be computed: RuntimeError: " in no_gradient[1][0]
     assert no_kind == ([], ["inputs of the shape (5, 5, 5, 5) are not explained"])
@@ -271,9 +274,8 @@ def test_forecasts_are_compared_with_the_last_values_and_a_linear_map_in_the_fil
         measured_csv(), target="wind", features="", horizon=2, window=24, period=24, differencing=differencing
     )
     data.setup("fit")
-    models: list[LightningModule] = [Forward(lambda x: 0 * x[:, :2, 0])]
     fitted = fitted_of(data)
-    outputs, _ = outputs_of(models, fitted)
+    outputs, _ = outputs_of(Forward(lambda x: 0 * x[:, :2, 0]), fitted)
     assert outputs is not None
     wind = pd.read_csv(measured_csv())["wind"].to_numpy()
     windows = np.lib.stride_tricks.sliding_window_view(wind[1:], len(outputs.truth))
@@ -295,7 +297,7 @@ def test_reconstructions_are_compared_with_as_many_principal_components() -> Non
 
     plane = X[:, :1] @ torch.ones(1, 6)
     fitted = fitted_of(Arrays(plane, plane))
-    outputs, _ = outputs_of([Coding(lambda x: x + 0.1)], fitted)
+    outputs, _ = outputs_of(Coding(lambda x: x + 0.1), fitted)
     assert outputs is not None
 
     found = named(baselines_of(fitted, outputs, "loss", latent=1))

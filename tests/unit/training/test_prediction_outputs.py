@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hpo.errors import HpoError
 from hpo.training.prediction.outputs import Collected, Meaning
+from hpo.training.prediction.outputs import columns_of as named_columns
 
 ABC = Meaning(("a", "b", "c"))
 
@@ -19,7 +20,8 @@ def columns_of(meaning: Meaning, *batches: Any, proba: bool = False, **shape: An
     collected = Collected(meaning, **shape)
     for batch in batches:
         collected.add(batch)
-    return {name: column.tolist() for name, column in collected.columns(proba=proba).items()}
+    found = named_columns(collected.whole(), meaning, proba=proba)
+    return {name: column.tolist() for name, column in found.items()}
 
 
 def test_the_most_likely_class_is_named() -> None:

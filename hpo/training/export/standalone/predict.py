@@ -24,17 +24,18 @@ def predict(source: str, *, proba: bool = False) -> tuple[dict[str, Any], list[s
         ValueError: the data cannot be read, or there are no classes for `proba`.
     """
     facts = _facts()
-    state = _preprocessing() | {"inputs": facts["inputs"]}
-    new = read(source, state)  # type: ignore[name-defined]  # noqa: F821  # of another file of predict.py
-    network = _Network(facts)
-    parts: dict[str, list[Any]] = {}
-    count = 0
-    for inputs in _batches(new["inputs"]):
-        for name, found in network.run(inputs).items():
-            parts.setdefault(name, []).append(_rows_of(found, new, count, facts))
-        count += len(inputs[0])
-    outputs = {name: np.concatenate(several) for name, several in parts.items()}
-    return {**new["rows"], **_columns_of(outputs, facts, proba=proba)}, list(dict.fromkeys(new["remarks"]))
+    total = sum(part["weight"] for part in _parts(facts))
+    rows: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
+    remarks: list[str] = []
+    for part in _parts(facts):
+        state = _preprocessing(part) | {"inputs": part["inputs"]}
+        new = read(source, state)  # type: ignore[name-defined]  # noqa: F821  # of another file of predict.py
+        rows = rows or new["rows"]
+        remarks += new["remarks"]
+        for name, found in _outputs(part, new, facts).items():
+            outputs[name] = outputs.get(name, 0) + found * (part["weight"] / total)
+    return {**rows, **_columns_of(outputs, facts, proba=proba)}, list(dict.fromkeys(remarks))
 
 
 def check() -> float:
@@ -42,9 +43,12 @@ def check() -> float:
 
     Relative to the largest of the values, where that is above 1.
     """
-    with np.load(HERE / "sample_input.npz") as given, np.load(HERE / "expected_output.npz") as expected:
-        found = _Network(_facts()).run([given[name] for name in given.files])
-        differences = [_difference(found[name], expected[name]) for name in expected.files]
+    differences = []
+    for part in _parts(_facts()):
+        sample_input, expected_output = (_numbered(name, part) for name in ("sample_input.npz", "expected_output.npz"))
+        with np.load(HERE / sample_input) as given, np.load(HERE / expected_output) as expected:
+            found = _Network(part).run([given[name] for name in given.files])
+            differences += [_difference(found[name], expected[name]) for name in expected.files]
     sample = next(iter(sorted(HERE.glob("sample.*"))), None)
     if sample is not None:
         with (HERE / "sample_predictions.csv").open(newline="", encoding="utf-8") as file:
@@ -83,14 +87,14 @@ def main() -> None:
 
 
 class _Network:
-    def __init__(self, facts: Mapping[str, Any]) -> None:
+    def __init__(self, part: Mapping[str, Any]) -> None:
         try:
             import onnxruntime
         except ImportError:
             raise ValueError("onnxruntime is not installed: pip install onnxruntime") from None
-        self._session = onnxruntime.InferenceSession(str(HERE / "model.onnx"), providers=["CPUExecutionProvider"])
-        self._names = [each["name"] for each in facts["inputs"]]
-        self._outputs = facts["outputs"]
+        self._session = onnxruntime.InferenceSession(str(HERE / part["file"]), providers=["CPUExecutionProvider"])
+        self._names = [each["name"] for each in part["inputs"]]
+        self._outputs = part["outputs"]
 
     def run(self, inputs: Any) -> dict[str, Any]:
         found = self._session.run(None, dict(zip(self._names, inputs, strict=True)))
@@ -102,9 +106,33 @@ def _facts() -> dict[str, Any]:
     return facts
 
 
-def _preprocessing() -> dict[str, Any]:
+def _parts(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The networks, whose outputs are averaged: one, or those of an ensemble that take different inputs."""
+    return [facts, *facts.get("others", ())]
+
+
+def _numbered(file: str, part: Mapping[str, Any]) -> str:
+    return file if part["number"] == 1 else f"-{part['number']}.".join(file.rsplit(".", 1))
+
+
+def _outputs(part: Mapping[str, Any], new: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a network gives for new data, (rows, ...) by name; of classes, their probabilities (rows, classes)."""
+    network = _Network(part)
+    found: dict[str, list[Any]] = {}
+    count = 0
+    for inputs in _batches(new["inputs"]):
+        for name, outputs in network.run(inputs).items():
+            found.setdefault(name, []).append(_rows_of(outputs, new, count, facts))
+        count += len(inputs[0])
+    whole = {name: np.concatenate(several) for name, several in found.items()}
+    if list(whole) == ["prediction"] and facts["class_names"]:
+        whole["prediction"] = _probabilities(whole["prediction"], facts["class_names"], is_raw=part["is_raw"])
+    return whole
+
+
+def _preprocessing(part: Mapping[str, Any]) -> dict[str, Any]:
     """What was fitted on the training data: plain values, and arrays by their numbers; none where nothing is known."""
-    path = HERE / "preprocessing.npz"
+    path = HERE / _numbered("preprocessing.npz", part)
     if not path.exists():
         return {}
 
@@ -145,7 +173,7 @@ def _columns_of(outputs: Mapping[str, Any], facts: Mapping[str, Any], *, proba: 
     names, targets = facts["class_names"], facts["target_names"]
     is_single = list(outputs) == ["prediction"]
     if is_single and names:
-        return _of_classes(outputs["prediction"], names, facts, proba=proba)
+        return _of_classes(outputs["prediction"], names, proba=proba)
     if proba:
         raise ValueError("probabilities are of classes, and this model predicts values")
     if is_single and len(targets) == outputs["prediction"].shape[1] > 1:
@@ -157,15 +185,20 @@ def _columns_of(outputs: Mapping[str, Any], facts: Mapping[str, Any], *, proba: 
     return columns
 
 
-def _of_classes(rows: Any, names: list[str], facts: Mapping[str, Any], *, proba: bool) -> dict[str, Any]:
+def _probabilities(rows: Any, names: list[str], *, is_raw: bool) -> Any:
+    """(rows, classes) from class numbers, from the probability of one class, or from logits."""
     if rows.dtype.kind in "iub":
         rows = np.eye(len(names), dtype=np.float32)[rows.reshape(-1).astype(np.int64)]
     if rows.shape[1] == 1 and len(names) == 2:
-        single = 1 / (1 + np.exp(-rows)) if facts["is_raw"] else rows
+        single = 1 / (1 + np.exp(-rows)) if is_raw else rows
         rows = np.hstack([1 - single, single])
-    elif facts["is_raw"]:
+    elif is_raw:
         powers = np.exp(rows - rows.max(axis=1, keepdims=True))
         rows = powers / powers.sum(axis=1, keepdims=True)
+    return rows
+
+
+def _of_classes(rows: Any, names: list[str], *, proba: bool) -> dict[str, Any]:
     chosen = (rows[:, 1] > 0.5).astype(int) if rows.shape[1] == 2 else rows.argmax(axis=1)
     likely = {f"p_{name}": rows[:, place] for place, name in enumerate(names)} if proba else {}
     return {"prediction": [names[number] for number in chosen], **likely}
