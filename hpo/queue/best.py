@@ -14,9 +14,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, select
 
 from hpo.store import Store
-from hpo.store.tables import hpo_trials, study_directions, trial_intermediate_values, trial_values, trials
+from hpo.store.json_number import json_number
+from hpo.store.tables import hpo_epochs, hpo_trials, study_directions, trial_intermediate_values, trial_values, trials
 from hpo.study.states import OPTUNA_ENDED, Direction, OptunaState
 
+LOSS = "val_loss"  # by which trials are ranked whose objectives are equal
+INFINITE = 1e308
 STUDIES_A_STATEMENT = 10_000  # of as many parameters: SQLite takes 32,766, PostgreSQL 65,535
 
 
@@ -54,7 +57,7 @@ def best_of_each(connection: Connection, studies: Mapping[int, Direction]) -> di
 
 
 def ranked_trials(study_id: int, direction: Direction) -> Select[Any]:
-    """The study's complete trials, the best first; of equal ones the earlier.
+    """The study's complete trials, the best first; of equal ones that with the smaller loss, or else the earlier.
 
     Rows of (trial_id, number, value, datetime_complete). Infinite values, which other programs may store, are left out.
     """
@@ -68,7 +71,7 @@ def ranked_trials(study_id: int, direction: Direction) -> Select[Any]:
             trial_values.c.objective == 0,
             trial_values.c.value_type == "FINITE",
         )
-        .order_by(direction.order(trial_values.c.value), trials.c.number)
+        .order_by(direction.order(trial_values.c.value), _loss(), trials.c.number)
     )
 
 
@@ -91,28 +94,60 @@ def leading_trials(study_id: int, direction: Direction) -> Select[Any]:
 
 
 def unneeded_checkpoints(store: Store, study_id: int, direction: Direction, *, keep: int) -> list[tuple[int, Path]]:
-    """(trial_id, file) of the ended trials' checkpoints, without those of the `keep` best trials.
+    """(trial_id, file) of the ended trials' checkpoints, without those that are kept.
 
     What was kept before a change of data or code stays: no later trial takes its place.
     """
     with store.read() as connection:
-        best = {row.trial_id for row in best_trials(connection, study_id, direction, limit=keep)} if keep else set()
+        needed = needed_checkpoints(connection, study_id, direction, keep=keep)
         rows = connection.execute(
-            select(trials.c.trial_id, hpo_trials.c.checkpoint)
-            .join(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
-            .where(
-                trials.c.study_id == study_id,
-                trials.c.state.in_(OPTUNA_ENDED),
-                hpo_trials.c.checkpoint.is_not(None),
-                hpo_trials.c.before_change.is_(None),
-            )
+            _ended_with_checkpoint(study_id).with_only_columns(trials.c.trial_id, hpo_trials.c.checkpoint)
         )
-        return [(row.trial_id, Path(row.checkpoint)) for row in rows if row.trial_id not in best]
+        return [(row.trial_id, Path(row.checkpoint)) for row in rows if row.trial_id not in needed]
+
+
+def needed_checkpoints(connection: Connection, study_id: int, direction: Direction, *, keep: int) -> set[int]:
+    """Of the ended trials that have a checkpoint, the ids of the `keep` best ones, pruned ones too.
+
+    They are ranked by the best value that each has reached. The best trial of the study is always among them.
+    """
+    curve = trial_intermediate_values.c
+    of_curve = (func.max if direction == Direction.MAXIMIZE else func.min)(curve.intermediate_value)
+    kept = _ended_with_checkpoint(study_id)
+    complete = kept.with_only_columns(trials.c.trial_id, trials.c.number, trial_values.c.value).join(
+        trial_values, trial_values.c.trial_id == trials.c.trial_id
+    ).where(trials.c.state == OptunaState.COMPLETE, trial_values.c.objective == 0)  # fmt: skip
+    pruned = kept.with_only_columns(trials.c.trial_id, trials.c.number, of_curve.label("value")).join(
+        trial_intermediate_values, curve.trial_id == trials.c.trial_id
+    ).where(trials.c.state == OptunaState.PRUNED, curve.intermediate_value_type == "FINITE").group_by(
+        trials.c.trial_id, trials.c.number
+    )  # fmt: skip
+    found = [*connection.execute(complete), *connection.execute(pruned)]
+    found.sort(key=lambda row: (direction.cost(row.value), row.number))
+    ids = [row.trial_id for row in found]
+    first = best_trials(connection, study_id, direction, limit=1)
+    if first and first[0].trial_id in ids:
+        ids.remove(first[0].trial_id)
+        ids.insert(0, first[0].trial_id)
+    return set(ids[:keep])
+
+
+def _ended_with_checkpoint(study_id: int) -> Select[Any]:
+    return (
+        select(trials.c.trial_id)
+        .join(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
+        .where(
+            trials.c.study_id == study_id,
+            trials.c.state.in_(OPTUNA_ENDED),
+            hpo_trials.c.checkpoint.is_not(None),
+            hpo_trials.c.before_change.is_(None),
+        )
+    )
 
 
 def _ranking_of_complete(wanted: ColumnElement[bool], direction: Direction) -> Select[Any]:
     """Rows of (study_id, trial_id, place): `ranked_trials` of several studies."""
-    order = (direction.order(trial_values.c.value), trials.c.number)
+    order = (direction.order(trial_values.c.value), _loss(), trials.c.number)
     place = func.row_number().over(partition_by=trials.c.study_id, order_by=order).label("place")
     return (
         select(trials.c.study_id, trials.c.trial_id, place)
@@ -147,6 +182,18 @@ def _ranking_of_leading(wanted: ColumnElement[bool], direction: Direction) -> Se
         )
         .group_by(trials.c.study_id, trials.c.trial_id, trials.c.number)
     )
+
+
+def _loss() -> ColumnElement[float]:
+    """The validation loss at a trial's best epoch; infinite where none was logged."""
+    logged = (
+        select(json_number(hpo_epochs.c.metrics, LOSS))
+        .join(hpo_trials, (hpo_trials.c.trial_id == hpo_epochs.c.trial_id))
+        .where(hpo_epochs.c.trial_id == trials.c.trial_id, hpo_epochs.c.epoch == hpo_trials.c.best_epoch)
+        .correlate(trials)
+        .scalar_subquery()
+    )
+    return func.coalesce(logged, INFINITE)
 
 
 def _is_before_change() -> ColumnElement[bool]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from sqlalchemy import Connection, select, true
 
 from hpo.errors import HpoError
-from hpo.queue.best import best_trials, directions_of
+from hpo.queue.best import best_trials, directions_of, needed_checkpoints
 from hpo.store import Store
 from hpo.store.tables import hpo_studies, hpo_trials, studies, trials
 from hpo.study.artifacts import checkpoints_in, is_file, is_folder, size_of
@@ -275,5 +275,6 @@ def _kept(connection: Connection, study_id: int, spec: str) -> _Kept:
     except (ValueError, LookupError, TypeError, AttributeError):  # a newer release wrote it
         return _Kept(None, last=False)
     number = keep.checkpoints
+    # A complete trial without a checkpoint of ours may have those of callbacks.
     best = {row.trial_id for row in best_trials(connection, study_id, direction, limit=number)} if number else set()
-    return _Kept(best, keep.last)
+    return _Kept(best | needed_checkpoints(connection, study_id, direction, keep=number), keep.last)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from hpo.printable import counted
 from hpo.results.final import Final, Interval, Kept
@@ -65,12 +66,11 @@ def ensemble_in_words(final: Final) -> list[str]:
         return []
     if len(found.members) < 2:
         return [f"No ensemble of {counted(found.candidates, 'kept model')} is better than the best one of them"]
-    better = "better" if found.gain.value >= 0 else "worse"
-    between = "" if found.gain.low is None else f" ({found.gain.low:.2g} to {found.gain.high:.2g})"
+    how = "no better" if found.gain.value == 0 else _gain(asdict(found.gain))
     text = (
         f"An ensemble of {len(found.members)} of {counted(found.candidates, 'kept model')}: {found.metric} "
         f"{found.value:.4g} on the validation part, the best one alone {found.best:.4g}; on samples that have chosen "
-        f"neither, {abs(found.gain.value):.2g} {better}{between}. It takes {found.cost:.2g} times as long to predict"
+        f"neither, {how}. It takes {found.cost:.2g} times as long to predict"
     )
     text += ". It is kept" if found.pays else ". It is not kept: the gain is not larger than its standard error"
     return [text, *found.notes]
@@ -119,5 +119,5 @@ def baselines_in_words(final: Final) -> list[str]:
 
 def _gain(gain: Mapping[str, float]) -> str:
     value = gain["value"]
-    between = f" ({gain['low']:.2g} to {gain['high']:.2g})" if "low" in gain else ""
+    between = f" ({gain['low']:.2g} to {gain['high']:.2g})" if gain.get("low") is not None else ""
     return f"{abs(value):.2g} {'better' if value >= 0 else 'worse'}{between}"

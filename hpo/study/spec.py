@@ -178,7 +178,7 @@ class Keep(Section):
     """What is kept in the artifact folder when a trial has ended.
 
     Attributes:
-        checkpoints: of how many trials, the best ones.
+        checkpoints: of how many trials, the best ones, also of those that were pruned.
         last: of these also the state after their last epoch, from which their training can go on.
     """
 

@@ -390,10 +390,9 @@ class StudyRun:
         """Record an epoch's metrics, and answer with the decision about the trial."""
         spec = self.resolved.spec
         target = self.progress.limits["target"] if self.progress.limits else spec.budget.target
-        is_any_complete = self.counts.complete > 0
         trial.reported += 1
         self._paces[trial.number] = trial.seconds / (trial.reported * spec.interval)
-        return take_epoch(self._context, spec, trial, report, target=target, is_any_complete=is_any_complete)
+        return take_epoch(self._context, spec, trial, report, target=target)
 
     def end(self, trial: RunningTrial) -> None:
         """Write the trial's end into the store, when its processes have ended."""

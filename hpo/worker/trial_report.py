@@ -79,13 +79,11 @@ def take_epoch(
     report: Epoch,
     *,
     target: float | None,
-    is_any_complete: bool,
 ) -> Answer:
     """Record an epoch's metrics, decide about the trial, and answer it.
 
     Args:
         target: the study's current one.
-        is_any_complete: the study has a complete trial, so that the weights of a pruned one will not be needed.
     """
     if report.epoch <= trial.epoch:
         log.warning("trial %d reported %s %d after %d: ignored", trial.number, trial.unit, report.epoch, trial.epoch)
@@ -115,7 +113,7 @@ def take_epoch(
     )
     _apply(trial, decision, report, metric=spec.objective.metric)
     answer = ANSWERS[decision.action]
-    drop = answer.drop and not (decision.action == Action.PRUNE and not is_any_complete)
+    drop = answer.drop and not (decision.action == Action.PRUNE and spec.keep.checkpoints)
     return replace(answer, save=decision.is_best and not drop, drop=drop)
 
 

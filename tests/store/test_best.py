@@ -9,8 +9,10 @@ from projects.synthetic import Claimant, begin_next, create_study
 from stores import hand_back
 
 from hpo.queue.best import unneeded_checkpoints
+from hpo.queue.claim import Claim
+from hpo.queue.report import report_epoch
 from hpo.queue.studies import StoredStudy
-from hpo.results.study import Study
+from hpo.results.study import Study, list_studies
 from hpo.store import Store
 from hpo.study.states import Direction, TrialState
 
@@ -82,7 +84,33 @@ def test_the_checkpoints_of_the_best_are_kept_also_while_none_is_complete(store:
 
     assert (unneeded(5), unneeded(2), unneeded(0)) == ([], ["0"], ["0", "1", "2"])
     worker.finish(begin_next(worker, 0.1), 0.1, checkpoint="/art/3/best.ckpt")
-    assert unneeded(2) == ["0", "1", "2"]
+    assert (unneeded(2), unneeded(1)) == (["0", "2"], ["0", "1", "2"])  # the only complete one is the best
+
+
+def begin_with_loss(worker: Claimant, value: float, **metrics: float) -> Claim:
+    claim = begin_next(worker, value)
+    with worker.store.write() as connection:
+        assert report_epoch(
+            connection,
+            claim,
+            epoch=1,
+            value=value,
+            metrics={"score": value, **metrics},
+            seconds=1,
+            system_attributes={},
+        )
+    return claim
+
+
+def test_of_equal_trials_that_with_the_smaller_loss_is_the_best(store: Store) -> None:
+    study = create_study(store, sampler="random")
+    worker = Claimant(store, study)
+    for value, metrics in ((0.5, {}), (0.9, {}), (0.9, {"val_loss": 0.3}), (0.9, {"val_loss": 0.2}), (0.9, {})):
+        claim = begin_with_loss(worker, value, **metrics)
+        assert worker.finish(claim, value, best_epoch=1)
+
+    assert [record.number for record in Study(store, study.name).best(5)] == [3, 2, 1, 4, 0]
+    assert [status.best.number for status in list_studies(store) if status.best is not None] == [3]
 
 
 def test_the_checkpoint_of_a_trial_that_is_to_go_on_is_never_unneeded(store: Store, tmp_path: Path) -> None:

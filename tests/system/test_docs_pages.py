@@ -127,7 +127,7 @@ def test_the_page_about_finalizing_does_what_it_says(tmp_path: Path) -> None:
     assert "The best of 20 trials was trial" in tested
     assert "logistic regression: accuracy 0.9703" in tested
     both = page.printed["hpo finalize quickstart --retrain train+val --ensemble"]
-    assert "The final model is the average of 5 models: trials 0, 1, 2, 3, 4 of quickstart.retrained, trained on" in both
+    assert "The final model is the average of 5 models: trials 0, 1, 2, 3, 4 of quickstart.retrained" in both
     together = page.printed["hpo finalize quickstart --ensemble"]
     assert re.search(r"An ensemble of \d+ of \d+ kept models: accuracy 0\.98", together)
     assert page.python[0].startswith("Interval(value=")
