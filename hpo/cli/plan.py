@@ -75,6 +75,7 @@ def check(
         "budget": budget,
         "time": time_in_words(checked.estimate, hours=spec.budget.hours),
         "disk": disk_in_words(checked.estimate),
+        **({"advice": "; ".join(checked.advice)} if checked.advice else {}),
     }
     say(f"{file}: fine")
     print_facts([(f"{name:<10}", text) for name, text in facts.items()], console(), indent=2)

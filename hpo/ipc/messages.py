@@ -39,6 +39,7 @@ class Started:
     from_epoch: EpochNumber  # whose checkpoint it resumes from; 0 from scratch
     executor: str  # which executor trains it, and why
     curve: list[Epoch]  # the earlier epochs, as far as the checkpoint has them
+    training: Annotated[int, Ge(1)] = 1  # of the trial's trainings, on folds or with seeds
     warnings: list[str] = field(default_factory=list)  # of the data module
     unusable: list[str] = field(default_factory=list)  # checkpoints that it could not resume from, and why
 
@@ -72,6 +73,7 @@ class Measured:
     validation_batch_seconds: Seconds
     all_batches: Count | None  # of a whole epoch; None where the loader has no length
     all_validation_batches: Count | None  # of a whole validation
+    validation_samples: Count | None  # None where the loader does not say
     weights_bytes: Count  # of the file with the weights of the best epoch
     state_bytes: Count  # of the file to resume from, with the state of the optimizer
 
@@ -96,6 +98,13 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class Trained:
+    """One of the trial's trainings, on a fold or with a seed, has ended; the trial waits for an `Answer`."""
+
+    kind: ClassVar[str] = "trained"
+
+
+@dataclass(frozen=True)
 class Done:
     """The training ended without an error."""
 
@@ -104,9 +113,9 @@ class Done:
     checkpoint_sha256: str | None = None  # of the best weights' file; None if there is none
 
 
-Report = Epoch | Started | Training | Alive | Measured | Warned | Failed | Done
+Report = Epoch | Started | Training | Trained | Alive | Measured | Warned | Failed | Done
 REPORTS: dict[str, type[Report]] = {
-    record.kind: record for record in (Epoch, Started, Training, Alive, Measured, Warned, Failed, Done)
+    record.kind: record for record in (Epoch, Started, Training, Trained, Alive, Measured, Warned, Failed, Done)
 }
 
 OUT_OF_MEMORY = "out of memory"  # the cause of a `Failed` that `retries: {oom: ...}` is for
@@ -120,6 +129,7 @@ class Answer:
     """What a trial must do after an epoch."""
 
     stop: bool = False  # end the training
+    is_trained: bool = False  # it ended as it should, and another of the trial's trainings may follow
     save: bool = False  # keep the weights as the best so far
     checkpoint: bool = False  # write the whole state, to resume from
     drop: bool = False  # discard the best weights: they will not be needed

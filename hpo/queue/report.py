@@ -30,6 +30,7 @@ from hpo.study.states import AttemptEnd, OptunaState, Request
 
 # The end of a traceback matters most, and a very long error would slow down every read of the study.
 MAX_ERROR_CHARACTERS = 20_000
+TRAININGS = "hpo:trainings"  # the key of an attribute
 
 
 def begin_trial(
@@ -126,6 +127,22 @@ def report_epoch(
         )
     _put_attributes(connection, claim, system_attributes)
     return True
+
+
+def report_trainings(connection: Connection, claim: Claim, results: Sequence[float]) -> bool:
+    """Store what each of the trial's trainings so far has reached, on folds or with seeds."""
+    key = {"trial_id": claim.trial_id, "key": TRAININGS}
+    values = {"value_json": json.dumps(list(results))}
+    return upsert(connection, trial_system_attributes, key, values, while_leased=claim) != 0
+
+
+def trainings_before(connection: Connection, trial_id: int) -> list[float]:
+    """What each of the trial's trainings that have ended has reached."""
+    attributes = trial_system_attributes.c
+    found = connection.scalar(
+        select(attributes.value_json).where(attributes.trial_id == trial_id, attributes.key == TRAININGS)
+    )
+    return [] if found is None else [float(value) for value in json.loads(found)]
 
 
 def _put_attributes(connection: Connection, claim: Claim, attributes: Mapping[str, Any]) -> None:

@@ -33,6 +33,7 @@ STUDY_FILE, REPORT, HOW_TO = "study.yaml", "report.html", "README.md"
 SEARCH_SHARE = 0.6  # of the time, for the search; the rest trains its best again and tests the final model
 TRIAL_SHARE = 0.25  # of the time, at most for one trial
 MOST_TRIALS = 300
+FEW_SAMPLES = 600  # whose validation part, a fifth, can hardly tell trials apart
 MOST_SEEDS, FEWEST_SEEDS, FULL_TOP = 5, 2, 3
 
 
@@ -183,6 +184,8 @@ def _request(study: Study, device_seconds: float) -> Request:
 def _study_text(found: Guess, name: str, minutes: float, seed: int) -> str:
     data = "\n".join(f"  {key}: {json.dumps(value)}" for key, value in found.data.items())
     saw = "\n".join(f"# {line}." for line in found.saw)
+    hours, trial_minutes = SEARCH_SHARE * minutes / 60, TRIAL_SHARE * minutes
+    budget = f"trials: {MOST_TRIALS}, hours: {hours:.4g}, trial_minutes: {trial_minutes:.4g}"
     return f"""# Written by `hpo auto`, to keep and to change: `hpo run {STUDY_FILE}` in this folder searches again.
 {saw}
 study: {name}
@@ -190,9 +193,15 @@ model: auto{" " * 4}# {", ".join(FAMILIES[found.data["class"]])}: which one is s
 data:
 {data}
 objective: {found.objective}
-budget: {{trials: {MOST_TRIALS}, hours: {SEARCH_SHARE * minutes / 60:.4g}, trial_minutes: {TRIAL_SHARE * minutes:.4g}}}
+{_folds(found)}budget: {{{budget}}}
 seed: {seed}
 """
+
+
+def _folds(found: Guess) -> str:
+    """A line for data whose validation part is too small to tell trials apart."""
+    few = found.samples is not None and found.samples < FEW_SAMPLES
+    return f"folds: 5{' ' * 6}# each trial is judged by five parts of so few samples\n" if few else ""
 
 
 def _how_to(study: str, verdict: str, file: Path) -> str:

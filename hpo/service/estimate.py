@@ -135,7 +135,9 @@ def trial_seconds(probe: Probe, spec: StudySpec, *, length: int) -> float | None
     around = max(0.0, last.epoch_seconds - in_batches(last.batches, last.validation_batches))
     warm_up = max(0.0, first.epoch_seconds - around - in_batches(first.batches, first.validation_batches))
     of_batches = in_batches(batches, validations * last.all_validation_batches)
-    return probe.seconds_to_training + warm_up + of_batches + max(passes, validations) * around
+    # The process and its imports are needed once, data and model for each training.
+    once = probe.seconds_to_training + warm_up
+    return once + spec.trainings * (of_batches + max(passes, validations) * around)
 
 
 def _validations(spec: StudySpec, length: int, batches: int | None) -> float:

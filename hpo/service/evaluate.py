@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Literal, Self
 
 from sqlalchemy import select
@@ -18,12 +17,13 @@ from hpo.results.final import Choice, Kept
 from hpo.results.study import Study, Weighted
 from hpo.results.trial import TrialRecord
 from hpo.service.assembly import Workspace
+from hpo.service.predict import trained_models
 from hpo.service.preflight import slots_for
 from hpo.service.prepare import PreparedStudy, prepare
 from hpo.service.replay import replay_trial
 from hpo.store.tables import hpo_findings
 from hpo.study.fingerprints import changed_inputs, inputs_of
-from hpo.study.job import EvaluationJob, TrainedModel
+from hpo.study.job import EvaluationJob
 from hpo.study.study_file import Source
 
 REPLAY = "replay"  # the kind of a finding of `hpo replay`
@@ -147,9 +147,13 @@ class Evaluating:
         selects: bool = False,
     ) -> EvaluationJob:
         spec, slot = self._study.resolved.spec, self._slot
+        if selects:  # by their places
+            trained = [trained_models([one], is_first_only=True)[0] for one in models]
+        else:
+            trained = trained_models(models, is_first_only=part == "validation")
         return EvaluationJob(
             project=str(self._workspace.project),
-            models=[TrainedModel(dict(one.record.config), _checkpoint(one.record), one.weight) for one in models],
+            models=trained,
             part=part,
             metric=spec.objective.metric,
             seed=spec.seed,
@@ -165,12 +169,6 @@ class Evaluating:
     def _ask(self, job: EvaluationJob) -> Message:
         answer = answer_of(self._prepared.server, job, did="evaluated a model")
         return {name: value for name, value in answer.items() if name != "kind"}
-
-
-def _checkpoint(record: TrialRecord) -> str:
-    if record.checkpoint is None:
-        raise HpoError(f"trial {record.number} has no checkpoint: a study keeps those of its best trials")
-    return str(record.own_checkpoint(Path(record.checkpoint)))
 
 
 def _looks(connection: Any, fingerprint: str | None, before: Sequence[Finding]) -> int:

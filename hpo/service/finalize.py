@@ -317,5 +317,5 @@ def _spec(search: StudySpec, name: str, plan: Plan) -> StudySpec:
         "seed": derive_seed(search.seed, name.removeprefix(search.study), plan.kind),
     }
     if plan.kind == "retrain":  # its objective is of rows that it learns from
-        changes["early_stopping"] = None
+        changes |= {"early_stopping": None, "folds": None, "repeats": None}
     return search.model_copy(update=changes)

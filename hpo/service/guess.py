@@ -34,12 +34,14 @@ class Guess:
         data: keys of the study file's `data:` section.
         objective: the metric to search by.
         saw: what was seen, in sentences.
+        samples: how many there are; None where that was not counted, and of a series.
     """
 
     kind: Kind
     data: dict[str, Any]
     objective: str
     saw: tuple[str, ...]
+    samples: int | None = None
 
     def at(self, file: Path) -> Guess:
         """The same data in another place."""
@@ -100,7 +102,7 @@ def _of_arrays(source: Path) -> Guess:
     is_square = x.ndim == 3 and x.shape[1] == x.shape[2] >= FEWEST_PIXELS
     if "length" not in shapes and (x.ndim == 4 or is_square or (x.ndim == 3 and x.dtype == np.uint8)):
         data = {"class": "models.data:Images", "source": str(source)}
-        return Guess("images", data, "val_accuracy", (f"{seen}: images",))
+        return Guess("images", data, "val_accuracy", (f"{seen}: images",), len(x))
     if x.ndim != 3:
         raise SpecError(
             f"{seen}: images have the shape (samples, height, width) or with channels, and sequences the shape "
@@ -110,7 +112,7 @@ def _of_arrays(source: Path) -> Guess:
     is_values = y.dtype.kind == "f"
     data = {"class": "models.data:Sequences", "path": str(source), **({"labels": "step"} if steps else {})}
     saw = (f"{seen}: sequences of {x.shape[2]} values with a label for each {'step' if steps else 'sequence'}",)
-    return Guess("sequences", data, "val_rmse" if is_values else "val_accuracy", saw)
+    return Guess("sequences", data, "val_rmse" if is_values else "val_accuracy", saw, len(x))
 
 
 def _read(source: Path) -> pd.DataFrame:
@@ -183,7 +185,8 @@ def _of_steps(source: Path, frame: pd.DataFrame) -> Guess:
     data = {"class": "models.data:Sequences", "path": str(source), **({"labels": "step"} if per_step else {})}
     is_values = frame["label"].dtype.kind == "f"
     saw = (f"{source} holds sequences: rows of one 'id' in the order of 'time', with a 'label'",)
-    return Guess("sequences", data, "val_rmse" if is_values else "val_accuracy", saw)
+    samples = frame["id"].nunique() if len(frame) < LOOKED_AT else None
+    return Guess("sequences", data, "val_rmse" if is_values else "val_accuracy", saw, samples)
 
 
 def _of_table(source: Path, frame: pd.DataFrame, target: str | None) -> Guess:
@@ -197,7 +200,7 @@ def _of_table(source: Path, frame: pd.DataFrame, target: str | None) -> Guess:
     rows = f"at least {LOOKED_AT:,}" if len(frame) == LOOKED_AT else f"{len(frame):,}"
     saw = (f"{source} is a table of {rows} rows and {counted(len(frame.columns), 'column')}; '{chosen}' has {what}",)
     data = {"class": "models.data:Table", "source": str(source), "target": chosen}
-    return Guess("table", data, "val_accuracy" if is_classes else "val_rmse", saw)
+    return Guess("table", data, "val_accuracy" if is_classes else "val_rmse", saw, len(frame))
 
 
 def _chosen(source: Path, target: str | None, columns: Sequence[Any], verb: str) -> str:

@@ -16,7 +16,7 @@ from hpo.ipc.fork_server import ForkServer
 from hpo.ipc.one_answer import answer_of
 from hpo.results.study import Study, Weighted
 from hpo.results.trial import TrialRecord
-from hpo.study.job import PredictJob, TrainedModel
+from hpo.study.job import PredictJob, TrainedModel, training_folder
 from hpo.study.states import TrialState
 
 if TYPE_CHECKING:
@@ -64,13 +64,23 @@ def chosen_models(study: Study, trial: int | None, *, final: bool | None = None)
     return [Weighted(chosen_record(study, trial), study.name)]
 
 
-def trained_models(chosen: Sequence[Weighted]) -> list[TrainedModel]:
-    """The models with their files, for a process.
+def trained_models(chosen: Sequence[Weighted], *, is_first_only: bool = False) -> list[TrainedModel]:
+    """The models with their files, for a process; of a trial with folds or repeats, one of each.
+
+    Args:
+        is_first_only: of a trial with folds, only the first one's, as the others validate on other samples.
 
     Raises:
-        LoadError: a checkpoint was not kept, or is not on this machine.
+        HpoError: a checkpoint was not kept, or is another file than the trial wrote.
     """
-    return [TrainedModel(dict(one.record.config), str(one.record.kept_checkpoint()), one.weight) for one in chosen]
+    found = []
+    for one in chosen:
+        config, checkpoint = dict(one.record.config), one.record.kept_checkpoint()
+        folds, repeats = config.get("folds", 1), config.get("repeats", 1)
+        for number in range(1, max(1 if is_first_only else folds, repeats) + 1):
+            path = Path(training_folder(checkpoint.parent, number)) / checkpoint.name
+            found.append(TrainedModel(config | ({"training": number} if number > 1 else {}), str(path), one.weight))
+    return found
 
 
 def model_in_words(study: Study, chosen: Sequence[Weighted]) -> str:

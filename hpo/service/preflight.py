@@ -103,6 +103,7 @@ def try_one_batch(
         spec.unit.plural: length,
         "seed": derive_seed(spec.seed, 0, "trial"),
         "weights": weights or {},
+        **spec.judged_by,
         **(more or {}),
     }
     # That a loss does not depend on a parameter is noticed at the second step, perhaps of the second epoch.

@@ -43,7 +43,7 @@ def retrain(
     """
     jobs = trial_jobs(prepared.resolved, config, trial=trial, slot=slot, project=prepared.project, directory=directory)
     # A process that is used once: nothing that another trial has left in it can have an effect.
-    processes = [prepared.server.fork(replace(job, is_reusable=False)) for job in jobs]
+    processes = [prepared.server.fork(replace(job, is_reusable=False, trainings=1)) for job in jobs]
     try:
         return _Retraining(prepared, answer).result(processes)
     finally:

@@ -63,14 +63,15 @@ def checkpoints_in(folder: Path) -> list[Path]:
 
     A checkpoint may be a folder, of a model that is sharded. What was fitted for the best one comes last.
     """
-    found = []
+    found, fitted = [], []
     for parent, folders, files in os.walk(folder):
         sharded = [name for name in folders if name.endswith(CHECKPOINT_SUFFIX)]
         found += [path for name in sorted(sharded) if is_folder(path := Path(parent, name))]
         named = sorted(name for name in files if name.endswith(CHECKPOINT_SUFFIX))
         found += [path for name in named if is_file(path := Path(parent, name))]
         folders[:] = sorted(set(folders) - set(sharded))
-    return [*found, *([path] if is_file(path := folder / PREPROCESSING) else [])]
+        fitted += [path] if PREPROCESSING in files and is_file(path := Path(parent, PREPROCESSING)) else []
+    return [*found, *fitted[::-1]]
 
 
 def sha256_of(path: Path) -> str:

@@ -20,6 +20,11 @@ def contradictions(spec: StudySpec) -> list[Problem]:
         found.append((("executor",), text))
     if spec.cuda_graphs and spec.executor == "lightning":
         found.append((("cuda_graphs",), "CUDA graphs are replayed by the lean executor: write executor: auto or lean"))
+    if spec.folds is not None and spec.repeats is not None:
+        found.append((("repeats",), "a trial is judged by folds or by repeats, not by both: leave one of them out"))
+    if spec.trainings > 1 and spec.resources.devices_per_trial > 1:
+        key = "folds" if spec.folds else "repeats"
+        found.append(((key,), "is for trials on one device: leave devices_per_trial out"))
     if spec.steps is not None and spec.epochs is not None:
         text = "a trial has a length in epochs or in steps, not both: leave one of them out (--set epochs=null)"
         return [*found, (("steps",), text)]

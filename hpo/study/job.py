@@ -6,7 +6,7 @@ Jobs are sent as JSON lines. Trial processes read them, so nothing here imports 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
@@ -18,8 +18,14 @@ LAST_CHECKPOINT, PREVIOUS_CHECKPOINT = "last.ckpt", "previous.ckpt"
 RESUME_CHECKPOINTS = (LAST_CHECKPOINT, PREVIOUS_CHECKPOINT)
 PREPROCESSING = "preprocessing.npz"  # what the data module has fitted, beside the weights after the best epoch
 LOG, CONFIG = "log.txt", "config.json"
+SEED_STEP = 0x9E3779B9  # between the seeds of a trial's repeats: that of Weyl's sequence, 2 ** 32 / the golden ratio
 # The data of a study without `data:`; its model has the loaders.
 OWN_LOADERS = "hpo.training.own_loaders:OwnLoaders"
+
+
+def training_folder(directory: str | Path, number: int) -> str:
+    """Of one of a trial's trainings, on a fold or with another seed; the first one's is the trial's."""
+    return str(directory) if number == 1 else str(Path(directory) / f"training-{number}")
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,9 @@ class TrialJob:
     seed: int  # of weights, order and augmentation
     unit: str = "epoch"  # a `Unit`, of its length and of its reports
     trained_on: str = TRAIN  # or also on the validation part, of `hpo.study.plan`
+    training: int = 1  # the first to do of the trial's trainings, on folds or with seeds
+    trainings: int = 1  # the last to do
+    folds: int = 0  # of the data; 0 when the trainings differ in their seeds
     precision: Any = "32-true"  # Lightning's name
     strategy: str = "auto"  # of several devices: auto, ddp, ddp_find_unused_parameters_true, fsdp
     use_distributed_sampler: bool = True  # divide the data among the ranks
@@ -74,6 +83,19 @@ class TrialJob:
     batches: int | None = None  # an epoch, to try it out and to time it; all by default
     trainer: dict[str, Any] = field(default_factory=dict)  # the study file's options of the Trainer
     is_reusable: bool = False  # the process may do another job of the same place
+
+    def of_training(self, number: int) -> TrialJob:
+        """The job of one of the trial's trainings, each in a folder of its own."""
+        if number == 1:
+            return self
+        folders: dict[str, Any] = {
+            name: training_folder(folder, number)
+            for name in ("directory", "root")
+            if (folder := getattr(self, name)) is not None
+        }
+        resume = [training_folder(Path(path).parent, number) + f"/{Path(path).name}" for path in self.resume]
+        seed = self.seed if self.folds else (self.seed + SEED_STEP * (number - 1)) % 2**32
+        return replace(self, training=number, seed=seed, resume=resume, **folders)
 
     @property
     def log(self) -> str | None:

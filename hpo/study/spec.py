@@ -186,6 +186,9 @@ class Keep(Section):
     last: bool = False
 
 
+Trainings = Annotated[int, Field(ge=2, le=100, strict=True)]
+
+
 class StudySpec(Section):
     """The content of a study file: `StudySpec(model=MyNet, data=MyData, objective="val_loss", ...)`.
 
@@ -205,6 +208,8 @@ class StudySpec(Section):
     sampler: AlgorithmSpec = AlgorithmSpec(name="tpe")
     pruner: AlgorithmSpec = AlgorithmSpec(name="asha")
     early_stopping: EarlyStopping | None = EarlyStopping()
+    folds: Trainings | None = None  # a trial is judged by the mean over so many folds of the data
+    repeats: Trainings | None = None  # or by that over so many trainings with other seeds
     # of a trial whose objective became NaN or infinite after good epochs: keep its best epoch, or fail the trial
     diverged: Literal["keep", "fail"] = "keep"
     budget: Budget = Budget()
@@ -322,6 +327,17 @@ class StudySpec(Section):
     def model_in_words(self) -> str:
         """`models.dnn:DNN`, or `models.dnn:DNN or models.cnn:CNN`."""
         return " or ".join(one.label for one in self.models)
+
+    @property
+    def judged_by(self) -> dict[str, int]:
+        """The `folds` or `repeats` that judge a trial, as in its configuration; empty where it is trained once."""
+        counts = {"folds": self.folds, "repeats": self.repeats}
+        return {name: count for name, count in counts.items() if count}
+
+    @property
+    def trainings(self) -> int:
+        """How often a trial is trained: once, on each fold, or with each seed."""
+        return self.folds or self.repeats or 1
 
     @property
     def unit(self) -> Unit:

@@ -78,6 +78,7 @@ class Measure(pl.Callback):
                     validation_batch_seconds=self._validation.mean,
                     all_batches=_all_batches(trainer, self._options.get("limit_train_batches")),
                     all_validation_batches=_all_validation_batches(trainer, self._options.get("limit_val_batches")),
+                    validation_samples=_validation_samples(trainer),
                     weights_bytes=self._sizes[0],
                     state_bytes=self._sizes[1],
                 )
@@ -163,6 +164,18 @@ def _all_validation_batches(trainer: pl.Trainer, limit: float | None) -> int | N
     """The batches of a whole validation, which has its loaders one after the other."""
     loader = trainer.fit_loop.epoch_loop.val_loop._combined_loader
     return 0 if loader is None else _whole(sum(_length(one, limit) for one in loader.flattened))
+
+
+def _validation_samples(trainer: pl.Trainer) -> int | None:
+    """Of the whole part; None where a loader has no data set of a known size."""
+    loader = trainer.fit_loop.epoch_loop.val_loop._combined_loader
+    total = 0
+    for one in [] if loader is None else loader.flattened:
+        samples = sized_len(getattr(one, "targets", getattr(one, "dataset", None)))
+        if samples is None:
+            return None
+        total += samples
+    return total
 
 
 def _length(loader: Any, limit: float | None) -> float:

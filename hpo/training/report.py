@@ -72,6 +72,7 @@ class Report(Checkpoint):
         self._keeps_best = True
         self._judged: torch.Tensor | None = None  # the objective as it was last logged
         self._is_told_to_stop = False
+        self.is_trained = True  # unless an answer has ended the training early, to pause or to prune it
         self._is_saved = False  # the whole state, at the last report
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -146,6 +147,7 @@ class Report(Checkpoint):
         self._scored.release()
         self._keeps_best = not answer.drop
         self._is_told_to_stop = answer.stop
+        self.is_trained = answer.is_trained or not answer.stop
         trainer.should_stop = trainer.should_stop or answer.stop
 
     def _save_last(self, trainer: pl.Trainer) -> None:

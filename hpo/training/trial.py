@@ -16,15 +16,14 @@ import pytorch_lightning as pl
 
 from hpo.errors import HpoError
 from hpo.ipc.channel import Channel
-from hpo.ipc.messages import OUT_OF_MEMORY, UNWRITABLE, Done, Failed, Started, Warned
+from hpo.ipc.messages import OUT_OF_MEMORY, UNWRITABLE, Done, Failed, Started, Trained, Warned
 from hpo.loading import load_class
 from hpo.study.artifacts import sha256_of
 from hpo.study.job import BEST_CHECKPOINT, TrialJob
 from hpo.study.length import Unit
-from hpo.study.plan import TRAIN_AND_VALIDATION
 from hpo.study.writable import disk_error, error_in_words
 from hpo.training.arguments import given_by_data, plain, recorded, resolved_defaults
-from hpo.training.both_parts import learn_from_validation
+from hpo.training.both_parts import as_trained
 from hpo.training.build import build, complete_arguments
 from hpo.training.checkpoint import RestoringCheckpointIO
 from hpo.training.devices import join_ranks, prepare_device, trainer_devices
@@ -60,7 +59,7 @@ def run_jobs(job: TrialJob, channel: Channel) -> None:
             classes = _load(job)
             # After the imports, whose changes are the same for all trials.
             process_state = process_state or ProcessState(Path(job.project))
-            _train(job, worker, classes, kept)
+            _train_all(job, worker, classes, kept)
         except BaseException as error:  # of any kind: it is reported to the worker
             failed = _failed(error, job)
             sys.stdout.write(f"{failed.error.rstrip()}\n")
@@ -107,8 +106,19 @@ def _load(job: TrialJob) -> tuple[type[Any], type[Any]]:
     return data_class, load_class(job.model.label, project)
 
 
-def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], type[Any]], kept: list[Any]) -> None:
-    """Train.
+def _train_all(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], type[Any]], kept: list[Any]) -> None:
+    """The trial's trainings, one after the other, while the worker wants another."""
+    for number in range(job.training, job.trainings + 1):
+        one = job.of_training(number)
+        if one.directory is not None:
+            Path(one.directory).mkdir(exist_ok=True)
+        is_trained = _train(one, worker, classes, kept)
+        if job.trainings == 1 or not is_trained or worker.ask(Trained()).stop:
+            return
+
+
+def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], type[Any]], kept: list[Any]) -> bool:
+    """Train; whether it ended as it should, and neither paused nor pruned.
 
     Args:
         classes: of the data and of the model.
@@ -120,8 +130,7 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
     data_class, model_class = classes
     with _errors_of("data"), warnings.catch_warnings(record=True) as warned:
         data = build(data_class, job.data.arguments, Path(job.project))
-        if job.trained_on == TRAIN_AND_VALIDATION:
-            learn_from_validation(data)
+        as_trained(data, {"trained_on": job.trained_on, "folds": job.folds, "training": job.training})
         if kept and hasattr(data, "take_over"):
             data.take_over(kept[0])
         kept.clear()  # before there are two of them in memory
@@ -187,6 +196,7 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
                 executor=str(executor),
                 from_epoch=saved.epochs if saved else 0,
                 curve=saved.curve if saved else [],
+                training=job.training,
                 warnings=[str(warning.message) for warning in warned if warning.category is UserWarning],
                 unusable=unusable,
             )
@@ -205,6 +215,7 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
     data.trainer = None
     del data.prepare_data, data.setup
     kept.append(data)
+    return report.is_trained
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from hpo.ipc.messages import (
     Failed,
     Report,
     Started,
+    Trained,
     Training,
     Warned,
     message_of,
@@ -98,6 +99,9 @@ def _take(report: Report, trial: RunningTrial, process: ForkedProcess, run: Stud
         case Epoch():
             with contextlib.suppress(ChannelClosedError):
                 process.channel.send(message_of(run.on_epoch(trial, report)))
+        case Trained():
+            with contextlib.suppress(ChannelClosedError):
+                process.channel.send(message_of(run.on_trained(trial)))
         case Alive():
             trial.reached, trial.step = report.reached, report.step
         case Failed(cause=cause, error=error):

@@ -26,6 +26,7 @@ def trial_jobs(
     attempt: int = 1,
     batches: int | None = None,
     root: Path | None = None,
+    training: int = 1,
 ) -> list[TrialJob]:
     """The job of each rank of a trial.
 
@@ -34,6 +35,7 @@ def trial_jobs(
         directory: for its log and checkpoints; None keeps nothing.
         attempt: from the second on, it resumes from the last checkpoint that can be read.
         batches: train and validate on only so many an epoch, to try the configuration out.
+        training: the first of its trainings, on folds or with seeds, that has not ended.
         root: the folder that the logger and callbacks of the model write into; by default the directory.
     """
     spec, unit = resolved.spec, Unit.of(config)
@@ -51,6 +53,9 @@ def trial_jobs(
             epochs=config[unit.plural],
             unit=unit.value,
             trained_on=config.get("trained_on", TRAIN),
+            training=training,
+            trainings=trainings_of(config) if batches is None else 1,
+            folds=config.get("folds", 0),
             seed=config["seed"],
             precision=spec.resources.precision,
             strategy=spec.resources.strategy,
@@ -74,6 +79,11 @@ def trial_jobs(
         )
         for rank in range(slot.ranks)
     ]
+
+
+def trainings_of(config: Mapping[str, Any]) -> int:
+    """How often a trial of this configuration is trained."""
+    return int(config.get("folds") or config.get("repeats") or 1)
 
 
 def _call(config: Mapping[str, Any], owner: str) -> Call:

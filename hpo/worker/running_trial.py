@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from hpo.ipc.fork_server import ForkedProcess
@@ -56,6 +57,10 @@ class RunningTrial:
     best_epoch: int | None = None
     best_file_before: tuple[int, int] | None = None  # identity of the best checkpoint's file before that epoch
     is_planned: bool = False  # its learning rate follows a plan
+    trainings: int = 1  # on folds or with seeds, whose mean is its value
+    training: int = 1  # the present one
+    results: list[float] = field(default_factory=list)  # of the trainings that have ended, where there are several
+    later: list[float] = field(default_factory=list)  # the curve of a later training than the first
     seconds_to_first_step: float | None = None
     parameters: int | None = None
     checkpoint_sha256: str | None = None
@@ -89,6 +94,13 @@ class RunningTrial:
     def seconds(self) -> float:
         """Of this attempt."""
         return time.monotonic() - self.claimed_at
+
+    @property
+    def score(self) -> float | None:
+        """The value that it ends with: the best of its curve, if pruned the last; or the mean of several trainings."""
+        if self.results:
+            return fmean(self.results)
+        return {OptunaState.COMPLETE: self.best_value, OptunaState.PRUNED: self.value}.get(self.state)
 
     @property
     def best_file(self) -> tuple[int, int] | None:
@@ -150,7 +162,8 @@ class RunningTrial:
         """
         self.unwritten = reason
         self.failed_at = self.failed_at or time.monotonic()
-        if self.is_decided or self.epoch >= self.epochs or self.handed_back is not None:
+        is_over = self.training >= self.trainings and (self.is_decided or self.epoch >= self.epochs)
+        if is_over or self.handed_back is not None:
             return
         if self.end in (AttemptEnd.DONE, AttemptEnd.ERROR):
             self.state, self.end, self.error = OptunaState.COMPLETE, AttemptEnd.DONE, None

@@ -22,6 +22,7 @@ from hpo.queue.counts import TrialCounts
 from hpo.queue.idle import end_idle_trials, end_paused_trials, standstill
 from hpo.queue.plans import end_beaten
 from hpo.queue.progress import Progress, progress_of
+from hpo.queue.report import trainings_before
 from hpo.queue.studies import StoredStudy
 from hpo.results.removal import ended_by_request
 from hpo.results.trial_records import read_records
@@ -46,6 +47,7 @@ from hpo.worker.provenance import StudyProvenance, ask_git
 from hpo.worker.running_trial import RunningTrial
 from hpo.worker.study_context import StudyContext
 from hpo.worker.study_folder import StudyFolder
+from hpo.worker.trainings import take_later_epoch, take_trained
 from hpo.worker.trial_end import end_trial, forget_ended
 from hpo.worker.trial_report import take_epoch, take_start
 from hpo.worker.trial_start import start_trial
@@ -98,6 +100,7 @@ class StudyRun:
         self.study = study
         self.progress = Progress(study.state, None, TrialCounts(target=study.trials_target))
         self.best: Best | None = None
+        self._best_results: list[float] = []  # of the best trial's trainings, where there are several
         self.epochs_trained = 0  # of all trials
         self._paces: dict[int, float] = {}  # seconds of an epoch or step of this worker's trials, by number
         self.stop_reason: str | None = None
@@ -213,6 +216,8 @@ class StudyRun:
         if not rows:
             self.best = None
             return
+        if self.resolved.spec.trainings > 1:
+            self._best_results = trainings_before(connection, rows[0].trial_id)
         [row], remark = rows, ""
         if not self.counts.complete:  # how far it was trained takes some statements
             remark = read_records(connection, study_id, [row.trial_id], direction=direction)[row.trial_id].remark
@@ -391,8 +396,14 @@ class StudyRun:
         spec = self.resolved.spec
         target = self.progress.limits["target"] if self.progress.limits else spec.budget.target
         trial.reported += 1
+        if trial.training > 1:
+            return take_later_epoch(spec, trial, report)
         self._paces[trial.number] = trial.seconds / (trial.reported * spec.interval)
         return take_epoch(self._context, spec, trial, report, target=target)
+
+    def on_trained(self, trial: RunningTrial) -> Answer:
+        """Record what one of the trial's trainings has reached, and answer whether the next one follows."""
+        return take_trained(self._context, self.resolved.spec, trial, best=self._best_results)
 
     def end(self, trial: RunningTrial) -> None:
         """Write the trial's end into the store, when its processes have ended."""

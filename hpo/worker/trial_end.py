@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import optuna
 from sqlalchemy import Connection
@@ -16,12 +17,19 @@ from hpo.queue.report import end_attempt, finish_trial, forget_checkpoints, may_
 from hpo.queue.studies import StoredStudy
 from hpo.results.artifacts import Leftover, leftovers_of_ended
 from hpo.study.artifacts import checkpoints_in, is_file
-from hpo.study.job import BEST_CHECKPOINT, PREPROCESSING, PREVIOUS_CHECKPOINT, RESUME_CHECKPOINTS
+from hpo.study.job import (
+    BEST_CHECKPOINT,
+    PREPROCESSING,
+    PREVIOUS_CHECKPOINT,
+    RESUME_CHECKPOINTS,
+    training_folder,
+)
 from hpo.study.naming import trial_of_folder
 from hpo.study.spec import StudySpec
 from hpo.study.states import AttemptEnd, OptunaState
 from hpo.worker.running_trial import RunningTrial
 from hpo.worker.study_context import StudyContext
+from hpo.worker.trainings import standard_error
 from hpo.worker.trial_report import never_logged
 
 log = logging.getLogger(__name__)
@@ -80,7 +88,7 @@ def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then
             trial.error = never_logged(metric, trial.metrics, after=after)
     checkpoint = None if trial.state == OptunaState.FAIL else trial.best_checkpoint
     seconds = trial.seconds
-    value = {OptunaState.COMPLETE: trial.best_value, OptunaState.PRUNED: trial.value}.get(trial.state)
+    value = None if trial.state == OptunaState.FAIL else trial.score
     retries = study.resolved.spec.retries.of(trial.end)
 
     def write(connection: Connection) -> bool:
@@ -105,6 +113,7 @@ def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then
                 "seconds": round(seconds, 3),
                 "parameters": trial.parameters,
                 "device": trial.slot.device,
+                **_of_trainings(trial),
                 **({"cause": trial.cause} if trial.cause else {}),
                 **({"error": shortened(trial.error)} if trial.error else {}),
             },
@@ -112,6 +121,15 @@ def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then
 
     then = partial(_on_finished, context, study, trial, value, checkpoint, then)
     context.outbox.put(write, then=then, now=True, is_repeatable=False)
+
+
+def _of_trainings(trial: RunningTrial) -> dict[str, Any]:
+    """What each fold or repeat has reached, and how sure the mean is."""
+    if not trial.results:
+        return {}
+    error = standard_error(trial.results)
+    name = "folds" if trial.config.get("folds") else "repeats"
+    return {name: trial.results, **({} if error is None else {"standard error": error})}
 
 
 def _cause_of_return(end: AttemptEnd) -> str:
@@ -156,7 +174,8 @@ def _on_finished(
     _log_end(trial, study.resolved.spec)
     keeps_last = checkpoint is not None and study.resolved.spec.keep.last
     unneeded = [PREVIOUS_CHECKPOINT] if keeps_last else RESUME_CHECKPOINTS
-    context.folder.remove(*(trial.directory / name for name in unneeded))
+    folders = [Path(training_folder(trial.directory, number)) for number in range(1, trial.trainings + 1)]
+    context.folder.remove(*(folder / name for folder in folders for name in unneeded))
     if checkpoint is None:
         # Those of callbacks of a complete trial may be all that is left of it.
         is_complete = trial.state == OptunaState.COMPLETE
@@ -218,5 +237,5 @@ def _log_end(trial: RunningTrial, spec: StudySpec) -> None:
         because = f" ({trial.cause})" if trial.cause else ""
         log.info(
             "trial %d complete: %s %.4g at %s %s, %.1f s%s",
-            trial.number, metric, trial.best_value, trial.unit, trial.best_epoch, trial.seconds, because,
+            trial.number, metric, trial.score, trial.unit, trial.best_epoch, trial.seconds, because,
         )  # fmt: skip

@@ -24,6 +24,7 @@ from hpo.worker.decision import Action, Decision, decide
 from hpo.worker.provenance import with_changes
 from hpo.worker.running_trial import RunningTrial
 from hpo.worker.study_context import StudyContext
+from hpo.worker.trainings import take_later_start
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,12 @@ def take_start(context: StudyContext, resolved: ResolvedStudy, trial: RunningTri
 
     The provenance is what the store has of the trial's newest attempt.
     """
+    if report.training > 1:
+        take_later_start(trial, report)
+        if trial.parameters is None:  # the first that this attempt reports
+            trial.parameters = report.parameters
+            _describe(context, resolved, trial, report, from_epoch=trial.epoch)
+        return
     trial.parameters = report.parameters
     trial.config["executor"] = report.executor
     weights = trial.config.get("weights", {})
@@ -60,7 +67,15 @@ def take_start(context: StudyContext, resolved: ResolvedStudy, trial: RunningTri
         # Of an attempt that cannot be resumed.
         context.folder.remove(*(trial.directory / name for name in (BEST_CHECKPOINT, PREPROCESSING)))
     restore_progress(context, resolved.spec, trial, until=report.from_epoch)
-    config, from_epoch = dict(trial.config), report.from_epoch
+    _describe(context, resolved, trial, report, from_epoch=report.from_epoch)
+    _write_beside_checkpoint(trial)
+
+
+def _describe(
+    context: StudyContext, resolved: ResolvedStudy, trial: RunningTrial, report: Started, *, from_epoch: int
+) -> None:
+    """Record the configuration and the provenance."""
+    config = dict(trial.config)
     provenance = context.provenance.of_trial(resolved, seed=config["seed"], slot=trial.slot, executor=report.executor)
 
     def write(connection: Connection) -> bool:
@@ -69,7 +84,6 @@ def take_start(context: StudyContext, resolved: ResolvedStudy, trial: RunningTri
         return describe_trial(connection, trial.claim, config=config, from_epoch=from_epoch, provenance=text)
 
     context.outbox.put(write, then=partial(_on_written, trial))
-    _write_beside_checkpoint(trial)
 
 
 def take_epoch(
@@ -104,7 +118,7 @@ def take_epoch(
         verdict=verdict,
         granted=trial.granted,
         requested=trial.requested,
-        target=target,
+        target=target if trial.trainings == 1 else None,
         early_stopping=spec.early_stopping,
         is_planned=trial.is_planned,
         unit=spec.unit,
@@ -113,6 +127,8 @@ def take_epoch(
     )
     _apply(trial, decision, report, metric=spec.objective.metric)
     answer = ANSWERS[decision.action]
+    if decision.action == Action.STOP and trial.trainings > 1:
+        answer, trial.is_decided = replace(answer, is_trained=True), False
     drop = answer.drop and not (decision.action == Action.PRUNE and spec.keep.checkpoints)
     return replace(answer, save=decision.is_best and not drop, drop=drop)
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from hpo.errors import RunError
 from hpo.queue.claim import Claim
-from hpo.queue.report import begin_trial, finish_trial
+from hpo.queue.report import begin_trial, finish_trial, trainings_before
 from hpo.queue.studies import StoredStudy
 from hpo.results.warm_start import Weights
 from hpo.search.algorithms import derive_seed
@@ -20,7 +20,7 @@ from hpo.search.grid import grid_points
 from hpo.study.devices import Slot
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import AttemptEnd, OptunaState
-from hpo.worker.jobs import trial_jobs
+from hpo.worker.jobs import trainings_of, trial_jobs
 from hpo.worker.running_trial import RunningTrial
 from hpo.worker.study_context import StudyContext
 from hpo.worker.trial_end import hand_back
@@ -77,7 +77,12 @@ def _start(
         config=config,
         directory=context.folder.trial(claim.number),
         claimed_at=claimed_at,
+        trainings=trainings_of(config),
     )
+    if trial.trainings > 1 and claim.attempt > 1:
+        with context.store.read() as connection:
+            trial.results = trainings_before(connection, claim.trial_id)
+        trial.training = len(trial.results) + 1
     if claim.is_promoted:
         trial.granted = max(context.history.curve(claim.number), default=0)
     # It may run out of time before its first epoch here: then it ends with the values of earlier attempts.
@@ -94,6 +99,7 @@ def _start(
         project=context.project,
         directory=trial.directory,
         attempt=claim.attempt,
+        training=trial.training,
     )
     try:
         trial.processes = [context.server.fork(job, with_spare=True) for job in jobs]
@@ -148,6 +154,7 @@ def _config(study: StoredStudy, params: Mapping[str, Any], *, number: int, weigh
         **resolved.sections(params),
         spec.unit.plural: resolved.epochs(params),
         "seed": derive_seed(spec.seed, number, "trial"),
+        **spec.judged_by,
     }
     planned = {} if study.plan is None else study.plan.config
     return config | planned | ({"weights": weights} if weights else {})

@@ -17,7 +17,7 @@ from models.data.batches import Batch, Batches, Inputs
 from models.data.new_data import NewData
 from models.data.placement import Placed, place
 from models.data.preparation import summary_of
-from models.data.splits import Rows
+from models.data.splits import Folds, Rows
 
 Task = Literal["binary", "multiclass", "regression"]
 PartName = Literal["train", "validation", "test"]
@@ -68,7 +68,8 @@ class DataModule(LightningDataModule):
 
     A data module implements three methods: `read`, which returns all samples unchanged; `prepare`, which calls it once,
     splits them (`self.rows`) and fits scalings and the like on the training rows; and `part`, which returns one part's
-    samples. Only a test uses the test part. `fitted` tells what was fitted, so that a model which was trained with
+    samples. Before it sets `self.rows`, it says in `self.folds` how they are divided into folds. Only a test uses the
+    test part. `fitted` tells what was fitted, so that a model which was trained with
     other scalings and the like refuses the batches.
 
     After `setup("fit")` it has these attributes for models:
@@ -97,6 +98,8 @@ class DataModule(LightningDataModule):
         super().__init__()
         self._rows: Rows | None = None
         self._learns_from_validation = False
+        self._fold: tuple[int, int] | None = None  # its number, and how many there are
+        self.folds: Folds | None = None
         self._parts: dict[str, Part] = {}
         self._placed: dict[str, Placed] = {}  # the same for successive trials
         self._is_prepared = False
@@ -116,12 +119,37 @@ class DataModule(LightningDataModule):
     @rows.setter
     def rows(self, rows: Rows) -> None:
         both = self._learns_from_validation
+        if self._fold is not None:
+            rows = self._fold_of(rows)
         self._rows = rows._replace(train=np.union1d(rows.train, rows.validation)) if both else rows
 
     def learn_from_validation(self) -> None:
         """Train on the validation part too, and fit everything on both; the last thing done to a model, once its
         configuration is chosen. To be called before `setup`."""
         self._learns_from_validation = True
+
+    def take_fold(self, number: int, count: int) -> None:
+        """Divide the training and validation parts together into `count` folds, and validate on one of them.
+
+        The training part, on which everything is fitted, is the other folds; of a series, those before it. To be called
+        before `setup`.
+
+        Args:
+            number: of the fold, from 1.
+        """
+        self._fold = (number, count)
+
+    def _fold_of(self, rows: Rows) -> Rows:
+        assert self._fold is not None
+        if self.folds is None:
+            raise ValueError(
+                f"{type(self).__name__} does not say how its samples are divided into folds: set self.folds before "
+                "self.rows, such as Folds('stratified', classes) of models.data.splits"
+            )
+        try:
+            return self.folds.rows_of(rows, *self._fold)
+        except ValueError as error:
+            raise ValueError(f"{type(self).__name__}: folds: {self._fold[1]} cannot be made: {error}") from error
 
     def read(self) -> Samples:
         """All samples, unchanged."""
@@ -234,7 +262,7 @@ class DataModule(LightningDataModule):
         """
         if type(other) is not type(self) or not other._is_prepared:
             return False
-        if other._learns_from_validation != self._learns_from_validation:
+        if (other._learns_from_validation, other._fold) != (self._learns_from_validation, self._fold):
             return False
         mine = self._options()
         if mine is None or mine != other._options():

@@ -16,7 +16,7 @@ from hpo.space import Choice, Int
 from models.data.base import DataModule, Part, PartName, Samples
 from models.data.new_data import NewData, batches_of
 from models.data.npz import read_arrays
-from models.data.splits import check_fractions, stratified_split
+from models.data.splits import Folds, check_fractions, stratified_split
 
 SIZE, WHITE = 64, 16.0  # pixels of an image, and the largest value of one
 
@@ -71,6 +71,7 @@ class Digits(DataModule):
         given = self.hparams
         self._pixels, self._labels, _ = self.read()
         fractions = given["validation_fraction"], given["test_fraction"]
+        self.folds = Folds("stratified", self._labels, given["split_seed"])
         self.rows = stratified_split(self._labels, *fractions, seed=given["split_seed"])
         self._shift, self._scale = fit_scaling(self._pixels[self.rows.train], given["scaling"])
         self.class_counts = tuple(np.bincount(self._labels[self.rows.train], minlength=self.outputs).tolist())

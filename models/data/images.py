@@ -22,7 +22,7 @@ from models.data.decoding import Found, decoded, decoded_test, find_source
 from models.data.image_sources import Form, Layout, Source, check_choices, is_bytes
 from models.data.new_data import NewData
 from models.data.new_images import NewImages
-from models.data.splits import Ints, Rows, check_fractions, stratified_choice, stratified_split, time_split
+from models.data.splits import Folds, Ints, Rows, check_fractions, stratified_choice, stratified_split, time_split
 
 CHOICES = {"scaling": ("unit", "standard", "none"), "split": ("stratified", "order")}
 
@@ -190,8 +190,10 @@ class Images(DataModule):
         validation = 0.0 if len(own) else given["validation_fraction"]
         test = 0.0 if "test" in self._source().parts else given["test_fraction"]
         if given["split"] == "order":
+            self.folds = Folds("order")
             cut = time_split(len(free), validation, test)
         else:
+            self.folds = Folds("stratified", self._classes, given["split_seed"])
             cut = stratified_split(self._classes[free], validation, test, seed=given["split_seed"])
         return Rows(
             self._limited(free[cut.train], "train_samples"),

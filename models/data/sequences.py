@@ -21,7 +21,7 @@ from models.data.new_sequences import read_new_sequences
 from models.data.numerals import check_separators
 from models.data.sequence_augmentation import with_noise, with_warped_time
 from models.data.sequence_file import Labels, Recorded, read_sequences
-from models.data.splits import Ints, Rows, check_fractions, grouped_split, random_split, stratified_split
+from models.data.splits import Folds, Ints, Rows, check_fractions, grouped_split, random_split, stratified_split
 from models.data.text_file import names_of
 
 Scaling = Literal["none", "standard", "min_max"]
@@ -196,11 +196,14 @@ class Sequences(DataModule):
         fractions = given["validation_fraction"], given["test_fraction"] if is_test is None else 0.0
         rest = np.arange(len(targets)) if is_test is None else np.flatnonzero(~is_test)
         if groups is not None:
+            self.folds = Folds("grouped", groups, given["split_seed"])
             train, validation, test = grouped_split(groups[rest], *fractions, seed=given["split_seed"])
         elif self.task == "regression" or self.per_step:
+            self.folds = Folds("random", seed=given["split_seed"])
             train, validation, test = random_split(len(rest), *fractions, seed=given["split_seed"])
         else:
             self._check_examples(targets[rest])
+            self.folds = Folds("stratified", targets, given["split_seed"])
             train, validation, test = stratified_split(targets[rest], *fractions, seed=given["split_seed"])
         if not len(train) or not len(validation):
             raise ValueError(

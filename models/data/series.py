@@ -21,7 +21,7 @@ from models.data.new_series import read_new_series
 from models.data.numerals import check_separators
 from models.data.series_file import check_complete, read_series
 from models.data.shown_series import described, shown_of, write_window
-from models.data.splits import Ints, Rows, check_fractions
+from models.data.splits import Folds, Ints, Rows, check_fractions
 from models.data.timed_file import Floats, Moments
 from models.data.window_length import fitting_window
 from models.data.windows import Windows, parts_of_series
@@ -138,6 +138,9 @@ class Series(DataModule):
         if given["interpolation"] == "none":
             check_complete(self._file, who=self._who)
         parts = parts_of_series(self._file.lengths, given["validation_fraction"], given["test_fraction"])
+        self.folds = Folds("time", np.arange(len(values)))
+        if self._fold is not None:
+            parts = [self._fold_of(its) for its in parts]
         self.window = fitting_window(
             given["window"],
             parts,
@@ -151,7 +154,7 @@ class Series(DataModule):
         self._calendar = calendar_of(given["calendar"], self.times[longest], who=self._who)
         if self._learns_from_validation:  # with the same window
             parts = [its._replace(train=np.concatenate([its.train, its.validation])) for its in parts]
-        self.rows = Rows(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+        self._rows = Rows(*(np.concatenate(part) for part in zip(*parts, strict=True)))  # of each series' own parts
         self._windows = Windows(
             self._file.values,
             Fill(self._file.values, given["interpolation"]),

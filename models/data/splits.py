@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import itertools
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +74,52 @@ def grouped_split(groups: Ints, validation_fraction: float, test_fraction: float
 def time_split(samples: int, validation_fraction: float, test_fraction: float) -> Rows:
     """The first samples for training, the next for validation, the last for the test: no leak from the future."""
     return _cut(np.arange(samples), validation_fraction, test_fraction)
+
+
+@dataclass(frozen=True)
+class Folds:
+    """How the training and validation parts are divided into folds.
+
+    Attributes:
+        kind: random; stratified by class; grouped, so that all samples of a group are in one fold; order, as stretches
+            of consecutive samples; or time, where each fold is trained on the past of the samples that it validates on:
+            the folds are the second half, so that the first of them is trained on the first half.
+        keys: of all samples: class numbers, groups, or places in time.
+        seed: of a random division.
+    """
+
+    kind: Literal["random", "stratified", "grouped", "order", "time"]
+    keys: Any = None
+    seed: int = 0
+
+    def rows_of(self, rows: Rows, number: int, count: int) -> Rows:
+        """The parts of a fold; the test part is the same in all.
+
+        Args:
+            number: of the fold, from 1 to `count`.
+
+        Raises:
+            ValueError: there are too few samples, groups or examples of a class for so many folds.
+        """
+        from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, TimeSeriesSplit
+
+        pool = np.union1d(rows.train, rows.validation)
+        keys = None if self.keys is None else np.asarray(self.keys)[pool]
+        if self.kind == "time" and keys is not None:
+            pool = pool[np.argsort(keys, kind="stable")]
+        drawn = {"shuffle": True, "random_state": self.seed}
+        splitters: dict[str, Any] = {
+            "random": lambda: KFold(count, **drawn),
+            "stratified": lambda: StratifiedKFold(count, **drawn),
+            "grouped": lambda: GroupKFold(count, **drawn),
+            "order": lambda: KFold(count),
+            "time": lambda: TimeSeriesSplit(count, test_size=max(1, len(pool) // (2 * count))),
+        }
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a class with fewer examples than folds, which some folds are without
+            division = splitters[self.kind]().split(pool, keys, keys)
+            train, validation = next(itertools.islice(division, number - 1, None))
+        return Rows(np.sort(pool[train]), np.sort(pool[validation]), rows.test)
 
 
 def _cut(order: Ints, validation_fraction: float, test_fraction: float) -> Rows:

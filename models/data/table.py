@@ -23,7 +23,7 @@ from models.data.kinds import columns_of, is_date, is_number, typed
 from models.data.new_data import NewData, batches_of
 from models.data.new_table import read_new_table
 from models.data.numerals import check_separators
-from models.data.splits import Rows, check_fractions, grouped_split, random_split, stratified_split, time_split
+from models.data.splits import Folds, Rows, check_fractions, grouped_split, random_split, stratified_split, time_split
 from models.data.table_file import READING, WRITING, read_table
 from models.data.text_file import listed
 
@@ -202,13 +202,17 @@ class Table(DataModule):
         given = self.hparams
         fractions, seed = (given["validation_fraction"], given["test_fraction"]), given["split_seed"]
         if given["group"]:
-            rows = grouped_split(_groups(key), *fractions, seed=seed)
+            self.folds = Folds("grouped", groups := _groups(key), seed)
+            rows = grouped_split(groups, *fractions, seed=seed)
         elif given["time"]:
             order = _order(key)
+            self.folds = Folds("time", np.argsort(order))
             rows = Rows(*(np.sort(order[part]) for part in time_split(len(order), *fractions)))
         elif self.task == "regression":
+            self.folds = Folds("random", seed=seed)
             rows = random_split(len(values), *fractions, seed=seed)
         else:
+            self.folds = Folds("stratified", values, seed)
             rows = stratified_split(values, *fractions, seed=seed)
         things = f"{len(set(key))} groups" if given["group"] and key is not None else f"{len(values)} rows"
         for name, wanted in zip(Rows._fields, (1.0, *fractions), strict=True):

@@ -127,6 +127,37 @@ class DataContract:
             assert not both.take_over(apart)
             assert not apart.take_over(both)
 
+    def test_folds_validate_on_each_sample_once_and_never_on_one_that_they_were_trained_on(
+        self, data_factory: DataFactory
+    ) -> None:
+        apart = ready(data_factory)
+        pool = np.union1d(apart.rows.train, apart.rows.validation)
+        folds = [_fold(data_factory, number, 3) for number in (1, 2, 3)]
+
+        for data in folds:
+            train, validation = (set(part.tolist()) for part in data.rows[:2])
+            assert train
+            assert validation
+            assert not train & validation
+            assert train | validation <= set(pool.tolist())
+            assert data.rows.test.tolist() == apart.rows.test.tolist()
+            if apart.folds is not None and apart.folds.kind == "grouped":
+                groups = np.asarray(apart.folds.keys)
+                assert not set(groups[list(train)]) & set(groups[list(validation)])
+            assert not data.take_over(apart)
+        validated = np.concatenate([data.rows.validation for data in folds])
+        assert len(np.unique(validated)) == len(validated)
+        if apart.folds is not None and apart.folds.kind == "time":
+            times = np.asarray(apart.folds.keys)
+            if type(apart).__name__ != "Series":  # whose series lie side by side, each with its own time
+                assert all(times[data.rows.train].max() < times[data.rows.validation].min() for data in folds)
+        else:
+            assert np.sort(validated).tolist() == pool.tolist()
+            assert all(len(data.rows.train) + len(data.rows.validation) == len(pool) for data in folds)
+        again = _fold(data_factory, 2, 3)
+        assert again.take_over(folds[1])
+        assert facts(again) == facts(folds[1])
+
     def test_every_point_of_the_space_gives_batches_of_the_promised_shape(self, data_factory: DataFactory) -> None:
         for point in points_of(data_factory, 20):
             data = ready(data_factory, **point)
@@ -359,3 +390,10 @@ def _shares(data_factory: DataFactory) -> Shares:
     data = ready(data_factory)
     train = as_read(data.train_dataloader())
     return Shares([list(train), list(train)], list(data.val_dataloader()))
+
+
+def _fold(data_factory: DataFactory, number: int, count: int) -> DataModule:
+    data: DataModule = data_factory()
+    data.take_fold(number, count)
+    _set_up(data, "fit")
+    return data

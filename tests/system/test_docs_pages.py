@@ -134,6 +134,17 @@ def test_the_page_about_finalizing_does_what_it_says(tmp_path: Path) -> None:
     assert (tmp_path / "together" / "predict.py").exists()
 
 
+def test_the_page_about_small_data_does_what_it_says(tmp_path: Path) -> None:
+    [study] = re.findall(r"^```yaml\n(.*?)^```", (DOCS / "small-data.md").read_text(), flags=re.M | re.S)
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "few.yaml").write_text(study + "epochs: 4\n")
+    page = run_page("small-data.md", tmp_path)
+
+    assert "val_accuracy" in page.printed["hpo best wine"]
+    tested = page.printed["hpo finalize wine --top 1 --seeds 2 --retrain train+val --test"]
+    assert "The final model is trial 0 of wine.retrained, trained on train+validation." in tested
+
+
 def test_the_page_about_the_whole_way_does_what_it_says(tmp_path: Path) -> None:
     page = run_page("auto.md", tmp_path)
 

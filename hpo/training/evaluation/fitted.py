@@ -16,8 +16,7 @@ from pytorch_lightning import LightningDataModule, LightningModule
 from hpo.errors import HpoError
 from hpo.loading import load_class
 from hpo.study.job import EvaluationJob, TrainedModel
-from hpo.study.plan import TRAIN_AND_VALIDATION
-from hpo.training.both_parts import learn_from_validation
+from hpo.training.both_parts import as_trained
 from hpo.training.build import build
 from hpo.training.inspection.layout import Layout, layout_of
 from hpo.training.inspection.samples import Array, Samples, read_part
@@ -119,8 +118,7 @@ def fitted_data(job: EvaluationJob, trained: TrainedModel) -> Fitted:
     if isinstance(data, OwnLoaders):
         model = load_model(config, Path(trained.checkpoint), project)
         return Fitted(data, model, job.part, project, device)
-    if config.get("trained_on") == TRAIN_AND_VALIDATION:
-        learn_from_validation(data)
+    as_trained(data, config)
     data.trainer = pl.Trainer(
         accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False
     )  # from which loaders may read the device

@@ -77,5 +77,6 @@ def _inputs_of(trained: TrainedModel) -> str:
     """What decides about the data of a model: of a study without a data module, the model too."""
     config = trained.config
     own = config.get("data", {}).get("class", OWN_LOADERS) == OWN_LOADERS
-    parts = [config.get("data"), config.get("trained_on"), config["model"] if own else None]
+    rows = [config.get("trained_on"), config.get("training") if config.get("folds") else None]
+    parts = [config.get("data"), rows, config["model"] if own else None]
     return json.dumps(parts, sort_keys=True, default=str)

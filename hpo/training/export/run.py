@@ -21,8 +21,7 @@ from hpo.errors import HpoError, LoadError
 from hpo.ipc.channel import Channel
 from hpo.loading import load_class
 from hpo.study.job import OWN_LOADERS, PREPROCESSING, ExportJob, TrainedModel
-from hpo.study.plan import TRAIN_AND_VALIDATION
-from hpo.training.both_parts import learn_from_validation
+from hpo.training.both_parts import as_trained
 from hpo.training.build import build, is_plain
 from hpo.training.export.comparison import compared
 from hpo.training.export.facts import PART_FACTS, facts_of, numbered, versions
@@ -195,8 +194,7 @@ def _validation(config: Mapping[str, Any], model: LightningModule, project: Path
             loaders = model.val_dataloader()
         else:
             data = build(load_class(label, project), files_for_references(config, "data"), project)
-            if config.get("trained_on") == TRAIN_AND_VALIDATION:
-                learn_from_validation(data)
+            as_trained(data, config)
             data.prepare_data()
             data.setup(stage="fit")
             loaders = data.val_dataloader()

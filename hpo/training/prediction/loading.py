@@ -13,8 +13,7 @@ from pytorch_lightning import LightningModule
 from hpo.errors import HpoError, LoadError
 from hpo.loading import load_class
 from hpo.study.job import BEST_CHECKPOINT, CONFIG, OWN_LOADERS, PREPROCESSING, TrainedModel
-from hpo.study.plan import TRAIN_AND_VALIDATION
-from hpo.training.both_parts import learn_from_validation
+from hpo.training.both_parts import as_trained
 from hpo.training.build import build
 from hpo.training.load_model import files_for_references, load_model
 from hpo.training.prediction.predictor import PAGE, Predictor, Prepared, without_method
@@ -69,8 +68,7 @@ def _prepared(group: Sequence[TrainedModel], project: Path, remarks: list[str]) 
             remarks.append(
                 f"{PREPROCESSING} is missing beside the checkpoint: {label} was fitted again on the trial's data"
             )
-        if config.get("trained_on") == TRAIN_AND_VALIDATION:
-            learn_from_validation(data)
+        as_trained(data, config)
         state = _fitted_again(data, models[0], label, checkpoint.with_name(PREPROCESSING))
     return Prepared(data, state, models, [one.weight for one in group])
 

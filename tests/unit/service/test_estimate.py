@@ -24,6 +24,7 @@ LATER = Measured(
     validation_batch_seconds=0.5,
     all_batches=50,
     all_validation_batches=4,
+    validation_samples=64,
     weights_bytes=10_000_000,
     state_bytes=30_000_000,
 )
@@ -57,6 +58,13 @@ def test_a_trial_takes_its_batches_its_validations_and_its_start(keys: dict[str,
     spec = study(**keys)
 
     assert trial_seconds(probe(), spec, length=spec.max_epochs) == pytest.approx(seconds)
+
+
+def test_each_fold_of_a_trial_is_trained() -> None:
+    once, folds = (trial_seconds(probe(), study(epochs=10, **keys), length=10) for keys in ({}, {"folds": 5}))
+
+    assert once == pytest.approx(START + 10 * EPOCH)
+    assert folds == pytest.approx(START + 5 * 10 * EPOCH)
 
 
 def test_trials_share_the_slots() -> None:

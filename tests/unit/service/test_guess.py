@@ -44,6 +44,7 @@ def test_a_table_has_classes_or_numbers_to_predict(values: list[Any], objective:
     assert (found.kind, found.objective) == ("table", objective)
     assert found.data == {"class": "models.data:Table", "source": str(tmp_path / "data.csv"), "target": "y"}
     assert "a table of 40 rows and 2 columns" in found.saw[0]
+    assert found.samples == 40
 
 
 @pytest.mark.parametrize(
