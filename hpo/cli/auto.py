@@ -43,7 +43,7 @@ def auto(
         from hpo.cli.progress import Progress
         from hpo.results.final_words import baselines_in_words, tested_in_words
         from hpo.service.assembly import Workspace
-        from hpo.service.auto import REPORT, name_for, run_auto, write_project
+        from hpo.service.auto import REPORT, better_model, name_for, run_auto, write_project
         from hpo.settings import DEFAULT_ARTIFACTS, DEFAULT_STORE, templates_folder
         from hpo.store import Store, StoreUrl
 
@@ -78,3 +78,5 @@ def auto(
     for line in (done.verdict, *tested_in_words(done.final), *baselines_in_words(done.final)):
         say(line)
     say(f"\nNext:\n  cd {folder}\n  open {REPORT}\n  hpo predict {name} NEWDATA -o predictions.csv")
+    if (simple := better_model(done.final)) is not None:
+        say(f'  hpo export {name} --baseline "{simple}"')

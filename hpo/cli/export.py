@@ -45,6 +45,10 @@ def export(
         bool | None,
         typer.Option("--final/--search", help="Export the final model, or the best trial [default: final, if any]."),
     ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option("--baseline", metavar="NAME", help="Export this simple model instead: 'gradient boosting', ..."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file of an earlier archive.")] = False,
     store: StoreOption = None,
     project: ProjectOption = None,
@@ -56,8 +60,8 @@ def export(
     whole study is written to one file, which hpo import reads into another store.
     """
     if format == ARCHIVE:
-        if trial is not None or final is not None:
-            raise SpecError("--format archive is the whole study: leave out --trial, --final and --search")
+        if trial is not None or final is not None or baseline is not None:
+            raise SpecError("--format archive is the whole study: leave out --trial, --final, --search and --baseline")
         export_archive(study, out, force=force, store=store, project=project, artifacts=artifacts)
         return
     server = start_server(store, project)
@@ -71,7 +75,15 @@ def export(
         folder = project_folder(project)
         with open_to_look(store, project) as opened:
             done = export_with(
-                server, opened, Study(opened, study), format, out, trial=trial, final=final, project=folder
+                server,
+                opened,
+                Study(opened, study),
+                format,
+                out,
+                trial=trial,
+                final=final,
+                baseline=baseline,
+                project=folder,
             )
     finally:
         server.stop()

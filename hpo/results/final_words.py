@@ -52,8 +52,9 @@ def luck_in_words(final: Final) -> str:
     else:
         sign = "worse" if luck.value >= 0 else "better"
         sure = luck.low is not None and (luck.low > 0 or (luck.high or 0.0) < 0)
-        text += f"; trained again, {number_between(first.mean)}, which is {abs(luck.value):.2g} {sign}"
-        text += "" if sure else " and may be chance"
+        differs = f"{abs(luck.value):.2g} {sign}{'' if sure else ' and may be chance'}"
+        is_same = f"{luck.value:.2g}" in ("0", "-0")
+        text += f"; trained again, {number_between(first.mean)}, which is {'the same' if is_same else differs}"
     if won.trial != first.trial and won.mean is not None:
         text += f". The best on average is trial {won.trial}: {number_between(won.mean)}"
     return text

@@ -149,7 +149,7 @@ def run_auto(
     folder = file.parent
     write_whole(folder / REPORT, report_text(workspace.store, spec.study, "html"))
     verdict = verdict_of(final)
-    (folder / HOW_TO).write_text(_how_to(spec.study, verdict, file), encoding="utf-8")
+    (folder / HOW_TO).write_text(_how_to(spec.study, verdict, file, better_model(final)), encoding="utf-8")
     return AutoResult(folder, spec.study, final, verdict)
 
 
@@ -204,7 +204,15 @@ def _folds(found: Guess) -> str:
     return f"folds: 5{' ' * 6}# each trial is judged by five parts of so few samples\n" if few else ""
 
 
-def _how_to(study: str, verdict: str, file: Path) -> str:
+def better_model(final: Final) -> str | None:
+    """The simple model that does better than the network; None where none does."""
+    found = final.test or final.validation or {}
+    rivals = sorted(found.get("baselines", []), key=lambda one: float(one["gain"]["value"]))
+    return str(rivals[0]["name"]) if rivals and rivals[0]["gain"]["value"] < 0 else None
+
+
+def _how_to(study: str, verdict: str, file: Path, simple: str | None) -> str:
+    instead = "" if simple is None else f'    hpo export {study} --baseline "{simple}"\n'
     return f"""# {study}
 
 {verdict}.
@@ -216,7 +224,7 @@ In this folder:
 
     hpo predict {study} NEWDATA -o predictions.csv
     hpo export {study} --format onnx
-    hpo best {study}
+{instead}    hpo best {study}
 """
 
 

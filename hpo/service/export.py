@@ -52,6 +52,7 @@ def export(
     trial: int | None = None,
     final: bool | None = None,
     chosen: Sequence[Weighted] = (),
+    baseline: str | None = None,
     project: Path,
 ) -> Exported:
     """Write the folder, which others see whole or not at all.
@@ -60,6 +61,7 @@ def export(
         server: in a process of which the model is exported.
         format: one of FORMATS.
         trial, final: as of hpo.service.predict:chosen_models.
+        baseline: the simple model of this name instead, such as `gradient boosting`, which is fitted again.
         chosen: the models of an ensemble, where it is not kept yet.
         out: by default STUDY-FORMAT in the current folder; one that an earlier export wrote is replaced.
 
@@ -77,13 +79,27 @@ def export(
         raise SpecError(f"--out {folder}: cannot be written: {error.strerror}") from error
     try:
         about = _about(store, study, chosen)
-        job = ExportJob(str(project), models, format, str(partial), about)
+        if baseline is not None:
+            about |= _about_simple(study, baseline)
+        job = ExportJob(str(project), models, format, str(partial), about, baseline or "")
         answer = answer_of(server, job, did="exported")
         partial.chmod(0o755)
         _replace(folder, partial)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Exported(chosen[0].record, folder, answer["facts"], tuple(answer["remarks"]))
+
+
+def _about_simple(study: Study, name: str) -> dict[str, Any]:
+    """What is known of a simple model, whose scores `hpo finalize` has found beside the network's."""
+    final = study.final()
+    found = None if final is None or final.test is None else final.test.get("baselines", [])
+    scores = next((one["metrics"] for one in found or [] if one["name"] == name), None)
+    of_test = {metric: {"value": value} for metric, value in (scores or {}).items()}
+    trained_on = TRAIN if final is None else final.kept.trained_on
+    members = [{"study": study.name, "trial": None, "weight": 1}]
+    told = {"study": study.name, "trained_on": trained_on, "members": members, "test": of_test} if of_test else None
+    return {"trial": None, "model": f"the simple model '{name}'", "value": None, "remark": "", "final": told}
 
 
 def check_format(format: str) -> None:

@@ -302,6 +302,7 @@ class Study(results.Study):
         out: str | Path | None = None,
         trial: int | None = None,
         final: bool | None = None,
+        baseline: str | None = None,
     ) -> Exported:
         """Write a trial's model to a folder that runs without this package, and compare it with the original.
 
@@ -309,6 +310,7 @@ class Study(results.Study):
             format: onnx, torch-export or safetensors.
             out: the folder; by default STUDY-FORMAT in the current one. That of an earlier export is replaced.
             trial, final: as of `predictor`.
+            baseline: instead, the simple model of this name that `finalize` compares with, such as `gradient boosting`.
 
         Raises:
             HpoError: there is no such trial, its files or its data are missing, or it cannot be written so.
@@ -318,7 +320,9 @@ class Study(results.Study):
         server = ForkServer.start(clean_environment(self._store.url.password))
         try:
             folder = project_folder(self._project)
-            return export(server, self._store, self, format, out, trial=trial, final=final, project=folder)
+            return export(
+                server, self._store, self, format, out, trial=trial, final=final, baseline=baseline, project=folder
+            )
         finally:
             server.stop()
 

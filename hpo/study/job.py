@@ -208,6 +208,7 @@ class ExportJob:
     format: str  # onnx, torch-export or safetensors
     folder: str  # an empty one, to write to
     about: dict[str, Any]  # what is known of the trial, for facts.json: study, trial, score, ...
+    baseline: str = ""  # the simple model of this name instead, of the same data
 
     @property
     def place(self) -> None:

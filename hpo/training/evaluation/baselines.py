@@ -74,41 +74,66 @@ def _guesses(fitted: Fitted, outputs: Outputs, latent: int) -> Iterator[_Guess]:
         yield from _fitted(fitted, outputs)
 
 
-def _fitted(fitted: Fitted, outputs: Outputs) -> Iterator[_Guess]:
-    """Models of scikit-learn on the numbers of a sample, or of each step where targets are per step."""
-    layout, train, judged = outputs.layout, fitted.samples("train"), fitted.samples()
-    x, y = _rows(outputs, train, most=MOST_ROWS)
-    inputs, targets = _rows(outputs, judged)
-    if len(targets) != len(outputs.truth) or x.shape[1] > MOST_NUMBERS:
+class SimpleFit(NamedTuple):
+    """A simple model of scikit-learn, fitted on the training part, on the numbers of a sample."""
+
+    name: str
+    what: str
+    model: Any
+
+
+def fitted_models(fitted: Fitted, outputs: Outputs) -> Iterator[SimpleFit]:
+    """Those for this kind of data that learn from its training part."""
+    if outputs.task == "reconstruction":
         return
+    layout, train = outputs.layout, fitted.samples("train")
+    if is_forecast(fitted.data):
+        x, y = _flat(train.inputs[layout.main]), _flat(train.targets)
+        step = max(1, math.ceil(len(x) / MOST_ROWS))
+        if x.shape[1] <= MOST_NUMBERS:
+            model = make_pipeline(StandardScaler(), Ridge(PENALTY)).fit(x[::step], y[::step])
+            yield SimpleFit("linear autoregression", "from the window of the network", model)
+        return
+    x, y = _rows(outputs, train, most=MOST_ROWS)
+    if x.shape[1] > MOST_NUMBERS:
+        return
+    are_several = y.ndim > 1 and y.shape[1] > 1
+    for name, what, model in _kinds(outputs, several=are_several):
+        yield SimpleFit(name, what, model.fit(x, y if are_several else y.reshape(len(y))))
+
+
+def _kinds(outputs: Outputs, *, several: bool) -> list[tuple[str, str, Any]]:
     scaled = (SimpleImputer(keep_empty_features=True), StandardScaler())
-    is_table = layout.kind == "table"
+    is_table = outputs.layout.kind == "table"
     if outputs.task == "classes":
-        models: list[tuple[str, str, Any]] = [
+        return [
             ("majority class", "always the most frequent class", DummyClassifier(strategy="prior")),
             ("logistic regression", _on(outputs), make_pipeline(*scaled, LogisticRegression(max_iter=1000))),
+            _boosted(HistGradientBoostingClassifier(random_state=0))
+            if is_table
+            else ("nearest neighbour", _on(outputs), make_pipeline(*scaled, KNeighborsClassifier(1))),
         ]
-        models += [_boosted(HistGradientBoostingClassifier(random_state=0))] if is_table else [
-            ("nearest neighbour", _on(outputs), make_pipeline(*scaled, KNeighborsClassifier(1)))
-        ]  # fmt: skip
-    else:
-        several = y.ndim > 1 and y.shape[1] > 1
-        boosted: Any = HistGradientBoostingRegressor(random_state=0)
-        models = [
-            ("mean", "always the mean of the training part", DummyRegressor()),
-            ("linear regression", _on(outputs), make_pipeline(*scaled, Ridge(PENALTY))),
-        ]
-        models += [_boosted(MultiOutputRegressor(boosted) if several else boosted)] if is_table else [
-            ("nearest neighbour", _on(outputs), make_pipeline(*scaled, KNeighborsRegressor(1)))
-        ]  # fmt: skip
-    for name, what, model in models:
+    boosted: Any = HistGradientBoostingRegressor(random_state=0)
+    return [
+        ("mean", "always the mean of the training part", DummyRegressor()),
+        ("linear regression", _on(outputs), make_pipeline(*scaled, Ridge(PENALTY))),
+        _boosted(MultiOutputRegressor(boosted) if several else boosted)
+        if is_table
+        else ("nearest neighbour", _on(outputs), make_pipeline(*scaled, KNeighborsRegressor(1))),
+    ]
+
+
+def _fitted(fitted: Fitted, outputs: Outputs) -> Iterator[_Guess]:
+    """Models of scikit-learn on the numbers of a sample, or of each step where targets are per step."""
+    inputs, targets = _rows(outputs, fitted.samples())
+    if len(targets) != len(outputs.truth):
+        return
+    for name, what, model in fitted_models(fitted, outputs):
         if outputs.task == "classes":
-            model.fit(x, y)
             probabilities = np.zeros((len(inputs), len(outputs.names)))
             probabilities[:, model.classes_.astype(int)] = model.predict_proba(inputs)
             yield _Guess(name, what, probabilities)
         else:
-            model.fit(x, y if y.shape[1] > 1 else y[:, 0])
             yield _Guess(name, what, fitted.in_unit(np.reshape(model.predict(inputs), (len(inputs), -1))))
 
 
@@ -141,15 +166,12 @@ def _forecasts(fitted: Fitted, outputs: Outputs) -> Iterator[_Guess]:
     """The last value, the last one of the season, and a linear autoregression from the network's own window."""
     layout, parts = outputs.layout, [fitted.samples("train"), fitted.samples("validation")]
     judged = fitted.samples()
-    train = parts[0]
     if fitted.part == "test":
         parts.append(judged)
-    x, y = _flat(train.inputs[layout.main]), _flat(train.targets)
-    step = max(1, math.ceil(len(x) / MOST_ROWS))
-    if len(judged.inputs[layout.main]) == len(outputs.truth) and x.shape[1] <= MOST_NUMBERS:
-        model = make_pipeline(StandardScaler(), Ridge(PENALTY)).fit(x[::step], y[::step])
-        predicted = np.reshape(model.predict(_flat(judged.inputs[layout.main])), (len(judged.inputs[layout.main]), -1))
-        yield _Guess("linear autoregression", "from the window of the network", fitted.in_unit(predicted))
+    inputs = _flat(judged.inputs[layout.main])
+    if len(inputs) == len(outputs.truth):
+        for name, what, model in fitted_models(fitted, outputs):
+            yield _Guess(name, what, fitted.in_unit(np.reshape(model.predict(inputs), (len(inputs), -1))))
     known = getattr(fitted.data, "known_before", None)
     if callable(known):  # the data module says what was known when a forecast was made
         for name, lag in (("last value", 1), ("seasonal last value", int(getattr(fitted.data, "season", 0) or 0))):

@@ -9,7 +9,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,12 +23,15 @@ from hpo.loading import load_class
 from hpo.study.job import OWN_LOADERS, PREPROCESSING, ExportJob, TrainedModel
 from hpo.training.both_parts import as_trained
 from hpo.training.build import build, is_plain
+from hpo.training.evaluation.fitted import Fitted
+from hpo.training.evaluation.outputs import outputs_of
 from hpo.training.export.comparison import compared
 from hpo.training.export.facts import PART_FACTS, facts_of, numbered, versions
 from hpo.training.export.formats import EXAMPLES, FILES, ONNX, SAFETENSORS, TORCH_EXPORT, write_network
 from hpo.training.export.network import PREDICTION, Inputs, Network, inputs_of
 from hpo.training.export.readme import readme
 from hpo.training.export.script import READS_INPUTS, script
+from hpo.training.export.simple_models import simple_model
 from hpo.training.load_model import files_for_references, load_model
 from hpo.training.output import TrialOutput
 from hpo.training.prediction.loading import alike
@@ -62,7 +65,8 @@ def export(job: ExportJob) -> dict[str, Any]:
     """
     _check(job)
     project = Path(job.project)
-    return write_folder(job, [_part_of(group, project) for group in alike(job.models)])
+    parts = [_part_of(group, project) for group in alike(job.models)]
+    return write_folder(job, [_simple(parts[0], job.baseline, project)] if job.baseline else parts)
 
 
 @dataclass(frozen=True)
@@ -169,11 +173,25 @@ def _check(job: ExportJob) -> None:
             f"--format {job.format} needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not "
             "installed: pip install 'hpo-service[export]'"
         )
+    if job.format == SAFETENSORS and job.baseline:
+        raise HpoError(f"a simple model is no network with weights: '--format {ONNX}' and '{TORCH_EXPORT}' write it")
     if job.format == SAFETENSORS and len(job.models) > 1:
         raise HpoError(
             f"an ensemble of {len(job.models)} models is not the weights of one: '--format {ONNX}' and "
             f"'{TORCH_EXPORT}' average their outputs; or give --trial"
         )
+
+
+def _simple(part: Part, name: str, project: Path) -> Part:
+    """The simple model of this name, with the data of a network, in the network's place."""
+    owner = part.data.owner if isinstance(part.data, _Loaders) else part.data
+    fitted = Fitted(part.data, owner, "validation", project, torch.device("cpu"))
+    outputs, notes = outputs_of(part.models[0], fitted)
+    if outputs is None:
+        raise HpoError(f"there are no simple models beside this one: {'; '.join(notes)}")
+    model = simple_model(name, fitted, outputs)
+    config = {**part.config, "model": {"class": f"scikit-learn's {name}"}}
+    return replace(part, config=config, models=[model], weights=[1])
 
 
 def _part_of(group: Sequence[TrainedModel], project: Path) -> Part:
