@@ -5,7 +5,7 @@ Of NumPy alone, since it becomes a part of an exported model's predict.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,27 @@ def calendar_columns(moments: Any, names: Sequence[str]) -> Any:
 def calendar_names(names: Sequence[str]) -> tuple[str, ...]:
     """Of the columns."""
     return tuple(f"{name} ({function})" for name in names for function in ("sine", "cosine"))
+
+
+def holiday_columns(moments: Any, days: Any, step: float) -> Any:
+    """Whether each moment's day is a holiday, and whether that of the moment one step later is: (..., 2), 0 or 1.
+
+    Args:
+        moments: datetime64 (...,).
+        days: of the holidays, in days since 1970; without any, there are no columns.
+        step: from one moment to the next, in days.
+    """
+    if not len(days):
+        return np.empty((*moments.shape, 0))
+    later = moments + np.timedelta64(round(step * 86_400_000_000), "us")
+    found = [np.isin(when.astype("datetime64[D]").astype(np.int64), days) for when in (moments, later)]
+    return np.stack(found, axis=-1).astype(np.float64)
+
+
+def known_columns(moments: Any, state: Mapping[str, Any]) -> list[Any]:
+    """The columns of the calendar and of holidays, by what a Series has fitted; of earlier releases without either."""
+    days, step = state.get("holidays", ()), state.get("days of a step", 0.0)
+    return [calendar_columns(moments, state.get("calendar", ())), holiday_columns(moments, days, step)]
 
 
 def _place(moments: Any, name: str) -> Any:

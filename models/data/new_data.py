@@ -24,6 +24,7 @@ and besides
                 window, horizon, lag, interpolation   the differences are from `lag` steps before; 0: there are none
                 targets, columns, step, reading       names, targets first; of the times; options for files
                 calendar                              cycles of models.data.calendar, whose columns come last
+                holidays, "days of a step"            days since 1970, and the step, of the columns after these
 """
 
 from __future__ import annotations

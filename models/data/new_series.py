@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from models.data.calendar import calendar_columns
+from models.data.calendar import known_columns
 from models.data.differences import differences, references
 from models.data.gaps import Fill
 from models.data.grid import following, step_in_words, step_of
@@ -64,7 +64,7 @@ def read_new_series(source: Any, state: Mapping[str, Any]) -> NewSeries:
         rows = {state["reading"]["id"]: np.repeat(names, horizon), **rows}
     values = (differences(fill, steps, ends, lag=lag) - state["shift"]) / state["scale"]
     return NewSeries(
-        np.concatenate([values, calendar_columns(found.times[steps], state.get("calendar", ()))], axis=2),
+        np.concatenate([values, *known_columns(found.times[steps], state)], axis=2),
         references(fill, ends, lag=lag, horizon=horizon, targets=targets),
         rows,
         list(dict.fromkeys(remarks)),

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from hpo.space import Choice, Int
 from models.data.base import DataModule, Part, PartName, Samples
-from models.data.calendar import calendar_columns, calendar_names, calendar_of
+from models.data.calendar import calendar_names, calendar_of, known_columns
 from models.data.dates import DateOrder, check_order
 from models.data.gaps import Fill
 from models.data.grid import step_of
+from models.data.holiday_days import holiday_days
 from models.data.new_data import NewData, batches_of
 from models.data.new_series import read_new_series
 from models.data.numerals import check_separators
@@ -64,6 +65,8 @@ class Series(DataModule):
         calendar: sine and cosine of where each step of a window is in cycles of the calendar: `auto` takes those that
             the steps tell apart and that the training part has two of at least; or some of hour, weekday, monthday,
             yearday and month, comma separated. They are neither differenced nor scaled.
+        holidays: of a country or a part of it, such as US or DE-BY: two columns, whether the day of a step is one, and
+            that of the next step; of the package holidays.
         stride: steps between the starts of training windows.
         interpolation: of gaps: linear, previous value, or none, which refuses them.
         every: puts irregular times on a grid, such as 7D, 1h, MS: each time on the nearest step, or, where steps have
@@ -109,6 +112,7 @@ class Series(DataModule):
         date_order: DateOrder = "auto",
         id: str = "",
         calendar: str = "none",
+        holidays: str = "",
     ) -> None:
         super().__init__()
         check_fractions(validation_fraction, test_fraction, who="Series")
@@ -152,6 +156,8 @@ class Series(DataModule):
         )
         longest = max((its.train for its in parts), key=len)
         self._calendar = calendar_of(given["calendar"], self.times[longest], who=self._who)
+        self._holidays = holiday_days(given["holidays"], self.times[longest], who=self._who)
+        self._days = _days_of_step(self.times[longest]) if len(self._holidays) else 0.0
         if self._learns_from_validation:  # with the same window
             parts = [its._replace(train=np.concatenate([its.train, its.validation])) for its in parts]
         self._rows = Rows(*(np.concatenate(part) for part in zip(*parts, strict=True)))  # of each series' own parts
@@ -165,7 +171,8 @@ class Series(DataModule):
             lag=self._lag,
             targets=len(self.targets),
         )
-        self.feature_names = (*self.columns, *calendar_names(self._calendar))
+        holidays = ("holiday", "holiday at the next step") if len(self._holidays) else ()
+        self.feature_names = (*self.columns, *calendar_names(self._calendar), *holidays)
         self.outputs = self.horizon * len(self.targets)
         self.input_shape = (self.window, len(self.feature_names))
         self._check_train_windows()
@@ -182,8 +189,8 @@ class Series(DataModule):
     def part(self, name: PartName) -> Part:
         ends = self._ends(name)
         values = (self._windows.inputs(ends) - self._shift) / self._scale
-        calendar = calendar_columns(self.times[self._windows.rows(ends)], self._calendar)
-        inputs = np.concatenate([values, calendar], axis=2)
+        times = self.times[self._windows.rows(ends)]
+        inputs = np.concatenate([values, *known_columns(times, self._known())], axis=2)
         targets = (self._windows.wanted(ends) - self._mean) / self._deviation
         return Part(torch.from_numpy(inputs.astype(np.float32)), torch.from_numpy(targets.astype(np.float32)))
 
@@ -244,10 +251,14 @@ class Series(DataModule):
             "interpolation": given["interpolation"],
             "targets": list(self.targets),
             "columns": list(self.columns),
-            "calendar": list(self._calendar),
+            **self._known(),
             "step": step_of(self.times[start : start + self._file.lengths[longest]]),
             "reading": reading,
         }
+
+    def _known(self) -> dict[str, Any]:
+        """What the columns that are known in advance are made of."""
+        return {"calendar": list(self._calendar), "holidays": self._holidays, "days of a step": self._days}
 
     def write_sample(self, folder: Path, count: int) -> Path:
         """The first window of the validation part, with the steps before it that differences need."""
@@ -302,3 +313,8 @@ class Series(DataModule):
                 f"{self._who}: {count} window of {self.window} steps is left in the training part, which needs two at "
                 f"least: a stride of {self.hparams['stride']} or the gaps in the targets leave no more"
             )
+
+
+def _days_of_step(times: Moments) -> float:
+    """From one time to the next, in days; 0 of a single time."""
+    return float(np.median(np.diff(times)) / np.timedelta64(1, "D")) if len(times) > 1 else 0.0

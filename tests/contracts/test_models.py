@@ -89,7 +89,7 @@ def test_a_network_learns_from_mixed_images_and_their_shared_targets(mixing: str
     strength: dict[str, Any] = {mixing: 0.4}
     data = partial(Images, source=drawn_folders(), **strength)
     model = build(CNN, data)
-    trainer = cpu_trainer(max_epochs=4)
+    trainer = cpu_trainer(max_epochs=10)
 
     trainer.fit(model, datamodule=data())
 

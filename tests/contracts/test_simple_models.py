@@ -34,7 +34,7 @@ KINDS = {
     "classes": Family(DNN, partial(Table, source="wine")),
     "two classes and categories": Family(DNN, partial(Table, source=FLATS, target="pets", ignore="number")),
     "values": Family(DNN, partial(Table, source="diabetes")),
-    "two values": Family(DNN, partial(Table, source=FLATS, target="rent,size", ignore="number")),
+    "two values": Family(DNN, partial(Table, source=FLATS, target="rent, rooms", ignore="number")),
     "images": Family(CNN, Digits),
     "series": Family(
         Linear, partial(Series, path=str(WEEKS), target="co2_ppmv", interpolation="linear", window=8, horizon=3)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from models.data.calendar import calendar_columns
+from models.data.calendar import known_columns
 from models.data.differences import differences, references
 from models.data.gaps import Fill
 from models.data.standalone.moments import moment_texts, moments_of
@@ -60,9 +60,7 @@ def read(source: str, state: Mapping[str, Any]) -> dict[str, Any]:
         fill, end = Fill(own, state["interpolation"]), np.array([len(own) - 1])
         steps = end[:, None] + np.arange(1 - state["window"], 1)
         scaled = (differences(fill, steps, end, lag=state["lag"]) - state["shift"]) / state["scale"]
-        inputs.append(
-            np.concatenate([scaled, calendar_columns(when[first:][steps], state.get("calendar", ()))], axis=2)
-        )
+        inputs.append(np.concatenate([scaled, *known_columns(when[first:][steps], state)], axis=2))
         ahead = {"lag": state["lag"], "horizon": state["horizon"], "targets": len(state["targets"])}
         reference.append(references(fill, end, **ahead))
         names += [name] * state["horizon"]

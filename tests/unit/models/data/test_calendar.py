@@ -130,3 +130,53 @@ def test_all_names_are_documented() -> None:
     documented = " ".join((Series.__doc__ or "").split())
 
     assert f"{', '.join(NAMES[:-1])} and {NAMES[-1]}" in documented
+
+
+def of_days(folder: Path, **options: Any) -> Series:
+    """Daily values of two years, which are 5 higher on holidays of Germany."""
+    days = pd.date_range("2022-01-01", "2023-12-31", freq="D")
+    is_holiday = np.isin(days.strftime("%m-%d"), ["01-01", "05-01", "10-03", "12-25", "12-26"])
+    pd.DataFrame({"day": days, "load": 5.0 * is_holiday + np.arange(len(days)) % 7}).to_csv(
+        folder / "days.csv", index=False
+    )
+    data = Series(str(folder / "days.csv"), window=7, **options)
+    data.setup("fit")
+    return data
+
+
+def test_holidays_are_told_of_the_day_and_of_the_next_one(tmp_path: Path) -> None:
+    data = of_days(tmp_path, holidays="DE", calendar="weekday")
+
+    assert data.feature_names[-2:] == ("holiday", "holiday at the next step")
+    inputs, days = data.train_dataloader().inputs, pd.DatetimeIndex(data.times)
+    assert isinstance(inputs, torch.Tensor)
+    assert inputs.shape[2] == 1 + 2 + 2
+    ends = data._ends("train")
+    of_last = inputs[:, -1, -2:].numpy()
+    christmas = [place for place, end in enumerate(ends) if days[end].strftime("%m-%d") == "12-24"]
+    assert of_last[christmas].tolist() == [[0.0, 1.0]] * len(christmas)
+    second = [place for place, end in enumerate(ends) if days[end].strftime("%m-%d") == "12-26"]
+    assert of_last[second].tolist() == [[1.0, 0.0]] * len(second)
+    assert christmas
+    assert second
+
+
+def test_holidays_go_on_in_years_that_the_model_has_not_seen(tmp_path: Path) -> None:
+    data = of_days(tmp_path, holidays="DE")
+    later = pd.DataFrame({"day": pd.date_range("2029-12-17", "2029-12-24", freq="D"), "load": 0.0})
+
+    [batch] = data.new_data(later, data.fitted_state())["batches"]
+
+    assert batch[0, -1, -2:].tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("XX", "holidays 'XX' should be a country's code such as US"),
+        ("DE-QQ", "holidays 'DE-QQ' should be a country's"),
+    ],
+)
+def test_an_unknown_country_is_refused(place: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=words):
+        of_days(tmp_path, holidays=place)
