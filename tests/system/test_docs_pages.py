@@ -123,6 +123,13 @@ def test_the_page_about_sequences_and_series_names_studies_that_can_run(tmp_path
         assert page.printed[f"hpo check studies/{study}.yaml"].startswith(f"studies/{study}.yaml: fine")
 
 
+def test_the_page_about_images_names_studies_that_can_run(tmp_path: Path) -> None:
+    page = run_page("images.md", tmp_path)
+
+    for study in ("digits_cnn", "digits_autoencoder"):
+        assert page.printed[f"hpo check studies/{study}.yaml"].startswith(f"studies/{study}.yaml: fine")
+
+
 def test_the_page_about_finalizing_does_what_it_says(tmp_path: Path) -> None:
     page = run_page("finalize.md", tmp_path)
 
