@@ -44,11 +44,10 @@ def take_start(context: StudyContext, resolved: ResolvedStudy, trial: RunningTri
 
     The provenance is what the store has of the trial's newest attempt.
     """
+    is_first = trial.parameters is None  # of those that this attempt reports
     if report.training > 1:
         take_later_start(trial, report)
-        if trial.parameters is None:  # the first that this attempt reports
-            trial.parameters = report.parameters
-            _describe(context, resolved, trial, report, from_epoch=trial.epoch)
+    if not is_first:
         return
     trial.parameters = report.parameters
     trial.config["executor"] = report.executor
@@ -58,6 +57,9 @@ def take_start(context: StudyContext, resolved: ResolvedStudy, trial: RunningTri
         # References to other trials' weights stay as in the study file; `weights` has the files that they stand for.
         references = {name: value for name, value in before.items() if refers(value, weights)}
         trial.config[owner] = {"class": before["class"], **getattr(report, owner), **references}
+    if report.training > 1:
+        _describe(context, resolved, trial, report, from_epoch=trial.epoch)
+        return
     known = context.history.curve(trial.number)
     _log_resumption(trial, report, trained=max(known, default=0))
     for earlier in report.curve:

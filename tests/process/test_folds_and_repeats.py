@@ -86,7 +86,8 @@ def test_the_trainings_of_a_search_are_the_same_each_time(tmp_path: Path) -> Non
 
 def test_after_a_kill_only_the_training_that_ran_is_trained_again(here: Hpo) -> None:
     slow = {"class": "projects.nets:Line", "seconds": 0.3}
-    file = here.study("slow", model=slow, data="projects.nets:Points", repeats=3, epochs=5, budget={"trials": 1})
+    keys = {"model": slow, "data": "projects.nets:Points", "repeats": 3, "epochs": 5, "budget": {"trials": 1}}
+    file = here.study("slow", **keys)
     process = here.start("run", file, "--slots", 1)
     wait_for(lambda: len(results_of(here, "slow")) == 1)
     for each in descendants(process):
@@ -106,6 +107,9 @@ def test_after_a_kill_only_the_training_that_ran_is_trained_again(here: Hpo) -> 
     assert trial.value == pytest.approx(fmean(after))
     assert trial.attempts == 2
     assert len(trial.curve) == 5
+    assert trial.config["executor"]
+    assert trial.config["model"]["lr"] == 1e-2  # a default of the class
+    assert trial.config["data"]["samples"] == 16
 
 
 def test_a_paused_trial_goes_on_in_the_training_that_it_was_in(here: Hpo) -> None:
