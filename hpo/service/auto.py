@@ -199,8 +199,8 @@ seed: {seed}
 
 
 def _folds(found: Guess) -> str:
-    """A line for data whose validation part is too small to tell trials apart."""
-    few = found.samples is not None and found.samples < FEW_SAMPLES
+    """A line for tables whose validation part is too small to tell trials apart; other networks train for too long."""
+    few = found.kind == "table" and found.samples is not None and found.samples < FEW_SAMPLES
     return f"folds: 5{' ' * 6}# each trial is judged by five parts of so few samples\n" if few else ""
 
 

@@ -49,6 +49,7 @@ def test_one_command_leads_from_a_table_to_a_tested_model(wine: Path) -> None:
     assert "accuracy" in found["verdict"]
     assert {one["name"] for one in found["final"]["test"]["baselines"]} >= {"majority class", "gradient boosting"}
     assert len(found["final"]["kept"]["members"]) >= 2
+    assert "folds: 5 " in (folder / "study.yaml").read_text()
     assert "not yet tested" not in (folder / "report.html").read_text()
     assert found["verdict"] in (folder / "README.md").read_text()
 
