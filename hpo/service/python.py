@@ -36,6 +36,8 @@ class StudyKeys(TypedDict, total=False):
     sampler: type[Any] | str | Mapping[str, Any]
     pruner: type[Any] | str | Mapping[str, Any] | None
     early_stopping: Mapping[str, Any] | None
+    folds: int | None
+    repeats: int | None
     diverged: str
     budget: Mapping[str, Any]
     resources: Mapping[str, Any]

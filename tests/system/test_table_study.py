@@ -23,9 +23,15 @@ data:
   source: flats.csv
   target: rent
   most_categories: 20
-  missing: {choice: [median, mean, drop, indicator]}
 objective: {metric: val_r2, direction: maximize}
-space: {depth: 1, width: 32, lr: 0.01, optimizer: adam, schedule: constant, batch_size: 16}
+space:
+  missing: [median, mean, drop, indicator]
+  depth: 1
+  width: 32
+  lr: 0.01
+  optimizer: adam
+  schedule: constant
+  batch_size: 16
 epochs: 20
 budget: {trials: 4}
 pruner: none
