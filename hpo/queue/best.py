@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, or_, select
 
 from hpo.store import Store
 from hpo.store.json_number import json_number
@@ -37,7 +37,7 @@ def best_trials(
     connection: Connection, study_id: int, direction: Direction, *, limit: int | None = None
 ) -> Sequence[Row[Any]]:
     """Rows of (trial_id, number, value, datetime_complete), the best first, within a transaction of the caller."""
-    complete = connection.execute(ranked_trials(study_id, direction).limit(limit)).all()
+    complete = connection.execute(ranked_trials(study_id, direction, limit=limit)).all()
     return complete or connection.execute(leading_trials(study_id, direction).limit(limit)).all()
 
 
@@ -52,17 +52,22 @@ def best_of_each(connection: Connection, studies: Mapping[int, Direction]) -> di
                     trials.c.study_id.in_(wanted[start : start + STUDIES_A_STATEMENT]), direction
                 ).subquery()
                 first = select(ranked.c.study_id, ranked.c.trial_id).where(ranked.c.place == 1)
-                found |= {study_id: trial_id for study_id, trial_id in connection.execute(first)}
+                ties = first.order_by(_loss(ranked.c.trial_id).desc(), ranked.c.number.desc())  # the last one stays
+                found |= {study_id: trial_id for study_id, trial_id in connection.execute(ties)}
     return found
 
 
-def ranked_trials(study_id: int, direction: Direction) -> Select[Any]:
+def ranked_trials(study_id: int, direction: Direction, *, limit: int | None = None) -> Select[Any]:
     """The study's complete trials, the best first; of equal ones that with the smaller loss, or else the earlier.
 
     Rows of (trial_id, number, value, datetime_complete). Infinite values, which other programs may store, are left out.
+
+    Args:
+        limit: the number of rows, for which the losses of a few trials only are read.
     """
-    return (
-        select(trials.c.trial_id, trials.c.number, trial_values.c.value, trials.c.datetime_complete)
+    value = trial_values.c.value
+    complete = (
+        select(trials.c.trial_id, trials.c.number, value, trials.c.datetime_complete)
         .join(trial_values, trial_values.c.trial_id == trials.c.trial_id)
         .where(
             trials.c.study_id == study_id,
@@ -71,8 +76,14 @@ def ranked_trials(study_id: int, direction: Direction) -> Select[Any]:
             trial_values.c.objective == 0,
             trial_values.c.value_type == "FINITE",
         )
-        .order_by(direction.order(trial_values.c.value), _loss(), trials.c.number)
     )
+    ranked = complete.order_by(direction.order(value), _loss(trials.c.trial_id), trials.c.number)
+    if limit is None:
+        return ranked
+    by_value = complete.with_only_columns(value).order_by(direction.order(value))
+    last = by_value.offset(max(0, limit - 1)).limit(1).correlate(None).scalar_subquery()
+    is_as_good = value >= last if direction == Direction.MAXIMIZE else value <= last
+    return ranked.where(or_(last.is_(None), is_as_good)).limit(limit)
 
 
 def leading_trials(study_id: int, direction: Direction) -> Select[Any]:
@@ -146,11 +157,11 @@ def _ended_with_checkpoint(study_id: int) -> Select[Any]:
 
 
 def _ranking_of_complete(wanted: ColumnElement[bool], direction: Direction) -> Select[Any]:
-    """Rows of (study_id, trial_id, place): `ranked_trials` of several studies."""
-    order = (direction.order(trial_values.c.value), _loss(), trials.c.number)
-    place = func.row_number().over(partition_by=trials.c.study_id, order_by=order).label("place")
+    """Rows of (study_id, trial_id, number, place): `ranked_trials` of several studies; equal values share a place."""
+    order = direction.order(trial_values.c.value)
+    place = func.rank().over(partition_by=trials.c.study_id, order_by=order).label("place")
     return (
-        select(trials.c.study_id, trials.c.trial_id, place)
+        select(trials.c.study_id, trials.c.trial_id, trials.c.number, place)
         .join(trial_values, trial_values.c.trial_id == trials.c.trial_id)
         .where(
             wanted,
@@ -163,7 +174,7 @@ def _ranking_of_complete(wanted: ColumnElement[bool], direction: Direction) -> S
 
 
 def _ranking_of_leading(wanted: ColumnElement[bool], direction: Direction) -> Select[Any]:
-    """Rows of (study_id, trial_id, place): `leading_trials` of several studies."""
+    """Rows of (study_id, trial_id, number, place): `leading_trials` of several studies."""
     curve = trial_intermediate_values.c
     best = (func.max if direction == Direction.MAXIMIZE else func.min)(curve.intermediate_value)
     order = (direction.order(best), trials.c.number)
@@ -171,6 +182,7 @@ def _ranking_of_leading(wanted: ColumnElement[bool], direction: Direction) -> Se
         select(
             trials.c.study_id,
             trials.c.trial_id,
+            trials.c.number,
             func.row_number().over(partition_by=trials.c.study_id, order_by=order).label("place"),
         )
         .join(trial_intermediate_values, curve.trial_id == trials.c.trial_id)
@@ -184,13 +196,13 @@ def _ranking_of_leading(wanted: ColumnElement[bool], direction: Direction) -> Se
     )
 
 
-def _loss() -> ColumnElement[float]:
+def _loss(trial_id: ColumnElement[int]) -> ColumnElement[float]:
     """The validation loss at a trial's best epoch; infinite where none was logged."""
     logged = (
         select(json_number(hpo_epochs.c.metrics, LOSS))
         .join(hpo_trials, (hpo_trials.c.trial_id == hpo_epochs.c.trial_id))
-        .where(hpo_epochs.c.trial_id == trials.c.trial_id, hpo_epochs.c.epoch == hpo_trials.c.best_epoch)
-        .correlate(trials)
+        .where(hpo_epochs.c.trial_id == trial_id, hpo_epochs.c.epoch == hpo_trials.c.best_epoch)
+        .correlate_except(hpo_epochs, hpo_trials)
         .scalar_subquery()
     )
     return func.coalesce(logged, INFINITE)

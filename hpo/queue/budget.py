@@ -49,7 +49,7 @@ def spent_of(connection: Connection, study_id: int, direction: Direction) -> Spe
         .join(trials, trials.c.trial_id == hpo_attempts.c.trial_id)
         .where(trials.c.study_id == study_id)
     ).one()
-    best = connection.execute(ranked_trials(study_id, direction).limit(1)).first()
+    best = connection.execute(ranked_trials(study_id, direction, limit=1)).first()
     since = 0
     if best is not None:
         is_later = or_(

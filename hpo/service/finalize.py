@@ -202,7 +202,7 @@ class _Finalizing:
             raise HpoError(f"study '{search.name}' trains the best trials of a search again: finalize that search")
         direction = search.resolved.spec.objective.direction
         with self._store.read() as connection:
-            rows = connection.execute(ranked_trials(search.study_id, direction).limit(self._request.top)).all()
+            rows = connection.execute(ranked_trials(search.study_id, direction, limit=self._request.top)).all()
             records = read_records(
                 connection, search.study_id, [row.trial_id for row in rows], direction=direction, has_curves=False
             )

@@ -96,7 +96,7 @@ class Watch:
             self._created = progress.created
             if not from_start:
                 self._state = _state_of(progress)
-                best = connection.execute(ranked_trials(study_id, direction).limit(1)).first()
+                best = connection.execute(ranked_trials(study_id, direction, limit=1)).first()
                 self._best = None if best is None else best.value
                 for row, attempts in self._changed(connection):
                     self._note(row, attempts)

@@ -110,6 +110,8 @@ def test_of_equal_trials_that_with_the_smaller_loss_is_the_best(store: Store) ->
         assert worker.finish(claim, value, best_epoch=1)
 
     assert [record.number for record in Study(store, study.name).best(5)] == [3, 2, 1, 4, 0]
+    assert [record.number for record in Study(store, study.name).best(2)] == [3, 2]
+    assert [record.number for record in Study(store, study.name).best(9)] == [3, 2, 1, 4, 0]
     assert [status.best.number for status in list_studies(store) if status.best is not None] == [3]
 
 
