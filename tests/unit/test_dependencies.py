@@ -23,6 +23,7 @@ OPTIONAL = {
     "psycopg": "psycopg",
     "polars": "polars",
     "captum": "captum",
+    "holidays": "holidays",
     "onnxruntime": "onnxruntime",
     "safetensors": "safetensors",
 }  # may be absent, here too: who asks for an extra has it
