@@ -21,7 +21,10 @@ SUFFIX = ".hpo-archive.zip"
 # Of a trial's folder; the checkpoints of a module's own callbacks may be pickled objects, and are in no archive.
 BESIDE_CHECKPOINT = (CONFIG, PREPROCESSING, LOG)
 _OF_TRIALS = "|".join(re.escape(name) for name in (BEST_CHECKPOINT, *RESUME_CHECKPOINTS, *BESIDE_CHECKPOINT))
-_NAMES = re.compile(rf"tables/[a-z][a-z_]{{0,62}}\.jsonl|files/[0-9]{{1,6}}/[0-9]{{5,9}}/({_OF_TRIALS})", re.ASCII)
+_NAMES = re.compile(
+    rf"tables/[a-z][a-z_]{{0,62}}\.jsonl|files/[0-9]{{1,6}}/[0-9]{{5,9}}/(training-[0-9]{{1,3}}/)?({_OF_TRIALS})",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,11 @@ class Manifest:
     def size(self) -> int:
         """Of all files, in bytes."""
         return sum(file.size for file in self.files)
+
+
+def is_best_of_trial(name: str) -> bool:
+    """Whether it is a trial's checkpoint: further folds and repeats have theirs in folders below it."""
+    return name.startswith("files/") and name.count("/") == 3 and name.endswith(f"/{BEST_CHECKPOINT}")
 
 
 def manifest_name(study: int, folder: str, file: str) -> str:

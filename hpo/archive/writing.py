@@ -21,12 +21,20 @@ from typing import IO, Any
 
 from sqlalchemy import Connection, func, select
 
-from hpo.archive.manifest import BESIDE_CHECKPOINT, MANIFEST, ArchivedFile, Manifest, manifest_name, table_name
+from hpo.archive.manifest import (
+    BESIDE_CHECKPOINT,
+    MANIFEST,
+    ArchivedFile,
+    Manifest,
+    is_best_of_trial,
+    manifest_name,
+    table_name,
+)
 from hpo.archive.rows import Row, StudyRows, names_of
 from hpo.store import Store
 from hpo.store.tables import hpo_studies, hpo_trials, trials
 from hpo.study.artifacts import is_file, size_of
-from hpo.study.job import BEST_CHECKPOINT, LAST_CHECKPOINT, RESUME_CHECKPOINTS
+from hpo.study.job import BEST_CHECKPOINT, LAST_CHECKPOINT, PREPROCESSING, RESUME_CHECKPOINTS
 from hpo.study.naming import study_folder, trial_folder
 from hpo.study.states import OPTUNA_ENDED
 
@@ -69,6 +77,9 @@ class _Trial:
             weights = [self.copied / name for name in (*RESUME_CHECKPOINTS, BEST_CHECKPOINT)]
         elif self._has_kept_checkpoint():
             weights = [self.live / name for name in (BEST_CHECKPOINT, LAST_CHECKPOINT)]
+            # Of further folds or repeats.
+            weights += sorted(self.live.glob(f"training-*/{BEST_CHECKPOINT}"))
+            weights += sorted(self.live.glob(f"training-*/{PREPROCESSING}"))
         else:
             return []
         beside = [self.live / name for name in BESIDE_CHECKPOINT]
@@ -221,7 +232,8 @@ def _write_files(found: list[_Trial], entries: _Entries, on_bytes: OnBytes) -> t
     for trial, paths in by_trial:
         named, trial.row["checkpoint"] = trial.row["checkpoint"], None
         for path in paths:
-            name = manifest_name(trial.study, trial_folder(trial.number), path.name)
+            file = path.name if path.parent in (trial.live, trial.copied) else f"{path.parent.name}/{path.name}"
+            name = manifest_name(trial.study, trial_folder(trial.number), file)
             with _opened(path) as source:
                 if source is None:  # its trial is no longer among the best
                     continue
@@ -231,7 +243,7 @@ def _write_files(found: list[_Trial], entries: _Entries, on_bytes: OnBytes) -> t
                     is_compressed=path.name in BESIDE_CHECKPOINT,
                 )
             done += entries.files[-1].size
-            if path.name == BEST_CHECKPOINT:
+            if is_best_of_trial(name):
                 checkpoints += 1
                 trial.row["checkpoint"] = name if named else None
                 changed += trial.has_ended and trial.row["checkpoint_sha256"] not in (None, entries.files[-1].sha256)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo.archive.inserting import Placement, insert_rows, refuse_taken
-from hpo.archive.manifest import SUFFIX
+from hpo.archive.manifest import SUFFIX, is_best_of_trial
 from hpo.archive.reading import Archive, check_room, open_archive
 from hpo.archive.writing import OnBytes, Written, write_archive
 from hpo.errors import HpoError, SpecError, StoreError
@@ -21,7 +21,6 @@ from hpo.store.backup import check_new_file, partial_file
 from hpo.store.tables import hpo_studies, studies, trials
 from hpo.study.artifacts import remove
 from hpo.study.folder_mark import mark_folder
-from hpo.study.job import BEST_CHECKPOINT
 from hpo.study.naming import check_study_name, study_folder
 from hpo.study.plan import Plan
 from hpo.study.resolved_study import ResolvedStudy
@@ -182,7 +181,7 @@ def _insert(
         if (at := created[study.number]) is not None
     }
     paths = {file.name: _path_of(file.name, homes, archive) for file in archive.files}
-    checkpoints = {name: str(path) for name, path in paths.items() if path.name == BEST_CHECKPOINT}
+    checkpoints = {name: str(path) for name, path in paths.items() if is_best_of_trial(name)}
     folders = [home for number, home in homes.items() if any(name.startswith(f"files/{number}/") for name in paths)]
     made: list[Path] = []
     is_written = False
@@ -284,10 +283,10 @@ def _free_second(name: str, created: float | None, artifacts: Path, archive: Arc
 
 def _path_of(name: str, homes: Mapping[int, Path], archive: Archive) -> Path:
     """Where a file of an archive, of a checked name, is to be."""
-    _, number, folder, file = name.split("/")
+    _, number, *rest = name.split("/")
     if int(number) not in homes:
         raise StoreError(f"{archive.path}: {name} in it belongs to no study of the archive")
-    return homes[int(number)] / folder / file
+    return homes[int(number)].joinpath(*rest)
 
 
 def _make(folder: Path) -> None:

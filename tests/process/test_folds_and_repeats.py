@@ -194,6 +194,24 @@ def test_the_models_of_all_folds_predict_together_and_are_exported_and_finalized
     assert {len(trial.curve) for trial in here.trials("few.final")} == {6}
 
 
+def test_an_archive_has_the_models_of_all_folds(here: Hpo, tmp_path: Path) -> None:
+    searched(here, folds=3)
+    new = load_diabetes(as_frame=True).data.head(20)
+    expected = package.open_study("few", here.url, project=here.folder).predictor().predict(new)
+    code, output = here.run("export", "few", "--format", "archive", "--out", "few.hpo-archive.zip")
+    assert code == 0, output
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    other = Hpo(folder, f"sqlite:///{folder}/hpo.db")
+
+    code, output = other.run("import", here.folder / "few.hpo-archive.zip")
+
+    assert code == 0, output
+    found = package.open_study("few", other.url, project=folder).predictor().predict(new)
+    pd.testing.assert_frame_equal(found, expected)
+    assert len(list((folder / "art").rglob("training-*/best.ckpt"))) == 4
+
+
 def test_images_sequences_and_series_have_folds_too(here: Hpo) -> None:
     pixels = load_digits().images[:120]
     np.savez(here.folder / "digits.npz", x=pixels, y=load_digits().target[:120] % 2)
