@@ -6,7 +6,8 @@
     │   └── LoggerError     a study demands a logger that is not installed
     ├── LoadError      a model or data module cannot be imported, or is not a class of the right kind
     ├── StoreError     the store is absent, unreachable, of another schema, or contradicts the request
-    │   └── StoreReplacedError   it was deleted, replaced or restored while a worker used it
+    │   ├── StoreReplacedError      it was deleted, replaced or restored while a worker used it
+    │   └── StoreUnreachableError   its server does not answer, and may later
     └── RunError       the run itself failed, although what was asked for was right
 
 The command line prints the message without a traceback and exits with `exit_code`.
@@ -46,6 +47,10 @@ class StoreError(HpoError):
 
 class StoreReplacedError(StoreError):
     """The store was deleted, replaced or restored while a worker used it."""
+
+
+class StoreUnreachableError(StoreError):
+    """The store's server does not answer; the same call may succeed later."""
 
 
 class RunError(HpoError):

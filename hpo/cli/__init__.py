@@ -24,6 +24,7 @@ from hpo.cli import (
     report,
     steer,
     train,
+    worker,
 )
 from hpo.cli.answer import say
 
@@ -60,7 +61,7 @@ app.command(rich_help_panel=BEGIN)(plan.space)
 app.add_typer(data.data, name="data", rich_help_panel=BEGIN)
 app.command(rich_help_panel=WORK)(train.run)
 app.command(rich_help_panel=WORK)(train.submit)
-app.command(rich_help_panel=WORK)(train.worker)
+app.command(rich_help_panel=WORK)(worker.worker)
 app.command(rich_help_panel=STEER)(steer.pause)
 app.command(rich_help_panel=STEER)(steer.resume)
 app.command(rich_help_panel=STEER)(steer.stop)

@@ -40,7 +40,12 @@ OtherStudyName = Annotated[
 ]
 SlotsOption = Annotated[
     int | None,
-    typer.Option("--slots", min=1, help="Trials at a time on this machine [default: one a GPU, or one a core]."),
+    typer.Option(
+        "--slots",
+        envvar="HPO_SLOTS",
+        min=1,
+        help="Trials at a time on this machine [default: one a GPU, or one a core].",
+    ),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Verbs that search: run, submit, worker."""
+"""Verbs that search: run, submit."""
 
 from __future__ import annotations
 
@@ -114,32 +114,6 @@ def submit(
     finally:
         server.stop()
     say(message)
-
-
-def worker(
-    studies: Annotated[list[str] | None, typer.Argument(metavar="[STUDY ...]", help="Studies to work on.")] = None,
-    slots: SlotsOption = None,
-    store: StoreOption = None,
-    project: ProjectOption = None,
-    artifacts: ArtifactsOption = None,
-    until_idle: Annotated[bool, typer.Option("--until-idle", help="Exit when no trial is left to train.")] = False,
-    verbose: VerboseOption = False,
-) -> None:
-    """Train trials of the named studies, or of all open ones, and wait for more."""
-    server = start_server(store, project)
-    try:
-        from hpo.cli.screen import log_to_stderr
-        from hpo.service.assembly import Workspace, work
-        from hpo.settings import artifacts_folder, project_folder
-        from hpo.store import Store
-
-        log_to_stderr(verbose=verbose)
-        folder, url = project_folder(project), url_of(store, project)
-        artifacts = artifacts_folder(artifacts, folder)
-        with Store.create(url) as opened:
-            work(Workspace(server, folder, opened, artifacts), studies or [], slots=slots, is_until_idle=until_idle)
-    finally:
-        server.stop()
 
 
 def _read(file: Path, trials: int | None, name: str | None, changes: list[str] | None) -> tuple[StudySpec, Source]:

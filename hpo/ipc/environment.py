@@ -17,9 +17,9 @@ _CREDENTIAL_VARIABLES = frozenset(
 _INDISPENSABLE_VARIABLES = frozenset(
     {"PATH", "HOME", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR"},
 )
-# A launcher (Slurm, torchrun, MPI, LSF) sets these for the worker; Lightning would take each trial for a rank of a
+# A launcher (Slurm, torchrun, MPI, LSF, Ray) sets these for the worker; Lightning would take each trial for a rank of a
 # training on several machines, and wait for the others.
-_LAUNCHER_PREFIXES = ("SLURM_", "TORCHELASTIC_", "OMPI_", "PMI_", "PMIX_", "MV2_", "LSB_")
+_LAUNCHER_PREFIXES = ("SLURM_", "TORCHELASTIC_", "OMPI_", "PMI_", "PMIX_", "MV2_", "LSB_", "RAY_", "PBS_")
 _LAUNCHER_VARIABLES = frozenset(
     {
         "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "NODE_RANK", "GROUP_RANK", "ROLE_RANK", "LOCAL_RANK",

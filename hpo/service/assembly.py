@@ -1,6 +1,6 @@
 """From a study that was read to trials that train: prepare, try one batch, create or continue, and work.
 
-`hpo submit`, `hpo run` and `hpo worker` without a terminal; the command line, Python and the tests call these.
+`hpo submit` and `hpo run` without a terminal; the command line, Python and the tests call these.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from pathlib import Path
 from hpo.errors import RunError
 from hpo.ipc.fork_server import ForkServer
 from hpo.printable import all_of
-from hpo.queue.studies import StoredStudy, create_or_continue, load_study
+from hpo.queue.studies import StoredStudy, create_or_continue
 from hpo.results.warm_start import find_weights
 from hpo.service.preflight import slots_for, try_one_batch
 from hpo.service.prepare import PreparedStudy, prepare
 from hpo.store import Store
 from hpo.study.by_value import is_by_value, refusal
-from hpo.study.devices import Slot, slots_of
+from hpo.study.devices import Slot
 from hpo.study.fingerprints import inputs_of
 from hpo.study.plan import Plan
-from hpo.study.spec import Resources, StudySpec
+from hpo.study.spec import StudySpec
 from hpo.study.study_file import Source
 from hpo.worker.loop import Worker
 from hpo.worker.provenance import StudyProvenance, ask_git
@@ -163,31 +163,6 @@ def begin(
         prepared.close()
         raise
     return Search(worker, runs[0], message)
-
-
-def work(
-    workspace: Workspace, studies: Sequence[str], *, slots: int | None = None, is_until_idle: bool = False
-) -> None:
-    """Train trials of the named studies, or of whatever study is open, and wait for more.
-
-    Args:
-        slots: trials at a time; by default as many as the first named study requests.
-        is_until_idle: return when there is nothing left to do.
-
-    Raises:
-        StoreError: a named study does not exist, or was created with other code.
-        SpecError: a named study cannot be trained on this machine.
-        RunError: the process that starts trials exited.
-    """
-    resources = load_study(workspace.store, studies[0]).resolved.spec.resources if studies else Resources()
-    worker = Worker(
-        workspace.store,
-        server=workspace.server,
-        slots=slots_of(resources, wanted=slots),
-        project=workspace.project,
-        artifacts=workspace.artifacts,
-    )
-    worker.run_service(studies, is_until_idle=is_until_idle)
 
 
 def enter(

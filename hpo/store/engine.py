@@ -20,7 +20,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from hpo.errors import StoreError
+from hpo.errors import StoreError, StoreUnreachableError
 from hpo.store.timing import Patience
 from hpo.store.url import StoreUrl, child_environment
 
@@ -42,6 +42,7 @@ __all__ = [
 _BUSY_SECONDS = 60.0
 _CONNECT_SECONDS = 10
 _READS = "hpo_reads"
+_PASSING = ("starting up", "shutting down", "too many clients", "connection slots", "in recovery")
 
 
 def open_engine(url: StoreUrl, patience: Patience | None = None) -> Engine:
@@ -141,11 +142,19 @@ def store_errors(url: StoreUrl) -> Iterator[None]:
         original = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
         is_secret = url.password is not None and url.password in str(error)
         reason = "" if is_secret else " ".join(str(original).split())
-        failure = StoreError(_explanation(url, reason))
+        failure = (StoreUnreachableError if _may_answer_later(url, error) else StoreError)(_explanation(url, reason))
         cause = None if is_secret else error
     if failure is not None:
         # outside of the handler, so that a withheld cause is not attached as the context either
         raise failure from cause
+
+
+def _may_answer_later(url: StoreUrl, error: Exception) -> bool:
+    """Whether a server did not answer, rather than refuse what it was asked for: its refusals begin with FATAL."""
+    if url.is_sqlite or not isinstance(error, SQLAlchemyError) or not is_outage(error):
+        return False
+    text = str(error)
+    return "FATAL" not in text or any(words in text for words in _PASSING)
 
 
 def is_outage(error: SQLAlchemyError) -> bool:

@@ -15,6 +15,9 @@ from hpo.study.spec import Resources
 
 log = logging.getLogger(__name__)
 
+# Of engines that neither pin a worker to its cores nor set a quota: Ray, and Slurm without its plugin for tasks.
+CORES = "HPO_CORES"
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -109,7 +112,15 @@ def _slots_of_gpus(gpus: list[Gpu], asked: int | Literal["auto"], per_trial: int
 
 
 def cores() -> int:
-    """Cores that this process may use: fewer than the machine has if in a container or under taskset."""
+    """Cores that this process may use: fewer than the machine has in a container, under taskset, or by HPO_CORES.
+
+    Raises:
+        SpecError: HPO_CORES is not a number above 0.
+    """
+    if text := os.environ.get(CORES):
+        if not text.isdecimal() or int(text) < 1:
+            raise SpecError(f"{CORES}={text}: should be a number of cores, such as 4")
+        return int(text)
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(allowed, _cgroup_cores() or allowed)
 

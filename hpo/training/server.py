@@ -161,7 +161,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A signal to the whole job (by Slurm, systemd or a person) drains the worker, which lets trials finish their epoch.
     # Blocked, not ignored: Lightning sets a handler of its own, and processes of data loaders inherit the mask.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2})
     control = Channel(socket.socket(fileno=int(sys.argv[1])))
     gc.disable()  # imported objects are permanent: collections during the imports take a tenth of their time
     try:

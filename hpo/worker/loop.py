@@ -51,6 +51,8 @@ class Worker:
     Args:
         server: has imported torch and Lightning, or is importing them.
         on_frame: called a few times a second, to draw.
+        drain_seconds: how long trials may finish their epoch when it is asked to end; by default the store's timing.
+        max_seconds: within which it ends, with all trials handed back; None for no limit.
 
     Attributes:
         trials: the running ones, by the slot's number.
@@ -65,6 +67,8 @@ class Worker:
         project: Path,
         artifacts: Path,
         on_frame: Callable[[], None] = lambda: None,
+        drain_seconds: float | None = None,
+        max_seconds: float | None = None,
     ) -> None:
         self.slots = slots
         self.trials: dict[int, RunningTrial] = {}
@@ -74,7 +78,9 @@ class Worker:
         self._restarts: list[float] = []  # monotonic seconds
         self._has_adopted = False  # searched the store for studies, after the server was ready
         self._selector = selectors.DefaultSelector()
-        self._signals = Signals(lambda: len(self.trials))
+        self._drain_seconds = store.timing.drain if drain_seconds is None else drain_seconds
+        drain_at = None if max_seconds is None else time.monotonic() + max_seconds - self._drain_seconds
+        self._signals = Signals(lambda: len(self.trials), drain_at=drain_at)
         self.outbox = Outbox(store, on_return=self._heartbeat)
         self._file = StoreFile(store)
         self._locks = GpuLocks()
@@ -108,6 +114,11 @@ class Worker:
     def is_draining(self) -> bool:
         """The worker was asked to end: running trials are handed back after their epoch."""
         return self._signals.drained_at is not None
+
+    @property
+    def is_ready(self) -> bool:
+        """It has looked for studies, reaches the store, and was not asked to end."""
+        return self._has_adopted and self.outbox.is_up and not self.is_draining
 
     def adopt(
         self,
@@ -154,9 +165,7 @@ class Worker:
                         self._wait(0.0)  # running trials get their answers before a new one is sampled
                     for trial in self.trials.values():
                         budget = self.runs[trial.claim.study_id].resolved.spec.budget
-                        supervise(
-                            trial, budget, drained_at=self._signals.drained_at, drain_seconds=self._store.timing.drain
-                        )
+                        supervise(trial, budget, drained_at=self._signals.drained_at, drain_seconds=self._drain_seconds)
                     self._fill_slots()
                     is_done = all(run.is_over or run.progress.is_held for run in self.runs.values())
                     is_over = self._has_adopted and is_done and not is_service
@@ -183,6 +192,7 @@ class Worker:
 
     def _visit_store(self) -> None:
         """Send heartbeats, poll, and flush the outbox, each when it is due."""
+        self._signals.check_time()
         now = time.monotonic()
         if now >= self._next_heartbeat:
             self._next_heartbeat = now + self._store.timing.heartbeat

@@ -71,6 +71,13 @@ class Line(LightningModule):
         return loss
 
 
+class Telling(Line):
+    """Prints each epoch that it trains."""
+
+    def on_train_epoch_end(self) -> None:
+        print(f"trained epoch {self.current_epoch + 1}")
+
+
 class Loaded(Points):
     """Its training batches come from a process of the loader."""
 
