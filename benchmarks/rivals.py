@@ -37,11 +37,16 @@ from hpo.service.guess import guess
 from hpo.service.preflight import slots_for
 from hpo.settings import templates_folder
 from hpo.store import Store, StoreUrl
-from hpo.study.families import FAMILIES
 from hpo.study.study_file import read_study
 
 AUTO, SHORTEST = "hpo auto", "the shortest study"
 TRIALS = 30
+MODELS = {
+    "table": "models.dnn:DNN",
+    "sequences": "models.conv1d:Conv1d",
+    "series": "models.linear:Linear",
+    "images": "models.cnn:CNN",
+}
 Search = Callable[[Workspace, Path], Final]
 
 
@@ -123,7 +128,10 @@ def missing_scores(task: Task, seed: int, options: argparse.Namespace, kept: lis
         file = task.write(Path(name))
         if not have - {AUTO, SHORTEST}:
             yield from rival_scores(task, str(file), seed)
-        searches: dict[str, Search] = {SHORTEST: run_shortest, AUTO: partial(run_auto_for, minutes=options.minutes)}
+        searches: dict[str, Search] = {
+            SHORTEST: partial(run_shortest, model=MODELS[task.kind]),
+            AUTO: partial(run_auto_for, minutes=options.minutes),
+        }
         if options.without_shortest:
             del searches[SHORTEST]
         for model, search in searches.items():
@@ -162,14 +170,14 @@ def run_auto_for(workspace: Workspace, study: Path, *, minutes: float) -> Final:
     return run_auto(workspace, study, minutes=minutes).final
 
 
-def run_shortest(workspace: Workspace, study: Path) -> Final:
+def run_shortest(workspace: Workspace, study: Path, *, model: str) -> Final:
     """A study as somebody would write first: the data, one model, the objective, a number of trials; no ensemble."""
     spec, _ = read_study(study)
     lines = [
         line for line in study.read_text().splitlines() if not line.startswith(("model:", "budget:", "folds:", "#"))
     ]
     hours = spec.budget.hours
-    lines += [f"model: {FAMILIES[str(spec.data.label)][-1]}", f"budget: {{trials: {TRIALS}, hours: {hours}}}"]
+    lines += [f"model: {model}", f"budget: {{trials: {TRIALS}, hours: {hours}}}"]
     study.write_text("\n".join(lines) + "\n")
     spec, source = read_study(study)
     machine = slots_for(spec, source, wanted=None)

@@ -17,10 +17,10 @@ from hpo.errors import HpoError, RunError, SpecError, StoreError
 from hpo.ipc.environment import clean_environment
 from hpo.ipc.fork_server import ForkServer
 from hpo.printable import all_of
-from hpo.queue.best import ranked_trials
+from hpo.queue.best import best_trials
 from hpo.queue.findings import add_finding
 from hpo.queue.plans import plans_of, standings
-from hpo.queue.progress import counts_of
+from hpo.queue.progress import counts_of, progress_of
 from hpo.queue.studies import StoredStudy, load_study
 from hpo.results.final import FINAL, Choice, Final, Kept, Member, luck_of, reruns_of, winner_of
 from hpo.results.study import Study
@@ -192,17 +192,20 @@ class _Finalizing:
             return evaluating.ensemble(pool_of(self._store, self._search.name, [reruns]))
 
     def _plan(self) -> Plan:
-        """The best trials of the search, each with its seeds.
+        """The best trials of the search, each with its seeds; of a search in which none is complete, of what is there.
 
         Raises:
-            HpoError: none is complete.
+            HpoError: none is complete, and the search goes on.
         """
         search = self._search
         if search.plan is not None:
             raise HpoError(f"study '{search.name}' trains the best trials of a search again: finalize that search")
         direction = search.resolved.spec.objective.direction
         with self._store.read() as connection:
-            rows = connection.execute(ranked_trials(search.study_id, direction, limit=self._request.top)).all()
+            progress = progress_of(connection, search.study_id)
+            rows = best_trials(connection, search.study_id, direction, limit=self._request.top)
+            if not progress.is_over and not progress.counts.complete:
+                rows = ()
             records = read_records(
                 connection, search.study_id, [row.trial_id for row in rows], direction=direction, has_curves=False
             )
@@ -211,8 +214,7 @@ class _Finalizing:
                 f"study '{search.name}' has no complete trial yet, so there is nothing to finalize; "
                 f"'hpo status {search.name}' shows how far it is"
             )
-        found = [records[row.trial_id] for row in rows]
-        candidates = tuple(Candidate(one.number, float(one.value or 0.0), dict(one.params)) for one in found)
+        candidates = tuple(Candidate(row.number, row.value, dict(records[row.trial_id].params)) for row in rows)
         return Plan("rerun", candidates, self._request.seeds)
 
     def _trained(self, plan: Plan) -> StoredStudy:

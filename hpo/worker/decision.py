@@ -37,6 +37,7 @@ class Requested:
     request: Request  # pause or stop
     end: AttemptEnd  # how the attempt then ends
     reason: str  # in words; the cause of a trial that ends by it
+    is_complete: bool = False  # a trial that is stopped is complete then, not pruned
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ def decide(
     if verdict == Verdict.PRUNE:
         return Decision(Action.PRUNE, is_best=is_best)
     if requested is not None and requested.request == Request.STOP:
-        return Decision(Action.PRUNE, reason=requested.reason, is_best=is_best)
+        action = Action.STOP if requested.is_complete else Action.PRUNE
+        return Decision(action, requested.end, requested.reason, is_best=is_best)
     if verdict == Verdict.PAUSE:
         return Decision(Action.PAUSE, AttemptEnd.AT_RUNG, "paused at a rung", is_best=is_best)
     if requested is not None and requested.request == Request.PAUSE:

@@ -164,8 +164,14 @@ class Worker:
                     if len(self.trials) < len(self.slots):
                         self._wait(0.0)  # running trials get their answers before a new one is sampled
                     for trial in self.trials.values():
-                        budget = self.runs[trial.claim.study_id].resolved.spec.budget
-                        supervise(trial, budget, drained_at=self._signals.drained_at, drain_seconds=self._drain_seconds)
+                        run = self.runs[trial.claim.study_id]
+                        supervise(
+                            trial,
+                            run.resolved.spec.budget,
+                            drained_at=self._signals.drained_at,
+                            drain_seconds=self._drain_seconds,
+                            is_rerun=run.study.plan is not None and run.study.plan.kind == "rerun",
+                        )
                     self._fill_slots()
                     is_done = all(run.is_over or run.progress.is_held for run in self.runs.values())
                     is_over = self._has_adopted and is_done and not is_service

@@ -169,11 +169,12 @@ class RunningTrial:
             self.state, self.end, self.error = OptunaState.COMPLETE, AttemptEnd.DONE, None
             self.handed_back, self.cause = AttemptEnd.PAUSED, f"files could not be written: {reason}"
 
-    def cut_off(self, end: AttemptEnd, cause: str) -> None:
-        """End it now: pruned, or failed without an epoch."""
+    def cut_off(self, end: AttemptEnd, cause: str, *, is_rerun: bool = False) -> None:
+        """End it now: pruned, failed without an epoch, or, in a re-run of the best trials, complete with its best."""
         self.failed_at = time.monotonic()
         if self.end == AttemptEnd.DONE and self.handed_back is None:
-            self.state = OptunaState.FAIL if self.value is None else OptunaState.PRUNED
+            ended = OptunaState.COMPLETE if is_rerun else OptunaState.PRUNED
+            self.state = OptunaState.FAIL if self.value is None else ended
             self.end, self.cause = end, cause
 
     def hand_back(self, end: AttemptEnd) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from hpo.queue.idle import KILLED, STOPPED
@@ -44,12 +45,15 @@ def _stop(reason: str) -> Requested:
     return Requested(Request.STOP, AttemptEnd.DONE, f"{STOPPED}: {reason}")
 
 
-def supervise(trial: RunningTrial, budget: Budget, *, drained_at: float | None, drain_seconds: float) -> None:
+def supervise(
+    trial: RunningTrial, budget: Budget, *, drained_at: float | None, drain_seconds: float, is_rerun: bool = False
+) -> None:
     """End a trial that is over its time, that hangs, or whose epoch takes longer than the worker's drain.
 
     Args:
         drained_at: monotonic seconds when the worker was asked to end; None before.
-        drain_seconds: how long trials may then take to finish their epoch.
+        drain_seconds: how long trials may then, and after their time, take to finish the epoch, and save their best.
+        is_rerun: it trains one of the best trials of a search again.
     """
     if trial.is_ending:
         return
@@ -58,9 +62,13 @@ def supervise(trial: RunningTrial, budget: Budget, *, drained_at: float | None, 
         trial.requested = PREEMPTION
         if now > drained_at + drain_seconds:
             trial.hand_back(AttemptEnd.PREEMPTED)
-    minutes = (trial.claim.seconds_before + trial.seconds) / 60
-    if budget.trial_minutes is not None and minutes > budget.trial_minutes:
-        trial.cut_off(AttemptEnd.OVERTIME, f"over time: {budget.trial_minutes:g} minutes")
+    over = trial.claim.seconds_before + trial.seconds - 60 * (budget.trial_minutes or math.inf)
+    if over > 0:
+        reason = f"over time: {budget.trial_minutes:g} minutes"
+        if trial.requested is None or trial.requested.request != Request.STOP:
+            trial.requested = Requested(Request.STOP, AttemptEnd.OVERTIME, reason, is_complete=is_rerun)
+        if over > drain_seconds or not trial.epoch:
+            trial.cut_off(AttemptEnd.OVERTIME, reason, is_rerun=is_rerun)
     # The setup may hang as well, for instance on a lost network file system.
     if now > (trial.progress_at or trial.claimed_at) + 60 * budget.stall_minutes:
         trial.fail(AttemptEnd.STALLED, AttemptEnd.STALLED, f"no step for {budget.stall_minutes:g} minutes")

@@ -162,3 +162,14 @@ def store_names(store: Store) -> list[str]:
     from hpo.results.study import list_studies
 
     return [study.study for study in list_studies(store)]
+
+
+def test_a_search_whose_trials_all_ran_out_of_time_ends_with_a_model_too(hpo: Hpo) -> None:
+    searched(hpo, epochs=100_000, early_stopping=None, budget={"trials": 2, "trial_minutes": 0.05})
+    assert hpo.counts("digits") == {TrialState.PRUNED: 2}
+
+    found = finalized(hpo, "--test")
+
+    assert found["winner"] in (0, 1)
+    assert found["test"]["metrics"]["accuracy"]["value"] > 0.5
+    assert {trial.state for trial in hpo.trials("digits.final")} == {TrialState.COMPLETE}

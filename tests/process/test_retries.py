@@ -237,7 +237,7 @@ def test_the_trials_of_a_draining_worker_are_continued_by_another(hpo: Hpo, serv
     between = hpo.trials("moved")
     second = finish(hpo.start("worker", "--until-idle", "--slots", 2))
 
-    assert (code, second[0]) == (0, 0), (output, second)
+    assert (code, second[0]) == (75, 0), (output, second)
     assert [(r.state, r.attempts, r.cause) for r in between] == [("idle", 1, None)] * 2
     records = hpo.trials("moved")
     assert [(r.state, r.causes) for r in records] == [("complete", (HANDED_BACK, "complete"))] * 2

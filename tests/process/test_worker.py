@@ -444,7 +444,7 @@ def test_two_workers_meet_the_target_also_when_one_is_asked_to_end(hpo: Hpo, ser
     workers[0].send_signal(signal.SIGTERM)
     ends = [finish(worker) for worker in workers]
 
-    assert [code for code, _ in ends] == [0, 0], ends
+    assert [code for code, _ in ends] == [75, 0], ends
     assert "SIGTERM: handing back" in ends[0][1]
     assert hpo.counts("shared") == {"complete": 12}
     assert [record.number for record in hpo.trials("shared")] == list(range(12))
