@@ -14,9 +14,11 @@ from typing import Any
 from sqlalchemy import Connection, Table, and_, bindparam, exists, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from hpo.queue.best import LOSS
 from hpo.queue.claim import Claim
 from hpo.queue.idle import attempts_ended, end_idle_trials, end_trial
 from hpo.store.clock import db_now
+from hpo.store.json_number import json_number
 from hpo.store.tables import (
     hpo_attempts,
     hpo_epochs,
@@ -143,6 +145,15 @@ def trainings_before(connection: Connection, trial_id: int) -> list[float]:
         select(attributes.value_json).where(attributes.trial_id == trial_id, attributes.key == TRAININGS)
     )
     return [] if found is None else [float(value) for value in json.loads(found)]
+
+
+def losses_before(connection: Connection, trial_id: int) -> dict[int, float]:
+    """The validation loss after each epoch of the trial's earlier attempts, where it was logged."""
+    loss = json_number(hpo_epochs.c.metrics, LOSS)
+    rows = connection.execute(
+        select(hpo_epochs.c.epoch, loss.label("loss")).where(hpo_epochs.c.trial_id == trial_id, loss.is_not(None))
+    )
+    return {row.epoch: float(row.loss) for row in rows}
 
 
 def _put_attributes(connection: Connection, claim: Claim, attributes: Mapping[str, Any]) -> None:

@@ -305,9 +305,9 @@ class _Finalizing:
 
 def _spec(search: StudySpec, name: str, plan: Plan) -> StudySpec:
     """The study file of a plan: as the search's, without what searches, prunes, or ends it early."""
-    budget = Budget(
-        trials=plan.trials, trial_minutes=search.budget.trial_minutes, stall_minutes=search.budget.stall_minutes
-    )
+    # What is trained on both parts has the length of the re-runs: cut off, it would have no model.
+    minutes = search.budget.trial_minutes if plan.kind == "rerun" else None
+    budget = Budget(trials=plan.trials, trial_minutes=minutes, stall_minutes=search.budget.stall_minutes)
     changes: dict[str, Any] = {
         "study": name,
         "sampler": AlgorithmSpec(name="random"),

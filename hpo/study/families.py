@@ -8,6 +8,10 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "models.data:Table": ("models.tabm:TabM", "models.dnn:DNN"),
     "models.data:Images": ("models.cnn:CNN",),
     "models.data:Digits": ("models.cnn:CNN", "models.dnn:DNN"),
-    "models.data:Sequences": ("models.conv1d:Conv1d", "models.recurrent:Recurrent"),
+    "models.data:Sequences": (
+        "models.random_convolutions:RandomConvolutions",
+        "models.conv1d:Conv1d",
+        "models.recurrent:Recurrent",
+    ),
     "models.data:Series": ("models.linear:Linear", "models.recurrent:Recurrent"),
 }

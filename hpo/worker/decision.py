@@ -59,6 +59,7 @@ def decide(
     value: float | None,
     *,
     is_judged: bool = True,
+    wins_tie: bool = False,
     epoch: int,
     epochs: int,
     direction: Direction,
@@ -78,6 +79,7 @@ def decide(
         curve: the objective after each epoch before this one.
         value: the objective after this one; None when it was not finite, or not logged.
         is_judged: the objective was logged; without it, only requests and the number of epochs count.
+        wins_tie: its value is as good as the best one, and its loss is smaller.
         epoch: this one; 1 for the first.
         epochs: the number that it is to be trained for.
         verdict: its pruner's.
@@ -92,7 +94,7 @@ def decide(
         return Decision(Action.STOP, AttemptEnd.DIVERGED, AttemptEnd.DIVERGED)
     if value is None and is_judged:
         return Decision(Action.DROP, AttemptEnd.DIVERGED, AttemptEnd.DIVERGED)
-    is_best = value is not None and all(direction.better(value, before) for before in curve)
+    is_best = value is not None and (wins_tie or all(direction.better(value, before) for before in curve))
     if keeps_last:
         is_best = value is not None and epoch >= epochs
     if epoch >= epochs:
@@ -116,3 +118,8 @@ def decide(
     if requested is not None and requested.request == Request.PAUSE:
         return Decision(Action.PAUSE, requested.end, requested.reason, is_best=is_best)
     return Decision(Action.SAVE if is_best else Action.CONTINUE, is_best=is_best)
+
+
+def is_less(loss: float | None, other: float | None) -> bool:
+    """Whether both are known, and the first one is smaller."""
+    return loss is not None and other is not None and loss < other

@@ -55,12 +55,14 @@ class RunningTrial:
     value: float | None = None
     best_value: float | None = None
     best_epoch: int | None = None
+    losses: dict[int, float] = field(default_factory=dict)  # on the validation part by epoch, which break ties
     best_file_before: tuple[int, int] | None = None  # identity of the best checkpoint's file before that epoch
     is_planned: bool = False  # its learning rate follows a plan
     trainings: int = 1  # on folds or with seeds, whose mean is its value
     training: int = 1  # the present one
     results: list[float] = field(default_factory=list)  # of the trainings that have ended, where there are several
     later: list[float] = field(default_factory=list)  # the curve of a later training than the first
+    later_losses: list[float | None] = field(default_factory=list)
     seconds_to_first_step: float | None = None
     parameters: int | None = None
     checkpoint_sha256: str | None = None

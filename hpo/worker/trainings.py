@@ -13,10 +13,11 @@ from functools import partial
 from statistics import fmean, stdev
 
 from hpo.ipc.messages import Answer, Epoch, Started
+from hpo.queue.best import LOSS
 from hpo.queue.report import report_trainings
 from hpo.study.spec import StudySpec
 from hpo.study.states import Direction, OptunaState, Request
-from hpo.worker.decision import Action, decide
+from hpo.worker.decision import Action, decide, is_less
 from hpo.worker.running_trial import RunningTrial
 from hpo.worker.study_context import StudyContext
 
@@ -28,7 +29,9 @@ log = logging.getLogger(__name__)
 def take_later_start(trial: RunningTrial, report: Started) -> None:
     """The model of a later training is built."""
     trial.training = report.training
-    trial.later = [epoch.value for epoch in report.curve if epoch.value is not None]
+    known = [epoch for epoch in report.curve if epoch.value is not None]
+    trial.later = [epoch.value for epoch in known if epoch.value is not None]
+    trial.later_losses = [epoch.metrics.get(LOSS) for epoch in known]
 
 
 def take_later_epoch(spec: StudySpec, trial: RunningTrial, report: Epoch) -> Answer:
@@ -37,6 +40,7 @@ def take_later_epoch(spec: StudySpec, trial: RunningTrial, report: Epoch) -> Ans
         trial.later,
         report.value,
         is_judged=report.is_judged,
+        wins_tie=_wins_tie(trial, report, spec.objective.direction),
         epoch=report.epoch,
         epochs=trial.epochs,
         direction=spec.objective.direction,
@@ -48,6 +52,7 @@ def take_later_epoch(spec: StudySpec, trial: RunningTrial, report: Epoch) -> Ans
     )
     if report.value is not None:
         trial.later.append(report.value)
+        trial.later_losses.append(report.metrics.get(LOSS))
     trial.metrics = report.metrics
     match decision.action:
         case Action.DROP:
@@ -71,6 +76,15 @@ def take_later_epoch(spec: StudySpec, trial: RunningTrial, report: Epoch) -> Ans
     )
 
 
+def _wins_tie(trial: RunningTrial, report: Epoch, direction: Direction) -> bool:
+    """Whether the epoch's value is as good as the training's best one, and its loss smaller than that of all these."""
+    best = min(trial.later, key=direction.cost, default=None)
+    if report.value is None or report.value != best:
+        return False
+    its = [loss for value, loss in zip(trial.later, trial.later_losses, strict=True) if value == best]
+    return all(is_less(report.metrics.get(LOSS), loss) for loss in its)
+
+
 def take_trained(context: StudyContext, spec: StudySpec, trial: RunningTrial, *, best: Sequence[float]) -> Answer:
     """Record what a training has reached, and answer whether the next one follows.
 
@@ -82,7 +96,7 @@ def take_trained(context: StudyContext, spec: StudySpec, trial: RunningTrial, *,
     if reached is None:
         return Answer(stop=True)  # the trial fails, as one without an epoch
     trial.results.append(reached)
-    trial.later = []
+    trial.later, trial.later_losses = [], []
     trial.training = len(trial.results) + 1
     results = list(trial.results)
     context.outbox.put(

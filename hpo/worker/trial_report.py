@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from hpo.errors import nearest
 from hpo.ipc.messages import Answer, Epoch, Started
+from hpo.queue.best import LOSS
 from hpo.queue.report import describe_trial, provenance_before, report_epoch
 from hpo.results.warm_start import refers
 from hpo.search.rungs import Verdict
@@ -20,7 +21,7 @@ from hpo.study.job import BEST_CHECKPOINT, CONFIG, PREPROCESSING
 from hpo.study.resolved_study import OWNERS, ResolvedStudy
 from hpo.study.spec import StudySpec
 from hpo.study.states import AttemptEnd, OptunaState
-from hpo.worker.decision import Action, Decision, decide
+from hpo.worker.decision import Action, Decision, decide, is_less
 from hpo.worker.provenance import with_changes
 from hpo.worker.running_trial import RunningTrial
 from hpo.worker.study_context import StudyContext
@@ -109,11 +110,14 @@ def take_epoch(
     # Not what an earlier attempt reached later, nor anything where this one has restored nothing.
     known = curve if trial.best_value is not None else {}
     before = [known[epoch] for epoch in sorted(known) if epoch < report.epoch]
+    if (loss := report.metrics.get(LOSS)) is not None:
+        trial.losses[report.epoch] = loss
     verdict = _record(context, trial, report) if report.value is not None or not report.is_judged else Verdict.CONTINUE
     decision = decide(
         before,
         report.value,
         is_judged=report.is_judged,
+        wins_tie=report.value == trial.best_value and is_less(loss, trial.losses.get(trial.best_epoch or 0)),
         epoch=report.epoch,
         epochs=trial.epochs,
         direction=spec.objective.direction,
@@ -145,9 +149,10 @@ def restore_progress(context: StudyContext, spec: StudySpec, trial: RunningTrial
     known = sorted(epoch for epoch in curve if until is None or epoch <= until)
     trial.value = trial.best_value = trial.best_epoch = trial.best_file_before = None
     for epoch in known:
-        trial.value = curve[epoch]
-        if trial.best_value is None or spec.objective.direction.better(curve[epoch], trial.best_value):
-            trial.best_value, trial.best_epoch = curve[epoch], epoch
+        trial.value, loss = curve[epoch], trial.losses.get(epoch)
+        wins_tie = trial.value == trial.best_value and is_less(loss, trial.losses.get(trial.best_epoch or 0))
+        if trial.best_value is None or wins_tie or spec.objective.direction.better(trial.value, trial.best_value):
+            trial.best_value, trial.best_epoch = trial.value, epoch
     trial.epoch = until if until is not None else max(known, default=0)
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from hpo.errors import RunError
 from hpo.queue.claim import Claim
-from hpo.queue.report import begin_trial, finish_trial, trainings_before
+from hpo.queue.report import begin_trial, finish_trial, losses_before, trainings_before
 from hpo.queue.studies import StoredStudy
 from hpo.results.warm_start import Weights
 from hpo.search.algorithms import derive_seed
@@ -79,9 +79,10 @@ def _start(
         claimed_at=claimed_at,
         trainings=trainings_of(config),
     )
-    if trial.trainings > 1 and claim.attempt > 1:
+    if claim.attempt > 1:
         with context.store.read() as connection:
-            trial.results = trainings_before(connection, claim.trial_id)
+            trial.losses = losses_before(connection, claim.trial_id)
+            trial.results = trainings_before(connection, claim.trial_id) if trial.trainings > 1 else []
         trial.training = len(trial.results) + 1
     if claim.is_promoted:
         trial.granted = max(context.history.curve(claim.number), default=0)

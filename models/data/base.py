@@ -84,6 +84,7 @@ class DataModule(LightningDataModule):
             prediction * scale + mean is in the data's own unit.
     """
 
+    samples_of_an_epoch = 1  # at least so many: fewer are passed over several times
     standalone = ""  # the module that reads new data with NumPy alone, see models.data.standalone
     task: Task = "multiclass"
     outputs: int
@@ -326,6 +327,7 @@ class DataModule(LightningDataModule):
             rows=placed.rows,
             pinned=placed.is_pinned,
             prepared=self.preparation(),
+            passes=max(1, -(-self.samples_of_an_epoch // len(part.targets))) if training else 1,
         )
 
     def _ask_model(self) -> None:

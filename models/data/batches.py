@@ -36,6 +36,7 @@ class Batches:
         pinned: batches are in pinned memory, from which a GPU copies while it computes.
         readers: processes that read the next batches from the file of samples while the model learns.
         prepared: a batch's inputs are marked with it, see models.data.base:DataModule.preparation.
+        passes: over the samples in an epoch of a training; then a batch has at most all of them.
     """
 
     def __init__(
@@ -50,16 +51,18 @@ class Batches:
         pinned: bool = False,
         readers: int = 0,
         prepared: Mapping[str, Any] | None = None,
+        passes: int = 1,
     ) -> None:
         self._samples = samples
         self._rows = rows
         self.targets = targets
-        self.batch_size = batch_size
+        self.batch_size = batch_size if passes == 1 else min(batch_size, len(targets))
         self.training = training
         self.change = change
         self.pinned = pinned
         self.readers = readers
         self._prepared = prepared
+        self._passes = passes
 
     @property
     def inputs(self) -> Inputs:
@@ -111,7 +114,7 @@ class Batches:
 
     def _starts(self, ranks: int) -> range:
         """The starts of the batches in a share; for training, the range ends at the end of the share's last batch."""
-        rows = len(self.targets) // ranks
+        rows = len(self.targets) * self._passes // ranks
         if self.training and self.batch_size > 1 and rows % self.batch_size == 1:
             rows -= 1  # batch normalisation cannot learn from a batch of one sample
         if rows < 1:
@@ -121,7 +124,7 @@ class Batches:
     def _order(self, ranks: int) -> Tensor:
         if not self.training:
             return torch.arange(len(self.targets), device=self.targets.device)
-        order = torch.randperm(len(self.targets))
+        order = torch.cat([torch.randperm(len(self.targets)) for _ in range(self._passes)])
         if ranks > 1:
             # The ranks' generators may differ, because of dropout.
             order = of_first_rank(order)

@@ -60,11 +60,15 @@ class Sequences(DataModule):
         noise: standard deviation of normal noise in training, as a fraction of the feature's standard deviation.
         time_warp: the fraction by which the speed of training sequences varies.
 
+    An epoch of a training part of fewer than 256 sequences passes over them several times, until it has so many: an
+    epoch of a few steps could tell a pruner, or an early stopping, nothing.
+
     Raises:
         ValueError: the file or an argument is invalid.
     """
 
     standalone = "models.data.standalone.sequences"
+    samples_of_an_epoch = 256
 
     def __init__(
         self,

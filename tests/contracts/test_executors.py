@@ -33,6 +33,7 @@ from models.layout import Layout
 from models.linear import Linear
 from models.optimization import OptimizerName
 from models.optimized import Optimized
+from models.random_convolutions import RandomConvolutions
 from models.recurrent import Recurrent
 from models.tabm import TabM
 
@@ -78,6 +79,7 @@ MODELS: list[tuple[ModelClass, DataFactory, dict[str, Any]]] = [
     (Recurrent, partial(Series, path=MEASURED, target="load", interpolation="linear"), {"cell": "rnn", **DEEP}),
     (Conv1d, partial(Sequences, path=recorded_npz("class")), {}),
     (Conv1d, partial(Sequences, path=RECORDED, labels="step"), {"depth": 2}),
+    (RandomConvolutions, partial(Sequences, path=recorded_npz("class")), {"kernels": 300}),
     (Conv1d, partial(Series, path=MEASURED, target="load", interpolation="linear"), {"window_scaling": "standard"}),
     (Linear, partial(Series, path=MEASURED, target="load", interpolation="linear"), {"hidden": 16, "dropout": 0.2}),
     (OfDNN, partial(Digits, only="567"), {"freeze": "epochs", "frozen_epochs": 1, "dropout": 0.2}),

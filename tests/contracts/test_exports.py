@@ -36,6 +36,7 @@ from models.conv1d import Conv1d
 from models.data import Digits, Images, Sequences, Series, Table
 from models.dnn import DNN
 from models.linear import Linear
+from models.random_convolutions import RandomConvolutions
 from models.recurrent import Recurrent
 from models.tabm import TabM
 from models.transfer import Transfer
@@ -95,6 +96,8 @@ FAMILIES = {
     "GRU of windows in their own scale": Family(Recurrent, LEVELS, {"cell": "gru", "window_scaling": "standard"}),
     "Conv1d": Family(Conv1d, WAVES, {"readout": "both", "stride": 2}),
     "Conv1d of steps": Family(Conv1d, STEPS),
+    "RandomConvolutions": Family(RandomConvolutions, WAVES, {"kernels": 300}),
+    "RandomConvolutions of steps": Family(RandomConvolutions, STEPS),
     "Conv1d of a series": Family(Conv1d, LEVELS, {"readout": "last", "window_scaling": "last"}),
     "Linear": Family(Linear, LEVELS, {"hidden": 16, "window_scaling": "standard"}),
     "Transfer": Family(Transfer, WAVES, BACKBONE),

@@ -18,6 +18,7 @@ from models.conv1d import Conv1d
 from models.data import Digits, Images, Sequences, Series, Table
 from models.dnn import DNN
 from models.linear import Linear
+from models.random_convolutions import RandomConvolutions
 from models.recurrent import Recurrent
 from models.tabm import TabM
 
@@ -66,6 +67,8 @@ MODELS: list[tuple[ModelClass, DataFactory]] = [
     (Recurrent, partial(Sequences, path=recorded_npz("step class"), labels="step")),
     (Recurrent, partial(Series, path=measured_csv(), target="load, wind", horizon=2, interpolation="linear")),
     (Conv1d, partial(Sequences, path=recorded_npz("class"))),
+    (RandomConvolutions, partial(Sequences, path=recorded_npz("class"))),
+    (RandomConvolutions, partial(Sequences, path=recorded_npz("step value"), labels="step")),
     (Conv1d, partial(Sequences, path=recorded_npz("step value"), labels="step")),
     (Conv1d, partial(Series, path=measured_csv(), target="load, wind", horizon=2, interpolation="linear")),
     (Linear, partial(Series, path=measured_csv(), target="load, wind", horizon=2, interpolation="linear")),

@@ -14,16 +14,18 @@ from models.conv1d import Conv1d
 from models.data import Digits, Images, Sequences, Series, Table
 from models.dnn import DNN
 from models.linear import Linear
+from models.random_convolutions import RandomConvolutions
 from models.recurrent import Recurrent
 from models.tabm import TabM
 from models.transfer import Transfer
 
 PAIRS = [
     (DNN, Table), (TabM, Table), (DNN, Digits), (CNN, Images), (CNN, Digits), (LeNet5, Images), (AlexNet, Images),
-    (ZFNet, Images), (Recurrent, Sequences), (Conv1d, Sequences), (Recurrent, Series), (Conv1d, Series),
+    (ZFNet, Images), (Recurrent, Sequences), (Conv1d, Sequences),
+    (RandomConvolutions, Sequences), (Recurrent, Series), (Conv1d, Series),
     (Linear, Series), (Autoencoder, Digits), (Autoencoder, Table), (Transfer, Images),
 ]  # fmt: skip
-PINNED_DROPOUT = (TabM, Conv1d, Linear)  # where its choice was found to make no difference
+PINNED_DROPOUT = (TabM, Conv1d, Linear, RandomConvolutions)  # where its choice was found to make no difference
 ALWAYS = {"optimizer", "lr", "weight_decay", "dropout", "batch_size"}
 
 
@@ -33,7 +35,7 @@ def test_a_family_searches_fewer_than_twelve_parameters(model: type[Any], data: 
 
     assert len(space) < 12, space.names
     assert set(space.names) >= ALWAYS - (
-        {"dropout"} if model in (TabM, Linear, Conv1d) else set()
+        {"dropout"} if model in (TabM, Linear, Conv1d, RandomConvolutions) else set()
     )  # whose choice makes no difference
     assert space["optimizer"].range.choices == ("adam", "adamw", "nadam")  # type: ignore[union-attr]
 

@@ -1,0 +1,94 @@
+"""Random convolutions: what they find, what is beyond a length, and that only the linear layer is trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from models.random_convolutions import LENGTH, RandomConvolutions, dilations
+
+
+def network(**arguments: Any) -> RandomConvolutions:
+    torch.manual_seed(0)
+    given: dict[str, Any] = {"input_shape": (40, 3), "outputs": 2, "kernels": 50}
+    return RandomConvolutions(**given | arguments)
+
+
+@pytest.mark.parametrize(
+    ("time", "expected"), [(1, [1]), (9, [1]), (17, [1, 2]), (40, [1, 2, 4]), (257, [1, 2, 4, 8, 16, 32])]
+)
+def test_dilations_fit_into_the_sequence(time: int, expected: list[int]) -> None:
+    assert dilations(time) == expected
+
+
+def test_each_kernel_has_a_mean_of_0_in_each_feature_that_it_looks_at() -> None:
+    weights = torch.cat([buffer for name, buffer in network(kernels=400).named_buffers() if "weights_" in name])
+
+    assert weights.shape == (400, 3, LENGTH)
+    assert weights.mean(2).abs().max() < 1e-6
+    looked_at = (weights.abs().sum(2) > 0).sum(1)
+    assert set(looked_at.tolist()) == {1, 2, 3}
+    torch.testing.assert_close(weights.flatten(1).norm(dim=1), torch.full((400,), 3.0))
+
+
+def test_a_share_and_a_largest_value_are_those_of_the_convolution() -> None:
+    model = network(input_shape=(12, 1), kernels=1)
+    x = torch.randn(2, 12, 1)
+
+    found = model._found(x, None)
+
+    standard = ((x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True, correction=0)).transpose(1, 2)
+    given = torch.nn.functional.conv1d(standard, model.weights_0, model.biases_0, padding=LENGTH // 2)[:, 0]
+    expected = [x.mean(1)[:, 0], (given > 0).float().mean(1), x.std(1, correction=0).log()[:, 0], given.amax(1)]
+    torch.testing.assert_close(found, torch.stack(expected, 1))
+
+
+@pytest.mark.parametrize("per_step", [False, True])
+def test_values_beyond_a_length_have_no_effect(per_step: bool) -> None:
+    model = network(per_step=per_step).eval()
+    torch.nn.init.normal_(model.head[1].weight)
+    x, lengths = torch.randn(4, 40, 3), torch.tensor([40, 25, 3, 1])
+    other = x.clone()
+    for row, length in enumerate(lengths):
+        other[row, length:] = 1000.0
+
+    before, after = model((x, lengths)), model((other, lengths))
+
+    if per_step:
+        is_there = torch.arange(40) < lengths[:, None]
+        before, after = before[is_there], after[is_there]
+    torch.testing.assert_close(before, after)
+    assert before.isfinite().all()
+
+
+def test_only_the_linear_layer_is_trained() -> None:
+    assert [name for name, parameter in network().named_parameters() if parameter.requires_grad] == [
+        "head.1.weight",
+        "head.1.bias",
+    ]
+
+
+def test_it_tells_apart_what_differs_in_a_short_pattern() -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(96, 100, 1), torch.arange(96) % 2
+    for row in range(96):
+        start = int(torch.randint(0, 90, ()))
+        x[row, start : start + 9, 0] += torch.linspace(-4, 4, 9) * (1 if y[row] else -1)
+    model = network(input_shape=(100, 1), task="multiclass", kernels=500)
+    optimizer = torch.optim.AdamW(model.head.parameters(), lr=1e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(x[:64]), y[:64]).backward()
+        optimizer.step()
+
+    with torch.no_grad():
+        accuracy = (model.eval()(x[64:]).argmax(1) == y[64:]).float().mean()
+
+    assert accuracy > 0.85
+
+
+def test_samples_that_are_no_sequences_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"samples should be \(time, features\), not of the shape \(9,\)"):
+        network(input_shape=(9,))
