@@ -62,8 +62,8 @@ class RandomConvolutions(Supervised):
         found = kernels if per_step else 2 * (kernels + features)
         self.norm = nn.BatchNorm1d(found, affine=False)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(found, outputs))
-        nn.init.zeros_(self.head[1].weight)
-        nn.init.zeros_(self.head[1].bias)
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, inputs: Inputs) -> Tensor:
         x, lengths = (inputs, None) if isinstance(inputs, Tensor) else inputs
@@ -117,4 +117,5 @@ def _drawn(count: int, features: int) -> Tensor:
     looked_at = (2 ** (torch.rand(count) * math.log2(features + 1))).long().clamp(1, features)
     is_looked_at = torch.rand(count, features).argsort(1).argsort(1) < looked_at[:, None]
     weights = (weights - weights.mean(2, keepdim=True)) * is_looked_at[:, :, None]
-    return LENGTH**0.5 * weights / weights.flatten(1).norm(dim=1)[:, None, None]
+    norms: Tensor = weights.flatten(1).norm(dim=1)[:, None, None]
+    return LENGTH**0.5 * weights / norms
