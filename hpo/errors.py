@@ -8,6 +8,7 @@
     ├── StoreError     the store is absent, unreachable, of another schema, or contradicts the request
     │   ├── StoreReplacedError      it was deleted, replaced or restored while a worker used it
     │   └── StoreUnreachableError   its server does not answer, and may later
+    ├── ObjectStoreError   an object store of artifacts refuses, or does not answer
     └── RunError       the run itself failed, although what was asked for was right
 
 The command line prints the message without a traceback and exits with `exit_code`.
@@ -51,6 +52,10 @@ class StoreReplacedError(StoreError):
 
 class StoreUnreachableError(StoreError):
     """The store's server does not answer; the same call may succeed later."""
+
+
+class ObjectStoreError(HpoError):
+    """An object store of artifacts refuses, does not answer, or has something else than was written."""
 
 
 class RunError(HpoError):

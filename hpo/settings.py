@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from hpo.errors import SpecError
 from hpo.store import StoreUrl
+from hpo.study.object_store import SCHEME, local_path
 
 DEFAULT_STORE = "sqlite:///hpo.db"
 DEFAULT_ARTIFACTS = "hpo-artifacts"
@@ -24,12 +26,20 @@ def store_url(option: str | None, project: Path) -> StoreUrl:
 
 
 def artifacts_folder(option: Path | None, project: Path) -> Path:
-    """The folder for checkpoints and logs: the option, else HPO_ARTIFACTS, else `hpo-artifacts` in the project."""
+    """The folder for checkpoints and logs: the option, else HPO_ARTIFACTS, else `hpo-artifacts` in the project.
+
+    Of an address in an object store, the folder of this machine that mirrors it.
+
+    Raises:
+        SpecError: it is neither a folder nor such an address.
+    """
     chosen = str(option) if option is not None else os.environ.get("HPO_ARTIFACTS")
     if chosen is None:
         return (project / DEFAULT_ARTIFACTS).resolve()
-    if "://" in chosen or ":/" in chosen:
-        raise SpecError(f"--artifacts {chosen}: only folders are supported in this version")
+    if (address := re.fullmatch(rf"{SCHEME}:/+([^/].*?)/*", chosen)) is not None:  # a path has lost a slash
+        return local_path(f"{SCHEME}://{address[1]}")
+    if re.match(r"[a-z0-9+]+:/", chosen):
+        raise SpecError(f"--artifacts {chosen}: should be a folder, or an address such as {SCHEME}://BUCKET/FOLDER")
     return Path(chosen).resolve()
 
 

@@ -117,5 +117,5 @@ def _drawn(count: int, features: int) -> Tensor:
     looked_at = (2 ** (torch.rand(count) * math.log2(features + 1))).long().clamp(1, features)
     is_looked_at = torch.rand(count, features).argsort(1).argsort(1) < looked_at[:, None]
     weights = (weights - weights.mean(2, keepdim=True)) * is_looked_at[:, :, None]
-    norms: Tensor = weights.flatten(1).norm(dim=1)[:, None, None]
-    return LENGTH**0.5 * weights / norms
+    drawn: Tensor = LENGTH**0.5 * weights / weights.flatten(1).norm(dim=1)[:, None, None]
+    return drawn

@@ -36,6 +36,7 @@ from hpo.store.tables import hpo_studies, hpo_trials, trials
 from hpo.study.artifacts import is_file, size_of
 from hpo.study.job import BEST_CHECKPOINT, LAST_CHECKPOINT, PREPROCESSING, RESUME_CHECKPOINTS
 from hpo.study.naming import study_folder, trial_folder
+from hpo.study.object_store import fetch_study, local_path
 from hpo.study.states import OPTUNA_ENDED
 
 OnBytes = Callable[[int, int], None]  # what is done, and what there is to do
@@ -158,6 +159,9 @@ def write_archive(
 def _copy_resumable(store: Store, study_id: int, name: str, artifacts: Path, copies: Path) -> None:
     with store.read() as connection:
         folders = _folders(connection, names_of(connection, study_id, name), artifacts)
+    for folder in folders.values():
+        fetch_study(folder)
+    with store.read() as connection:
         waiting = [
             (key, number)
             for key in folders
@@ -216,7 +220,9 @@ def _trials(connection: Connection, rows: StudyRows, artifacts: Path, copies: Pa
     for row in rows.of_table(hpo_trials.name):
         trial = known[row["trial_id"]]
         name = trial_folder(trial.number)
-        live = Path(row["checkpoint"]).parent if row["checkpoint"] else folders.get(trial.study_id, artifacts) / name
+        live = (
+            local_path(row["checkpoint"]).parent if row["checkpoint"] else folders.get(trial.study_id, artifacts) / name
+        )
         copied = copies / str(trial.study_id) / name
         study = rows.number("studies", trial.study_id)
         assert study is not None

@@ -14,6 +14,7 @@ from hpo.cli import (
     database,
     export,
     final,
+    launch,
     logs,
     look,
     maintain,
@@ -62,6 +63,8 @@ app.add_typer(data.data, name="data", rich_help_panel=BEGIN)
 app.command(rich_help_panel=WORK)(train.run)
 app.command(rich_help_panel=WORK)(train.submit)
 app.command(rich_help_panel=WORK)(worker.worker)
+app.command(rich_help_panel=WORK)(launch.up)
+app.command(rich_help_panel=WORK)(launch.down)
 app.command(rich_help_panel=STEER)(steer.pause)
 app.command(rich_help_panel=STEER)(steer.resume)
 app.command(rich_help_panel=STEER)(steer.stop)

@@ -31,7 +31,7 @@ def finalize(
     as_json: JsonOption = False,
 ) -> None:
     """Train a study's best trials again with fresh seeds, choose by the mean, and keep a model that is tested once."""
-    server = start_server(store, project)
+    server = start_server(store, project, artifacts)
     try:
         from hpo.cli.final_page import show_final
         from hpo.cli.progress import Progress

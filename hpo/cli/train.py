@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpo.cli.answer import say
+from hpo.cli.launch import LauncherOption, LauncherOptions, WorkersOption
 from hpo.cli.options import (
     ArtifactsOption,
     NameOption,
@@ -47,10 +48,13 @@ def run(
     project: ProjectOption = None,
     artifacts: ArtifactsOption = None,
     accept_changes: AcceptOption = False,
+    launcher: LauncherOption = None,
+    workers: WorkersOption = 1,
+    launcher_options: LauncherOptions = None,
     verbose: VerboseOption = False,
 ) -> None:
-    """Create or continue a study, train it on this machine, and show its best trials."""
-    server = start_server(store, project)
+    """Create or continue a study, train it on this machine or by a launcher, and show its best trials."""
+    server = start_server(store, project, artifacts)
     try:
         from hpo.cli.screen import Screen
         from hpo.settings import artifacts_folder, project_folder
@@ -58,6 +62,23 @@ def run(
         folder, url = project_folder(project), url_of(store, project)
         artifacts = artifacts_folder(artifacts, folder)
         spec, source = _read(file, trials, name, changes)
+        if launcher is not None:
+            from hpo.cli.launch import order_of, run_on
+
+            order = order_of(
+                spec.study, (spec.study,), store=store, folder=folder, artifacts=artifacts, workers=workers
+            )
+            run_on(
+                server,
+                spec,
+                source,
+                launcher=launcher,
+                options=launcher_options or [],
+                order=order,
+                is_change_accepted=accept_changes,
+                again=f"hpo run {file} --launcher {launcher}",
+            )
+            return
         screen = Screen.start(verbose=verbose)
 
         from hpo.service.assembly import Workspace, begin

@@ -80,7 +80,7 @@ def worker(
         drain_with_parent()
     if cores is not None:
         os.environ["HPO_CORES"] = str(cores)
-    server = start_server(store, project)
+    server = start_server(store, project, artifacts)
     try:
         from hpo.cli.screen import log_to_stderr
         from hpo.service.assembly import Workspace

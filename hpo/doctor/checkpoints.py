@@ -19,6 +19,7 @@ from hpo.results.removal import remove_leftovers
 from hpo.store import Store
 from hpo.store.tables import hpo_attempts, hpo_trials, hpo_workers, studies, trials
 from hpo.study.artifacts import sha256_of
+from hpo.study.object_store import is_address
 
 _LOCAL_HEADER_BYTES = 30
 _LOCAL_HEADER = b"PK\x03\x04"
@@ -167,7 +168,9 @@ def _named(connection: Connection, host: str) -> list[_Named]:
         .order_by(studies.c.study_id, trials.c.number)
     )
     return [
-        _Named(row.study_name, row.number, Path(row.checkpoint), row.trial_id, row.checkpoint_sha256) for row in rows
+        _Named(row.study_name, row.number, Path(row.checkpoint), row.trial_id, row.checkpoint_sha256)
+        for row in rows
+        if not is_address(row.checkpoint)
     ]
 
 

@@ -13,6 +13,13 @@ PASSWORD_FILE = "HPO_STORE_PASSWORD_FILE"  # noqa: S105 (the name of a variable)
 _CREDENTIAL_VARIABLES = frozenset(
     {"HPO_STORE", PASSWORD_FILE, "PGPASSWORD", "PGPASSFILE", "DATABASE_URL"},
 )
+_OBJECT_STORE_VARIABLES = frozenset(
+    {
+        "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    }
+)  # fmt: skip
 # a child cannot start without these, and a short password ('postgres') may be part of them
 _INDISPENSABLE_VARIABLES = frozenset(
     {"PATH", "HOME", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR"},
@@ -28,9 +35,14 @@ _LAUNCHER_VARIABLES = frozenset(
 )  # fmt: skip
 
 
-def clean_environment(password: str | None) -> dict[str, str]:
-    """This process's environment without credentials, any variable that contains the password, and the launcher's."""
-    unwanted = _CREDENTIAL_VARIABLES | _LAUNCHER_VARIABLES
+def clean_environment(password: str | None, *, has_object_store: bool = False) -> dict[str, str]:
+    """This process's environment without credentials, any variable that contains the password, and the launcher's.
+
+    Args:
+        has_object_store: the artifacts are in one, whose credentials trials do not need: only workers speak with it.
+    """
+    has_object_store |= os.environ.get("HPO_ARTIFACTS", "").startswith("s3:/")
+    unwanted = _CREDENTIAL_VARIABLES | _LAUNCHER_VARIABLES | (_OBJECT_STORE_VARIABLES if has_object_store else set())
     kept = {
         name: value
         for name, value in os.environ.items()

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, or_
 from hpo.store import Store
 from hpo.store.json_number import json_number
 from hpo.store.tables import hpo_epochs, hpo_trials, study_directions, trial_intermediate_values, trial_values, trials
+from hpo.study.object_store import local_path
 from hpo.study.states import OPTUNA_ENDED, Direction, OptunaState
 
 LOSS = "val_loss"  # by which trials are ranked whose objectives are equal
@@ -114,7 +115,7 @@ def unneeded_checkpoints(store: Store, study_id: int, direction: Direction, *, k
         rows = connection.execute(
             _ended_with_checkpoint(study_id).with_only_columns(trials.c.trial_id, hpo_trials.c.checkpoint)
         )
-        return [(row.trial_id, Path(row.checkpoint)) for row in rows if row.trial_id not in needed]
+        return [(row.trial_id, local_path(row.checkpoint)) for row in rows if row.trial_id not in needed]
 
 
 def needed_checkpoints(connection: Connection, study_id: int, direction: Direction, *, keep: int) -> set[int]:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from hpo.errors import StoreError
 from hpo.store.tables import hpo_findings, hpo_studies, hpo_trials, studies, trials
+from hpo.study.object_store import address_of, local_path
 
 _NAMES = {"study", "reruns_study"}  # keys of findings whose values are names of studies
 
@@ -66,13 +67,15 @@ def named_checkpoints(connection: Connection, study_id: int) -> dict[int, Path]:
         .join(trials, trials.c.trial_id == hpo_trials.c.trial_id)
         .where(trials.c.study_id == study_id, hpo_trials.c.checkpoint.is_not(None))
     )
-    return {row.trial_id: Path(row.checkpoint) for row in rows}
+    return {row.trial_id: local_path(row.checkpoint) for row in rows}
 
 
 def move_checkpoints(connection: Connection, paths: Mapping[int, Path]) -> None:
     """Note where the checkpoints of these trials are now, by trial_id."""
     for trial_id, path in paths.items():
-        connection.execute(update(hpo_trials).where(hpo_trials.c.trial_id == trial_id).values(checkpoint=str(path)))
+        connection.execute(
+            update(hpo_trials).where(hpo_trials.c.trial_id == trial_id).values(checkpoint=address_of(path))
+        )
 
 
 def referring_studies(connection: Connection, name: str) -> Sequence[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy import select
 
@@ -12,6 +11,7 @@ from hpo.store import Store
 from hpo.store.tables import hpo_trials, trials
 from hpo.study.artifacts import checkpoints_in, is_file, is_folder, size_of
 from hpo.study.naming import trial_of_folder
+from hpo.study.object_store import local_path
 from hpo.study.states import OPTUNA_ENDED
 
 
@@ -47,7 +47,7 @@ def kept_checkpoints(store: Store, study_id: int) -> KeptCheckpoints:
                 hpo_trials.c.checkpoint.is_not(None),
             )
         ).all()
-    paths = [Path(name) for name in named]
+    paths = [local_path(name) for name in named]
     here = [path for path in paths if is_file(path) or is_folder(path)]
     beside = (checkpoints_in(path.parent) if trial_of_folder(path.parent.name) is not None else [path] for path in here)
     return KeptCheckpoints(len(paths), len(paths) - len(here), sum(size_of(path) for found in beside for path in found))

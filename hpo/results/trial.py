@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hpo.errors import HpoError, failure_in_words
 from hpo.study.artifacts import sha256_of
 from hpo.study.length import Unit
+from hpo.study.object_store import fetch_trial, is_address, local_path
 from hpo.study.states import TrialState
 
 if TYPE_CHECKING:
@@ -165,7 +166,10 @@ class TrialRecord:
                 f"trial {self.number} ({self.state}) has no checkpoint: a study keeps those of its best trials "
                 "(keep: {checkpoints: 5} in the study file)"
             )
-        return self.own_checkpoint(Path(self.checkpoint))
+        path = local_path(self.checkpoint)
+        if is_address(self.checkpoint) and not path.exists():
+            fetch_trial(path.parent)
+        return self.own_checkpoint(path)
 
     def own_checkpoint(self, path: Path) -> Path:
         """The path, unless its file is another one than the trial wrote; a missing file is not looked at.

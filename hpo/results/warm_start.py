@@ -7,7 +7,6 @@ store when it starts a trial, since a trial process has no access to the store.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from hpo.errors import HpoError, SpecError, StoreError
@@ -112,13 +111,13 @@ def _find(store: Store, reference: str) -> dict[str, Any]:
             f"'{reference}': trial {record.number} of study '{name}' ({record.state}) has no checkpoint: a study keeps "
             "those of its best trials (keep: {checkpoints: 5} in its file)"
         )
-    if not Path(record.checkpoint).is_file():
+    try:
+        path = record.kept_checkpoint()
+    except HpoError as error:
+        raise SpecError(f"'{reference}': {error}") from error
+    if not path.is_file():
         raise SpecError(
             f"'{reference}': the checkpoint of trial {record.number} of study '{name}', {record.checkpoint}, is not on "
             "this machine: checkpoints stay on the machine that trained them"
         )
-    try:
-        record.own_checkpoint(Path(record.checkpoint))
-    except HpoError as error:
-        raise SpecError(f"'{reference}': {error}") from error
-    return {"trial": record.number, "checkpoint": str(Path(record.checkpoint).absolute())}
+    return {"trial": record.number, "checkpoint": str(path.absolute())}

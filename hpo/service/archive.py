@@ -22,6 +22,7 @@ from hpo.store.tables import hpo_studies, studies, trials
 from hpo.study.artifacts import remove
 from hpo.study.folder_mark import mark_folder
 from hpo.study.naming import check_study_name, study_folder
+from hpo.study.object_store import address_of, object_store_of
 from hpo.study.plan import Plan
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import StudyState
@@ -181,7 +182,7 @@ def _insert(
         if (at := created[study.number]) is not None
     }
     paths = {file.name: _path_of(file.name, homes, archive) for file in archive.files}
-    checkpoints = {name: str(path) for name, path in paths.items() if is_best_of_trial(name)}
+    checkpoints = {name: address_of(path) for name, path in paths.items() if is_best_of_trial(name)}
     folders = [home for number, home in homes.items() if any(name.startswith(f"files/{number}/") for name in paths)]
     made: list[Path] = []
     is_written = False
@@ -190,6 +191,9 @@ def _insert(
             _make(folder)
             made.append(folder)
         archive.extract(paths, on_bytes)
+        if (objects := object_store_of(artifacts)) is not None:
+            for folder in folders:
+                objects.upload(folder, {}, attempt=1)
         placement = Placement(names, {number: at for number, at in created.items() if at is not None}, checkpoints)
         with store.write() as connection:
             insert_rows(connection, archive, placement)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hpo.results.artifacts import FolderUse, survey
 from hpo.results.removal import remove_leftovers
 from hpo.store import Store
+from hpo.study.folder_mark import MARK
+from hpo.study.object_store import ObjectStore, object_store_of
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,34 @@ class Cleaned:
 
 
 def look_at_artifacts(store: Store, artifacts: Path) -> Cleaned:
-    """What the artifacts of this machine take, and what of them no trial needs; nothing is changed."""
-    return Cleaned(artifacts, tuple(survey(store, artifacts)))
+    """What the artifacts of this machine, or of its object store, take, and what of them no trial needs.
+
+    Nothing is changed.
+
+    Raises:
+        ObjectStoreError: the object store cannot be listed.
+    """
+    objects = object_store_of(artifacts)
+    return Cleaned(artifacts, tuple(survey(store, artifacts) if objects is None else _survey(store, objects)))
+
+
+def _survey(store: Store, objects: ObjectStore) -> list[FolderUse]:
+    """Of an object store: of empty files that are as large as its objects, at the paths that mirror them."""
+    with tempfile.TemporaryDirectory(prefix="hpo-objects-") as name:
+        outline = Path(name)
+        for path, size in objects.sizes().items():
+            file = outline / path.relative_to(objects.mirror)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+            os.truncate(file, size)
+            if file.name == MARK:
+                file.write_bytes(objects.read(path))
+        return [_moved(use, outline, objects.mirror) for use in survey(store, outline)]
+
+
+def _moved(use: FolderUse, before: Path, now: Path) -> FolderUse:
+    left = tuple(replace(one, path=now / one.path.relative_to(before)) for one in use.leftovers)
+    return replace(use, folder=now / use.folder.relative_to(before), leftovers=left)
 
 
 def clean_artifacts(store: Store, artifacts: Path) -> Cleaned:
@@ -78,5 +108,9 @@ def clean_artifacts(store: Store, artifacts: Path) -> Cleaned:
     the best trials, by the study's `keep`, and whatever else no worker wrote.
     """
     found = look_at_artifacts(store, artifacts)
+    if (objects := object_store_of(artifacts)) is not None:
+        objects.remove(left.path for use in found.uses if use.kept is None for left in use.leftovers)
+        remove_leftovers(store, found.uses)  # what this machine mirrors of them
+        return Cleaned(artifacts, found.uses, found.unneeded)
     removed, problems = remove_leftovers(store, found.uses)
     return Cleaned(artifacts, found.uses, removed, tuple(problems))

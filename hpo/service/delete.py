@@ -16,8 +16,9 @@ from hpo.queue.rename import named_checkpoints, referring_studies
 from hpo.queue.trained import last_attempts, refuse_while_trained
 from hpo.store import Store
 from hpo.store.tables import hpo_studies, trials
-from hpo.study.artifacts import folders_of, remove, size_of
+from hpo.study.artifacts import folders_of, homes_of, remove, size_of
 from hpo.study.naming import study_folder
+from hpo.study.object_store import object_store_of
 
 _TRIES = 5  # workers that write at this moment may make the database end one of the two
 _FORCE = "'hpo pause' or 'hpo stop' it first; with --force it is deleted anyway, and their results are dropped"
@@ -32,6 +33,7 @@ class Belongings:
         size: of these folders, in bytes.
         referring: other studies whose trials start from weights of it.
         reruns: studies that train its best trials again, and that stay.
+        homes: folders that it has here, or that mirror what it has in an object store.
     """
 
     study: str
@@ -40,6 +42,7 @@ class Belongings:
     size: int
     referring: tuple[str, ...]
     reruns: tuple[str, ...] = ()
+    homes: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ def belongings_of(store: Store, name: str, *, artifacts: Path) -> Belongings:
         reruns = tuple(found for _, found, _ in plans_of(connection, study_id))
     folder = None if created is None else study_folder(name, created)
     folders = tuple(folders_of(artifacts, folder, checkpoints.values())) if folder else ()
-    return Belongings(name, count, folders, sum(map(size_of, folders)), referring, reruns)
+    homes = tuple(home / folder for home in homes_of(artifacts, folder, checkpoints.values())) if folder else ()
+    return Belongings(name, count, folders, sum(map(size_of, folders)), referring, reruns, homes)
 
 
 def delete_study(store: Store, name: str, *, artifacts: Path, force: bool = False) -> Deleted:
@@ -98,6 +102,9 @@ def delete_study(store: Store, name: str, *, artifacts: Path, force: bool = Fals
             if "deadlock" not in str(error) or tried == _TRIES - 1:
                 raise
     problems, size = [], 0
+    for folder in belongings.homes:
+        if (objects := object_store_of(folder.parent)) is not None:
+            objects.remove([folder])
     for folder in belongings.folders:
         size += size_of(folder)
         try:

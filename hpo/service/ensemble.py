@@ -98,7 +98,7 @@ def pool_of(store: Store, search: str, reruns: Sequence[str]) -> list[Weighted]:
     found.sort(key=lambda one: (one.record.value is None, study.direction.cost(one.record.value or 0.0)))
     for name in reruns:
         found += [Weighted(record, name) for record in Study(store, name).trials(has_curves=False)]
-    here = [one for one in found if one.record.checkpoint is not None and Path(one.record.checkpoint).exists()]
+    here = [one for one in found if one.record.checkpoint is not None and one.record.kept_checkpoint().exists()]
     if not here:
         raise HpoError(
             f"study '{search}' has kept no model on this machine: an ensemble is chosen among the checkpoints of its "

@@ -16,6 +16,7 @@ from hpo.queue.trained import LastAttempt, last_attempts, refuse_while_trained
 from hpo.store import Store
 from hpo.study.artifacts import folders_of, homes_of
 from hpo.study.naming import check_study_name, study_folder, trial_folder
+from hpo.study.object_store import object_store_of
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ def rename_study(store: Store, name: str, new: str, *, artifacts: Path) -> Renam
     """
     check_study_name(new)
     study_id, _ = find_study(store, name)
+    if (objects := object_store_of(artifacts)) is not None:
+        raise StoreError(f"study '{name}' has its files in {objects.url}, where nothing can be renamed")
     if new == name:
         return Renamed(name, new)
     expire_leases(store, study_id=study_id)  # perhaps no worker is left that would

@@ -198,15 +198,15 @@ def _compare_weights(prepared: PreparedStudy, record: TrialRecord, folder: Path,
         return _Weights(note=f"the trial ({record.state}) has no checkpoint")
     if best > last:
         return _Weights(note=f"the checkpoint is of {record.unit} {best}, which was not reached")
-    theirs, mine = Path(record.checkpoint), folder / BEST_CHECKPOINT
+    mine = folder / BEST_CHECKPOINT
+    try:
+        theirs = record.kept_checkpoint()
+    except HpoError as error:
+        return _Weights(note=str(error))
     if not theirs.is_file():
         return _Weights(note=f"{theirs} is not on this machine")
     if not mine.is_file():
         return _Weights(note="the replay could not write its own")
-    try:
-        record.own_checkpoint(theirs)
-    except HpoError as error:
-        return _Weights(note=str(error))
     answer = _compared(prepared, mine, theirs)
     if answer["kind"] == "unreadable":
         return _Weights(note=answer["reason"])

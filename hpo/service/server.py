@@ -9,7 +9,9 @@ from hpo.ipc.environment import clean_environment
 from hpo.ipc.fork_server import ForkServer
 
 
-def start_server(store: str | None = None, project: Path | None = None) -> ForkServer:
+def start_server(
+    store: str | None = None, project: Path | None = None, artifacts: str | Path | None = None
+) -> ForkServer:
     """Start a fork server, which imports torch and Lightning while the caller goes on.
 
     Call it before anything heavy is imported.
@@ -17,6 +19,7 @@ def start_server(store: str | None = None, project: Path | None = None) -> ForkS
     Args:
         store: as `--store` gives it; its password is kept from the server.
         project: where a relative path in it starts.
+        artifacts: as `--artifacts` gives it; the credentials of an object store are kept from the server.
 
     Raises:
         StoreError: the store's URL is malformed.
@@ -28,4 +31,4 @@ def start_server(store: str | None = None, project: Path | None = None) -> ForkS
         from hpo.settings import project_folder, store_url
 
         password = store_url(store, project_folder(project)).password
-    return ForkServer.start(clean_environment(password))
+    return ForkServer.start(clean_environment(password, has_object_store=str(artifacts or "").startswith("s3:/")))

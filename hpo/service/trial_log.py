@@ -20,9 +20,10 @@ from hpo.results.study import Study
 from hpo.results.trial import TrialRecord
 from hpo.store import Store
 from hpo.store.tables import hpo_studies
-from hpo.study.artifacts import folders_of
+from hpo.study.artifacts import folders_of, homes_of
 from hpo.study.job import LOG
 from hpo.study.naming import study_folder, trial_folder
+from hpo.study.object_store import fetch_trial
 from hpo.study.states import TrialState
 from hpo.study.trial_log import left_out_of
 
@@ -91,7 +92,10 @@ def trial_on_this_machine(store: Store, study: str, number: int, *, artifacts: P
         checkpoints = named_checkpoints(connection, study_id)
     if created is None:  # of another program
         return record, None
-    found = folders_of(artifacts, study_folder(study, created), checkpoints.values())
+    name = study_folder(study, created)
+    for home in homes_of(artifacts, name, checkpoints.values()):
+        fetch_trial(home / name / trial_folder(number))
+    found = folders_of(artifacts, name, checkpoints.values())
     return record, next((path for home in found if (path := home / trial_folder(number)).is_dir()), None)
 
 

@@ -74,6 +74,11 @@ def checkpoints_in(folder: Path) -> list[Path]:
     return [*found, *fitted[::-1]]
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is one of `checkpoints_in`, or below one, by its name."""
+    return path.name == PREPROCESSING or any(part.endswith(CHECKPOINT_SUFFIX) for part in path.parts)
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's contents, in hexadecimal.
 

@@ -25,6 +25,7 @@ from hpo.study.study_file import Source
 from hpo.worker.outbox import Outbox
 from hpo.worker.provenance import StudyProvenance, ask_git
 from hpo.worker.study_run import StudyRun
+from hpo.worker.transfers import Transfers
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class StudyAssignments:
         project: Path,
         artifacts: Path,
         worker_id: int,
+        transfers: Transfers,
     ) -> None:
         self.runs: dict[int, StudyRun] = {}
         self.servers = [server]
@@ -60,6 +62,7 @@ class StudyAssignments:
         self._project = project
         self._artifacts = artifacts
         self._worker_id = worker_id
+        self._transfers = transfers
         self._running: dict[int, Bounds] = {}  # as of the last look
         self._refused: dict[int, Bounds] = {}  # as long as their bounds stay these
         self._named: dict[str, int] = {}  # the store's ids of those that were adopted by name
@@ -172,6 +175,7 @@ class StudyAssignments:
             worker_id=self._worker_id,
             paths=paths,
             provenance=provenance,
+            transfers=self._transfers,
         )
         self.runs[study.study_id] = run
         if server not in self.servers:

@@ -24,6 +24,7 @@ from hpo.store import Store
 from hpo.store.identity import StoreFile
 from hpo.study.devices import Slot
 from hpo.study.gpu_locks import GpuLocks
+from hpo.study.object_store import object_store_of
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import AttemptEnd
 from hpo.worker.assignments import StudyAssignments
@@ -37,6 +38,8 @@ from hpo.worker.running_trial import RunningTrial
 from hpo.worker.signals import Signals
 from hpo.worker.study_run import StudyRun
 from hpo.worker.supervise import supervise, take_request
+from hpo.worker.transfers import Transfers
+from hpo.worker.trial_end import unneeded
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +86,7 @@ class Worker:
         self._signals = Signals(lambda: len(self.trials), drain_at=drain_at)
         self.outbox = Outbox(store, on_return=self._heartbeat)
         self._file = StoreFile(store)
+        self._transfers = Transfers(object_store_of(artifacts))
         self._locks = GpuLocks()
         self._hold_gpus()
         self._worker_id = register_worker(store, host=platform.node(), pid=os.getpid(), slots=len(slots))
@@ -95,6 +99,7 @@ class Worker:
             project=project,
             artifacts=artifacts,
             worker_id=self._worker_id,
+            transfers=self._transfers,
         )
 
     def _hold_gpus(self) -> None:
@@ -163,7 +168,8 @@ class Worker:
                     self._visit_store()
                     if len(self.trials) < len(self.slots):
                         self._wait(0.0)  # running trials get their answers before a new one is sampled
-                    for trial in self.trials.values():
+                    self._transfers.upload_some(trial.directory for trial in self._training())
+                    for trial in self._training():
                         run = self.runs[trial.claim.study_id]
                         supervise(
                             trial,
@@ -231,7 +237,7 @@ class Worker:
             known = [trial.claim.attempt_id for trial in self.trials.values()]
             for number in hand_back_unknown(self._store, self._worker_id, known):
                 log.info("trial %d handed back: the answer to its claim was lost", number)
-        for trial in self.trials.values():
+        for trial in self._training():
             run = self.runs[trial.claim.study_id]
             take_request(trial, poll.requests.get(trial.claim.trial_id), run.progress, is_draining=self.is_draining)
         return poll.pause
@@ -266,8 +272,15 @@ class Worker:
 
     def _close(self, *, is_registered: bool = True) -> None:
         try:
+            ended = [trial for trial in self.trials.values() if trial.has_ended]
+            for trial in self.trials.values():
+                for process in trial.processes:
+                    process.kill()
+            self._transfers.close()
             for trial in list(self.trials.values()):
-                self._abandon(trial)
+                if trial not in ended:
+                    trial.hand_back(AttemptEnd.PREEMPTED)
+                self._end(trial)
             for server in reversed(self._studies.servers):
                 server.stop()
             if not self.outbox.flush():
@@ -350,14 +363,39 @@ class Worker:
     # ---- trials
 
     def _serve(self, trial: RunningTrial) -> None:
-        """Handle the messages of the trial's processes, and end the trial when they have ended."""
-        for channel in take_messages(trial, self.runs[trial.claim.study_id]):
-            self._ignore(channel)  # a closed one would wake the selector without pause
-        if all(process.status is not None for process in trial.processes):
+        """Handle the messages of the trial's processes; end the trial when they have ended, and its files are sent."""
+        run = self.runs[trial.claim.study_id]
+        if not trial.processes:
+            if self.is_draining:
+                trial.hand_back(AttemptEnd.PREEMPTED)
+                self._end(trial)
+            elif self._transfers.is_ready(trial.directory):
+                self._begin(trial, run)
+            return
+        if not trial.is_read:
+            trial.is_read = trial.has_ended
+            for channel in take_messages(trial, run):
+                self._ignore(channel)  # a closed one would wake the selector without pause
+        if trial.is_read and (
+            trial.is_dropped or self._transfers.is_sent(trial.directory, without=unneeded(trial, run.resolved.spec))
+        ):
             self._end(trial)
+
+    def _training(self) -> list[RunningTrial]:
+        """The trials whose processes run; the others wait for their files, or for these to be sent."""
+        return [trial for trial in self.trials.values() if trial.processes and not trial.has_ended]
+
+    def _begin(self, trial: RunningTrial, run: StudyRun) -> None:
+        if run.begin(trial):
+            for process in trial.processes:
+                self._watch(process.channel)
+        else:
+            del self.trials[trial.slot.number]
+            self._fair_share.end(run.study.study_id, priority=run.progress.priority, seconds=trial.seconds)
 
     def _end(self, trial: RunningTrial) -> None:
         del self.trials[trial.slot.number]
+        self._transfers.forget(trial.directory)
         for process in trial.processes:
             self._ignore(process.channel)
             if not process.is_released:
@@ -365,9 +403,3 @@ class Worker:
         run = self.runs[trial.claim.study_id]
         self._fair_share.end(run.study.study_id, priority=run.progress.priority, seconds=trial.seconds)
         run.end(trial)
-
-    def _abandon(self, trial: RunningTrial) -> None:
-        for process in trial.processes:
-            process.kill()
-        trial.hand_back(AttemptEnd.PREEMPTED)
-        self._end(trial)

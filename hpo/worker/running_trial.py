@@ -12,7 +12,7 @@ from typing import Any
 from hpo.ipc.fork_server import ForkedProcess
 from hpo.queue.claim import Claim
 from hpo.study.devices import Slot
-from hpo.study.job import BEST_CHECKPOINT
+from hpo.study.job import BEST_CHECKPOINT, TrialJob
 from hpo.study.length import Unit
 from hpo.study.states import AttemptEnd, OptunaState
 from hpo.worker.decision import Requested
@@ -46,7 +46,9 @@ class RunningTrial:
     directory: Path
     claimed_at: float  # monotonic seconds
     oom_kills: int | None = field(default_factory=oom_kills)  # before it
-    processes: list[ForkedProcess] = field(default_factory=list)
+    jobs: list[TrialJob] = field(default_factory=list)
+    processes: list[ForkedProcess] = field(default_factory=list)  # none until its files are here
+    is_read: bool = False  # all that its processes have sent, which have exited
     epoch: int = 0
     reported: int = 0  # reports of this attempt
     reached: float | None = None  # epochs or steps, with the part of the present epoch, as it was last reported
@@ -121,6 +123,11 @@ class RunningTrial:
         found = self.best_file
         is_written = found is not None and found != self.best_file_before and self.best_value is not None
         return self.directory / BEST_CHECKPOINT if is_written else None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its processes, which were started, have all exited."""
+        return bool(self.processes) and all(process.status is not None for process in self.processes)
 
     @property
     def is_complete(self) -> bool:

@@ -18,6 +18,7 @@ from hpo.study.artifacts import remove, size_of
 from hpo.study.folder_mark import mark_folder
 from hpo.study.naming import trial_folder
 from hpo.study.writable import check_writable, error_in_words
+from hpo.worker.transfers import Transfers
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +33,16 @@ class StudyFolder:
     Args:
         study: its name.
         store: its URL without a password, which marks the folder.
+        transfers: with the object store that the folder mirrors, if it does.
 
     Attributes:
         obstacle: why no trial begins in it, in words; None while nothing is known to be wrong.
         freed: bytes of what was removed, since no trial needs it any more.
     """
 
-    def __init__(self, path: Path, *, study: str, store: str) -> None:
+    def __init__(self, path: Path, *, study: str, store: str, transfers: Transfers | None = None) -> None:
         self.path = path
+        self.transfers = transfers or Transfers(None)
         self.obstacle: str | None = None
         self.freed = 0
         self._study = study
@@ -85,12 +88,13 @@ class StudyFolder:
             return self.path.parent
         return self.path
 
-    def make(self, number: int) -> Path | None:
-        """Make the folder of a claimed trial; None when that fails."""
+    def make(self, number: int, *, attempt: int) -> Path | None:
+        """Make the folder of a claimed trial, for an attempt; None when that fails."""
         folder = self.trial(number)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             mark_folder(self.path, self._store)
+            self.transfers.begin(folder, attempt=attempt)
         except OSError as error:
             self.refuse(error_in_words(error))
             return None
@@ -126,6 +130,7 @@ class StudyFolder:
     def remove(self, *files: Path) -> list[Path]:
         """Remove files that no trial needs any more; those that are gone. What cannot be removed is left, and told."""
         gone = []
+        self.transfers.remove(files)
         for file in files:
             size = size_of(file)
             try:

@@ -48,9 +48,10 @@ from hpo.worker.running_trial import RunningTrial
 from hpo.worker.study_context import StudyContext
 from hpo.worker.study_folder import StudyFolder
 from hpo.worker.trainings import take_later_epoch, take_trained
+from hpo.worker.transfers import Transfers
 from hpo.worker.trial_end import end_trial, forget_ended
 from hpo.worker.trial_report import take_epoch, take_start
-from hpo.worker.trial_start import start_trial
+from hpo.worker.trial_start import begin_trial_processes, start_trial
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class StudyRun:
     Args:
         paths: of its data, see `ResolvedStudy.paths`.
         provenance: to be recorded with its trials.
+        transfers: with the object store of the artifacts, if there is one.
 
     Attributes:
         progress: of all workers together, as of the last poll.
@@ -96,8 +98,10 @@ class StudyRun:
         worker_id: int,
         paths: Mapping[str, Path] | None = None,
         provenance: StudyProvenance | None = None,
+        transfers: Transfers | None = None,
     ) -> None:
         self.study = study
+        self._transfers = transfers or Transfers(None)
         self.progress = Progress(study.state, None, TrialCounts(target=study.trials_target))
         self.best: Best | None = None
         self._best_results: list[float] = []  # of the best trial's trainings, where there are several
@@ -273,7 +277,7 @@ class StudyRun:
 
     def _folder(self, study: StoredStudy) -> StudyFolder:
         path = self._artifacts / study_folder(study.name, study.created)
-        return StudyFolder(path, study=study.name, store=str(self._store.url))
+        return StudyFolder(path, study=study.name, store=str(self._store.url), transfers=self._transfers)
 
     @property
     def is_in_large_fleet(self) -> bool:
@@ -386,6 +390,10 @@ class StudyRun:
         forget_ended(self._context, self.study, ended)
         self.refresh(with_trials=False)  # it is over
         return None
+
+    def begin(self, trial: RunningTrial) -> bool:
+        """Start the processes of a trial whose files are here now; false when it was handed back."""
+        return begin_trial_processes(self._context, trial)
 
     def on_started(self, trial: RunningTrial, report: Started) -> None:
         """The trial's model is built."""

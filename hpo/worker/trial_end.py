@@ -25,6 +25,7 @@ from hpo.study.job import (
     training_folder,
 )
 from hpo.study.naming import trial_of_folder
+from hpo.study.object_store import address_of
 from hpo.study.spec import StudySpec
 from hpo.study.states import AttemptEnd, OptunaState
 from hpo.worker.running_trial import RunningTrial
@@ -69,7 +70,7 @@ def hand_back(
             end=end,
             cause=trial.cause or _cause_of_return(end),
             seconds=seconds,
-            checkpoint=None if checkpoint is None else str(checkpoint),
+            checkpoint=None if checkpoint is None else address_of(checkpoint),
             checkpoint_sha256=trial.checkpoint_sha256,
         ),
         then=partial(_on_handed_back, context, trial, end, then),
@@ -106,7 +107,7 @@ def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then
             cause=trial.cause,
             error=trial.error,
             best_epoch=None if trial.state == OptunaState.FAIL else trial.best_epoch,
-            checkpoint=None if checkpoint is None else str(checkpoint),
+            checkpoint=None if checkpoint is None else address_of(checkpoint),
             checkpoint_sha256=None if checkpoint is None else trial.checkpoint_sha256,
             attributes={
                 trial.unit.plural: trial.epoch,
@@ -199,6 +200,12 @@ def forget_ended(context: StudyContext, study: StoredStudy, numbers: Sequence[in
     _remove(context, leftovers_of_ended(context.store, study.study_id, context.folder.path, numbers))
 
 
+def unneeded(trial: RunningTrial, spec: StudySpec) -> Sequence[str]:
+    """The files of an ended attempt that nobody will need, so that they are not sent anywhere."""
+    is_over = trial.handed_back is None and trial.state != OptunaState.FAIL
+    return RESUME_CHECKPOINTS if is_over and not spec.keep.last else ()
+
+
 def _keep_best(context: StudyContext, study: StoredStudy) -> None:
     """Delete the checkpoints on this machine of ended trials that are not, or no longer, among the best."""
     spec = study.resolved.spec
@@ -208,7 +215,8 @@ def _keep_best(context: StudyContext, study: StoredStudy) -> None:
         folder = checkpoint.parent
         is_ours = folder.parent.name == context.folder.path.name and trial_of_folder(folder.name) is not None
         found = checkpoints_in(folder) if is_ours else [checkpoint] if is_file(checkpoint) else []
-        if checkpoint in context.folder.remove(*found):
+        is_remote = is_ours and context.folder.transfers.remove_checkpoints(folder)
+        if checkpoint in context.folder.remove(*found) or is_remote:
             dropped.append(trial_id)
     _forget(context, dropped)
 

@@ -88,11 +88,11 @@ def _start(
         trial.granted = max(context.history.curve(claim.number), default=0)
     # It may run out of time before its first epoch here: then it ends with the values of earlier attempts.
     restore_progress(context, resolved.spec, trial)
-    if context.folder.make(claim.number) is None:
+    if context.folder.make(claim.number, attempt=claim.attempt) is None:
         trial.cause = context.folder.obstacle
         hand_back(context, trial, AttemptEnd.PAUSED)
         return None
-    jobs = trial_jobs(
+    trial.jobs = trial_jobs(
         resolved,
         config,
         trial=claim.number,
@@ -102,14 +102,22 @@ def _start(
         attempt=claim.attempt,
         training=trial.training,
     )
+    if not context.folder.transfers.is_ready(trial.directory):
+        return trial  # its processes start when its files are here
+    return trial if begin_trial_processes(context, trial) else None
+
+
+def begin_trial_processes(context: StudyContext, trial: RunningTrial) -> bool:
+    """Start the processes of a trial; false when it was handed back, because they cannot be started."""
+    claim, slot = trial.claim, trial.slot
     try:
-        trial.processes = [context.server.fork(job, with_spare=True) for job in jobs]
+        trial.processes = [context.server.fork(job, with_spare=True) for job in trial.jobs]
     except RunError:  # the worker notices in a moment, and starts the server again
         hand_back(context, trial, AttemptEnd.PREEMPTED)
-        return None
+        return False
     attempt = f", attempt {claim.attempt}" if claim.attempt > 1 else ""
     log.info("trial %d started on slot %d (%s)%s", claim.number, slot.number, slot.device, attempt)
-    return trial
+    return True
 
 
 def _sample(context: StudyContext, resolved: ResolvedStudy, claim: Claim) -> dict[str, Any] | None:

@@ -24,6 +24,8 @@ OPTIONAL = {
     "polars": "polars",
     "captum": "captum",
     "holidays": "holidays",
+    "obstore": "obstore",
+    "ray": "ray",
     "onnxruntime": "onnxruntime",
     "safetensors": "safetensors",
 }  # may be absent, here too: who asks for an extra has it

@@ -120,7 +120,7 @@ def test_a_folder_that_cannot_be_made_is_not_ready_and_is_when_it_can(tmp_path: 
     folder = folder_in(tmp_path / "art")
 
     before = folder.is_ready()
-    made = folder.make(0)
+    made = folder.make(0, attempt=1)
     (tmp_path / "art").unlink()
     clock.now += 60
     after = folder.is_ready()
@@ -128,7 +128,7 @@ def test_a_folder_that_cannot_be_made_is_not_ready_and_is_when_it_can(tmp_path: 
     assert not before
     assert made is None
     assert after
-    assert folder.make(0) == folder.path / "00000"
+    assert folder.make(0, attempt=1) == folder.path / "00000"
     assert marked_store(folder.path) == STORE
     assert [path.name for path in folder.path.iterdir() if path.name.startswith(".")] == []
 
@@ -153,7 +153,7 @@ def test_a_mark_that_a_full_disk_left_empty_is_written_again(tmp_path: Path, clo
     folder.path.mkdir()
     (folder.path / "store.txt").touch()
 
-    folder.make(3)
+    folder.make(3, attempt=1)
 
     assert marked_store(folder.path) == STORE
 

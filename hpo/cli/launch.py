@@ -1,0 +1,142 @@
+"""Verbs and options that start workers on an engine: up, down, and `hpo run --launcher`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hpo.cli.answer import say
+from hpo.cli.options import ArtifactsOption, ProjectOption, StoreOption, url_of
+
+if TYPE_CHECKING:
+    from hpo.ipc.fork_server import ForkServer
+    from hpo.launch.order import Order
+    from hpo.study.spec import StudySpec
+    from hpo.study.study_file import Source
+
+LauncherOption = Annotated[
+    str | None,
+    typer.Option("--launcher", metavar="NAME", help="Start workers by local, ray, slurm, or another installed one."),
+]
+WorkersOption = Annotated[int, typer.Option("--workers", min=1, help="How many workers the launcher starts.")]
+LauncherOptions = Annotated[
+    list[str] | None,
+    typer.Option("--launcher-option", metavar="KEY=VALUE", help="An option of the launcher, such as cpus=4."),
+]
+
+
+def up(
+    launcher: Annotated[str, typer.Option("--launcher", metavar="NAME", help="local, ray, slurm, ...")] = "local",
+    workers: WorkersOption = 1,
+    options: LauncherOptions = None,
+    store: StoreOption = None,
+    project: ProjectOption = None,
+    artifacts: ArtifactsOption = None,
+) -> None:
+    """Start a pool of workers, which train whatever is submitted until 'hpo down'."""
+    from hpo.launch.launchers import check_places, launcher_of, options_of
+    from hpo.launch.run import start_pool
+    from hpo.printable import counted
+    from hpo.settings import project_folder
+    from hpo.store import Store
+
+    folder = project_folder(project)
+    given = options_of(options or [])
+    chosen = launcher_of(launcher, given)
+    order = order_of("pool", (), store=store, folder=folder, artifacts=artifacts, workers=workers, is_pool=True)
+    check_places(chosen, order, given)
+    with Store.create(url_of(store, project)):
+        pass
+    start_pool(chosen, order, name=launcher, options=given)
+    started = f"{counted(workers, 'worker')} started by {launcher}"
+    say(f"{started}; 'hpo submit STUDY.yaml' gives them work, 'hpo down' ends them")
+
+
+def down(project: ProjectOption = None) -> None:
+    """End the pool of this project folder: its trials are handed back, and go on when there are workers again."""
+    from hpo.launch.run import stop_pool
+    from hpo.settings import project_folder
+
+    pool = stop_pool(project_folder(project))
+    say(f"the workers of the pool ({pool.launcher}) have ended")
+
+
+def order_of(
+    name: str,
+    studies: tuple[str, ...],
+    *,
+    store: str | None,
+    folder: Path,
+    artifacts: Path | None,
+    workers: int,
+    is_pool: bool = False,
+) -> Order:
+    """What the options of a verb ask a launcher for."""
+    from hpo.launch.order import Order
+    from hpo.settings import artifacts_folder, store_url
+
+    return Order(
+        name=name,
+        workers=workers,
+        studies=studies,
+        is_until_idle=not is_pool,
+        store=store_url(store, folder).reveal(),
+        artifacts=artifacts_folder(artifacts, folder),
+        project=folder,
+        outlives=is_pool,
+    )
+
+
+def run_on(
+    server: ForkServer,
+    spec: StudySpec,
+    source: Source,
+    *,
+    launcher: str,
+    options: list[str],
+    order: Order,
+    is_change_accepted: bool,
+    again: str,
+) -> None:
+    """`hpo run --launcher`: submit the study, train it on workers of an engine, and show its best trials.
+
+    Args:
+        again: the command, for whoever interrupts it.
+
+    Raises:
+        HpoError: see `submit` and `train_on`.
+    """
+    from hpo.cli.console import console
+    from hpo.cli.tables import print_best
+    from hpo.errors import RunError
+    from hpo.launch.launchers import check_places, launcher_of, options_of
+    from hpo.launch.run import train_on
+    from hpo.printable import counted
+    from hpo.results.study import Study
+    from hpo.service.assembly import Workspace, submit
+    from hpo.store import Store, StoreUrl
+    from hpo.study.object_store import check_artifacts
+
+    given = options_of(options)
+    chosen = launcher_of(launcher, given)
+    check_places(chosen, order, given)
+    check_artifacts(order.artifacts)
+    with Store.create(StoreUrl.parse(order.store)) as opened:
+        workspace = Workspace(server, order.project, opened, order.artifacts)
+        study, message = submit(workspace, spec, source, is_change_accepted=is_change_accepted)
+        say(f"{message}; {counted(order.workers, 'worker')} by {launcher}")
+        try:
+            progress = train_on(chosen, order, opened, study.study_id, say=say)
+        except KeyboardInterrupt:
+            say(f"stopped early; the same command continues: {again}")
+            raise typer.Exit(130) from None
+        counts = progress.counts
+        say(f"{study.name}: {counts.complete} complete, {counts.pruned} pruned, {counts.failed} failed")
+        if progress.reason and progress.state.is_ending and not progress.is_ended_by_request:
+            raise RunError(f"study {study.name} was stopped: {progress.reason}")
+        records = Study(opened, study.name).best(5)
+        if not records:
+            raise RunError(f"study {study.name} has no model: 'hpo trials {study.name}' shows why")
+        print_best(records, console())
