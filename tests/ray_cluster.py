@@ -1,0 +1,136 @@
+"""A Ray of nodes of one core each on this machine, on addresses of the loopback interface: real daemons."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+HEAD = "127.0.0.2"  # Ray replaces 127.0.0.1 by the machine's own address
+BIN = Path(sys.executable).parent
+LOOK = """
+import ray, sys
+ray.init(sys.argv[1], log_to_driver=False, logging_level=40)
+print(sum(node["Alive"] for node in ray.nodes()))
+"""
+
+
+@dataclass
+class Ray:
+    """A running cluster.
+
+    Attributes:
+        address: of its head, which runs no workers.
+        nodes: the processes of its nodes, by their addresses.
+    """
+
+    address: str
+    folder: Path
+    head: subprocess.Popen[bytes]
+    nodes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def add_node(self) -> str:
+        """Another node of one core; its address."""
+        place = f"127.0.0.{6 + len(self.nodes)}"
+        port = 23000 + 1000 * len(self.nodes) + os.getpid() % 7 * 100
+        self.nodes[place] = _start(
+            self.folder,
+            f"--address={self.address}",
+            f"--node-ip-address={place}",
+            "--num-cpus=1",
+            f"--min-worker-port={port}",
+            f"--max-worker-port={port + 90}",
+        )
+        return place
+
+    def kill_node(self, place: str) -> None:
+        """End every process of a node at once, as a power failure does, with what its actors have started."""
+        self._signal(place, signal.SIGKILL)
+
+    def drain_node(self, place: str) -> None:
+        """What a node is told when its machine is about to be taken away."""
+        self.nodes[place].terminate()
+
+    def _signal(self, place: str, number: int) -> None:
+        process = psutil.Process(self.nodes[place].pid)
+        for below in [*process.children(recursive=True), process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                below.send_signal(number)
+        self.nodes[place].wait(30)
+
+
+@contextmanager
+def ray_cluster(folder: Path, *, nodes: int = 2) -> Iterator[Ray]:
+    """A cluster whose files are in a folder with a short name.
+
+    Args:
+        nodes: besides the head.
+    """
+    port = _free_port()
+    head = _start(
+        folder,
+        "--head",
+        f"--node-ip-address={HEAD}",
+        f"--port={port}",
+        "--include-dashboard=false",
+        "--num-cpus=0",
+        f"--temp-dir={folder}",
+    )
+    ray = Ray(f"{HEAD}:{port}", folder, head)
+    try:
+        _wait_for(ray, 1)
+        for _ in range(nodes):
+            ray.add_node()
+        _wait_for(ray, 1 + nodes)
+        yield ray
+    finally:
+        for process in (*ray.nodes.values(), head):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                own = psutil.Process(process.pid)
+                for below in [*own.children(recursive=True), own]:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        below.kill()
+            process.wait(30)
+
+
+def _start(folder: Path, *options: str) -> subprocess.Popen[bytes]:
+    ports = [f"--{name}-port={_free_port()}" for name in ("dashboard-agent-listen", "dashboard-agent-grpc")]
+    options = (*options, *ports)
+    command = [
+        str(BIN / "ray"),
+        "start",
+        "--block",
+        "--disable-usage-stats",
+        "--object-store-memory=80000000",
+        *options,
+    ]
+    environment = {**os.environ, "RAY_DISABLE_IMPORT_WARNING": "1", "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    with (folder / "ray-start.log").open("ab") as log:
+        return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+
+def _wait_for(ray: Ray, nodes: int) -> None:
+    for _ in range(60):
+        if any(process.poll() is not None for process in (ray.head, *ray.nodes.values())):
+            break
+        done = subprocess.run([sys.executable, "-c", LOOK, ray.address], capture_output=True, text=True)
+        if done.returncode == 0 and int(done.stdout.split()[-1]) >= nodes:
+            return
+        time.sleep(1)
+    raise TimeoutError((ray.folder / "ray-start.log").read_text()[-2000:])
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
