@@ -2,7 +2,7 @@
 
     python benchmarks/reliability.py kills [--rounds 10] [--stores sqlite postgresql] [--seed 0]
     python benchmarks/reliability.py store | reclaim | outage | slots | fleet | stalls | crashes | files
-    python benchmarks/reliability.py signals | tiny | finalize
+    python benchmarks/reliability.py signals | tiny | finalize | ray | slurm | moves
 
 Real workers, real databases and real signals; it needs the development extras, which include a PostgreSQL. Prints the
 tables of benchmarks/README.md, with --write into it. A row that breaks its promise is marked, and the exit code is 1.
@@ -20,10 +20,13 @@ from experiments import (
     finalize,
     fleet,
     kills,
+    moves,
     outage,
+    ray_nodes,
     reclaim,
     signals,
     slots,
+    slurm_jobs,
     stalls,
     store_cost,
     tiny,
@@ -42,6 +45,9 @@ EXPERIMENTS = {
     "signals": signals,
     "tiny": tiny,
     "finalize": finalize,
+    "ray": ray_nodes,
+    "slurm": slurm_jobs,
+    "moves": moves,
 }
 
 

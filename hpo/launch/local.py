@@ -115,4 +115,5 @@ def whole_number(name: str, text: str | None) -> int | None:
 
 
 def last_lines(text: str) -> str:
+    """The end of a worker's log, to be shown."""
     return "\n".join(text.splitlines()[-OUTPUT_LINES:])

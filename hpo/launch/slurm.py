@@ -27,12 +27,12 @@ SBATCH = (
     "partition", "time", "cpus_per_task", "gpus", "mem", "account", "qos", "constraint", "reservation", "nodelist",
     "exclude", "nice", "licenses",
 )  # fmt: skip
-OPTIONS = (*SBATCH, "turns")
+OPTIONS = (*SBATCH, "turns", "warning")
 TURNS = 50  # tasks of an array for each worker that runs at a time
 WARNING_SECONDS = 60  # from the signal to the end of the time: Slurm sends it up to a minute early or late
 GRACE_SECONDS = 90.0
 COMMAND_SECONDS = 60.0
-RUNNING = ("RUNNING", "COMPLETING", "CONFIGURING", "STAGE_OUT", "SIGNALING")
+IN_PROGRESS = frozenset(["RUNNING", "COMPLETING", "CONFIGURING", "STAGE_OUT", "SIGNALING"])
 
 SCRIPT = """#!/bin/bash
 #SBATCH --job-name={name}
@@ -63,13 +63,15 @@ class SlurmLauncher:
     Args:
         lines: options of sbatch, such as `--partition=low`.
         turns: tasks of the array for each worker that runs at a time.
+        warning: seconds before the end of a job's time, at which it is asked to hand back its trials.
     """
 
     is_cluster = True
 
-    def __init__(self, lines: Sequence[str] = (), *, turns: int = TURNS) -> None:
+    def __init__(self, lines: Sequence[str] = (), *, turns: int = TURNS, warning: int = WARNING_SECONDS) -> None:
         self._lines = tuple(lines)
         self._turns = turns
+        self._warning = warning
 
     @staticmethod
     def of(options: Mapping[str, str]) -> SlurmLauncher:
@@ -82,7 +84,11 @@ class SlurmLauncher:
             if any(not letter.isprintable() or letter in "\n\r" for letter in options.get(name, "")):
                 raise SpecError(f"--launcher-option {name}: should be a line of text")
         lines = [f"--{name.replace('_', '-')}={options[name]}" for name in SBATCH if name in options]
-        return SlurmLauncher(lines, turns=whole_number("turns", options.get("turns")) or TURNS)
+        return SlurmLauncher(
+            lines,
+            turns=whole_number("turns", options.get("turns")) or TURNS,
+            warning=whole_number("warning", options.get("warning")) or WARNING_SECONDS,
+        )
 
     def start(self, order: Order) -> str:
         logs = order.artifacts / ".workers"
@@ -98,7 +104,7 @@ class SlurmLauncher:
             name=f"hpo-{order.name}".replace(" ", "-"),
             last=order.workers * self._turns - 1,
             workers=order.workers,
-            warning=WARNING_SECONDS,
+            warning=self._warning,
             project=shlex.quote(str(order.project)),
             logs=shlex.quote(str(logs)),
             options="\n".join(f"#SBATCH {line}" for line in self._lines),
@@ -107,11 +113,12 @@ class SlurmLauncher:
 
     def look(self, job: str) -> Workers:
         number, _, logs = job.partition(" ")
-        states, reasons = Counter[str](), Counter[str]()
+        in_progress, reasons = 0, Counter[str]()
         for line in _queue(number):
             state, _, reason = line.partition("|")
-            states["running" if state in RUNNING else "waiting"] += 1
-            if state not in RUNNING:
+            if state in IN_PROGRESS:
+                in_progress += 1
+            else:
                 reasons[reason.strip("()")] += 1
         codes: dict[int, int] = {}
         output = ""
@@ -124,11 +131,11 @@ class SlurmLauncher:
                 with contextlib.suppress(OSError):
                     text = (Path(logs) / f"{number}_{index}.log").read_text(encoding="utf-8", errors="replace")
                     output = last_lines(text)
-        # Those that only wait for their turn are not told of: they are no workers that are missing.
+        # Those that only wait for their turn are no workers that are missing.
         waits = {reason: count for reason, count in reasons.items() if reason != "JobArrayTaskLimit"}
-        waiting = 0 if states["running"] and not waits else min(states["waiting"], sum(waits.values()) or 1)
+        waiting = sum(waits.values()) if in_progress else min(1, sum(reasons.values()))
         reason = ", ".join(f"Slurm says {reason}" for reason in waits)
-        return Workers(states["running"], waiting if states["waiting"] else 0, reason, codes, output)
+        return Workers(in_progress, waiting, reason, codes, output)
 
     def stop(self, job: str) -> None:
         number = job.partition(" ")[0]

@@ -108,7 +108,7 @@ def test_workers_elsewhere_train_its_seeds_too(hpo: Hpo) -> None:
     for ended in (other, process):
         ended.terminate()
 
-    assert finish(other)[0] == 0
+    assert finish(other)[0] == 75  # trials are left
     code, output = finish(process)
     assert code == 130
     assert "stopped early; the same command goes on: hpo finalize slow" in output

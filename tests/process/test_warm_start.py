@@ -144,7 +144,7 @@ def test_a_checkpoint_that_goes_missing_ends_the_study_on_this_worker(hpo: Forei
 
     code, output = hpo.run("worker", "orphan", "--until-idle")
 
-    assert code == 0, output
+    assert code == 2, output
     assert "study orphan cannot continue on this worker" in output
     assert "has no checkpoint" in output
     assert hpo.counts("orphan") == {}

@@ -1,0 +1,137 @@
+"""Trials that move between two workers with folders of their own, by drains and kills, through an object store.
+
+The diary of the trials shows which epochs were begun twice. Of a kill, these may be the epochs since the last upload.
+The cost of uploads is that of a model of 10 MB: the time of a trial with an object store, against one with a folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from experiments.databases import postgres
+from experiments.engines import Bucket, object_store, trained_again
+from experiments.table import Table, exactly, figure, promise
+from experiments.workers import Workers, trained_twice_at_once, trainings, wait_for
+
+EPOCHS, EPOCH_SECONDS = 10, 0.4
+LARGE = {
+    "model": {"class": "models.dnn:DNN", "width": 1500, "depth": 2, "lr": 1e-3, "optimizer": "adam"},
+    "data": {"class": "models.data:Digits", "batch_size": 64},
+    "objective": {"metric": "val_loss", "direction": "minimize"},
+    "space": {},
+    "epochs": 30,
+    "early_stopping": None,
+}
+
+
+class Moving(Workers):
+    """Workers that share nothing but the database and an object store."""
+
+    def __init__(self, folder: Path, url: str, bucket: Bucket, **keys: object) -> None:
+        self._bucket = bucket
+        super().__init__(folder, url, slots=1, **keys)  # type: ignore[arg-type]
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        number = len(self.processes) % 2
+        return {**os.environ, **self._bucket.machine(self.folder / f"machine-{number}"), "HPO_STORE": self.url}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--trials", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=3, help="of the cost of uploads")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def measure(options: argparse.Namespace) -> Table:
+    rows = []
+    for kills in (False, True):
+        with (
+            postgres() as server,
+            object_store() as bucket,
+            tempfile.TemporaryDirectory(prefix="hpo-moves-") as name,
+        ):
+            url = server.create_database()
+            study = Moving(
+                Path(name), url, bucket, seconds=EPOCH_SECONDS, epochs=EPOCHS, budget={"trials": options.trials}
+            )
+            moves = _move(study, random.Random(options.seed), kills=kills)
+            records, found = study.trials(), trainings(study.diary)
+            what = "kill -9" if kills else "drains"
+            rows += [
+                figure(f"{what}: how many", str(moves)),
+                exactly(f"{what}: trials complete", sum(one.state == "complete" for one in records), options.trials),
+                promise(f"{what}: trained twice at once", trained_twice_at_once(found), 0),
+            ]
+            again = trained_again(found)
+            # An upload comes 5 s after an attempt's begin at the earliest, which is longer than these trials.
+            most = moves * EPOCHS if kills else 0
+            rows.append(promise(f"{what}: epochs trained twice", again, most))
+    ratios = [_cost(number) for number in range(options.rounds)]
+    percent = 100 * (statistics.median(ratios) - 1)
+    spread = f" ({100 * (min(ratios) - 1):.1f} to {100 * (max(ratios) - 1):.1f})"
+    rows.append(promise("cost of uploads, % of the time of a trial with 10 MB", percent, 3, digits=1, note=spread))
+    return Table(("", "measured", "promised"), rows)
+
+
+def _move(study: Moving, draw: random.Random, *, kills: bool) -> int:
+    """Two workers, of which one after the other is ended and started again until all is trained; how many were."""
+    moves = 0
+    for _ in range(2):
+        study.start()
+    wait_for(lambda: study.diary.stat().st_size > 0, seconds=120)
+    places = {process.pid: number for number, process in enumerate(study.processes)}
+    while study.alive:
+        time.sleep(draw.uniform(3, 6))
+        victims = study.alive
+        if not victims or all(record.state == "complete" for record in study.trials()):
+            break
+        victim = draw.choice(victims)
+        victim.send_signal(signal.SIGKILL if kills else signal.SIGTERM)
+        victim.wait(60)
+        moves += 1
+        while len(study.processes) % 2 != places[victim.pid] % 2:  # the machine of the one that ended
+            study.processes.append(subprocess.Popen(["true"]))
+        places[study.start().pid] = places[victim.pid]
+    study.wait(seconds=300)
+    study.close()
+    return moves
+
+
+def _cost(number: int) -> float:
+    """The time of a trial of a large model with an object store, as a multiple of that with a folder."""
+    seconds = []
+    for in_object_store in (False, True) if number % 2 else (True, False):
+        with object_store() as bucket, tempfile.TemporaryDirectory(prefix="hpo-moves-") as name:
+            more = bucket.machine(Path(name) / "cache") if in_object_store else {}
+            url = f"sqlite:///{name}/hpo.db"
+            study = Plain(Path(name), url, more, **LARGE, budget={"trials": 1})
+            study.start()
+            study.wait(seconds=600)
+            [record] = study.trials()
+            assert record.seconds is not None
+            seconds.append((in_object_store, record.seconds))
+            print(number, in_object_store, record.seconds, file=sys.stderr, flush=True)
+    found = dict(seconds)
+    return found[True] / found[False]
+
+
+class Plain(Workers):
+    """A worker with an environment of its own."""
+
+    def __init__(self, folder: Path, url: str, more: dict[str, str], **keys: object) -> None:
+        self._more = more
+        super().__init__(folder, url, slots=1, seconds=0.0, **keys)
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "HPO_STORE": self.url, "HPO_ARTIFACTS": str(self.folder / "artifacts"), **self._more}
