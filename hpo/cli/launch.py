@@ -140,3 +140,36 @@ def run_on(
         if not records:
             raise RunError(f"study {study.name} has no model: 'hpo trials {study.name}' shows why")
         print_best(records, console())
+
+
+deploy = typer.Typer(help="Print what an engine is given to run workers.", no_args_is_help=True)
+
+
+@deploy.command()
+def kubernetes(
+    study: Annotated[
+        str, typer.Argument(metavar="[STUDY]", help="The study to work on [default: all open ones].")
+    ] = "",
+    image: Annotated[str, typer.Option("--image", help="The image of a container with hpo and the project.")] = "",
+    kind: Annotated[str, typer.Option("--kind", help="job, deployment or rayjob.")] = "job",
+    workers: WorkersOption = 2,
+    cpus: Annotated[int, typer.Option("--cpus", min=1, help="Cores of a worker.")] = 4,
+    memory: Annotated[str, typer.Option("--memory", help="Memory of a worker.")] = "8Gi",
+    gpus: Annotated[int, typer.Option("--gpus", min=0, help="GPUs of a worker.")] = 0,
+    store: StoreOption = None,
+    artifacts: Annotated[str, typer.Option("--artifacts", metavar="S3_URL")] = "s3://BUCKET/searches",
+) -> None:
+    """Print a manifest for Kubernetes: hpo deploy kubernetes --image IMAGE STUDY > job.yaml."""
+    from hpo.errors import SpecError
+    from hpo.launch.manifest import Wanted, manifest
+    from hpo.study.naming import check_study_name
+
+    if not image:
+        raise SpecError("--image: name the image of a container with hpo and your project, as a Dockerfile builds it")
+    if study:
+        check_study_name(study)
+    more = {} if store is None else {"store": store}
+    wanted = Wanted(
+        kind, image, workers=workers, study=study, cpus=cpus, memory=memory, gpus=gpus, artifacts=artifacts, **more
+    )
+    say(manifest(wanted).rstrip("\n"))

@@ -30,6 +30,9 @@ EXPERIMENTS = (
     "stalls",
     "crashes",
     "finalize",
+    "ray",
+    "slurm",
+    "moves",
 )
 NEED_A_GPU = {"train_step_cuda", "gpu"}  # may still wait for one
 SECTIONS = {

@@ -82,6 +82,29 @@ def test_a_killed_finalize_ends_with_the_same_numbers() -> None:
     assert [row[4] for row in rows] == ["the same"] * 2
 
 
+@pytest.mark.needs("slurmctld", "slurmd", "slurm-client", "munge")
+def test_jobs_that_are_preempted_or_out_of_time_lose_no_epoch() -> None:
+    rows = experiment("slurm", "--trials", "10")
+
+    assert rows[1][1] == rows[2][1] == "10"
+    assert int(rows[6][1]) > 0
+
+
+def test_nodes_of_ray_that_are_killed_or_drained_lose_no_trial() -> None:
+    rows = experiment("ray", "--trials", "10", "--only", "kill", "drain", "--hand-back-seconds", "60")
+
+    assert [row[2] for row in rows] == ["10 of 10"] * 2
+    assert [row[4] for row in rows] == ["0"] * 2
+    assert rows[1][5] == "0"
+
+
+def test_trials_that_move_through_an_object_store_lose_no_epoch_at_a_drain() -> None:
+    rows = experiment("moves", "--trials", "6", "--rounds", "0")
+
+    assert [row[1] for row in rows if "complete" in row[0]] == ["6", "6"]
+    assert [row[1] for row in rows if "drains: epochs" in row[0]] == ["0"]
+
+
 def test_simple_models_are_scored_on_the_split_of_a_search() -> None:
     command = [sys.executable, str(RELIABILITY.with_name("rivals.py")), "--tasks", "diabetes", "--seeds", "1"]
 

@@ -250,5 +250,22 @@ def test_the_page_about_archives_does_what_it_says(tmp_path: Path) -> None:
     assert page.python[-1] == "4 4"
 
 
+def test_the_page_about_workers_does_what_it_says(tmp_path: Path) -> None:
+    run_page("workers.md", tmp_path)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "hpo", "status", "quickstart"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "2 of 2" in done.stdout
+
+
+def test_the_page_about_launchers_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("launchers.md", tmp_path)
+
+    started = page.printed["hpo run studies/quickstart.yaml --trials 2 --launcher local --workers 2"]
+    assert "2 workers by local" in started
+    assert "kind: Job" in (tmp_path / "job.yaml").read_text()
+
+
 def _without_path(trial: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in trial.items() if name not in ("checkpoint", "checkpoint_sha256")}
