@@ -18,6 +18,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 
+from hpo.ipc.messages import OUT_OF_MEMORY
 from hpo.search import trial_rows
 from hpo.search.algorithms import SamplerFactory
 from hpo.search.forecast import Begun, Stage
@@ -28,7 +29,9 @@ from hpo.study.states import AttemptEnd, Direction, OptunaState, Request
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-_CONSTRAINT = "constraints:diverged"  # as optuna.trial.Trial.set_constraint writes it; above 0 is not allowed
+# Causes of failed trials that say something of their parameters, and the constraint that they violate: as
+# optuna.trial.Trial.set_constraint writes it; above 0 is not allowed.
+_LEARNED: Mapping[str, str] = {AttemptEnd.DIVERGED: "constraints:diverged", OUT_OF_MEMORY: "constraints:memory"}
 
 
 class History:
@@ -38,7 +41,7 @@ class History:
         samplers: returns the sampler for a trial's number.
         diverged: how the sampler sees a trial whose objective became NaN or infinite, which is FAIL in the store and
             would be ignored by Optuna's samplers: `worst`, as bad as the worst of the pruned ones; `infeasible`, as a
-            violated constraint; `ignore`, not at all.
+            violated constraint; `ignore`, not at all. One that did not fit into memory is always a violated constraint.
         rungs: of a study that promotes trials; then the pruner prunes nothing.
 
     A trial that is paused at a rung is RUNNING in the store and PRUNED in memory: samplers learn from its last value.
@@ -220,20 +223,24 @@ class History:
 
     def end(self, number: int, state: TrialState, value: float | None, *, cause: str | None = None) -> None:
         """Record the end of the trial."""
-        if state == TrialState.FAIL and cause == AttemptEnd.DIVERGED:
-            state, value = self._as_learned(self._memory._get_trial(number))
+        if state == TrialState.FAIL and cause in _LEARNED:
+            state, value = self._as_learned(self._memory._get_trial(number), cause)
         values = None if value is None else [value]
         self._samplers(number).after_trial(self._study, self._memory.get_trial(number), state, values)
         self._memory.set_trial_state_values(number, state, values)
         self._ours.discard(number)
 
-    def _as_learned(self, frozen: FrozenTrial) -> tuple[TrialState, float | None]:
-        """Change a diverged trial to what the sampler is to learn from it; its state and value."""
+    def _as_learned(self, frozen: FrozenTrial, cause: str) -> tuple[TrialState, float | None]:
+        """Change a trial that diverged, or did not fit into memory, to what the sampler is to learn from it.
+
+        Returns:
+            Its state and value.
+        """
+        if cause == OUT_OF_MEMORY or self._diverged == "infeasible":
+            frozen.system_attrs[_LEARNED[cause]] = 1.0
+            return TrialState.COMPLETE, 0.0
         if self._diverged == "ignore":
             return TrialState.FAIL, None
-        if self._diverged == "infeasible":
-            frozen.system_attrs[_CONSTRAINT] = 1.0
-            return TrialState.COMPLETE, 0.0
         # TPE ranks pruned trials by their last epoch; one without a curve is the worst of them.
         frozen.intermediate_values = {}
         return TrialState.PRUNED, None
@@ -292,8 +299,8 @@ class History:
             if row.before_change is not None:  # nothing of it is to be learned: its data or its code was other
                 frozen.state, frozen.values, frozen.intermediate_values = TrialState.FAIL, None, {}
                 frozen.system_attrs = {}
-            if row.cause == AttemptEnd.DIVERGED and frozen.state == TrialState.FAIL:
-                frozen.state, value = self._as_learned(frozen)
+            if row.cause in _LEARNED and frozen.state == TrialState.FAIL:
+                frozen.state, value = self._as_learned(frozen, row.cause)
                 frozen.values = None if value is None else [value]
             if (
                 row.request == Request.AWAIT_PROMOTION

@@ -23,7 +23,7 @@ from stores import write
 
 from hpo.ipc.channel import Channel
 from hpo.ipc.fork_server import ForkServer
-from hpo.ipc.messages import Epoch
+from hpo.ipc.messages import OUT_OF_MEMORY, Epoch
 from hpo.queue.claim import Claim, claim_trial
 from hpo.queue.leases import register_worker
 from hpo.queue.report import MAX_ERROR_CHARACTERS, end_attempt, finish_trial
@@ -276,7 +276,7 @@ def learner(store: Store, study: StoredStudy) -> Claimant:
     return worker
 
 
-def diverge(worker: Claimant, claim: Claim) -> None:
+def diverge(worker: Claimant, claim: Claim, cause: str = AttemptEnd.DIVERGED) -> None:
     assert write(
         worker.store,
         finish_trial,
@@ -284,13 +284,13 @@ def diverge(worker: Claimant, claim: Claim) -> None:
         state=OptunaState.FAIL,
         value=None,
         seconds=1.0,
-        end=AttemptEnd.DIVERGED,
-        cause=AttemptEnd.DIVERGED,
+        end=AttemptEnd.DIVERGED if cause == AttemptEnd.DIVERGED else AttemptEnd.OUT_OF_MEMORY,
+        cause=cause,
     )
-    worker.history.end(claim.number, TrialState.FAIL, None, cause=AttemptEnd.DIVERGED)
+    worker.history.end(claim.number, TrialState.FAIL, None, cause=cause)
 
 
-def cliff(store: Store, diverged: str) -> tuple[Claimant, Claimant]:
+def cliff(store: Store, diverged: str, cause: str = AttemptEnd.DIVERGED) -> tuple[Claimant, Claimant]:
     """The better the nearer to 0.5, beyond which nothing works; as the worker knows it that tried it, and another."""
     goal = {"metric": "val_accuracy", "direction": "maximize", "diverged": diverged}
     study = create_study(store, LINE, study=f"cliff {diverged}", objective=goal, sampler={"name": "tpe", "seed": 3})
@@ -301,7 +301,7 @@ def cliff(store: Store, diverged: str) -> tuple[Claimant, Claimant]:
         x = worker.begin(claim, point={"x": (step + 0.5) / 24})["x"]
         worker.history.report(claim.number, 1, x)
         if x > 0.5:
-            diverge(worker, claim)
+            diverge(worker, claim, cause)
         else:
             assert worker.finish(claim, x)
     return worker, other
@@ -322,6 +322,17 @@ def proposals_beyond(worker: Claimant, edge: float) -> int:
 def test_tpe_keeps_away_from_where_trials_diverged(store: Store, diverged: str) -> None:
     for worker in cliff(store, diverged):
         assert proposals_beyond(worker, 0.6) <= 5
+
+
+def test_tpe_keeps_away_from_what_does_not_fit_into_memory(store: Store) -> None:
+    mine, theirs = cliff(store, "ignore", cause=OUT_OF_MEMORY)
+    theirs.history.sync()
+
+    for worker in (mine, theirs):
+        trials = worker.history._study.get_trials(deepcopy=False)
+        assert [trial.system_attrs.get("constraints:memory") for trial in trials[12:]] == [1.0] * 12
+        assert proposals_beyond(worker, 0.6) <= 5
+    assert Study(store, mine.study.name).best(1)[0].number == 11
 
 
 def test_tpe_learns_nothing_of_divergence_that_is_to_be_ignored(store: Store) -> None:
