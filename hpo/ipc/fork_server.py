@@ -17,7 +17,7 @@ from functools import partial
 
 from hpo.errors import HpoError, LoadError, RunError, SpecError
 from hpo.ipc.channel import Channel, ChannelClosedError, Message
-from hpo.study.job import Job, Place, StudyJob, job_message
+from hpo.study.job import TELLS_STACKS, Job, Place, StudyJob, job_message
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,12 @@ class ForkedProcess:
     idle_since: float = 0.0  # monotonic
     closed_at: float | None = None  # monotonic, when its end of the channel was found closed
     has_lost_server: bool = False  # its server exited, and it was ended with it
+
+    def tell_stacks(self) -> None:
+        """Have it write where each of its threads is into its trial's log; no effect when it has exited."""
+        if self.pid is not None and self.status is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, TELLS_STACKS)
 
     def kill(self) -> None:
         """Kill it and the processes it has started; no effect when it has exited."""

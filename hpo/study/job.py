@@ -5,6 +5,7 @@ Jobs are sent as JSON lines. Trial processes read them, so nothing here imports 
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ LAST_CHECKPOINT, PREVIOUS_CHECKPOINT = "last.ckpt", "previous.ckpt"
 # The state after the last epochs: when the newer file cannot be read, an attempt resumes from the older one.
 RESUME_CHECKPOINTS = (LAST_CHECKPOINT, PREVIOUS_CHECKPOINT)
 PREPROCESSING = "preprocessing.npz"  # what the data module has fitted, beside the weights after the best epoch
+TELLS_STACKS = getattr(signal, "SIGRTMIN", signal.SIGUSR2)  # asks a trial's process where it is
 LOG, CONFIG = "log.txt", "config.json"
 SEED_STEP = 0x9E3779B9  # between the seeds of a trial's repeats: that of Weyl's sequence, 2 ** 32 / the golden ratio
 # The data of a study without `data:`; its model has the loaders.

@@ -97,7 +97,7 @@ class Budget(Section):
         trial_minutes: of a trial with all its attempts; then it ends with its best value so far.
         target: a value of the objective that is good enough.
         patience: consecutive trials without an improvement of the best value.
-        stall_minutes: time without a step after which a trial counts as hung.
+        stall_minutes: time without a step after which a trial counts as hung; by default 10 on several devices.
     """
 
     trials: PositiveInt | None = None

@@ -86,9 +86,8 @@ class Report(Checkpoint):
         # A rate that is lowered when nothing improves follows no plan.
         is_planned = any(not config.reduce_on_plateau for config in trainer.lr_scheduler_configs)
         self._worker.send(Training(is_planned=is_planned))
-        if trainer.is_global_zero:
-            self._pulse_thread = threading.Thread(target=self._pulse, args=(trainer,), name="pulse", daemon=True)
-            self._pulse_thread.start()
+        self._pulse_thread = threading.Thread(target=self._pulse, args=(trainer,), name="pulse", daemon=True)
+        self._pulse_thread.start()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._unit == Unit.EPOCH:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import functools
 import os
 import sys
@@ -19,7 +20,7 @@ from hpo.ipc.channel import Channel
 from hpo.ipc.messages import OUT_OF_MEMORY, UNWRITABLE, Done, Failed, Started, Trained, Warned
 from hpo.loading import load_class
 from hpo.study.artifacts import sha256_of
-from hpo.study.job import BEST_CHECKPOINT, TrialJob
+from hpo.study.job import BEST_CHECKPOINT, TELLS_STACKS, TrialJob
 from hpo.study.length import Unit
 from hpo.study.writable import disk_error, error_in_words
 from hpo.training.arguments import given_by_data, plain, recorded, resolved_defaults
@@ -51,6 +52,8 @@ def run_jobs(job: TrialJob, channel: Channel) -> None:
     process_state: ProcessState | None = None
     kept: list[Any] = []  # the data module of the previous trial
     output = TrialOutput(lambda text: worker.send(Warned(text)))
+    # Into the log, whichever that is: the worker asks for it when there are no steps any more.
+    faulthandler.register(TELLS_STACKS, file=2, all_threads=True)
     while True:
         worker.trial = job.trial
         try:

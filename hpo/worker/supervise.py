@@ -12,6 +12,8 @@ from hpo.study.states import AttemptEnd, Request, StudyState
 from hpo.worker.decision import Requested
 from hpo.worker.running_trial import RunningTrial
 
+MINUTES_OF_RANKS = 10.0
+SECONDS_TO_TELL = 1.0  # in which a process writes where it is
 PREEMPTION = Requested(Request.PAUSE, AttemptEnd.PREEMPTED, AttemptEnd.PREEMPTED)
 
 
@@ -70,5 +72,23 @@ def supervise(
         if over > drain_seconds or not trial.epoch:
             trial.cut_off(AttemptEnd.OVERTIME, reason, is_rerun=is_rerun)
     # The setup may hang as well, for instance on a lost network file system.
-    if now > (trial.progress_at or trial.claimed_at) + 60 * budget.stall_minutes:
-        trial.fail(AttemptEnd.STALLED, AttemptEnd.STALLED, f"no step for {budget.stall_minutes:g} minutes")
+    minutes = stall_minutes(budget, ranks=len(trial.processes))
+    if now <= (trial.progress_at or trial.claimed_at) + 60 * minutes:
+        trial.asked_at = None
+    elif trial.asked_at is None:
+        trial.asked_at = now
+        for process in trial.processes:
+            process.tell_stacks()
+    elif now > trial.asked_at + SECONDS_TO_TELL:
+        what = "processes were" if len(trial.processes) > 1 else "process was"
+        text = f"no step for {minutes:g} minutes; where its {what} is at the end of its log"
+        trial.fail(AttemptEnd.STALLED, AttemptEnd.STALLED, text)
+
+
+def stall_minutes(budget: Budget, *, ranks: int) -> float:
+    """The time without a step after which a trial counts as hung: of several devices, less by default.
+
+    One of these that hangs keeps all waiting, and none of them computes.
+    """
+    is_default = budget.stall_minutes == Budget.model_fields["stall_minutes"].default
+    return MINUTES_OF_RANKS if ranks > 1 and is_default else budget.stall_minutes

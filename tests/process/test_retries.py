@@ -141,6 +141,15 @@ def test_a_trial_that_was_retried_ends_as_one_that_nothing_happened_to(outcome: 
         assert Path(retried.checkpoint or "").exists()
 
 
+def test_a_trial_that_hangs_says_where(outcome: Outcome) -> None:
+    number = outcome.trial("once", "hang").number
+
+    log = outcome.hpo.run("logs", "once", number)[1]
+
+    assert "most recent call first" in log
+    assert "mishaps.py" in log
+
+
 @pytest.mark.parametrize(("does", "cause"), [("killed", "killed: SIGKILL"), ("hang in setup", "stalled")])
 def test_a_trial_killed_before_its_first_epoch_ends_starts_from_scratch(
     outcome: Outcome, does: str, cause: str

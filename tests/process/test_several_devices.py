@@ -15,8 +15,10 @@ from hpo.ipc.fork_server import ForkedProcess
 from hpo.queue.claim import Claim
 from hpo.results.trial import TrialRecord
 from hpo.study.devices import Slot
+from hpo.study.spec import Budget
 from hpo.study.states import AttemptEnd, OptunaState
 from hpo.worker.running_trial import RunningTrial
+from hpo.worker.supervise import stall_minutes
 
 FATES = ("first", "hopeless", "killed", "raises", "second")
 
@@ -146,3 +148,33 @@ def test_trials_of_several_devices_are_paused_and_promoted(tmp_path: Path) -> No
     assert any(record.state == "complete" and record.attempts > 1 for record in records)
     for record in records:
         assert [epoch for epoch, _ in record.curve] == list(range(1, record.epochs + 1))
+
+
+def test_a_rank_that_hangs_is_seen_in_the_log(tmp_path: Path) -> None:
+    hpo = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
+    file = hpo.study(
+        "stuck",
+        model="projects.ranks:Stuck",
+        epochs=5,
+        retries={"stalled": 0},
+        budget={"trials": 1, "stall_minutes": 0.5},
+        resources={"devices_per_trial": 2, "accelerator": "cpu"},
+    )
+
+    process = hpo.start("run", file, "--slots", 1)
+    seen = watch(process)
+    code, output = finish(process)
+
+    assert code == 1, output
+    [record] = hpo.trials("stuck")
+    assert record.cause == "stalled"
+    assert "no step for 0.5 minutes; where its processes were is at the end of its log" in (record.error or "")
+    log = hpo.run("logs", "stuck", 0)[1]
+    assert log.count("Current thread") == 2  # of each process
+    assert "in wait_for_ever" in log
+    assert left_of(seen) == []
+
+
+def test_several_devices_are_waited_for_less_long_by_default() -> None:
+    assert [stall_minutes(Budget(), ranks=ranks) for ranks in (1, 2)] == [60, 10]
+    assert [stall_minutes(Budget(stall_minutes=30), ranks=ranks) for ranks in (1, 2)] == [30, 30]

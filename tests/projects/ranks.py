@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -53,3 +54,14 @@ class Cramped(Line):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.log("val_loss", 1.0 / (1 + self.current_epoch), sync_dist=True)  # each epoch is the best so far
+
+
+class Stuck(Line):
+    """From its fourth epoch on, its second rank does nothing, and the first one waits for it."""
+
+    def on_train_epoch_start(self) -> None:
+        if self.global_rank == 1 and self.current_epoch == 3:
+            self.wait_for_ever()
+
+    def wait_for_ever(self) -> None:
+        time.sleep(10_000)
