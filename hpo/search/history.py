@@ -223,7 +223,7 @@ class History:
 
     def end(self, number: int, state: TrialState, value: float | None, *, cause: str | None = None) -> None:
         """Record the end of the trial."""
-        if state == TrialState.FAIL and cause in _LEARNED:
+        if state == TrialState.FAIL and cause is not None and cause in _LEARNED:
             state, value = self._as_learned(self._memory._get_trial(number), cause)
         values = None if value is None else [value]
         self._samplers(number).after_trial(self._study, self._memory.get_trial(number), state, values)

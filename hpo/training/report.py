@@ -19,6 +19,7 @@ from hpo.study.job import BEST_CHECKPOINT
 from hpo.study.length import Unit
 from hpo.training.best import Best
 from hpo.training.checkpoint import CheckpointContents, UnwrittenByAnotherError, dump
+from hpo.training.rank_advice import advise
 from hpo.training.resume import Saver, random_state, set_random_state
 from hpo.training.scored_weights import ScoredWeights
 from hpo.training.step_limit import steps_of
@@ -86,6 +87,8 @@ class Report(Checkpoint):
         # A rate that is lowered when nothing improves follows no plan.
         is_planned = any(not config.reduce_on_plateau for config in trainer.lr_scheduler_configs)
         self._worker.send(Training(is_planned=is_planned))
+        if self._saver is None:  # a configuration is tried out, before the first trial
+            advise(trainer, lambda text: self._worker.send(Warned(text)))
         self._pulse_thread = threading.Thread(target=self._pulse, args=(trainer,), name="pulse", daemon=True)
         self._pulse_thread.start()
 

@@ -45,6 +45,21 @@ def test_the_advice_of_a_refusal_makes_the_study_train(tmp_path: Path, case: str
     assert here.counts("two") == {"complete": 1}
 
 
+def test_what_goes_wrong_without_an_error_on_several_devices_is_told(tmp_path: Path) -> None:
+    here = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
+    here.study("two", resources=TWO)
+    here.study("stream", resources=TWO, data="projects.nets:Stream")
+    here.study("one", data="projects.nets:Stream")
+
+    two, stream, one = (here.run("check", f"{name}.yaml")[1] for name in ("two", "stream", "one"))
+
+    assert "it logs 'val_loss' without sync_dist: its value is of the first of 2 devices" in two
+    assert "each of the 2 devices reads all of it" in stream
+    assert "each of the 2 devices reads all of it" not in two
+    assert "sync_dist" not in one
+    assert "IterableDataset" not in one
+
+
 def test_ranks_may_end_before_the_first(tmp_path: Path) -> None:
     here = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
     here.study("two", model="projects.nets:SlowToEnd", resources=TWO)
