@@ -38,7 +38,7 @@ def artifacts_folder(option: Path | None, project: Path) -> Path:
         return (project / DEFAULT_ARTIFACTS).resolve()
     if (address := re.fullmatch(rf"{SCHEME}:/+([^/].*?)/*", chosen)) is not None:  # a path has lost a slash
         return local_path(f"{SCHEME}://{address[1]}")
-    if re.match(r"[a-z0-9+]+:/", chosen):
+    if re.match(r"[a-z0-9+]+:(/|$)", chosen):
         raise SpecError(f"--artifacts {chosen}: should be a folder, or an address such as {SCHEME}://BUCKET/FOLDER")
     return Path(chosen).resolve()
 

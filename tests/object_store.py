@@ -49,10 +49,10 @@ class Bucket:
 
         return sorted(str(entry["path"]) for entry in obstore.list(found).collect())
 
-    def put(self, key: str, content: bytes) -> None:
+    def put(self, key: str, content: bytes, **more: Any) -> None:
         import obstore
 
-        obstore.put(self._store(), key, content)
+        obstore.put(self._store(), key, content, **more)
 
     def _store(self) -> Any:
         from obstore.store import S3Store
