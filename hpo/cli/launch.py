@@ -117,12 +117,10 @@ def run_on(
     from hpo.results.study import Study
     from hpo.service.assembly import Workspace, submit
     from hpo.store import Store, StoreUrl
-    from hpo.study.object_store import check_artifacts
 
     given = options_of(options)
     chosen = launcher_of(launcher, given)
     check_places(chosen, order, given)
-    check_artifacts(order.artifacts)
     with Store.create(StoreUrl.parse(order.store)) as opened:
         workspace = Workspace(server, order.project, opened, order.artifacts)
         study, message = submit(workspace, spec, source, is_change_accepted=is_change_accepted)

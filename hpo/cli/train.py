@@ -58,9 +58,11 @@ def run(
     try:
         from hpo.cli.screen import Screen
         from hpo.settings import artifacts_folder, project_folder
+        from hpo.study.object_store import check_artifacts
 
         folder, url = project_folder(project), url_of(store, project)
         artifacts = artifacts_folder(artifacts, folder)
+        check_artifacts(artifacts)
         spec, source = _read(file, trials, name, changes)
         if launcher is not None:
             from hpo.cli.launch import order_of, run_on

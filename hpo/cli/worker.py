@@ -87,6 +87,7 @@ def worker(
         from hpo.service.work import WorkerOptions, work
         from hpo.settings import artifacts_folder, project_folder
         from hpo.store import Store
+        from hpo.study.object_store import check_artifacts
 
         log_to_stderr(verbose=verbose)
         folder, url = project_folder(project), url_of(store, project)
@@ -98,8 +99,10 @@ def worker(
             max_seconds=max_seconds,
             health=health,
         )
+        artifacts = artifacts_folder(artifacts, folder)
+        check_artifacts(artifacts)
         with Store.create(url) as opened:
-            leaves_work = work(Workspace(server, folder, opened, artifacts_folder(artifacts, folder)), options)
+            leaves_work = work(Workspace(server, folder, opened, artifacts), options)
     except StoreUnreachableError as error:
         error.exit_code = TEMPORARY_FAILURE
         raise

@@ -13,7 +13,6 @@ from hpo.service.assembly import Workspace
 from hpo.store import Store
 from hpo.store.engine import store_errors
 from hpo.study.devices import slots_of
-from hpo.study.object_store import check_artifacts
 from hpo.study.spec import Resources
 from hpo.worker.health import Health
 from hpo.worker.loop import Worker
@@ -51,7 +50,6 @@ def work(workspace: Workspace, options: WorkerOptions) -> bool:
         RunError: the process that starts trials exited.
     """
     store, names = workspace.store, options.studies
-    check_artifacts(workspace.artifacts)
     drain = store.timing.drain if options.drain_seconds is None else options.drain_seconds
     if options.max_seconds is not None and options.max_seconds <= drain:
         raise SpecError(

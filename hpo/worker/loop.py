@@ -373,9 +373,9 @@ class Worker:
                 self._begin(trial, run)
             return
         if not trial.is_read:
-            trial.is_read = trial.has_ended
             for channel in take_messages(trial, run):
                 self._ignore(channel)  # a closed one would wake the selector without pause
+            trial.is_read = trial.has_ended  # a released process has another trial's messages from now on
         if trial.is_read and (
             trial.is_dropped or self._transfers.is_sent(trial.directory, without=unneeded(trial, run.resolved.spec))
         ):
