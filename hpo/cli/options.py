@@ -23,7 +23,11 @@ ProjectOption = Annotated[
 ]
 ArtifactsOption = Annotated[
     Path | None,
-    typer.Option("--artifacts", metavar="DIR", help="Folder for checkpoints and logs [default: hpo-artifacts]."),
+    typer.Option(
+        "--artifacts",
+        metavar="DIR",
+        help="Folder, or s3://BUCKET/FOLDER, for checkpoints and logs [default: hpo-artifacts].",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 SetOption = Annotated[

@@ -375,7 +375,10 @@ class Worker:
         if not trial.is_read:
             for channel in take_messages(trial, run):
                 self._ignore(channel)  # a closed one would wake the selector without pause
-            trial.is_read = trial.has_ended  # a released process has another trial's messages from now on
+            trial.is_read = trial.has_ended
+            if trial.is_read:  # a released process may have another trial's messages from now on
+                for process in trial.processes:
+                    self._ignore(process.channel)
         if trial.is_read and (
             trial.is_dropped or self._transfers.is_sent(trial.directory, without=unneeded(trial, run.resolved.spec))
         ):
@@ -397,8 +400,8 @@ class Worker:
         del self.trials[trial.slot.number]
         self._transfers.forget(trial.directory)
         for process in trial.processes:
-            self._ignore(process.channel)
             if not process.is_released:
+                self._ignore(process.channel)
                 process.channel.close()
         run = self.runs[trial.claim.study_id]
         self._fair_share.end(run.study.study_id, priority=run.progress.priority, seconds=trial.seconds)
