@@ -26,6 +26,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY hpo hpo
 COPY models models
 COPY studies studies
+COPY deploy deploy
 RUN pip install --constraint constraints.txt ".[$EXTRAS]" && rm -rf /build/*
 
 RUN useradd --uid 1000 --no-create-home hpo && install --directory --owner hpo --group hpo /project

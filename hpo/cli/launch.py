@@ -155,7 +155,9 @@ def kubernetes(
     memory: Annotated[str, typer.Option("--memory", help="Memory of a worker.")] = "8Gi",
     gpus: Annotated[int, typer.Option("--gpus", min=0, help="GPUs of a worker.")] = 0,
     store: StoreOption = None,
-    artifacts: Annotated[str, typer.Option("--artifacts", metavar="S3_URL")] = "s3://BUCKET/searches",
+    artifacts: Annotated[
+        str, typer.Option("--artifacts", metavar="URL", help="Where the pods have their artifacts.")
+    ] = "s3://BUCKET/searches",
 ) -> None:
     """Print a manifest for Kubernetes: hpo deploy kubernetes --image IMAGE STUDY > job.yaml."""
     from hpo.errors import SpecError

@@ -396,5 +396,5 @@ def test_an_option_goes_before_the_environment_and_that_before_the_default(
 def test_a_project_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"nowhere: there is no such folder$"):
         project_folder(tmp_path / "nowhere")
-    with pytest.raises(SpecError, match="only folders are supported"):
-        artifacts_folder(Path("s3://bucket/art"), tmp_path)
+    with pytest.raises(SpecError, match="should be a folder, or an address such as s3://BUCKET/FOLDER"):
+        artifacts_folder(Path("gs://bucket/art"), tmp_path)
