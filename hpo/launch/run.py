@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,28 +32,42 @@ def train_on(
         SpecError: the engine cannot give what is asked for, or a worker met a mistake that the user can fix.
         RunError: all workers ended before the study was over.
     """
-    job = launcher.start(order)
-    told = ""
+    with interruptible():
+        job = launcher.start(order)
+        try:
+            return _watched(launcher, job, store, study_id, say)
+        finally:
+            launcher.stop(job)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C and SIGTERM raise KeyboardInterrupt, also where a shell has started this process with Ctrl-C ignored."""
+    previous = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        while True:
-            progress, workers = load_progress(store, study_id), launcher.look(job)
-            if progress.is_over or progress.is_held:
-                return progress
-            if 2 in workers.codes.values():
-                raise SpecError(f"a worker ended with a mistake that you can fix:\n{workers.output}")
-            if workers.are_gone:
-                progress = load_progress(store, study_id)  # it may have ended between the two looks
-                if progress.is_over or progress.is_held:
-                    return progress
-                raise RunError(_why_gone(workers))
-            counts = progress.counts
-            words = f"{counts.ended}{counts.of_target} trials ended; {workers}"
-            if words != told:
-                say(words)
-                told = words
-            time.sleep(POLL_SECONDS)
+        yield
     finally:
-        launcher.stop(job)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _watched(launcher: Launcher, job: str, store: Store, study_id: int, say: Callable[[str], None]) -> Progress:
+    """The study's progress, when it is over or nothing but what a person has paused is left."""
+    told = ""
+    while True:
+        workers, progress = launcher.look(job), load_progress(store, study_id)
+        if progress.is_over or progress.is_held:
+            return progress
+        if 2 in workers.codes.values():
+            raise SpecError(f"a worker ended with a mistake that you can fix:\n{workers.output}")
+        if workers.are_gone:
+            raise RunError(_why_gone(workers))
+        counts = progress.counts
+        words = f"{counts.ended}{counts.of_target} trials ended; {workers}"
+        if words != told:
+            say(words)
+            told = words
+        time.sleep(POLL_SECONDS)
 
 
 def _why_gone(workers: Workers) -> str:

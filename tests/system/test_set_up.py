@@ -215,4 +215,5 @@ def test_in_ci_a_test_that_would_be_left_out_fails(elsewhere: Path) -> None:
 
     assert done.returncode == 1
     assert "needs pgbouncer: apt-get install pgbouncer; CI is set, where no test is left out" in done.stdout
-    assert "1 error" in done.stdout
+    assert "needs munge, slurm-client, slurmctld, slurmd: " in done.stdout
+    assert "2 errors" in done.stdout
