@@ -32,7 +32,7 @@ TURNS = 50  # tasks of an array for each worker that runs at a time
 WARNING_SECONDS = 60  # from the signal to the end of the time: Slurm sends it up to a minute early or late
 GRACE_SECONDS = 90.0
 COMMAND_SECONDS = 60.0
-IN_PROGRESS = frozenset(["RUNNING", "COMPLETING", "CONFIGURING", "STAGE_OUT", "SIGNALING"])
+NOT_BEGUN = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED")
 
 SCRIPT = """#!/bin/bash
 #SBATCH --job-name={name}
@@ -116,10 +116,10 @@ class SlurmLauncher:
         in_progress, reasons = 0, Counter[str]()
         for line in _queue(number):
             state, _, reason = line.partition("|")
-            if state in IN_PROGRESS:
-                in_progress += 1
-            else:
+            if state in NOT_BEGUN:
                 reasons[reason.strip("()")] += 1
+            else:
+                in_progress += 1
         codes: dict[int, int] = {}
         output = ""
         with contextlib.suppress(FileNotFoundError):

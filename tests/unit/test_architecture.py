@@ -255,7 +255,8 @@ def test_every_name_of_the_package_that_the_documentation_uses_is_public() -> No
         for name in re.findall(r"(?<![\w./-])hpo\.([A-Za-z_]\w*)(?![\w/:-])", page.read_text(encoding="utf-8"))
     }
 
-    others = {"db", *(path.stem for path in (ROOT / "hpo").iterdir())}  # the store's file hpo.db, and modules
+    # The store's file hpo.db, the group of entry points hpo.launchers, and modules.
+    others = {"db", "launchers", *(path.stem for path in (ROOT / "hpo").iterdir())}
 
     assert {"run", "open_study", "HpoError"} <= {name for name, _ in used}
     assert not {(name, page) for name, page in used if name not in {*hpo.__all__, *others}}
