@@ -54,6 +54,19 @@ def check_options(launcher: str, options: Mapping[str, str], known: Sequence[str
             )
 
 
+def whole_number(name: str, text: str | None) -> int | None:
+    """An option that is a number above 0; None where it is not given.
+
+    Raises:
+        SpecError: it is something else.
+    """
+    if text is None:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise SpecError(f"--launcher-option {name}={text}: should be a whole number above 0")
+    return int(text)
+
+
 def launcher_of(name: str, options: Mapping[str, str]) -> Launcher:
     """The launcher of this name.
 

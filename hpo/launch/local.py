@@ -13,14 +13,12 @@ from pathlib import Path
 
 import psutil
 
-from hpo.errors import SpecError
-from hpo.launch.launchers import check_options
-from hpo.launch.order import Order, Workers
+from hpo.launch.launchers import check_options, whole_number
+from hpo.launch.order import Order, Workers, last_lines
 from hpo.study.devices import cores
 
 OPTIONS = ("cores",)
 GRACE_SECONDS = 60.0  # for a drain
-OUTPUT_LINES = 20
 
 
 class LocalLauncher:
@@ -99,21 +97,3 @@ def _alive(job: str) -> list[psutil.Process]:
             if process.create_time() == created and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
-
-
-def whole_number(name: str, text: str | None) -> int | None:
-    """An option that is a number above 0; None where it is not given.
-
-    Raises:
-        SpecError: it is something else.
-    """
-    if text is None:
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise SpecError(f"--launcher-option {name}={text}: should be a whole number above 0")
-    return int(text)
-
-
-def last_lines(text: str) -> str:
-    """The end of a worker's log, to be shown."""
-    return "\n".join(text.splitlines()[-OUTPUT_LINES:])

@@ -16,6 +16,9 @@ _PASSED_ON = ("HPO_", "AWS_", "PG")
 _OF_THIS_MACHINE = frozenset({CACHE, "HPO_CORES", "HPO_SLOTS", "HPO_HEALTH", "HPO_STUDIES"})
 
 
+OUTPUT_LINES = 20  # of a worker, that are shown when it has failed
+
+
 @dataclass(frozen=True)
 class Order:
     """Workers that are wanted.
@@ -114,3 +117,8 @@ class Launcher(Protocol):
 
     def stop(self, job: str) -> None:
         """Ask the workers to hand back their trials and end, and end those that wait; returns when none is left."""
+
+
+def last_lines(text: str) -> str:
+    """The end of a worker's log, to be shown."""
+    return "\n".join(text.splitlines()[-OUTPUT_LINES:])

@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import SpecError
-from hpo.launch.launchers import check_options
-from hpo.launch.local import whole_number
+from hpo.launch.launchers import check_options, whole_number
 from hpo.launch.order import Order, Workers
 
 OPTIONS = ("address", "cpus", "gpus", "memory_gib", "project")

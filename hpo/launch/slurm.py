@@ -18,9 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hpo.errors import SpecError
-from hpo.launch.launchers import check_options
-from hpo.launch.local import last_lines, whole_number
-from hpo.launch.order import Order, Workers
+from hpo.launch.launchers import check_options, whole_number
+from hpo.launch.order import Order, Workers, last_lines
 
 # Options of sbatch by their own names; each is a line of the script.
 SBATCH = (

@@ -20,7 +20,6 @@ from hpo.store import Store
 from hpo.study.by_value import is_by_value, refusal
 from hpo.study.devices import Slot
 from hpo.study.fingerprints import inputs_of
-from hpo.study.object_store import check_artifacts
 from hpo.study.plan import Plan
 from hpo.study.spec import StudySpec
 from hpo.study.study_file import Source
@@ -129,7 +128,6 @@ def begin(
         LoadError: a class cannot be imported.
         StoreError: the store has a study of this name that searches something else, or with other data or code.
     """
-    check_artifacts(workspace.artifacts)
     machine = machine or slots_for(spec, source)
     tree = ask_git(workspace.project)
     prepared = prepare(spec, source, server=workspace.server, project=workspace.project)

@@ -14,6 +14,7 @@ from hpo.loading import import_folder
 from hpo.service.assembly import Workspace
 from hpo.settings import artifacts_folder, project_folder, store_url
 from hpo.store import Store
+from hpo.study.object_store import check_artifacts
 from hpo.study.spec import StudySpec
 from hpo.study.study_file import Source
 
@@ -43,6 +44,7 @@ class Request:
             SpecError: the artifacts are no folder.
         """
         folder = artifacts_folder(None if artifacts is None else Path(artifacts), self.home)
+        check_artifacts(folder)
         with Store.create(store_url(store, self.home)) as opened:
             yield Workspace(server, self.project, opened, folder)
 

@@ -265,20 +265,18 @@ class ObjectStore:
         return path.relative_to(self.mirror).as_posix()
 
 
-def fetch_trial(folder: Path, *, artifacts: Path | None = None, wanted: Callable[[str], bool] | None = None) -> None:
+def fetch_trial(folder: Path) -> None:
     """Bring a trial's files to this machine, if they are in an object store: what is needed to look at it or use it.
 
     Args:
         folder: the trial's, as `local_path` has it.
-        artifacts: the folder that mirrors the object store; by default the second above the trial's.
-        wanted: by default all but the states that only a worker resumes from.
 
     Raises:
         ObjectStoreError, SpecError: the object store cannot be used.
     """
-    store = object_store_of(artifacts or folder.parents[1])
+    store = object_store_of(folder.parents[1])
     if store is not None:
-        store.download(folder, wanted=wanted or (lambda name: Path(name).name != LAST_CHECKPOINT))
+        store.download(folder, wanted=lambda name: Path(name).name != LAST_CHECKPOINT)  # only a worker resumes
 
 
 def fetch_study(folder: Path) -> None:
