@@ -62,7 +62,13 @@ def measure(options: argparse.Namespace) -> Table:
         ):
             url = server.create_database()
             study = Moving(
-                Path(name), url, bucket, seconds=EPOCH_SECONDS, epochs=EPOCHS, budget={"trials": options.trials}
+                Path(name),
+                url,
+                bucket,
+                seconds=EPOCH_SECONDS,
+                epochs=EPOCHS,
+                budget={"trials": options.trials},
+                retries={"crash": 100},  # a trial that happened to be killed three times has not failed
             )
             moves = _move(study, random.Random(options.seed), kills=kills)
             records, found = study.trials(), trainings(study.diary)
