@@ -8,20 +8,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hpo.space import Choice, FromData
+from hpo.space import Choice, Float, FromData
 from models.base import Supervised
 from models.layers import initialize
 from models.window_scaling import WindowScaling, WindowScalingName
+
+MOST_SOLVED = 4096  # values of a window, whose products are held at once
+SOLVED_AT_A_TIME = 4096  # windows
 
 
 class Linear(Supervised):
     """A linear map from all values of a window to the forecast, and what a small network adds to it.
 
-    Takes windows (batch, time, columns), always of as many steps, returns (batch, outputs). All weights of the outputs
-    are 0 at first: so the first forecast is the mean of the training targets, which where they are differences is the
-    known value that these refer to, with its mean change; with `window_scaling` it is the window's level.
+    Takes windows (batch, time, columns), always of as many steps, returns (batch, outputs). Training begins with the
+    linear map of ridge regression, so that a short series need not be passed over hundreds of times to come near it.
+    The network's outputs are 0 at first, and without a ridge the map's are: then the first forecast is the mean of the
+    training targets, which where they are differences is the known value that these refer to, with its mean change;
+    with `window_scaling` it is the window's level.
 
     Args:
+        ridge: penalty of the squared weights of the ridge regression, beside the mean squared error of standardised
+            targets (Hoerl and Kennard 1970, Technometrics 12); 0 begins with weights of 0, as does a map of more than
+            4,096 values.
         window_scaling: described in models.window_scaling; `last` makes it NLinear, arXiv 2205.13504.
         trend: steps of a moving average, an odd number, which gets weights of its own beside the remainder, as in
             DLinear (there 25, arXiv 2205.13504). It is cut to the window; 0 has one map of the values.
@@ -37,6 +45,7 @@ class Linear(Supervised):
         self,
         input_shape: tuple[int, ...],
         outputs: int,
+        ridge: Annotated[float, Float(1e-4, 10.0, log=True)] = 0.1,
         window_scaling: WindowScalingName = "none",
         trend: int = 25,
         hidden: Annotated[Literal[0, 16, 64], Choice()] = 0,
@@ -50,6 +59,8 @@ class Linear(Supervised):
         self.save_hyperparameters()
         if len(input_shape) != 2:
             raise ValueError(f"Linear: samples should be (time, features), not of the shape {tuple(input_shape)}")
+        if ridge < 0:
+            raise ValueError(f"Linear: ridge {ridge} should be the penalty of the weights, or 0 to begin with none")
         if trend < 0 or (trend and trend % 2 == 0):
             raise ValueError(f"Linear: trend {trend} should be an odd number of steps, or 0 for none")
         time, columns = input_shape
@@ -65,6 +76,29 @@ class Linear(Supervised):
             nn.init.zeros_(weight)
         self.window_scaling = WindowScaling(self.hparams, who="Linear")
 
+    def setup(self, stage: str) -> None:
+        part = getattr(self.trainer.datamodule, "part", None)  # type: ignore[attr-defined]
+        if stage == "fit" and self.hparams["ridge"] and self.linear.in_features <= MOST_SOLVED and part is not None:
+            self.begin_with_ridge(*part("train")[:2])
+
+    @torch.no_grad()
+    def begin_with_ridge(self, windows: Tensor, targets: Tensor) -> None:
+        """Give the linear map the weights of ridge regression on these windows (samples, time, columns)."""
+        size = self.linear.in_features + 1  # the last one is the bias
+        products, wanted = torch.zeros(size, size).double(), torch.zeros(size, self.linear.out_features).double()
+        for x, y in zip(windows.split(SOLVED_AT_A_TIME), targets.split(SOLVED_AT_A_TIME), strict=True):
+            scaled, scale, level = self.window_scaling.scaled(x)
+            y = y if level is None else y - level
+            y = y if scale is None else y / scale
+            seen = torch.cat([self._parts(scaled).flatten(1), torch.ones(len(x), 1)], dim=1).double()
+            products += seen.T @ seen
+            wanted += seen.T @ y.double()
+        penalty = torch.full((size,), self.hparams["ridge"] * len(windows)).double()
+        penalty[-1] = 0.0
+        solved = torch.linalg.solve(products + penalty.diag(), wanted).float()
+        self.linear.weight.copy_(solved[:-1].T)
+        self.linear.bias.copy_(solved[-1])
+
     def forward(self, x: Tensor) -> Tensor:
         if not isinstance(x, Tensor):
             raise ValueError(
@@ -76,12 +110,15 @@ class Linear(Supervised):
         return outputs
 
     def _forecast(self, x: Tensor, _: None) -> Tensor:
-        parts = x
-        if self.trend:
-            trend = _moving_average(x, self.trend)
-            parts = torch.cat([trend, x - trend], dim=1)
-        outputs: Tensor = self.linear(parts.flatten(1))
+        outputs: Tensor = self.linear(self._parts(x).flatten(1))
         return outputs if self.network is None else outputs + self.network(x.flatten(1))
+
+    def _parts(self, x: Tensor) -> Tensor:
+        """What the linear map sees: (batch, time, columns), or the trend and the remainder, of twice as many steps."""
+        if not self.trend:
+            return x
+        trend = _moving_average(x, self.trend)
+        return torch.cat([trend, x - trend], dim=1)
 
 
 def _moving_average(x: Tensor, steps: int) -> Tensor:

@@ -66,13 +66,22 @@ class WindowScaling(nn.Module):
             return forecast(x, lengths)
         if lengths is not None:
             raise ValueError(f"window_scaling '{self.kind}' is for windows of a series, not for sequences: give none")
+        scaled, scale, level = self.scaled(x)
+        outputs = forecast(scaled, None)
+        outputs = outputs if scale is None else outputs * scale
+        return outputs if level is None else outputs + level
+
+    def scaled(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Windows (batch, time, columns) as the forecast sees them, and what it is multiplied by, and what is added
+        to it, both (batch, outputs); None for 1 and 0."""
+        if self.kind == "none":
+            return x, None, None
         known = x[:, :, : self.values]
         level = known[:, -1:] if self.kind == "last" else known.mean(1, keepdim=True)
         scaled = known - level if self.has_levels else known
         scale = (known.var(1, correction=0, keepdim=True) + EPSILON).sqrt() if self.kind == "standard" else None
-        scaled = scaled if scale is None else scaled / scale
-        outputs = forecast(torch.cat([scaled, x[:, :, self.values :]], dim=2), None)
-        outputs = outputs if scale is None else outputs * scale.flatten(1).repeat(1, self.steps)
-        if self.has_levels:
-            outputs = outputs + level.flatten(1).repeat(1, self.steps) * self.factor + self.offset
-        return outputs
+        scaled = torch.cat([scaled if scale is None else scaled / scale, x[:, :, self.values :]], dim=2)
+        scale = None if scale is None else scale.flatten(1).repeat(1, self.steps)
+        if not self.has_levels:
+            return scaled, scale, None
+        return scaled, scale, level.flatten(1).repeat(1, self.steps) * self.factor + self.offset

@@ -25,6 +25,8 @@ from hpo.worker.provenance import StudyProvenance, ask_git, earlier_changes, pro
 
 Metrics = Mapping[str, float]
 
+ROWS = ("folds", "trained_on")  # what a training is on: of a trial with folds, its curve is that of the first one
+
 
 def replay_trial(
     prepared: PreparedStudy,
@@ -126,6 +128,7 @@ def _config(prepared: PreparedStudy, record: TrialRecord) -> dict[str, Any]:
         unit.plural: record.config[unit.plural],
         "seed": record.config["seed"],
         "weights": record.config.get("weights", {}),
+        **{name: record.config[name] for name in ROWS if name in record.config},
     }
 
 

@@ -70,3 +70,30 @@ def test_what_is_no_window_is_refused() -> None:
         linear()(torch.randn(2, 9, COLUMNS))
     with pytest.raises(ValueError, match=r"^Linear: takes windows of one length, not sequences with lengths"):
         linear()((torch.randn(2, TIME, COLUMNS), torch.tensor([3, 8])))
+
+
+@pytest.mark.parametrize("scaling", ["none", "last", "mean", "standard"])
+def test_training_begins_with_the_linear_map_of_ridge_regression(scaling: str) -> None:
+    x = torch.randn(300, TIME, 1).cumsum(1)
+    true = torch.randn(TIME, OUTPUTS)
+    level = {"none": 0.0, "last": x[:, -1], "mean": x.mean(1), "standard": x.mean(1)}[scaling]
+    unit = x.var(1, correction=0).add(1e-5).sqrt() if scaling == "standard" else torch.ones(300, 1)
+    targets = ((x[:, :, 0] - level) / unit) @ true * unit + level + 0.5 * unit
+    units = {"level_mean": (0.0,), "level_scale": (1.0,), "target_mean": (0.0,) * 3, "target_scale": (1.0,) * 3}
+    model = linear(input_shape=(TIME, 1), ridge=1e-9, window_scaling=scaling, horizon=OUTPUTS, **units)
+
+    model.begin_with_ridge(x, targets)
+
+    torch.testing.assert_close(model(x), targets, rtol=1e-3, atol=1e-3)
+
+
+def test_a_larger_penalty_has_smaller_weights_and_the_same_mean() -> None:
+    x, targets = torch.randn(200, TIME, COLUMNS), torch.randn(200, OUTPUTS) + 5
+    x = x - x.mean(0)
+    weights = []
+    for ridge in (0.01, 10.0):
+        model = linear(ridge=ridge)
+        model.begin_with_ridge(x, targets)
+        weights.append(model.linear.weight.norm())
+        torch.testing.assert_close(model(x).mean(0), targets.mean(0), rtol=1e-3, atol=1e-3)
+    assert weights[1] < 0.5 * weights[0]
