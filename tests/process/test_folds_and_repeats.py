@@ -70,6 +70,8 @@ def test_a_trial_has_the_mean_of_its_trainings_and_its_standard_error(here: Hpo,
         assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*.ckpt")) == [
             "best.ckpt", "training-2/best.ckpt", "training-3/best.ckpt"
         ]  # fmt: skip
+    code, output = here.run("replay", "few", 1)
+    assert code == 0, output
 
 
 def test_the_trainings_of_a_search_are_the_same_each_time(tmp_path: Path) -> None:

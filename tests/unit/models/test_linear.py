@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
+from hpo.training.arguments import given_by_data
+from models.data import Series
 from models.linear import Linear
+
+WEEKS = Path(__file__).parents[3] / "studies" / "data" / "co2_weekly.csv"
 
 TIME, COLUMNS, OUTPUTS = 8, 2, 3
 
@@ -66,6 +72,8 @@ def test_what_is_no_window_is_refused() -> None:
         linear(input_shape=(8,))
     with pytest.raises(ValueError, match=r"^Linear: trend 4 should be an odd number of steps, or 0 for none"):
         linear(trend=4)
+    with pytest.raises(ValueError, match=r"^Linear: ridge -1 should be the penalty of the weights, or 0 to begin with"):
+        linear(ridge=-1)
     with pytest.raises(ValueError, match=r"^Linear: takes windows of 8 steps, not of 9"):
         linear()(torch.randn(2, 9, COLUMNS))
     with pytest.raises(ValueError, match=r"^Linear: takes windows of one length, not sequences with lengths"):
@@ -97,3 +105,19 @@ def test_a_larger_penalty_has_smaller_weights_and_the_same_mean() -> None:
         weights.append(model.linear.weight.norm())
         torch.testing.assert_close(model(x).mean(0), targets.mean(0), rtol=1e-3, atol=1e-3)
     assert weights[1] < 0.5 * weights[0]
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.1])
+def test_a_trainer_lets_it_begin_with_the_training_part(ridge: float) -> None:
+    data = Series(str(WEEKS), window=16, interpolation="linear")
+    data.setup("fit")
+    arguments: dict[str, Any] = {"ridge": ridge, "lr": 1e-9, "weight_decay": 0.0}
+    arguments |= given_by_data(Linear, arguments, data)
+    model, expected = Linear(**arguments), Linear(**arguments)
+    if ridge:
+        expected.begin_with_ridge(*data.part("train")[:2])
+    options: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+
+    pl.Trainer(max_epochs=1, accelerator="cpu", enable_model_summary=False, **options).fit(model, data)
+
+    torch.testing.assert_close(model.linear.weight, expected.linear.weight, rtol=0, atol=1e-5)
