@@ -86,11 +86,12 @@ class Linear(Supervised):
         """Give the linear map the weights of ridge regression on these windows (samples, time, columns)."""
         size = self.linear.in_features + 1  # the last one is the bias
         products, wanted = torch.zeros(size, size).double(), torch.zeros(size, self.linear.out_features).double()
-        for x, y in zip(windows.split(SOLVED_AT_A_TIME), targets.split(SOLVED_AT_A_TIME), strict=True):
-            scaled, scale, level = self.window_scaling.scaled(x)
+        for start in range(0, len(windows), SOLVED_AT_A_TIME):
+            scaled, scale, level = self.window_scaling.scaled(windows[start : start + SOLVED_AT_A_TIME])
+            y = targets[start : start + SOLVED_AT_A_TIME]
             y = y if level is None else y - level
             y = y if scale is None else y / scale
-            seen = torch.cat([self._parts(scaled).flatten(1), torch.ones(len(x), 1)], dim=1).double()
+            seen = torch.cat([self._parts(scaled).flatten(1), torch.ones(len(y), 1)], dim=1).double()
             products += seen.T @ seen
             wanted += seen.T @ y.double()
         penalty = torch.full((size,), self.hparams["ridge"] * len(windows)).double()

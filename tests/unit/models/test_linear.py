@@ -84,7 +84,7 @@ def test_what_is_no_window_is_refused() -> None:
 def test_training_begins_with_the_linear_map_of_ridge_regression(scaling: str) -> None:
     x = torch.randn(300, TIME, 1).cumsum(1)
     true = torch.randn(TIME, OUTPUTS)
-    level = {"none": 0.0, "last": x[:, -1], "mean": x.mean(1), "standard": x.mean(1)}[scaling]
+    level: Any = {"none": 0.0, "last": x[:, -1], "mean": x.mean(1), "standard": x.mean(1)}[scaling]
     unit = x.var(1, correction=0).add(1e-5).sqrt() if scaling == "standard" else torch.ones(300, 1)
     targets = ((x[:, :, 0] - level) / unit) @ true * unit + level + 0.5 * unit
     units = {"level_mean": (0.0,), "level_scale": (1.0,), "target_mean": (0.0,) * 3, "target_scale": (1.0,) * 3}
@@ -115,7 +115,9 @@ def test_a_trainer_lets_it_begin_with_the_training_part(ridge: float) -> None:
     arguments |= given_by_data(Linear, arguments, data)
     model, expected = Linear(**arguments), Linear(**arguments)
     if ridge:
-        expected.begin_with_ridge(*data.part("train")[:2])
+        windows, targets, _ = data.part("train")
+        assert isinstance(windows, torch.Tensor)
+        expected.begin_with_ridge(windows, targets)
     options: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
 
     pl.Trainer(max_epochs=1, accelerator="cpu", enable_model_summary=False, **options).fit(model, data)
