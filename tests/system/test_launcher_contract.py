@@ -24,6 +24,7 @@ from slurm_cluster import slurm_cluster
 if TYPE_CHECKING:
     from conftest import PostgresServer
 
+OTHERS = Path(__file__).parents[1] / "others"
 SLOW = {"class": "projects.nets:Telling", "seconds": 0.3}  # an epoch
 
 
@@ -45,6 +46,7 @@ class Engine:
     scope="module",
     params=[
         "local",
+        "theirs",
         "ray",
         pytest.param("slurm", marks=pytest.mark.needs("slurmctld", "slurmd", "slurm-client", "munge")),
     ],
@@ -57,6 +59,9 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
         match request.param:
             case "local":
                 yield Engine("local", ("--launcher-option", "cores=1"))
+            case "theirs":  # of a package, by its entry point
+                path = os.pathsep.join(filter(None, (str(OTHERS), os.environ.get("PYTHONPATH"))))
+                yield Engine("theirs", ("--launcher-option", "cores=1"), {"PYTHONPATH": path})
             case "ray":
                 ray = stack.enter_context(ray_cluster(folder))
                 options = (f"address={ray.address}", f"project={PROJECT}", "shared=true")
