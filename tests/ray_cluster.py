@@ -58,6 +58,11 @@ class Ray:
         """What a node is told when its machine is about to be taken away."""
         self.nodes[place].terminate()
 
+    def workers_on(self, place: str) -> list[psutil.Process]:
+        """The workers that actors have started on a node."""
+        below = psutil.Process(self.nodes[place].pid).children(recursive=True)
+        return [process for process in below if {"-m", "hpo", "worker"} <= set(process.cmdline())]
+
     def _signal(self, place: str, number: int) -> None:
         process = psutil.Process(self.nodes[place].pid)
         for below in [*process.children(recursive=True), process]:

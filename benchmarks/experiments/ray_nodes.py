@@ -13,6 +13,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from experiments.databases import postgres
 from experiments.engines import Launched, Ray, ray_cluster, short_folder, trained_again
 from experiments.table import Row, Table
@@ -120,25 +122,18 @@ def play(url: str, trials: int, ray: Ray | None, what: str) -> Outcome:
 
 
 def _interfere(study: Launched, ray: Ray, what: str) -> float | None:
-    """Kill or drain a node when both have begun; seconds until a drained trial is handed back."""
+    """Kill or drain a node when both have begun; seconds until the worker of a drained one has ended."""
     if what == "nothing":
         return None
     wait_for(lambda: len({training.pid for training in study.attempts() if training.epochs}) >= 2, seconds=120)
     time.sleep(2)
     place = next(iter(ray.nodes))
-    before = {record.number: record.attempts for record in study.trials() if record.state == "running"}
     if what == "kill":
         ray.kill_node(place)
         return None
+    workers = ray.workers_on(place)
+    assert workers, f"no worker runs on {place}"
     started = time.monotonic()
     ray.drain_node(place)
-
-    def is_handed_back() -> bool:
-        return any(
-            record.state == "idle" or record.attempts > before[record.number]
-            for record in study.trials()
-            if record.number in before
-        )
-
-    wait_for(is_handed_back, seconds=60)
+    psutil.wait_procs(workers, timeout=60)
     return time.monotonic() - started
