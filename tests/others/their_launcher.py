@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping
+from typing import Any
 
 import psutil
 
@@ -23,8 +24,9 @@ class TheirLauncher:
 
     def start(self, order: Order) -> str:
         environment = {**os.environ, **order.environment(), "HPO_CORES": self._cores}
+        silent: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         started = [
-            subprocess.Popen(order.command, cwd=order.project, env=environment, start_new_session=True)
+            subprocess.Popen(order.command, cwd=order.project, env=environment, start_new_session=True, **silent)
             for _ in range(order.workers)
         ]
         return " ".join(str(process.pid) for process in started)
