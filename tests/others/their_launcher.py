@@ -24,7 +24,7 @@ class TheirLauncher:
 
     def start(self, order: Order) -> str:
         environment = {**os.environ, **order.environment(), "HPO_CORES": self._cores}
-        silent: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        silent: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
         started = [
             subprocess.Popen(order.command, cwd=order.project, env=environment, start_new_session=True, **silent)
             for _ in range(order.workers)
