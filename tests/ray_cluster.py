@@ -28,18 +28,20 @@ class Ray:
 
     Attributes:
         address: of its head, which runs no workers.
+        ports: the first of a hundred that no other cluster on this machine has.
         nodes: the processes of its nodes, by their addresses.
     """
 
     address: str
     folder: Path
     head: subprocess.Popen[bytes]
+    ports: int
     nodes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def add_node(self) -> str:
         """Another node of one core; its address."""
         place = f"127.0.0.{6 + len(self.nodes)}"
-        port = 23000 + os.getpid() % 60 * 100 + 50 * len(self.nodes)  # two clusters at a time are told apart
+        port = self.ports + 50 * len(self.nodes)
         self.nodes[place] = _start(
             self.folder,
             f"--address={self.address}",
@@ -88,7 +90,8 @@ def ray_cluster(folder: Path, *, nodes: int = 2) -> Iterator[Ray]:
         "--num-cpus=0",
         f"--temp-dir={folder}",
     )
-    ray = Ray(f"{HEAD}:{port}", folder, head)
+    lock, ports = _own_ports()
+    ray = Ray(f"{HEAD}:{port}", folder, head, ports)
     try:
         for _ in range(nodes):
             ray.add_node()
@@ -101,6 +104,20 @@ def ray_cluster(folder: Path, *, nodes: int = 2) -> Iterator[Ray]:
                     with contextlib.suppress(psutil.NoSuchProcess):
                         below.kill()
             process.wait(30)
+        lock.close()
+
+
+def _own_ports() -> tuple[socket.socket, int]:
+    """A lock, which the kernel releases with this process, and the first of a hundred ports that it stands for."""
+    for number in range(60):
+        lock = socket.socket(socket.AF_UNIX)
+        try:
+            lock.bind(f"\0hpo-test-ray-{number}".encode())
+        except OSError:
+            lock.close()
+            continue
+        return lock, 23000 + 100 * number
+    raise AssertionError("sixty clusters of Ray run on this machine")
 
 
 def _start(folder: Path, *options: str) -> subprocess.Popen[bytes]:
