@@ -13,8 +13,8 @@ from models.base import Supervised
 from models.layers import initialize
 from models.window_scaling import WindowScaling, WindowScalingName
 
-MOST_SOLVED = 4096  # values of a window, whose products are held at once
-SOLVED_AT_A_TIME = 4096  # windows
+MOST_SOLVED = 1024  # weights of an output that ridge regression may have
+MOST_WINDOWS = 8192  # that it uses
 
 
 class Linear(Supervised):
@@ -29,7 +29,7 @@ class Linear(Supervised):
     Args:
         ridge: penalty of the squared weights of the ridge regression, beside the mean squared error of standardised
             targets (Hoerl and Kennard 1970, Technometrics 12); 0 begins with weights of 0, as does a map of more than
-            4,096 values.
+            1,024 weights for each output.
         window_scaling: described in models.window_scaling; `last` makes it NLinear, arXiv 2205.13504.
         trend: steps of a moving average, an odd number, which gets weights of its own beside the remainder, as in
             DLinear (there 25, arXiv 2205.13504). It is cut to the window; 0 has one map of the values.
@@ -77,26 +77,26 @@ class Linear(Supervised):
         self.window_scaling = WindowScaling(self.hparams, who="Linear")
 
     def setup(self, stage: str) -> None:
-        part = getattr(self.trainer.datamodule, "part", None)  # type: ignore[attr-defined]
-        if stage == "fit" and self.hparams["ridge"] and self.linear.in_features <= MOST_SOLVED and part is not None:
+        part = getattr(self.trainer.datamodule, "prepared_part", None)  # type: ignore[attr-defined]
+        is_new = not self.linear.weight.any()  # and not loaded, to be trained further
+        if stage == "fit" and is_new and self.hparams["ridge"] and self.linear.in_features <= MOST_SOLVED and part:
             self.begin_with_ridge(*part("train")[:2])
 
     @torch.no_grad()
     def begin_with_ridge(self, windows: Tensor, targets: Tensor) -> None:
-        """Give the linear map the weights of ridge regression on these windows (samples, time, columns)."""
-        size = self.linear.in_features + 1  # the last one is the bias
-        products, wanted = torch.zeros(size, size).double(), torch.zeros(size, self.linear.out_features).double()
-        for start in range(0, len(windows), SOLVED_AT_A_TIME):
-            scaled, scale, level = self.window_scaling.scaled(windows[start : start + SOLVED_AT_A_TIME])
-            y = targets[start : start + SOLVED_AT_A_TIME]
-            y = y if level is None else y - level
-            y = y if scale is None else y / scale
-            seen = torch.cat([self._parts(scaled).flatten(1), torch.ones(len(y), 1)], dim=1).double()
-            products += seen.T @ seen
-            wanted += seen.T @ y.double()
-        penalty = torch.full((size,), self.hparams["ridge"] * len(windows)).double()
-        penalty[-1] = 0.0
-        solved = torch.linalg.solve(products + penalty.diag(), wanted).float()
+        """Give the linear map the weights of ridge regression on these windows (samples, time, columns).
+
+        Of more than 8,192 windows, as many are used, evenly spaced: more would take longer than an epoch.
+        """
+        every = -(-len(windows) // MOST_WINDOWS)
+        windows, targets = windows[::every], targets[::every]
+        scaled, scale, level = self.window_scaling.scaled(windows)
+        targets = targets if level is None else targets - level
+        targets = targets if scale is None else targets / scale
+        seen = torch.cat([self._parts(scaled).flatten(1), torch.ones(len(windows), 1)], dim=1).double()
+        penalty = torch.full((seen.shape[1],), self.hparams["ridge"] * len(windows)).double()
+        penalty[-1] = 0.0  # of the bias
+        solved = torch.linalg.solve(seen.T @ seen + penalty.diag(), seen.T @ targets.double()).float()
         self.linear.weight.copy_(solved[:-1].T)
         self.linear.bias.copy_(solved[-1])
 

@@ -62,8 +62,12 @@ class Ray:
 
     def workers_on(self, place: str) -> list[psutil.Process]:
         """The workers that actors have started on a node."""
-        below = psutil.Process(self.nodes[place].pid).children(recursive=True)
-        return [process for process in below if {"-m", "hpo", "worker"} <= set(process.cmdline())]
+        found = []
+        for process in psutil.Process(self.nodes[place].pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if {"-m", "hpo", "worker"} <= set(process.cmdline()):
+                    found.append(process)
+        return found
 
     def _signal(self, place: str, number: int) -> None:
         process = psutil.Process(self.nodes[place].pid)

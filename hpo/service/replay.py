@@ -25,7 +25,7 @@ from hpo.worker.provenance import StudyProvenance, ask_git, earlier_changes, pro
 
 Metrics = Mapping[str, float]
 
-ROWS = ("folds", "trained_on")  # what a training is on: of a trial with folds, its curve is that of the first one
+ROWS = ("folds", "trained_on")  # say which rows a training uses; a trial with folds has the curve of the first one
 
 
 def replay_trial(

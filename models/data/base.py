@@ -164,6 +164,10 @@ class DataModule(LightningDataModule):
         """One part's samples, on the CPU."""
         raise NotImplementedError
 
+    def prepared_part(self, name: PartName) -> Part:
+        """One part's samples, on the CPU, which a set-up has read; or else they are read now."""
+        return self._parts[name] if name in self._parts else self.part(name)
+
     def change(self, inputs: Inputs, targets: Tensor) -> Batch:
         """A training batch, changed for training: override it to augment."""
         return inputs, targets

@@ -123,3 +123,26 @@ def test_a_trainer_lets_it_begin_with_the_training_part(ridge: float) -> None:
     pl.Trainer(max_epochs=1, accelerator="cpu", enable_model_summary=False, **options).fit(model, data)
 
     torch.testing.assert_close(model.linear.weight, expected.linear.weight, rtol=0, atol=1e-5)
+
+
+def test_a_model_that_is_trained_further_keeps_its_weights() -> None:
+    data = Series(str(WEEKS), window=16, interpolation="linear")
+    data.setup("fit")
+    arguments: dict[str, Any] = {"ridge": 0.1, "lr": 1e-9, "weight_decay": 0.0}
+    model = Linear(**arguments, **given_by_data(Linear, arguments, data))
+    torch.nn.init.ones_(model.linear.weight)
+    options: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+
+    pl.Trainer(max_epochs=1, accelerator="cpu", enable_model_summary=False, **options).fit(model, data)
+
+    torch.testing.assert_close(model.linear.weight, torch.ones_like(model.linear.weight), rtol=0, atol=1e-5)
+
+
+def test_of_many_windows_some_are_enough_to_begin() -> None:
+    x = torch.randn(20_000, TIME, COLUMNS)
+    true = torch.randn(TIME * COLUMNS, OUTPUTS)
+    model = linear(ridge=1e-6, trend=0)
+
+    model.begin_with_ridge(x, x.flatten(1) @ true)
+
+    torch.testing.assert_close(model.linear.weight.T, true, rtol=1e-3, atol=1e-3)
