@@ -248,7 +248,10 @@ def _explanation(url: StoreUrl, reason: str) -> str:
             "backup: hpo db restore FILE --force"
         )
     if "not a database" in reason:
-        return f"the store {url.path} is not a SQLite database: name another file, or move this one away"
+        return (
+            f"the store {url.path} is not a SQLite database: name another file, or move this one away. If it was one, "
+            "it is damaged; restore a backup: hpo db restore FILE --force"
+        )
     if "unable to open" in reason or "readonly" in reason:
         return (
             f"the store {url.path} cannot be opened{detail}. Check that you may write the file and its folder, "

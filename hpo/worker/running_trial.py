@@ -80,7 +80,8 @@ class RunningTrial:
     is_dropped: bool = False  # another worker has taken it over
     is_retried: bool = False  # its attempt failed, and another may follow
     progress_at: float | None = None  # monotonic seconds of the last sign of life; None before the first
-    asked_at: float | None = None  # monotonic seconds: its processes, which make no progress, were asked where they are
+    asked: int = 0  # of its processes, which make no progress, so many were asked where they are
+    asked_at: float = 0.0  # monotonic seconds, of the last of them
     failed_at: float | None = None  # monotonic seconds
     is_reported: bool = False  # a rank reported the failure, rather than exiting without a report
     is_killed: bool = False

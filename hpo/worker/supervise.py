@@ -74,12 +74,14 @@ def supervise(
     # The setup may hang as well, for instance on a lost network file system.
     minutes = stall_minutes(budget, ranks=len(trial.processes))
     if now <= (trial.progress_at or trial.claimed_at) + 60 * minutes:
-        trial.asked_at = None
-    elif trial.asked_at is None:
+        trial.asked = 0
+    elif trial.asked and now <= trial.asked_at + SECONDS_TO_TELL:
+        return
+    elif trial.asked < len(trial.processes):  # one after the other: what two write at once is mixed in the log
+        trial.processes[trial.asked].tell_stacks()
+        trial.asked += 1
         trial.asked_at = now
-        for process in trial.processes:
-            process.tell_stacks()
-    elif now > trial.asked_at + SECONDS_TO_TELL:
+    else:
         what = "processes were" if len(trial.processes) > 1 else "process was"
         text = f"no step for {minutes:g} minutes; where its {what} is at the end of its log"
         trial.fail(AttemptEnd.STALLED, AttemptEnd.STALLED, text)
