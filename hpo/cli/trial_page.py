@@ -49,6 +49,8 @@ def _facts(record: TrialRecord) -> list[tuple[str, str]]:
         arguments = {k: v for k, v in record.config.get(owner, {}).items() if k != "class" and k not in record.params}
         if arguments:
             found.append((owner, f"{record.config[owner]['class']}: {params_in_words(arguments)}"))
+    if record.memory is not None:
+        found.append(("memory", f"{record.memory / 2**20:,.0f} MiB at its peak"))
     if record.config.get("executor"):
         found.append(("executor", record.config["executor"]))
     return found + _provenance(record.provenance or {})

@@ -26,6 +26,7 @@ class Epoch:
     metrics: dict[str, float]  # all finite ones, by name
     seconds: float  # since the attempt began to train
     is_judged: bool = True  # the objective was logged
+    memory: Count | None = None  # bytes at its peak, on its device
 
 
 @dataclass(frozen=True)

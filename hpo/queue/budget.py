@@ -77,7 +77,7 @@ def device_seconds() -> ColumnElement[float]:
         (hpo_attempts.c.ended.is_(None), db_now() - hpo_attempts.c.started),
         else_=func.coalesce(hpo_attempts.c.seconds, hpo_attempts.c.ended - hpo_attempts.c.started),
     )
-    return hpo_attempts.c.devices * seconds
+    return hpo_attempts.c.devices * hpo_attempts.c.share * seconds
 
 
 def settled(

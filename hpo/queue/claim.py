@@ -42,11 +42,12 @@ class Claim:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a trial will be trained: the number of a worker's slot, its devices in words, and their number."""
+    """Where a trial will be trained: a worker's slot by number, its devices in words, their number, and its share."""
 
     slot: int
     device: str
     devices: int
+    share: float = 1.0
 
 
 class StudyBusyError(Exception):
@@ -135,6 +136,7 @@ def claim_trials(
                     slot=place.slot,
                     device=place.device,
                     devices=place.devices,
+                    share=place.share,
                     started=db_now(),
                     lease_until=db_now() + store.timing.lease,
                 )

@@ -169,6 +169,8 @@ def finish_trial(
     state: OptunaState,
     value: float | None,
     seconds: float,
+    share: float | None = None,
+    memory: int | None = None,
     end: AttemptEnd = AttemptEnd.DONE,
     cause: str | None = None,
     error: str | None = None,
@@ -183,11 +185,14 @@ def finish_trial(
         state: complete, pruned or failed.
         value: the objective, finite; none for a failed trial.
         seconds: the duration of this attempt.
+        share: of its devices, on average; by default as it was claimed.
+        memory: bytes at its peak.
         checkpoint_sha256: of the checkpoint's file, in hexadecimal.
         attributes: shown in optuna-dashboard beside the trial.
     """
     cause, error = shortened(cause), shortened(error)
-    if not _end_attempt(connection, claim, end=end, cause=cause or state.lower(), error=error, seconds=seconds):
+    words = {"cause": cause or state.lower(), "error": error}
+    if not _end_attempt(connection, claim, end=end, seconds=seconds, share=share, memory=memory, **words):
         return False
     columns = {"best_epoch": best_epoch, "error": error}
     columns |= {"checkpoint": checkpoint, "checkpoint_sha256": checkpoint_sha256}
@@ -208,16 +213,21 @@ def end_attempt(
     cause: str,
     error: str | None = None,
     seconds: float,
+    share: float | None = None,
+    memory: int | None = None,
     checkpoint: str | None = None,
     checkpoint_sha256: str | None = None,
 ) -> bool:
     """End the attempt, not the trial: a later claim continues the trial, unless its end was requested meanwhile.
 
     Args:
+        share: of its devices, on average; by default as it was claimed.
+        memory: bytes at its peak.
         checkpoint: the file with the weights of the trial's best epoch so far.
         checkpoint_sha256: of that file, in hexadecimal.
     """
-    is_ours = _end_attempt(connection, claim, end=end, cause=cause, error=error, seconds=seconds)
+    words = {"cause": cause, "error": error}
+    is_ours = _end_attempt(connection, claim, end=end, seconds=seconds, share=share, memory=memory, **words)
     if is_ours:
         if checkpoint is not None:
             of_trial = hpo_trials.c.trial_id == claim.trial_id
@@ -231,9 +241,19 @@ def end_attempt(
 
 
 def _end_attempt(
-    connection: Connection, claim: Claim, *, end: AttemptEnd, cause: str, error: str | None, seconds: float
+    connection: Connection,
+    claim: Claim,
+    *,
+    end: AttemptEnd,
+    seconds: float,
+    share: float | None,
+    memory: int | None,
+    cause: str | None,
+    error: str | None,
 ) -> bool:
-    words = {"cause": shortened(cause), "error": shortened(error)}
+    words: dict[str, Any] = {"cause": shortened(cause), "error": shortened(error), "memory": memory}
+    if share is not None:
+        words["share"] = share
     result = connection.execute(
         update(hpo_attempts)
         .where(_is_leased(claim))

@@ -35,6 +35,8 @@ class TrialRecord:
             empty where it was not asked for.
         epochs: the number of epochs, or steps, that it has been trained for.
         seconds: of all its attempts; None until one has ended.
+        memory: bytes at its peak, in any attempt that has ended: what torch reserved on its GPU (of its first process,
+            if it has several), or on the CPU the resident memory of its process; None where it is not known.
         attempts: how often a worker has claimed it.
         causes: how each of these attempts ended, in order; None for one that still runs.
         best_epoch: whose value that is.
@@ -73,6 +75,7 @@ class TrialRecord:
     ended: datetime | None
     before_change: str | None = None
     provenance: Mapping[str, Any] | None = None
+    memory: int | None = None
 
     @property
     def unit(self) -> Unit:

@@ -74,7 +74,7 @@ def records_where(
     attempts = _by_trial(
         connection.execute(
             select(
-                *(hpo_attempts.c[name] for name in ("trial_id", "ended", "cause", "device")),
+                *(hpo_attempts.c[name] for name in ("trial_id", "ended", "cause", "device", "memory")),
                 *(hpo_workers.c.host, hpo_workers.c.pid),
             )
             .join(hpo_workers, hpo_workers.c.worker_id == hpo_attempts.c.worker_id)
@@ -117,6 +117,7 @@ def records_where(
             ended=row.datetime_complete,
             before_change=own.before_change if own is not None else None,
             provenance=_provenance(own) if has_curves else None,
+            memory=max((one.memory for one in attempts[key] if one.memory is not None), default=None),
         )
     return records
 

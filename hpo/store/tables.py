@@ -193,6 +193,8 @@ hpo_attempts = Table(
     Column("slot", Integer, nullable=False),
     Column("device", Text),
     Column("devices", Integer, nullable=False, server_default="1"),  # their number: device-seconds count each
+    Column("share", Double, nullable=False, server_default="1"),  # of each of them
+    Column("memory", BigInteger),  # bytes at its peak, of its first process
     Column("from_epoch", Integer),  # or step: it resumed from its checkpoint; 0 from scratch
     Column("started", Double, nullable=False),
     Column("lease_until", Double, nullable=False),

@@ -20,6 +20,8 @@ def contradictions(spec: StudySpec) -> list[Problem]:
         found.append((("executor",), text))
     if spec.cuda_graphs and spec.executor == "lightning":
         found.append((("cuda_graphs",), "CUDA graphs are replayed by the lean executor: write executor: auto or lean"))
+    if spec.resources.trials_per_device != 1:
+        found += _of_sharing(spec)
     if spec.folds is not None and spec.repeats is not None:
         found.append((("repeats",), "a trial is judged by folds or by repeats, not by both: leave one of them out"))
     if spec.trainings > 1 and spec.resources.devices_per_trial > 1:
@@ -54,12 +56,14 @@ def _of_steps(spec: StudySpec) -> list[Problem]:
     return found
 
 
-def pending(spec: StudySpec) -> list[Problem]:
-    """Values that are not implemented yet, and are refused rather than ignored: where, and a message."""
-    found: list[Problem] = []
-    if spec.resources.trials_per_device != 1:
-        found.append((("resources", "trials_per_device"), "other than 1 is not available in this version yet"))
-    return found
+def _of_sharing(spec: StudySpec) -> list[Problem]:
+    """Of trials that share a GPU."""
+    key = ("resources", "trials_per_device")
+    if spec.resources.devices_per_trial > 1:
+        return [(key, "is for trials on one GPU: a trial with several devices_per_trial has them to itself")]
+    if spec.resources.accelerator == "cpu":
+        return [(key, "is for GPUs: on the CPU, slots says how many trials are trained at a time")]
+    return []
 
 
 def foreign_keys(spec: StudySpec) -> list[Problem]:

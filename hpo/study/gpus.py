@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
 
+import psutil
+
 from hpo.errors import SpecError
+from hpo.study.simulated_gpus import are_simulated, simulated_bytes, simulated_uuids
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +75,31 @@ def free_share(names: Sequence[str]) -> float:
 
     It does not tell of MIG instances.
     """
+    return min((free / total for free, total in _memory_of(names) or ()), default=0.0)
+
+
+def total_bytes(names: Sequence[str]) -> int | None:
+    """The memory of that of these GPUs with the least; None where the driver does not tell."""
+    if are_simulated():
+        return simulated_bytes()
+    return min((round(total * 2**20) for _, total in _memory_of(names) or ()), default=None)
+
+
+def has_mps() -> bool:
+    """Whether the control daemon of CUDA's Multi-Process Service runs, through which processes share a GPU's cores.
+
+    It writes its process number into the folder of its pipes, which clients find by the same variable:
+    https://docs.nvidia.com/deploy/mps/index.html
+    """
+    folder = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"))  # noqa: S108 (CUDA's own default)
+    try:
+        return psutil.pid_exists(int((folder / "nvidia-cuda-mps-control.pid").read_text(encoding="ascii")))
+    except (OSError, ValueError):
+        return False
+
+
+def _memory_of(names: Sequence[str]) -> list[tuple[float, float]] | None:
+    """(free, all) of each in MiB; None where the driver does not tell."""
     command = ["nvidia-smi", f"--id={','.join(names)}", "--query-gpu=memory.free,memory.total"]
     try:
         done = subprocess.run(
@@ -82,9 +110,10 @@ def free_share(names: Sequence[str]) -> float:
             check=True,
         )
         pairs = [line.split(",") for line in done.stdout.splitlines()]
-        return min((float(free) / float(total) for free, total in pairs), default=0.0)
-    except (OSError, subprocess.SubprocessError, ValueError, ZeroDivisionError):
-        return 0.0
+        found = [(float(free), float(total)) for free, total in pairs]
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    return found if all(total > 0 for _, total in found) else None
 
 
 def _names_in(limits: str) -> list[str]:
@@ -132,6 +161,8 @@ def _listed(*, is_named: bool) -> list[list[Gpu]] | None:
     Raises:
         SpecError: there are some, and the driver does not list them.
     """
+    if are_simulated():
+        return [[Gpu(str(number), uuid, "simulated")] for number, uuid in enumerate(simulated_uuids())]
     files = sorted(str(path) for path in DEVICES.glob("nvidia[0-9]*"))
     if which("nvidia-smi") is None:
         if files and not is_named:

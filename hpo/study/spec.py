@@ -138,14 +138,17 @@ class Resources(Section):
     """The resources of one machine for the study, and how a trial uses them.
 
     Attributes:
+        slots: trials at a time.
+        devices_per_trial: each in a process of its own.
+        trials_per_device: that share a GPU; `auto` finds out how many.
         strategy: of several devices for one trial, by Lightning's name.
         use_distributed_sampler: divide the data among these devices; false for a sampler that does it itself.
     """
 
     slots: PositiveInt | Literal["auto"] = "auto"
     devices_per_trial: PositiveInt = 1
-    trials_per_device: PositiveInt = 1
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    trials_per_device: PositiveInt | Literal["auto"] = 1
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
     strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "fsdp"] = "auto"
     use_distributed_sampler: bool = True
     precision: Annotated[str, BeforeValidator(lambda value: PRECISIONS.get(str(value), str(value)))] = "32-true"

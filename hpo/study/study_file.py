@@ -14,7 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from hpo.errors import HpoError, SpecError, nearest
 from hpo.space.narrowing import KEYS
-from hpo.study.contradictions import contradictions, foreign_keys, pending
+from hpo.study.contradictions import contradictions, foreign_keys
 from hpo.study.spec import StudySpec
 from hpo.study.trainer_options import NOT_IN_A_TRIAL, SET_ELSEWHERE
 from hpo.yaml_text import MOST_DEPTH, YamlLimitError, read_yaml
@@ -107,7 +107,7 @@ class Source:
         except ValidationError as error:
             more = "" if error.error_count() <= MOST_PROBLEMS else f"\n{self.file}: and more, which a second try tells"
             raise SpecError(f"{self.error(_problems(error))}{more}") from None
-        if refused := pending(spec) + contradictions(spec) + foreign_keys(spec):
+        if refused := contradictions(spec) + foreign_keys(spec):
             raise self.error(refused)
         return spec
 

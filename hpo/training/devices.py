@@ -14,6 +14,7 @@ from pytorch_lightning.strategies import DDPStrategy, Strategy
 
 from hpo.errors import HpoError
 from hpo.study.job import EvaluationJob, TrialJob
+from hpo.study.simulated_gpus import are_simulated
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,22 @@ def prepare_device(job: TrialJob | EvaluationJob) -> None:
     Raises:
         HpoError: torch cannot use the GPU.
     """
-    if job.accelerator == "gpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(job.devices)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(job.devices) if job.accelerator == "gpu" else ""
+    if accelerator_of(job) == "gpu":
         os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # in which nvidia-smi counts
         if not torch.cuda.is_available():
             raise _error("accelerator", _why_no_cuda(job.devices))
-    else:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    if job.accelerator == "mps" and not torch.backends.mps.is_available():
+        raise _error("accelerator", f"torch {torch.__version__} cannot use this Mac's GPU: write accelerator: cpu")
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(job.threads)  # for processes that the trial starts, such as data loaders
     if torch.get_num_threads() != job.threads:
         torch.set_num_threads(job.threads)
+
+
+def accelerator_of(job: TrialJob | EvaluationJob) -> str:
+    """By Lightning's name; the CPU in place of a simulated GPU."""
+    return "cpu" if job.accelerator == "gpu" and are_simulated() else job.accelerator
 
 
 def _why_no_cuda(devices: list[str]) -> str:
@@ -77,7 +83,7 @@ def join_ranks(job: TrialJob) -> Ranks:
         "MASTER_PORT": "0",
         "TORCHELASTIC_RUN_ID": f"trial-{job.trial}",
     }
-    is_gpu = job.accelerator == "gpu"
+    is_gpu = accelerator_of(job) == "gpu"
     # By default Gloo listens on the interface of the host's name; the ranks of a trial are on one machine.
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     device = torch.device("cuda", job.rank) if is_gpu else None
@@ -95,13 +101,14 @@ def join_ranks(job: TrialJob) -> Ranks:
 
 def trainer_devices(job: TrialJob, ranks: Ranks) -> dict[str, Any]:
     """The Trainer's arguments for this device, or for this rank of several."""
+    accelerator = accelerator_of(job)
     if ranks.count == 1:
         # Named, because Lightning would otherwise look for the environment of a cluster.
-        return {"accelerator": job.accelerator, "devices": 1, "plugins": [LightningEnvironment()]}
+        return {"accelerator": accelerator, "devices": 1, "plugins": [LightningEnvironment()]}
     return {
-        "accelerator": job.accelerator,
+        "accelerator": accelerator,
         "devices": ranks.count,
-        "strategy": _strategy(job.strategy, job.accelerator),
+        "strategy": _strategy(job.strategy, accelerator),
         "plugins": [TorchElasticEnvironment()],
     }
 

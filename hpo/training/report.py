@@ -19,6 +19,7 @@ from hpo.study.job import BEST_CHECKPOINT
 from hpo.study.length import Unit
 from hpo.training.best import Best
 from hpo.training.checkpoint import CheckpointContents, UnwrittenByAnotherError, dump
+from hpo.training.peak_memory import peak_memory
 from hpo.training.rank_advice import advise
 from hpo.training.resume import Saver, random_state, set_random_state
 from hpo.training.scored_weights import ScoredWeights
@@ -131,6 +132,7 @@ class Report(Checkpoint):
                 metrics={name: value for name, value in metrics.items() if value is not None},
                 seconds=time.perf_counter() - self._started,
                 is_judged=is_judged,
+                memory=peak_memory(trainer.strategy.root_device),
             )
             self._curve = [*self._curve[1 - EPOCHS_IN_CHECKPOINT :], epoch]
             answer = self._worker.ask(epoch)

@@ -34,6 +34,7 @@ from hpo.training.measure import Measure
 from hpo.training.out_of_memory import is_out_of_memory
 from hpo.training.output import TrialOutput
 from hpo.training.own_loaders import OwnLoaders
+from hpo.training.peak_memory import restart_peak
 from hpo.training.process_state import ProcessState
 from hpo.training.report import Report
 from hpo.training.resume import find_saved
@@ -59,6 +60,7 @@ def run_jobs(job: TrialJob, channel: Channel) -> None:
         try:
             output.redirect(job.log)
             prepare_device(job)
+            restart_peak()
             classes = _load(job)
             # After the imports, whose changes are the same for all trials.
             process_state = process_state or ProcessState(Path(job.project))

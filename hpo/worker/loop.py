@@ -32,6 +32,7 @@ from hpo.worker.fair_share import FairShare
 from hpo.worker.gpu_memory import make_room
 from hpo.worker.inbox import take_messages
 from hpo.worker.outbox import Outbox
+from hpo.worker.packing import Packing
 from hpo.worker.poll import poll_store
 from hpo.worker.provenance import StudyProvenance
 from hpo.worker.running_trial import RunningTrial
@@ -89,6 +90,7 @@ class Worker:
         self._transfers = Transfers(object_store_of(artifacts))
         self._locks = GpuLocks()
         self._hold_gpus()
+        self._packing = Packing(slots)
         self._worker_id = register_worker(store, host=platform.node(), pid=os.getpid(), slots=len(slots))
         self._beat: float | None = None  # what the last heartbeat returned
         self._studies = StudyAssignments(
@@ -103,12 +105,12 @@ class Worker:
         )
 
     def _hold_gpus(self) -> None:
-        for slot in self.slots:
+        for uuids, device in {slot.uuids: slot.device for slot in self.slots}.items():  # several slots may share one
             try:
-                self._locks.hold(slot.uuids)
+                self._locks.hold(uuids)
             except RunError as error:
                 self._locks.release()
-                raise RunError(f"{slot.device} is used by {error}: give this worker other GPUs, or wait") from None
+                raise RunError(f"{device} is used by {error}: give this worker other GPUs, or wait") from None
 
     @property
     def runs(self) -> dict[int, StudyRun]:
@@ -299,7 +301,7 @@ class Worker:
     def _fill_slots(self) -> None:
         if self.is_draining:
             return
-        free = [slot for slot in self.slots if slot.number not in self.trials]
+        free = self._packing.open(slot for slot in self.slots if slot.number not in self.trials)
         for place, slot in enumerate(free):
             if not self.outbox.is_up:
                 break
@@ -312,6 +314,7 @@ class Worker:
                 if trial is not None:
                     make_room((server for server in self._studies.servers if server is not run.server), slot.devices)
                     self.trials[slot.number] = trial
+                    self._packing.begin(trial)
                     self._fair_share.begin(run.study.study_id, priority=run.progress.priority)
                     for process in trial.processes:
                         self._watch(process.channel)
@@ -373,8 +376,11 @@ class Worker:
                 self._begin(trial, run)
             return
         if not trial.is_read:
+            progress_at = trial.progress_at
             for channel in take_messages(trial, run):
                 self._ignore(channel)  # a closed one would wake the selector without pause
+            if trial.progress_at != progress_at:
+                self._packing.take_report(trial)
             trial.is_read = trial.has_ended
             if trial.is_read:  # a released process may have another trial's messages from now on
                 for process in trial.processes:
@@ -394,10 +400,12 @@ class Worker:
                 self._watch(process.channel)
         else:
             del self.trials[trial.slot.number]
+            self._packing.end(trial)
             self._fair_share.end(run.study.study_id, priority=run.progress.priority, seconds=trial.seconds)
 
     def _end(self, trial: RunningTrial) -> None:
         del self.trials[trial.slot.number]
+        self._packing.end(trial)
         self._transfers.forget(trial.directory)
         for process in trial.processes:
             if not process.is_released:

@@ -66,6 +66,8 @@ class RunningTrial:
     later: list[float] = field(default_factory=list)  # the curve of a later training than the first
     later_losses: list[float | None] = field(default_factory=list)
     seconds_to_first_step: float | None = None
+    memory: int | None = None  # bytes at its peak
+    device_seconds: float | None = None  # of a GPU that it shares
     parameters: int | None = None
     checkpoint_sha256: str | None = None
     state: OptunaState = OptunaState.COMPLETE
@@ -100,6 +102,18 @@ class RunningTrial:
     def seconds(self) -> float:
         """Of this attempt."""
         return time.monotonic() - self.claimed_at
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """The seconds of this attempt, the share that it had of its devices on average, and its memory in bytes."""
+        seconds = self.seconds
+        share = self.slot.share if self.device_seconds is None else min(1.0, self.device_seconds / max(seconds, 1e-9))
+        return {"seconds": seconds, "share": share, "memory": self.memory}
+
+    @property
+    def is_out_of_memory(self) -> bool:
+        """Whether it failed because memory ran out."""
+        return self.state == OptunaState.FAIL and self.end == AttemptEnd.OUT_OF_MEMORY and self.handed_back is None
 
     @property
     def score(self) -> float | None:
@@ -179,6 +193,11 @@ class RunningTrial:
         if self.end in (AttemptEnd.DONE, AttemptEnd.ERROR):
             self.state, self.end, self.error = OptunaState.COMPLETE, AttemptEnd.DONE, None
             self.handed_back, self.cause = AttemptEnd.PAUSED, f"files could not be written: {reason}"
+
+    def excuse(self, cause: str) -> None:
+        """Hand it back in place of its failure, for which it is not to blame."""
+        self.state, self.end, self.error = OptunaState.COMPLETE, AttemptEnd.DONE, None
+        self.handed_back, self.cause = AttemptEnd.PREEMPTED, cause
 
     def cut_off(self, end: AttemptEnd, cause: str, *, is_rerun: bool = False) -> None:
         """End it now: pruned, failed without an epoch, or, in a re-run of the best trials, complete with its best."""

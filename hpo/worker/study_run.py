@@ -366,7 +366,7 @@ class StudyRun:
             self._store,
             self.study.study_id,
             worker_id=self._context.worker_id,
-            places=[Place(slot.number, slot.device, slot.ranks) for slot in slots],
+            places=[Place(slot.number, slot.device, slot.ranks, slot.share) for slot in slots],
             promotable=promotable,
             known=self.study,
             waits=not self.is_in_large_fleet,
@@ -404,6 +404,8 @@ class StudyRun:
         spec = self.resolved.spec
         target = self.progress.limits["target"] if self.progress.limits else spec.budget.target
         trial.reported += 1
+        if report.memory is not None:
+            trial.memory = max(trial.memory or 0, report.memory)
         if trial.training > 1:
             return take_later_epoch(spec, trial, report)
         self._paces[trial.number] = trial.seconds / (trial.reported * spec.interval)

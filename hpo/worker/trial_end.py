@@ -62,14 +62,14 @@ def hand_back(
     Args:
         then: called after the write.
     """
-    seconds, checkpoint = trial.seconds, trial.best_checkpoint
+    usage, checkpoint = trial.usage, trial.best_checkpoint
     context.outbox.put(
         lambda connection: end_attempt(
             connection,
             trial.claim,
             end=end,
             cause=trial.cause or _cause_of_return(end),
-            seconds=seconds,
+            **usage,
             checkpoint=None if checkpoint is None else address_of(checkpoint),
             checkpoint_sha256=trial.checkpoint_sha256,
         ),
@@ -88,7 +88,7 @@ def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then
             metric, after = study.resolved.spec.objective.metric, trial.unit.counted(trial.epoch)
             trial.error = never_logged(metric, trial.metrics, after=after)
     checkpoint = None if trial.state == OptunaState.FAIL else trial.best_checkpoint
-    seconds = trial.seconds
+    usage = trial.usage
     value = None if trial.state == OptunaState.FAIL else trial.score
     retries = study.resolved.spec.retries.of(trial.end)
 
@@ -96,13 +96,13 @@ def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then
         if trial.state == OptunaState.FAIL and may_retry(connection, trial.claim, end=trial.end, retries=retries):
             trial.is_retried = True
             cause = trial.cause or trial.end
-            return end_attempt(connection, trial.claim, end=trial.end, cause=cause, error=trial.error, seconds=seconds)
+            return end_attempt(connection, trial.claim, end=trial.end, cause=cause, error=trial.error, **usage)
         return finish_trial(
             connection,
             trial.claim,
             state=trial.state,
             value=value,
-            seconds=seconds,
+            **usage,
             end=trial.end,
             cause=trial.cause,
             error=trial.error,
@@ -111,8 +111,9 @@ def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then
             checkpoint_sha256=None if checkpoint is None else trial.checkpoint_sha256,
             attributes={
                 trial.unit.plural: trial.epoch,
-                "seconds": round(seconds, 3),
+                "seconds": round(usage["seconds"], 3),
                 "parameters": trial.parameters,
+                **({} if trial.memory is None else {"memory in MiB": round(trial.memory / 2**20)}),
                 "device": trial.slot.device,
                 **_of_trainings(trial),
                 **({"cause": trial.cause} if trial.cause else {}),

@@ -18,6 +18,7 @@ from hpo.loading import load_class
 from hpo.study.job import EvaluationJob, TrainedModel
 from hpo.training.both_parts import as_trained
 from hpo.training.build import build
+from hpo.training.devices import accelerator_of
 from hpo.training.inspection.layout import Layout, layout_of
 from hpo.training.inspection.samples import Array, Samples, read_part
 from hpo.training.inspection.series import is_forecast
@@ -114,7 +115,7 @@ def fitted_data(job: EvaluationJob, trained: TrainedModel) -> Fitted:
     """
     project, config = Path(job.project), trained.config
     data = build(load_class(config["data"]["class"], project), files_for_references(config, "data"), project)
-    device = torch.device("cuda" if job.accelerator == "gpu" else "cpu")
+    device = torch.device("cuda" if accelerator_of(job) == "gpu" else "cpu")
     if isinstance(data, OwnLoaders):
         model = load_model(config, Path(trained.checkpoint), project)
         return Fitted(data, model, job.part, project, device)

@@ -15,6 +15,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from hpo.study.job import EvaluationJob
+from hpo.training.devices import accelerator_of
 from hpo.training.evaluation.fitted import EvaluationError, Fitted
 from hpo.training.inspection.layout import Layout
 from hpo.training.inspection.samples import Array, _split
@@ -131,7 +132,7 @@ def predicted_of(
 def logged_metrics(model: LightningModule, fitted: Fitted, job: EvaluationJob) -> dict[str, float]:
     """What the module logs when a Trainer evaluates it on the part: as `test_...` where it has a `test_step`."""
     trainer = pl.Trainer(
-        accelerator="gpu" if job.accelerator == "gpu" else "cpu",
+        accelerator="gpu" if accelerator_of(job) == "gpu" else "cpu",
         devices=1,
         precision=job.precision,
         logger=False,

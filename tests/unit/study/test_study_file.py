@@ -232,11 +232,20 @@ def test_missing_keys_are_all_named(tmp_path: Path) -> None:
     ]
 
 
-def test_a_key_that_would_do_nothing_is_refused(file: Path) -> None:
-    [line] = refusal(file, "resources: {trials_per_device: 2}\n")
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        ("{trials_per_device: 2, devices_per_trial: 2}", "is for trials on one GPU: a trial with several devices"),
+        ("{trials_per_device: auto, accelerator: cpu}", "is for GPUs: on the CPU, slots says how many trials"),
+        ("{trials_per_device: 0}", "should be greater than or equal to 1"),
+        ("{trials_per_device: many}", "should be a valid integer (it is 'many') or 'auto'"),
+    ],
+)
+def test_a_number_of_trials_a_device_that_would_do_nothing_is_refused(file: Path, resources: str, message: str) -> None:
+    line = refusal(file, f"resources: {resources}\n")[0]
 
     assert line.startswith("digits.yaml:4: resources.trials_per_device: ")
-    assert "this version" in line
+    assert message in line
 
 
 def test_two_objectives_are_refused_and_a_list_of_one_is_not(file: Path) -> None:

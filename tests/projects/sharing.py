@@ -1,0 +1,61 @@
+"""Models for GPUs that trials share, real or simulated: what they do to each other goes through files."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import torch
+
+from hpo.space import Float
+from projects.nets import Batch, Line
+
+
+class Shared(Line):
+    """Writes when each trial trained on which GPU, and sleeps through its steps."""
+
+    def __init__(self, folder: str, lr: Annotated[float, Float(1e-3, 1e-1, log=True)] = 1e-2, seconds: float = 0.2):
+        super().__init__(lr=lr, seconds=seconds)
+        self.folder = Path(folder)
+
+    @property
+    def device_file(self) -> Path:
+        return self.folder / f"gpu-{os.environ['CUDA_VISIBLE_DEVICES']}"
+
+    def _note(self, what: int) -> None:
+        with self.device_file.open("a", encoding="utf-8") as file:
+            file.write(f"{time.monotonic()} {what}\n")
+
+    def on_train_start(self) -> None:
+        self._note(+1)
+
+    def on_train_end(self) -> None:
+        self._note(-1)
+
+
+class Filling(Shared):
+    """Fills the GPU: while one trial trains a step, the others wait."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        with self.device_file.with_suffix(".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return super().training_step(batch, batch_idx)
+
+
+class Greedy(Shared):
+    """Needs the memory of the whole GPU."""
+
+    def on_train_start(self) -> None:
+        self._memory = self.device_file.with_suffix(".memory").open("a")
+        try:
+            fcntl.flock(self._memory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7 GiB.") from None
+        super().on_train_start()
+
+    def on_train_end(self) -> None:
+        super().on_train_end()
+        self._memory.close()
