@@ -2,7 +2,7 @@
 
     python benchmarks/reliability.py kills [--rounds 10] [--stores sqlite postgresql] [--seed 0]
     python benchmarks/reliability.py store | reclaim | outage | slots | fleet | stalls | crashes | files
-    python benchmarks/reliability.py signals | tiny | finalize | ray | slurm | moves
+    python benchmarks/reliability.py signals | tiny | finalize | ray | slurm | moves | devices
 
 Real workers, real databases and real signals; it needs the development extras, which include a PostgreSQL. Prints the
 tables of benchmarks/README.md, with --write into it. A row that breaks its promise is marked, and the exit code is 1.
@@ -16,6 +16,7 @@ import sys
 import readme
 from experiments import (
     crashes,
+    devices,
     files,
     finalize,
     fleet,
@@ -48,6 +49,7 @@ EXPERIMENTS = {
     "ray": ray_nodes,
     "slurm": slurm_jobs,
     "moves": moves,
+    "devices": devices,
 }
 
 

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from experiments.databases import postgres
 from experiments.engines import Bucket, object_store, trained_again
@@ -36,9 +37,9 @@ LARGE = {
 class Moving(Workers):
     """Workers that share nothing but the database and an object store."""
 
-    def __init__(self, folder: Path, url: str, bucket: Bucket, **keys: object) -> None:
+    def __init__(self, folder: Path, url: str, bucket: Bucket, **keys: Any) -> None:
         self._bucket = bucket
-        super().__init__(folder, url, slots=1, **keys)  # type: ignore[arg-type]
+        super().__init__(folder, url, slots=1, **keys)
 
     @property
     def _environment(self) -> dict[str, str]:
@@ -135,7 +136,7 @@ def _cost(number: int) -> float:
 class Plain(Workers):
     """A worker with an environment of its own."""
 
-    def __init__(self, folder: Path, url: str, more: dict[str, str], **keys: object) -> None:
+    def __init__(self, folder: Path, url: str, more: dict[str, str], **keys: Any) -> None:
         self._more = more
         super().__init__(folder, url, slots=1, seconds=0.0, **keys)
 

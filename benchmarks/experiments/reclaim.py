@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import select
 
@@ -54,7 +55,7 @@ def measure(options: argparse.Namespace) -> Table:
 def _play(folder: Path, url: str, *, is_busy: bool, rounds: int, seed: int) -> list[float]:
     draw = random.Random(seed)
     busy = WORKERS if is_busy else WORKERS - 1
-    trials = {"budget": {"trials": busy}, "epochs": 10_000, "retries": {"crash": rounds}}
+    trials: dict[str, Any] = {"budget": {"trials": busy}, "epochs": 10_000, "retries": {"crash": rounds}}
     workers = Workers(folder, url, slots=1, seconds=1.0, **trials)
     found = []
     try:

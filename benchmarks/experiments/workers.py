@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,25 @@ class Workers:
 
     Args:
         folder: for the study file, the artifacts, the diary and the workers' logs.
+        slots: of each worker; None for what its study says.
+        environment: of all workers, on top of this process's.
         keys: of the study file.
     """
 
-    def __init__(self, folder: Path, url: str, *, slots: int, seconds: float, **keys: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        url: str,
+        *,
+        slots: int | None,
+        seconds: float,
+        environment: Mapping[str, str] | None = None,
+        **keys: Any,
+    ) -> None:
         self.folder = folder
         self.url = url
         self.slots = slots
+        self._own = dict(environment or {})
         self.processes: list[subprocess.Popen[bytes]] = []
         self.diary = folder / "diary.jsonl"
         plain: dict[str, Any] = {
@@ -60,13 +72,22 @@ class Workers:
             sys.exit(done.stdout + done.stderr)
         self.diary.write_text("")  # without the batch that was tried
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """Start one more worker."""
-        command = self._command("worker", STUDY, "--until-idle", "--slots", str(self.slots))
+    def start(self, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """Start one more worker.
+
+        Args:
+            environment: of this one.
+        """
+        slots = () if self.slots is None else ("--slots", str(self.slots))
+        command = self._command("worker", STUDY, "--until-idle", *slots)
         with (self.folder / f"worker-{len(self.processes)}.log").open("wb") as log:
             url = {"HPO_STORE": self.url_of(len(self.processes))}
             process = subprocess.Popen(
-                command, env=self._environment | url, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT
+                command,
+                env={**self._environment, **url, **(environment or {})},
+                cwd=self.folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
             )
         self.processes.append(process)
         return process
@@ -116,7 +137,8 @@ class Workers:
 
     @property
     def _environment(self) -> dict[str, str]:
-        return {**os.environ, "HPO_STORE": self.url, "HPO_ARTIFACTS": str(self.folder / "artifacts")}
+        ours = {"HPO_STORE": self.url, "HPO_ARTIFACTS": str(self.folder / "artifacts")}
+        return {**os.environ, **ours, **self._own}
 
     def _command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "hpo", *arguments, "--project", str(PROJECT)]
@@ -143,6 +165,7 @@ class Training:
     began: float  # in monotonic seconds, the same for all processes of the machine
     ended: float  # the time of its last record
     had_checkpoint: bool = False
+    devices: str = ""  # by CUDA_VISIBLE_DEVICES
     from_epoch: int | None = None  # None: it was killed before it trained
     epochs: dict[int, float] = field(default_factory=dict)  # the trained ones, from 0, with the times of their ends
     begun: set[int] = field(default_factory=set)  # the epochs of which at least a step was trained
@@ -156,7 +179,9 @@ def trainings(diary: Path) -> list[Training]:
         line = json.loads(text)
         key = (line["trial"], line["pid"])
         if line["what"] == "start":
-            latest[key] = Training(*key, began=line["at"], ended=line["at"], had_checkpoint=line["checkpoint"])
+            latest[key] = Training(
+                *key, began=line["at"], ended=line["at"], had_checkpoint=line["checkpoint"], devices=line["devices"]
+            )
             found.append(latest[key])
         training = latest[key]
         training.ended = line["at"]

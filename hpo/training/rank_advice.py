@@ -1,7 +1,7 @@
-"""What goes wrong without an error where a trial trains on several devices, told to the worker.
+"""What is different without an error where a trial trains on several devices, told to the worker.
 
-Each device has its part of the data. A metric that is logged without `sync_dist` is that of the first device's part,
-and a dataset without a length is not divided at all.
+Each device has its part of the data, and batches of its own. A metric that is logged without `sync_dist` is that of the
+first device's part, and a dataset without a length is not divided at all.
 """
 
 from __future__ import annotations
@@ -19,10 +19,16 @@ _NOT_SYNCED = re.compile(r"self\.log\('(?P<name>[^']+)', \.\.\., sync_dist=True\
 
 
 def advise(trainer: pl.Trainer, tell: Callable[[str], None]) -> None:
-    """Tell of undivided data now, and of metrics of one device when Lightning notices them; on the first rank."""
+    """Tell of batches and of undivided data now, and of metrics of one device when Lightning notices them.
+
+    On the first rank.
+    """
     if trainer.world_size == 1 or not trainer.is_global_zero:
         return
     _tell_of_metrics(tell, trainer.world_size)
+    if sizes := {size for loader in _loaders(trainer) if isinstance(size := getattr(loader, "batch_size", None), int)}:
+        each, every = (" and ".join(f"{size * by:,}" for size in sorted(sizes)) for by in (1, trainer.world_size))
+        tell(f"a step learns from {every} samples: a batch of {each} on each of {trainer.world_size} devices")
     if any(isinstance(getattr(loader, "dataset", None), IterableDataset) for loader in _loaders(trainer)):
         tell(
             f"its training data is an IterableDataset, which nothing divides: each of the {trainer.world_size} devices "

@@ -21,7 +21,7 @@ from hpo.training.best import Best
 from hpo.training.checkpoint import CheckpointContents, UnwrittenByAnotherError, dump
 from hpo.training.peak_memory import peak_memory
 from hpo.training.rank_advice import advise
-from hpo.training.resume import Saver, random_state, set_random_state
+from hpo.training.resume import Saver, of_all_ranks, random_state, set_random_state
 from hpo.training.scored_weights import ScoredWeights
 from hpo.training.step_limit import steps_of
 from hpo.training.worker_connection import WorkerConnection
@@ -68,7 +68,7 @@ class Report(Checkpoint):
         self._warned_at = float("-inf")  # of a checkpoint that could not be written
         self._started = time.perf_counter()
         self._curve: list[Epoch] = []  # the last epochs, as they were reported
-        self._random_state: dict[str, Any] | None = None  # to resume with
+        self._random_states: list[dict[str, Any]] = []  # of each rank, to resume with
         self._pulse_thread: threading.Thread | None = None
         self._is_over = threading.Event()
         self._keeps_best = True
@@ -79,11 +79,11 @@ class Report(Checkpoint):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Before Lightning creates the first iterator over the data, which may draw the order of the samples.
-        if self._random_state is not None and trainer.world_size == 1:
-            set_random_state(self._random_state)
+        if len(self._random_states) == trainer.world_size:
+            set_random_state(self._random_states[trainer.global_rank])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._random_state is not None:
+        if self._random_states:
             self._resume_metrics(trainer)
         # A rate that is lowered when nothing improves follows no plan.
         is_planned = any(not config.reduce_on_plateau for config in trainer.lr_scheduler_configs)
@@ -116,6 +116,8 @@ class Report(Checkpoint):
             reached: the epoch or step that has ended.
         """
         answer = Answer()
+        if self._saver is None:  # a configuration is tried out
+            self._name_left_out(trainer, dump(trainer, weights_only=False))
         # Reading a metric may synchronise the ranks, so every rank reads them all.
         metrics = {name: _number(value) for name, value in trainer.callback_metrics.items()}
         if trainer.is_global_zero:
@@ -124,8 +126,6 @@ class Report(Checkpoint):
             is_judged, self._judged = logged is not None and logged is not self._judged, logged
             if not is_judged:
                 metrics.pop(self._metric, None)
-            if self._saver is None:  # a configuration is tried out
-                self._name_left_out(trainer, dump(trainer, weights_only=False))
             epoch = Epoch(
                 epoch=reached,
                 value=metrics[self._metric] if is_judged else None,
@@ -183,10 +183,12 @@ class Report(Checkpoint):
             self._pulse_thread.join()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"random": random_state(), "curve": [asdict(epoch) for epoch in self._curve]}
+        """All ranks call this together."""
+        return {"random": of_all_ranks(random_state()), "curve": [asdict(epoch) for epoch in self._curve]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._random_state = state_dict["random"]
+        states = state_dict["random"]
+        self._random_states = [states] if isinstance(states, dict) else states  # an earlier release kept one
         self._curve = [Epoch(**fields) for fields in state_dict["curve"]]
 
     def _resume_metrics(self, trainer: pl.Trainer) -> None:

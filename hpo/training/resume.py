@@ -129,6 +129,15 @@ def random_state() -> Message:
     return state
 
 
+def of_all_ranks(state: Message) -> list[Message]:
+    """The states of all ranks, which call this together; of one process, its own."""
+    if not torch.distributed.is_initialized():
+        return [state]
+    states: list[Message] = [{}] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(states, state)
+    return states
+
+
 def set_random_state(state: Message) -> None:
     """Restore the generators to a `random_state`."""
     torch.set_rng_state(state["torch"])

@@ -30,6 +30,7 @@ class Batches:
     and shares may differ by one sample. All ranks have equally many batches, as collective operations require.
 
     Args:
+        batch_size: for training, of all ranks together: each has an equal part of it, rounded down.
         change: applied to every batch, such as an augmentation; it draws from torch's global generator.
         rows: the rows to use, if `samples` has others, as in a file that several processes have mapped into their
             memory: only batches are copied from it.
@@ -57,6 +58,8 @@ class Batches:
         self._rows = rows
         self.targets = targets
         self.batch_size = batch_size if passes == 1 else min(batch_size, len(targets))
+        if training:
+            self.batch_size = _part_of(self.batch_size, rank_and_count()[1])
         self.training = training
         self.change = change
         self.pinned = pinned
@@ -129,6 +132,20 @@ class Batches:
             # The ranks' generators may differ, because of dropout.
             order = of_first_rank(order)
         return order.to(self.targets.device)
+
+
+def _part_of(batch_size: int, ranks: int) -> int:
+    """The part of a batch that each rank has.
+
+    Raises:
+        ValueError: it has too few samples.
+    """
+    if batch_size < ranks:
+        raise ValueError(
+            f"a batch of {batch_size} cannot be divided among {ranks} devices: "
+            f"batch_size counts the samples of all together, so give it at least {ranks}"
+        )
+    return batch_size // ranks
 
 
 def _marked(inputs: Inputs, prepared: Mapping[str, Any] | None) -> Inputs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ class Shared:
 
     def __init__(self, folder: Path, model: str, per_device: int | str, *, epochs: int, trials: int, gpus: str) -> None:
         self.folder = folder
-        simulated = {"HPO_SIMULATED_GPUS": f"{folder.name}:{gpus}", "HPO_CORES": "4"}
+        simulated = {"HPO_SIMULATED_GPUS": f"{zlib.crc32(bytes(folder)):x}:{gpus}", "HPO_CORES": "4"}
         self.hpo = Hpo(folder, f"sqlite:///{folder}/hpo.db", environment=simulated)
         file = self.hpo.study(
             "shared",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 
-from hpo.space import Choice, Float
+from hpo.space import Choice, Float, Int
 from projects.nets import Batch, Line
 
 
@@ -65,3 +66,52 @@ class Stuck(Line):
 
     def wait_for_ever(self) -> None:
         time.sleep(10_000)
+
+
+class Numbered(Ranks):
+    """Has the fate of its number; in `memory`, the second rank runs out of it."""
+
+    def __init__(self, trace: str, fates: str, number: Annotated[int, Int(0, 100)] = 0) -> None:
+        fate: Any = fates.split(",")[number]
+        super().__init__(trace, fate)
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        if str(self.fate) == "memory" and self.global_rank == 1 and self.current_epoch == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7 GiB.")
+
+
+class Drawing(Line):
+    """Writes a random number of each rank after each epoch; not of the batch that is tried before the first trial."""
+
+    def __init__(
+        self, trace: str, seconds: float = 0.0, lr: Annotated[float, Float(1e-3, 1e-1, log=True)] = 1e-2
+    ) -> None:
+        super().__init__(lr=lr, seconds=seconds)
+        self.trace = trace
+
+    def on_train_start(self) -> None:
+        if self.current_epoch == 0:
+            torch.manual_seed(self.global_rank)
+
+    def on_train_epoch_end(self) -> None:
+        if not Path(self.trainer.default_root_dir, "log.txt").exists():
+            return
+        line = {"rank": self.global_rank, "epoch": self.current_epoch, "drawn": float(torch.rand(()))}
+        with Path(self.trace).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+class FailsBesideAWait(Line):
+    """Its second rank fails while the first one waits for something that never comes, outside of torch."""
+
+    def __init__(self, trace: str, lr: Annotated[float, Float(1e-3, 1e-1, log=True)] = 1e-2) -> None:
+        super().__init__(lr=lr)
+        self.trace = trace
+
+    def on_train_epoch_start(self) -> None:
+        if self.current_epoch == 3:
+            if self.global_rank == 1:
+                Path(self.trace, "failed").touch()
+                raise ValueError("rank 1 alone cannot go on")
+            time.sleep(10_000)

@@ -33,6 +33,7 @@ EXPERIMENTS = (
     "ray",
     "slurm",
     "moves",
+    "devices",
 )
 NEED_A_GPU = {"train_step_cuda", "gpu"}  # may still wait for one
 SECTIONS = {

@@ -61,6 +61,13 @@ def test_a_paused_pooler_costs_no_lease() -> None:
     assert row[-2:] == ["0", "0"]
 
 
+def test_gpus_are_handed_out_once_while_workers_are_killed() -> None:
+    rows = experiment("devices", "--hand-outs", "40", "--store", "sqlite")
+
+    assert rows[0][1] == "40"
+    assert [row[1] for row in rows[3:]] == ["0"] * 4
+
+
 def test_a_signal_to_all_processes_costs_no_epoch() -> None:
     rows = experiment("signals", "--rounds", "1", "--epochs", "4")
 

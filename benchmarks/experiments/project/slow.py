@@ -50,7 +50,7 @@ class Slow(LightningModule):
 
     def on_fit_start(self) -> None:
         last = Path(self.trainer.default_root_dir) / "last.ckpt"
-        self._write("start", checkpoint=last.exists())
+        self._write("start", checkpoint=last.exists(), devices=os.environ["CUDA_VISIBLE_DEVICES"])
 
     def on_train_start(self) -> None:
         self._write("from", epoch=self.current_epoch)
