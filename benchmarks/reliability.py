@@ -2,7 +2,7 @@
 
     python benchmarks/reliability.py kills [--rounds 10] [--stores sqlite postgresql] [--seed 0]
     python benchmarks/reliability.py store | reclaim | outage | slots | fleet | stalls | crashes | files
-    python benchmarks/reliability.py signals | tiny | finalize | ray | slurm | moves | devices
+    python benchmarks/reliability.py signals | tiny | finalize | ray | slurm | moves | devices | ranks
 
 Real workers, real databases and real signals; it needs the development extras, which include a PostgreSQL. Prints the
 tables of benchmarks/README.md, with --write into it. A row that breaks its promise is marked, and the exit code is 1.
@@ -23,6 +23,7 @@ from experiments import (
     kills,
     moves,
     outage,
+    ranks,
     ray_nodes,
     reclaim,
     signals,
@@ -50,6 +51,7 @@ EXPERIMENTS = {
     "slurm": slurm_jobs,
     "moves": moves,
     "devices": devices,
+    "ranks": ranks,
 }
 
 

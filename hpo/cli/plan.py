@@ -75,6 +75,7 @@ def check(
         "budget": budget,
         "time": time_in_words(checked.estimate, hours=spec.budget.hours),
         "disk": disk_in_words(checked.estimate),
+        "memory": checked.memory,
         **({"advice": "; ".join(checked.advice)} if checked.advice else {}),
     }
     say(f"{file}: fine")

@@ -11,18 +11,19 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from hpo.errors import HpoError, LoadError, RunError, SpecError
 from hpo.ipc.channel import Channel, ChannelClosedError, Message
-from hpo.study.job import TELLS_STACKS, Job, Place, StudyJob, job_message
+from hpo.study.job import TELLS_STACKS, Job, Place, StudyJob, TrialJob, job_message
 
 log = logging.getLogger(__name__)
 
 EXIT_REPORT_SECONDS = 2.0  # from a process closing its channel to the server's report of its exit
 LONGEST_IDLE_SECONDS = 5.0  # for which an idle process keeps its memory
+LIBRARIES_OF_RANKS = ("torch._dynamo",)  # torch's DistributedDataParallel imports it, which takes a second
 
 # The C library reads these when a process starts: freed memory is kept for the next step. Returned to the system and
 # allocated anew, its pages are cleared each time, and a CNN's step of large batches on a CPU takes up to twice as
@@ -112,7 +113,9 @@ class ForkServer:
         try:
             process = self._give_to_existing(message, job.place)
             if process is None:
-                process = self._request()
+                process = self._request(
+                    imports=LIBRARIES_OF_RANKS if isinstance(job, TrialJob) and job.ranks > 1 else ()
+                )
                 process.channel.send(message)
             process.place = job.place
             if with_spare and not self._spares:
@@ -148,10 +151,10 @@ class ForkServer:
         self._idle.append(again)
         process.status, process.is_released = 0, True
 
-    def _request(self) -> ForkedProcess:
+    def _request(self, *, imports: Sequence[str] = ()) -> ForkedProcess:
         channel, theirs = Channel.pair()
         with theirs:
-            self.control.send({"fork": True}, descriptor=theirs.fileno())
+            self.control.send({"imports": [*imports]}, descriptor=theirs.fileno())
         process = ForkedProcess(channel)
         self._unconfirmed.append(process)
         return process

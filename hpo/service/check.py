@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from hpo.errors import SpecError
 from hpo.ipc.fork_server import ForkServer
 from hpo.printable import counted
 from hpo.results.warm_start import find_weights, names_weights
 from hpo.service.estimate import Estimate, estimate
-from hpo.service.preflight import slots_for, try_one_batch
+from hpo.service.preflight import Probe, slots_for, try_one_batch
 from hpo.service.prepare import prepare
 from hpo.space import Int, SearchSpace
 from hpo.space.parameter import Owner
 from hpo.store import Store
 from hpo.study.alternatives import MODEL
+from hpo.study.devices import Slot
+from hpo.study.gpus import total_bytes
 from hpo.study.job import OWN_LOADERS
 from hpo.study.length import Unit
 from hpo.study.limits import UNLIMITED
@@ -49,6 +53,7 @@ class StudyCheck:
         devices: of this machine's slots, one each: `cpu`, `gpu 0`.
         estimate: of its time and its disk space on these slots.
         advice: what would make its result more certain, in words.
+        memory: of a trial's process, at the defaults and of the largest configuration, in words.
     """
 
     study: str
@@ -64,6 +69,7 @@ class StudyCheck:
     devices: tuple[str, ...]
     estimate: Estimate
     advice: tuple[str, ...] = ()
+    memory: str = ""
 
     @property
     def epochs(self) -> int | None:
@@ -83,6 +89,7 @@ class StudyCheck:
             "slots": len(self.devices),
             "estimate": self.estimate.to_json(),
             "advice": list(self.advice),
+            "memory": self.memory,
         }
 
 
@@ -103,6 +110,22 @@ def extremes(space: SearchSpace, *, owner: Owner = "data") -> Iterator[tuple[str
             found.append(point)
             words = ", ".join(f"{p.name}={point[p.name]}" for p in integers if p.name in point)
             yield f"one batch with {words}", point
+
+
+def largest(space: SearchSpace) -> tuple[str, dict[str, Any]]:
+    """The configuration that needs the most memory, as far as names do not matter, and what it is, in words.
+
+    All integers, and choices of integers, have their largest value; the others their default.
+    """
+    point = space.defaults()
+    for parameter in space.values():
+        values: Sequence[Any] = getattr(parameter.range, "choices", ())
+        if isinstance(parameter.range, Int):
+            values = (parameter.range.high,)
+        if parameter.name in point and values and all(type(value) is int for value in values):
+            point[parameter.name] = max(values)
+    words = ", ".join(f"{name}={value}" for name, value in point.items() if value != space.defaults()[name])
+    return words, point
 
 
 def check_study(
@@ -135,6 +158,7 @@ def check_study(
                 probes.append(attempt(params=params, what=what))
             except SpecError as error:  # a model that is too large, for instance, fails its trials and not the study
                 log.warning("%s", error)
+        memory = _memory_in_words(probe, prepared.resolved.space, attempt, slots)
     varied = [name for name in probe.params if any(other.params.get(name) != probe.params[name] for other in probes)]
     return StudyCheck(
         study=spec.study,
@@ -150,7 +174,34 @@ def check_study(
         devices=tuple(slot.device for slot in slots),
         estimate=estimate(spec, probes, slots=len(slots), varied=varied),
         advice=_advice(spec, probe.measured[-1].validation_samples),
+        memory=memory,
     )
+
+
+def _memory_in_words(probe: Probe, space: SearchSpace, attempt: Callable[..., Probe], slots: Sequence[Slot]) -> str:
+    """The memory of a trial at the defaults and of the largest one, and whether as many as there are slots fit."""
+    if probe.memory is None:
+        return "not known"
+    words, point = largest(space)
+    most, text = probe.memory, f"{_mebibytes(probe.memory)} at the defaults"
+    if words:
+        try:
+            found = attempt(params=point, what=f"one batch of the largest configuration ({words})").memory
+        except SpecError as error:
+            log.warning("%s", error)
+            return f"{text}; the largest configuration ({words}) cannot be trained, as is said above"
+        most = max(most, found or 0)
+        text += f", {_mebibytes(most)} of the largest configuration ({words})"
+    at_a_time, total = slots[0].shared_by, total_bytes(slots[0].devices) if slots[0].devices else None
+    if not slots[0].devices:
+        at_a_time, total = len(slots) * slots[0].ranks, psutil.virtual_memory().available
+    if total is not None and at_a_time * most > total and not slots[0].is_probed:
+        text += f". {at_a_time} of these at a time may run out of the {_mebibytes(total)} that are here"
+    return text
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"
 
 
 def _advice(spec: StudySpec, samples: int | None) -> tuple[str, ...]:

@@ -51,6 +51,7 @@ class Probe:
         params: the searched parameters.
         seconds_to_training: from the start of the process to the first step.
         measured: each epoch of a few batches that was timed.
+        memory: bytes at its peak, see `hpo.training.peak_memory`; None where the system does not tell.
     """
 
     metrics: tuple[str, ...]
@@ -58,6 +59,7 @@ class Probe:
     params: Mapping[str, Any]
     seconds_to_training: float
     measured: tuple[Measured, ...]
+    memory: int | None = None
 
 
 def slots_for(spec: StudySpec, source: Source, *, wanted: int | None = None, also_held: bool = False) -> list[Slot]:
@@ -241,6 +243,7 @@ class _Probing:
             params=self._params,
             seconds_to_training=self._seconds_to_training,
             measured=tuple(self._measured),
+            memory=report.memory,
         )
 
     def _error(self, section: str, reason: str) -> SpecError:

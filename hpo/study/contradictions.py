@@ -22,6 +22,12 @@ def contradictions(spec: StudySpec) -> list[Problem]:
         found.append((("cuda_graphs",), "CUDA graphs are replayed by the lean executor: write executor: auto or lean"))
     if spec.resources.trials_per_device != 1:
         found += _of_sharing(spec)
+    if spec.retries.accumulate and spec.unit == Unit.STEP:
+        text = "takes more batches for a step, and the study has steps: write epochs in their place"
+        found.append((("retries", "accumulate"), text))
+    if spec.retries.accumulate and not spec.retries.oom:
+        text = "is for the attempt after memory ran out: write oom: 1, or more, beside it"
+        found.append((("retries", "accumulate"), text))
     if spec.folds is not None and spec.repeats is not None:
         found.append((("repeats",), "a trial is judged by folds or by repeats, not by both: leave one of them out"))
     if spec.trainings > 1 and spec.resources.devices_per_trial > 1:

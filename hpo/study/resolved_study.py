@@ -30,6 +30,7 @@ _FREE_KEYS = (
 DEFAULTS = 2  # counts the sets of defaults: 1 had those below, and rungs up to the end of a trial
 EARLIER_DEFAULTS: Mapping[str, Any] = {"epochs": 10, "early_stopping": None}
 _FREE_RESOURCES = ("slots", "trials_per_device")
+BATCH_SIZE = "batch_size"  # the argument of data or models that `retries: {accumulate: true}` makes smaller
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,9 @@ def resolve(spec: StudySpec, classes: Mapping[str, Mapping[str, Any]], source: S
         space = SearchSpace.union(space, SearchSpace((_length(spec.unit, spec.length),)))
     if not len(space):
         raise source.error([(("space",), "everything is pinned: there is nothing to search")])
+    if spec.retries.accumulate and BATCH_SIZE not in {*space.names, *given["data"], *given["model"]}:
+        text = f"needs an argument {BATCH_SIZE} of the data or the model, given or searched, to make it smaller"
+        raise source.error([(("retries", "accumulate"), text)])
     remarks = tuple(f"{text}, the range of {label}" for text in narrowed.beyond)
     return ResolvedStudy(spec, space, given, remarks=remarks)
 

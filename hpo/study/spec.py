@@ -163,7 +163,11 @@ class Resources(Section):
 
 
 class Retries(Section):
-    """How often a trial is retried, by how its attempt ended."""
+    """How often a trial is retried, by how its attempt ended.
+
+    Attributes:
+        accumulate: after memory ran out, the next attempt takes batches of half the size, and twice as many a step.
+    """
 
     crash: Count = 2
     oom: Count = 1
@@ -171,6 +175,7 @@ class Retries(Section):
     stalled: Count = 1
     overtime: Count = 0
     error: Count = 0
+    accumulate: bool = False
 
     def of(self, end: AttemptEnd) -> int:
         """How many attempts of a trial that end in this way are retried."""

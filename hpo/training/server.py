@@ -1,9 +1,10 @@
 """The fork server: a process that has imported torch and Lightning and forks a process for each trial in milliseconds.
 
 Each worker starts one, as `python -m hpo.training.server DESCRIPTOR`, while the store is being opened. On a request
-`{"fork": true}` with a socket it forks a child, which reads its job from that socket. A child with a study's job
-imports the study's modules and then serves forks itself, so that trials start with these imported too. The server
-answers `{"forked": pid}` in the order of the requests, and sends `{"exited": pid, "status": s}` when a child exits.
+`{"imports": [...]}` with a socket it imports these modules, if it has not yet, and forks a child, which reads its job
+from that socket. A child with a study's job imports the study's modules and then serves forks itself, so that trials
+start with these imported too. The server answers `{"forked": pid}` in the order of the requests, and sends
+`{"exited": pid, "status": s}` when a child exits.
 
 Nothing here may run a tensor operation or touch CUDA: neither survives a fork.
 """
@@ -20,6 +21,7 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from hpo.ipc.channel import Channel, ChannelClosedError, Message
@@ -55,7 +57,8 @@ def serve(control: Channel) -> Channel | None:
             with contextlib.suppress(BlockingIOError):
                 wake_read.recv(4096, socket.MSG_DONTWAIT)
             requests, is_open = control.receive_ready()
-            for _ in requests:
+            for request in requests:
+                _import(request["imports"])
                 descriptor = control.take_descriptor()
                 pid = os.fork()
                 if pid == 0:
@@ -111,6 +114,16 @@ def become_child(channel: Channel) -> None:
     from hpo.training.trial import run_jobs
 
     run_jobs(job, channel)
+
+
+def _import(names: Sequence[str]) -> None:
+    """Import what many children need, once for all."""
+    for name in names:
+        if name not in sys.modules:
+            with contextlib.suppress(ImportError):  # then the child says so
+                importlib.import_module(name)
+            gc.collect()
+            gc.freeze()
 
 
 def _reap(children: set[int]) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ from hpo.study.devices import Slot
 from hpo.study.job import RESUME_CHECKPOINTS, Call, TrialJob
 from hpo.study.length import Unit
 from hpo.study.plan import TRAIN
-from hpo.study.resolved_study import ResolvedStudy
+from hpo.study.resolved_study import BATCH_SIZE, ResolvedStudy
 
 
 def trial_jobs(
@@ -31,7 +31,8 @@ def trial_jobs(
     """The job of each rank of a trial.
 
     Args:
-        config: with `weights` where arguments name the checkpoints of other trials.
+        config: with `weights` where arguments name the checkpoints of other trials, and with `parts` where a batch is
+            taken in so many, whose gradients are accumulated to one step.
         directory: for its log and checkpoints; None keeps nothing.
         attempt: from the second on, it resumes from the last checkpoint that can be read.
         batches: train and validate on only so many an epoch, to try the configuration out.
@@ -74,7 +75,7 @@ def trial_jobs(
             resume=[str(directory / name) for name in RESUME_CHECKPOINTS] if directory and attempt > 1 else [],
             keeps_last=spec.keep.last and spec.keep.checkpoints > 0,
             batches=batches,
-            trainer=spec.trainer_options,
+            trainer=_accumulating(spec.trainer_options, config.get("parts", 1)),
             is_reusable=spec.reuse_processes and slot.ranks == 1 and is_watched,
         )
         for rank in range(slot.ranks)
@@ -86,6 +87,15 @@ def trainings_of(config: Mapping[str, Any]) -> int:
     return int(config.get("folds") or config.get("repeats") or 1)
 
 
+def _accumulating(options: dict[str, Any], parts: int) -> dict[str, Any]:
+    if parts == 1:
+        return options
+    return options | {"accumulate_grad_batches": parts * options.get("accumulate_grad_batches", 1)}
+
+
 def _call(config: Mapping[str, Any], owner: str) -> Call:
     arguments = {name: value for name, value in config[owner].items() if name != "class"}
+    parts = config.get("parts", 1)
+    if parts > 1 and isinstance(size := arguments.get(BATCH_SIZE), int):
+        arguments[BATCH_SIZE] = max(1, size // parts)
     return Call(config[owner]["class"], with_checkpoints(arguments, config.get("weights", {})))

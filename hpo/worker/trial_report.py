@@ -18,7 +18,7 @@ from hpo.queue.report import describe_trial, provenance_before, report_epoch
 from hpo.results.warm_start import refers
 from hpo.search.rungs import Verdict
 from hpo.study.job import BEST_CHECKPOINT, CONFIG, PREPROCESSING
-from hpo.study.resolved_study import OWNERS, ResolvedStudy
+from hpo.study.resolved_study import BATCH_SIZE, OWNERS, ResolvedStudy
 from hpo.study.spec import StudySpec
 from hpo.study.states import AttemptEnd, OptunaState
 from hpo.worker.decision import Action, Decision, decide, is_less
@@ -57,7 +57,8 @@ def take_start(context: StudyContext, resolved: ResolvedStudy, trial: RunningTri
         before = trial.config[owner]
         # References to other trials' weights stay as in the study file; `weights` has the files that they stand for.
         references = {name: value for name, value in before.items() if refers(value, weights)}
-        trial.config[owner] = {"class": before["class"], **getattr(report, owner), **references}
+        size = {BATCH_SIZE: before[BATCH_SIZE]} if BATCH_SIZE in before else {}  # of the parts together, if it has some
+        trial.config[owner] = {"class": before["class"], **getattr(report, owner), **references, **size}
     if report.training > 1:
         _describe(context, resolved, trial, report, from_epoch=trial.epoch)
         return

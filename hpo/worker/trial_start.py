@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from hpo.errors import RunError
 from hpo.queue.claim import Claim
+from hpo.queue.idle import attempts_ended
 from hpo.queue.report import begin_trial, finish_trial, losses_before, trainings_before
 from hpo.queue.studies import StoredStudy
 from hpo.results.warm_start import Weights
@@ -70,6 +71,10 @@ def _start(
             context.history.release(claim.trial_id, claim.number)
             log.warning("trial %d was taken over by another worker or deleted before it began", claim.number)
             return None
+    if claim.attempt > 1 and resolved.spec.retries.accumulate:
+        with context.store.read() as connection:
+            failed = attempts_ended(connection, claim.trial_id, AttemptEnd.OUT_OF_MEMORY)
+        config |= {"parts": 2**failed} if failed else {}
     trial = RunningTrial(
         claim=claim,
         slot=slot,
@@ -102,6 +107,9 @@ def _start(
         attempt=claim.attempt,
         training=trial.training,
     )
+    if (parts := config.get("parts", 1)) > 1:
+        size = {2: "half", 4: "a quarter"}.get(parts, f"1/{parts}")
+        log.info("trial %d: %d batches of %s of the size make a step, since memory ran out", claim.number, parts, size)
     if not context.folder.transfers.is_ready(trial.directory):
         return trial  # its processes start when its files are here
     return trial if begin_trial_processes(context, trial) else None

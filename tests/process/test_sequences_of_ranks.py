@@ -13,6 +13,8 @@ import pytest
 from projects.launch import Hpo, finish, left_of, wait_for, watch
 
 FATES = ("first", "hopeless", "killed", "raises", "second", "memory", "second", "hopeless", "first", "killed") * 2
+
+
 @pytest.mark.parametrize("slots", [1, 2])
 def test_twenty_trials_of_two_ranks_end_each_in_its_own_way_through_a_drain(tmp_path: Path, slots: int) -> None:
     hpo = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")

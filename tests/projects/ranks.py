@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import torch
 
 from hpo.space import Choice, Float, Int
-from projects.nets import Batch, Line
+from projects.nets import Batch, Line, Points
 
 
 class Ranks(Line):
@@ -115,3 +115,10 @@ class FailsBesideAWait(Line):
                 Path(self.trace, "failed").touch()
                 raise ValueError("rank 1 alone cannot go on")
             time.sleep(10_000)
+
+
+class Fixed(Points):
+    """Its batches have a size that nobody can give."""
+
+    def __init__(self) -> None:
+        super().__init__(batch_size=4)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import torch
 
-from hpo.space import Float
+from hpo.space import Float, Int
 from projects.nets import Batch, Line
 
 
@@ -59,3 +59,21 @@ class Greedy(Shared):
     def on_train_end(self) -> None:
         super().on_train_end()
         self._memory.close()
+
+
+class Bulky(Line):
+    """Runs out of memory with a batch of more samples than `most`; wide ones also in the batch that is tried before."""
+
+    def __init__(self, folder: str, most: int, width: Annotated[int, Int(1, 8)] = 1) -> None:
+        super().__init__()
+        self.folder, self.most, self.width = Path(folder), most, width
+
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        is_tried = not Path(self.trainer.default_root_dir, "log.txt").exists()
+        needed = len(batch[0]) * (self.width // 4 if is_tried else 1)
+        if needed > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7 GiB.")
+        if not is_tried:
+            with (self.folder / "sizes.txt").open("a") as file:
+                file.write(f"{len(batch[0])} {self.trainer.accumulate_grad_batches}\n")
+        return super().training_step(batch, batch_idx)

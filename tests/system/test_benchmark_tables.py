@@ -34,6 +34,7 @@ EXPERIMENTS = (
     "slurm",
     "moves",
     "devices",
+    "ranks",
 )
 NEED_A_GPU = {"train_step_cuda", "gpu"}  # may still wait for one
 SECTIONS = {

@@ -68,6 +68,13 @@ def test_gpus_are_handed_out_once_while_workers_are_killed() -> None:
     assert [row[1] for row in rows[3:]] == ["0"] * 4
 
 
+def test_trials_of_two_processes_begin_at_once() -> None:
+    rows = experiment("ranks", "--trials", "4")
+
+    assert rows[0][1] == "4"
+    assert len(rows) == 3
+
+
 def test_a_signal_to_all_processes_costs_no_epoch() -> None:
     rows = experiment("signals", "--rounds", "1", "--epochs", "4")
 
