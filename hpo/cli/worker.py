@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from hpo.cli.options import ArtifactsOption, ProjectOption, SlotsOption, StoreOption, url_of
-from hpo.errors import StoreUnreachableError
+from hpo.errors import SpecError, StoreUnreachableError
 from hpo.service.server import start_server
 
 # sysexits.h: a temporary failure, which another attempt may mend; engines that requeue by exit code are told this one.
@@ -21,6 +21,15 @@ def worker(
         typer.Argument(metavar="[STUDY ...]", envvar="HPO_STUDIES", help="Studies to work on."),
     ] = None,
     slots: SlotsOption = None,
+    trials_per_device: Annotated[
+        str | None,
+        typer.Option(
+            "--trials-per-device",
+            envvar="HPO_TRIALS_PER_DEVICE",
+            metavar="N|auto",
+            help="Trials that share a GPU [default: as the first named study says, or 1].",
+        ),
+    ] = None,
     cores: Annotated[
         int | None,
         typer.Option("--cores", envvar="HPO_CORES", min=1, help="Cores to use [default: those of this process]."),
@@ -94,6 +103,7 @@ def worker(
         options = WorkerOptions(
             tuple(studies or ()),
             slots=slots,
+            trials_per_device=_trials_per_device(trials_per_device),
             is_until_idle=until_idle,
             drain_seconds=drain_seconds,
             max_seconds=max_seconds,
@@ -110,3 +120,11 @@ def worker(
         server.stop()
     if leaves_work:
         raise typer.Exit(TEMPORARY_FAILURE)
+
+
+def _trials_per_device(text: str | None) -> int | Literal["auto"] | None:
+    if text is None or text == "auto":
+        return "auto" if text else None
+    if not text.isdecimal() or int(text) < 1:
+        raise SpecError(f"--trials-per-device {text}: should be a number of trials, such as 2, or auto")
+    return int(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from hpo.errors import SpecError, StoreUnreachableError
 from hpo.queue.progress import load_progress
@@ -24,6 +25,7 @@ class WorkerOptions:
     Attributes:
         studies: names of those to work on; all open ones by default.
         slots: trials at a time; by default as many as the first named study requests.
+        trials_per_device: that share a GPU, or `auto`; by default as the first named study requests.
         is_until_idle: it ends when there is nothing left to do.
         drain_seconds: for which trials may finish their epoch when it is asked to end.
         max_seconds: within which it ends.
@@ -32,6 +34,7 @@ class WorkerOptions:
 
     studies: Sequence[str] = ()
     slots: int | None = None
+    trials_per_device: int | Literal["auto"] | None = None
     is_until_idle: bool = False
     drain_seconds: float | None = None
     max_seconds: float | None = None
@@ -57,6 +60,12 @@ def work(workspace: Workspace, options: WorkerOptions) -> bool:
             "time is left to train: give it more, or give less with --drain-seconds"
         )
     resources = load_study(store, names[0]).resolved.spec.resources if names else Resources()
+    if options.trials_per_device is not None:
+        resources = resources.model_copy(update={"trials_per_device": options.trials_per_device})
+        if resources.trials_per_device != 1 and resources.devices_per_trial > 1:
+            raise SpecError(
+                "--trials-per-device: a trial with several devices_per_trial has them to itself: leave it out"
+            )
     with contextlib.ExitStack() as stack:
         health = None if options.health is None else stack.enter_context(Health.at(options.health))
         worker = Worker(

@@ -210,6 +210,19 @@ def test_the_page_about_gpus_does_what_it_says_with_a_driver_that_lists_two(tmp_
     assert "1: 0 (NVIDIA L4)" in page.printed["CUDA_VISIBLE_DEVICES=0 hpo doctor"]
 
 
+def test_the_page_about_sharing_gpus_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("sharing-gpus.md", tmp_path)
+
+    assert "gpu 0" in page.printed["hpo show packed 0"]
+    assert re.search(r"memory +\d+ MiB at its peak", page.printed["hpo show packed 0"])
+
+
+def test_the_page_about_several_devices_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("several-devices.md", tmp_path)
+
+    assert "(cpu x2)" in "".join(page.printed.values())
+
+
 def test_the_page_about_replays_does_what_it_says(tmp_path: Path) -> None:
     page = run_page("replay.md", tmp_path)
 
