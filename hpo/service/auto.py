@@ -33,6 +33,7 @@ STUDY_FILE, REPORT, HOW_TO = "study.yaml", "report.html", "README.md"
 SEARCH_SHARE = 0.6  # of the time, for the search; the rest trains its best again and tests the final model
 TRIAL_SHARE = 0.25  # of the time, at most for one trial
 MOST_TRIALS = 300
+FOLDS = {"table": 5, "series": 3}
 FEW_SAMPLES = 600  # whose validation part, a fifth, can hardly tell trials apart
 MOST_SEEDS, FEWEST_SEEDS, FULL_TOP = 5, 2, 3
 
@@ -199,9 +200,14 @@ seed: {seed}
 
 
 def _folds(found: Guess) -> str:
-    """A line for tables whose validation part is too small to tell trials apart; other networks train for too long."""
-    few = found.kind == "table" and found.samples is not None and found.samples < FEW_SAMPLES
-    return f"folds: 5{' ' * 6}# each trial is judged by five parts of so few samples\n" if few else ""
+    """A line for tables and series whose validation part is too small to tell trials apart.
+
+    The networks for other data train for too long.
+    """
+    folds = FOLDS.get(found.kind)
+    if folds is None or found.samples is None or found.samples >= FEW_SAMPLES:
+        return ""
+    return f"folds: {folds}{' ' * 6}# each trial is judged by {folds} parts of so few samples\n"
 
 
 def better_model(final: Final) -> str | None:

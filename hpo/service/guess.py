@@ -34,7 +34,7 @@ class Guess:
         data: keys of the study file's `data:` section.
         objective: the metric to search by.
         saw: what was seen, in sentences.
-        samples: how many there are; None where that was not counted, and of a series.
+        samples: how many there are, of a series its steps; None where that was not counted.
     """
 
     kind: Kind
@@ -165,7 +165,7 @@ def _of_series(source: Path, frame: pd.DataFrame, target: str | None, more: dict
     if frame[chosen].isna().any():
         data["interpolation"] = "linear"
         saw.append(f"{counted(int(frame[chosen].isna().sum()), 'gap')} are interpolated")
-    return Guess("series", data, "val_rmse", tuple(saw))
+    return Guess("series", data, "val_rmse", tuple(saw), len(frame))
 
 
 def _season(times: pd.Series) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from pytorch_lightning import Trainer
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 
 from hpo.errors import HpoError
@@ -111,6 +112,17 @@ def trainer_devices(job: TrialJob, ranks: Ranks) -> dict[str, Any]:
         "strategy": _strategy(job.strategy, accelerator),
         "plugins": [TorchElasticEnvironment()],
     }
+
+
+def precision_remark(asked: str, trainer: Trainer) -> str | None:
+    """What is to be known about a precision that the device lacks; None where it has it."""
+    if str(trainer.precision) != asked:
+        return f"precision {asked} is not computed on this device: Lightning takes {trainer.precision} in its place"
+    device = trainer.strategy.root_device
+    if "bf16" in asked and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        name = torch.cuda.get_device_name(device)
+        return f"{name} only emulates bfloat16, which is slow: write precision: 16, or 32"
+    return None
 
 
 def _strategy(name: str, accelerator: str) -> Strategy:

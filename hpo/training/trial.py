@@ -27,7 +27,7 @@ from hpo.training.arguments import given_by_data, plain, recorded, resolved_defa
 from hpo.training.both_parts import as_trained
 from hpo.training.build import build, complete_arguments
 from hpo.training.checkpoint import RestoringCheckpointIO
-from hpo.training.devices import join_ranks, prepare_device, trainer_devices
+from hpo.training.devices import join_ranks, precision_remark, prepare_device, trainer_devices
 from hpo.training.executor import choose_executor, use
 from hpo.training.loggers import make_logger
 from hpo.training.measure import Measure
@@ -182,6 +182,8 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
         use_distributed_sampler=job.use_distributed_sampler,
         default_root_dir=job.root,
     )
+    if job.batches is not None and (remark := precision_remark(job.precision, trainer)):
+        warn(remark)
     use(
         executor,
         trainer,

@@ -100,3 +100,13 @@ def test_a_batch_that_takes_too_long_is_refused(tmp_path: Path) -> None:
 
     assert code == 2
     assert "model: one batch has taken longer than 0.05 minutes" in output
+
+
+def test_a_check_tells_of_a_precision_that_the_device_lacks(tmp_path: Path) -> None:
+    here = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
+    here.study("half", resources={"accelerator": "cpu", "precision": 16})
+
+    code, output = here.run("check", "half.yaml")
+
+    assert code == 0, output
+    assert "precision 16-mixed is not computed on this device: Lightning takes bf16-mixed in its place" in output

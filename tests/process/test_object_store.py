@@ -124,8 +124,30 @@ def test_another_machine_uses_the_best_model(tmp_path: Path, bucket: Bucket) -> 
     code, output = second.run("export", "s", "--format", "onnx", "-o", second.folder / "exported")
     assert code == 0, output
     assert second.run("report", "s", "-o", second.folder / "report.html")[0] == 0
-    code, output = second.run("export", "s", "-o", second.folder / "s.zip")
+    code, output = second.run("export", "s", "--format", "archive", "-o", second.folder / "s.zip")
     assert code == 0, output
+    assert "1 checkpoint" in output
+    code, output = second.run("rename", "s", "t")
+    assert code == 2
+    assert f"study 's' has its files in {bucket.url}" in output
+    assert "where nothing can be renamed" in output
+
+
+def test_an_archive_is_imported_into_an_object_store(tmp_path: Path, bucket: Bucket) -> None:
+    here = Hpo(tmp_path, f"sqlite:///{tmp_path}/here.db")
+    code, output = here.run("run", here.study("s"), "--trials", 2)
+    assert code == 0, output
+    assert here.run("export", "s", "--format", "archive", "-o", tmp_path / "s.zip")[0] == 0
+    first, second = machine(tmp_path, bucket, "first"), machine(tmp_path, bucket, "second")
+
+    code, output = first.run("import", tmp_path / "s.zip")
+
+    assert code == 0, output
+    assert any(key.endswith("best.ckpt") for key in objects(tmp_path, bucket))
+    text = "import hpo, sys; print(hpo.open_study('s', sys.argv[1]).best(1)[0].load_model(project=sys.argv[2]))"
+    command = [sys.executable, "-c", text, second.url, str(PROJECT)]
+    loaded = subprocess.run(command, capture_output=True, text=True, env=second._environment, cwd=second.folder)
+    assert "Line(" in loaded.stdout, loaded.stderr
 
 
 def test_the_credentials_are_kept_from_trials(tmp_path: Path, bucket: Bucket) -> None:
