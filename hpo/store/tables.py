@@ -193,8 +193,6 @@ hpo_attempts = Table(
     Column("slot", Integer, nullable=False),
     Column("device", Text),
     Column("devices", Integer, nullable=False, server_default="1"),  # their number: device-seconds count each
-    Column("share", Double, nullable=False, server_default="1"),  # of each of them
-    Column("memory", BigInteger),  # bytes at its peak, of its first process
     Column("from_epoch", Integer),  # or step: it resumed from its checkpoint; 0 from scratch
     Column("started", Double, nullable=False),
     Column("lease_until", Double, nullable=False),
@@ -203,6 +201,8 @@ hpo_attempts = Table(
     Column("cause", Text),  # of the end, in words
     Column("error", Text),  # traceback
     Column("seconds", Double),
+    Column("share", Double, nullable=False, server_default="1"),  # of each of its devices
+    Column("memory", BigInteger),  # bytes at its peak, of its first process
     # also the index by trial_id, which deleting a trial needs
     UniqueConstraint("trial_id", "number", name="hpo_attempts_trial_number"),
     # after a study is deleted, a reused id could let its worker renew the lease of the next study's attempt
