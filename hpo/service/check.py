@@ -172,7 +172,8 @@ def check_study(
         max_epochs=spec.max_epochs,
         unit=spec.unit,
         devices=tuple(slot.device for slot in slots),
-        estimate=estimate(spec, probes, slots=len(slots), varied=varied),
+        # How many trials share a GPU is found out while they train; there is one at least.
+        estimate=estimate(spec, probes, slots=len({s.devices if s.is_probed else s for s in slots}), varied=varied),
         advice=_advice(spec, probe.measured[-1].validation_samples),
         memory=memory,
     )

@@ -20,9 +20,8 @@ from hpo.study.gpus import has_mps, total_bytes
 from hpo.study.simulated_gpus import are_simulated
 from hpo.worker.running_trial import RunningTrial
 
-LEAST_GAIN = 1.1  # of the throughput, by one more trial; less is hardly more than the noise of the spans below
-LEAST_COMPARED, COMPARED = 2, 6  # spans of a trial, and of all trials together, at each of the two numbers
-SECONDS_OF_SPAN = 1.0  # within an epoch that takes longer
+LEAST_GAIN = 1.1  # of the throughput, by one more trial; less is hardly more than the noise of so few epochs
+LEAST_COMPARED, COMPARED = 2, 6  # epochs of a trial, and of all trials together, at each of the two numbers
 USED_SHARE = 0.9  # of the memory, at most, by trials as large as the largest so far
 CONTEXT_BYTES = 512 * 2**20  # that a process needs for CUDA itself, beside what its allocator tells of
 
@@ -35,8 +34,9 @@ class _Stay:
 
     trial: RunningTrial
     most: int = 1  # trials on the GPU at a time since it began, with itself
-    mark: tuple[float, float] | None = None  # (monotonic, epochs) of its last span's end; the first one loads libraries
-    paces: dict[int, list[float]] = field(default_factory=dict)  # seconds an epoch of each span, by trials on the GPU
+    reported: int = 0  # epochs
+    reported_at: float | None = None  # monotonic, the last of them; before the first one, libraries are loaded
+    seconds: dict[int, list[float]] = field(default_factory=dict)  # of epochs, by the number of trials on the GPU
 
 
 @dataclass
@@ -69,12 +69,12 @@ class _Shared:
 
     def holds_back(self, taken: int) -> bool:
         """Whether one more trial has to wait until it can be told how fast these are without it."""
-        is_known = any(len(stay.paces.get(self.limit - 1, ())) >= LEAST_COMPARED for stay in self.stays.values())
+        is_known = any(len(stay.seconds.get(self.limit - 1, ())) >= LEAST_COMPARED for stay in self.stays.values())
         return not self.is_settled and taken > 0 and taken == self.limit - 1 and not is_known
 
     def comparison(self, stay: _Stay) -> tuple[float, int] | None:
-        """How fast the trial is beside the last one that joined, against without, and in how many spans; or None."""
-        without, beside = (stay.paces.get(number, []) for number in (self.limit - 1, self.limit))
+        """How fast the trial is beside the last one that joined, against without, and in how many epochs; or None."""
+        without, beside = (stay.seconds.get(number, []) for number in (self.limit - 1, self.limit))
         count = min(len(without), len(beside))
         return (median(without) / max(median(beside), 1e-9), count) if count >= LEAST_COMPARED else None
 
@@ -84,10 +84,10 @@ class _Shared:
             return
         if self.limit > 1:
             found = [*self.compared, *filter(None, map(self.comparison, self.stays.values()))]
-            count = sum(spans for _, spans in found)
+            count = sum(epochs for _, epochs in found)
             if count < COMPARED:
                 return
-            speed = sum(ratio * spans for ratio, spans in found) / count
+            speed = sum(ratio * epochs for ratio, epochs in found) / count
             gain = speed * self.limit / (self.limit - 1)
             text = f"{counted(self.limit, 'trial')} at a time train {gain:.2f} times as fast as {self.limit - 1}"
             if gain < LEAST_GAIN:
@@ -150,18 +150,15 @@ class Packing:
             stay.most = max(stay.most, len(shared.stays))
 
     def take_report(self, trial: RunningTrial) -> None:
-        """The trial has reported: an epoch, or how far it is within one."""
+        """The trial has reported something, perhaps an epoch."""
         shared = self._shared.get(trial.slot.devices)
         stay = None if shared is None else shared.stays.get(trial.slot.number)
-        if shared is None or stay is None:
+        if shared is None or stay is None or trial.reported == stay.reported:
             return
-        now, reached = time.monotonic(), trial.epoch if trial.reached is None else trial.reached
-        began, before = stay.mark or (now, reached)
-        if stay.mark is None or began < shared.changed_at or reached < before:
-            stay.mark = now, reached
-        elif reached > before and (trial.reached is None or now - began > SECONDS_OF_SPAN):
-            stay.paces.setdefault(len(shared.stays), []).append((now - began) / (reached - before))
-            stay.mark = now, reached
+        now, epochs = time.monotonic(), trial.reported - stay.reported
+        if stay.reported_at is not None and shared.changed_at <= stay.reported_at:
+            stay.seconds.setdefault(len(shared.stays), []).append((now - stay.reported_at) / epochs)
+        stay.reported, stay.reported_at = trial.reported, now
         if trial.memory is not None:
             own = 0 if are_simulated() or trial.slot.accelerator == APPLE else CONTEXT_BYTES
             shared.peak = max(shared.peak, trial.memory + own)

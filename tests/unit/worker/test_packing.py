@@ -76,7 +76,7 @@ class Machine:
                 )
                 if int(self.progress[place]) > int(before):
                     trial.memory = round(self._memory(trial.number))
-                    trial.epoch = int(self.progress[place])
+                    trial.reported += 1
                     self.packing.take_report(trial)
                 if self.progress[place] >= self._epochs:
                     self.end(trial)
