@@ -170,3 +170,59 @@ def test_cores_are_those_that_this_process_may_use() -> None:
     finally:
         os.sched_setaffinity(0, allowed)
     assert 1 <= cores() <= len(allowed)
+
+
+# ---- trials that share a GPU
+
+
+@pytest.mark.usefixtures("four_gpus")
+def test_trials_that_share_gpus_fill_all_of_them_before_one_has_two() -> None:
+    slots = slots_of(resources(trials_per_device=2, slots=6))
+
+    assert [slot.devices for slot in slots] == [("0",), ("1",), ("2",), ("3",), ("0",), ("1",)]
+    assert [slot.shared_by for slot in slots] == [2, 2, 1, 1, 2, 2]
+    assert [slot.share for slot in slots] == [0.5, 0.5, 1, 1, 0.5, 0.5]
+    assert {slot.ranks for slot in slots} == {1}
+
+
+@pytest.mark.usefixtures("four_gpus")
+@pytest.mark.parametrize(("cores_here", "at_a_time"), [("4", 1), ("32", 8), ("256", 16)])
+def test_as_many_as_there_are_cores_may_be_tried_and_sixteen_at_most(
+    cores_here: str, at_a_time: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPO_CORES", cores_here)
+
+    slots = slots_of(resources(trials_per_device="auto"))
+
+    assert len(slots) == 4 * at_a_time
+    assert {slot.is_probed for slot in slots} == {at_a_time > 1}
+
+
+@pytest.mark.usefixtures("four_gpus")
+def test_more_slots_than_share_the_gpus_are_refused() -> None:
+    with pytest.raises(SpecError, match="9 slots of 1/2 GPU each: at most 8 fit on 4 GPUs"):
+        slots_of(resources(trials_per_device=2), wanted=9)
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_on_a_machine_without_gpus_nothing_is_shared() -> None:
+    assert slots_of(resources(trials_per_device=2)) == slots_of(Resources())
+
+
+# ---- Apple's GPU, on a machine that says that it has one
+
+
+def test_the_gpu_of_a_mac_is_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.system", lambda: "Darwin")
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+
+    [slot] = slots_of(resources(accelerator="mps"))
+    shared = slots_of(resources(accelerator="mps", trials_per_device=2))
+
+    assert (slot.device, slot.accelerator) == ("mps", "mps")
+    assert [one.device for one in shared] == ["mps", "mps"]
+
+
+def test_asking_for_the_gpu_of_a_mac_elsewhere_is_refused() -> None:
+    with pytest.raises(SpecError, match="mps: this machine has no GPU of Apple's"):
+        slots_of(resources(accelerator="mps"))

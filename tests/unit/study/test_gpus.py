@@ -11,7 +11,7 @@ import pytest
 from hpo.errors import SpecError
 from hpo.study import gpus
 from hpo.study.devices import slots_of
-from hpo.study.gpus import Gpu, free_share, visible_gpus
+from hpo.study.gpus import Gpu, free_share, has_mps, total_bytes, visible_gpus
 from hpo.study.spec import Resources
 
 TWO = """\
@@ -241,3 +241,52 @@ def test_a_slot_knows_the_model_of_its_gpus_once(driver: Driver) -> None:
     [slot] = slots_of(Resources(devices_per_trial=2))
 
     assert (slot.devices, slot.model) == (("0", "1"), "NVIDIA H100 80GB HBM3")
+
+
+@pytest.mark.parametrize(
+    ("printed", "found"),
+    [("60000, 81559\n70000, 40960", 40960 * 2**20), ("[N/A], [N/A]", None), ("0, 0", None), ("", None)],
+)
+def test_the_memory_is_that_of_the_smallest_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str, found: int | None
+) -> None:
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text(f"#!/bin/sh\nprintf '{printed}'\n")
+    driver.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+    assert total_bytes(["0", "1"]) == found
+
+
+def test_the_multi_process_service_is_found_by_its_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    daemon = tmp_path / "nvidia-cuda-mps-control.pid"
+
+    assert not has_mps()
+    daemon.write_text(f"{os.getpid()}\n")
+    assert has_mps()
+    daemon.write_text("4194303\n")  # no process has this number
+    assert not has_mps()
+
+
+def test_simulated_gpus_are_listed_and_limited_like_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("HPO_SIMULATED_GPUS", "node1:3x1.5")
+    of_all = visible_gpus()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
+    named = visible_gpus()
+    monkeypatch.setenv("HPO_SIMULATED_GPUS", "node2:3x1.5")
+    elsewhere = visible_gpus()
+
+    assert [gpu.name for gpu in of_all] == ["0", "1", "2"]
+    assert [gpu.name for gpu in named] == ["2", "0"]
+    assert total_bytes(["0"]) == 1.5 * 2**30
+    assert not {gpu.uuid for gpu in named} & {gpu.uuid for gpu in elsewhere}
+
+
+@pytest.mark.parametrize("text", ["2", "0x16", "2x", "twox16", "2x16x3"])
+def test_simulated_gpus_in_another_form_are_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("HPO_SIMULATED_GPUS", text)
+
+    with pytest.raises(SpecError, match=f"HPO_SIMULATED_GPUS={text}: should be a number of GPUs and the GiB of each"):
+        visible_gpus()
