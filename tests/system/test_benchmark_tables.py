@@ -56,6 +56,7 @@ SECTIONS = {
     "floor",
     "time_left",
     "quality",
+    "rivals",
     *EXPERIMENTS,
 }
 
