@@ -97,8 +97,8 @@ class _Shared:
             log.info("%s: %s", self.device, text)
         elif not self.peak:
             return
-        if self.limit == self.most or self.fitting <= self.limit:
-            self.is_settled = self.limit == self.most
+        if self.limit >= min(self.most, self.fitting):  # the largest trial so far may only become larger
+            self.is_settled = True
             return
         self.limit += 1
         self.compared.clear()
