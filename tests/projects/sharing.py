@@ -17,7 +17,7 @@ from projects.nets import Batch, Line
 class Shared(Line):
     """Writes when each trial trained on which GPU, and sleeps through its steps."""
 
-    def __init__(self, folder: str, lr: Annotated[float, Float(1e-3, 1e-1, log=True)] = 1e-2, seconds: float = 0.2):
+    def __init__(self, folder: str, lr: Annotated[float, Float(1e-3, 1e-1, log=True)] = 1e-2, seconds: float = 0.3):
         super().__init__(lr=lr, seconds=seconds)
         self.folder = Path(folder)
 
@@ -37,12 +37,14 @@ class Shared(Line):
 
 
 class Filling(Shared):
-    """Fills the GPU: while one trial trains a step, the others wait."""
+    """Fills the GPU: while one trial trains an epoch, the others wait."""
 
-    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        with self.device_file.with_suffix(".lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            return super().training_step(batch, batch_idx)
+    def on_train_epoch_start(self) -> None:
+        self._turn = self.device_file.with_suffix(".lock").open("a")
+        fcntl.flock(self._turn, fcntl.LOCK_EX)
+
+    def on_train_epoch_end(self) -> None:
+        self._turn.close()
 
 
 class Greedy(Shared):
