@@ -62,7 +62,7 @@ def test_a_paused_pooler_costs_no_lease() -> None:
 
 
 def test_gpus_are_handed_out_once_while_workers_are_killed() -> None:
-    rows = experiment("devices", "--hand-outs", "40", "--store", "sqlite")
+    rows = experiment("devices", "--hand-outs", "40", "--kill-every", "15", "--store", "sqlite")
 
     assert rows[0][1] == "40"
     assert [row[1] for row in rows[3:]] == ["0"] * 4
