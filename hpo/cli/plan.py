@@ -41,7 +41,7 @@ def check(
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Validate a study file, try a batch at the defaults and at the extremes of its data, and say what it may cost."""
+    """Validate a study file, try batches at its defaults and extremes, and say what time, disk and memory it takes."""
     server = start_server(store, project)
     try:
         from hpo.service.check import check_study

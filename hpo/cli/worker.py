@@ -27,7 +27,7 @@ def worker(
             "--trials-per-device",
             envvar="HPO_TRIALS_PER_DEVICE",
             metavar="N|auto",
-            help="Trials that share a GPU [default: as the first named study says, or 1].",
+            help="Trials that share a GPU; by default as the first named study says, or 1.",
         ),
     ] = None,
     cores: Annotated[

@@ -27,6 +27,7 @@ from hpo.study.gpus import total_bytes
 from hpo.study.job import OWN_LOADERS
 from hpo.study.length import Unit
 from hpo.study.limits import UNLIMITED
+from hpo.study.resolved_study import OWNERS
 from hpo.study.spec import StudySpec
 from hpo.study.states import Direction
 from hpo.study.study_file import Source
@@ -122,7 +123,12 @@ def largest(space: SearchSpace) -> tuple[str, dict[str, Any]]:
         values: Sequence[Any] = getattr(parameter.range, "choices", ())
         if isinstance(parameter.range, Int):
             values = (parameter.range.high,)
-        if parameter.name in point and values and all(type(value) is int for value in values):
+        if (
+            parameter.owner in OWNERS
+            and parameter.name in point
+            and values
+            and all(type(value) is int for value in values)
+        ):
             point[parameter.name] = max(values)
     words = ", ".join(f"{name}={value}" for name, value in point.items() if value != space.defaults()[name])
     return words, point

@@ -25,7 +25,9 @@ from hpo.worker.provenance import StudyProvenance, ask_git, earlier_changes, pro
 
 Metrics = Mapping[str, float]
 
-ROWS = ("folds", "trained_on")  # say which rows a training uses; a trial with folds has the curve of the first one
+# Which rows a training uses (a trial with folds has the curve of the first one), and in how many parts it takes each
+# batch.
+KEPT = ("folds", "trained_on", "parts")
 
 
 def replay_trial(
@@ -128,7 +130,7 @@ def _config(prepared: PreparedStudy, record: TrialRecord) -> dict[str, Any]:
         unit.plural: record.config[unit.plural],
         "seed": record.config["seed"],
         "weights": record.config.get("weights", {}),
-        **{name: record.config[name] for name in ROWS if name in record.config},
+        **{name: record.config[name] for name in KEPT if name in record.config},
     }
 
 

@@ -131,7 +131,7 @@ def random_state() -> Message:
 
 def of_all_ranks(state: Message) -> list[Message]:
     """The states of all ranks, which call this together; of one process, its own."""
-    if not torch.distributed.is_initialized():
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return [state]
     states: list[Message] = [{}] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(states, state)

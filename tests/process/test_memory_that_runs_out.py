@@ -34,6 +34,7 @@ def test_the_next_attempt_takes_smaller_batches_to_steps_of_the_same_size(tmp_pa
     assert {record.config["parts"] for record in records} == {4}
     assert set((tmp_path / "sizes.txt").read_text().splitlines()) == {"4 4"}
     assert {record.config["data"]["batch_size"] for record in records} == {16}
+    assert "reproduced bit by bit" in hpo.run("replay", "bulky", 0)[1]
     assert "trial 0: 4 batches of a quarter of the size make a step, since memory ran out" in output
 
 

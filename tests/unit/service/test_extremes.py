@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpo.service.check import extremes
+from hpo.service.check import extremes, largest
 from hpo.space import Choice, Float, Int, Parameter, SearchSpace
 from hpo.space.parameter import Owner
 from hpo.space.values import Value
@@ -37,3 +37,20 @@ def test_nothing_is_tried_twice() -> None:
 
     assert [what for what, _ in extremes(space)] == ["one batch with window=64"]
     assert list(extremes(SearchSpace((parameter("lr", Float(0.1, 1.0), 0.1, owner="model"),)))) == []
+
+
+def test_the_largest_configuration_has_all_its_integers_at_their_ends_but_not_its_length() -> None:
+    space = SearchSpace(
+        (
+            parameter("batch_size", Choice(32, 128, 64), 64),
+            parameter("depth", Int(1, 4), 2, owner="model"),
+            parameter("lr", Float(0.1, 1.0), 0.1, owner="model"),
+            parameter("batch_norm", Choice(True, False), False, owner="model"),
+            parameter("epochs", Int(5, 50), 10, owner="trainer"),
+        )
+    )
+
+    words, point = largest(space)
+
+    assert words == "batch_size=128, depth=4"
+    assert point == {**space.defaults(), "batch_size": 128, "depth": 4}

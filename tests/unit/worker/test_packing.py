@@ -185,7 +185,7 @@ def test_the_shares_of_a_gpu_add_up_to_the_time_for_which_it_was_used(clock: lis
     assert used == pytest.approx(2 * seconds, abs=4 * STEP)
 
 
-def test_slots_of_one_trial_each_are_always_open(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:
+def test_slots_of_one_trial_each_are_always_open(clock: list[float]) -> None:
     machine = Machine(clock, 1)
 
     assert set(machine.train(30)) == {2}
