@@ -35,7 +35,7 @@ def left_out_of(descriptor: int) -> int:
 def shorten(log: Path) -> None:
     """Shorten a log that is longer than it may be, in its place: other processes go on appending to it.
 
-    What they write at this very moment may be left out as well.
+    What they write at this very moment may be left out as well, unless they wait for this to end.
 
     Raises:
         OSError: it cannot be read or written.

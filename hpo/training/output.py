@@ -24,6 +24,11 @@ from hpo.study.trial_log import MOST_BYTES, shorten
 SECONDS_BETWEEN_LOOKS = 0.5
 _BYTES_BETWEEN_LOOKS = MOST_BYTES // 8
 
+# Held while this process writes into its log or shortens it, so that nothing it prints is lost between the two. A fork
+# waits for it: a child would find it locked for ever.
+_writing = threading.RLock()
+os.register_at_fork(before=_writing.acquire, after_in_parent=_writing.release, after_in_child=_writing.release)
+
 
 class TrialOutput:
     """The standard output and error of this process, which are redirected for each of its trials.
@@ -109,7 +114,8 @@ class TrialOutput:
     def _shorten_locked(self, log: Path) -> None:
         fcntl.flock(1, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the trial's other processes write into it as well
         try:
-            shorten(log)
+            with _writing:
+                shorten(log)
         except FileNotFoundError:
             if os.fstat(1).st_nlink == 0:  # removed with its folder: nobody would see that it grows
                 _drop()
@@ -128,7 +134,8 @@ class _Lenient(io.FileIO):
         size = len(memoryview(data).cast("B"))
         problem = None
         try:
-            written = super().write(data)
+            with _writing:
+                written = super().write(data)
         except OSError as error:
             written, problem = size, error
         self._wrote(size, problem)

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from hpo.study.trial_log import left_out_of
+
+LINE, LINES = 16 << 10, 64 << 10  # bytes of a line, lines
+
 BEGIN = """
 import os, resource, sys
 from pathlib import Path
@@ -22,7 +26,7 @@ def run(log: Path, script: str) -> str:
     """The error output of a process of its own, which is the one that it had in the beginning."""
     report = "\nos.write(before, repr(said).encode())\n"
     done = subprocess.run(
-        [sys.executable, "-c", f"import os\nbefore = os.dup(2)\n{BEGIN}{script}{report}", str(log)],
+        [sys.executable, "-c", f"import os\nbefore = os.dup(2)\n{BEGIN}{script}{report}", str(log), str(LINE), str(LINES)],
         capture_output=True,
         text=True,
         check=False,
@@ -85,3 +89,31 @@ def test_text_that_cannot_be_encoded_is_written_with_its_code(tmp_path: Path) ->
     run(tmp_path / "log.txt", "output.redirect(str(log)); print(chr(0xDC80), chr(0xE4)); output.flush(); said = 0")
 
     assert (tmp_path / "log.txt").read_text(encoding="utf-8") == "\\udc80 \u00e4\n"
+
+
+def test_nothing_that_the_process_prints_is_lost_while_its_log_is_shortened(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+
+    run(
+        log,
+        """
+import threading
+
+output.redirect(str(log))
+over, line, said = threading.Event(), "x" * (int(sys.argv[2]) - 1), 0
+
+def shorten():
+    while not over.is_set():
+        output.flush()
+
+threading.Thread(target=shorten).start()
+for _ in range(int(sys.argv[3])):
+    print(line)
+over.set()
+""",
+    )
+
+    with log.open("rb") as file:
+        kept = sum(len(line) for line in file if line.startswith(b"x"))
+        # Cuts fall between two lines, with the line break before their message.
+        assert kept + left_out_of(file.fileno()) == LINES * LINE
