@@ -1,10 +1,10 @@
 """Trials that move between two workers with folders of their own, by drains and kills, through an object store.
 
 The diary of the trials shows which epochs were begun twice. Of a kill, these may be the epochs since the last upload.
-The cost of uploads is that of a model of 10 MB, in a trial with an object store against one with a folder: the processor
-time of the worker, which takes it from a trial on the same core, and the time from the end of training to that of the
-trial, which waits for the last upload. The server, which is another machine where it counts, has another core. The
-seconds of whole trials are printed, but differ more from one to the next than uploads cost.
+The cost of uploads is that of a model of 10 MB, in a trial with an object store against one with a folder: the
+processor time of the worker, which takes it from a trial on the same core, and the time from the end of training to
+that of the trial, which waits for the last upload. The server, which is another machine where it counts, has another
+core. The seconds of whole trials are printed, but differ more from one to the next than uploads cost.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ def measure(options: argparse.Namespace) -> Table:
             rows.append(promise(f"{what}: epochs trained twice", again, most))
     if options.rounds:
         costs = [100 * _cost(number) for number in range(options.rounds)]
-        what, spread = "cost of uploads, % of the time of a trial with 10 MB", f" ({min(costs):.1f} to {max(costs):.1f})"
+        spread = f" ({min(costs):.1f} to {max(costs):.1f})"
+        what = "cost of uploads, % of the time of a trial with 10 MB"
         rows.append(promise(what, statistics.median(costs), 3, digits=1, note=spread))
     return Table(("", "measured", "promised"), rows)
 
@@ -147,7 +148,7 @@ def _cost(number: int) -> float:
 
 
 def _watch(study: Workers, worker: psutil.Process) -> tuple[float, float]:
-    """The processor time of a worker, without its children, until its end; and when a trial last trained, by the clock."""
+    """The processor time of a worker, without its children, until its end; and when a trial last trained."""
     used = trained_until = 0.0
     while study.alive:
         with contextlib.suppress(psutil.NoSuchProcess):
