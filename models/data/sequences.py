@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hpo.space import Float, Int
+from hpo.space import Int
 from models.data.base import DataModule, Part, PartName, Samples, Task
 from models.data.batches import Batch, Inputs
 from models.data.dates import DateOrder, check_order
@@ -85,7 +85,7 @@ class Sequences(DataModule):
         batch_size: Annotated[int, Int(8, 256, log=True)] = 32,
         scaling: Scaling = "standard",
         truncate: int = 0,
-        noise: Annotated[float, Float(0.0, 0.5)] = 0.0,
+        noise: float = 0.0,
         time_warp: float = 0.0,
         validation_fraction: float = 0.2,
         test_fraction: float = 0.15,

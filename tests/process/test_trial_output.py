@@ -26,7 +26,14 @@ def run(log: Path, script: str) -> str:
     """The error output of a process of its own, which is the one that it had in the beginning."""
     report = "\nos.write(before, repr(said).encode())\n"
     done = subprocess.run(
-        [sys.executable, "-c", f"import os\nbefore = os.dup(2)\n{BEGIN}{script}{report}", str(log), str(LINE), str(LINES)],
+        [
+            sys.executable,
+            "-c",
+            f"import os\nbefore = os.dup(2)\n{BEGIN}{script}{report}",
+            str(log),
+            str(LINE),
+            str(LINES),
+        ],
         capture_output=True,
         text=True,
         check=False,
