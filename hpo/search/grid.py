@@ -1,14 +1,18 @@
-"""All points of a search space, for the grid sampler: trial n takes point n, so no worker takes one twice."""
+"""The points of trials that are not sampled: the defaults, and for the grid sampler all points of a space.
+
+Trial n takes point n, so no worker takes one twice.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hpo.errors import SpecError
 from hpo.space import Choice, Float, Parameter, SearchSpace
 from hpo.study.limits import UNLIMITED
+from hpo.study.spec import StudySpec
 
 _MOST_COUNTED = 1_000_000
 
@@ -37,6 +41,14 @@ def check_grid(space: SearchSpace, *, trials: int) -> None:
 def grid_points(space: SearchSpace) -> Iterator[dict[str, Any]]:
     """Every point once, the last parameter changing fastest; a parameter whose condition fails is absent."""
     yield from _expand({}, list(space.values()))
+
+
+def fixed_point(spec: StudySpec, space: SearchSpace, number: int) -> Mapping[str, Any] | None:
+    """The point of a trial that is not sampled: the grid's, or the defaults for the first trial."""
+    if spec.sampler.name == "grid":
+        return next(itertools.islice(grid_points(space), number, None), None)
+    takes_defaults = number == 0 and spec.first_trial == "defaults"
+    return space.defaults() if takes_defaults else None
 
 
 def _expand(point: dict[str, Any], rest: list[Parameter]) -> Iterator[dict[str, Any]]:

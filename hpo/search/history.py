@@ -38,6 +38,7 @@ class History:
     """One study's trials, for one worker.
 
     Args:
+        store: None of a search that is simulated, without other workers.
         samplers: returns the sampler for a trial's number.
         diverged: how the sampler sees a trial whose objective became NaN or infinite, which is FAIL in the store and
             would be ignored by Optuna's samplers: `worst`, as bad as the worst of the pruned ones; `infeasible`, as a
@@ -49,7 +50,7 @@ class History:
 
     def __init__(
         self,
-        store: Store,
+        store: Store | None,
         study_id: int,
         *,
         name: str,
@@ -81,6 +82,8 @@ class History:
             connection: of a transaction of the caller; by default, its own.
             only_new: learn only that trials have begun since. What they try is learned with the next full read.
         """
+        if self._store is None:
+            return
         with self._store.read() if connection is None else nullcontext(connection) as reader:
             changed, paused = (self._new(reader), set[int]()) if only_new else self._changed(reader)
         for trial_id, frozen in changed:

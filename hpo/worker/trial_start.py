@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +16,7 @@ from hpo.queue.report import begin_trial, finish_trial, losses_before, trainings
 from hpo.queue.studies import StoredStudy
 from hpo.results.warm_start import Weights
 from hpo.search.algorithms import derive_seed
-from hpo.search.grid import grid_points
+from hpo.search.grid import fixed_point
 from hpo.study.devices import Slot
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import AttemptEnd, OptunaState
@@ -132,7 +131,8 @@ def _sample(context: StudyContext, resolved: ResolvedStudy, claim: Claim) -> dic
     """The trial's parameters; None when it was enqueued with a point outside of the space, and has failed."""
     space = resolved.space
     try:
-        params = context.history.suggest(claim.number, space, point=_fixed_point(resolved, claim.number))
+        point = fixed_point(resolved.spec, space, claim.number)
+        params = context.history.suggest(claim.number, space, point=point)
         problem = None if space.contains(params) else f"{params} is not in the study's space"
     except (ValueError, KeyError) as error:
         params, problem = {}, str(error)
@@ -153,14 +153,6 @@ def _sample(context: StudyContext, resolved: ResolvedStudy, claim: Claim) -> dic
         )
     context.history.end(claim.number, optuna.trial.TrialState.FAIL, None)
     return None
-
-
-def _fixed_point(resolved: ResolvedStudy, number: int) -> Mapping[str, Any] | None:
-    """The point of a trial that is not sampled: the grid's, or the defaults for the first trial."""
-    if resolved.spec.sampler.name == "grid":
-        return next(itertools.islice(grid_points(resolved.space), number, None), None)
-    takes_defaults = number == 0 and resolved.spec.first_trial == "defaults"
-    return resolved.space.defaults() if takes_defaults else None
 
 
 def _config(study: StoredStudy, params: Mapping[str, Any], *, number: int, weights: Weights) -> dict[str, Any]:

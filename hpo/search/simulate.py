@@ -1,0 +1,184 @@
+"""A search without store, processes or training: what workers would propose, pause, promote and prune."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import TrialState
+
+from hpo.errors import SpecError
+from hpo.ipc.messages import OUT_OF_MEMORY
+from hpo.search.algorithms import make_pruner, make_rungs, sampler_factory
+from hpo.search.grid import fixed_point
+from hpo.search.history import History
+from hpo.search.rungs import Verdict
+from hpo.space import SearchSpace
+from hpo.study.spec import StudySpec
+from hpo.study.states import AttemptEnd
+
+Curve = Callable[[dict[str, Any], int], tuple[Sequence[float], float]]
+
+
+@dataclass(frozen=True)
+class Event:
+    """A trial has trained an epoch.
+
+    Attributes:
+        at: device-seconds since the beginning: seconds times slots.
+        value: the objective.
+    """
+
+    at: float
+    trial: int
+    epoch: int
+    value: float
+    params: Mapping[str, Any]
+
+
+def simulate(
+    space: SearchSpace | Sequence[Mapping[str, Any]],
+    curve: Curve,
+    *,
+    epochs: int,
+    direction: str = "maximize",
+    sampler: str | Mapping[str, Any] = "tpe",
+    pruner: str | Mapping[str, Any] = "asha",
+    slots: int = 1,
+    device_seconds: float,
+    seed: int = 0,
+    first_trial: str = "defaults",
+) -> Iterator[Event]:
+    """Search a space in which an epoch costs nothing but counted seconds.
+
+    A slot that is free promotes a trial that may be promoted, and else begins a new one, as a worker does. The same
+    arguments give the same events.
+
+    Args:
+        space: or its JSON, see `SearchSpace.to_json`.
+        curve: of a trial's parameters and number, the objective after each epoch, of which there may be fewer than
+            `epochs`, and the seconds of an epoch. A value that is not finite ends the trial as diverged; without any
+            value, it runs out of memory after these seconds.
+        epochs: of a complete trial.
+        sampler, pruner: as in a study file.
+        device_seconds: the budget; the epoch that exceeds it is not seen.
+        first_trial: `defaults` or `sampled`.
+
+    Raises:
+        SpecError: an argument is invalid.
+    """
+    if slots < 1 or epochs < 1 or not device_seconds > 0:
+        raise SpecError(f"slots {slots}, epochs {epochs} and device_seconds {device_seconds} should be positive")
+    spec = StudySpec.model_validate(
+        {
+            "study": "simulated",
+            "model": "simulated:Model",
+            "data": "simulated:Data",
+            "objective": {"metric": "value", "direction": direction},
+            "epochs": epochs,
+            "sampler": sampler,
+            "pruner": pruner,
+            "first_trial": first_trial,
+            "seed": seed,
+        }
+    )
+    found = space if isinstance(space, SearchSpace) else SearchSpace.from_json(space)
+    return _Simulation(spec, found, curve, slots=slots).events(device_seconds)
+
+
+class _Simulation:
+    def __init__(self, spec: StudySpec, space: SearchSpace, curve: Curve, *, slots: int) -> None:
+        self._spec = spec
+        self._space = space
+        self._curve = curve
+        self._slots = slots
+        self._history = History(
+            None,
+            0,
+            name=spec.study,
+            direction=spec.objective.direction,
+            samplers=sampler_factory(spec, space, Path()),
+            pruner=make_pruner(spec, Path()),
+            diverged=spec.objective.diverged,
+            rungs=make_rungs(spec),
+        )
+        self._trials: dict[int, _Trial] = {}
+        self._order = itertools.count()
+        self._ends: list[tuple[float, int, int]] = []  # (seconds, order, trial) of the epochs that are trained
+
+    def events(self, device_seconds: float) -> Iterator[Event]:
+        for _ in range(self._slots):
+            self._begin(0.0)
+        while self._ends:
+            now, _, number = heapq.heappop(self._ends)
+            if now * self._slots > device_seconds:
+                return
+            trial = self._trials[number]
+            if not len(trial.values):
+                self._history.end(number, TrialState.FAIL, None, cause=OUT_OF_MEMORY)
+                self._begin(now)
+                continue
+            trial.epoch += 1
+            value = float(trial.values[trial.epoch - 1])
+            yield Event(now * self._slots, number, trial.epoch, value, trial.params)
+            if self._goes_on(number, trial, value):
+                self._train(now, number)
+            else:
+                self._begin(now)
+
+    def _begin(self, now: float) -> None:
+        """Give a free slot a trial; none, where the space has no further points."""
+        if promotable := self._history.promotable():
+            number = promotable[0]
+            self._history.adopt(number)
+            self._trials[number].granted = self._trials[number].epoch
+            self._train(now, number)
+            return
+        number = len(self._trials)
+        point = fixed_point(self._spec, self._space, number)
+        if point is None and self._spec.sampler.name == "grid":
+            return
+        self._history.adopt(number, is_new=True)
+        params = self._history.suggest(number, self._space, point=point)
+        values, seconds = self._curve(dict(params), number)
+        if not seconds > 0:
+            raise SpecError(f"curve: an epoch of trial {number} takes {seconds} seconds, which should be positive")
+        self._trials[number] = _Trial(params, values, float(seconds))
+        self._train(now, number)
+
+    def _train(self, now: float, number: int) -> None:
+        heapq.heappush(self._ends, (now + self._trials[number].seconds, next(self._order), number))
+
+    def _goes_on(self, number: int, trial: _Trial, value: float) -> bool:
+        """Record an epoch, and whether the trial trains another one; see `hpo.worker.decision.decide`."""
+        history, direction = self._history, self._spec.objective.direction
+        if not math.isfinite(value):
+            values = list(history.curve(number).values())
+            state = TrialState.COMPLETE if values else TrialState.FAIL
+            history.end(number, state, min(values, key=direction.cost, default=None), cause=AttemptEnd.DIVERGED)
+            return False
+        verdict, _ = history.report(number, trial.epoch, value)
+        if trial.epoch >= min(self._spec.max_epochs, len(trial.values)):
+            history.end(number, TrialState.COMPLETE, min(history.curve(number).values(), key=direction.cost))
+            return False
+        if verdict == Verdict.CONTINUE or trial.epoch <= trial.granted:
+            return True
+        if verdict == Verdict.PRUNE:
+            history.end(number, TrialState.PRUNED, value)
+        else:
+            history.release(number, number, is_paused=True)
+        return False
+
+
+@dataclass
+class _Trial:
+    params: Mapping[str, Any]
+    values: Sequence[float]
+    seconds: float
+    epoch: int = 0
+    granted: int = 0
