@@ -75,12 +75,12 @@ class _Known:
     defaults: Mapping[str, Any]
 
 
+GP = "gp"  # hpo.search.bayesian, which most studies need not import
 SAMPLERS: dict[str, _Known] = {
     "tpe": _Known(optuna.samplers.TPESampler, {}, {}),
     "random": _Known(optuna.samplers.RandomSampler, {}, {}),
     "grid": _Known(optuna.samplers.RandomSampler, {}, {}),
     "qmc": _Known(optuna.samplers.QMCSampler, {}, {"scramble": True}),
-    "gp": _Known(optuna.samplers.GPSampler, {}, {"warn_independent_sampling": False}),
     "nsga2": _Known(optuna.samplers.NSGAIISampler, {}, {}),
 }
 PRUNERS: dict[str, _Known] = {
@@ -101,6 +101,8 @@ def sampler_factory(spec: StudySpec, space: SearchSpace, project: Path) -> Sampl
         SpecError: an unknown name or option, or a value that the sampler refuses.
     """
     chosen = spec.sampler
+    if chosen.name == GP:
+        return _bayesian(spec, space)
     cls, options = _resolve(chosen, SAMPLERS, "sampler", project)
     seed = options.pop("seed", spec.seed)
     if "seed" not in inspect.signature(cls).parameters:
@@ -118,6 +120,30 @@ def sampler_factory(spec: StudySpec, space: SearchSpace, project: Path) -> Sampl
         cls, options = TPE, options | {"memory": Memory()}
     _make(cls, options | {"seed": seed}, "sampler")
     return lambda number: _make(cls, options | {"seed": derive_seed(seed, number, "sampler")}, "sampler")
+
+
+def _bayesian(spec: StudySpec, space: SearchSpace) -> SamplerFactory:
+    from hpo.search.bayesian import STARTUP, BayesianSampler
+    from hpo.search.points import Points
+
+    known = {"n_startup_trials": STARTUP, "seed": spec.seed}
+    options = known | spec.sampler.options
+    for name, value in options.items():
+        if name not in known:
+            raise SpecError(
+                f"sampler: gp has no option '{name}'{nearest(name, known) or '.'} It has {', '.join(known)}"
+            )
+        if type(value) is not int or value < 0:
+            raise SpecError(f"sampler: gp: {name} {value!r} should be a whole number, 0 or more")
+    points, distributions = Points(space), _distributions(space)
+    return lambda number: BayesianSampler(
+        points,
+        distributions,
+        reports=-(-spec.max_epochs // spec.interval),
+        interval=spec.interval,
+        startup=options["n_startup_trials"],
+        seed=derive_seed(options["seed"], number, "sampler"),
+    )
 
 
 def make_rungs(spec: StudySpec) -> Rungs | None:
@@ -193,7 +219,8 @@ def _resolve(
         entry = known[chosen.name]
     else:
         name = str(chosen.name)
-        raise SpecError(f"{what}: '{name}' is not known{nearest(name, known) or '.'} Known: {', '.join(known)}")
+        names = [*known, *([GP] if what == "sampler" else [])]
+        raise SpecError(f"{what}: '{name}' is not known{nearest(name, names) or '.'} Known: {', '.join(names)}")
     taken = list(inspect.signature(entry.cls).parameters)
     renamed = {name.replace(Unit.EPOCH.plural, unit.plural): theirs for name, theirs in entry.renamed.items()}
     ours = {theirs: name for name, theirs in renamed.items() if theirs in taken}

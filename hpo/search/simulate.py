@@ -20,7 +20,7 @@ from hpo.search.history import History
 from hpo.search.rungs import Verdict
 from hpo.space import SearchSpace
 from hpo.study.spec import StudySpec
-from hpo.study.states import AttemptEnd
+from hpo.study.states import AttemptEnd, Direction
 
 Curve = Callable[[dict[str, Any], int], tuple[Sequence[float], float]]
 
@@ -46,7 +46,7 @@ def simulate(
     curve: Curve,
     *,
     epochs: int,
-    direction: str = "maximize",
+    direction: Direction | str = Direction.MAXIMIZE,
     sampler: str | Mapping[str, Any] = "tpe",
     pruner: str | Mapping[str, Any] = "asha",
     slots: int = 1,

@@ -1,0 +1,186 @@
+"""A sampler that models the final values of trials by a Gaussian process, and proposes what should improve on the best.
+
+It learns from every epoch: a trial that was pruned, waits at a rung or still runs counts with the value that it is
+expected to end with (`hpo.search.expected`). What has begun and reported nothing is taken to have the value that the
+model predicts, so that proposals to many slots differ (Ginsbourger et al. 2010, kriging believer).
+
+A proposal depends only on the trials, their curves, the seed and the trial's number: any worker makes the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from scipy.special import ndtri
+from threadpoolctl import ThreadpoolController
+
+from hpo.search.expected import expected_costs
+from hpo.search.gaussian_process import Posterior, Scales, expected_improvement, fit, kernel
+from hpo.search.points import Points, squared_distances
+
+Floats = NDArray[np.float64]
+
+STARTUP = 8  # trials at random
+FEWEST = 4  # trials with a value, from which a model is made
+AT_RANDOM = 0.05  # of the later ones
+OBSERVED = 100  # trials that the model is fitted to: the better half by rank, the others spread over the rest
+THREADS = ThreadpoolController()
+DRAWN, MOVED, CLIMBED, CLIMBS, TOP = 150, 250, 60, 2, 5  # candidates
+
+
+class BayesianSampler(BaseSampler):
+    """
+    Args:
+        points: of the search space.
+        distributions: of all parameters.
+        reports: of a complete trial: its epochs, or validations.
+        interval: epochs, or steps, between two of them.
+        startup: trials that are drawn at random.
+        seed: of this proposal.
+    """
+
+    def __init__(
+        self,
+        points: Points,
+        distributions: Mapping[str, BaseDistribution],
+        *,
+        reports: int,
+        interval: int,
+        startup: int,
+        seed: int,
+    ) -> None:
+        self._points = points
+        self._distributions = distributions
+        self._reports = reports
+        self._interval = interval
+        self._startup = startup
+        self._rng = np.random.default_rng(seed)
+        self._independent = optuna.samplers.RandomSampler(seed=seed)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {name: self._distributions[name] for name in self._points.names}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        if not self._points.names:
+            return {}
+        begun = [
+            other
+            for other in study._get_trials(deepcopy=False, use_cache=True)
+            if other.number != trial.number and other.params
+        ]
+        sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
+        with THREADS.limit(limits=1):  # matrices so small are slower with several, above all beside training
+            return self._points.point(self._proposal(begun, sign))
+
+    def _proposal(self, begun: Sequence[FrozenTrial], sign: float) -> Floats:
+        points, rng = self._points, self._rng
+        rows = points.rows([trial.params for trial in begun])
+        known = set(points.keys(rows))
+        costs, missing, infeasible = self._costs(begun, sign)
+        observed = np.flatnonzero(~np.isnan(costs))
+        if len(begun) < self._startup or len(observed) < FEWEST or rng.random() < AT_RANDOM:
+            return np.asarray(self._new(points.draw(DRAWN, rng), known)[0])
+        chosen = self._chosen(observed, costs)
+        x, cut = rows[chosen], missing[chosen]
+        # Ranks: what is far worse than all others says no more than that it is worse.
+        y = ndtri((_ranks(costs[chosen]) - 0.375) / (len(chosen) + 0.25))
+        y = y / max(float(y.std()), 1e-9)
+        scales = fit(squared_distances(x, x, points.is_choice), y, cut)
+        pending = rows[np.isnan(costs) & ~infeasible]
+        model = _Model(points, x, y, scales, cut, pending)
+        best = float(model.mean(x).min())
+        top = x[np.argsort(model.mean(x), kind="stable")[:TOP]]
+        near = points.near(top[rng.integers(len(top), size=MOVED)], rng)
+        candidates = self._new(np.concatenate([points.draw(DRAWN, rng), near]), known)
+        scores = model.improvement(candidates, best)
+        for _ in range(CLIMBS):
+            leaders = np.argsort(-scores, kind="stable")[:TOP]
+            climbed = points.near(candidates[np.repeat(leaders, CLIMBED // TOP)], rng)
+            climbed = self._new(climbed, known)
+            candidates = np.concatenate([candidates[leaders], climbed])
+            scores = np.concatenate([scores[leaders], model.improvement(climbed, best)])
+        return np.asarray(candidates[int(np.argmax(scores))])
+
+    def _new(self, rows: Floats, known: set[bytes]) -> Floats:
+        """Those that no trial has tried; all of them where that leaves none."""
+        fresh = [key not in known for key in self._points.keys(rows)]
+        return rows[fresh] if any(fresh) else rows
+
+    def _costs(self, begun: Sequence[FrozenTrial], sign: float) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+        """Expected costs at the end, NaN where nothing is known; shares of epochs that are missing; what failed."""
+        curves = np.full((len(begun), self._reports), np.nan)
+        failed = np.zeros(len(begun), bool)
+        ended = np.zeros(len(begun), bool)
+        for row, trial in enumerate(begun):
+            for epoch, value in trial.intermediate_values.items():
+                place = -(-epoch // self._interval) - 1
+                if 0 <= place < self._reports and np.isfinite(value):
+                    curves[row, place] = sign * value
+            ended[row] = trial.state == TrialState.COMPLETE
+            failed[row] = trial.state == TrialState.FAIL or any(v > 0 for v in trial.constraints.values())
+            failed[row] |= trial.state == TrialState.PRUNED and not trial.intermediate_values
+        trained = np.where(np.isnan(curves).all(1), 0, self._reports - np.argmax(~np.isnan(curves[:, ::-1]), axis=1))
+        costs = expected_costs(curves)
+        for row, trial in enumerate(begun):
+            if ended[row] and not failed[row]:
+                costs[row] = sign * float(trial.value or 0.0)
+        missing = np.where(ended, 0.0, 1 - trained / self._reports)
+        if failed.any():
+            worst = np.nanmax(costs[~failed]) if (~np.isnan(costs[~failed])).any() else 0.0
+            costs[failed], missing[failed] = worst, 0.0
+        return costs, missing, failed
+
+    def _chosen(self, observed: NDArray[np.intp], costs: Floats) -> NDArray[np.intp]:
+        if len(observed) <= OBSERVED:
+            return observed
+        order = observed[np.argsort(costs[observed], kind="stable")]
+        half = OBSERVED // 2
+        others = self._rng.choice(len(order) - half, half, replace=False) + half
+        return order[np.r_[np.arange(half), np.sort(others)]]
+
+
+def _ranks(values: Floats) -> Floats:
+    """From 1 for the smallest; equal values have the mean of theirs."""
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[places], float)
+
+
+class _Model:
+    """The process with its scales, and with the points whose values it believes."""
+
+    def __init__(self, points: Points, x: Floats, y: Floats, scales: Scales, missing: Floats, pending: Floats) -> None:
+        self._is_choice = points.is_choice
+        self._inverse = scales.inverse
+        self._x = x
+        noise = scales.noise_of(missing)
+        self._posterior = Posterior(self._across(x) + np.diag(noise), y)
+        if len(pending):
+            believed = self._posterior.mean(self._across(pending))
+            self._x = np.concatenate([x, pending])
+            noise = np.r_[noise, np.full(len(pending), scales.noise_of(np.zeros(1))[0])]
+            self._posterior = Posterior(self._across(self._x) + np.diag(noise), np.r_[y, believed])
+
+    def mean(self, rows: Floats) -> Floats:
+        return self._posterior.mean(self._across(rows))
+
+    def improvement(self, rows: Floats, best: float) -> Floats:
+        across = self._across(rows)
+        return expected_improvement(self._posterior.mean(across), self._posterior.deviation(across), best)
+
+    def _across(self, rows: Floats) -> Floats:
+        return kernel(squared_distances(rows, self._x, self._is_choice), self._inverse)
