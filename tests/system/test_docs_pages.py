@@ -109,6 +109,14 @@ def test_the_page_about_querying_does_what_it_says(tmp_path: Path) -> None:
     assert page.python[-1] == "[('epochs', 15, 3), ('budget.trials', 8, 4), ('model.optimizer', None, 'sgd')]"
 
 
+def test_the_page_about_samplers_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("searching.md", tmp_path)
+
+    best = {line.split()[0]: float(line.split()[-1]) for line in page.python}
+    assert list(best) == ["random", "tpe", "gp"]
+    assert min(best.values()) > 0.85
+
+
 def test_the_page_about_full_disks_does_what_it_says(tmp_path: Path) -> None:
     page = run_page("full-disks.md", tmp_path)
 
