@@ -29,9 +29,17 @@ from hpo.study.states import AttemptEnd, Direction, OptunaState, Request
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-# Causes of failed trials that say something of their parameters, and the constraint that they violate: as
-# optuna.trial.Trial.set_constraint writes it; above 0 is not allowed.
-_LEARNED: Mapping[str, str] = {AttemptEnd.DIVERGED: "constraints:diverged", OUT_OF_MEMORY: "constraints:memory"}
+# How causes of failed trials begin that may be due to their parameters, and the constraint that they violate: as
+# optuna.trial.Trial.set_constraint writes it; above 0 is not allowed. The others are of workers, disks and people.
+_LEARNED: Mapping[str, str] = {
+    AttemptEnd.DIVERGED: "constraints:diverged",
+    OUT_OF_MEMORY: "constraints:memory",
+    AttemptEnd.STALLED: "constraints:stalled",
+    "over time": "constraints:time",
+    "error": "constraints:error",
+}
+OUTSIDE = "error: outside of the space"  # the cause of an enqueued point that has no parameters
+Policy = Literal["worst", "infeasible", "ignore"]
 
 
 class History:
@@ -42,7 +50,9 @@ class History:
         samplers: returns the sampler for a trial's number.
         diverged: how the sampler sees a trial whose objective became NaN or infinite, which is FAIL in the store and
             would be ignored by Optuna's samplers: `worst`, as bad as the worst of the pruned ones; `infeasible`, as a
-            violated constraint; `ignore`, not at all. One that did not fit into memory is always a violated constraint.
+            violated constraint; `ignore`, not at all.
+        failed: the same of one that raised an error, hung, or had no epoch within its time. One that did not fit into
+            memory is always a violated constraint.
         rungs: of a study that promotes trials; then the pruner prunes nothing.
 
     A trial that is paused at a rung is RUNNING in the store and PRUNED in memory: samplers learn from its last value.
@@ -57,11 +67,13 @@ class History:
         direction: Direction,
         samplers: SamplerFactory,
         pruner: optuna.pruners.BasePruner,
-        diverged: Literal["worst", "infeasible", "ignore"] = "worst",
+        diverged: Policy = "worst",
+        failed: Policy = "infeasible",
         rungs: Rungs | None = None,
     ) -> None:
         self.rungs = rungs
-        self._diverged = diverged
+        self._policies: Mapping[str, Policy] = {AttemptEnd.DIVERGED: diverged, OUT_OF_MEMORY: "infeasible"}
+        self._failed = failed
         self._store = store
         self._study_id = study_id
         self._samplers = samplers
@@ -226,23 +238,27 @@ class History:
 
     def end(self, number: int, state: TrialState, value: float | None, *, cause: str | None = None) -> None:
         """Record the end of the trial."""
-        if state == TrialState.FAIL and cause is not None and cause in _LEARNED:
-            state, value = self._as_learned(self._memory._get_trial(number), cause)
+        if state == TrialState.FAIL and (learned := _learned(cause)) is not None:
+            state, value = self._as_learned(self._memory._get_trial(number), learned)
         values = None if value is None else [value]
         self._samplers(number).after_trial(self._study, self._memory.get_trial(number), state, values)
         self._memory.set_trial_state_values(number, state, values)
         self._ours.discard(number)
 
     def _as_learned(self, frozen: FrozenTrial, cause: str) -> tuple[TrialState, float | None]:
-        """Change a trial that diverged, or did not fit into memory, to what the sampler is to learn from it.
+        """Change a trial that failed for a reason of its own to what the sampler is to learn from it.
+
+        Args:
+            cause: a key of _LEARNED.
 
         Returns:
             Its state and value.
         """
-        if cause == OUT_OF_MEMORY or self._diverged == "infeasible":
+        policy = self._policies.get(cause, self._failed)
+        if policy == "infeasible":
             frozen.system_attrs[_LEARNED[cause]] = 1.0
             return TrialState.COMPLETE, 0.0
-        if self._diverged == "ignore":
+        if policy == "ignore":
             return TrialState.FAIL, None
         # TPE ranks pruned trials by their last epoch; one without a curve is the worst of them.
         frozen.intermediate_values = {}
@@ -302,8 +318,8 @@ class History:
             if row.before_change is not None:  # nothing of it is to be learned: its data or its code was other
                 frozen.state, frozen.values, frozen.intermediate_values = TrialState.FAIL, None, {}
                 frozen.system_attrs = {}
-            if row.cause in _LEARNED and frozen.state == TrialState.FAIL:
-                frozen.state, value = self._as_learned(frozen, row.cause)
+            if frozen.state == TrialState.FAIL and (learned := _learned(row.cause)) is not None:
+                frozen.state, value = self._as_learned(frozen, learned)
                 frozen.values = None if value is None else [value]
             if (
                 row.request == Request.AWAIT_PROMOTION
@@ -328,6 +344,13 @@ class History:
             return False
         known = self._memory._get_trial(row.number)
         return known.state == TrialState.RUNNING and row.reached == max(known.intermediate_values, default=None)
+
+
+def _learned(cause: str | None) -> str | None:
+    """The key of _LEARNED that a cause begins with."""
+    if cause is None or cause == OUTSIDE:
+        return None
+    return next((known for known in _LEARNED if cause.startswith(known)), None)
 
 
 def _last(curve: Mapping[int, float]) -> float:

@@ -105,6 +105,7 @@ class _Simulation:
             samplers=sampler_factory(spec, space, Path()),
             pruner=make_pruner(spec, Path()),
             diverged=spec.objective.diverged,
+            failed=spec.objective.failed,
             rungs=make_rungs(spec),
         )
         self._trials: dict[int, _Trial] = {}

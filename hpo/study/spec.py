@@ -50,6 +50,8 @@ class Objective(Section):
     direction: Direction
     # how the sampler treats a trial that failed by a metric of NaN or infinity: as the worst, as infeasible, not at all
     diverged: Literal["worst", "infeasible", "ignore"] = "worst"
+    # and one that raised an error, hung, or had no epoch within its time
+    failed: Literal["infeasible", "worst", "ignore"] = "infeasible"
 
 
 class EarlyStopping(Section):

@@ -132,6 +132,7 @@ class StudyRun:
             samplers=sampler_factory(spec, self.resolved.space, project),
             pruner=make_pruner(spec, project),
             diverged=spec.objective.diverged,
+            failed=spec.objective.failed,
             rungs=make_rungs(spec),
         )
         self._context = StudyContext(

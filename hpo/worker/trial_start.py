@@ -17,6 +17,7 @@ from hpo.queue.studies import StoredStudy
 from hpo.results.warm_start import Weights
 from hpo.search.algorithms import derive_seed
 from hpo.search.grid import fixed_point
+from hpo.search.history import OUTSIDE
 from hpo.study.devices import Slot
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import AttemptEnd, OptunaState
@@ -138,8 +139,7 @@ def _sample(context: StudyContext, resolved: ResolvedStudy, claim: Claim) -> dic
         params, problem = {}, str(error)
     if problem is None:
         return params
-    cause = "error: outside of the space"
-    log.warning("trial %d failed: %s: %s", claim.number, cause, problem)
+    log.warning("trial %d failed: %s: %s", claim.number, OUTSIDE, problem)
     with context.store.write() as connection:
         finish_trial(
             connection,
@@ -148,7 +148,7 @@ def _sample(context: StudyContext, resolved: ResolvedStudy, claim: Claim) -> dic
             value=None,
             seconds=0.0,
             end=AttemptEnd.ERROR,
-            cause=cause,
+            cause=OUTSIDE,
             error=problem,
         )
     context.history.end(claim.number, optuna.trial.TrialState.FAIL, None)

@@ -272,6 +272,7 @@ def learner(store: Store, study: StoredStudy) -> Claimant:
         samplers=sampler_factory(spec, LINE, Path()),
         pruner=make_pruner(spec, Path()),
         diverged=spec.objective.diverged,
+        failed=spec.objective.failed,
     )
     return worker
 
@@ -290,9 +291,11 @@ def diverge(worker: Claimant, claim: Claim, cause: str = AttemptEnd.DIVERGED) ->
     worker.history.end(claim.number, TrialState.FAIL, None, cause=cause)
 
 
-def cliff(store: Store, diverged: str, cause: str = AttemptEnd.DIVERGED) -> tuple[Claimant, Claimant]:
+def cliff(
+    store: Store, diverged: str, cause: str = AttemptEnd.DIVERGED, *, failed: str = "infeasible"
+) -> tuple[Claimant, Claimant]:
     """The better the nearer to 0.5, beyond which nothing works; as the worker knows it that tried it, and another."""
-    goal = {"metric": "val_accuracy", "direction": "maximize", "diverged": diverged}
+    goal = {"metric": "val_accuracy", "direction": "maximize", "diverged": diverged, "failed": failed}
     study = create_study(store, LINE, study=f"cliff {diverged}", objective=goal, sampler={"name": "tpe", "seed": 3})
     worker, other = learner(store, study), learner(store, study)
     for step in range(24):
@@ -314,7 +317,7 @@ def proposals_beyond(worker: Claimant, edge: float) -> int:
         claim = worker.claim()
         assert claim is not None
         count += worker.begin(claim)["x"] > edge
-        assert worker.finish(claim, None, state="FAIL", cause="error: Other")
+        assert worker.finish(claim, None, state="FAIL", cause="killed: by a person")
     return count
 
 
@@ -333,6 +336,24 @@ def test_tpe_keeps_away_from_what_does_not_fit_into_memory(store: Store) -> None
         assert [trial.system_attrs.get("constraints:memory") for trial in trials[12:]] == [1.0] * 12
         assert proposals_beyond(worker, 0.6) <= 5
     assert Study(store, mine.study.name).best(1)[0].number == 11
+
+
+@pytest.mark.parametrize("failed", ["infeasible", "worst"])
+@pytest.mark.parametrize("cause", ["error: ValueError", AttemptEnd.STALLED, "over time: 2 minutes"])
+def test_tpe_keeps_away_from_what_fails_by_itself(store: Store, cause: str, failed: str) -> None:
+    mine, theirs = cliff(store, "ignore", cause, failed=failed)
+    theirs.history.sync()
+
+    for worker in (mine, theirs):
+        assert proposals_beyond(worker, 0.6) <= 5
+    assert Study(store, mine.study.name).best(1)[0].number == 11
+
+
+@pytest.mark.parametrize(("cause", "failed"), [("error: ValueError", "ignore"), ("its worker was lost", "infeasible")])
+def test_tpe_learns_nothing_of_failures_that_are_to_be_ignored_or_of_a_worker(
+    store: Store, cause: str, failed: str
+) -> None:
+    assert proposals_beyond(cliff(store, "worst", cause, failed=failed)[0], 0.6) >= 12
 
 
 def test_tpe_learns_nothing_of_divergence_that_is_to_be_ignored(store: Store) -> None:
