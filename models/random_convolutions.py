@@ -93,6 +93,7 @@ class RandomConvolutions(Supervised):
         What classes are told apart by is multiplied so that the loss of samples that were left out is least.
         """
         chosen = torch.arange(0, len(targets), -(-len(targets) // MOST_SOLVED))
+        chosen = chosen[self._numbers(targets[chosen]).isfinite().all(1)]  # targets that were measured
         if len(chosen) < 2:
             return
         targets = targets[chosen]

@@ -132,6 +132,17 @@ def test_ridge_regression_of_so_many_samples_is_of_as_many_as_are_solved() -> No
     torch.testing.assert_close(model.linear.weight, same.linear.weight)
 
 
+def test_targets_that_are_unknown_are_left_out_of_the_ridge_regression() -> None:
+    x, y = torch.randn(40, 12, 1), torch.randn(40, 1)
+    y[::4] = torch.nan
+    model, same = (network(input_shape=(12, 1), task="regression", outputs=1) for _ in range(2))
+
+    model.begin_with_ridge(x, y)
+    same.begin_with_ridge(x[~y.isnan()[:, 0]], y[~y.isnan()[:, 0]])
+
+    torch.testing.assert_close(model.linear.weight, same.linear.weight)
+
+
 def test_samples_that_are_no_sequences_are_refused() -> None:
     with pytest.raises(ValueError, match=r"samples should be \(time, features\), not of the shape \(9,\)"):
         network(input_shape=(9,))
