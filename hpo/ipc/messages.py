@@ -120,6 +120,8 @@ REPORTS: dict[str, type[Report]] = {
 }
 
 OUT_OF_MEMORY = "out of memory"  # the cause of a `Failed` that `retries: {oom: ...}` is for
+LOST_RANK = "error: lost the connection to another rank"  # of a `Failed` that any other end of a rank explains
+SECONDS_FOR_THE_CAUSE = 5.0  # a rank that raises may take so long to report it, after its connections are closed
 UNWRITABLE = "files could not be written"  # the cause of a `Failed` that does not count: the disk is to blame
 # The exit code of a trial process in which the connection to its worker was closed; of sysexits.h, EX_PROTOCOL.
 EXIT_WITHOUT_CONNECTION = 76

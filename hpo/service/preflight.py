@@ -14,7 +14,20 @@ from typing import Any
 from hpo.errors import SpecError
 from hpo.ipc.fork_server import ForkedProcess
 from hpo.ipc.incoming import InvalidMessageError, read_report
-from hpo.ipc.messages import Answer, Done, Epoch, Failed, Measured, Report, Started, Training, Warned, message_of
+from hpo.ipc.messages import (
+    LOST_RANK,
+    SECONDS_FOR_THE_CAUSE,
+    Answer,
+    Done,
+    Epoch,
+    Failed,
+    Measured,
+    Report,
+    Started,
+    Training,
+    Warned,
+    message_of,
+)
 from hpo.results.warm_start import Weights
 from hpo.search.algorithms import derive_seed
 from hpo.service.prepare import PreparedStudy
@@ -155,6 +168,8 @@ class _Probing:
         self._parameters = 0
         budget = self._spec.budget
         self._minutes = budget.stall_minutes if "stall_minutes" in budget.model_fields_set else MOST_MINUTES
+        self._deadline = self._started + 60 * self._minutes
+        self._lost: Failed | None = None  # of a rank whose neighbour has gone, which may still say why
 
     def result(self, processes: Sequence[ForkedProcess]) -> Probe:
         """What the batch showed.
@@ -165,13 +180,15 @@ class _Probing:
         with selectors.DefaultSelector() as selector:
             for process in processes:
                 selector.register(process.channel, selectors.EVENT_READ, process)
-            while ready := selector.select(self._started + 60 * self._minutes - time.monotonic()):
+            while ready := selector.select(self._deadline - time.monotonic()):
                 for key, _ in ready:
                     probe = self._take_messages(key.data, is_first=key.data is processes[0])
                     if probe is not None:
                         return probe
                     if key.data in self._done:  # another rank, which may end before rank 0 does
                         selector.unregister(key.fileobj)
+        if self._lost is not None:
+            raise self._prepared.source.error([_blame(self._lost, self._spec, self._what)])
         raise self._error(
             "model",
             f"{self._what} has taken longer than {self._minutes:g} minutes. Where the first batch takes so long, allow "
@@ -203,6 +220,10 @@ class _Probing:
                     log.warning("%s", warning)
             case Warned(text=text):
                 log.warning("%s: %s", self._spec.model_in_words, text)
+            case Failed(cause=cause) if cause == LOST_RANK and self._lost is None:
+                self._lost = report
+                self._done.append(process)
+                self._deadline = min(self._deadline, time.monotonic() + SECONDS_FOR_THE_CAUSE)
             case Failed():
                 raise self._prepared.source.error([_blame(report, self._spec, self._what)])
             case Done() if is_first and self._probe is None:

@@ -17,7 +17,7 @@ import pytorch_lightning as pl
 
 from hpo.errors import HpoError
 from hpo.ipc.channel import Channel
-from hpo.ipc.messages import OUT_OF_MEMORY, UNWRITABLE, Done, Failed, Started, Trained, Warned
+from hpo.ipc.messages import LOST_RANK, OUT_OF_MEMORY, UNWRITABLE, Done, Failed, Started, Trained, Warned
 from hpo.loading import load_class
 from hpo.study.artifacts import sha256_of
 from hpo.study.job import BEST_CHECKPOINT, TELLS_STACKS, TrialJob
@@ -30,6 +30,7 @@ from hpo.training.checkpoint import RestoringCheckpointIO
 from hpo.training.devices import join_ranks, precision_remark, prepare_device, trainer_devices
 from hpo.training.executor import choose_executor, use
 from hpo.training.loggers import make_logger
+from hpo.training.lost_rank import is_lost_rank
 from hpo.training.measure import Measure
 from hpo.training.out_of_memory import is_out_of_memory
 from hpo.training.output import TrialOutput
@@ -255,7 +256,9 @@ def _failed(error: BaseException, job: TrialJob) -> Failed:
 
 
 def _cause_of(error: BaseException) -> str:
-    return OUT_OF_MEMORY if is_out_of_memory(error) else f"error: {type(error).__name__}"
+    if is_out_of_memory(error):
+        return OUT_OF_MEMORY
+    return LOST_RANK if is_lost_rank(error) else f"error: {type(error).__name__}"
 
 
 def _text_of(error: BaseException) -> str:

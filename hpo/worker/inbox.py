@@ -86,7 +86,7 @@ def _take(report: Report, trial: RunningTrial, process: ForkedProcess, run: Stud
         run.server.release(process)
     if isinstance(report, Failed) and report.cause == UNWRITABLE and not trial.is_dropped:
         trial.fail_to_write(shortened(report.reason) or "")
-    if trial.is_ending:
+    if trial.is_ending and not (isinstance(report, Failed) and trial.awaits_cause):
         return
     trial.progress_at = time.monotonic()
     match report:

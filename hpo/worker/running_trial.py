@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from hpo.ipc.fork_server import ForkedProcess
+from hpo.ipc.messages import LOST_RANK, SECONDS_FOR_THE_CAUSE
 from hpo.queue.claim import Claim
 from hpo.study.devices import Slot
 from hpo.study.job import BEST_CHECKPOINT, TrialJob
@@ -160,11 +161,19 @@ class RunningTrial:
         """Whether its processes are to be killed, without waiting for further reports of the ranks."""
         if self.failed_at is None or self.is_dropped:
             return self.is_dropped
-        is_waiting = self.is_reported and len(self.processes) > 1
-        return not is_waiting or time.monotonic() > self.failed_at + SECONDS_FOR_SILENT_EXITS
+        is_waiting = self.is_reported and len(self.done) < len(self.processes) > 1
+        seconds = SECONDS_FOR_THE_CAUSE if self.cause == LOST_RANK else SECONDS_FOR_SILENT_EXITS
+        return not is_waiting or time.monotonic() > self.failed_at + seconds
+
+    @property
+    def awaits_cause(self) -> bool:
+        """Whether a rank has failed by what must have happened in another one, whose report still counts."""
+        return self.cause == LOST_RANK and not self.is_dropped
 
     def fail(self, end: AttemptEnd, cause: str, error: str, *, is_silent: bool = False) -> None:
         """Record the failure; an earlier decision, such as on a diverged objective, stands.
+
+        Any other failure replaces that of a lost connection to another rank.
 
         Args:
             is_silent: a process exited without a report; that replaces another rank's report of a lost connection.
@@ -173,7 +182,8 @@ class RunningTrial:
             self.failed_at = time.monotonic()
         if self.handed_back is not None or self.unwritten is not None:
             return
-        if self.end == AttemptEnd.DONE or (self.is_reported and is_silent):
+        is_explained = self.is_reported and (is_silent or (self.awaits_cause and cause != LOST_RANK))
+        if self.end == AttemptEnd.DONE or is_explained:
             self.state, self.end, self.cause, self.error = OptunaState.FAIL, end, cause, error
             self.is_reported = not is_silent
 

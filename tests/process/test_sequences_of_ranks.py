@@ -109,6 +109,23 @@ def test_a_rank_whose_process_fails_ends_the_others_within_seconds(tmp_path: Pat
     assert record.cause == "error: ValueError"
 
 
+def test_the_first_cause_is_told_although_the_other_rank_reports_earlier(tmp_path: Path) -> None:
+    hpo = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
+    resources = {"devices_per_trial": 2, "accelerator": "cpu"}
+    model = {"class": "projects.ranks:ReportsLate", "fails_at": 3}
+    file = hpo.study("late", model=model, epochs=5, budget={"trials": 1}, resources=resources)
+    at_once = hpo.study("at-once", model=model | {"fails_at": 0}, epochs=5, resources=resources)
+
+    code, output = hpo.run("run", file, "--slots", 1)
+    checked, problem = hpo.run("check", at_once)
+
+    assert (code, checked) == (1, 2), output + problem
+    assert "one batch failed: ValueError: rank 1 alone cannot go on" in problem
+    [record] = hpo.trials("late")
+    assert record.cause == "error: ValueError"
+    assert "rank 1 alone cannot go on" in (record.error or "")
+
+
 def test_a_step_is_said_to_learn_from_the_batches_of_all_devices(tmp_path: Path) -> None:
     hpo = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
     resources = {"devices_per_trial": 2, "accelerator": "cpu"}

@@ -12,6 +12,7 @@ from projects.launch import Hpo, finish, left_of, watch
 
 from hpo.ipc.channel import Channel
 from hpo.ipc.fork_server import ForkedProcess
+from hpo.ipc.messages import LOST_RANK, OUT_OF_MEMORY
 from hpo.queue.claim import Claim
 from hpo.results.trial import TrialRecord
 from hpo.study.devices import Slot
@@ -115,6 +116,28 @@ def test_a_silent_exit_outweighs_the_error_that_it_causes_in_the_other_rank() ->
     assert not was_to_be_killed
     assert told_first.is_to_be_killed
     assert [trial.cause for trial in (told_first, died_first, diverged)] == [silence[1], silence[1], "diverged"]
+    channel.close()
+
+
+def test_what_ended_a_rank_outweighs_the_connection_that_the_other_has_lost() -> None:
+    channel, theirs = Channel.pair()
+    theirs.close()
+    first, second, alone = (running_trial(channel) for _ in range(3))
+    lost = AttemptEnd.ERROR, LOST_RANK, "Connection closed by peer"
+    memory = AttemptEnd.OUT_OF_MEMORY, OUT_OF_MEMORY, "out of memory"
+
+    first.fail(*lost)
+    was_to_be_killed = first.is_to_be_killed
+    first.fail(*memory)
+    second.fail(*memory)
+    second.fail(*lost)
+    alone.fail(*lost)
+    alone.fail(*lost)
+    alone.done += alone.processes
+
+    assert not was_to_be_killed
+    assert alone.is_to_be_killed  # nobody is left who could say more
+    assert [trial.cause for trial in (first, second, alone)] == [OUT_OF_MEMORY, OUT_OF_MEMORY, LOST_RANK]
     channel.close()
 
 

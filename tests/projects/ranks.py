@@ -117,6 +117,20 @@ class FailsBesideAWait(Line):
             time.sleep(10_000)
 
 
+class ReportsLate(Line):
+    """Its second rank closes its connections a while before it raises: the first one reports its lost one earlier."""
+
+    def __init__(self, fails_at: int, lr: Annotated[float, Float(1e-3, 1e-1, log=True)] = 1e-2) -> None:
+        super().__init__(lr=lr)
+        self.fails_at = fails_at
+
+    def on_train_epoch_start(self) -> None:
+        if self.global_rank == 1 and self.current_epoch == self.fails_at:
+            torch.distributed.destroy_process_group()
+            time.sleep(2.0)
+            raise ValueError("rank 1 alone cannot go on")
+
+
 class Fixed(Points):
     """Its batches have a size that nobody can give."""
 
