@@ -111,9 +111,9 @@ class BayesianSampler(BaseSampler):
         for _ in range(CLIMBS):
             leaders = np.argsort(-scores, kind="stable")[:TOP]
             climbed = points.near(candidates[np.repeat(leaders, CLIMBED // TOP)], rng)
-            climbed = self._new(climbed, known)
-            candidates = np.concatenate([candidates[leaders], climbed])
-            scores = np.concatenate([scores[leaders], model.improvement(climbed, best)])
+            # With the leaders, which are new where anything is: of a small space, all that is near them may be tried.
+            candidates = self._new(np.concatenate([candidates[leaders], climbed]), known)
+            scores = model.improvement(candidates, best)
         return np.asarray(candidates[int(np.argmax(scores))])
 
     def _new(self, rows: Floats, known: set[bytes]) -> Floats:

@@ -114,7 +114,7 @@ def test_the_first_cause_is_told_although_the_other_rank_reports_earlier(tmp_pat
     resources = {"devices_per_trial": 2, "accelerator": "cpu"}
     model = {"class": "projects.ranks:ReportsLate", "fails_at": 3}
     file = hpo.study("late", model=model, epochs=5, budget={"trials": 1}, resources=resources)
-    at_once = hpo.study("at-once", model=model | {"fails_at": 0}, epochs=5, resources=resources)
+    at_once = hpo.study("at-once", model=model | {"fails_at": 1}, epochs=5, resources=resources)
 
     code, output = hpo.run("run", file, "--slots", 1)
     checked, problem = hpo.run("check", at_once)
