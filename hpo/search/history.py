@@ -18,7 +18,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 
-from hpo.ipc.messages import OUT_OF_MEMORY
+from hpo.ipc.messages import LOST_RANK, OUT_OF_MEMORY
 from hpo.search import trial_rows
 from hpo.search.algorithms import SamplerFactory
 from hpo.search.forecast import Begun, Stage
@@ -318,7 +318,7 @@ class History:
             if row.before_change is not None:  # nothing of it is to be learned: its data or its code was other
                 frozen.state, frozen.values, frozen.intermediate_values = TrialState.FAIL, None, {}
                 frozen.system_attrs = {}
-            if frozen.state == TrialState.FAIL and (learned := _learned(row.cause)) is not None:
+            elif frozen.state == TrialState.FAIL and (learned := _learned(row.cause)) is not None:
                 frozen.state, value = self._as_learned(frozen, learned)
                 frozen.values = None if value is None else [value]
             if (
@@ -348,9 +348,9 @@ class History:
 
 def _learned(cause: str | None) -> str | None:
     """The key of _LEARNED that a cause begins with."""
-    if cause is None or cause == OUTSIDE:
+    if cause in (None, OUTSIDE, LOST_RANK):
         return None
-    return next((known for known in _LEARNED if cause.startswith(known)), None)
+    return next((known for known in _LEARNED if str(cause).startswith(known)), None)
 
 
 def _last(curve: Mapping[int, float]) -> float:

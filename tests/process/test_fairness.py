@@ -23,7 +23,7 @@ from stores import write
 
 from hpo.ipc.channel import Channel
 from hpo.ipc.fork_server import ForkServer
-from hpo.ipc.messages import OUT_OF_MEMORY, Epoch
+from hpo.ipc.messages import LOST_RANK, OUT_OF_MEMORY, Epoch
 from hpo.queue.claim import Claim, claim_trial
 from hpo.queue.leases import register_worker
 from hpo.queue.report import MAX_ERROR_CHARACTERS, end_attempt, finish_trial
@@ -349,7 +349,10 @@ def test_tpe_keeps_away_from_what_fails_by_itself(store: Store, cause: str, fail
     assert Study(store, mine.study.name).best(1)[0].number == 11
 
 
-@pytest.mark.parametrize(("cause", "failed"), [("error: ValueError", "ignore"), ("its worker was lost", "infeasible")])
+@pytest.mark.parametrize(
+    ("cause", "failed"),
+    [("error: ValueError", "ignore"), ("its worker was lost", "infeasible"), (LOST_RANK, "infeasible")],
+)
 def test_tpe_learns_nothing_of_failures_that_are_to_be_ignored_or_of_a_worker(
     store: Store, cause: str, failed: str
 ) -> None:
