@@ -111,6 +111,7 @@ class Choice:
             is better, with its interval of confidence of 95 %.
         cost: how many times as long as the best single model it takes to predict.
         notes: on models that could not be compared.
+        resampled: the weights on average over bootstrap samples of the part, by which configurations are trained again.
     """
 
     members: tuple[Member, ...]
@@ -121,6 +122,7 @@ class Choice:
     gain: Interval
     cost: float
     notes: tuple[str, ...] = ()
+    resampled: tuple[Member, ...] = ()
 
     @property
     def pays(self) -> bool:
@@ -133,7 +135,10 @@ class Choice:
     def from_json(plain: Mapping[str, Any]) -> Choice:
         members = tuple(Member(**member) for member in plain["members"])
         gain = Interval(**plain["gain"])
-        return Choice(**{**plain, "members": members, "gain": gain, "notes": tuple(plain["notes"])})
+        resampled = tuple(Member(**member) for member in plain.get("resampled", ()))
+        return Choice(
+            **{**plain, "members": members, "resampled": resampled, "gain": gain, "notes": tuple(plain["notes"])}
+        )
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from hpo.printable import counted
 from hpo.results.final import Final, Interval, Kept
+from hpo.study.plan import TRAIN
 
 
 def number_between(interval: Interval | Mapping[str, float]) -> str:
@@ -73,7 +74,10 @@ def ensemble_in_words(final: Final) -> list[str]:
         f"{found.value:.4g} on the validation part, the best one alone {found.best:.4g}; on samples that have chosen "
         f"neither, {how}. It takes {found.cost:.2g} times as long to predict"
     )
-    text += ". It is kept" if found.pays else ". It is not kept: the gain is not larger than its standard error"
+    if final.kept.trained_on != TRAIN:
+        text += ". The final model averages networks of its configurations, trained on both parts"
+    else:
+        text += ". It is kept" if found.pays else ". It is not kept: the gain is not larger than its standard error"
     return [text, *found.notes]
 
 

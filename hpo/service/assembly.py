@@ -191,7 +191,7 @@ def enter(
     # Also of a study that is continued: its data or its code may have changed, or be gone.
     points = prepared.resolved.first_points() if plan is None else [plan.candidate(0).params]
     for params in points:
-        more = {} if plan is None else plan.config
+        more = {} if plan is None else plan.config(0)
         try_one_batch(prepared, slot=slot, weights=weights, params=params, more=more)
     # Not before the batch: data modules write into their folders when they are used for the first time.
     resolved = replace(prepared.resolved, inputs=inputs_of(prepared.code, prepared.paths))

@@ -194,7 +194,7 @@ model: auto{" " * 4}# {", ".join(FAMILIES[found.data["class"]])}: which one is s
 data:
 {data}
 objective: {found.objective}
-{_folds(found)}budget: {{{budget}}}
+{_folds(found)}{_no_networks(found)}budget: {{{budget}}}
 seed: {seed}
 """
 
@@ -208,6 +208,13 @@ def _folds(found: Guess) -> str:
     if folds is None or found.samples is None or found.samples >= FEW_SAMPLES:
         return ""
     return f"folds: {folds}{' ' * 6}# each trial is judged by {folds} parts of so few samples\n"
+
+
+def _no_networks(found: Guess) -> str:
+    """A line for short series: the network beside a linear map fits its few validation points, not the time after."""
+    if found.kind != "series" or found.samples is None or found.samples >= FEW_SAMPLES:
+        return ""
+    return "space: {Linear.hidden: 0}  # no network beside the linear map: the series is too short for one\n"
 
 
 def better_model(final: Final) -> str | None:

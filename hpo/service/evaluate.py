@@ -106,11 +106,14 @@ class Evaluating:
             HpoError: they cannot be evaluated.
         """
         found = self._ask(self._job(pool, "validation", selects=True))
-        members = [
-            {"study": pool[place].study, "trial": pool[place].record.number, "weight": weight}
-            for place, weight in found["members"]
-        ]
-        return Choice.from_json({**found, "members": members})
+        named = {
+            which: [
+                {"study": pool[place].study, "trial": pool[place].record.number, "weight": weight}
+                for place, weight in found[which]
+            ]
+            for which in ("members", "resampled")
+        }
+        return Choice.from_json({**found, **named})
 
     def test(self, models: Sequence[Weighted], kept: Kept, *, is_again: bool) -> tuple[Message, int]:
         """What they give on the test part; and how often it had been looked at before.

@@ -7,7 +7,8 @@ the same call goes on. Those of a final model that is trained on both parts are 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median_high
@@ -32,7 +33,7 @@ from hpo.service.ensemble import pool_of
 from hpo.service.evaluate import Evaluating
 from hpo.service.preflight import slots_for
 from hpo.store import Store
-from hpo.study.plan import TRAIN, TRAIN_AND_VALIDATION, Candidate, Plan
+from hpo.study.plan import TRAIN, TRAIN_AND_VALIDATION, Candidate, Plan, shares
 from hpo.study.spec import AlgorithmSpec, Budget, Keep, StudySpec
 from hpo.study.states import TrialState
 from hpo.study.study_file import Source
@@ -54,7 +55,8 @@ class Request:
         tests: the final model is tested on the test part.
         tests_again: although that part was looked at before.
         is_ensemble: the final model is the average of several: those that are best together on the validation part;
-            of a model that learns from this part too, all seeds.
+            of a model that learns from this part too, their
+            configurations trained again, `seeds` networks by their weights.
     """
 
     top: int = 3
@@ -165,14 +167,14 @@ class _Finalizing:
         direction = search.resolved.spec.objective.direction
         chosen = min(mine, key=lambda record: (direction.cost(record.value or 0.0), record.number))
         members, trained_on = [Member(reruns.name, chosen.number)], TRAIN
-        if request.is_ensemble and not request.retrains:
+        if request.is_ensemble:
             ensemble = self._ensemble(reruns.name)
             final = replace(final, ensemble=ensemble)
             members = list(ensemble.members) if ensemble.pays else members
         study = Study(self._store, search.name)
         judged = study.members(members)
         if request.retrains:
-            members, trained_on = self._retrained(plan, final.winner, mine), TRAIN_AND_VALIDATION
+            members, trained_on = self._retrained(self._recipe(plan, final, records)), TRAIN_AND_VALIDATION
         kept = Kept.of(members, trained_on)
         with Evaluating(self._workspace, search) as evaluating:
             self._say("evaluating on the validation part")
@@ -289,18 +291,43 @@ class _Finalizing:
             kept=Kept(reruns.name, 0, TRAIN, ()),  # replaced when it is known
         )
 
-    def _retrained(self, plan: Plan, winner: int, mine: list[TrialRecord]) -> list[Member]:
-        """The final model on both parts, trained until the epoch that was the best of most re-runs."""
-        chosen = next(candidate for candidate in plan.candidates if candidate.trial == winner)
-        stop_after = median_high(record.best_epoch or record.epochs for record in mine)
-        seeds = self._request.seeds if self._request.is_ensemble else 1
-        study = self._trained(Plan("retrain", (chosen,), seeds, stop_after))
+    def _recipe(self, plan: Plan, final: Final, records: Mapping[int, TrialRecord]) -> Plan:
+        """What is trained on both parts: the winner; of an ensemble, its configurations by their weights.
+
+        Each until the epoch that was the best of most of its trainings.
+
+        Args:
+            records: of the re-runs, by number.
+        """
+        weights, networks = {final.winner: 1}, 1
+        if final.ensemble is not None:
+            networks = self._request.seeds
+            weights = Counter()
+            for member in final.ensemble.resampled:
+                is_rerun = member.study == final.reruns_study
+                weights[plan.candidate(member.trial).trial if is_rerun else member.trial] += member.weight
+        search = Study(self._store, self._search.name)
+        candidates = []
+        for trial, count in shares(weights, networks).items():
+            again = [
+                one
+                for number, one in records.items()
+                if plan.candidate(number).trial == trial and one.state == TrialState.COMPLETE
+            ]
+            found = search.trial(trial)
+            assert found is not None  # its model is in the ensemble, or it has won
+            stop_after = median_high(one.best_epoch or one.epochs for one in again or [found])
+            candidates += count * [Candidate(trial, found.value or 0.0, dict(found.params), stop_after)]
+        return Plan("retrain", tuple(candidates), 1)
+
+    def _retrained(self, plan: Plan) -> list[Member]:
+        study = self._trained(plan)
         found = [
             one for one in Study(self._store, study.name).trials(has_curves=False) if one.state == TrialState.COMPLETE
         ]
         if not found:
             raise RunError(f"the final model could not be trained: 'hpo trials {study.name}' shows why")
-        return [Member(study.name, one.number) for one in (found if self._request.is_ensemble else found[:1])]
+        return [Member(study.name, one.number) for one in found]
 
 
 def _spec(search: StudySpec, name: str, plan: Plan) -> StudySpec:

@@ -7,6 +7,7 @@ number n // k. So every worker, and whoever reads the study, knows which trial i
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -22,11 +23,13 @@ class Candidate:
         trial: its number there.
         value: the objective there.
         params: the searched parameters.
+        stop_after: the epoch or step whose weights are kept, where there is nothing to choose one by.
     """
 
     trial: int
     value: float
     params: Mapping[str, Any]
+    stop_after: int | None = None
 
 
 @dataclass(frozen=True)
@@ -35,25 +38,23 @@ class Plan:
 
     Attributes:
         kind: `rerun` is as in the search, `retrain` on its training and validation parts together.
+        candidates: one that stands there twice is trained twice as often.
         seeds: of each candidate.
-        stop_after: the epoch or step whose weights are kept, since there is nothing to choose one by; of `retrain`.
     """
 
     kind: Literal["rerun", "retrain"]
     candidates: tuple[Candidate, ...]
     seeds: int
-    stop_after: int | None = None
 
     @property
     def trials(self) -> int:
         return len(self.candidates) * self.seeds
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """What its trials' configurations have besides those of a search."""
+    def config(self, number: int) -> dict[str, Any]:
+        """What the configuration of a trial of this number has besides that of a search's."""
         if self.kind == "rerun":
             return {}
-        return {"trained_on": TRAIN_AND_VALIDATION, "stop_after": self.stop_after}
+        return {"trained_on": TRAIN_AND_VALIDATION, "stop_after": self.candidate(number).stop_after}
 
     def candidate(self, number: int) -> Candidate:
         """That a trial of this number trains."""
@@ -74,7 +75,7 @@ class Plan:
 
     def is_of_the_same(self, other: Plan) -> bool:
         """Whether it trains the same candidates in the same way, with any number of seeds."""
-        return (self.kind, self.candidates, self.stop_after) == (other.kind, other.candidates, other.stop_after)
+        return (self.kind, self.candidates) == (other.kind, other.candidates)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -82,5 +83,16 @@ class Plan:
     @staticmethod
     def from_json(text: str) -> Plan:
         plain = json.loads(text)
-        candidates = tuple(Candidate(**found) for found in plain.pop("candidates"))
+        of_all = {"stop_after": plain.pop("stop_after", None)}  # in earlier releases
+        candidates = tuple(Candidate(**{**of_all, **found}) for found in plain.pop("candidates"))
         return Plan(**plain, candidates=candidates)
+
+
+def shares(weights: Mapping[int, float], total: int) -> dict[int, int]:
+    """So many trainings, divided by weight (largest remainders); without those that get none, the most first."""
+    quotas = {one: total * weight / sum(weights.values()) for one, weight in weights.items()}
+    found = {one: math.floor(quota) for one, quota in quotas.items()}
+    by_rest = sorted(quotas, key=lambda one: (found[one] - quotas[one], one))
+    for one in by_rest[: total - sum(found.values())]:
+        found[one] += 1
+    return {one: count for one, count in sorted(found.items(), key=lambda item: -item[1]) if count}

@@ -165,5 +165,5 @@ def _config(study: StoredStudy, params: Mapping[str, Any], *, number: int, weigh
         "seed": derive_seed(spec.seed, number, "trial"),
         **spec.judged_by,
     }
-    planned = {} if study.plan is None else study.plan.config
+    planned = {} if study.plan is None else study.plan.config(number)
     return config | planned | ({"weights": weights} if weights else {})

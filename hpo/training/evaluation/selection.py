@@ -6,6 +6,9 @@ twice counts twice. It is repeated with random halves of the models, and what th
 the samples that choose: Caruana et al. 2006, "Getting the most out of ensemble selection", ICDM. Where that is worse
 than the best model on these samples, the selection among all models counts, which never is.
 
+What is trained again on both parts needs weights that fit less still to these samples: their average over bootstrap
+samples of the part, as in bagging (Breiman 1996).
+
 Whether it is better on others, cross-validation tells: both the ensemble and the best single model are chosen on some
 of the samples, and compared on the rest.
 """
@@ -16,7 +19,7 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -83,6 +86,7 @@ def select(job: EvaluationJob) -> dict[str, Any]:
         "value": whole,
         "best": sign * score(every[0].truth, predicted[best])[0],
         "gain": gain_of(every, compared, score),
+        "resampled": [(places[number], weight) for number, weight in resampled(every, score).most_common()],
         "cost": sum(seconds[places[number]] for number in chosen) / seconds[places[best]],
         "notes": list(dict.fromkeys(notes)),
     }
@@ -98,11 +102,32 @@ def choose(predicted: Sequence[Array], truth: Array, score: Score) -> Counter[in
         found = greedy(predicted, truth, score, among=half)
         for number, times in found.items():
             total[number] += times / found.total() / BAGS
-    weights = Counter({number: round(100 * share) for number, share in total.items() if share >= LEAST_SHARE})
+    weights = _worth_it(total)
     if score(truth, average(predicted, weights)) < score(truth, predicted[best]):
         weights = greedy(predicted, truth, score, among=range(len(predicted)))
     divisor = math.gcd(*weights.values())
     return Counter({number: weight // divisor for number, weight in weights.items()})
+
+
+def resampled(every: Sequence[Outputs], score: Score) -> Counter[int]:
+    """The models' weights on average over bootstrap samples of the part, in hundredths: as `choose` does for one.
+
+    Where few samples cannot tell models apart, these share the weight. Without those below LEAST_SHARE.
+    """
+    units, draws = units_of(every[0]), np.random.default_rng(0)
+    total: dict[int, float] = dict.fromkeys(range(len(every)), 0.0)
+    for _ in range(BAGS):
+        rows = np.concatenate([units[number] for number in draws.integers(len(units), size=len(units))])
+        found = choose([outputs.predicted[rows] for outputs in every], every[0].truth[rows], score)
+        for number, weight in found.items():
+            total[number] += weight / found.total() / BAGS
+    return _worth_it(total)
+
+
+def _worth_it(shares: Mapping[int, float]) -> Counter[int]:
+    """In hundredths, the shares of the models that are worth their time."""
+    least = min(LEAST_SHARE, max(shares.values()))
+    return Counter({number: max(1, round(100 * share)) for number, share in shares.items() if share >= least})
 
 
 def greedy(predicted: Sequence[Array], truth: Array, score: Score, *, among: Sequence[int]) -> Counter[int]:

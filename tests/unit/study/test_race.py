@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from hpo.study.plan import Candidate, Plan
+from hpo.study.plan import Candidate, Plan, shares
 from hpo.study.race import leader, race
 from hpo.study.states import Direction
 
@@ -62,8 +62,20 @@ def test_the_result_does_not_depend_on_the_order_in_which_trials_ended(seed: int
     assert was_out == [standing.is_out for standing in done]
 
 
+def test_trainings_are_divided_by_weight_and_none_is_lost() -> None:
+    assert shares({4: 72.0, 7: 20.0, 9: 5.0, 1: 3.0}, 5) == {4: 4, 7: 1}
+    assert shares({4: 1.0}, 5) == {4: 5}
+    assert shares({1: 1.0, 2: 1.0}, 1) == {1: 1}
+    for total in range(1, 12):
+        assert sum(shares({1: 0.3, 2: 0.3, 3: 0.4}, total).values()) == total
+
+
 def test_a_plan_is_the_same_after_json() -> None:
-    plan = Plan("retrain", (Candidate(7, 0.9, {"lr": 0.1, "sizes": [1, 2]}),), 5, 9)
+    plan = Plan("retrain", (Candidate(7, 0.9, {"lr": 0.1, "sizes": [1, 2]}, 9), Candidate(3, 0.8, {}, 4)), 5)
 
     assert Plan.from_json(plan.to_json()) == plan
-    assert plan.config == {"trained_on": "train+validation", "stop_after": 9}
+    assert plan.config(2) == {"trained_on": "train+validation", "stop_after": 9}
+    assert plan.config(3)["stop_after"] == 4
+    assert Plan.from_json(
+        '{"kind": "retrain", "candidates": [{"trial": 7, "value": 0.9, "params": {}}], "seeds": 5, "stop_after": 9}'
+    ) == Plan("retrain", (Candidate(7, 0.9, {}, 9),), 5)

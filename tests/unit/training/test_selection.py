@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from projects.arrays import Arrays, fitted_of
 
 from hpo.training.evaluation.outputs import Outputs
 from hpo.training.evaluation.scores import units_of
-from hpo.training.evaluation.selection import average, best_of, choose, folds_of, gain_of, score_of
+from hpo.training.evaluation.selection import average, best_of, choose, folds_of, gain_of, resampled, score_of
 
 ROWS = 400
 DRAWN = np.random.default_rng(0)
@@ -60,6 +62,20 @@ def test_an_ensemble_is_never_worse_than_the_best_model_on_the_samples_that_choo
         chosen = choose(predicted, truth, score)
 
         assert score(truth, average(predicted, chosen)) >= score(truth, predicted[best_of(predicted, truth, score)])
+
+
+def test_models_that_few_samples_cannot_tell_apart_share_the_weight_over_bootstrap_samples() -> None:
+    few = [
+        replace(one, truth=one.truth[:12], predicted=one.predicted[:12], sample=one.sample[:12])
+        for one in of_values(1.0, 1.0, 1.0, 9.0)
+    ]
+    score = score_of("rmse", few[0])
+
+    weights = resampled(few, score)
+
+    assert weights == resampled(few, score)
+    assert min(weights[number] for number in range(3)) >= 10
+    assert weights[3] < 5
 
 
 def test_of_models_that_are_right_as_often_the_surer_one_is_the_best() -> None:
