@@ -82,7 +82,8 @@ def create_or_continue(
         earlier: what the studies that a new one starts from know.
 
     Returns:
-        The study, and a line that says whether it was created, continued, extended or shortened.
+        The study, and a line that says whether it was created, continued, extended or shortened, after what was taken
+        over from earlier studies.
 
     Raises:
         StoreError: the store has a study of this name that searches something else, or with other data or code.
@@ -99,7 +100,7 @@ def create_or_continue(
                     message += f"; {counted(count, 'point')} {'is' if count == 1 else 'are'} tried first"
                 if earlier is not None:
                     add_finding(connection, study_id, EARLIER, earlier.to_json())
-                    message += f"\n{earlier}"
+                    message = f"{earlier}\n{message}"
             else:
                 study = _stored(row, name)
                 study_id = study.study_id

@@ -115,7 +115,7 @@ def sampler_factory(
         made = _make(cls, options, "sampler")
         return lambda _: made
     if chosen.name == "qmc":
-        distributions = _distributions(space)
+        distributions = distributions_of(space)
         _make(cls, options | {"seed": seed}, "sampler")
         return lambda number: _quietly(lambda: _SobolPoint(number, distributions, seed=seed, **options))
     if chosen.name == "tpe":
@@ -123,7 +123,7 @@ def sampler_factory(
             # Samples jointly inside conditional branches; otherwise a conditional parameter is sampled on its own.
             options = {"multivariate": True, "group": True} | options
         _make(cls, options | {"seed": seed}, "sampler")  # errors name Optuna's class
-        cls, options = TPE, options | {"memory": Memory(earlier, _distributions(space))}
+        cls, options = TPE, options | {"memory": Memory(earlier, distributions_of(space))}
     _make(cls, options | {"seed": seed}, "sampler")
     return lambda number: _make(cls, options | {"seed": derive_seed(seed, number, "sampler")}, "sampler")
 
@@ -143,7 +143,7 @@ def _bayesian(spec: StudySpec, space: SearchSpace, earlier: Earlier | None) -> S
             )
         if type(value) is not int or value < 0:
             raise SpecError(f"sampler: gp: {name} {value!r} should be a whole number, 0 or more")
-    points, distributions = Points(space), _distributions(space)
+    points, distributions = Points(space), distributions_of(space)
     theirs = None
     if earlier is not None:
         theirs = points.rows([one.params for one in earlier.trials]), ndtri([one.rank for one in earlier.trials])
@@ -250,7 +250,7 @@ def _resolve(
     return entry.cls, options
 
 
-def _distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
+def distributions_of(space: SearchSpace) -> dict[str, BaseDistribution]:
     """Optuna's distributions of all parameters, conditional ones too."""
     first = {parameter.name: parameter.first() for parameter in space.values()}
     trial = optuna.trial.FixedTrial(space.stored(first))

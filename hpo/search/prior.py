@@ -72,7 +72,7 @@ def taken_over(
         examples: dict[str, str] = {}
         assumed: dict[str, Any] = {}
         for trial in study.trials:
-            point, added, problem = _point(space, constants or {}, trial.params, study.constants)
+            point, added, problem = point_in(space, constants or {}, trial.params, study.constants)
             if problem is None:
                 fitting.append((space.stored(point), trial))
                 assumed |= added
@@ -87,15 +87,16 @@ def taken_over(
     return Earlier(tuple(found), tuple(words))
 
 
-def fading(own: int) -> float:
-    """How much earlier trials count beside so many of the search's own: from 1 down to 0."""
-    return max(0.0, 1 - own / FADED)
-
-
-def _point(
+def point_in(
     space: SearchSpace, constants: Mapping[str, Any], params: Mapping[str, Any], theirs: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any], tuple[str, str] | None]:
-    """The trial as a point of the space, what it lacked, and what keeps it from being one: (parameter, reason)."""
+    """The trial as a point of the space, what it lacked, and what keeps it from being one: (parameter, reason).
+
+    Args:
+        constants: arguments that are the same in every trial of the space.
+        params: of the trial, as its study has them, or the store.
+        theirs: other arguments that it was trained with.
+    """
     point: dict[str, Any] = {}
     added: dict[str, Any] = {}
     for name, value in params.items():
@@ -108,6 +109,8 @@ def _point(
             return {}, {}, (name, f"'{name}' is {in_words(value)} there, and {here} in every trial here")
     for name, parameter in space.items():
         if not parameter.is_active(point):
+            if name in params:
+                return {}, {}, (name, f"'{name}' is searched here only when {parameter.condition()}")
             continue
         if name in params:
             value = params[name]
@@ -121,6 +124,11 @@ def _point(
             return {}, {}, (name, f"'{name}': {in_words(value)} {problem}")
         point[name] = parameter.range.take(value)
     return point, added, None
+
+
+def fading(own: int) -> float:
+    """How much earlier trials count beside so many of the search's own: from 1 down to 0."""
+    return max(0.0, 1 - own / FADED)
 
 
 def _in_words(
