@@ -173,4 +173,7 @@ def _ranked(
         chosen = [*range(half), *np.linspace(half, len(order) - 1, MOST - half).round().astype(int)]
     else:
         chosen = [*range(len(order))]
-    return [EarlierTrial(place, fitting[order[at]][0], (at + 0.5) / len(order)) for at in map(int, chosen)]
+    return [
+        EarlierTrial(place, fitting[order[at]][0], (at + 0.5) / len(order), fitting[order[at]][1].value is not None)
+        for at in map(int, chosen)
+    ]

@@ -115,7 +115,11 @@ def _finished(place: int, events: Iterable[Event], direction: Direction) -> Fini
         params[event.trial] = event.params
         if math.isfinite(event.value):
             curves.setdefault(event.trial, {})[event.epoch] = event.value
-    trials = [FinishedTrial(params[number], curve) for number, curve in curves.items()]
+    last = max((epoch for curve in curves.values() for epoch in curve), default=0)
+    trials = [
+        FinishedTrial(params[number], curve, min(curve.values(), key=direction.cost) if last in curve else None)
+        for number, curve in curves.items()
+    ]
     return FinishedStudy(f"search {place}", direction, trials, {})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -20,11 +21,13 @@ class EarlierTrial:
         study: the place of its study in `start_from`.
         params: of this study's space, as the store has them.
         rank: among the trials of its study that fit: above 0, which is the best, and below 1.
+        is_complete: it was not cut off, so that its value is known, and not expected.
     """
 
     study: int
     params: Mapping[str, Scalar]
     rank: float
+    is_complete: bool
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,15 @@ class Earlier:
         return "\n".join(self.words)
 
     def best_points(self) -> list[Mapping[str, Scalar]]:
-        """The best points of all studies, each different one once."""
-        places: dict[int, int] = {}
+        """The best points of all studies, each different one once; of cut-off trials only where there are no others."""
+        ordered = sorted(self.trials, key=lambda trial: not trial.is_complete)
+        places: Counter[int] = Counter()
         placed = []
-        for trial in self.trials:
-            place = places[trial.study] = places.get(trial.study, -1) + 1
-            placed.append((place, trial.study, trial.params))
-        ordered = [params for _, _, params in sorted(placed, key=lambda one: one[:2])]
-        return list({json.dumps(params, sort_keys=True): params for params in ordered}.values())[:BEST]
+        for trial in ordered:
+            placed.append((places[trial.study], trial.study, trial.params))
+            places[trial.study] += 1
+        points = [params for _, _, params in sorted(placed, key=lambda one: one[:2])]
+        return list({json.dumps(params, sort_keys=True): params for params in points}.values())[:BEST]
 
     def to_json(self) -> dict[str, Any]:
         return {"trials": [asdict(trial) for trial in self.trials], "words": list(self.words)}
