@@ -3,10 +3,10 @@
     python benchmarks/experiments/portfolio.py models.dnn:DNN [--points 32] [--epochs 30] [--keep build/portfolio.json]
 
 All tasks train the same points: the defaults, and random ones. The regret of a point in a task is how far its value is
-behind the best one, in units of how far the median is. Points are chosen one after another, each so that the mean regret
-of the best of all chosen, over the tasks, is least (as in Feurer et al. 2022, J. Machine Learning Research 23,
+behind the best one, in units of how far the median is. Points are chosen one after another, each so that the mean
+regret of the best of all chosen, over the tasks, is least (as in Feurer et al. 2022, J. Machine Learning Research 23,
 section 3.2). What they are worth on other data is told by leaving out each task in turn: the regret of the best of so
-many points that the other tasks have chosen, of the defaults alone, and of the defaults with as many random points.
+many points that the other tasks have chosen, of the defaults with as many random points, and of the defaults alone.
 
 The data are generated here, or ship with scikit-learn, and are none of those of benchmarks/rivals.py and of studies/.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from projects.synthetic import SPACE, Claimant, begin_next, create_study, make_spec
@@ -20,14 +21,18 @@ from hpo.store.tables import hpo_findings, hpo_studies, trial_system_attributes,
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.study_file import Source, read_study
 
-POINTS = [{"lr": 0.05, "depth": 4}, {"optimizer": "sgd", "momentum": 0.5}, {"lr": 0.05, "depth": 4}]
+POINTS: list[dict[str, Any]] = [
+    {"lr": 0.05, "depth": 4},
+    {"optimizer": "sgd", "momentum": 0.5},
+    {"lr": 0.05, "depth": 4},
+]
 
 
 def resolved_of(space: SearchSpace = SPACE, **keys: object) -> ResolvedStudy:
     return ResolvedStudy(make_spec(**keys), space, {"model": {}, "data": {}})
 
 
-def waiting(store: Store) -> list[dict[str, object]]:
+def waiting(store: Store) -> list[dict[str, Any]]:
     with store.read() as connection:
         found = connection.scalars(
             select(trial_system_attributes.c.value_json)
