@@ -126,7 +126,8 @@ def space_of_class(label: str, *, server: ForkServer, project: Path) -> SearchSp
 def _portfolio(resolved: ResolvedStudy, classes: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The defaults, and the points of the models' portfolios that are points of the study's space.
 
-    What the study fixes is left as it fixes it; a point with a value that the study does not search is left out.
+    What the study fixes is left as it fixes it, and what the data module does not take at its default; a point with
+    another value that the study does not search is left out.
     """
     found: list[Mapping[str, Any]] = [*resolved.first_points()]
     models = [classes[key] for key in resolved.spec.classes if key != "data"]
@@ -137,9 +138,11 @@ def _portfolio(resolved: ResolvedStudy, classes: Mapping[str, Mapping[str, Any]]
             names = {argument: name for name, argument in resolved.alternatives[place].arguments.items()}
         for point in described["portfolio"]:
             values = {names.get(key, key): value for key, value in point.items()}
-            values = chosen | {key: value for key, value in values.items() if key in resolved.space}
-            if not any(resolved.space[key].range.problem(value) for key, value in values.items()):
-                found.append(resolved.space.defaults(**values))
+            values = {key: value for key, value in values.items() if key in resolved.space}
+            misfits = [key for key, value in values.items() if resolved.space[key].range.problem(value) is not None]
+            if all(resolved.space[key].owner == "data" for key in misfits):
+                fitting = {key: value for key, value in values.items() if key not in misfits}
+                found.append(resolved.space.defaults(**chosen, **fitting))
     return found
 
 
