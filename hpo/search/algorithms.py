@@ -131,7 +131,7 @@ def sampler_factory(
 def _bayesian(spec: StudySpec, space: SearchSpace, earlier: Earlier | None) -> SamplerFactory:
     from scipy.special import ndtri
 
-    from hpo.search.bayesian import STARTUP, BayesianSampler
+    from hpo.search.bayesian import MOST_EARLIER, STARTUP, BayesianSampler
     from hpo.search.points import Points
 
     known = {"n_startup_trials": STARTUP, "seed": spec.seed}
@@ -146,7 +146,8 @@ def _bayesian(spec: StudySpec, space: SearchSpace, earlier: Earlier | None) -> S
     points, distributions = Points(space), distributions_of(space)
     theirs = None
     if earlier is not None:
-        theirs = points.rows([one.params for one in earlier.trials]), ndtri([one.rank for one in earlier.trials])
+        some = earlier.some(MOST_EARLIER)
+        theirs = points.rows([one.params for one in some]), ndtri([one.rank for one in some])
     return lambda number: BayesianSampler(
         points,
         distributions,

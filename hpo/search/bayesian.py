@@ -34,6 +34,7 @@ FEWEST = 4  # trials with a value, from which a model is made
 AT_RANDOM = 0.05  # of the later ones
 OBSERVED = 100  # trials that the model is fitted to: the better half by rank, the others spread over the rest
 DOUBT = 0.25  # variance of an earlier study's trial, as long as the search has none of its own
+MOST_EARLIER = 60  # trials of earlier studies
 TRUST = 4  # trials of its own count as much as the assumption that the earlier ones agree with them
 LEAST_SPREAD = 0.3  # of the search's own values among those of earlier studies, whose deviation is 1
 THREADS = ThreadpoolController()

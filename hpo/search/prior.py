@@ -167,13 +167,8 @@ def _ranked(
     for row, (_, trial) in enumerate(fitting):
         if trial.value is not None:
             costs[row] = direction.cost(trial.value)
-    order = np.argsort(costs, kind="stable")
-    if len(order) > MOST:
-        half = MOST // 2
-        chosen = [*range(half), *np.linspace(half, len(order) - 1, MOST - half).round().astype(int)]
-    else:
-        chosen = [*range(len(order))]
-    return [
-        EarlierTrial(place, fitting[order[at]][0], (at + 0.5) / len(order), fitting[order[at]][1].value is not None)
-        for at in map(int, chosen)
+    ranked = [
+        EarlierTrial(place, fitting[row][0], (at + 0.5) / len(fitting), fitting[row][1].value is not None)
+        for at, row in enumerate(np.argsort(costs, kind="stable").tolist())
     ]
+    return Earlier(tuple(ranked), ()).some(MOST)

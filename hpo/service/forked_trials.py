@@ -120,7 +120,7 @@ class Forking:
         if state == OptunaState.WAITING:
             given = frozen.system_attrs.get(FIXED, {})
             if problems := point_problems(self._new.space, self._new.constants, given):
-                raise _MisfitError("waiting", problems[0])
+                raise _MisfitError("point", problems[0])
             return Candidate(frozen.number, ForkedTrial(row.trial_id, state, {}, None, None, {}, given), None, False)
         config = json.loads(own.config) if own is not None and own.config else {}
         if not frozen.params:

@@ -44,6 +44,15 @@ class Earlier:
     def __str__(self) -> str:
         return "\n".join(self.words)
 
+    def some(self, count: int) -> list[EarlierTrial]:
+        """At most so many of all studies, the best first: the better half of them, the others spread over the rest."""
+        ranked = sorted(self.trials, key=lambda trial: trial.rank)
+        if len(ranked) <= count:
+            return ranked
+        half = count // 2
+        rest = len(ranked) - half
+        return [*ranked[:half], *(ranked[half + rest * place // (count - half)] for place in range(count - half))]
+
     def best_points(self) -> list[Mapping[str, Scalar]]:
         """The best points of all studies, each different one once; of cut-off trials only where there are no others."""
         ordered = sorted(self.trials, key=lambda trial: not trial.is_complete)

@@ -72,10 +72,10 @@ def test_it_is_tried_only_where_a_study_asks_for_it(server: ForkServer, first_tr
 
 def test_a_portfolio_that_is_something_else_is_none() -> None:
     class Strange(DNN):
-        portfolio = property(lambda self: 3)  # type: ignore[assignment]
+        portfolio = property(lambda self: 3)
 
     class Mixed(DNN):
-        portfolio = ({"depth": 2}, "depth", {"depth": object()})
+        portfolio = ({"depth": 2}, "depth", {"depth": object()})  # type: ignore[assignment]
 
     assert description_of(Strange, "model")["portfolio"] == []
     assert description_of(Mixed, "model")["portfolio"] == [{"depth": 2}]
