@@ -22,7 +22,7 @@ from hpo.queue.fork import ForkedTrial, insert_fork
 from hpo.queue.progress import has_study
 from hpo.queue.studies import StoredStudy, load_study
 from hpo.report.study_text import study_text
-from hpo.search.algorithms import distributions_of, make_rungs
+from hpo.search.algorithms import derive_seed, distributions_of, make_rungs
 from hpo.service.earlier import read_earlier
 from hpo.service.forked_trials import Candidate, Forking
 from hpo.service.prepare import prepare
@@ -136,7 +136,7 @@ def fork_study(
         raise SpecError(f"no trial of study '{old}' fits: nothing was forked{_listed(found.left_out)}")
     if earlier is None and known is not None and spec.start_from:
         fitting = tuple(one for one in known.trials if resolved.space.contains(one.params))
-        earlier = Earlier(fitting, known.words)
+        earlier = Earlier(fitting, known.words) if fitting else None
     created, folder = _free_folder(artifacts, new, now)
     is_same_pruner = all(
         getattr(spec, key) == getattr(before.resolved.spec, key) for key in ("pruner", "epochs", "steps")
@@ -185,8 +185,10 @@ def _changed(
         query = select(hpo_studies.c.limits, hpo_studies.c.trials_target, hpo_studies.c.priority)
         row = connection.execute(query.where(hpo_studies.c.study_id == before.study_id)).one()
     limits = json.loads(row.limits)
-    # Its points are among its trials.
+    # Its points are among its trials. With its seed, a trial would be drawn like the old one of its number, which may
+    # be here under another number.
     now: dict[KeyPath, Any] = {("study",): new, ("priority",): row.priority, ("points",): []}
+    now[("seed",)] = derive_seed(old.seed, new, "fork")
     now |= {("budget", key): limits[key] for key in LIMITS if limits.get(key) != old.budget.limits[key]}
     if row.trials_target != old.budget.trials_target:
         now["budget", "trials"] = None if row.trials_target == UNLIMITED else row.trials_target
@@ -205,6 +207,8 @@ def _changed(
         for path, mine, theirs in compared
         if getattr(mine, str(path[-1])) != getattr(theirs, str(path[-1]))
     ]
+    if spec.sampler.name == "grid":
+        refused.append((("sampler",), "grid gives each trial the point of its number, and those of a fork have others"))
     if spec.unit != old.unit:
         refused.append(((spec.unit.plural,), f"study '{before.name}' counts in {old.unit.plural}, and so does a fork"))
     if refused:
