@@ -102,7 +102,8 @@ class BayesianSampler(BaseSampler):
         costs, missing, infeasible = self._costs(begun, sign)
         observed = np.flatnonzero(~np.isnan(costs))
         weight = 0.0 if self._earlier is None else fading(len(observed))
-        is_early = not weight and (len(begun) < self._startup or len(observed) < FEWEST)
+        others = 0 if self._earlier is None or not weight else len(self._earlier[1])
+        is_early = others + len(begun) < self._startup or others + len(observed) < FEWEST
         if is_early or rng.random() < AT_RANDOM:
             return np.asarray(self._new(points.draw(DRAWN, rng), known)[0])
         chosen = self._chosen(observed, costs)
@@ -111,7 +112,7 @@ class BayesianSampler(BaseSampler):
         y = ndtri((_ranks(costs[chosen]) - 0.375) / (len(chosen) + 0.25))
         y = y / max(float(y.std()), 1e-9) if len(y) else y
         doubt, own = np.zeros(len(x)), slice(len(x) or None)
-        if weight and self._earlier is not None:
+        if others and self._earlier is not None:
             theirs, ranked = self._earlier
             y, agreement = _beside(self._as_expected(x), y)
             y, cut = np.r_[y, ranked], np.r_[cut, np.zeros(len(theirs))]
@@ -188,7 +189,7 @@ def _beside(expected: Floats, own: Floats) -> tuple[Floats, float]:
         own: its values, with a mean of 0 and a deviation of 1.
     """
     agreement = 1.0
-    if len(own) > 2 and expected.std() > 0:
+    if len(own) > 2 and min(expected.std(), own.std()) > 0:
         alike = float(np.corrcoef(_ranks(expected), _ranks(own))[0, 1])
         agreement = max(0.0, (TRUST + len(own) * alike) / (TRUST + len(own)))
     if not len(own):

@@ -8,6 +8,7 @@ from pathlib import Path
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import select
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from hpo.errors import HpoError, SpecError
 from hpo.queue.progress import find_study
@@ -17,6 +18,7 @@ from hpo.store import Store, StoreUrl
 from hpo.store.tables import hpo_studies
 from hpo.study.earlier import Earlier
 from hpo.study.resolved_study import ResolvedStudy
+from hpo.study.spec import StudySpec
 from hpo.study.study_file import KeyPath, Source
 
 
@@ -30,6 +32,7 @@ def read_earlier(store: Store, resolved: ResolvedStudy, source: Source, *, proje
     Raises:
         SpecError: a study is not there, or none of its trials fits; all that is wrong, with file and line.
     """
+    refuse_passwords(resolved.spec, source)
     studies, problems = [], list[tuple[KeyPath, str]]()
     for place, name in enumerate(resolved.spec.start_from):
         try:
@@ -44,16 +47,36 @@ def read_earlier(store: Store, resolved: ResolvedStudy, source: Source, *, proje
         raise source.error([(("start_from",), str(error))]) from error
 
 
+def refuse_passwords(spec: StudySpec, source: Source) -> None:
+    """Refuse names of earlier studies that hold a password, before anything is told of them.
+
+    Raises:
+        SpecError: names each by its place only.
+    """
+    text = (
+        "a study file holds no password, since the store keeps it for everybody to read: write ?password_file=FILE "
+        "behind the URL, or name the file in HPO_STORE_PASSWORD_FILE"
+    )
+    urls = [named.partition("@")[2] for named in spec.start_from]
+    if problems := [(("start_from", place), text) for place, url in enumerate(urls) if _may_hold_password(url)]:
+        raise source.error(problems)
+
+
+def _may_hold_password(url: str) -> bool:
+    if "://" not in url:
+        return ":" in url or "@" in url
+    try:
+        found = make_url(url)
+    except (ArgumentError, ValueError):
+        return True  # it may stand anywhere
+    return found.password is not None or "password" in found.query or url.count("@") > 1
+
+
 def _read(store: Store, named: str, project: Path) -> FinishedStudy:
     name, is_elsewhere, url = named.partition("@")
     if not is_elsewhere:
         return _finished(store, name, name)
     parsed = StoreUrl.parse(url, base=project)
-    if "://" in url and (make_url(url).password is not None or "password" in make_url(url).query):
-        raise SpecError(
-            f"{name}@{parsed}: a study file holds no password, since the store keeps it for everybody to read: write "
-            "?password_file=FILE behind the URL, or name the file in HPO_STORE_PASSWORD_FILE"
-        )
     with Store.open(parsed) as other:
         return _finished(other, name, f"{name}@{parsed}")
 

@@ -15,6 +15,7 @@ from hpo.loading import check_label
 from hpo.queue.enqueue import point_problems
 from hpo.search.algorithms import make_pruner, sampler_factory
 from hpo.search.grid import check_grid
+from hpo.service.earlier import refuse_passwords
 from hpo.space import SearchSpace
 from hpo.study.alternatives import MODEL
 from hpo.study.by_value import pack
@@ -79,6 +80,7 @@ def prepare(spec: StudySpec, source: Source, *, server: ForkServer, project: Pat
         SpecError: a name is unknown, or a range or an option is invalid; all problems, with file and line.
         RunError: the server has exited.
     """
+    refuse_passwords(spec, source)
     labels = spec.classes
     objects = objects_of(spec)
     try:

@@ -213,8 +213,9 @@ def _apply(change: str, source: Source) -> None:
         raise SpecError(f"--set {key[:40]}=...: too large for a value: {error}") from None
     except YAMLError:
         value = text
-    # A URL that is misplaced may hold a password.
-    source.set(path, value, f"--set {change}" if "://" not in change else f"--set {key.strip()}=...")
+    # A URL may hold a password.
+    may_be_secret = path[0] == "start_from" or "://" in change
+    source.set(path, value, f"--set {key.strip()}=..." if may_be_secret else f"--set {change}")
 
 
 def _copied(node: Any) -> Any:
