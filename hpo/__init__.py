@@ -8,9 +8,10 @@ model = study.best(1)[0].load_model()
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hpo.errors import HpoError, LoadError, RunError, SpecError, StoreError
@@ -60,6 +61,7 @@ __all__ = [
     "WorkerRecord",
     "auto",
     "check",
+    "fork",
     "import_study",
     "load_model",
     "load_predictor",
@@ -147,6 +149,52 @@ def import_study(
         opened.close()
         raise
     return Study(opened, imported.study, artifacts=folder, project=project)
+
+
+def fork(
+    old: str,
+    new: str,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    store: str | None = None,
+    project: str | Path = ".",
+    artifacts: str | Path | None = None,
+) -> Study:
+    """Begin a new study from another one, with all its trials that fit, as `hpo fork` does.
+
+        hpo.fork("digits-dnn", "digits-wide", {"space.lr.high": 0.1, "epochs": 30})
+
+    Args:
+        changes: values of the study file, by their keys.
+        store: URL of the store; by default HPO_STORE, or `sqlite:///hpo.db` in the project folder.
+        project: folder that classes are imported from, and that relative SQLite paths start from.
+        artifacts: folder for checkpoints and logs; by default HPO_ARTIFACTS, or `hpo-artifacts` in the project folder.
+
+    Raises:
+        SpecError: a change is invalid, or changes what the values of the trials mean.
+        StoreError: there is no such study, another program made it, or the store has one of the new name.
+        LoadError: a class cannot be imported.
+    """
+    from hpo.service.server import start_server
+
+    server = start_server(store, Path(project))
+    try:
+        from hpo.service.fork import fork_study
+        from hpo.service.study import Study
+        from hpo.settings import artifacts_folder, project_folder, store_url
+        from hpo.store import Store
+
+        home = project_folder(Path(project))
+        folder = artifacts_folder(None if artifacts is None else Path(artifacts), home)
+        opened = Store.open(store_url(store, home))
+        try:
+            fork_study(opened, old, new, changes or {}, server=server, project=home, artifacts=folder)
+        except BaseException:
+            opened.close()
+            raise
+        return Study(opened, new, artifacts=folder, project=project)
+    finally:
+        server.stop()
 
 
 def __getattr__(name: str) -> object:

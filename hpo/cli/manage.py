@@ -1,4 +1,4 @@
-"""Verbs that manage studies and their files: enqueue, rename, delete, clean."""
+"""Verbs that manage studies and their files: enqueue, fork, rename, delete, clean."""
 
 from __future__ import annotations
 
@@ -48,6 +48,42 @@ def enqueue(
     points = read_points(file) if file is not None else [point_of_words(params or [])]
     with open_to_look(store, project) as opened:
         say(enqueue_points(opened, study, points))
+
+
+def fork(
+    study: StudyName,
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The name of the new study.")],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A change: --set space.lr.high=0.1 --set epochs=30."),
+    ] = None,
+    store: StoreOption = None,
+    project: ProjectOption = None,
+    artifacts: ArtifactsOption = None,
+) -> None:
+    """Begin a new study with another space, sampler, pruner or length, and with the trials of a study that fit it."""
+    from hpo.service.server import start_server
+
+    server = start_server(store, project, artifacts)
+    try:
+        from hpo.service.fork import fork_study
+        from hpo.settings import artifacts_folder, project_folder
+
+        folder = project_folder(project)
+        with open_to_look(store, project) as opened:
+            say(
+                fork_study(
+                    opened,
+                    study,
+                    new,
+                    changes or [],
+                    server=server,
+                    project=folder,
+                    artifacts=artifacts_folder(artifacts, folder),
+                )
+            )
+    finally:
+        server.stop()
 
 
 def rename(

@@ -134,20 +134,47 @@ def _take(name: str, space: SearchSpace, fixed: Mapping[str, Any], points: Seque
         raise SpecError(f"study '{name}': no point was given")
     for point in points:
         values = {key: _value(space, key, value, is_text=point.is_text) for key, value in point.values.items()}
-        found = [
-            f"'{key}' is not searched: it is {in_words(fixed[key])} in every trial" for key in values if key in fixed
-        ]
-        found += space.problems({key: value for key, value in values.items() if key not in fixed}, partial=True)
-        found += _orphans(space, values)
-        if not values:
-            found.append(f"no parameter has a value; the study searches {', '.join(space.names)}")
+        found = point_problems(space, fixed, values)
         problems += [f"{point.where}: {problem}" if point.where else problem for problem in found]
         if not found:
-            taken.append({key: space[key].range.take(value) for key, value in values.items()})
+            taken.append(_taken(space, values))
     if problems:
         listed = f" {problems[0]}" if len(problems) == 1 else "".join(f"\n  {problem}" for problem in problems)
         raise SpecError(f"study '{name}':{listed}" + ("\nNothing was entered" if len(points) > 1 else ""))
     return taken
+
+
+def point_problems(space: SearchSpace, fixed: Mapping[str, Any], point: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a point, which may leave parameters to the sampler, in words.
+
+    Args:
+        fixed: the arguments that are the same in every trial, by name.
+    """
+    found = [f"'{key}' is not searched: it is {in_words(fixed[key])} in every trial" for key in point if key in fixed]
+    found += space.problems({key: value for key, value in point.items() if key not in fixed}, partial=True)
+    found += _orphans(space, point)
+    if not point:
+        found.append(f"no parameter has a value; the study searches {', '.join(space.names)}")
+    return found
+
+
+def insert_points(
+    connection: Connection, study_id: int, space: SearchSpace, points: Sequence[Mapping[str, Any]], *, number: int
+) -> int:
+    """Enter points without problems, in a transaction that has locked the study; how many, each different one once.
+
+    Args:
+        number: of the next trial.
+    """
+    taken = {_key(values): values for values in (_taken(space, point) for point in points)}
+    for place, values in enumerate(taken.values()):
+        insert_waiting(connection, study_id, number + place, space.stored(values))
+    return len(taken)
+
+
+def _taken(space: SearchSpace, point: Mapping[str, Any]) -> dict[str, Any]:
+    """The point in the parameters' own types."""
+    return {key: space[key].range.take(value) for key, value in point.items()}
 
 
 def _value(space: SearchSpace, name: str, value: Any, *, is_text: bool) -> Any:
@@ -184,7 +211,7 @@ def _waiting(connection: Connection, study_id: int, space: SearchSpace) -> dict[
     for row in rows:
         values = json.loads(row.value_json)
         if not space.problems(values, partial=True):  # another program may have enqueued anything
-            found[_key({key: space[key].range.take(value) for key, value in values.items()})] = row.number
+            found[_key(_taken(space, values))] = row.number
     return found
 
 

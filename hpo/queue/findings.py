@@ -12,6 +12,9 @@ from sqlalchemy import Connection, insert, select
 
 from hpo.store.clock import db_now
 from hpo.store.tables import hpo_findings
+from hpo.study.earlier import Earlier
+
+EARLIER = "earlier"
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Finding:
     """One finding about a study.
 
     Attributes:
-        kind: final, test, explanation or replay.
+        kind: final, test, explanation, replay, or earlier: what the study started from.
         created: UTC, by the database's clock.
         content: plain values, as they were given to `add_finding`.
     """
@@ -50,6 +53,12 @@ def add_finding(connection: Connection, study_id: int, kind: str, content: Mappi
         insert(hpo_findings).values(study_id=study_id, kind=kind, created=db_now(), content=text)
     )
     return int(inserted.inserted_primary_key[0])  # type: ignore[index]
+
+
+def earlier_of(connection: Connection, study_id: int) -> Earlier | None:
+    """What the studies that this one started from know; None where it started from none."""
+    found = findings_of(connection, study_id, EARLIER)
+    return Earlier.from_json(found[-1].content) if found else None
 
 
 def findings_of(connection: Connection, study_id: int, kind: str | None = None) -> list[Finding]:

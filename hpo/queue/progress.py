@@ -38,6 +38,12 @@ def find_study(store: Store, name: str) -> tuple[int, Direction]:
     return row.study_id, Direction.of_optuna(row.direction)
 
 
+def has_study(store: Store, name: str) -> bool:
+    """Whether the store has a study of this name, also of another program."""
+    with store.read() as connection:
+        return connection.scalar(select(studies.c.study_id).where(studies.c.study_name == name)) is not None
+
+
 def no_such_study(connection: Connection, name: str) -> StoreError:
     """The error for a name that the store does not have; names the nearest and all others."""
     known = list(connection.scalars(select(studies.c.study_name).order_by(studies.c.study_id)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,12 +15,15 @@ from hpo.errors import StoreError
 from hpo.printable import counted
 from hpo.queue.accept import accept_changes
 from hpo.queue.after_change import apply_limits
+from hpo.queue.enqueue import insert_points
+from hpo.queue.findings import EARLIER, add_finding
 from hpo.queue.plans import enter_plan
 from hpo.queue.progress import counts_of, no_such_study
 from hpo.queue.wall_clock import wall_clock_kept
 from hpo.store import Store
 from hpo.store.clock import db_now
 from hpo.store.tables import hpo_studies, studies, study_directions, study_system_attributes
+from hpo.study.earlier import Earlier
 from hpo.study.fingerprints import changed_inputs, inputs_to_continue
 from hpo.study.limits import UNLIMITED, trials_in_words
 from hpo.study.plan import Plan
@@ -63,6 +67,8 @@ def create_or_continue(
     is_change_accepted: bool = False,
     plan: Plan | None = None,
     parent_id: int | None = None,
+    points: Sequence[Mapping[str, Any]] = (),
+    earlier: Earlier | None = None,
 ) -> tuple[StoredStudy, str]:
     """Create the study, or continue it, with the limits that the file has changed.
 
@@ -72,9 +78,12 @@ def create_or_continue(
         is_change_accepted: go on although the data or the code is other than before; the earlier trials are marked,
             and compared no more.
         plan: its trials, if it trains those of the study `parent_id` again.
+        points: that a new study tries after those of its file, and before all others.
+        earlier: what the studies that a new one starts from know.
 
     Returns:
-        The study, and a line that says whether it was created, continued, extended or shortened.
+        The study, and a line that says whether it was created, continued, extended or shortened, after what was taken
+        over from earlier studies.
 
     Raises:
         StoreError: the store has a study of this name that searches something else, or with other data or code.
@@ -85,7 +94,13 @@ def create_or_continue(
             row = connection.execute(_query().where(studies.c.study_name == name).with_for_update(of=studies)).first()
             if row is None:
                 message = f"study {name} created: {resolved.spec.budget}"
-                study_id = _create(connection, resolved)
+                study_id = create(connection, resolved)
+                firsts = [*resolved.spec.points, *points]
+                if count := insert_points(connection, study_id, resolved.space, firsts, number=0):
+                    message += f"; {counted(count, 'point')} {'is' if count == 1 else 'are'} tried first"
+                if earlier is not None:
+                    add_finding(connection, study_id, EARLIER, earlier.to_json())
+                    message = f"{earlier}\n{message}"
             else:
                 study = _stored(row, name)
                 study_id = study.study_id
@@ -112,7 +127,13 @@ def create_or_continue(
                 enter_plan(connection, study_id, plan, resolved.space, parent_id=parent_id)
     except IntegrityError:  # another process created it between our query and our insert
         return create_or_continue(
-            store, resolved, is_change_accepted=is_change_accepted, plan=plan, parent_id=parent_id
+            store,
+            resolved,
+            is_change_accepted=is_change_accepted,
+            plan=plan,
+            parent_id=parent_id,
+            points=points,
+            earlier=earlier,
         )
     return load_study(store, name), message
 
@@ -205,8 +226,12 @@ def _stored(row: Any, name: str) -> StoredStudy:
     )
 
 
-def _create(connection: Connection, resolved: ResolvedStudy) -> int:
-    """The new study's number in the store."""
+def create(connection: Connection, resolved: ResolvedStudy, *, created: float | None = None) -> int:
+    """Create a study, in a transaction of the caller; its number in the store.
+
+    Args:
+        created: seconds since 1970, by the database's clock; by default, now.
+    """
     spec = resolved.spec
     inserted = connection.execute(insert(studies).values(study_name=spec.study))
     study_id = int(inserted.inserted_primary_key[0])  # type: ignore[index]
@@ -227,7 +252,7 @@ def _create(connection: Connection, resolved: ResolvedStudy) -> int:
             trials_target=spec.budget.trials_target,
             limits=json.dumps(spec.budget.limits),
             priority=spec.priority,
-            created=db_now(),
+            created=db_now() if created is None else created,
         )
     )
     return study_id
@@ -261,4 +286,7 @@ def _continue(connection: Connection, study: StoredStudy, resolved: ResolvedStud
         message = f"study {study.name} continued: {counts.ended}{of} trials ended"
         if target != study.trials_target:
             message += f" ('hpo set' changed them to {had}; the file still says {trials_in_words(target)})"
+    added = [point for point in now.points if point not in before.points]
+    if count := insert_points(connection, study.study_id, resolved.space, added, number=counts.next_number):
+        message += f"; {counted(count, 'new point')} {'waits' if count == 1 else 'wait'}"
     return message + apply_limits(connection, study.study_id, study.name, hours=hours)

@@ -24,6 +24,7 @@ from hpo.search.rungs import Rungs
 from hpo.search.tpe import TPE, Memory
 from hpo.space import SearchSpace
 from hpo.space.values import is_number
+from hpo.study.earlier import Earlier
 from hpo.study.length import Unit
 from hpo.study.spec import AlgorithmSpec, StudySpec
 
@@ -94,22 +95,27 @@ PRUNERS: dict[str, _Known] = {
 }
 
 
-def sampler_factory(spec: StudySpec, space: SearchSpace, project: Path) -> SamplerFactory:
+def sampler_factory(
+    spec: StudySpec, space: SearchSpace, project: Path, earlier: Earlier | None = None
+) -> SamplerFactory:
     """A function of the trial's number that gives the sampler for that trial.
+
+    Args:
+        earlier: what earlier studies know, of which tpe and gp learn.
 
     Raises:
         SpecError: an unknown name or option, or a value that the sampler refuses.
     """
     chosen = spec.sampler
     if chosen.name == GP:
-        return _bayesian(spec, space)
+        return _bayesian(spec, space, earlier)
     cls, options = _resolve(chosen, SAMPLERS, "sampler", project)
     seed = options.pop("seed", spec.seed)
     if "seed" not in inspect.signature(cls).parameters:
         made = _make(cls, options, "sampler")
         return lambda _: made
     if chosen.name == "qmc":
-        distributions = _distributions(space)
+        distributions = distributions_of(space)
         _make(cls, options | {"seed": seed}, "sampler")
         return lambda number: _quietly(lambda: _SobolPoint(number, distributions, seed=seed, **options))
     if chosen.name == "tpe":
@@ -117,13 +123,15 @@ def sampler_factory(spec: StudySpec, space: SearchSpace, project: Path) -> Sampl
             # Samples jointly inside conditional branches; otherwise a conditional parameter is sampled on its own.
             options = {"multivariate": True, "group": True} | options
         _make(cls, options | {"seed": seed}, "sampler")  # errors name Optuna's class
-        cls, options = TPE, options | {"memory": Memory()}
+        cls, options = TPE, options | {"memory": Memory(earlier, distributions_of(space))}
     _make(cls, options | {"seed": seed}, "sampler")
     return lambda number: _make(cls, options | {"seed": derive_seed(seed, number, "sampler")}, "sampler")
 
 
-def _bayesian(spec: StudySpec, space: SearchSpace) -> SamplerFactory:
-    from hpo.search.bayesian import STARTUP, BayesianSampler
+def _bayesian(spec: StudySpec, space: SearchSpace, earlier: Earlier | None) -> SamplerFactory:
+    from scipy.special import ndtri
+
+    from hpo.search.bayesian import MOST_EARLIER, STARTUP, BayesianSampler
     from hpo.search.points import Points
 
     known = {"n_startup_trials": STARTUP, "seed": spec.seed}
@@ -135,7 +143,11 @@ def _bayesian(spec: StudySpec, space: SearchSpace) -> SamplerFactory:
             )
         if type(value) is not int or value < 0:
             raise SpecError(f"sampler: gp: {name} {value!r} should be a whole number, 0 or more")
-    points, distributions = Points(space), _distributions(space)
+    points, distributions = Points(space), distributions_of(space)
+    theirs = None
+    if earlier is not None:
+        some = earlier.some(MOST_EARLIER)
+        theirs = points.rows([one.params for one in some]), ndtri([one.rank for one in some])
     return lambda number: BayesianSampler(
         points,
         distributions,
@@ -143,6 +155,7 @@ def _bayesian(spec: StudySpec, space: SearchSpace) -> SamplerFactory:
         interval=spec.interval,
         startup=options["n_startup_trials"],
         seed=derive_seed(options["seed"], number, "sampler"),
+        earlier=theirs,
     )
 
 
@@ -238,7 +251,7 @@ def _resolve(
     return entry.cls, options
 
 
-def _distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
+def distributions_of(space: SearchSpace) -> dict[str, BaseDistribution]:
     """Optuna's distributions of all parameters, conditional ones too."""
     first = {parameter.name: parameter.first() for parameter in space.values()}
     trial = optuna.trial.FixedTrial(space.stored(first))

@@ -23,8 +23,9 @@ from scipy.special import ndtri
 from threadpoolctl import ThreadpoolController
 
 from hpo.search.expected import expected_costs
-from hpo.search.gaussian_process import Posterior, Scales, expected_improvement, fit, kernel
+from hpo.search.gaussian_process import SCALE_PRIOR, Posterior, Scales, expected_improvement, fit, kernel
 from hpo.search.points import Points, squared_distances
+from hpo.search.prior import fading
 
 Floats = NDArray[np.float64]
 
@@ -32,6 +33,10 @@ STARTUP = 8  # trials at random
 FEWEST = 4  # trials with a value, from which a model is made
 AT_RANDOM = 0.05  # of the later ones
 OBSERVED = 100  # trials that the model is fitted to: the better half by rank, the others spread over the rest
+DOUBT = 0.25  # variance of an earlier study's trial, as long as the search has none of its own
+MOST_EARLIER = 60  # trials of earlier studies
+TRUST = 4  # trials of its own count as much as the assumption that the earlier ones agree with them
+LEAST_SPREAD = 0.3  # of the search's own values among those of earlier studies, whose deviation is 1
 THREADS = ThreadpoolController()
 DRAWN, MOVED, CLIMBED, CLIMBS, TOP = 150, 250, 60, 2, 5  # candidates
 
@@ -45,6 +50,7 @@ class BayesianSampler(BaseSampler):
         interval: epochs, or steps, between two of them.
         startup: trials that are drawn at random.
         seed: of this proposal.
+        earlier: rows of the trials of earlier studies, and the normal quantiles of their ranks.
     """
 
     def __init__(
@@ -56,12 +62,14 @@ class BayesianSampler(BaseSampler):
         interval: int,
         startup: int,
         seed: int,
+        earlier: tuple[Floats, Floats] | None = None,
     ) -> None:
         self._points = points
         self._distributions = distributions
         self._reports = reports
         self._interval = interval
         self._startup = startup
+        self._earlier = earlier
         self._rng = np.random.default_rng(seed)
         self._independent = optuna.samplers.RandomSampler(seed=seed)
 
@@ -93,17 +101,27 @@ class BayesianSampler(BaseSampler):
         known = set(points.keys(rows))
         costs, missing, infeasible = self._costs(begun, sign)
         observed = np.flatnonzero(~np.isnan(costs))
-        if len(begun) < self._startup or len(observed) < FEWEST or rng.random() < AT_RANDOM:
+        weight = 0.0 if self._earlier is None else fading(len(observed))
+        others = 0 if self._earlier is None or not weight else len(self._earlier[1])
+        is_early = others + len(begun) < self._startup or others + len(observed) < FEWEST
+        if is_early or rng.random() < AT_RANDOM:
             return np.asarray(self._new(points.draw(DRAWN, rng), known)[0])
         chosen = self._chosen(observed, costs)
         x, cut = rows[chosen], missing[chosen]
         # Ranks: what is far worse than all others says no more than that it is worse.
         y = ndtri((_ranks(costs[chosen]) - 0.375) / (len(chosen) + 0.25))
-        y = y / max(float(y.std()), 1e-9)
-        scales = fit(squared_distances(x, x, points.is_choice), y, cut)
+        y = y / max(float(y.std()), 1e-9) if len(y) else y
+        doubt, own = np.zeros(len(x)), slice(len(x) or None)
+        if others and self._earlier is not None:
+            theirs, ranked = self._earlier
+            y, agreement = _beside(self._as_expected(x), y)
+            y, cut = np.r_[y, ranked], np.r_[cut, np.zeros(len(theirs))]
+            x = np.concatenate([x, theirs])
+            doubt = np.r_[doubt, np.full(len(theirs), DOUBT / max(weight * agreement, 1e-3) ** 2)]
+        scales = fit(squared_distances(x, x, points.is_choice), y, cut, doubt)
         pending = rows[np.isnan(costs) & ~infeasible]
-        model = _Model(points, x, y, scales, cut, pending)
-        best = float(model.mean(x).min())
+        model = _Model(points, x, y, scales, scales.noise_of(cut) + doubt, pending)
+        best = float(model.mean(x[own]).min())
         top = x[np.argsort(model.mean(x), kind="stable")[:TOP]]
         near = points.near(top[rng.integers(len(top), size=MOVED)], rng)
         candidates = self._new(np.concatenate([points.draw(DRAWN, rng), near]), known)
@@ -115,6 +133,15 @@ class BayesianSampler(BaseSampler):
             candidates = self._new(np.concatenate([candidates[leaders], climbed]), known)
             scores = model.improvement(candidates, best)
         return np.asarray(candidates[int(np.argmax(scores))])
+
+    def _as_expected(self, rows: Floats) -> Floats:
+        """What the earlier trials alone let expect of points."""
+        assert self._earlier is not None
+        theirs, ranked = self._earlier
+        inverse = np.full(theirs.shape[1], np.exp(SCALE_PRIOR[0]))
+        among = kernel(squared_distances(theirs, theirs, self._points.is_choice), inverse)
+        posterior = Posterior(among + DOUBT * np.eye(len(theirs)), ranked)
+        return posterior.mean(kernel(squared_distances(rows, theirs, self._points.is_choice), inverse))
 
     def _new(self, rows: Floats, known: set[bytes]) -> Floats:
         """Those that no trial has tried; all of them where that leaves none."""
@@ -154,6 +181,23 @@ class BayesianSampler(BaseSampler):
         return order[np.r_[np.arange(half), np.sort(others)]]
 
 
+def _beside(expected: Floats, own: Floats) -> tuple[Floats, float]:
+    """A search's own values on the scale of the earlier ones; and how far they agree, from 0 to 1.
+
+    Args:
+        expected: what the earlier trials let expect of its points.
+        own: its values, with a mean of 0 and a deviation of 1.
+    """
+    agreement = 1.0
+    if len(own) > 2 and min(expected.std(), own.std()) > 0:
+        alike = float(np.corrcoef(_ranks(expected), _ranks(own))[0, 1])
+        agreement = max(0.0, (TRUST + len(own) * alike) / (TRUST + len(own)))
+    if not len(own):
+        return own, agreement
+    spread = agreement * np.clip(expected.std(), LEAST_SPREAD, 1.0) + 1 - agreement
+    return np.asarray(agreement * expected.mean() + own * spread), agreement
+
+
 def _ranks(values: Floats) -> Floats:
     """From 1 for the smallest; equal values have the mean of theirs."""
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
@@ -163,11 +207,10 @@ def _ranks(values: Floats) -> Floats:
 class _Model:
     """The process with its scales, and with the points whose values it believes."""
 
-    def __init__(self, points: Points, x: Floats, y: Floats, scales: Scales, missing: Floats, pending: Floats) -> None:
+    def __init__(self, points: Points, x: Floats, y: Floats, scales: Scales, noise: Floats, pending: Floats) -> None:
         self._is_choice = points.is_choice
         self._inverse = scales.inverse
         self._x = x
-        noise = scales.noise_of(missing)
         self._posterior = Posterior(self._across(x) + np.diag(noise), y)
         if len(pending):
             believed = self._posterior.mean(self._across(pending))

@@ -46,13 +46,14 @@ def kernel(distances: Floats, inverse: Floats) -> Floats:
     return (1 + root + root**2 / 3) * np.exp(-root)
 
 
-def fit(distances: Floats, values: Floats, missing: Floats) -> Scales:
+def fit(distances: Floats, values: Floats, missing: Floats, doubt: Floats | float = 0.0) -> Scales:
     """The scales of greatest posterior density, by L-BFGS from the means of their priors.
 
     Args:
         distances: squared (columns, observations, observations).
         values: (observations,), with a mean of 0.
         missing: share (observations,) of the epochs that each curve lacks.
+        doubt: variance (observations,) that is known, as a share of that of the process.
     """
     columns, count = distances.shape[:2]
     centre = np.r_[np.full(columns, SCALE_PRIOR[0]), NOISE_PRIOR[0], CUT_PRIOR[0]]
@@ -63,7 +64,7 @@ def fit(distances: Floats, values: Floats, missing: Floats) -> Scales:
         root = np.sqrt(5 * np.tensordot(inverse, distances, 1))
         decay = np.exp(-root)
         covariance = (1 + root + root**2 / 3) * decay
-        covariance[np.diag_indices(count)] += noise + cut * missing + JITTER
+        covariance[np.diag_indices(count)] += noise + cut * missing + doubt + JITTER
         lower = cholesky(covariance, lower=True, check_finite=False)
         solved = cho_solve((lower, True), values, check_finite=False)
         variance = max(float(values @ solved) / count, 1e-6)  # of the process, which has a closed form

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from hpo.ipc.messages import OUT_OF_MEMORY
 from hpo.search.algorithms import make_pruner, make_rungs, sampler_factory
 from hpo.search.grid import fixed_point
 from hpo.search.history import History
+from hpo.search.prior import FinishedStudy, FinishedTrial, taken_over
 from hpo.search.rungs import Verdict
 from hpo.space import SearchSpace
+from hpo.study.earlier import Earlier
 from hpo.study.spec import StudySpec
 from hpo.study.states import AttemptEnd, Direction
 
@@ -53,6 +55,8 @@ def simulate(
     device_seconds: float,
     seed: int = 0,
     first_trial: str = "defaults",
+    points: Sequence[Mapping[str, Any]] = (),
+    start_from: Sequence[Iterable[Event]] | None = None,
 ) -> Iterator[Event]:
     """Search a space in which an epoch costs nothing but counted seconds.
 
@@ -68,10 +72,15 @@ def simulate(
         sampler, pruner: as in a study file.
         device_seconds: the budget; the epoch that exceeds it is not seen.
         first_trial: `defaults` or `sampled`.
+        points: that are tried first, each once; they may leave parameters to the sampler.
+        start_from: earlier searches, each as its events: their best points are tried after `points`, and tpe and gp
+            learn from their trials, see docs/earlier-studies.md. Their values need not be of the same task.
 
     Raises:
-        SpecError: an argument is invalid.
+        SpecError: an argument is invalid, or no trial of an earlier search fits the space.
     """
+    if first_trial == "portfolio":
+        raise SpecError("first_trial: a simulated search has no model with a portfolio: give the points as points=")
     if slots < 1 or epochs < 1 or not device_seconds > 0:
         raise SpecError(f"slots {slots}, epochs {epochs} and device_seconds {device_seconds} should be positive")
     spec = StudySpec.model_validate(
@@ -85,16 +94,42 @@ def simulate(
             "pruner": pruner,
             "first_trial": first_trial,
             "seed": seed,
+            "points": list(points),
         }
     )
     found = space if isinstance(space, SearchSpace) else SearchSpace.from_json(space)
-    return _Simulation(spec, found, curve, slots=slots).events(device_seconds)
+    for point in points:
+        if problems := found.problems(point, partial=True):
+            raise SpecError(f"points: {problems[0]}")
+    earlier = None
+    if start_from:
+        direction = spec.objective.direction
+        earlier = taken_over([_finished(at, events, direction) for at, events in enumerate(start_from)], found)
+    return _Simulation(spec, found, curve, slots=slots, earlier=earlier).events(device_seconds)
+
+
+def _finished(place: int, events: Iterable[Event], direction: Direction) -> FinishedStudy:
+    params: dict[int, Mapping[str, Any]] = {}
+    curves: dict[int, dict[int, float]] = {}
+    for event in events:
+        params[event.trial] = event.params
+        if math.isfinite(event.value):
+            curves.setdefault(event.trial, {})[event.epoch] = event.value
+    last = max((epoch for curve in curves.values() for epoch in curve), default=0)
+    trials = [
+        FinishedTrial(params[number], curve, min(curve.values(), key=direction.cost) if last in curve else None)
+        for number, curve in curves.items()
+    ]
+    return FinishedStudy(f"search {place}", direction, trials, {})
 
 
 class _Simulation:
-    def __init__(self, spec: StudySpec, space: SearchSpace, curve: Curve, *, slots: int) -> None:
+    def __init__(
+        self, spec: StudySpec, space: SearchSpace, curve: Curve, *, slots: int, earlier: Earlier | None
+    ) -> None:
         self._spec = spec
         self._space = space
+        self._firsts = [*spec.points, *([] if earlier is None else earlier.best_points())]
         self._curve = curve
         self._slots = slots
         self._history = History(
@@ -102,7 +137,7 @@ class _Simulation:
             0,
             name=spec.study,
             direction=spec.objective.direction,
-            samplers=sampler_factory(spec, space, Path()),
+            samplers=sampler_factory(spec, space, Path(), earlier),
             pruner=make_pruner(spec, Path()),
             diverged=spec.objective.diverged,
             failed=spec.objective.failed,
@@ -141,7 +176,8 @@ class _Simulation:
             self._train(now, number)
             return
         number = len(self._trials)
-        point = fixed_point(self._spec, self._space, number)
+        has_first = number < len(self._firsts)
+        point = self._firsts[number] if has_first else fixed_point(self._spec, self._space, number)
         if point is None and self._spec.sampler.name == "grid":
             return
         self._history.adopt(number, is_new=True)

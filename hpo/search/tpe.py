@@ -9,7 +9,7 @@ Up to MOST trials the proposals are Optuna's to the last bit.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import optuna
@@ -18,18 +18,31 @@ from optuna.search_space import IntersectionSearchSpace
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.search.prior import FADED, fading
+from hpo.study.earlier import Earlier
+
 MOST = 500
 BEST = 50  # TPE's good side has 25
 NEWEST = 200  # those that run are among them
+EARLIER = 40  # trials of earlier studies, as long as there are none of its own
 
 
 _Rank = tuple[float, ...]
 
 
 class Memory:
-    """A cache of one study's ended trials, shared by the samplers of a worker's trials."""
+    """A cache of one study's ended trials, shared by the samplers of a worker's trials.
 
-    def __init__(self) -> None:
+    Args:
+        earlier: what earlier studies know: some of their trials are shown while the study has few.
+        distributions: of all parameters.
+    """
+
+    def __init__(
+        self, earlier: Earlier | None = None, distributions: Mapping[str, BaseDistribution] | None = None
+    ) -> None:
+        self.distributions = {} if earlier is None else dict(distributions or {})
+        self._earlier = [] if earlier is None else sorted(earlier.trials, key=lambda one: one.rank)
         self.common = IntersectionSearchSpace(include_pruned=True)  # reads each ended trial once
         self._ranks: dict[int, tuple[FrozenTrial, int, _Rank]] = {}  # (ended trial, its epochs then, rank) by id
 
@@ -54,6 +67,38 @@ class Memory:
         places |= {len(older) * part // spread for part in range(spread)}
         return [*(older[place] for place in sorted(places)), *newest]
 
+    def with_earlier(self, trials: list[FrozenTrial], direction: StudyDirection) -> list[FrozenTrial]:
+        """The study's trials after those of earlier ones, each with the value of the study's own trial of its rank.
+
+        They are the fewer, the more the study has; they come first, so that they count less, as the oldest ones.
+        """
+        if not self._earlier or len(trials) >= FADED + NEWEST:
+            return trials
+        feasible = [one for one in trials if one.state.is_finished() and not _is_infeasible(one)]
+        count = round(min(EARLIER, len(self._earlier)) * fading(len(feasible)))
+        sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
+        own = sorted(feasible, key=lambda one: _rank(one, sign))
+        shown = []
+        for place in range(count):
+            one = self._earlier[int((place + 0.5) * len(self._earlier) / count)]
+            like = own[int(one.rank * len(own))] if own else None
+            shown.append(
+                FrozenTrial(
+                    number=place - count,
+                    trial_id=place - count,
+                    state=TrialState.COMPLETE if like is None else like.state,
+                    value=sign * one.rank if like is None else like.value,
+                    datetime_start=None,
+                    datetime_complete=None,
+                    params=dict(one.params),
+                    distributions={name: self.distributions[name] for name in one.params},
+                    user_attrs={},
+                    system_attrs={},
+                    intermediate_values={} if like is None else like.intermediate_values,
+                )
+            )
+        return [*shown, *trials]
+
 
 class TPE(optuna.samplers.TPESampler):
     """Proposes the same as Optuna's own class, for the trials that it is shown."""
@@ -65,7 +110,7 @@ class TPE(optuna.samplers.TPESampler):
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         if self._group or not self._is_multivariate(study):
             return super().infer_relative_search_space(self._shown(study, counts_first=False), trial)
-        found = self._memory.common.calculate(study)
+        found = self._memory.common.calculate(study) or self._memory.distributions
         return {name: distribution for name, distribution in found.items() if not distribution.single()}
 
     def sample_relative(
@@ -103,6 +148,7 @@ class _Shown:
         key = tuple(states)
         if key not in self._chosen:
             trials = self._study._get_trials(deepcopy=deepcopy, states=key, use_cache=use_cache)
+            trials = self._memory.with_earlier(trials, self._study.direction)
             if self._is_counting:
                 self._is_counting = False
                 return trials
@@ -112,7 +158,7 @@ class _Shown:
 
 def _rank(trial: FrozenTrial, sign: float) -> _Rank:
     """TPE's order, the best first: complete trials, then pruned ones by their last epoch, then infeasible ones."""
-    if any(violation > 0 for violation in trial.constraints.values()):
+    if _is_infeasible(trial):
         return (2.0,)
     if trial.state == TrialState.COMPLETE:
         return (0.0, sign * cast(float, trial.value))
@@ -120,3 +166,7 @@ def _rank(trial: FrozenTrial, sign: float) -> _Rank:
         return (1.0, 1.0)
     step, value = max(trial.intermediate_values.items())
     return (1.0, -step, sign * value)
+
+
+def _is_infeasible(trial: FrozenTrial) -> bool:
+    return any(violation > 0 for violation in trial.constraints.values())

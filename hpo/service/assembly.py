@@ -12,8 +12,10 @@ from pathlib import Path
 from hpo.errors import RunError
 from hpo.ipc.fork_server import ForkServer
 from hpo.printable import all_of
+from hpo.queue.progress import has_study
 from hpo.queue.studies import StoredStudy, create_or_continue
 from hpo.results.warm_start import find_weights
+from hpo.service.earlier import read_earlier
 from hpo.service.preflight import slots_for, try_one_batch
 from hpo.service.prepare import PreparedStudy, prepare
 from hpo.store import Store
@@ -184,10 +186,15 @@ def enter(
         The study, and one line that says whether it was created, continued or extended.
 
     Raises:
-        SpecError: the batch fails, or the checkpoint of another study's trial is not there.
+        SpecError: the batch fails, the checkpoint of another study's trial is not there, or a study that it starts
+            from is not, or does not fit.
         StoreError: the store has a study of this name that searches something else, or with other data or code.
     """
     weights = find_weights(store, prepared.resolved, prepared.source)
+    earlier, firsts = None, []
+    if plan is None and not has_study(store, prepared.spec.study):  # later, it has its own copy
+        earlier = read_earlier(store, prepared.resolved, prepared.source, project=prepared.project)
+        firsts = [*(earlier.best_points() if earlier else ()), *prepared.portfolio]
     # Also of a study that is continued: its data or its code may have changed, or be gone.
     points = prepared.resolved.first_points() if plan is None else [plan.candidate(0).params]
     for params in points:
@@ -195,4 +202,12 @@ def enter(
         try_one_batch(prepared, slot=slot, weights=weights, params=params, more=more)
     # Not before the batch: data modules write into their folders when they are used for the first time.
     resolved = replace(prepared.resolved, inputs=inputs_of(prepared.code, prepared.paths))
-    return create_or_continue(store, resolved, is_change_accepted=is_change_accepted, plan=plan, parent_id=parent_id)
+    return create_or_continue(
+        store,
+        resolved,
+        is_change_accepted=is_change_accepted,
+        plan=plan,
+        parent_id=parent_id,
+        points=firsts,
+        earlier=earlier,
+    )

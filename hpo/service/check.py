@@ -14,7 +14,8 @@ import psutil
 from hpo.errors import SpecError
 from hpo.ipc.fork_server import ForkServer
 from hpo.printable import counted
-from hpo.results.warm_start import find_weights, names_weights
+from hpo.results.warm_start import Weights, find_weights, names_weights
+from hpo.service.earlier import read_earlier
 from hpo.service.estimate import Estimate, estimate
 from hpo.service.preflight import Probe, slots_for, try_one_batch
 from hpo.service.prepare import prepare
@@ -53,7 +54,7 @@ class StudyCheck:
         unit: of the length of its trials: `epoch` or `step`.
         devices: of this machine's slots, one each: `cpu`, `gpu 0`.
         estimate: of its time and its disk space on these slots.
-        advice: what would make its result more certain, in words.
+        advice: what would make its result more certain, and what it takes over from earlier studies, in words.
         memory: of a trial's process, at the defaults and of the largest configuration, in words.
     """
 
@@ -140,16 +141,21 @@ def check_study(
     """Validate a study, and train and validate some batches: of its defaults, and at both ends of its integers.
 
     Args:
-        open_store: called only for a study that starts from the weights of another study's trial.
+        open_store: called only for a study that starts from earlier studies, or from the weights of a trial.
 
     Raises:
         SpecError: the study is invalid, or the batch fails.
         LoadError: a class cannot be imported.
-        StoreError: the study starts from another one's weights, and there is no store.
+        StoreError: the study starts from another one, or from its weights, and there is no store.
     """
     slots = slots_for(spec, source, also_held=True)
     with prepare(spec, source, server=server, project=project) as prepared:
-        weights = {}
+        weights: Weights = {}
+        advice: tuple[str, ...] = ()
+        if spec.start_from:
+            with open_store() as store:
+                earlier = read_earlier(store, prepared.resolved, source, project=project)
+                advice = () if earlier is None else earlier.words
         if names_weights(prepared.resolved):
             with open_store() as store:
                 weights = find_weights(store, prepared.resolved, source)
@@ -180,7 +186,7 @@ def check_study(
         devices=tuple(slot.device for slot in slots),
         # How many trials share a GPU is found out while they train; there is one at least.
         estimate=estimate(spec, probes, slots=len({s.devices if s.is_probed else s for s in slots}), varied=varied),
-        advice=_advice(spec, probe.measured[-1].validation_samples),
+        advice=(*_advice(spec, probe.measured[-1].validation_samples), *advice),
         memory=memory,
     )
 

@@ -340,6 +340,8 @@ def _spec(search: StudySpec, name: str, plan: Plan) -> StudySpec:
         "sampler": AlgorithmSpec(name="random"),
         "pruner": AlgorithmSpec(name="none"),
         "first_trial": "sampled",
+        "points": (),
+        "start_from": (),
         "budget": budget,
         "keep": Keep(checkpoints=plan.trials),
         # Others than the search has used; the same ones after both have got other names.

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from hpo.errors import HpoError, LoadError, SpecError
 from hpo.ipc.fork_server import ForkServer
 from hpo.loading import check_label
+from hpo.queue.enqueue import point_problems
 from hpo.search.algorithms import make_pruner, sampler_factory
 from hpo.search.grid import check_grid
+from hpo.service.earlier import refuse_passwords
 from hpo.space import SearchSpace
+from hpo.study.alternatives import MODEL
 from hpo.study.by_value import pack
 from hpo.study.job import StudyJob
 from hpo.study.objects import objects_of
@@ -37,6 +40,7 @@ class PreparedStudy:
         code: fingerprints of the modules that were imported for it.
         libraries: versions of the packages that these have imported, by name.
         paths: of its data, see `ResolvedStudy.paths`.
+        portfolio: points that its models' portfolios have for its space, after the defaults; empty unless it asks.
     """
 
     resolved: ResolvedStudy
@@ -47,6 +51,7 @@ class PreparedStudy:
     code: Mapping[str, str]
     libraries: Mapping[str, str]
     paths: Mapping[str, Path]
+    portfolio: Sequence[Mapping[str, Any]] = ()
 
     @property
     def spec(self) -> StudySpec:
@@ -75,6 +80,7 @@ def prepare(spec: StudySpec, source: Source, *, server: ForkServer, project: Pat
         SpecError: a name is unknown, or a range or an option is invalid; all problems, with file and line.
         RunError: the server has exited.
     """
+    refuse_passwords(spec, source)
     labels = spec.classes
     objects = objects_of(spec)
     try:
@@ -91,6 +97,7 @@ def prepare(spec: StudySpec, source: Source, *, server: ForkServer, project: Pat
     try:
         resolved = resolve(spec, described["classes"], source)
         _check_algorithms(resolved, source, project)
+        _check_points(resolved, source)
         if not source.is_stored:  # of which it was told when it was created
             for remark in resolved.remarks:
                 log.warning("%s: space: %s", source.file, remark)
@@ -100,7 +107,8 @@ def prepare(spec: StudySpec, source: Source, *, server: ForkServer, project: Pat
         raise
     paths = resolved.paths(described["classes"], project)
     code, libraries = described["code"], described["libraries"]
-    return PreparedStudy(resolved, source, study_server, server, project, code, libraries, paths)
+    portfolio = _portfolio(resolved, described["classes"]) if spec.first_trial == "portfolio" else ()
+    return PreparedStudy(resolved, source, study_server, server, project, code, libraries, paths, portfolio)
 
 
 def space_of_class(label: str, *, server: ForkServer, project: Path) -> SearchSpace:
@@ -115,6 +123,39 @@ def space_of_class(label: str, *, server: ForkServer, project: Path) -> SearchSp
     if study_server is not server:
         study_server.stop()
     return SearchSpace.from_json(next(iter(described["classes"].values()))["space"])
+
+
+def _portfolio(resolved: ResolvedStudy, classes: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The defaults, and the points of the models' portfolios that are points of the study's space.
+
+    What the study fixes is left as it fixes it, and what the data module does not take at its default; a point with
+    another value that the study does not search is left out.
+    """
+    found: list[Mapping[str, Any]] = [*resolved.first_points()]
+    models = [classes[key] for key in resolved.spec.classes if key != "data"]
+    for place, described in enumerate(models):
+        chosen, names = {}, {}
+        if resolved.alternatives:
+            chosen = {MODEL: resolved.alternatives[place].name}
+            names = {argument: name for name, argument in resolved.alternatives[place].arguments.items()}
+        for point in described["portfolio"]:
+            values = {names.get(key, key): value for key, value in point.items()}
+            values = {key: value for key, value in values.items() if key in resolved.space}
+            misfits = [key for key, value in values.items() if resolved.space[key].range.problem(value) is not None]
+            if all(resolved.space[key].owner == "data" for key in misfits):
+                fitting = {key: value for key, value in values.items() if key not in misfits}
+                found.append(resolved.space.defaults(**chosen, **fitting))
+    return found
+
+
+def _check_points(resolved: ResolvedStudy, source: Source) -> None:
+    problems = [
+        (("points", place), problem)
+        for place, point in enumerate(resolved.spec.points)
+        for problem in point_problems(resolved.space, resolved.constants, point)
+    ]
+    if problems:
+        raise source.error(problems)
 
 
 def _check_algorithms(resolved: ResolvedStudy, source: Source, project: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -33,6 +33,8 @@ class StudyKeys(TypedDict, total=False):
     epochs: Any  # a number, hpo.Int, or a mapping
     steps: Any  # instead of epochs
     first_trial: str
+    points: Sequence[Mapping[str, Any]]
+    start_from: str | Sequence[str]
     sampler: type[Any] | str | Mapping[str, Any]
     pruner: type[Any] | str | Mapping[str, Any] | None
     early_stopping: Mapping[str, Any] | None

@@ -28,6 +28,9 @@ def contradictions(spec: StudySpec) -> list[Problem]:
     if spec.retries.accumulate and not spec.retries.oom:
         text = "is for the attempt after memory ran out: write oom: 1, or more, beside it"
         found.append((("retries", "accumulate"), text))
+    if spec.sampler.name == "grid":
+        text = "sampler: grid tries every point of its space: leave this out"
+        found += [((key,), text) for key in ("points", "start_from") if getattr(spec, key)]
     if spec.folds is not None and spec.repeats is not None:
         found.append((("repeats",), "a trial is judged by folds or by repeats, not by both: leave one of them out"))
     if spec.trainings > 1 and spec.resources.devices_per_trial > 1:

@@ -23,7 +23,7 @@ OWNERS = ("model", "data")
 
 # These keys may differ between two runs of the same study.
 _FREE_KEYS = (
-    *("study", "space", "budget", "keep", "model", "data", "retries", "priority"),
+    *("study", "space", "budget", "keep", "model", "data", "retries", "priority", "points"),
     *("executor", "cuda_graphs", "logger", "reuse_processes"),
 )
 # What a study file leaves out is as it was when the study was created.
@@ -72,6 +72,12 @@ class ResolvedStudy:
         """The defaults; of several models, those of each."""
         names = [one.name for one in self.alternatives]
         return [self.space.defaults(**{MODEL: name}) for name in names] if names else [self.space.defaults()]
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """The constructor arguments that are the same in every trial, by name; a searched one may be fixed while it is
+        inactive."""
+        return {name: value for of in self.fixed.values() for name, value in of.items() if name not in self.space}
 
     def _alternative(self, params: Mapping[str, Any]) -> Alternative:
         return next(one for one in self.alternatives if one.name == params[MODEL])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
@@ -214,7 +215,9 @@ class StudySpec(Section):
     space: dict[str, Any] = Field(default_factory=dict)
     epochs: PositiveInt | LengthRange | None = DEFAULT_EPOCHS  # None with `steps`
     steps: PositiveInt | LengthRange | None = None
-    first_trial: Literal["defaults", "sampled"] = "defaults"
+    first_trial: Literal["defaults", "portfolio", "sampled"] = "defaults"
+    points: tuple[dict[str, Any], ...] = ()  # that are tried first, each once
+    start_from: tuple[str, ...] = ()  # earlier studies, of this store or as `study@URL`
     sampler: AlgorithmSpec = AlgorithmSpec(name="tpe")
     pruner: AlgorithmSpec = AlgorithmSpec(name="asha")
     early_stopping: EarlyStopping | None = EarlyStopping()
@@ -287,6 +290,16 @@ class StudySpec(Section):
     @classmethod
     def _auto_or_none(cls, value: Any) -> Any:
         return {AUTO: {}, "none": None}.get(value, value) if isinstance(value, str) else value
+
+    @field_validator("points", "start_from", mode="before")
+    @classmethod
+    def _list(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.field_name == "start_from" and isinstance(value, str):
+            return (value,)
+        kind, example = (Mapping, "{lr: 1.0e-3}") if info.field_name == "points" else (str, "digits-dnn")
+        if not isinstance(value, list | tuple) or not all(isinstance(one, kind) for one in value):
+            raise ValueError(f"should be a list, such as [{example}]")
+        return tuple(value)
 
     @field_validator("space", mode="before")
     @classmethod

@@ -153,11 +153,20 @@ def read_study(path: Path, *, changes: Sequence[str] = (), name: str | None = No
         SpecError: the file cannot be read, is not valid YAML, or has invalid values; all problems at once.
     """
     source = Source.of_file(path)
-    for change in changes:
-        _apply(change, source)
+    apply_changes(source, changes)
     if name is not None:
         source.set(("study",), name, "--name")
     return source.study(), source
+
+
+def apply_changes(source: Source, changes: Sequence[str]) -> None:
+    """Override values by `key=value` changes from the command line.
+
+    Raises:
+        SpecError: a change is not of that form, or too large.
+    """
+    for change in changes:
+        _apply(change, source)
 
 
 def _parse(path: Path) -> CommentedMap:
@@ -204,7 +213,9 @@ def _apply(change: str, source: Source) -> None:
         raise SpecError(f"--set {key[:40]}=...: too large for a value: {error}") from None
     except YAMLError:
         value = text
-    source.set(path, value, f"--set {change}")
+    # A URL may hold a password.
+    may_be_secret = path[0] == "start_from" or "://" in change
+    source.set(path, value, f"--set {key.strip()}=..." if may_be_secret else f"--set {change}")
 
 
 def _copied(node: Any) -> Any:

@@ -19,6 +19,7 @@ from hpo.printable import counted
 from hpo.queue.best import best_trials
 from hpo.queue.claim import Claim, Place, StudyBusyError, claim_trials
 from hpo.queue.counts import TrialCounts
+from hpo.queue.findings import earlier_of
 from hpo.queue.idle import end_idle_trials, end_paused_trials, standstill
 from hpo.queue.plans import end_beaten
 from hpo.queue.progress import Progress, progress_of
@@ -123,13 +124,16 @@ class StudyRun:
         self._store = store
         self._data = DataWatch(paths or {}, study.resolved.inputs)
         self._artifacts = artifacts
-        spec = self.resolved.spec
+        spec, earlier = self.resolved.spec, None
+        if spec.start_from:
+            with store.read() as connection:
+                earlier = earlier_of(connection, study.study_id)
         self._history = History(
             store,
             study.study_id,
             name=study.name,
             direction=spec.objective.direction,
-            samplers=sampler_factory(spec, self.resolved.space, project),
+            samplers=sampler_factory(spec, self.resolved.space, project, earlier),
             pruner=make_pruner(spec, project),
             diverged=spec.objective.diverged,
             failed=spec.objective.failed,

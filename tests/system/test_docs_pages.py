@@ -290,3 +290,16 @@ def test_the_page_about_launchers_does_what_it_says(tmp_path: Path) -> None:
 
 def _without_path(trial: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in trial.items() if name not in ("checkpoint", "checkpoint_sha256")}
+
+
+def test_the_page_about_earlier_studies_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("earlier-studies.md", tmp_path)
+
+    printed = page.printed
+    told = "start_from quickstart: 6 of its 6 finished trials fit, with activation='relu', "
+    assert told in printed["hpo check studies/started.yaml"]
+    assert printed["hpo run studies/started.yaml"].startswith(told)
+    assert "study started created: 6 trials; 5 points are tried first" in printed["hpo run studies/started.yaml"]
+    forked = printed["hpo fork quickstart wider --set space.lr.high=0.1 --set budget.trials=8"]
+    assert forked.startswith("study wider was forked from quickstart: 6 of 6 trials are taken over, with ")
+    assert page.python[-1].startswith("[0, 1")
