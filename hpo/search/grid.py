@@ -1,13 +1,15 @@
-"""The points of trials that are not sampled: the defaults, and for the grid sampler all points of a space.
+"""The points of trials that are not sampled: the defaults, for the grid sampler all points of a space, and new ones.
 
-Trial n takes point n, so no worker takes one twice.
+Trial n takes point n of a grid, so no worker takes one twice.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
+
+import numpy as np
 
 from hpo.errors import SpecError
 from hpo.space import Choice, Float, Parameter, SearchSpace
@@ -15,6 +17,7 @@ from hpo.study.limits import UNLIMITED
 from hpo.study.spec import StudySpec
 
 _MOST_COUNTED = 1_000_000
+_MOST_LISTED = 2_000  # of more points, a sampler hardly meets one twice
 
 
 def check_grid(space: SearchSpace, *, trials: int) -> None:
@@ -23,8 +26,7 @@ def check_grid(space: SearchSpace, *, trials: int) -> None:
     Raises:
         SpecError: names the parameters, or the number of points.
     """
-    continuous = [p.name for p in space.values() if isinstance(p.range, Float) and p.range.step is None]
-    if continuous:
+    if continuous := continuous_in(space):
         names = ", ".join(continuous)
         raise SpecError(
             f"sampler: grid needs a finite number of values: give {names} a list of values or a step "
@@ -41,6 +43,25 @@ def check_grid(space: SearchSpace, *, trials: int) -> None:
 def grid_points(space: SearchSpace) -> Iterator[dict[str, Any]]:
     """Every point once, the last parameter changing fastest; a parameter whose condition fails is absent."""
     yield from _expand({}, list(space.values()))
+
+
+def continuous_in(space: SearchSpace) -> list[str]:
+    """The names of the parameters that have infinitely many values."""
+    return [p.name for p in space.values() if isinstance(p.range, Float) and p.range.step is None]
+
+
+def untried_point(space: SearchSpace, tried: Collection[Mapping[str, Any]], *, seed: int) -> dict[str, Any] | None:
+    """A point at random among those that no trial has tried; None where there is none, or where points are many.
+
+    Args:
+        space: with finitely many points.
+        tried: as Optuna stores them.
+    """
+    points = list(itertools.islice(grid_points(space), _MOST_LISTED + 1))
+    if len(points) > _MOST_LISTED:
+        return None
+    left = [point for point in points if space.stored(point) not in tried]
+    return left[int(np.random.default_rng(seed).integers(len(left)))] if left else None
 
 
 def fixed_point(spec: StudySpec, space: SearchSpace, number: int) -> Mapping[str, Any] | None:

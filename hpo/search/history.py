@@ -22,6 +22,7 @@ from hpo.ipc.messages import LOST_RANK, OUT_OF_MEMORY
 from hpo.search import trial_rows
 from hpo.search.algorithms import SamplerFactory
 from hpo.search.forecast import Begun, Stage
+from hpo.search.grid import continuous_in, untried_point
 from hpo.search.rungs import Rungs, Verdict
 from hpo.space import SearchSpace
 from hpo.store import Store
@@ -196,7 +197,27 @@ class History:
         self._study._thread_local.cached_all_trials = None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            found = space.suggest(optuna.trial.Trial(self._study, number))
+            if self._is_given(number) or continuous_in(space):
+                return found
+            tried = self._tried(number)
+            if space.stored(found) not in tried:
+                return found
+            new = untried_point(space, tried, seed=number)
+            if new is None:
+                return found
+            own = self._memory._get_trial(number)
+            own.params, own.distributions = {}, {}
+            self._memory.set_trial_system_attr(number, "fixed_params", space.stored(new))
             return space.suggest(optuna.trial.Trial(self._study, number))
+
+    def _is_given(self, number: int) -> bool:
+        """Whether values of the trial were given, as by an enqueued point: it may repeat another."""
+        return "fixed_params" in self._memory.get_trial(number).system_attrs
+
+    def _tried(self, number: int) -> list[dict[str, Any]]:
+        """The points of the other trials."""
+        return [self._memory._get_trial(other).params for other in range(self._known) if other != number]
 
     def params_to_store(self, number: int) -> dict[str, tuple[float, str]]:
         """By name, the trial's values and distributions as Optuna's tables hold them."""

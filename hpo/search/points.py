@@ -105,12 +105,17 @@ class Points:
 
 
 def squared_distances(left: Floats, right: Floats, is_choice: NDArray[np.bool_]) -> Floats:
-    """In each column (columns, left rows, right rows): 1 for different choices, and where one is inactive."""
+    """In each column (columns, left rows, right rows): 1 for different choices, and where one choice is inactive.
+
+    An inactive number lies beside the middle of the range, 1 from both ends: the distances must be those of points in a
+    space, or their covariances would be none.
+    """
     a, b = left.T[:, :, None], right.T[:, None, :]
     difference = a - b
     found = np.where(is_choice[:, None, None], difference != 0, np.square(difference))
     absent, other = np.isnan(a), np.isnan(b)
-    return np.where(absent | other, absent != other, found)
+    beside = np.where(is_choice[:, None, None], 1.0, 0.75 + np.square(np.where(absent, b, a) - 0.5))
+    return np.where(absent & other, 0.0, np.where(absent | other, beside, found))
 
 
 def _count(parameter: Parameter) -> int:

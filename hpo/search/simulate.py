@@ -49,7 +49,7 @@ def simulate(
     *,
     epochs: int,
     direction: Direction | str = Direction.MAXIMIZE,
-    sampler: str | Mapping[str, Any] = "tpe",
+    sampler: str | Mapping[str, Any] = "auto",
     pruner: str | Mapping[str, Any] = "asha",
     slots: int = 1,
     device_seconds: float,

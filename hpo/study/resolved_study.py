@@ -16,7 +16,7 @@ from hpo.study.fingerprints import data_paths
 from hpo.study.job import OWN_LOADERS
 from hpo.study.known_arguments import Changes, Described, flattened, known
 from hpo.study.length import Unit
-from hpo.study.spec import LengthRange, StudySpec
+from hpo.study.spec import AlgorithmSpec, LengthRange, StudySpec
 from hpo.study.study_file import KeyPath, Source
 
 OWNERS = ("model", "data")
@@ -28,7 +28,11 @@ _FREE_KEYS = (
 )
 # What a study file leaves out is as it was when the study was created.
 DEFAULTS = 2  # counts the sets of defaults: 1 had those below, and rungs up to the end of a trial
-EARLIER_DEFAULTS: Mapping[str, Any] = {"epochs": 10, "early_stopping": None}
+EARLIER_DEFAULTS: Mapping[str, Any] = {
+    "epochs": 10,
+    "early_stopping": None,
+    "sampler": AlgorithmSpec(name="tpe").model_dump(mode="json"),
+}
 _FREE_RESOURCES = ("slots", "trials_per_device")
 BATCH_SIZE = "batch_size"  # the argument of data or models that `retries: {accumulate: true}` makes smaller
 

@@ -218,7 +218,7 @@ class StudySpec(Section):
     first_trial: Literal["defaults", "portfolio", "sampled"] = "defaults"
     points: tuple[dict[str, Any], ...] = ()  # that are tried first, each once
     start_from: tuple[str, ...] = ()  # earlier studies, of this store or as `study@URL`
-    sampler: AlgorithmSpec = AlgorithmSpec(name="tpe")
+    sampler: AlgorithmSpec = AlgorithmSpec(name="auto")
     pruner: AlgorithmSpec = AlgorithmSpec(name="asha")
     early_stopping: EarlyStopping | None = EarlyStopping()
     folds: Trainings | None = None  # a trial is judged by the mean over so many folds of the data

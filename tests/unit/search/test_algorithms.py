@@ -9,7 +9,9 @@ import optuna
 import pytest
 
 from hpo.errors import LoadError, SpecError
-from hpo.search.algorithms import PRUNERS, SAMPLERS, derive_seed, make_pruner, make_rungs, sampler_factory
+from hpo.search.algorithms import LONG, PRUNERS, SAMPLERS, derive_seed, make_pruner, make_rungs, sampler_factory
+from hpo.search.bayesian import BayesianSampler
+from hpo.search.tpe import TPE
 from hpo.space import Choice, Float, Int, Parameter, SearchSpace
 from hpo.study.spec import StudySpec
 
@@ -52,13 +54,25 @@ def test_each_pruner_can_be_named(name: str) -> None:
     assert isinstance(pruner, PRUNERS[name].cls)
 
 
-def test_the_defaults_are_tpe_and_asha_that_promotes_from_the_third_epoch_on() -> None:
+def test_the_defaults_are_auto_and_asha_that_promotes_from_the_third_epoch_on() -> None:
     rungs = make_rungs(make_spec())
 
-    assert isinstance(sampler(0), optuna.samplers.TPESampler)
+    kinds = [type(sampler(number)).__name__ for number in range(4)]
+    assert kinds == [type(sampler(number, sampler="auto")).__name__ for number in range(4)]
     assert isinstance(make_pruner(make_spec(), Path()), optuna.pruners.NopPruner)
     assert rungs is not None
     assert (rungs._first, rungs._eta, rungs._last) == (3, 3, 50)  # of 100 epochs
+
+
+def test_auto_takes_gp_and_tpe_in_turns_and_tpe_alone_in_a_long_study() -> None:
+    kinds = [type(sampler(number, sampler="auto")) for number in (4, 5, 6, 7, LONG, LONG + 1)]
+
+    assert kinds == [BayesianSampler, TPE, BayesianSampler, TPE, TPE, TPE]
+    few = sampler(5, sampler={"n_startup_trials": 3})  # of the default
+    assert vars(few)["_n_startup_trials"] == 3
+    assert vars(sampler(4, sampler={"n_startup_trials": 3}))["_startup"] == 3
+    with pytest.raises(SpecError, match=r"auto has no option 'multivariate': name tpe"):
+        sampler(0, sampler={"multivariate": True})
 
 
 @pytest.mark.parametrize(
@@ -114,7 +128,7 @@ def test_hyperband_knows_the_longest_training_from_the_study() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("sampler", "tpa", "sampler: 'tpa' is not known, did you mean 'tpe'\\? Known: tpe, random"),
+        ("sampler", "tpa", "sampler: 'tpa' is not known, did you mean 'tpe'\\? Known: auto, gp, tpe, random"),
         ("pruner", "asher", "pruner: 'asher' is not known, did you mean 'asha'\\? Known: asha, median"),
         (
             "sampler",
@@ -173,7 +187,7 @@ def first_draw(number: int, **keys: Any) -> float:
     return study.ask().suggest_float("x", 0.0, 1.0)
 
 
-@pytest.mark.parametrize("name", ["tpe", "random", "gp", "nsga2"])
+@pytest.mark.parametrize("name", ["auto", "tpe", "random", "gp", "nsga2"])
 def test_a_trial_number_and_a_seed_determine_the_sample(name: str) -> None:
     draws = [first_draw(number, sampler=name) for number in range(20)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hpo.search.gaussian_process import kernel
 from hpo.search.points import Points, squared_distances
 from hpo.space import Choice, Float, Int, Parameter, SearchSpace
 
@@ -82,7 +83,7 @@ def test_a_move_changes_few_parameters_and_numbers_by_little() -> None:
     assert ((after >= 0) & (after <= 1)).all()
 
 
-def test_distances_are_of_places_and_1_between_choices_and_to_what_is_inactive() -> None:
+def test_distances_are_of_places_and_1_between_choices_and_what_is_inactive_is_beside_the_middle() -> None:
     points = [
         {"depth": 1, "lr": 1e-5, "optimizer": "adam"},
         {"depth": 3, "lr": 1e-3, "optimizer": "sgd", "momentum": 0.9, "second": 8, "after": 0.0},
@@ -95,6 +96,15 @@ def test_distances_are_of_places_and_1_between_choices_and_to_what_is_inactive()
     assert found["depth"][0].tolist() == [0, 1, 1]
     np.testing.assert_allclose(found["lr"][0], [0, 0.25, 0.25])
     assert found["optimizer"][0].tolist() == [0, 1, 1]
-    assert found["momentum"][0].tolist() == [0, 1, 1]
+    np.testing.assert_allclose(found["momentum"][0], [0, 1, 0.75 + (1 / 3 - 0.5) ** 2])
     np.testing.assert_allclose(found["momentum"][1], [1, 0, 4 / 9])
     np.testing.assert_allclose(found["after"][2], [1, 0.25, 0])
+
+
+def test_the_distances_of_points_with_inactive_parameters_give_covariances() -> None:
+    """A crash of a proposal otherwise: a matrix that is not positive definite has no Cholesky factor."""
+    rows = POINTS.draw(300, np.random.default_rng(0))
+
+    covariance = kernel(squared_distances(rows, rows, POINTS.is_choice), np.full(len(POINTS.names), 0.05))
+
+    assert np.linalg.eigvalsh(covariance).min() > -1e-9

@@ -10,7 +10,7 @@ import pytest
 
 from hpo.errors import SpecError
 from hpo.search.simulate import Event, simulate
-from hpo.space import Choice, Float, Parameter, SearchSpace
+from hpo.space import Choice, Float, Int, Parameter, SearchSpace
 
 SPACE = SearchSpace(
     (Parameter("x", Float(0.0, 1.0), owner="model"), Parameter("kind", Choice("a", "b"), owner="model"))
@@ -45,6 +45,27 @@ def test_the_same_arguments_give_the_same_events_and_another_seed_gives_others()
 
 def test_a_space_may_be_given_as_json() -> None:
     assert search(space=SPACE.to_json()) == search()
+
+
+SMALL = SearchSpace(
+    (
+        Parameter("kind", Choice("a", "b", [1, 2]), owner="model"),
+        Parameter("layers", Int(1, 4), owner="model"),
+        Parameter("rate", Float(0.0, 0.5, step=0.25), owner="model", when={"kind": ("a",)}),
+    )
+)  # of 4 * (3 + 1 + 1) points
+
+
+@pytest.mark.parametrize("sampler", ["auto", "tpe", "gp", "random", "qmc", "nsga2"])
+def test_no_point_is_tried_twice_while_another_is_new(sampler: str) -> None:
+    def flat(params: dict[str, Any], trial: int) -> tuple[list[float], float]:
+        return [1.0 - 0.1 * params["layers"]] * 3, 1.0
+
+    events = search(space=SMALL, curve=flat, epochs=3, sampler=sampler, slots=3, device_seconds=90.0)
+
+    points = [str(dict(event.params)) for event in events if event.epoch == 1]
+    assert len(points) > 20
+    assert len(set(points[:20])) == 20
 
 
 def test_rungs_pause_and_promote() -> None:

@@ -52,7 +52,7 @@ def test_three_keys_are_enough(file: Path) -> None:
     assert (spec.models[0].label, spec.data.label) == ("models.dnn:DNN", "models.data:Digits")
     assert (spec.objective.metric, spec.objective.direction) == ("val_accuracy", "maximize")
     assert (spec.epochs, spec.budget.trials_target, spec.keep.checkpoints, spec.seed) == (100, 20, 5, 0)
-    assert (spec.sampler.name, spec.pruner.name) == ("tpe", "asha")
+    assert (spec.sampler.name, spec.pruner.name) == ("auto", "asha")
     assert spec.early_stopping == EarlyStopping(patience="auto", min_delta="auto")
 
 
