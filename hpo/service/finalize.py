@@ -313,6 +313,7 @@ def _spec(search: StudySpec, name: str, plan: Plan) -> StudySpec:
         "sampler": AlgorithmSpec(name="random"),
         "pruner": AlgorithmSpec(name="none"),
         "first_trial": "sampled",
+        "constraints": (),  # the candidates have satisfied them, and what is measured differs a little each time
         "budget": budget,
         "keep": Keep(checkpoints=plan.trials),
         # Others than the search has used; the same ones after both have got other names.

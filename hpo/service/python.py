@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -29,6 +29,7 @@ class StudyKeys(TypedDict, total=False):
     model: type[Any] | str | Mapping[str, Any]
     data: type[Any] | str | Mapping[str, Any]
     objective: str | Mapping[str, Any]
+    constraints: str | Sequence[str] | None
     space: Mapping[str, Any]
     epochs: Any  # a number, hpo.Int, or a mapping
     steps: Any  # instead of epochs
