@@ -20,6 +20,7 @@ from optuna.exceptions import ExperimentalWarning
 
 from hpo.errors import HpoError, LoadError, SpecError, nearest
 from hpo.loading import load_class
+from hpo.search.points import Points
 from hpo.search.rungs import Rungs
 from hpo.search.tpe import TPE, Memory
 from hpo.space import SearchSpace
@@ -117,14 +118,14 @@ def sampler_factory(spec: StudySpec, space: SearchSpace, project: Path) -> Sampl
             # Samples jointly inside conditional branches; otherwise a conditional parameter is sampled on its own.
             options = {"multivariate": True, "group": True} | options
         _make(cls, options | {"seed": seed}, "sampler")  # errors name Optuna's class
-        cls, options = TPE, options | {"memory": Memory()}
+        own = {"memory": Memory(), "points": Points(space), "distributions": _distributions(space)}
+        cls, options = TPE, options | own
     _make(cls, options | {"seed": seed}, "sampler")
     return lambda number: _make(cls, options | {"seed": derive_seed(seed, number, "sampler")}, "sampler")
 
 
 def _bayesian(spec: StudySpec, space: SearchSpace) -> SamplerFactory:
     from hpo.search.bayesian import STARTUP, BayesianSampler
-    from hpo.search.points import Points
 
     known = {"n_startup_trials": STARTUP, "seed": spec.seed}
     options = known | spec.sampler.options

@@ -19,10 +19,12 @@ from hpo.search.grid import fixed_point
 from hpo.search.history import History
 from hpo.search.rungs import Verdict
 from hpo.space import SearchSpace
+from hpo.study.constraints import REFUSALS_THAT_STOP, total
 from hpo.study.spec import StudySpec
 from hpo.study.states import AttemptEnd, Direction
 
 Curve = Callable[[dict[str, Any], int], tuple[Sequence[float], float]]
+Constraints = Callable[[dict[str, Any]], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ def simulate(
     device_seconds: float,
     seed: int = 0,
     first_trial: str = "defaults",
+    constraints: Constraints | None = None,
 ) -> Iterator[Event]:
     """Search a space in which an epoch costs nothing but counted seconds.
 
@@ -68,6 +71,8 @@ def simulate(
         sampler, pruner: as in a study file.
         device_seconds: the budget; the epoch that exceeds it is not seen.
         first_trial: `defaults` or `sampled`.
+        constraints: of a trial's parameters, by how much they violate each constraint, above 0 being not allowed. Such
+            a trial is refused before it trains, and costs nothing.
 
     Raises:
         SpecError: an argument is invalid.
@@ -88,14 +93,17 @@ def simulate(
         }
     )
     found = space if isinstance(space, SearchSpace) else SearchSpace.from_json(space)
-    return _Simulation(spec, found, curve, slots=slots).events(device_seconds)
+    return _Simulation(spec, found, curve, slots=slots, constraints=constraints).events(device_seconds)
 
 
 class _Simulation:
-    def __init__(self, spec: StudySpec, space: SearchSpace, curve: Curve, *, slots: int) -> None:
+    def __init__(
+        self, spec: StudySpec, space: SearchSpace, curve: Curve, *, slots: int, constraints: Constraints | None = None
+    ) -> None:
         self._spec = spec
         self._space = space
         self._curve = curve
+        self._constraints = constraints
         self._slots = slots
         self._history = History(
             None,
@@ -140,17 +148,30 @@ class _Simulation:
             self._trials[number].granted = self._trials[number].epoch
             self._train(now, number)
             return
+        for _ in range(REFUSALS_THAT_STOP):
+            if self._propose(now):
+                return
+
+    def _propose(self, now: float) -> bool:
+        """Begin a trial, if there is a point left; whether it was not refused."""
         number = len(self._trials)
         point = fixed_point(self._spec, self._space, number)
         if point is None and self._spec.sampler.name == "grid":
-            return
+            return True
         self._history.adopt(number, is_new=True)
         params = self._history.suggest(number, self._space, point=point)
+        violations = {} if self._constraints is None else self._constraints(dict(params))
+        self._history.constrain(number, violations)
+        if total(violations) > 0:
+            self._trials[number] = _Trial(params, (), 1.0)
+            self._history.end(number, TrialState.FAIL, None, cause=AttemptEnd.REFUSED)
+            return False
         values, seconds = self._curve(dict(params), number)
         if not seconds > 0:
             raise SpecError(f"curve: an epoch of trial {number} takes {seconds} seconds, which should be positive")
         self._trials[number] = _Trial(params, values, float(seconds))
         self._train(now, number)
+        return True
 
     def _train(self, now: float, number: int) -> None:
         heapq.heappush(self._ends, (now + self._trials[number].seconds, next(self._order), number))
