@@ -23,7 +23,6 @@ UNITS: Mapping[str, Mapping[str, float]] = {
     INFERENCE: {"": 1.0, "ms": 1.0, "s": 1e3, "us": 1e-3},
     EPOCH_SECONDS: {"": 1.0, "s": 1.0, "ms": 1e-3, "min": 60.0},
 }
-OPERATORS = ("<=", "<", ">=", ">")
 REFUSALS_THAT_STOP = 100  # trials in a row that are refused before they train: hardly a point is feasible
 EQUAL = 1e-9  # by how much a value violates `<` or `>` that is the bound itself
 ATTRIBUTE = "constraints:"  # what Optuna's attribute begins with, see optuna.trial.Trial.set_constraint
