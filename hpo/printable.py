@@ -7,6 +7,7 @@ characters by which text runs from right to left and an order seems to be anothe
 
 from __future__ import annotations
 
+import math
 import re
 
 # The controls of ASCII and of Latin-1 but tabs and line feeds, the marks and overrides of direction (Unicode's
@@ -39,6 +40,16 @@ def counted(number: int, noun: str) -> str:
 def mebibytes(number: int) -> str:
     """A size in bytes, for people: `12.3 MiB`."""
     return f"{number / 2**20:,.1f} MiB"
+
+
+def with_margin(value: float, margin: float) -> str:
+    """`0.981 ± 0.004`: the margin to one digit, or two where that is a 1, and the value to the same place."""
+    if not 0 < margin < math.inf:
+        return f"{value:.4g} ± {margin:.2g}"
+    place = -math.floor(math.log10(margin)) + (f"{margin:e}"[0] == "1")
+    if not 0 <= place <= 12:
+        return f"{value:.4g} ± {margin:.2g}"
+    return f"{value:.{place}f} ± {margin:.{place}f}"
 
 
 def all_of(number: int, noun: str) -> str:

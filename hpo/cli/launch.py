@@ -131,7 +131,7 @@ def run_on(
             say(f"stopped early; the same command continues: {again}")
             raise typer.Exit(130) from None
         counts = progress.counts
-        say(f"{study.name}: {counts.complete} complete, {counts.pruned} pruned, {counts.failed} failed")
+        say(f"{study.name}: {counts.ends_in_words}")
         if progress.reason and progress.state.is_ending and not progress.is_ended_by_request:
             raise RunError(f"study {study.name} was stopped: {progress.reason}")
         records = Study(opened, study.name).best(5)

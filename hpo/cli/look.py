@@ -128,7 +128,11 @@ def best(
     sort: SortOption = None,
     by: Annotated[
         str | None,
-        typer.Option("--by", metavar="NAME,...", help="The best for each value of these columns: --by optimizer."),
+        typer.Option(
+            "--by",
+            metavar="NAME,...",
+            help="The best for each value of these columns: --by optimizer; --by expected ranks without luck.",
+        ),
     ] = None,
 ) -> None:
     """Show the best trials of a study, with their parameters: complete ones, or the others while there are none."""
@@ -137,17 +141,20 @@ def best(
     from hpo.results.study import Study
 
     query = Query.of(where, sort, columns=columns, by=by, dashes="--")
-    limit = k or (1 if by else 5)
+    limit = k or (1 if query.by else 5)
     with open_to_look(store, project, is_foreign_allowed=True) as opened:
         found = Study(opened, study)
         if as_csv or columns:
             _show_table(found, query, as_csv=as_csv, as_json=as_json, best=limit)
             return
         records = found.best_of(query, limit, has_curves=False)
+        are_infeasible = not records and bool(
+            found.trials(where="not feasible and value is not None", has_curves=False)
+        )
     if as_json:
         print_json([record.to_json() for record in records])
     else:
-        tables.show_best(records, study, is_narrowed=where is not None)
+        tables.show_best(records, study, is_narrowed=where is not None, are_infeasible=are_infeasible)
 
 
 def diff(

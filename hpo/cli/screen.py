@@ -112,6 +112,7 @@ class Screen:
 
     def show_result(self, store: Store, run: StudyRun, *, store_option: str | None) -> None:
         """The best trials, and what to type next."""
+        from hpo.results.expected import undecided_in_words
         from hpo.results.study import Study
 
         name, counts = run.study.name, run.counts
@@ -120,7 +121,7 @@ class Screen:
         found = Study(store, name)
         records = found.best(5)
         seconds = time.monotonic() - self._since
-        states = f"{counts.complete} complete, {counts.pruned} pruned, {counts.failed} failed"
+        states = counts.ends_in_words
         ended = f"{counts.ended}{counts.of_target} {'trial' if counts.ended == 1 else 'trials'}"
         self.say(f"\n{name}: {ended} ended ({states}) in {_duration(seconds)}")
         if run.progress.is_ended_by_request:
@@ -132,6 +133,8 @@ class Screen:
         objective = run.resolved.spec.objective
         self.say(f"best {objective.metric}:")
         print_best(records, self._out)
+        if (words := undecided_in_words(found.expected(), objective.metric)) is not None:
+            self.say(words)
         freed = f"; {mebibytes(run.freed)} of others were removed" if run.freed else ""
         self.say(f"kept: the checkpoints of {found.kept_checkpoints()}{freed}")
         url = store.url.without_password
@@ -162,6 +165,8 @@ class Screen:
         )
         yield head
         states = f"{counts.complete} complete  {counts.pruned} pruned  {counts.failed} failed"
+        if counts.refused:
+            states += f"  {counts.refused} refused"
         if counts.paused:
             states += f"  {counts.paused} paused at a rung"
         if counts.idle:

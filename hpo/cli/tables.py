@@ -13,7 +13,7 @@ from rich.table import Column, Table
 
 from hpo.cli.console import Console, Text, console
 from hpo.cli.listing import LEFT_ALIGNED, print_listing, print_named_rows
-from hpo.printable import counted, in_a_line
+from hpo.printable import counted, in_a_line, with_margin
 from hpo.space.values import label_of_value
 from hpo.study.length import Unit
 from hpo.study.states import TrialState
@@ -52,7 +52,8 @@ def print_best(records: Sequence[TrialRecord], out: Console) -> None:
     """Print the trials, best first: a column a parameter where there is room, else the parameters below the numbers."""
     names = list(dict.fromkeys(name for record in records for name in record.params))
     has_remarks = any(record.remark for record in records)
-    headings = ("trial", "value", str(_unit_of(records)), "seconds", *(["trained"] if has_remarks else []))
+    expected = ["expected"] if any(record.expected is not None for record in records) else []
+    headings = ("trial", "value", *expected, str(_unit_of(records)), "seconds", *(["trained"] if has_remarks else []))
     table = Table(box=SIMPLE, pad_edge=False)
     for heading in headings:
         table.add_column(heading, justify="left" if heading in LEFT_ALIGNED else "right", no_wrap=True)
@@ -88,18 +89,29 @@ def _unit_of(records: Sequence[TrialRecord]) -> Unit:
 
 def _best_numbers(record: TrialRecord, *, has_remarks: bool) -> tuple[str, ...]:
     value = number(record.value) if len(record.values) < 2 else ", ".join(map(number, record.values))
-    numbers = str(record.number), value, number(record.best_epoch), number(record.seconds)
+    expected = [] if record.expected is None else [expected_in_words(record)]
+    numbers = str(record.number), value, *expected, number(record.best_epoch), number(record.seconds)
     return (*numbers, in_a_line(record.remark or "to its end")) if has_remarks else numbers
 
 
-def show_best(records: Sequence[TrialRecord], study: str, *, is_narrowed: bool = False) -> None:
+def expected_in_words(record: TrialRecord) -> str:
+    """`0.981 ± 0.004`, with the half of its interval."""
+    assert record.expected is not None
+    return with_margin(record.expected, (record.expected_high or 0.0) - record.expected)
+
+
+def show_best(
+    records: Sequence[TrialRecord], study: str, *, is_narrowed: bool = False, are_infeasible: bool = False
+) -> None:
     """Print the best trials, with their parameters.
 
     Args:
         is_narrowed: only some of the study's trials were asked for.
+        are_infeasible: there is none, but the study has trials with a value that violate a constraint.
     """
     if not records:
         name, such = in_a_line(study), "such trial with a value" if is_narrowed else "trial with a value yet"
+        such = "trial that satisfies its constraints" if are_infeasible and not is_narrowed else such
         console().print(Text(f"study {name} has no {such}; 'hpo trials {name}' lists those it has"))
         return
     print_best(records, console())

@@ -51,9 +51,16 @@ def _facts(record: TrialRecord) -> list[tuple[str, str]]:
             found.append((owner, f"{record.config[owner]['class']}: {params_in_words(arguments)}"))
     if record.memory is not None:
         found.append(("memory", f"{record.memory / 2**20:,.0f} MiB at its peak"))
+    if record.violations:
+        judged = (f"{name} {_of_bound(part)}" for name, part in record.violations.items())
+        found.append(("constraints", "; ".join(judged)))
     if record.config.get("executor"):
         found.append(("executor", record.config["executor"]))
     return found + _provenance(record.provenance or {})
+
+
+def _of_bound(violation: float) -> str:
+    return f"violated by {violation:.2g} times its bound" if violation > 0 else "satisfied"
 
 
 def _provenance(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:

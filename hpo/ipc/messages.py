@@ -54,6 +54,16 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Probed:
+    """What is known of the configuration before it trains, where the study has constraints; waits for an `Answer`."""
+
+    kind: ClassVar[str] = "probed"
+    parameters: Count  # of the model
+    inference_ms: Annotated[float, Ge(0)] | None = None  # median time of a batch's forward; after the first batch
+    memory: Count | None = None  # bytes at its peak; likewise
+
+
+@dataclass(frozen=True)
 class Alive:
     """There were steps since the last message."""
 
@@ -77,6 +87,13 @@ class Measured:
     validation_samples: Count | None  # None where the loader does not say
     weights_bytes: Count  # of the file with the weights of the best epoch
     state_bytes: Count  # of the file to resume from, with the state of the optimizer
+
+    @property
+    def whole_epoch_seconds(self) -> float | None:
+        """What all batches of an epoch and its validation will take; None where their numbers are not known."""
+        if self.all_batches is None or self.all_validation_batches is None or not self.batch_seconds:
+            return None
+        return self.all_batches * self.batch_seconds + self.all_validation_batches * self.validation_batch_seconds
 
 
 @dataclass(frozen=True)
@@ -114,9 +131,9 @@ class Done:
     checkpoint_sha256: str | None = None  # of the best weights' file; None if there is none
 
 
-Report = Epoch | Started | Training | Trained | Alive | Measured | Warned | Failed | Done
+Report = Epoch | Started | Training | Probed | Trained | Alive | Measured | Warned | Failed | Done
 REPORTS: dict[str, type[Report]] = {
-    record.kind: record for record in (Epoch, Started, Training, Trained, Alive, Measured, Warned, Failed, Done)
+    record.kind: record for record in (Epoch, Started, Training, Probed, Trained, Alive, Measured, Warned, Failed, Done)
 }
 
 OUT_OF_MEMORY = "out of memory"  # the cause of a `Failed` that `retries: {oom: ...}` is for

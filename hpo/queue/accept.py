@@ -18,12 +18,11 @@ from hpo.store.tables import (
     trial_user_attributes,
     trials,
 )
+from hpo.study.constraints import BEFORE_CHANGE
 from hpo.study.fingerprints import in_a_line
 from hpo.study.states import OptunaState
 
 _NOTE = "before_change"  # user attribute, which the dashboard shows
-# Optuna calls no trial the best that has a constraint above 0; as optuna.trial.Trial.set_constraint writes it.
-_CONSTRAINT = "constraints:before_change"
 
 
 def accept_changes(connection: Connection, study_id: int, name: str, changes: Sequence[str]) -> int:
@@ -53,7 +52,7 @@ def accept_changes(connection: Connection, study_id: int, name: str, changes: Se
     marked = connection.scalars(unmarked).all()
     for table, key, value in (
         (trial_user_attributes, _NOTE, words),
-        (trial_system_attributes, _CONSTRAINT, 1.0),
+        (trial_system_attributes, BEFORE_CHANGE, 1.0),
     ):
         # As a query, since a statement takes a limited number of values.
         chosen = unmarked.add_columns(literal(key), literal(json.dumps(value)))

@@ -2,7 +2,7 @@
 
 While no trial is complete, those that were begun and have not failed are ranked, by the best value that each has
 reached: a study always has a best trial as soon as an epoch has ended. Trials from before a change of data or code that
-was accepted are not ranked.
+was accepted, and those that violate a constraint, are not ranked.
 """
 
 from __future__ import annotations
@@ -11,13 +11,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, or_, select
 
 from hpo.store import Store
 from hpo.store.json_number import json_number
-from hpo.store.tables import hpo_epochs, hpo_trials, study_directions, trial_intermediate_values, trial_values, trials
+from hpo.store.tables import (
+    hpo_epochs,
+    hpo_trials,
+    study_directions,
+    trial_intermediate_values,
+    trial_system_attributes,
+    trial_values,
+    trials,
+)
+from hpo.study.constraints import ATTRIBUTE
 from hpo.study.object_store import local_path
-from hpo.study.states import OPTUNA_ENDED, Direction, OptunaState
+from hpo.study.states import OPTUNA_ENDED, AttemptEnd, Direction, OptunaState
 
 LOSS = "val_loss"  # by which trials are ranked whose objectives are equal
 INFINITE = 1e308
@@ -74,6 +83,7 @@ def ranked_trials(study_id: int, direction: Direction, *, limit: int | None = No
             trials.c.study_id == study_id,
             trials.c.state == OptunaState.COMPLETE,
             ~_is_before_change(),
+            ~is_infeasible(),
             trial_values.c.objective == 0,
             trial_values.c.value_type == "FINITE",
         )
@@ -98,6 +108,7 @@ def leading_trials(study_id: int, direction: Direction) -> Select[Any]:
             trials.c.study_id == study_id,
             trials.c.state.in_((OptunaState.RUNNING, OptunaState.PRUNED)),
             ~_is_before_change(),
+            ~is_infeasible(),
             curve.intermediate_value_type == "FINITE",
         )
         .group_by(trials.c.trial_id, trials.c.number, trials.c.datetime_complete)
@@ -121,7 +132,8 @@ def unneeded_checkpoints(store: Store, study_id: int, direction: Direction, *, k
 def needed_checkpoints(connection: Connection, study_id: int, direction: Direction, *, keep: int) -> set[int]:
     """Of the ended trials that have a checkpoint, the ids of the `keep` best ones, pruned ones too.
 
-    They are ranked by the best value that each has reached. The best trial of the study is always among them.
+    They are ranked by the best value that each has reached, those that violate a constraint behind the others. The best
+    trial of the study is always among them.
     """
     curve = trial_intermediate_values.c
     of_curve = (func.max if direction == Direction.MAXIMIZE else func.min)(curve.intermediate_value)
@@ -135,7 +147,8 @@ def needed_checkpoints(connection: Connection, study_id: int, direction: Directi
         trials.c.trial_id, trials.c.number
     )  # fmt: skip
     found = [*connection.execute(complete), *connection.execute(pruned)]
-    found.sort(key=lambda row: (direction.cost(row.value), row.number))
+    infeasible = set(connection.scalars(_ended_with_checkpoint(study_id).where(is_infeasible())))
+    found.sort(key=lambda row: (row.trial_id in infeasible, direction.cost(row.value), row.number))
     ids = [row.trial_id for row in found]
     first = best_trials(connection, study_id, direction, limit=1)
     if first and first[0].trial_id in ids:
@@ -168,6 +181,7 @@ def _ranking_of_complete(wanted: ColumnElement[bool], direction: Direction) -> S
             wanted,
             trials.c.state == OptunaState.COMPLETE,
             ~_is_before_change(),
+            ~is_infeasible(),
             trial_values.c.objective == 0,
             trial_values.c.value_type == "FINITE",
         )
@@ -191,6 +205,7 @@ def _ranking_of_leading(wanted: ColumnElement[bool], direction: Direction) -> Se
             wanted,
             trials.c.state.in_((OptunaState.RUNNING, OptunaState.PRUNED)),
             ~_is_before_change(),
+            ~is_infeasible(),
             curve.intermediate_value_type == "FINITE",
         )
         .group_by(trials.c.study_id, trials.c.trial_id, trials.c.number)
@@ -207,6 +222,22 @@ def _loss(trial_id: ColumnElement[int]) -> ColumnElement[float]:
         .scalar_subquery()
     )
     return func.coalesce(logged, INFINITE)
+
+
+def is_infeasible() -> ColumnElement[bool]:
+    """Whether the trial violates a constraint, of ours or of another program: an attribute of Optuna's is above 0."""
+    attributes = trial_system_attributes.c
+    # A number in JSON is compared as text: a cast of what other attributes hold is an error of PostgreSQL.
+    is_above_0 = ~attributes.value_json.startswith("-") & attributes.value_json.not_in(("0.0", "0"))
+    is_constraint = attributes.key.startswith(ATTRIBUTE)
+    return exists().where(attributes.trial_id == trials.c.trial_id, is_constraint, is_above_0)
+
+
+def was_refused() -> ColumnElement[bool]:
+    """Whether the trial was refused before it trained, since it violates a constraint."""
+    because = hpo_trials.c.cause.startswith(f"{AttemptEnd.REFUSED}:")
+    is_of_cause = exists().where(hpo_trials.c.trial_id == trials.c.trial_id, because)
+    return and_(trials.c.state == OptunaState.FAIL, is_of_cause)
 
 
 def _is_before_change() -> ColumnElement[bool]:

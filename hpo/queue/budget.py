@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
 from hpo.printable import counted
-from hpo.queue.best import ranked_trials
+from hpo.queue.best import ranked_trials, was_refused
 from hpo.store.clock import db_now
 from hpo.store.tables import hpo_attempts, hpo_studies, trials
 from hpo.study.states import OPTUNA_ENDED, Direction
@@ -26,7 +26,7 @@ class Spent:
             not trained yet.
         gpu_hours: of all devices in all attempts, running ones included.
         best: value of the best complete trial.
-        since_best: trials that have ended since the best one did.
+        since_best: trials that have ended since the best one did, without those that were refused.
     """
 
     hours: float
@@ -56,7 +56,8 @@ def spent_of(connection: Connection, study_id: int, direction: Direction) -> Spe
             trials.c.datetime_complete > best.datetime_complete,
             and_(trials.c.datetime_complete == best.datetime_complete, trials.c.number > best.number),
         )
-        counted = select(func.count()).where(trials.c.study_id == study_id, trials.c.state.in_(OPTUNA_ENDED), is_later)
+        has_ended = trials.c.state.in_(OPTUNA_ENDED) & ~was_refused()
+        counted = select(func.count()).where(trials.c.study_id == study_id, has_ended, is_later)
         since = connection.scalar(counted) or 0
     if wall is None or wall.started is None:
         since_start = until_end = 0.0

@@ -16,6 +16,9 @@ class Counts:
 
     Attributes:
         begun: trials that have begun and not ended: running, idle, or paused at a rung.
+        failed: without those that were refused.
+        refused: trials that one batch showed to violate a constraint; as they were not trained, they spend nothing of
+            the number of trials.
         foreign: trials of any state that another program has added; they are counted beside the others, and spend
             nothing of the budget.
     """
@@ -26,10 +29,13 @@ class Counts:
     complete: int = 0
     pruned: int = 0
     failed: int = 0
+    refused: int = 0
     foreign: int = 0
 
     @classmethod
-    def of_states(cls, numbers: Mapping[str | None, int], *, target: int, foreign: int, **more: Any) -> Self:
+    def of_states(
+        cls, numbers: Mapping[str | None, int], *, target: int, foreign: int, refused: int = 0, **more: Any
+    ) -> Self:
         """From how many of ours there are in each of Optuna's states."""
         return cls(
             target=target,
@@ -37,7 +43,8 @@ class Counts:
             begun=numbers.get(OptunaState.RUNNING, 0),
             complete=numbers.get(OptunaState.COMPLETE, 0),
             pruned=numbers.get(OptunaState.PRUNED, 0),
-            failed=numbers.get(OptunaState.FAIL, 0),
+            failed=numbers.get(OptunaState.FAIL, 0) - refused,
+            refused=refused,
             foreign=foreign,
             **more,
         )
@@ -58,7 +65,13 @@ class Counts:
     @property
     def next_number(self) -> int:
         """Of the next trial: they are numbered without gaps."""
-        return self.claimed + self.waiting + self.foreign
+        return self.claimed + self.waiting + self.refused + self.foreign
+
+    @property
+    def ends_in_words(self) -> str:
+        """`12 complete, 3 pruned, 0 failed`, and how many were refused, where there are such."""
+        words = f"{self.complete} complete, {self.pruned} pruned, {self.failed} failed"
+        return f"{words}; {self.refused} more refused for a constraint" if self.refused else words
 
 
 @dataclass(frozen=True)
@@ -86,7 +99,7 @@ class TrialCounts(Counts):
         return {
             TrialState.COMPLETE: self.complete,
             TrialState.PRUNED: self.pruned,
-            TrialState.FAILED: self.failed,
+            TrialState.FAILED: self.failed + self.refused,
             TrialState.RUNNING: self.running,
             TrialState.PAUSED: self.paused,
             TrialState.IDLE: self.idle,

@@ -6,8 +6,9 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, select
 
 from hpo.queue.counts import TrialCounts
 from hpo.queue.progress import Progress, progress_of, trials_by_state, untrained_trials
@@ -86,19 +87,20 @@ def _counts(connection: Connection, targets: Mapping[int, int]) -> dict[int, Tri
     Args:
         targets: of the studies of ours.
     """
-    by_study: dict[int, list[tuple[str, int, int]]] = defaultdict(list)
-    for study_id, state, number, ours in connection.execute(trials_by_state()):
-        by_study[study_id].append((state, number, ours))
+    by_study: dict[int, list[Row[Any]]] = defaultdict(list)
+    for row in connection.execute(trials_by_state()):
+        by_study[row.study_id].append(row)
     untrained = untrained_trials().add_columns(trials.c.study_id).group_by(trials.c.study_id)
     waiting = {row.study_id: row for row in connection.execute(untrained)}
     return {key: _of_study(rows, targets.get(key), waiting.get(key)) for key, rows in by_study.items()}
 
 
-def _of_study(rows: Sequence[tuple[str, int, int]], target: int | None, untrained: object) -> TrialCounts:
+def _of_study(rows: Sequence[Row[Any]], target: int | None, untrained: object) -> TrialCounts:
     is_ours = target is not None
     return TrialCounts.of_states(
-        {state: ours if is_ours else number for state, number, ours in rows},
-        foreign=sum(number - ours for _, number, ours in rows) if is_ours else 0,
+        {row.of: row.ours if is_ours else row.number for row in rows},
+        foreign=sum(row.number - row.ours for row in rows) if is_ours else 0,
+        refused=sum(row.refusals for row in rows),
         target=target or 0,
         idle=getattr(untrained, "not_at_rung", 0),
         paused=getattr(untrained, "at_rung", 0),

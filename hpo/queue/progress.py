@@ -11,6 +11,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Select, bindparam, case, exists, func, or_, select, true
 
 from hpo.errors import StoreError, nearest
+from hpo.queue.best import was_refused
 from hpo.queue.budget import Spent, settled, spent_of
 from hpo.queue.counts import Counts, TrialCounts
 from hpo.store import Store
@@ -146,6 +147,7 @@ def progress_of(connection: Connection, study_id: int, *, hours: float | Literal
         {one.of: one.ours if is_ours else one.number for one in rows},
         foreign=sum((one.number or 0) - (one.ours or 0) for one in rows) if is_ours else 0,
         target=row.trials_target or 0,
+        refused=sum(one.refusals or 0 for one in rows),
         idle=row.not_at_rung or 0,
         paused=row.at_rung or 0,
         held=row.held or 0,
@@ -175,7 +177,8 @@ def counts_of(connection: Connection, study_id: int, *, target: int | None = Non
     if target is None:
         target = connection.scalar(select(hpo_studies.c.trials_target).where(hpo_studies.c.study_id == study_id))
     foreign = sum(row.number - row.ours for row in rows)
-    return Counts.of_states({row.of: row.ours for row in rows}, target=target or 0, foreign=foreign)
+    refused = sum(row.refusals for row in rows)
+    return Counts.of_states({row.of: row.ours for row in rows}, target=target or 0, foreign=foreign, refused=refused)
 
 
 def lock_study(connection: Connection, study_id: int) -> None:
@@ -218,6 +221,7 @@ def _progress() -> Select[Any]:
             by_state.c.of,
             by_state.c.number,
             by_state.c.ours,
+            by_state.c.refusals,
             untrained.c.not_at_rung,
             untrained.c.at_rung,
             untrained.c.held,
@@ -239,7 +243,7 @@ def _by_state() -> Select[Any]:
 
 
 def trials_by_state() -> Select[Any]:
-    """Rows of (study_id, state `of`, `number` of its trials, how many of them are `ours`), of every study.
+    """Rows of (study_id, state `of`, `number` of its trials, how many `ours` and `refusals`), of every study.
 
     Ours are those that a worker has claimed, those that wait for one, and those that were ended while they waited.
     """
@@ -251,6 +255,7 @@ def trials_by_state() -> Select[Any]:
         trials.c.state.label("of"),
         func.count().label("number"),
         func.sum(case((is_ours, 1), else_=0)).label("ours"),
+        func.sum(case((was_refused(), 1), else_=0)).label("refusals"),
     ).group_by(trials.c.study_id, trials.c.state)
 
 

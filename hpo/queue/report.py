@@ -178,6 +178,7 @@ def finish_trial(
     checkpoint: str | None = None,
     checkpoint_sha256: str | None = None,
     attributes: Mapping[str, Any] | None = None,
+    system_attributes: Mapping[str, Any] | None = None,
 ) -> bool:
     """End the trial.
 
@@ -189,6 +190,7 @@ def finish_trial(
         memory: bytes at its peak.
         checkpoint_sha256: of the checkpoint's file, in hexadecimal.
         attributes: shown in optuna-dashboard beside the trial.
+        system_attributes: the constraints that it violates.
     """
     cause, error = shortened(cause), shortened(error)
     words = {"cause": cause or state.lower(), "error": error}
@@ -202,6 +204,7 @@ def finish_trial(
             {"trial_id": claim.trial_id, "key": key, "value_json": json.dumps(item)} for key, item in attributes.items()
         ]
         connection.execute(insert(trial_user_attributes), rows)
+    _put_attributes(connection, claim, system_attributes or {})
     return True
 
 

@@ -42,6 +42,8 @@ def best_trials(material: Material) -> Section:
     blocks: list[Block] = [table]
     if several:
         blocks.insert(0, Text(["The trials that no other one beats in an objective without losing in another."]))
+    if material.undecided is not None:
+        blocks.append(Text([f"{material.undecided}."]))
     if material.parameters:
         compared = best[:COLUMNS_OF_PARAMETERS]
         title = "its parameters" if len(best) == 1 else f"parameters of the best {len(compared)}"

@@ -15,6 +15,7 @@ from hpo.queue.budget import device_seconds, spent_of
 from hpo.queue.findings import findings_of
 from hpo.queue.progress import find_study
 from hpo.report.importances import Importances, importances_of
+from hpo.results.expected import undecided_in_words
 from hpo.results.final import Final
 from hpo.results.study import Study, StudyStatus
 from hpo.results.trial import TrialRecord
@@ -58,6 +59,7 @@ class Material:
         replay: what `hpo replay` found; None before it.
         spending: of all attempts of the search.
         rerun_seconds: of all devices, for the trials of `hpo finalize`.
+        undecided: which trials cannot be told apart, in words; None where one is the best for sure.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Material:
     importances: Importances
     spending: tuple[Spending, ...]
     rerun_seconds: float
+    undecided: str | None = None
 
     @property
     def direction(self) -> Direction:
@@ -140,6 +143,7 @@ def read_material(store: Store, name: str) -> Material:
         importances=importances_of(store, name),
         spending=spending,
         rerun_seconds=reruns,
+        undecided=undecided_in_words(study.expected(), metric),
     )
 
 

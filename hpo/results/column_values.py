@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, Subquery, and_, func, select
 
-from hpo.results.trial_records import finite
+from hpo.results.trial_records import finite, violations_of
 from hpo.store.tables import (
     hpo_attempts,
     hpo_epochs,
@@ -20,6 +20,7 @@ from hpo.store.tables import (
     trial_values,
     trials,
 )
+from hpo.study.constraints import total
 from hpo.study.length import Unit
 from hpo.study.states import Direction, OptunaState, TrialState
 
@@ -148,6 +149,29 @@ class TrialValues:
     @property
     def ended(self) -> Mapping[int, Any]:
         return {row.trial_id: row.datetime_complete for row in self._times}
+
+    @cached_property
+    def feasible(self) -> Mapping[int, bool]:
+        judged = violations_of(self._connection, select(trials.c.trial_id).where(trials.c.study_id == self._study_id))
+        return {trial_id: total(judged.get(trial_id, {})) == 0 for trial_id in self.trial_ids}
+
+    @cached_property
+    def _expectations(self) -> Mapping[int, Any]:
+        from hpo.results.expected import expectations  # which imports SciPy
+
+        return expectations(self._connection, self._study_id, self._direction)
+
+    @property
+    def expected(self) -> Mapping[int, float]:
+        return {trial_id: one.value for trial_id, one in self._expectations.items()}
+
+    @property
+    def expected_low(self) -> Mapping[int, float]:
+        return {trial_id: one.low for trial_id, one in self._expectations.items()}
+
+    @property
+    def expected_high(self) -> Mapping[int, float]:
+        return {trial_id: one.high for trial_id, one in self._expectations.items()}
 
     @cached_property
     def _times(self) -> Sequence[Any]:

@@ -25,7 +25,7 @@ from hpo.study.states import Direction, TrialState
 
 FIRST = ("number", "state", "value", "best_epoch", "epochs", "max_epochs", "seconds", "attempts")
 LAST = ("cause", "device", "worker", "checkpoint", "started", "ended")
-OWN = (*FIRST, *LAST, "error")
+OWN = (*FIRST, *LAST, "error", "feasible", "expected", "expected_low", "expected_high")
 TIMES = ("started", "ended")
 
 

@@ -12,6 +12,7 @@ from hpo.results.condition import Column, Kind, matching
 from hpo.results.expression import Expression, parse
 from hpo.space.values import label_of_value
 
+EXPECTED = "expected"  # in `by`, which ranks by it
 _ORDER = tuple(Kind)  # of values of several kinds in one column
 
 
@@ -24,6 +25,7 @@ class Query:
         sort: (column, whether it descends), the first one first; by number without any.
         columns: their names; without any, those of `TrialColumns.default`.
         by: columns whose values make groups.
+        by_expected: rank by what trials are expected to reach, not by their values.
         dashes: what names of options begin with in messages.
     """
 
@@ -32,6 +34,7 @@ class Query:
     columns: tuple[str, ...] | None = None
     by: tuple[str, ...] = ()
     dashes: str = ""
+    by_expected: bool = False
 
     @staticmethod
     def of(
@@ -52,12 +55,14 @@ class Query:
             (name.removeprefix("-").strip(), name.startswith("-")) for name in _names(sort, f"{dashes}sort") or ()
         )
         chosen = None if columns is None else _names(columns, f"{dashes}columns")
-        return Query(expression, order, chosen, _names(by, f"{dashes}by") or (), dashes)
+        groups = _names(by, f"{dashes}by") or ()
+        others = tuple(name for name in groups if name != EXPECTED)
+        return Query(expression, order, chosen, others, dashes, by_expected=EXPECTED in groups)
 
     @property
     def is_narrow(self) -> bool:
         """Whether it asks for anything but all trials by number."""
-        return self.where is not None or bool(self.sort or self.by)
+        return self.where is not None or bool(self.sort or self.by or self.by_expected)
 
 
 Table = Mapping[str, Sequence[Any]]  # by the name that is shown, the values of each trial

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from hpo.errors import SpecError
 from hpo.queue.best import best_trials, leading_trials, ranked_trials
 from hpo.results.columns import TrialColumns
 from hpo.results.pareto import pareto_front
@@ -33,7 +34,11 @@ def best_of(
     asked = chosen_trials(source, query)
     of_all = groups_of(source, query) if query.by else dict.fromkeys(asked, ())
     groups = {trial_id: of_all[trial_id] for trial_id in asked}
-    if len(directions) == 1:
+    if query.by_expected:
+        if len(directions) > 1:
+            raise SpecError(f"{query.dashes}by: expected is of one objective, and the study has {len(directions)}")
+        best = _ranked_as_expected(connection, study_id, first, groups, limit=limit)
+    elif len(directions) == 1:
         best = _ranked(connection, study_id, first, groups, limit=limit)
     else:
         records = read_records(connection, study_id, None, direction=first, has_curves=False)
@@ -54,6 +59,25 @@ def _ranked(
                 here[group].append(row.trial_id)
         found |= here
     return [trial_id for best in found.values() for trial_id in best]
+
+
+def _ranked_as_expected(
+    connection: Connection, study_id: int, direction: Direction, groups: Mapping[int, Group], *, limit: int
+) -> list[int]:
+    from hpo.results.expected import expectations  # which imports SciPy
+
+    found = expectations(connection, study_id, direction)
+    if not found and connection.execute(ranked_trials(study_id, direction).limit(1)).first() is not None:
+        raise SpecError(
+            "expected: nothing tells how noisy the trials are: they have fewer than five epochs, and neither folds nor "
+            "repeats"
+        )
+    best: dict[Group, list[int]] = {}
+    for trial_id in sorted(found, key=lambda key: direction.cost(found[key].value)):
+        group = groups.get(trial_id)
+        if group is not None and len(best.setdefault(group, [])) < limit:
+            best[group].append(trial_id)
+    return [trial_id for members in best.values() for trial_id in members]
 
 
 def _pareto(

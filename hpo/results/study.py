@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
+    from hpo.results.expected import Expectation
+
 MOST_BY_NUMBER = 5_000  # trials that are read one by one; of more, all of the study are read
 
 
@@ -121,6 +123,8 @@ class Study:
         Args:
             where: only of the trials for which an expression holds, such as "optimizer == 'adam' and seconds < 60".
             by: the k best for each value of these columns, such as "optimizer"; the group with the best trial first.
+                "expected" ranks complete trials by what they are expected to reach, see `expected`; those records have
+                their `expected`, `expected_low` and `expected_high`.
 
         Raises:
             SpecError: the expression cannot be read, or there is no such column.
@@ -132,7 +136,34 @@ class Study:
         with self._store.read() as connection:
             chosen = best_of(connection, self._study_id, self.directions, query, limit=k)
             by_id = read_records(connection, self._study_id, chosen, direction=self._direction, has_curves=has_curves)
-        return [by_id[trial_id] for trial_id in chosen]
+        found = [by_id[trial_id] for trial_id in chosen]
+        return self._with_expected(found) if query.by_expected else found
+
+    def expected(self) -> dict[int, Expectation]:
+        """By number, what complete trials would reach on average, that which is the most likely to be the best first.
+
+        The best of many noisy values is better than it would be a second time. How noisy they are is seen from folds or
+        repeats, or else from the scatter of each curve; nothing is returned where there are neither folds nor repeats
+        nor five epochs, and of several objectives. docs/noise.md.
+        """
+        if len(self.directions) > 1:
+            return {}
+        from hpo.results.expected import expectations  # which imports SciPy
+
+        with self._store.read() as connection:
+            found = expectations(connection, self._study_id, self._direction)
+            wanted = select(trials.c.trial_id, trials.c.number).where(trials.c.study_id == self._study_id)
+            numbers = {row.trial_id: row.number for row in connection.execute(wanted)}
+        return {numbers[trial_id]: one for trial_id, one in found.items()}
+
+    def _with_expected(self, records: Sequence[TrialRecord]) -> list[TrialRecord]:
+        found = self.expected()
+        return [
+            replace(one, expected=its.value, expected_low=its.low, expected_high=its.high)
+            if (its := found.get(one.number)) is not None
+            else one
+            for one in records
+        ]
 
     def trials(
         self, *, where: str | None = None, sort: str | Sequence[str] | None = None, has_curves: bool = True

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import HpoError, failure_in_words
 from hpo.study.artifacts import sha256_of
+from hpo.study.constraints import total
 from hpo.study.length import Unit
 from hpo.study.object_store import fetch_trial, is_address, local_path
-from hpo.study.states import TrialState
+from hpo.study.states import AttemptEnd, TrialState
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule
 
+_INFEASIBLE = (AttemptEnd.REFUSED.value, "infeasible")  # how causes begin that say so
 Curve = tuple[tuple[int, Mapping[str, float]], ...]
 
 
@@ -49,6 +51,11 @@ class TrialRecord:
         checkpoint_sha256: of that file as the trial wrote it, in hexadecimal; None where it is not known.
         before_change: the change of data or code that was accepted since, in words; such a trial is not compared with
             later ones.
+        violations: by the name of each constraint that was judged, by how much it violates it; above 0, the trial is
+            infeasible, and never the best.
+        expected: the value that it would have on average, if it were trained and judged again; see `Study.expected`.
+            None where it was not asked for.
+        expected_low, expected_high: an interval that has it with a probability of 95 %.
         provenance: seed, data, code, commit, versions, device and the like of its last attempt, and what changed
             between its attempts; empty where they were not recorded, and None in a listing, which does not read them.
     """
@@ -76,6 +83,15 @@ class TrialRecord:
     before_change: str | None = None
     provenance: Mapping[str, Any] | None = None
     memory: int | None = None
+    violations: Mapping[str, float] = field(default_factory=dict)
+    expected: float | None = None
+    expected_low: float | None = None
+    expected_high: float | None = None
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it violates no constraint, as far as that is known."""
+        return total(self.violations) == 0
 
     @property
     def unit(self) -> Unit:
@@ -105,7 +121,11 @@ class TrialRecord:
     def explanation(self) -> str | None:
         """Why it failed or was ended, and what has changed since, in a line; None where there is nothing to say."""
         change = None if self.before_change is None else f"from before a change ({self.before_change})"
-        return "; ".join(text for text in (self.failure or self.cause, change) if text) or None
+        words = self.failure or self.cause
+        against = None
+        if not self.feasible and not (words or "").startswith(_INFEASIBLE):
+            against = f"infeasible: {', '.join(name for name, amount in self.violations.items() if amount > 0)}"
+        return "; ".join(text for text in (words, against, change) if text) or None
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` prints: plain types, the curve left out, and the provenance where it was not read."""
@@ -113,6 +133,9 @@ class TrialRecord:
         del plain["curve"]
         if self.provenance is None:
             del plain["provenance"]
+        if self.expected is None:
+            for name in ("expected", "expected_low", "expected_high"):
+                del plain[name]
         for name in ("started", "ended"):
             moment = plain[name]
             plain[name] = None if moment is None else moment.isoformat(timespec="milliseconds") + "Z"
@@ -122,6 +145,8 @@ class TrialRecord:
             "values": list(self.values),
             "max_epochs": self.max_epochs,
             "unit": self.unit.value,
+            "feasible": self.feasible,
+            "violations": dict(self.violations),
             "causes": list(self.causes),
         }
 

@@ -18,9 +18,11 @@ from hpo.store.tables import (
     hpo_trials,
     hpo_workers,
     trial_intermediate_values,
+    trial_system_attributes,
     trial_values,
     trials,
 )
+from hpo.study.constraints import ATTRIBUTE, BEFORE_CHANGE, of_attributes
 from hpo.study.states import Direction, OptunaState, TrialState
 
 
@@ -82,6 +84,7 @@ def records_where(
             .order_by(hpo_attempts.c.number)
         )
     )
+    violations = violations_of(connection, chosen)
     records = {}
     for row in found:
         key = row.trial_id
@@ -117,9 +120,28 @@ def records_where(
             ended=row.datetime_complete,
             before_change=own.before_change if own is not None else None,
             provenance=_provenance(own) if has_curves else None,
+            violations=violations.get(key, {}),
             memory=max((one.memory for one in attempts[key] if one.memory is not None), default=None),
         )
     return records
+
+
+def violations_of(connection: Connection, chosen: Select[Any]) -> dict[int, dict[str, float]]:
+    """By the store's id, by how much trials violate each constraint; but not that of before a change.
+
+    Args:
+        chosen: a query for the trials' ids.
+    """
+    attributes = trial_system_attributes.c
+    rows = connection.execute(
+        select(attributes.trial_id, attributes.key, attributes.value_json).where(
+            attributes.trial_id.in_(chosen), attributes.key.startswith(ATTRIBUTE), attributes.key != BEFORE_CHANGE
+        )
+    )
+    found: dict[int, dict[str, float]] = defaultdict(dict)
+    for trial_id, key, text in rows:
+        found[trial_id] |= of_attributes({key: json.loads(text)})
+    return found
 
 
 def _rows(connection: Connection, table: Table, chosen: Select[Any]) -> dict[int, list[Any]]:

@@ -20,6 +20,7 @@ from optuna.exceptions import ExperimentalWarning
 
 from hpo.errors import HpoError, LoadError, SpecError, nearest
 from hpo.loading import load_class
+from hpo.search.points import Points
 from hpo.search.rungs import Rungs
 from hpo.search.tpe import TPE, Memory
 from hpo.space import SearchSpace
@@ -126,7 +127,9 @@ def sampler_factory(
             # Samples jointly inside conditional branches; otherwise a conditional parameter is sampled on its own.
             options = {"multivariate": True, "group": True} | options
         _make(cls, options | {"seed": seed}, "sampler")  # errors name Optuna's class
-        cls, options = TPE, options | {"memory": Memory(earlier, distributions_of(space))}
+        distributions = distributions_of(space)
+        own = {"memory": Memory(earlier, distributions), "points": Points(space), "distributions": distributions}
+        cls, options = TPE, options | own
     _make(cls, options | {"seed": seed}, "sampler")
     return lambda number: _make(cls, options | {"seed": derive_seed(seed, number, "sampler")}, "sampler")
 
@@ -152,7 +155,6 @@ def _bayesian(spec: StudySpec, space: SearchSpace, earlier: Earlier | None) -> S
     from scipy.special import ndtri
 
     from hpo.search.bayesian import MOST_EARLIER, STARTUP, BayesianSampler
-    from hpo.search.points import Points
 
     known = {"n_startup_trials": STARTUP, "seed": spec.seed}
     options = known | spec.sampler.options

@@ -26,6 +26,7 @@ from hpo.search.expected import expected_costs
 from hpo.search.gaussian_process import SCALE_PRIOR, Posterior, Scales, expected_improvement, fit, kernel
 from hpo.search.points import Points, squared_distances
 from hpo.search.prior import fading
+from hpo.study.constraints import total
 
 Floats = NDArray[np.float64]
 
@@ -152,6 +153,7 @@ class BayesianSampler(BaseSampler):
         """Expected costs at the end, NaN where nothing is known; shares of epochs that are missing; what failed."""
         curves = np.full((len(begun), self._reports), np.nan)
         failed = np.zeros(len(begun), bool)
+        violation = np.zeros(len(begun))
         ended = np.zeros(len(begun), bool)
         for row, trial in enumerate(begun):
             for epoch, value in trial.intermediate_values.items():
@@ -159,7 +161,8 @@ class BayesianSampler(BaseSampler):
                 if 0 <= place < self._reports and np.isfinite(value):
                     curves[row, place] = sign * value
             ended[row] = trial.state == TrialState.COMPLETE
-            failed[row] = trial.state == TrialState.FAIL or any(v > 0 for v in trial.constraints.values())
+            violation[row] = total(trial.constraints) if trial.state.is_finished() else 0.0
+            failed[row] = trial.state == TrialState.FAIL or violation[row] > 0
             failed[row] |= trial.state == TrialState.PRUNED and not trial.intermediate_values
         trained = np.where(np.isnan(curves).all(1), 0, self._reports - np.argmax(~np.isnan(curves[:, ::-1]), axis=1))
         costs = expected_costs(curves)
@@ -169,7 +172,8 @@ class BayesianSampler(BaseSampler):
         missing = np.where(ended, 0.0, 1 - trained / self._reports)
         if failed.any():
             worst = np.nanmax(costs[~failed]) if (~np.isnan(costs[~failed])).any() else 0.0
-            costs[failed], missing[failed] = worst, 0.0
+            # Behind all others by what they violate, so that there is a way back where nothing is feasible yet.
+            costs[failed], missing[failed] = worst + violation[failed], 0.0
         return costs, missing, failed
 
     def _chosen(self, observed: NDArray[np.intp], costs: Floats) -> NDArray[np.intp]:

@@ -26,6 +26,7 @@ from hpo.search.grid import continuous_in, untried_point
 from hpo.search.rungs import Rungs, Verdict
 from hpo.space import SearchSpace
 from hpo.store import Store
+from hpo.study.constraints import as_attributes, of_attributes, total
 from hpo.study.states import AttemptEnd, Direction, OptunaState, Request
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -38,6 +39,7 @@ _LEARNED: Mapping[str, str] = {
     AttemptEnd.STALLED: "constraints:stalled",
     "over time": "constraints:time",
     "error": "constraints:error",
+    AttemptEnd.REFUSED: "",  # which constraints it violates, and by how much, is stored with it
 }
 OUTSIDE = "error: outside of the space"  # the cause of an enqueued point that has no parameters
 Policy = Literal["worst", "infeasible", "ignore"]
@@ -73,7 +75,11 @@ class History:
         rungs: Rungs | None = None,
     ) -> None:
         self.rungs = rungs
-        self._policies: Mapping[str, Policy] = {AttemptEnd.DIVERGED: diverged, OUT_OF_MEMORY: "infeasible"}
+        self._policies: Mapping[str, Policy] = {
+            AttemptEnd.DIVERGED: diverged,
+            OUT_OF_MEMORY: "infeasible",
+            AttemptEnd.REFUSED: "infeasible",
+        }
         self._failed = failed
         self._store = store
         self._study_id = study_id
@@ -86,6 +92,7 @@ class History:
         self._known = 0  # trials are numbered without gaps, so this is also the next number
         self._others: dict[int, int] = {}  # unfinished trials of other workers: store's id -> number
         self._paused: set[int] = set()  # those of them that are paused at a rung, as of the last sync
+        self._refused: set[int] = set()  # numbers of the trials that were refused before they trained
         self._ours: set[int] = set()  # numbers of the trials that this worker trains: memory is ahead of the store
 
     def sync(self, connection: Connection | None = None, *, only_new: bool = False) -> None:
@@ -109,7 +116,7 @@ class History:
             else:
                 self._update(number, frozen)
             if self.rungs is not None:
-                self.rungs.take(number, frozen.intermediate_values)
+                self.rungs.take(number, frozen.intermediate_values, violation=_violation(frozen))
             if frozen.state.is_finished() and trial_id not in paused:
                 self._others.pop(trial_id, None)
             else:
@@ -152,7 +159,7 @@ class History:
         return [
             Begun(trial.number, max(trial.intermediate_values, default=0), self._stage(trial, paused))
             for trial in trials
-            if trial.state != TrialState.WAITING
+            if trial.state != TrialState.WAITING and trial.number not in self._refused
         ]
 
     def _stage(self, trial: FrozenTrial, paused: Collection[int]) -> Stage:
@@ -238,12 +245,28 @@ class History:
         attributes = self._memory.get_trial(number).system_attrs
         return {key: item for key, item in attributes.items() if not key.startswith(("fixed_params", "tpe:"))}
 
-    def report(self, number: int, epoch: int, value: float) -> tuple[Verdict, dict[str, Any]]:
-        """Record the objective after an epoch; the pruner's verdict, and its notes for other workers."""
+    def constrain(self, number: int, violations: Mapping[str, float]) -> None:
+        """Record by how much the trial violates each constraint."""
+        for key, amount in as_attributes(violations).items():
+            self._memory.set_trial_system_attr(number, key, amount)
+
+    def violations(self, number: int) -> dict[str, float]:
+        """By how much the trial violates each constraint, as far as that is known."""
+        return of_attributes(self._memory._get_trial(number).system_attrs)
+
+    def report(
+        self, number: int, epoch: int, value: float, violations: Mapping[str, float] | None = None
+    ) -> tuple[Verdict, dict[str, Any]]:
+        """Record the objective after an epoch; the pruner's verdict, and its notes for other workers.
+
+        Args:
+            violations: by how much the trial violates each constraint.
+        """
+        self.constrain(number, violations or {})
         before = self._memory.get_trial(number).system_attrs
         self._memory.set_trial_intermediate_value(number, epoch, value)
         if self.rungs is not None:
-            self.rungs.take(number, self.curve(number))
+            self.rungs.take(number, self.curve(number), violation=total(violations or {}))
             return self.rungs.verdict(number, epoch), {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -276,8 +299,11 @@ class History:
             Its state and value.
         """
         policy = self._policies.get(cause, self._failed)
+        if cause == AttemptEnd.REFUSED:
+            self._refused.add(frozen.number)
         if policy == "infeasible":
-            frozen.system_attrs[_LEARNED[cause]] = 1.0
+            if key := _LEARNED[cause]:
+                frozen.system_attrs[key] = 1.0
             return TrialState.COMPLETE, 0.0
         if policy == "ignore":
             return TrialState.FAIL, None
@@ -372,6 +398,10 @@ def _learned(cause: str | None) -> str | None:
     if cause in (None, OUTSIDE, LOST_RANK):
         return None
     return next((known for known in _LEARNED if str(cause).startswith(known)), None)
+
+
+def _violation(trial: FrozenTrial) -> float:
+    return total(of_attributes(trial.system_attrs))
 
 
 def _last(curve: Mapping[int, float]) -> float:

@@ -58,7 +58,7 @@ class Points:
         found = rng.random((count, len(self.names)))
         for column in np.flatnonzero(self.is_choice):
             found[:, column] = np.floor(found[:, column] * self._counts[column])
-        return self._valid(found)
+        return self.valid(found)
 
     def near(self, rows: Floats, rng: np.random.Generator) -> Floats:
         """Points near these: of each, one to three parameters are changed, numbers by a little."""
@@ -77,14 +77,14 @@ class Points:
                 place = np.where(rng.random(len(rows)) < NEAR, drawn[:, column], found[:, column] + step)
                 place = np.abs(np.where(np.isnan(place), found[:, column], place))
                 found[:, column] = np.where(moved[:, column], 1 - np.abs(1 - place % 2), found[:, column])
-        return self._valid(found)
+        return self.valid(found)
 
     def keys(self, rows: Floats) -> list[bytes]:
         """The same for the same point."""
         rounded = np.ascontiguousarray(np.round(np.nan_to_num(rows, nan=-1.0), 9))
         return [row.tobytes() for row in rounded]
 
-    def _valid(self, rows: Floats) -> Floats:
+    def valid(self, rows: Floats) -> Floats:
         """Numbers at a value of their range, and NaN where a parameter is inactive."""
         is_active: dict[str, NDArray[np.bool_]] = {}
         for column, parameter in enumerate(self._parameters):

@@ -21,6 +21,8 @@ from hpo.study.states import Direction
 
 PLACES_BEHIND = 16
 
+_Key = tuple[float, float]  # what a trial violates, and its cost
+
 
 class Verdict(StrEnum):
     """The verdict of a study's pruner, or of its rungs, on a trial after an epoch."""
@@ -48,15 +50,17 @@ class Rungs:
         self._first = first
         self._last = last
         self._direction = direction
-        self._values: dict[int, dict[int, float]] = defaultdict(dict)  # by rung, by trial; smaller is better
-        self._ranked: dict[int, list[tuple[float, int]]] = defaultdict(list)  # by rung: (value, trial), in order
+        self._values: dict[int, dict[int, _Key]] = defaultdict(dict)  # by rung, by trial; smaller is better
+        self._ranked: dict[int, list[tuple[_Key, int]]] = defaultdict(list)  # by rung: (value, trial), in order
         self._rungs: dict[tuple[int, int], int] = {}  # by (trial, epoch), the rung that it reached with that epoch
 
-    def take(self, number: int, curve: Mapping[int, float]) -> None:
+    def take(self, number: int, curve: Mapping[int, float], *, violation: float = 0.0) -> None:
         """Record a trial's values at the rungs; the value at a rung is recorded once.
 
         Args:
             curve: its objective after each epoch.
+            violation: by how much it violates the study's constraints; above 0, it is behind all that satisfy them, and
+                the smaller the better (Deb 2000, An efficient constraint handling method for genetic algorithms).
         """
         if not curve:
             return
@@ -66,9 +70,9 @@ class Rungs:
                 reached = min(epoch for epoch in curve if epoch >= rung)
                 # A trial is ranked by its best epoch, because that is also its final value.
                 value = min(self._direction.cost(value) for epoch, value in curve.items() if epoch <= reached)
-                self._values[rung][number] = value
+                self._values[rung][number] = key = (max(0.0, violation), value)
                 self._rungs[number, reached] = rung
-                insort(self._ranked[rung], (value, number))
+                insort(self._ranked[rung], (key, number))
             rung *= self._eta
 
     def halving(self, epochs: int) -> Halving:

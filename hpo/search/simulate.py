@@ -20,11 +20,13 @@ from hpo.search.history import History
 from hpo.search.prior import FinishedStudy, FinishedTrial, taken_over
 from hpo.search.rungs import Verdict
 from hpo.space import SearchSpace
+from hpo.study.constraints import REFUSALS_THAT_STOP, total
 from hpo.study.earlier import Earlier
 from hpo.study.spec import StudySpec
 from hpo.study.states import AttemptEnd, Direction
 
 Curve = Callable[[dict[str, Any], int], tuple[Sequence[float], float]]
+Constraints = Callable[[dict[str, Any]], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ def simulate(
     first_trial: str = "defaults",
     points: Sequence[Mapping[str, Any]] = (),
     start_from: Sequence[Iterable[Event]] | None = None,
+    constraints: Constraints | None = None,
 ) -> Iterator[Event]:
     """Search a space in which an epoch costs nothing but counted seconds.
 
@@ -75,6 +78,8 @@ def simulate(
         points: that are tried first, each once; they may leave parameters to the sampler.
         start_from: earlier searches, each as its events: their best points are tried after `points`, and tpe and gp
             learn from their trials, see docs/earlier-studies.md. Their values need not be of the same task.
+        constraints: of a trial's parameters, by how much they violate each constraint, above 0 being not allowed. Such
+            a trial is refused before it trains, and costs nothing.
 
     Raises:
         SpecError: an argument is invalid, or no trial of an earlier search fits the space.
@@ -105,7 +110,7 @@ def simulate(
     if start_from:
         direction = spec.objective.direction
         earlier = taken_over([_finished(at, events, direction) for at, events in enumerate(start_from)], found)
-    return _Simulation(spec, found, curve, slots=slots, earlier=earlier).events(device_seconds)
+    return _Simulation(spec, found, curve, slots=slots, constraints=constraints, earlier=earlier).events(device_seconds)
 
 
 def _finished(place: int, events: Iterable[Event], direction: Direction) -> FinishedStudy:
@@ -125,12 +130,20 @@ def _finished(place: int, events: Iterable[Event], direction: Direction) -> Fini
 
 class _Simulation:
     def __init__(
-        self, spec: StudySpec, space: SearchSpace, curve: Curve, *, slots: int, earlier: Earlier | None
+        self,
+        spec: StudySpec,
+        space: SearchSpace,
+        curve: Curve,
+        *,
+        slots: int,
+        constraints: Constraints | None,
+        earlier: Earlier | None,
     ) -> None:
         self._spec = spec
         self._space = space
         self._firsts = [*spec.points, *([] if earlier is None else earlier.best_points())]
         self._curve = curve
+        self._constraints = constraints
         self._slots = slots
         self._history = History(
             None,
@@ -175,18 +188,31 @@ class _Simulation:
             self._trials[number].granted = self._trials[number].epoch
             self._train(now, number)
             return
+        for _ in range(REFUSALS_THAT_STOP):
+            if self._propose(now):
+                return
+
+    def _propose(self, now: float) -> bool:
+        """Begin a trial, if there is a point left; whether it was not refused."""
         number = len(self._trials)
         has_first = number < len(self._firsts)
         point = self._firsts[number] if has_first else fixed_point(self._spec, self._space, number)
         if point is None and self._spec.sampler.name == "grid":
-            return
+            return True
         self._history.adopt(number, is_new=True)
         params = self._history.suggest(number, self._space, point=point)
+        violations = {} if self._constraints is None else self._constraints(dict(params))
+        self._history.constrain(number, violations)
+        if total(violations) > 0:
+            self._trials[number] = _Trial(params, (), 1.0)
+            self._history.end(number, TrialState.FAIL, None, cause=AttemptEnd.REFUSED)
+            return False
         values, seconds = self._curve(dict(params), number)
         if not seconds > 0:
             raise SpecError(f"curve: an epoch of trial {number} takes {seconds} seconds, which should be positive")
         self._trials[number] = _Trial(params, values, float(seconds))
         self._train(now, number)
+        return True
 
     def _train(self, now: float, number: int) -> None:
         heapq.heappush(self._ends, (now + self._trials[number].seconds, next(self._order), number))

@@ -3,7 +3,7 @@
 Optuna reads each trial of the study for each proposal, which takes half a second after ten thousand. Of more than MOST
 trials it is shown a part: the best ones, which make up the good side of TPE's comparison as always, the newest ones,
 and others spread evenly over the rest of the study for its other side, where more of them would add little information.
-Up to MOST trials the proposals are Optuna's to the last bit.
+Up to MOST trials the proposals are Optuna's to the last bit, unless trials violate constraints.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ from optuna.search_space import IntersectionSearchSpace
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.search.points import Points
 from hpo.search.prior import FADED, fading
+from hpo.study.constraints import total
 from hpo.study.earlier import Earlier
 
 MOST = 500
 BEST = 50  # TPE's good side has 25
 NEWEST = 200  # those that run are among them
 EARLIER = 40  # trials of earlier studies, as long as there are none of its own
+LIKELY, MOST_PROPOSALS = 0.75, 20  # how likely a proposal has to be feasible, and how many are looked at
 
 
 _Rank = tuple[float, ...]
@@ -101,13 +104,31 @@ class Memory:
 
 
 class TPE(optuna.samplers.TPESampler):
-    """Proposes the same as Optuna's own class, for the trials that it is shown."""
+    """Proposes the same as Optuna's own class, for the trials that it is shown, until one of these is infeasible.
 
-    def __init__(self, memory: Memory, **options: Any) -> None:
+    From then on it proposes as often as it takes to find a point that is likely to be feasible: Optuna's class only
+    counts infeasible trials among the bad ones, so that a third of its proposals are still infeasible.
+
+    Args:
+        points: of the search space; without it, it proposes the same as Optuna's class throughout.
+        distributions: of all parameters.
+    """
+
+    def __init__(
+        self,
+        memory: Memory,
+        points: Points | None = None,
+        distributions: Mapping[str, BaseDistribution] | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         self._memory = memory
+        self._points = points
+        self._distributions = distributions or {}
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        if not self._is_multivariate(study) and _has_infeasible(study):
+            return {name: found for name, found in self._distributions.items() if not found.single()}
         if self._group or not self._is_multivariate(study):
             return super().infer_relative_search_space(self._shown(study, counts_first=False), trial)
         found = self._memory.common.calculate(study) or self._memory.distributions
@@ -116,7 +137,32 @@ class TPE(optuna.samplers.TPESampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return super().sample_relative(self._shown(study), trial, search_space)
+        if not search_space or self._points is None or not _has_infeasible(study):
+            return super().sample_relative(self._shown(study), trial, search_space)
+        from hpo.search.feasible import Feasibility  # which takes a while to import
+
+        feasible, found = Feasibility(self._points, _trials(study)), {}
+        best = -1.0
+        for _ in range(MOST_PROPOSALS):
+            proposal = self._proposal(study, trial, search_space)
+            if not feasible.has_both or not proposal:
+                return proposal
+            [probability] = feasible.probabilities([proposal])
+            if probability > best:
+                found, best = proposal, float(probability)
+            if probability >= LIKELY:
+                break
+        return found
+
+    def _proposal(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        if self._is_multivariate(study):
+            return super().sample_relative(self._shown(study), trial, search_space)
+        shown = self._shown(study)
+        return {
+            name: super(TPE, self).sample_independent(shown, trial, name, search_space[name]) for name in search_space
+        }
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -156,10 +202,18 @@ class _Shown:
         return self._chosen[key]
 
 
+def _trials(study: optuna.Study) -> list[FrozenTrial]:
+    return study._get_trials(deepcopy=False, use_cache=True)
+
+
+def _has_infeasible(study: optuna.Study) -> bool:
+    return any(trial.system_attrs and total(trial.constraints) > 0 for trial in _trials(study))
+
+
 def _rank(trial: FrozenTrial, sign: float) -> _Rank:
     """TPE's order, the best first: complete trials, then pruned ones by their last epoch, then infeasible ones."""
-    if _is_infeasible(trial):
-        return (2.0,)
+    if (violation := total(trial.constraints)) > 0:
+        return (2.0, violation)
     if trial.state == TrialState.COMPLETE:
         return (0.0, sign * cast(float, trial.value))
     if not trial.intermediate_values:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,8 @@ from hpo.study.study_file import Source
 from hpo.worker.loop import Worker
 from hpo.worker.provenance import StudyProvenance, ask_git
 from hpo.worker.study_run import StudyRun
+
+log = logging.getLogger(__name__)
 
 ANY_CPU = Slot(0, (), 1, 1)  # whoever submits need not have the workers' GPUs
 
@@ -80,6 +83,8 @@ class Search:
         if self.run.best is None and not self.run.progress.is_held:
             failed = self.run.counts.failed
             why = f"{all_of(failed, 'trial')} failed" if failed else "none of its trials trained an epoch"
+            if self.run.resolved.spec.constraints and (self.run.counts.complete or self.run.counts.pruned):
+                why = "all of its trials violate a constraint"
             raise RunError(f"study {self.study.name} has no model: {why}; 'hpo trials {self.study.name}' shows why")
 
 
@@ -199,7 +204,9 @@ def enter(
     points = prepared.resolved.first_points() if plan is None else [plan.candidate(0).params]
     for params in points:
         more = {} if plan is None else plan.config(0)
-        try_one_batch(prepared, slot=slot, weights=weights, params=params, more=more)
+        probe = try_one_batch(prepared, slot=slot, weights=weights, params=params, more=more)
+        if (words := probe.infeasible(prepared.spec)) is not None:
+            log.warning("%s", words)
     # Not before the batch: data modules write into their folders when they are used for the first time.
     resolved = replace(prepared.resolved, inputs=inputs_of(prepared.code, prepared.paths))
     return create_or_continue(

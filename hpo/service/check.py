@@ -186,7 +186,7 @@ def check_study(
         devices=tuple(slot.device for slot in slots),
         # How many trials share a GPU is found out while they train; there is one at least.
         estimate=estimate(spec, probes, slots=len({s.devices if s.is_probed else s for s in slots}), varied=varied),
-        advice=(*_advice(spec, probe.measured[-1].validation_samples), *advice),
+        advice=(*_of_constraints(spec, probes[0]), *_advice(spec, probe.measured[-1].validation_samples), *advice),
         memory=memory,
     )
 
@@ -215,6 +215,14 @@ def _memory_in_words(probe: Probe, space: SearchSpace, attempt: Callable[..., Pr
 
 def _mebibytes(size: int) -> str:
     return f"{size / 2**20:,.0f} MiB"
+
+
+def _of_constraints(spec: StudySpec, probe: Probe) -> tuple[str, ...]:
+    words = probe.infeasible(spec)
+    if words is None:
+        return ()
+    is_first = spec.first_trial == "defaults" and spec.sampler.name != "grid"
+    return (f"{words}{'; the first trial tries it, so write first_trial: sampled' if is_first else ''}",)
 
 
 def _advice(spec: StudySpec, samples: int | None) -> tuple[str, ...]:

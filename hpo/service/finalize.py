@@ -342,6 +342,7 @@ def _spec(search: StudySpec, name: str, plan: Plan) -> StudySpec:
         "first_trial": "sampled",
         "points": (),
         "start_from": (),
+        "constraints": (),  # the candidates have satisfied them, and what is measured differs a little each time
         "budget": budget,
         "keep": Keep(checkpoints=plan.trials),
         # Others than the search has used; the same ones after both have got other names.

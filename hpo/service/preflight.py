@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpo.errors import SpecError
+from hpo.errors import SpecError, nearest
 from hpo.ipc.fork_server import ForkedProcess
 from hpo.ipc.incoming import InvalidMessageError, read_report
 from hpo.ipc.messages import (
@@ -22,6 +22,7 @@ from hpo.ipc.messages import (
     Epoch,
     Failed,
     Measured,
+    Probed,
     Report,
     Started,
     Training,
@@ -31,6 +32,7 @@ from hpo.ipc.messages import (
 from hpo.results.warm_start import Weights
 from hpo.search.algorithms import derive_seed
 from hpo.service.prepare import PreparedStudy
+from hpo.study.constraints import EPOCH_SECONDS, INFERENCE, PARAMETERS, PEAK_MEMORY, UNITS, violated
 from hpo.study.devices import Slot, slots_of
 from hpo.study.length import Unit
 from hpo.study.spec import StudySpec
@@ -65,6 +67,7 @@ class Probe:
         seconds_to_training: from the start of the process to the first step.
         measured: each epoch of a few batches that was timed.
         memory: bytes at its peak, see `hpo.training.peak_memory`; None where the system does not tell.
+        inference_ms: see `hpo.ipc.messages.Probed`; None where no constraint asks for it.
     """
 
     metrics: tuple[str, ...]
@@ -73,6 +76,27 @@ class Probe:
     seconds_to_training: float
     measured: tuple[Measured, ...]
     memory: int | None = None
+    inference_ms: float | None = None
+
+    @property
+    def quantities(self) -> dict[str, float]:
+        """What constraints may be about, as far as a batch shows it."""
+        known = {
+            PARAMETERS: self.parameters,
+            PEAK_MEMORY: self.memory,
+            INFERENCE: self.inference_ms,
+            EPOCH_SECONDS: None if not self.measured else self.measured[-1].whole_epoch_seconds,
+        }
+        return {name: float(value) for name, value in known.items() if value is not None}
+
+    def infeasible(self, spec: StudySpec) -> str | None:
+        """Which constraints of the study it violates, in words; None where it violates none."""
+        against = violated(spec.limits_of_trials, self.quantities)
+        if not against:
+            return None
+        point = ", ".join(f"{name}={value}" for name, value in self.params.items())
+        words = "; ".join(one.shown(self.quantities[one.name]) for one in against)
+        return f"the default configuration ({point}) violates a constraint: {words}"
 
 
 def slots_for(spec: StudySpec, source: Source, *, wanted: int | None = None, also_held: bool = False) -> list[Slot]:
@@ -166,6 +190,9 @@ class _Probing:
         self._started = time.monotonic()
         self._seconds_to_training = 0.0
         self._parameters = 0
+        self._inference_ms: float | None = None
+        self._logged: set[str] = set()  # names of metrics
+        self._is_judged = False
         budget = self._spec.budget
         self._minutes = budget.stall_minutes if "stall_minutes" in budget.model_fields_set else MOST_MINUTES
         self._deadline = self._started + 60 * self._minutes
@@ -234,10 +261,15 @@ class _Probing:
                 self._done.append(process)
             case Training():
                 self._seconds_to_training = time.monotonic() - self._started
+            case Probed(inference_ms=found):
+                self._inference_ms = found or self._inference_ms
+                process.channel.send(message_of(Answer()))
             case Measured():
                 self._measured.append(report)
             case Epoch():
                 self._reports += 1
+                self._logged |= report.metrics.keys()
+                self._is_judged = self._is_judged or report.is_judged
                 is_last = not self._continues(report)
                 if is_last:
                     self._probe = self._probe_of(report)
@@ -247,24 +279,41 @@ class _Probing:
     def _continues(self, report: Epoch) -> bool:
         if report.epoch >= self._length:
             return False
-        if not report.is_judged:
+        if not self._is_judged or self._not_logged():
             return self._reports < MOST_REPORTS
         return self._reports < self._least_reports and report.seconds < MOST_SECONDS_FOR_TIMING
 
+    def _not_logged(self) -> list[tuple[KeyPath, str]]:
+        """The constraints on metrics that the model has not logged, and what is wrong with each."""
+        found: list[tuple[KeyPath, str]] = []
+        for place, one in enumerate(self._spec.limits_of_trials):
+            if one.name in UNITS or one.name in self._logged:
+                continue
+            hint = nearest(one.name, [*UNITS, *self._logged]) or "."
+            text = (
+                f"'{one.name}' is neither measured nor logged by the model{hint} Measured are {', '.join(UNITS)}; "
+                f"it has logged {', '.join(sorted(self._logged))}"
+            )
+            found.append((("constraints", place), text))
+        return found
+
     def _probe_of(self, report: Epoch) -> Probe:
         spec = self._spec
-        if not report.is_judged:
+        if self._is_judged and (problems := self._not_logged()):
+            raise self._prepared.source.error(problems)
+        if not self._is_judged:
             where = f"{self._reports} validations" if spec.unit == Unit.STEP else spec.unit.counted(report.epoch)
             raise self._error("objective", never_logged(spec.objective.metric, report.metrics, after=where))
-        if report.value is None:
+        if report.is_judged and report.value is None:
             log.warning("%s was not a finite number after one batch with the defaults", spec.objective.metric)
         return Probe(
-            metrics=tuple(sorted(report.metrics)),
+            metrics=tuple(sorted(self._logged)),
             parameters=self._parameters,
             params=self._params,
             seconds_to_training=self._seconds_to_training,
             measured=tuple(self._measured),
             memory=report.memory,
+            inference_ms=self._inference_ms,
         )
 
     def _error(self, section: str, reason: str) -> SpecError:
@@ -279,7 +328,7 @@ def _blame(report: Failed, spec: StudySpec, what: str) -> tuple[KeyPath, str]:
         case "error: LoggerError":
             return ("logger",), report.reason
         case "error: SpecError":
-            return ("objective",), report.reason
+            return ("constraints" if report.owner == "constraints" else "objective",), report.reason
         case _:
             owner, *place = report.owner.split(".")
             reason = report.reason.removeprefix(f"{'.'.join(place)}: ") if place else report.reason

@@ -29,6 +29,7 @@ class StudyKeys(TypedDict, total=False):
     model: type[Any] | str | Mapping[str, Any]
     data: type[Any] | str | Mapping[str, Any]
     objective: str | Mapping[str, Any]
+    constraints: str | Sequence[str] | None
     space: Mapping[str, Any]
     epochs: Any  # a number, hpo.Int, or a mapping
     steps: Any  # instead of epochs

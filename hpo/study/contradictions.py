@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hpo.study.constraints import EPOCH_SECONDS, never_feasible, refusing
 from hpo.study.length import Unit
 from hpo.study.spec import StudySpec
 
@@ -36,6 +37,7 @@ def contradictions(spec: StudySpec) -> list[Problem]:
     if spec.trainings > 1 and spec.resources.devices_per_trial > 1:
         key = "folds" if spec.folds else "repeats"
         found.append(((key,), "is for trials on one device: leave devices_per_trial out"))
+    found += _of_constraints(spec)
     if spec.steps is not None and spec.epochs is not None:
         text = "a trial has a length in epochs or in steps, not both: leave one of them out (--set epochs=null)"
         return [*found, (("steps",), text)]
@@ -62,6 +64,19 @@ def _of_steps(spec: StudySpec) -> list[Problem]:
     if options.check_val_every_n_epoch not in (None, 1):
         text = "counts epochs, and the study has steps: write val_check_interval: 100, a number of training batches"
         found.append((("trainer", "check_val_every_n_epoch"), text))
+    return found
+
+
+def _of_constraints(spec: StudySpec) -> list[Problem]:
+    limits = spec.limits_of_trials
+    found: list[Problem] = [(("constraints", place), text) for place, text in never_feasible(limits)]
+    refuses = refusing(limits)
+    for place, one in enumerate(limits):
+        if one.name == EPOCH_SECONDS and spec.steps is not None:
+            found.append((("constraints", place), f"{EPOCH_SECONDS} is of epochs, and the study has steps"))
+        if one in refuses and spec.sampler.name == "grid":
+            text = "would refuse points that sampler: grid has to try: leave them out of the space, or write random"
+            found.append((("constraints", place), text))
     return found
 
 

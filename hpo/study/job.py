@@ -84,6 +84,7 @@ class TrialJob:
     keeps_last: bool = False  # write the state after the last epoch, too
     batches: int | None = None  # an epoch, to try it out and to time it; all by default
     trainer: dict[str, Any] = field(default_factory=dict)  # the study file's options of the Trainer
+    probed: list[str] = field(default_factory=list)  # names of constraints that are checked before it trains
     is_reusable: bool = False  # the process may do another job of the same place
 
     def of_training(self, number: int) -> TrialJob:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from hpo.study.constraints import Constraint, constraints_of, parse
 from hpo.study.families import FAMILIES
 from hpo.study.job import OWN_LOADERS
 from hpo.study.length import Unit
@@ -198,6 +199,7 @@ class Keep(Section):
 
 
 Trainings = Annotated[int, Field(ge=2, le=100, strict=True)]
+ConstraintText = Annotated[str, AfterValidator(lambda text: parse(text).text)]  # `peak_memory <= 8 GiB`
 
 
 class StudySpec(Section):
@@ -212,6 +214,7 @@ class StudySpec(Section):
     model: ClassSpec | tuple[ClassSpec, ...]  # several: which one is a parameter of the search
     data: ClassSpec = ClassSpec(label=OWN_LOADERS)
     objective: Objective
+    constraints: tuple[ConstraintText, ...] = ()  # on what a trial measures and logs: hpo.study.constraints
     space: dict[str, Any] = Field(default_factory=dict)
     epochs: PositiveInt | LengthRange | None = DEFAULT_EPOCHS  # None with `steps`
     steps: PositiveInt | LengthRange | None = None
@@ -268,6 +271,11 @@ class StudySpec(Section):
                 raise ValueError("takes one metric in this version; several are not available yet")
             value = value[0]
         return {"metric": value, "direction": direction_of(value)} if isinstance(value, str) else value
+
+    @field_validator("constraints", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return () if value is None else [value] if isinstance(value, str) else value
 
     @field_validator("sampler", "pruner", mode="before")
     @classmethod
@@ -350,6 +358,11 @@ class StudySpec(Section):
     def model_in_words(self) -> str:
         """`models.dnn:DNN`, or `models.dnn:DNN or models.cnn:CNN`."""
         return " or ".join(one.label for one in self.models)
+
+    @property
+    def limits_of_trials(self) -> tuple[Constraint, ...]:
+        """Its `constraints`, read."""
+        return constraints_of(self.constraints)
 
     @property
     def judged_by(self) -> dict[str, int]:

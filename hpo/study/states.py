@@ -133,6 +133,8 @@ class AttemptEnd(StrEnum):
     """Its objective was not a finite number."""
     KILLED = "killed"
     """A person requested it."""
+    REFUSED = "refused"
+    """One batch showed that the trial violates a constraint: it was refused before it trained."""
 
 
 class Direction(StrEnum):

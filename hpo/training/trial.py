@@ -36,6 +36,7 @@ from hpo.training.out_of_memory import is_out_of_memory
 from hpo.training.output import TrialOutput
 from hpo.training.own_loaders import OwnLoaders
 from hpo.training.peak_memory import restart_peak
+from hpo.training.probing import Probing, RefusedError
 from hpo.training.process_state import ProcessState
 from hpo.training.report import Report
 from hpo.training.resume import find_saved
@@ -66,6 +67,10 @@ def run_jobs(job: TrialJob, channel: Channel) -> None:
             # After the imports, whose changes are the same for all trials.
             process_state = process_state or ProcessState(Path(job.project))
             _train_all(job, worker, classes, kept)
+        except RefusedError:
+            output.flush()
+            worker.send(Done(takes_another=False))
+            break
         except BaseException as error:  # of any kind: it is reported to the worker
             failed = _failed(error, job)
             sys.stdout.write(f"{failed.error.rstrip()}\n")
@@ -169,7 +174,9 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
         options = trainer_options(job)
     length = [StepLimit(job.epochs)] if job.unit == Unit.STEP else []
     measure = [Measure(worker, job)] if job.batches is not None else []
-    callbacks = [*options.pop("callbacks"), *length, *measure, scored, report]
+    # In the first training only: one on another fold, or with another seed, is of the same model.
+    probing = [Probing(worker, job)] if job.probed and job.training == 1 else []
+    callbacks = [*options.pop("callbacks"), *length, *measure, *probing, scored, report]
     trainer = pl.Trainer(
         **trainer_devices(job, ranks),
         **options,

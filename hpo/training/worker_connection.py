@@ -8,7 +8,7 @@ import select
 import threading
 
 from hpo.ipc.channel import Channel, ChannelClosedError, Message
-from hpo.ipc.messages import EXIT_WITHOUT_CONNECTION, Answer, Epoch, Report, Trained, message_of
+from hpo.ipc.messages import EXIT_WITHOUT_CONNECTION, Answer, Epoch, Probed, Report, Trained, message_of
 from hpo.study.job import TrialJob, job_of
 
 # A socket that one thread closes stays open as long as another one waits for it: it may wait for so long.
@@ -43,8 +43,8 @@ class WorkerConnection:
             except ChannelClosedError:
                 os._exit(EXIT_WITHOUT_CONNECTION)
 
-    def ask(self, report: Epoch | Trained) -> Answer:
-        """Report an epoch or the end of a training, and wait for the worker's answer."""
+    def ask(self, report: Epoch | Probed | Trained) -> Answer:
+        """Report an epoch, what one batch showed or the end of a training, and wait for the worker's answer."""
         self.send(report)
         return Answer(**self._replies.get())
 

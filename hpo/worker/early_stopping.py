@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
+from hpo.search.noise import noise_of
 from hpo.study.spec import AUTO, EarlyStopping
 from hpo.study.states import Direction
 
 LEAST_PATIENCE = 10  # epochs or validations
 PATIENT_SHARE = 1 / 3  # of those so far: what learns for longer may rest for longer
 RECENT = 30  # values that the noise is estimated from
-FEWEST_FOR_NOISE = 5
-# The median absolute deviation of normal noise is 0.6745 standard deviations; second differences of independent values,
-# v[t] - (v[t - 1] + v[t + 1]) / 2, have 1.5 times their variance.
-NOISE_OF_MEDIAN = 1 / 0.6745 / 1.5**0.5
 
 
 def waited_in_vain(curve: Sequence[float], stopping: EarlyStopping, direction: Direction) -> int | None:
@@ -33,15 +28,3 @@ def waited_in_vain(curve: Sequence[float], stopping: EarlyStopping, direction: D
         else:
             since += 1
     return since if since >= patience else None
-
-
-def noise_of(curve: Sequence[float]) -> float:
-    """The standard deviation of a curve's values around what changes smoothly; 0 of too few.
-
-    From second differences: Gasser, Sroka and Jennen-Steinmetz 1986, Biometrika 73, here by their median.
-    """
-    if len(curve) < FEWEST_FOR_NOISE:
-        return 0.0
-    values = np.asarray(curve, np.float64)
-    second = values[1:-1] - (values[:-2] + values[2:]) / 2
-    return float(NOISE_OF_MEDIAN * np.median(np.abs(second)))

@@ -1,12 +1,17 @@
-"""Consecutive failures of a study's trials: five with the same cause stop it, unless the trials diverged."""
+"""Consecutive failures of a study's trials: five with the same cause stop it, unless the trials diverged.
+
+A hundred that were refused for a constraint stop it too: its space has no feasible point, or hardly any.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 
 from hpo.queue.progress import load_progress, recent_causes
 from hpo.queue.studies import StoredStudy, set_study_state
 from hpo.store import Store
+from hpo.study.constraints import REFUSALS_THAT_STOP
 from hpo.study.states import AttemptEnd, StudyState
 
 log = logging.getLogger(__name__)
@@ -25,6 +30,9 @@ class Failures:
         """A trial has failed for good: stop the study when too many have in a row."""
         if end == AttemptEnd.KILLED:  # a person asked for it
             return
+        if end == AttemptEnd.REFUSED:
+            self._stop_where_all_are_refused(study)
+            return
         causes = recent_causes(self._store, study.study_id, FAILURES_THAT_STOP)
         if len(causes) < FAILURES_THAT_STOP or len({cause for cause, _ in causes}) != 1 or causes[0][0] is None:
             return
@@ -34,6 +42,19 @@ class Failures:
             self._warn_of_divergence(study)
             return
         reason = f"{FAILURES_THAT_STOP} trials in a row failed with the same cause: {cause}\n{(error or '').strip()}"
+        set_study_state(self._store, study.study_id, StudyState.STOPPED, reason)
+
+    def _stop_where_all_are_refused(self, study: StoredStudy) -> None:
+        causes = recent_causes(self._store, study.study_id, REFUSALS_THAT_STOP)
+        begins = f"{AttemptEnd.REFUSED}: "
+        if len(causes) < REFUSALS_THAT_STOP or not all((cause or "").startswith(begins) for cause, _ in causes):
+            return
+        violated = Counter(text for cause, _ in causes for text in (cause or "").removeprefix(begins).split(", "))
+        counts = ", ".join(f"{text} (violated by {count})" for text, count in violated.most_common())
+        reason = (
+            f"{REFUSALS_THAT_STOP} trials in a row were refused before they trained: {counts}\nThe last one: "
+            f"{causes[0][1]}. Widen the space to where these hold, or loosen them"
+        )
         set_study_state(self._store, study.study_id, StudyState.STOPPED, reason)
 
     def _warn_of_divergence(self, study: StoredStudy) -> None:

@@ -18,6 +18,7 @@ from hpo.ipc.messages import (
     Done,
     Epoch,
     Failed,
+    Probed,
     Report,
     Started,
     Trained,
@@ -99,6 +100,9 @@ def _take(report: Report, trial: RunningTrial, process: ForkedProcess, run: Stud
         case Epoch():
             with contextlib.suppress(ChannelClosedError):
                 process.channel.send(message_of(run.on_epoch(trial, report)))
+        case Probed():
+            with contextlib.suppress(ChannelClosedError):
+                process.channel.send(message_of(run.on_probed(trial, report)))
         case Trained():
             with contextlib.suppress(ChannelClosedError):
                 process.channel.send(message_of(run.on_trained(trial)))

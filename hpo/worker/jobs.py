@@ -8,6 +8,7 @@ from typing import Any
 
 from hpo.results.warm_start import with_checkpoints
 from hpo.study.by_value import is_by_value
+from hpo.study.constraints import refusing
 from hpo.study.devices import Slot
 from hpo.study.job import RESUME_CHECKPOINTS, Call, TrialJob
 from hpo.study.length import Unit
@@ -75,6 +76,7 @@ def trial_jobs(
             resume=[str(directory / name) for name in RESUME_CHECKPOINTS] if directory and attempt > 1 else [],
             keeps_last=spec.keep.last and spec.keep.checkpoints > 0,
             batches=batches,
+            probed=[one.name for one in refusing(spec.limits_of_trials)] if attempt == 1 else [],
             trainer=_accumulating(spec.trainer_options, config.get("parts", 1)),
             is_reusable=spec.reuse_processes and slot.ranks == 1 and is_watched,
         )

@@ -52,6 +52,7 @@ class RunningTrial:
     is_read: bool = False  # all that its processes have sent, which have exited
     epoch: int = 0
     reported: int = 0  # reports of this attempt
+    first_epoch_seconds: float = 0.0  # of this attempt
     reached: float | None = None  # epochs or steps, with the part of the present epoch, as it was last reported
     step: int = 0  # batches of the present epoch, likewise
     metrics: Mapping[str, float] = field(default_factory=dict)  # of the last epoch
@@ -70,6 +71,8 @@ class RunningTrial:
     memory: int | None = None  # bytes at its peak
     device_seconds: float | None = None  # of a GPU that it shares
     parameters: int | None = None
+    measured: dict[str, float] = field(default_factory=dict)  # what its study's constraints name, where it is known
+    violations: dict[str, float] = field(default_factory=dict)  # by constraint, see hpo.study.constraints
     checkpoint_sha256: str | None = None
     state: OptunaState = OptunaState.COMPLETE
     end: AttemptEnd = AttemptEnd.DONE

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from hpo.errors import SpecError
 from hpo.ipc.fork_server import ForkServer
-from hpo.ipc.messages import Answer, Epoch, Started
+from hpo.ipc.messages import Answer, Epoch, Probed, Started
 from hpo.printable import counted
 from hpo.queue.best import best_trials
 from hpo.queue.claim import Claim, Place, StudyBusyError, claim_trials
@@ -42,6 +42,7 @@ from hpo.study.states import StudyState
 from hpo.study.writable import error_in_words
 from hpo.worker.data_watch import DataWatch
 from hpo.worker.failures import Failures
+from hpo.worker.feasibility import take_probe
 from hpo.worker.fleet import FIRST_BUSY_PAUSE, LARGE_FLEET, next_busy_pause, sync_pause
 from hpo.worker.outbox import Outbox
 from hpo.worker.provenance import StudyProvenance, ask_git
@@ -403,6 +404,10 @@ class StudyRun:
     def on_started(self, trial: RunningTrial, report: Started) -> None:
         """The trial's model is built."""
         take_start(self._context, self.resolved, trial, report)
+
+    def on_probed(self, trial: RunningTrial, report: Probed) -> Answer:
+        """Answer whether the trial may train, from what is known of it before."""
+        return take_probe(self._context, self.resolved.spec, trial, report)
 
     def on_epoch(self, trial: RunningTrial, report: Epoch) -> Answer:
         """Record an epoch's metrics, and answer with the decision about the trial."""

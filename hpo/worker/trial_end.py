@@ -17,6 +17,7 @@ from hpo.queue.report import end_attempt, finish_trial, forget_checkpoints, may_
 from hpo.queue.studies import StoredStudy
 from hpo.results.artifacts import Leftover, leftovers_of_ended
 from hpo.study.artifacts import checkpoints_in, is_file
+from hpo.study.constraints import as_attributes
 from hpo.study.job import (
     BEST_CHECKPOINT,
     PREPROCESSING,
@@ -28,6 +29,7 @@ from hpo.study.naming import trial_of_folder
 from hpo.study.object_store import address_of
 from hpo.study.spec import StudySpec
 from hpo.study.states import AttemptEnd, OptunaState
+from hpo.worker.feasibility import measured_in_words
 from hpo.worker.running_trial import RunningTrial
 from hpo.worker.study_context import StudyContext
 from hpo.worker.trainings import standard_error
@@ -109,6 +111,7 @@ def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then
             best_epoch=None if trial.state == OptunaState.FAIL else trial.best_epoch,
             checkpoint=None if checkpoint is None else address_of(checkpoint),
             checkpoint_sha256=None if checkpoint is None else trial.checkpoint_sha256,
+            system_attributes=as_attributes(trial.violations),
             attributes={
                 trial.unit.plural: trial.epoch,
                 "seconds": round(usage["seconds"], 3),
@@ -116,6 +119,7 @@ def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then
                 **({} if trial.memory is None else {"memory in MiB": round(trial.memory / 2**20)}),
                 "device": trial.slot.device,
                 **_of_trainings(trial),
+                **measured_in_words(study.resolved.spec, trial),
                 **({"cause": trial.cause} if trial.cause else {}),
                 **({"error": shortened(trial.error)} if trial.error else {}),
             },
@@ -234,6 +238,8 @@ def _forget(context: StudyContext, trial_ids: Sequence[int]) -> None:
 
 def _log_end(trial: RunningTrial, spec: StudySpec) -> None:
     metric = spec.objective.metric
+    if trial.end == AttemptEnd.REFUSED:  # told when it was
+        return
     if trial.state == OptunaState.FAIL:
         log.warning("trial %d failed: %s", trial.number, failure_in_words(trial.cause or "", trial.error)[-500:])
     elif trial.state == OptunaState.PRUNED:

@@ -17,11 +17,13 @@ from hpo.queue.best import LOSS
 from hpo.queue.report import describe_trial, provenance_before, report_epoch
 from hpo.results.warm_start import refers
 from hpo.search.rungs import Verdict
+from hpo.study.constraints import as_attributes, total
 from hpo.study.job import BEST_CHECKPOINT, CONFIG, PREPROCESSING
 from hpo.study.resolved_study import BATCH_SIZE, OWNERS, ResolvedStudy
 from hpo.study.spec import StudySpec
 from hpo.study.states import AttemptEnd, OptunaState
 from hpo.worker.decision import Action, Decision, decide, is_less
+from hpo.worker.feasibility import judge_epoch
 from hpo.worker.provenance import with_changes
 from hpo.worker.running_trial import RunningTrial
 from hpo.worker.study_context import StudyContext
@@ -113,19 +115,26 @@ def take_epoch(
     before = [known[epoch] for epoch in sorted(known) if epoch < report.epoch]
     if (loss := report.metrics.get(LOSS)) is not None:
         trial.losses[report.epoch] = loss
+    wins_tie = report.value == trial.best_value and is_less(loss, trial.losses.get(trial.best_epoch or 0))
+    direction = spec.objective.direction
+    is_best = report.value is not None and (
+        trial.best_value is None or wins_tie or direction.better(report.value, trial.best_value)
+    )
+    hopeless = judge_epoch(spec, trial, report, is_best=is_best)
     verdict = _record(context, trial, report) if report.value is not None or not report.is_judged else Verdict.CONTINUE
+    is_infeasible = total(trial.violations) > 0
     decision = decide(
         before,
         report.value,
         is_judged=report.is_judged,
-        wins_tie=report.value == trial.best_value and is_less(loss, trial.losses.get(trial.best_epoch or 0)),
+        wins_tie=wins_tie,
         epoch=report.epoch,
         epochs=trial.epochs,
-        direction=spec.objective.direction,
-        verdict=verdict,
-        granted=trial.granted,
+        direction=direction,
+        verdict=verdict if hopeless is None else Verdict.PRUNE,
+        granted=trial.granted if hopeless is None else 0,
         requested=trial.requested,
-        target=target if trial.trainings == 1 else None,
+        target=target if trial.trainings == 1 and not is_infeasible else None,
         early_stopping=spec.early_stopping,
         is_planned=trial.is_planned,
         unit=spec.unit,
@@ -133,6 +142,8 @@ def take_epoch(
         keeps_last="stop_after" in trial.config,
     )
     _apply(trial, decision, report, metric=spec.objective.metric)
+    if hopeless is not None and decision.action == Action.PRUNE:
+        trial.cause = f"infeasible: {hopeless}"
     answer = ANSWERS[decision.action]
     if decision.action == Action.STOP and trial.trainings > 1:
         answer, trial.is_decided = replace(answer, is_trained=True), False
@@ -162,7 +173,8 @@ def _record(context: StudyContext, trial: RunningTrial, report: Epoch) -> Verdic
     value, verdict = report.value, Verdict.CONTINUE
     attributes: dict[str, Any] = {}
     if value is not None:
-        verdict, attributes = context.history.report(trial.number, report.epoch, value)
+        verdict, attributes = context.history.report(trial.number, report.epoch, value, trial.violations)
+    attributes |= as_attributes(trial.violations)
     context.outbox.put(
         lambda connection: report_epoch(
             connection,

@@ -89,6 +89,7 @@ def _start(
             trial.losses = losses_before(connection, claim.trial_id)
             trial.results = trainings_before(connection, claim.trial_id) if trial.trainings > 1 else []
         trial.training = len(trial.results) + 1
+        trial.violations = context.history.violations(claim.number)
     if claim.is_promoted:
         trial.granted = max(context.history.curve(claim.number), default=0)
     # It may run out of time before its first epoch here: then it ends with the values of earlier attempts.

@@ -303,3 +303,24 @@ def test_the_page_about_earlier_studies_does_what_it_says(tmp_path: Path) -> Non
     forked = printed["hpo fork quickstart wider --set space.lr.high=0.1 --set budget.trials=8"]
     assert forked.startswith("study wider was forked from quickstart: 6 of 6 trials are taken over, with ")
     assert page.python[-1].startswith("[0, 1")
+
+
+def test_the_page_about_constraints_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("constraints.md", tmp_path)
+
+    assert "refused: parameters < 2e4" in page.printed['hpo trials small --where "not feasible"']
+    assert "more refused for a constraint" in page.printed["hpo run studies/small.yaml"]
+    assert json.loads(page.python[0])
+    assert page.python[1].startswith("True {'inference_ms': -")
+
+
+def test_the_page_about_noise_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("noise.md", tmp_path)
+
+    assert re.search(r"\d ± 0\.", page.printed["hpo best quickstart --by expected"])
+    columns = "number,value,expected,expected_low,expected_high"
+    assert "expected_low" in page.printed[f"hpo trials quickstart --columns {columns} --sort=-expected"]
+    number, value, expected, low, high = page.python[-1].split()
+    assert float(low) < float(expected) < float(high)
+    assert float(value) > 0.5
+    assert number in {line.split()[0] for line in page.python[:-1]}

@@ -146,3 +146,15 @@ def test_every_study_ends_with_its_trials_and_a_trained_one(seed: int, trials: i
     assert final.index(max(final)) in done
     if trials >= eta**3:
         assert sum(epochs.values()) < 0.8 * trials * EPOCHS
+
+
+def test_a_trial_that_violates_a_constraint_is_behind_those_that_satisfy_it() -> None:
+    rungs = Rungs(eta=3, first=3, direction=Direction.MAXIMIZE)
+    for number, (value, violation) in enumerate(((0.9, 0.2), (0.8, 0.1), (0.5, 0.0), (0.6, -1.0))):
+        rungs.take(number, {3: value}, violation=violation)
+
+    assert rungs.verdict(3, 3) == Verdict.CONTINUE
+    assert [rungs.verdict(number, 3) for number in (0, 1, 2)] == [Verdict.PAUSE] * 3
+    for number in range(4, 9):
+        rungs.take(number, {3: 0.1}, violation=0.3)
+    assert rungs.promotable(dict.fromkeys((0, 1, 2, 3), 3)) == [3, 2, 1]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hpo.search.noise import noise_of
 from hpo.study.spec import EarlyStopping
 from hpo.study.states import Direction
-from hpo.worker.early_stopping import noise_of, waited_in_vain
+from hpo.worker.early_stopping import waited_in_vain
 
 # curve, patience, min_delta, whether it has reached a plateau; larger is better
 CURVES = [
