@@ -48,17 +48,23 @@ def print_facts(facts: Sequence[tuple[str, str]], out: Console, *, indent: int =
     out.print(Padding(grid, (0, 0, 0, indent), expand=False))
 
 
-def print_best(records: Sequence[TrialRecord], out: Console) -> None:
-    """Print the trials, best first: a column a parameter where there is room, else the parameters below the numbers."""
+def print_best(records: Sequence[TrialRecord], out: Console, *, objectives: Sequence[str] = ()) -> None:
+    """Print the trials, best first: a column a parameter where there is room, else the parameters below the numbers.
+
+    Args:
+        objectives: the names of several, for a column each.
+    """
     names = list(dict.fromkeys(name for record in records for name in record.params))
     has_remarks = any(record.remark for record in records)
-    headings = ("trial", "value", str(_unit_of(records)), "seconds", *(["trained"] if has_remarks else []))
+    values = objectives if len(objectives) > 1 else ("value",)
+    headings = ("trial", *map(in_a_line, values), str(_unit_of(records)), "seconds")
+    headings += ("trained",) if has_remarks else ()
     table = Table(box=SIMPLE, pad_edge=False)
     for heading in headings:
         table.add_column(heading, justify="left" if heading in LEFT_ALIGNED else "right", no_wrap=True)
     for name in names:
         table.add_column(in_a_line(name))
-    rows = [_best_numbers(record, has_remarks=has_remarks) for record in records]
+    rows = [_best_numbers(record, len(values), has_remarks=has_remarks) for record in records]
     for record, row in zip(records, rows, strict=True):
         table.add_row(*row, *(number(record.params.get(name)) for name in names))
     if fits(table, out):
@@ -86,23 +92,27 @@ def _unit_of(records: Sequence[TrialRecord]) -> Unit:
     return Unit.STEP if any(record.unit == Unit.STEP for record in records) else Unit.EPOCH
 
 
-def _best_numbers(record: TrialRecord, *, has_remarks: bool) -> tuple[str, ...]:
+def _best_numbers(record: TrialRecord, columns: int, *, has_remarks: bool) -> tuple[str, ...]:
     value = number(record.value) if len(record.values) < 2 else ", ".join(map(number, record.values))
-    numbers = str(record.number), value, number(record.best_epoch), number(record.seconds)
+    values = tuple(map(number, record.values)) if columns > 1 else (value,)
+    numbers = str(record.number), *values, number(record.best_epoch), number(record.seconds)
     return (*numbers, in_a_line(record.remark or "to its end")) if has_remarks else numbers
 
 
-def show_best(records: Sequence[TrialRecord], study: str, *, is_narrowed: bool = False) -> None:
+def show_best(
+    records: Sequence[TrialRecord], study: str, *, objectives: Sequence[str] = (), is_narrowed: bool = False
+) -> None:
     """Print the best trials, with their parameters.
 
     Args:
+        objectives: the names of several.
         is_narrowed: only some of the study's trials were asked for.
     """
     if not records:
         name, such = in_a_line(study), "such trial with a value" if is_narrowed else "trial with a value yet"
         console().print(Text(f"study {name} has no {such}; 'hpo trials {name}' lists those it has"))
         return
-    print_best(records, console())
+    print_best(records, console(), objectives=objectives)
 
 
 def show_trials(records: Sequence[TrialRecord], study: str, *, is_narrowed: bool = False) -> None:
@@ -162,6 +172,8 @@ def _studies(found: Sequence[StudyStatus], states: Sequence[TrialState]) -> tupl
         counts, budget = study.counts, study.budget["trials"]
         asked = f"{int(budget['spent'])}/{int(budget['target'])}" if budget.get("target") else str(int(budget["spent"]))
         best = number(study.best.value if study.best else None)
+        if study.on_front is not None and study.best is not None:
+            best = f"front of {study.on_front}"
         rows.append([in_a_line(study.study), study.state, asked, *(str(counts[state]) for state in states), best])
     return ["study", "state", "trials", *states, "best"], rows
 
@@ -180,7 +192,15 @@ def show_status(study: StudyStatus, kept: KeptCheckpoints) -> None:
     if study.best is not None:
         remark = f", {study.best.remark}" if study.best.remark else ""
         params = f" ({params_in_words(study.best.params)})" if study.best.params else ""
-        facts.append(("best:", f"{number(study.best.value)} by trial {study.best.number}{remark}{params}"))
+        values = study.best.values if study.on_front is not None else (study.best.value,)
+        shown = ", ".join(map(number, values))
+        name = "best:"
+        if study.on_front is not None:
+            facts.append(
+                ("front:", f"{counted(study.on_front, 'trial')}; 'hpo pareto {in_a_line(study.study)}' shows it")
+            )
+            name = "first:"
+        facts.append((name, f"{shown} by trial {study.best.number}{remark}{params}"))
     limits = [f"{name} {_of_limit(part)}" for name, part in study.budget.items() if name != "trials"]
     if limits:
         facts.append(("limits:", ", ".join(limits)))

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, Subquery, and_, func, select
 
-from hpo.results.trial_records import finite
+from hpo.results.trial_records import LEADING, finite
 from hpo.store.tables import (
     hpo_attempts,
     hpo_epochs,
@@ -22,8 +22,6 @@ from hpo.store.tables import (
 )
 from hpo.study.length import Unit
 from hpo.study.states import Direction, OptunaState, TrialState
-
-LEADING = (OptunaState.RUNNING, OptunaState.PRUNED)  # their value is the best of their curve
 
 
 class TrialValues:

@@ -4,6 +4,9 @@ It learns from every epoch: a trial that was pruned, waits at a rung or still ru
 expected to end with (`hpo.search.expected`). What has begun and reported nothing is taken to have the value that the
 model predicts, so that proposals to many slots differ (Ginsbourger et al. 2010, kriging believer).
 
+Of several objectives, each proposal improves on a random weighting of them (Knowles 2006, IEEE Transactions on
+Evolutionary Computation 10 (1), ParEGO), so that proposals spread over the front.
+
 A proposal depends only on the trials, their curves, the seed and the trial's number: any worker makes the same.
 """
 
@@ -17,14 +20,14 @@ import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from scipy.special import ndtri
 from threadpoolctl import ThreadpoolController
 
-from hpo.search.expected import expected_costs
+from hpo.search.expected import expected_points
 from hpo.search.gaussian_process import Posterior, Scales, expected_improvement, fit, kernel
 from hpo.search.points import Points, squared_distances
+from hpo.search.several import is_infeasible, points_of, signs_of
 
 Floats = NDArray[np.float64]
 
@@ -33,6 +36,7 @@ FEWEST = 4  # trials with a value, from which a model is made
 AT_RANDOM = 0.05  # of the later ones
 OBSERVED = 100  # trials that the model is fitted to: the better half by rank, the others spread over the rest
 THREADS = ThreadpoolController()
+AUGMENTED = 0.05  # Knowles's share of the weighted sum
 DRAWN, MOVED, CLIMBED, CLIMBS, TOP = 150, 250, 60, 2, 5  # candidates
 
 
@@ -83,15 +87,15 @@ class BayesianSampler(BaseSampler):
             for other in study._get_trials(deepcopy=False, use_cache=True)
             if other.number != trial.number and other.params
         ]
-        sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
         with THREADS.limit(limits=1):  # matrices so small are slower with several, above all beside training
-            return self._points.point(self._proposal(begun, sign))
+            return self._points.point(self._proposal(begun, signs_of(study.directions)))
 
-    def _proposal(self, begun: Sequence[FrozenTrial], sign: float) -> Floats:
+    def _proposal(self, begun: Sequence[FrozenTrial], signs: Floats) -> Floats:
         points, rng = self._points, self._rng
         rows = points.rows([trial.params for trial in begun])
         known = set(points.keys(rows))
-        costs, missing, infeasible = self._costs(begun, sign)
+        points_of_trials, missing, infeasible = self._costs(begun, signs)
+        costs = points_of_trials[:, 0] if len(signs) == 1 else _weighted(points_of_trials, rng)
         observed = np.flatnonzero(~np.isnan(costs))
         if len(begun) < self._startup or len(observed) < FEWEST or rng.random() < AT_RANDOM:
             return np.asarray(self._new(points.draw(DRAWN, rng), known)[0])
@@ -121,28 +125,30 @@ class BayesianSampler(BaseSampler):
         fresh = [key not in known for key in self._points.keys(rows)]
         return rows[fresh] if any(fresh) else rows
 
-    def _costs(self, begun: Sequence[FrozenTrial], sign: float) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-        """Expected costs at the end, NaN where nothing is known; shares of epochs that are missing; what failed."""
-        curves = np.full((len(begun), self._reports), np.nan)
+    def _costs(self, begun: Sequence[FrozenTrial], signs: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+        """Expected costs (trials, objectives) at the end, NaN where nothing is known; shares of epochs that are
+        missing; what failed."""
+        curves = np.full((len(signs), len(begun), self._reports), np.nan)
         failed = np.zeros(len(begun), bool)
         ended = np.zeros(len(begun), bool)
         for row, trial in enumerate(begun):
-            for epoch, value in trial.intermediate_values.items():
+            for epoch, values in points_of(trial, len(signs)).items():
                 place = -(-epoch // self._interval) - 1
-                if 0 <= place < self._reports and np.isfinite(value):
-                    curves[row, place] = sign * value
+                if 0 <= place < self._reports and np.isfinite(values).all():
+                    curves[:, row, place] = signs * values
             ended[row] = trial.state == TrialState.COMPLETE
-            failed[row] = trial.state == TrialState.FAIL or any(v > 0 for v in trial.constraints.values())
+            failed[row] = trial.state == TrialState.FAIL or is_infeasible(trial)
             failed[row] |= trial.state == TrialState.PRUNED and not trial.intermediate_values
-        trained = np.where(np.isnan(curves).all(1), 0, self._reports - np.argmax(~np.isnan(curves[:, ::-1]), axis=1))
-        costs = expected_costs(curves)
+        lacks = np.isnan(curves[0])
+        trained = np.where(lacks.all(1), 0, self._reports - np.argmax(~lacks[:, ::-1], axis=1))
+        costs = expected_points(curves)
         for row, trial in enumerate(begun):
             if ended[row] and not failed[row]:
-                costs[row] = sign * float(trial.value or 0.0)
+                costs[row] = signs * trial.values
         missing = np.where(ended, 0.0, 1 - trained / self._reports)
         if failed.any():
-            worst = np.nanmax(costs[~failed]) if (~np.isnan(costs[~failed])).any() else 0.0
-            costs[failed], missing[failed] = worst, 0.0
+            known = costs[~failed & ~np.isnan(costs).any(1)]
+            costs[failed], missing[failed] = known.max(0) if len(known) else 0.0, 0.0
         return costs, missing, failed
 
     def _chosen(self, observed: NDArray[np.intp], costs: Floats) -> NDArray[np.intp]:
@@ -152,6 +158,17 @@ class BayesianSampler(BaseSampler):
         half = OBSERVED // 2
         others = self._rng.choice(len(order) - half, half, replace=False) + half
         return order[np.r_[np.arange(half), np.sort(others)]]
+
+
+def _weighted(costs: Floats, rng: np.random.Generator) -> Floats:
+    """One cost (trials,) of several: the augmented Chebyshev norm of their ranks, with weights drawn at random."""
+    found = np.full(len(costs), np.nan)
+    known = ~np.isnan(costs).any(1)
+    if known.any():
+        weights = rng.dirichlet(np.ones(costs.shape[1]))
+        scaled = np.stack([_ranks(column) for column in costs[known].T], axis=1) / known.sum()
+        found[known] = (weights * scaled).max(1) + AUGMENTED * (weights * scaled).sum(1)
+    return found
 
 
 def _ranks(values: Floats) -> Floats:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from optuna.trial import TrialState
 
 from hpo.errors import SpecError
@@ -19,10 +20,11 @@ from hpo.search.grid import fixed_point
 from hpo.search.history import History
 from hpo.search.rungs import Verdict
 from hpo.space import SearchSpace
+from hpo.study.contradictions import contradictions
 from hpo.study.spec import StudySpec
 from hpo.study.states import AttemptEnd, Direction
 
-Curve = Callable[[dict[str, Any], int], tuple[Sequence[float], float]]
+Curve = Callable[[dict[str, Any], int], tuple[Sequence[float] | Sequence[Sequence[float]], float]]
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Event:
 
     Attributes:
         at: device-seconds since the beginning: seconds times slots.
-        value: the objective.
+        value: the objective; of several, the first one.
+        values: of all objectives.
     """
 
     at: float
@@ -39,6 +42,7 @@ class Event:
     epoch: int
     value: float
     params: Mapping[str, Any]
+    values: tuple[float, ...] = ()
 
 
 def simulate(
@@ -46,7 +50,7 @@ def simulate(
     curve: Curve,
     *,
     epochs: int,
-    direction: Direction | str = Direction.MAXIMIZE,
+    direction: Direction | str | Sequence[Direction | str] = Direction.MAXIMIZE,
     sampler: str | Mapping[str, Any] = "tpe",
     pruner: str | Mapping[str, Any] = "asha",
     slots: int = 1,
@@ -63,8 +67,9 @@ def simulate(
         space: or its JSON, see `SearchSpace.to_json`.
         curve: of a trial's parameters and number, the objective after each epoch, of which there may be fewer than
             `epochs`, and the seconds of an epoch. A value that is not finite ends the trial as diverged; without any
-            value, it runs out of memory after these seconds.
+            value, it runs out of memory after these seconds. Of several objectives, an epoch has a value of each.
         epochs: of a complete trial.
+        direction: maximize or minimize; of several objectives, one each.
         sampler, pruner: as in a study file.
         device_seconds: the budget; the epoch that exceeds it is not seen.
         first_trial: `defaults` or `sampled`.
@@ -74,12 +79,13 @@ def simulate(
     """
     if slots < 1 or epochs < 1 or not device_seconds > 0:
         raise SpecError(f"slots {slots}, epochs {epochs} and device_seconds {device_seconds} should be positive")
+    directions = [direction] if isinstance(direction, str) else list(direction)
     spec = StudySpec.model_validate(
         {
             "study": "simulated",
             "model": "simulated:Model",
             "data": "simulated:Data",
-            "objective": {"metric": "value", "direction": direction},
+            "objective": [{"metric": f"value {of}", "direction": one} for of, one in enumerate(directions, start=1)],
             "epochs": epochs,
             "sampler": sampler,
             "pruner": pruner,
@@ -87,6 +93,8 @@ def simulate(
             "seed": seed,
         }
     )
+    if problems := contradictions(spec):
+        raise SpecError("; ".join(f"{'.'.join(map(str, path))}: {text}" for path, text in problems))
     found = space if isinstance(space, SearchSpace) else SearchSpace.from_json(space)
     return _Simulation(spec, found, curve, slots=slots).events(device_seconds)
 
@@ -101,7 +109,7 @@ class _Simulation:
             None,
             0,
             name=spec.study,
-            direction=spec.objective.direction,
+            objectives=spec.objectives,
             samplers=sampler_factory(spec, space, Path()),
             pruner=make_pruner(spec, Path()),
             diverged=spec.objective.diverged,
@@ -121,13 +129,13 @@ class _Simulation:
                 return
             trial = self._trials[number]
             if not len(trial.values):
-                self._history.end(number, TrialState.FAIL, None, cause=OUT_OF_MEMORY)
+                self._history.end(number, TrialState.FAIL, cause=OUT_OF_MEMORY)
                 self._begin(now)
                 continue
             trial.epoch += 1
-            value = float(trial.values[trial.epoch - 1])
-            yield Event(now * self._slots, number, trial.epoch, value, trial.params)
-            if self._goes_on(number, trial, value):
+            values = tuple(map(float, np.atleast_1d(trial.values[trial.epoch - 1])))
+            yield Event(now * self._slots, number, trial.epoch, values[0], trial.params, values)
+            if self._goes_on(number, trial, values):
                 self._train(now, number)
             else:
                 self._begin(now)
@@ -155,31 +163,36 @@ class _Simulation:
     def _train(self, now: float, number: int) -> None:
         heapq.heappush(self._ends, (now + self._trials[number].seconds, next(self._order), number))
 
-    def _goes_on(self, number: int, trial: _Trial, value: float) -> bool:
+    def _goes_on(self, number: int, trial: _Trial, values: tuple[float, ...]) -> bool:
         """Record an epoch, and whether the trial trains another one; see `hpo.worker.decision.decide`."""
-        history, direction = self._history, self._spec.objective.direction
-        if not math.isfinite(value):
-            values = list(history.curve(number).values())
-            state = TrialState.COMPLETE if values else TrialState.FAIL
-            history.end(number, state, min(values, key=direction.cost, default=None), cause=AttemptEnd.DIVERGED)
+        history = self._history
+        if not all(map(math.isfinite, values)):
+            best = self._best(number)
+            history.end(number, TrialState.COMPLETE if best else TrialState.FAIL, best, cause=AttemptEnd.DIVERGED)
             return False
-        verdict, _ = history.report(number, trial.epoch, value)
+        verdict, _ = history.report(number, trial.epoch, *values)
         if trial.epoch >= min(self._spec.max_epochs, len(trial.values)):
-            history.end(number, TrialState.COMPLETE, min(history.curve(number).values(), key=direction.cost))
+            history.end(number, TrialState.COMPLETE, self._best(number))
             return False
         if verdict == Verdict.CONTINUE or trial.epoch <= trial.granted:
             return True
         if verdict == Verdict.PRUNE:
-            history.end(number, TrialState.PRUNED, value)
+            history.end(number, TrialState.PRUNED, values)
         else:
             history.release(number, number, is_paused=True)
         return False
+
+    def _best(self, number: int) -> tuple[float, ...]:
+        """The values of a trial's best epoch by the leading objective; none without an epoch."""
+        curve, cost = self._history.curve(number), self._spec.objective.direction.cost
+        epoch = min(curve, key=lambda epoch: (cost(curve[epoch]), epoch), default=None)
+        return () if epoch is None else (curve[epoch], *self._history.further(number, epoch))
 
 
 @dataclass
 class _Trial:
     params: Mapping[str, Any]
-    values: Sequence[float]
+    values: Sequence[float] | Sequence[Sequence[float]]
     seconds: float
     epoch: int = 0
     granted: int = 0

@@ -255,9 +255,11 @@ class _Probing:
         spec = self._spec
         if not report.is_judged:
             where = f"{self._reports} validations" if spec.unit == Unit.STEP else spec.unit.counted(report.epoch)
-            raise self._error("objective", never_logged(spec.objective.metric, report.metrics, after=where))
+            raise self._error("objective", never_logged(spec.objectives.metrics, report.metrics, after=where))
         if report.value is None:
-            log.warning("%s was not a finite number after one batch with the defaults", spec.objective.metric)
+            lacking = (metric for metric in spec.objectives.metrics if metric not in report.metrics)
+            metric = next(lacking, spec.objective.metric)
+            log.warning("%s was not a finite number after one batch with the defaults", metric)
         return Probe(
             metrics=tuple(sorted(report.metrics)),
             parameters=self._parameters,

@@ -64,7 +64,7 @@ def open_history(store: Store, study: StoredStudy) -> History:
         store,
         study.study_id,
         name=study.name,
-        direction=spec.objective.direction,
+        objectives=spec.objectives,
         samplers=sampler_factory(spec, study.resolved.space, Path()),
         pruner=make_pruner(spec, Path()),
         rungs=make_rungs(spec),
@@ -124,10 +124,11 @@ class Claimant:
         self.history.release(claim.trial_id, claim.number, is_paused=True)
 
     def finish(self, claim: Claim, value: float | None, *, state: str = "COMPLETE", **more: Any) -> bool:
+        values = [] if value is None else [value]
         with self.store.write() as connection:
-            is_ours = finish_trial(connection, claim, state=OptunaState(state), value=value, seconds=2.5, **more)
+            is_ours = finish_trial(connection, claim, state=OptunaState(state), values=values, seconds=2.5, **more)
         if is_ours:
-            self.history.end(claim.number, TrialState[state], value)
+            self.history.end(claim.number, TrialState[state], values)
         return is_ours
 
 
