@@ -172,7 +172,7 @@ def _studies(found: Sequence[StudyStatus], states: Sequence[TrialState]) -> tupl
         counts, budget = study.counts, study.budget["trials"]
         asked = f"{int(budget['spent'])}/{int(budget['target'])}" if budget.get("target") else str(int(budget["spent"]))
         best = number(study.best.value if study.best else None)
-        if study.on_front is not None and study.best is not None:
+        if study.on_front:
             best = f"front of {study.on_front}"
         rows.append([in_a_line(study.study), study.state, asked, *(str(counts[state]) for state in states), best])
     return ["study", "state", "trials", *states, "best"], rows
@@ -192,15 +192,10 @@ def show_status(study: StudyStatus, kept: KeptCheckpoints) -> None:
     if study.best is not None:
         remark = f", {study.best.remark}" if study.best.remark else ""
         params = f" ({params_in_words(study.best.params)})" if study.best.params else ""
-        values = study.best.values if study.on_front is not None else (study.best.value,)
-        shown = ", ".join(map(number, values))
-        name = "best:"
-        if study.on_front is not None:
-            facts.append(
-                ("front:", f"{counted(study.on_front, 'trial')}; 'hpo pareto {in_a_line(study.study)}' shows it")
-            )
-            name = "first:"
-        facts.append((name, f"{shown} by trial {study.best.number}{remark}{params}"))
+        facts.append(("best:", f"{number(study.best.value)} by trial {study.best.number}{remark}{params}"))
+    if study.on_front:
+        advice = f"'hpo pareto {in_a_line(study.study)}' shows it"
+        facts.append(("front:", f"{counted(study.on_front, 'trial')}; {advice}"))
     limits = [f"{name} {_of_limit(part)}" for name, part in study.budget.items() if name != "trials"]
     if limits:
         facts.append(("limits:", ", ".join(limits)))

@@ -61,7 +61,7 @@ class StudyStatus:
     """A study's state, progress and workers.
 
     Attributes:
-        best: the best trial; None without one. Of several objectives, the best one by the first.
+        best: the best trial; None without one, and for a study of several objectives.
         on_front: of several objectives, how many trials no other one beats in all of them.
         state: as requested, or `done` when it has all its trials or has reached a limit.
         counts: trials by `TrialState`, without the foreign ones.
@@ -257,11 +257,11 @@ class Study:
         """The columns that are asked for, of the trials that are asked for, or of the best of them, without records.
 
         Args:
-            is_of_best: of the best ones, so many as `best` says, or all of a front.
+            is_of_best: of the best ones: so many as `best` says, or a whole front.
         """
         with self._store.read() as connection:
             source = TrialColumns(connection, self._study_id, self.direction)
-            if not is_of_best:
+            if not is_of_best and best is None:
                 return table_of(source, query, chosen_trials(source, query))
             return table_of(source, query, best_of(connection, self._study_id, self.objectives, query, limit=best))
 
@@ -316,13 +316,15 @@ class Study:
     def status(self) -> StudyStatus:
         """Its state, progress, budget, best trial and workers."""
         progress = load_progress(self._store, self._study_id)
-        best = self.best(None if self.objectives.are_several else 1)
+        several = self.objectives.are_several
+        best = self.best_of(Query(), None if several else 1, has_curves=not several)
         with self._store.read() as connection:
             workers = _Workers.read(connection, self._store, self._study_id)
+        its = workers.of(self._study_id)
+        if several:
+            return _status(self.name, progress, None, its, on_front=len(best))
         # As a list of studies has it, which does not read the provenance.
-        first = replace(best[0], provenance=None) if best else None
-        on_front = len(best) if self.objectives.are_several else None
-        return _status(self.name, progress, first, workers.of(self._study_id), on_front=on_front)
+        return _status(self.name, progress, replace(best[0], provenance=None) if best else None, its)
 
 
 def list_studies(store: Store) -> list[StudyStatus]:
@@ -331,11 +333,11 @@ def list_studies(store: Store) -> list[StudyStatus]:
         found = overview(connection)
         objectives = {study.study_id: study.objectives for study in found}
         best = best_of_each(connection, {key: its.first for key, its in objectives.items() if not its.are_several})
-        on_front = {}
-        for study_id in (key for key, its in objectives.items() if its.are_several):
-            front = best_of(connection, study_id, objectives[study_id], Query(), limit=None)
-            on_front[study_id] = len(front)
-            best |= {study_id: front[0]} if front else {}
+        on_front = {
+            study_id: len(best_of(connection, study_id, its, Query(), limit=None))
+            for study_id, its in objectives.items()
+            if its.are_several
+        }
         records: dict[int, TrialRecord] = {}
         chosen = list(best.values())
         for start in range(0, len(chosen), STUDIES_A_STATEMENT):
@@ -355,7 +357,12 @@ def list_studies(store: Store) -> list[StudyStatus]:
 
 
 def _status(
-    name: str, found: Progress, best: TrialRecord | None, workers: Sequence[WorkerRecord], *, on_front: int | None
+    name: str,
+    found: Progress,
+    best: TrialRecord | None,
+    workers: Sequence[WorkerRecord],
+    *,
+    on_front: int | None = None,
 ) -> StudyStatus:
     counts = found.counts
     is_done = found.state == StudyState.RUNNING and counts.target > 0 and found.is_over

@@ -116,6 +116,8 @@ def sampler_factory(spec: StudySpec, space: SearchSpace, project: Path) -> Sampl
         if any(parameter.when for parameter in space.values()):
             # Samples jointly inside conditional branches; otherwise a conditional parameter is sampled on its own.
             options = {"multivariate": True, "group": True} | options
+        elif spec.objectives.are_several:  # as Optuna's own for one objective; see docs/decisions/0021
+            options = {"multivariate": True} | options
         _make(cls, options | {"seed": seed}, "sampler")  # errors name Optuna's class
         cls, options = TPE, options | {"memory": Memory()}
     _make(cls, options | {"seed": seed}, "sampler")

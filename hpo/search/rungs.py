@@ -8,7 +8,9 @@ more than PLACES_BEHIND places away from that is pruned at once: eta times as ma
 all of them worse, before it could be promoted, and paused trials need disk space.
 
 Several objectives are ranked by non-domination, as in Schmucker et al. 2021, arXiv 2106.12639; see
-`hpo.study.objectives.ranked`. A trial's point is that of its best epoch by the leading one.
+`hpo.study.objectives.ranked`. A trial's point is that of its best epoch by the leading one. Each trial that comes may
+change the order within a front, so that in the end most of a front would have been among the best 1/eta for a while: no
+more than 1/eta of those at a rung go on from there.
 """
 
 from __future__ import annotations
@@ -56,6 +58,7 @@ class Rungs:
         self._last = last
         self._objectives = objectives
         self._reached: dict[int, _Rung] = defaultdict(_Rung)  # by its epoch
+        self._passed: dict[int, set[int]] = defaultdict(set)  # by rung, the trials that have gone on from it
         self._rungs: dict[tuple[int, int], int] = {}  # by (trial, epoch), the rung that it reached with that epoch
 
     def take(self, number: int, curve: Mapping[int, tuple[float, ...]]) -> None:
@@ -68,8 +71,10 @@ class Rungs:
             return
         last, rung = min(max(curve), self._last), self._first
         while rung <= last:
+            reached = min(epoch for epoch in curve if epoch >= rung)
+            if reached < max(curve):
+                self._passed[rung].add(number)
             if number not in self._reached[rung]:
-                reached = min(epoch for epoch in curve if epoch >= rung)
                 # A trial is ranked by its best epoch, because that has also its final values.
                 costs = {epoch: self._objectives.costs(values) for epoch, values in curve.items() if epoch <= reached}
                 best = min(costs, key=lambda epoch: (costs[epoch][0], epoch))
@@ -97,8 +102,14 @@ class Rungs:
         rung = self._rungs.get((number, epoch))
         if rung is None:
             return 0
-        reached = self._reached[rung]
-        return 1 + reached.place(number) - len(reached) // self._eta
+        behind = 1 + self._reached[rung].place(number) - len(self._reached[rung]) // self._eta
+        return behind if self._has_room(rung) else max(1, behind)
+
+    def _has_room(self, rung: int) -> bool:
+        """Whether another trial may go on from there."""
+        if not self._objectives.are_several or not self.promotes:
+            return True
+        return len(self._passed[rung]) < len(self._reached[rung]) // self._eta
 
     def promotable(self, paused: Mapping[int, int], *, is_last: bool = False) -> list[int]:
         """The paused trials that may be promoted, those at the highest rung first, the best of each rung first.
@@ -115,7 +126,7 @@ class Rungs:
                 continue
             reached = self._reached[rung]
             place = reached.place(number)
-            if place < max(len(reached) // self._eta, int(is_last)):
+            if place < max(len(reached) // self._eta, int(is_last)) and (is_last or self._has_room(rung)):
                 chosen.append((-rung, place, number))
         return [number for _, _, number in sorted(chosen)]
 

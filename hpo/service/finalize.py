@@ -319,6 +319,7 @@ class _Finalizing:
             winner=winner,
             luck=luck_of(found[0], objective.direction),
             kept=Kept(reruns.name, 0, TRAIN, ()),  # replaced when it is known
+            is_named=self._request.trial is not None,
         )
 
     def _retrained(self, plan: Plan, winner: int, mine: list[TrialRecord]) -> list[Member]:

@@ -62,11 +62,9 @@ class Objectives:
         return hypervolume([self.costs(values) for values in points], self.costs(self.reference))
 
     def __str__(self) -> str:
-        """`maximize val_accuracy and minimize parameters`."""
+        """`maximize val_accuracy, minimize parameters`."""
         names = self.metrics or ("",) * len(self.directions)
-        return " and ".join(
-            f"{direction} {name}".strip() for direction, name in zip(self.directions, names, strict=True)
-        )
+        return ", ".join(f"{direction} {name}".strip() for direction, name in zip(self.directions, names, strict=True))
 
 
 def dominates(one: Costs, other: Costs) -> bool:

@@ -130,10 +130,10 @@ class Report(Checkpoint):
             logged = trainer.callback_metrics.get(self._metric)
             metrics |= self._measured.of(trainer, reached)
             # Lightning keeps the value of the last validation until the next one.
-            is_judged, self._judged = logged is not None and logged is not self._judged, logged
-            is_judged = is_judged and all(name in metrics for name in self._further)
-            if not is_judged:
+            is_logged, self._judged = logged is not None and logged is not self._judged, logged
+            if not is_logged:
                 metrics.pop(self._metric, None)
+            is_judged = is_logged and all(name in metrics for name in self._further)
             is_finite = is_judged and all(metrics[name] is not None for name in self._further)
             epoch = Epoch(
                 epoch=reached,
