@@ -182,9 +182,7 @@ def test_patience_counts_the_trials_since_one_has_enlarged_the_front(store: Stor
 def test_a_target_is_set_only_where_there_is_a_reference(store: Store) -> None:
     plain, study = two(store, study="plain"), two(store, budget={"trials": 9, "target": TARGET})
 
-    with pytest.raises(
-        SpecError, match="has 2 objectives, so that its target is a hypervolume"
-    ):
+    with pytest.raises(SpecError, match="has 2 objectives, so that its target is a hypervolume"):
         set_limits(store, plain.name, ["target=0.9"])
     assert "target 900" in set_limits(store, study.name, ["target=900"])
     with store.read() as connection:
