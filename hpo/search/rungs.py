@@ -103,13 +103,13 @@ class Rungs:
         if rung is None:
             return 0
         behind = 1 + self._reached[rung].place(number) - len(self._reached[rung]) // self._eta
-        return behind if self._has_room(rung) else max(1, behind)
+        return behind if self._room(rung) > 0 else max(1, behind)
 
-    def _has_room(self, rung: int) -> bool:
-        """Whether another trial may go on from there."""
+    def _room(self, rung: int) -> float:
+        """How many more trials may go on from there."""
         if not self._objectives.are_several or not self.promotes:
-            return True
-        return len(self._passed[rung]) < len(self._reached[rung]) // self._eta
+            return math.inf
+        return len(self._reached[rung]) // self._eta - len(self._passed[rung])
 
     def promotable(self, paused: Mapping[int, int], *, is_last: bool = False) -> list[int]:
         """The paused trials that may be promoted, those at the highest rung first, the best of each rung first.
@@ -126,9 +126,17 @@ class Rungs:
                 continue
             reached = self._reached[rung]
             place = reached.place(number)
-            if place < max(len(reached) // self._eta, int(is_last)) and (is_last or self._has_room(rung)):
+            if place < max(len(reached) // self._eta, int(is_last)):
                 chosen.append((-rung, place, number))
-        return [number for _, _, number in sorted(chosen)]
+        if is_last:
+            return [number for _, _, number in sorted(chosen)]
+        room = {rung: self._room(-rung) for rung, _, _ in chosen}
+        found = []
+        for rung, _, number in sorted(chosen):
+            if room[rung] > 0:
+                room[rung] -= 1
+                found.append(number)
+        return found
 
 
 class _Rung:

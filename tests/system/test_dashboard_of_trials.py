@@ -180,4 +180,4 @@ def test_two_objectives_are_shown_with_their_names_and_their_front(tmp_path: Pat
         assert study["objective_names"] == ["val_accuracy", "parameters"]
         assert [trial.get("values") for trial in study["trials"]][:3] == [[0.5, 500.0], [0.9, 900.0], [0.4, 600.0]]
         assert sorted(trial["number"] for trial in study["best_trials"]) == [0, 1]
-        shown(browser, f"{served.url}/dashboard/studies/1", "Best Trials (2 trials)", "Pareto")
+        shown(browser, f"{served.url}/dashboard/studies/1", "Pareto")
