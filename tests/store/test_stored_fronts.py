@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -35,11 +36,11 @@ TARGET = {"hypervolume": 500.0, "reference": {"val_accuracy": 0.0, "parameters":
 POINTS = [(0.5, 500.0), (0.4, 600.0), (0.9, 900.0), (0.2, 100.0), (0.9, 950.0)]  # the front: 2, 0, 3
 
 
-def two(store: Store, **keys: object) -> StoredStudy:
+def two(store: Store, **keys: Any) -> StoredStudy:
     return create_study(store, **({"objective": TWO, "pruner": "none"} | keys))
 
 
-def trained(worker: Claimant, *points: tuple[float, float], **more: object) -> list[Claim]:
+def trained(worker: Claimant, *points: tuple[float, float], **more: Any) -> list[Claim]:
     """A complete trial of one epoch for each of these points."""
     claims = []
     for point in points:
