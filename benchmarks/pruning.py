@@ -35,6 +35,7 @@ import readme
 from hpo import open_study
 from hpo.search.algorithms import make_pruner
 from hpo.search.rungs import Rungs, Verdict
+from hpo.study.objectives import Objectives
 from hpo.study.spec import StudySpec
 from hpo.study.states import Direction
 
@@ -169,11 +170,11 @@ class Promoting:
     """Successive halving that pauses and promotes."""
 
     def __init__(self, *, eta: int, min_epochs: int) -> None:
-        self._rungs = Rungs(eta=eta, first=min_epochs, direction=Direction.MAXIMIZE)
+        self._rungs = Rungs(eta=eta, first=min_epochs, objectives=Objectives((Direction.MAXIMIZE,)))
         self._ended: set[int] = set()  # too bad for a later promotion
 
     def goes_on(self, number: int, curve: Curve) -> bool:
-        self._rungs.take(number, dict(enumerate(curve, start=1)))
+        self._rungs.take(number, {epoch: (value,) for epoch, value in enumerate(curve, start=1)})
         verdict = self._rungs.verdict(number, len(curve))
         if verdict == Verdict.PRUNE:
             self._ended.add(number)

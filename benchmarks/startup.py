@@ -156,7 +156,12 @@ def fill(url: str, *, trials: int, epochs: int = 10) -> None:
                         system_attributes={},
                     )
                 finish_trial(
-                    connection, claim, state=OptunaState.COMPLETE, value=value, seconds=float(epochs), best_epoch=epochs
+                    connection,
+                    claim,
+                    state=OptunaState.COMPLETE,
+                    values=[value],
+                    seconds=float(epochs),
+                    best_epoch=epochs,
                 )
 
 

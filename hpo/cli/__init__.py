@@ -19,6 +19,7 @@ from hpo.cli import (
     look,
     maintain,
     manage,
+    pareto,
     plan,
     predict,
     replay,
@@ -79,6 +80,7 @@ app.command(rich_help_panel=LOOK)(look.ls)
 app.command(rich_help_panel=LOOK)(look.status)
 app.command(rich_help_panel=LOOK)(look.trials)
 app.command(rich_help_panel=LOOK)(look.best)
+app.command(rich_help_panel=LOOK)(pareto.pareto)
 app.command(rich_help_panel=LOOK)(look.diff)
 app.command(rich_help_panel=LOOK)(look.show)
 app.command(rich_help_panel=LOOK)(logs.logs)

@@ -24,6 +24,9 @@ def finalize(
     test_again: Annotated[
         bool, typer.Option("--test-again", help="Test although the test part was looked at before.")
     ] = False,
+    trial: Annotated[
+        int | None, typer.Option("--trial", min=0, help="Train this trial again, such as one of a front, not the best.")
+    ] = None,
     slots: SlotsOption = None,
     store: StoreOption = None,
     project: ProjectOption = None,
@@ -43,7 +46,9 @@ def finalize(
 
         folder = project_folder(project)
         progress = Progress(as_json=as_json)
-        request = Request.of(top, seeds, retrain=retrain, ensemble=ensemble, test=test, test_again=test_again)
+        request = Request.of(
+            top, seeds, retrain=retrain, ensemble=ensemble, test=test, test_again=test_again, trial=trial
+        )
         with Store.open(url_of(store, project)) as opened:
             workspace = Workspace(server, folder, opened, artifacts_folder(artifacts, folder))
             try:

@@ -134,10 +134,11 @@ def run_on(
         say(f"{study.name}: {counts.ends_in_words}")
         if progress.reason and progress.state.is_ending and not progress.is_ended_by_request:
             raise RunError(f"study {study.name} was stopped: {progress.reason}")
-        records = Study(opened, study.name).best(5)
+        found = Study(opened, study.name)
+        records = found.best(None if found.objectives.are_several else 5)
         if not records:
             raise RunError(f"study {study.name} has no model: 'hpo trials {study.name}' shows why")
-        print_best(records, console())
+        print_best(records, console(), objectives=found.objectives.metrics)
 
 
 deploy = typer.Typer(help="Print what an engine is given to run workers.", no_args_is_help=True)

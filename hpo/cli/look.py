@@ -117,7 +117,8 @@ def show(
 def best(
     study: StudyName,
     k: Annotated[
-        int | None, typer.Option("-k", min=1, help="Number of trials to show [default: 5; 1 of each value of --by].")
+        int | None,
+        typer.Option("-k", min=1, help="Number of trials [default: 5; 1 of each value of --by; a whole front]."),
     ] = None,
     store: StoreOption = None,
     project: ProjectOption = None,
@@ -135,17 +136,18 @@ def best(
         ),
     ] = None,
 ) -> None:
-    """Show the best trials of a study, with their parameters: complete ones, or the others while there are none."""
+    """Show the best trials of a study: complete ones, or the others while there are none; of several objectives, those
+    that no other trial beats in all of them."""
     from hpo.cli import tables
     from hpo.results.query import Query
     from hpo.results.study import Study
 
     query = Query.of(where, sort, columns=columns, by=by, dashes="--")
-    limit = k or (1 if query.by else 5)
     with open_to_look(store, project, is_foreign_allowed=True) as opened:
         found = Study(opened, study)
+        limit = k or (None if found.objectives.are_several else 1 if query.by else 5)
         if as_csv or columns:
-            _show_table(found, query, as_csv=as_csv, as_json=as_json, best=limit)
+            _show_table(found, query, as_csv=as_csv, as_json=as_json, is_of_best=True, best=limit)
             return
         records = found.best_of(query, limit, has_curves=False)
         are_infeasible = not records and bool(
@@ -154,7 +156,13 @@ def best(
     if as_json:
         print_json([record.to_json() for record in records])
     else:
-        tables.show_best(records, study, is_narrowed=where is not None, are_infeasible=are_infeasible)
+        tables.show_best(
+            records,
+            study,
+            objectives=found.objectives.metrics,
+            is_narrowed=where is not None,
+            are_infeasible=are_infeasible,
+        )
 
 
 def diff(
@@ -182,10 +190,12 @@ def diff(
         show_differences(found)
 
 
-def _show_table(study: Study, query: Query, *, as_csv: bool, as_json: bool, best: int | None = None) -> None:
+def _show_table(
+    study: Study, query: Query, *, as_csv: bool, as_json: bool, is_of_best: bool = False, best: int | None = None
+) -> None:
     from hpo.cli.columns import print_csv, print_json_rows, show_columns
 
-    table = study.table_of(query, best=best)
+    table = study.table_of(query, is_of_best=is_of_best, best=best)
     if as_json:
         print_json_rows(table)
     elif as_csv:

@@ -70,7 +70,7 @@ def check(
     )
     facts = {
         "searched": ", ".join(checked.space.names),
-        "objective": f"{checked.direction} {checked.metric}; the model logs {', '.join(checked.metrics)}",
+        "objective": f"{checked.objectives}; the model logs {', '.join(checked.metrics)}",
         "model": f"{checked.parameters:,} parameters at its defaults",
         "budget": budget,
         "time": time_in_words(checked.estimate, hours=spec.budget.hours),

@@ -21,7 +21,7 @@ from rich.table import Column, Table
 from hpo.cli.answer import LogLines
 from hpo.cli.console import Console, Text, console
 from hpo.cli.tables import number, print_best
-from hpo.printable import mebibytes
+from hpo.printable import counted, mebibytes
 from hpo.study.length import Unit
 
 if TYPE_CHECKING:
@@ -119,7 +119,8 @@ class Screen:
         if run.progress.is_deleted:
             return
         found = Study(store, name)
-        records = found.best(5)
+        objectives = found.objectives
+        records = found.best(None if objectives.are_several else 5)
         seconds = time.monotonic() - self._since
         states = counts.ends_in_words
         ended = f"{counts.ended}{counts.of_target} {'trial' if counts.ended == 1 else 'trials'}"
@@ -130,10 +131,10 @@ class Screen:
             self.say(f"{name} waits: {run.waiting_for}; then the same command goes on")
         if not records:
             return
-        objective = run.resolved.spec.objective
-        self.say(f"best {objective.metric}:")
-        print_best(records, self._out)
-        if (words := undecided_in_words(found.expected(), objective.metric)) is not None:
+        several = objectives.are_several
+        self.say(f"the front of {objectives}:" if several else f"best {objectives.metrics[0]}:")
+        print_best(records, self._out, objectives=objectives.metrics)
+        if (words := undecided_in_words(found.expected(), objectives.metrics[0])) is not None:
             self.say(words)
         freed = f"; {mebibytes(run.freed)} of others were removed" if run.freed else ""
         self.say(f"kept: the checkpoints of {found.kept_checkpoints()}{freed}")
@@ -141,7 +142,7 @@ class Screen:
         option = f" --store {shlex.quote(url)}" if store_option else ""
         opened = f"'{name}', store='{url}'" if store_option else f"'{name}'"
         commands = (
-            f"hpo best {name}{option} --json",
+            f"hpo {'pareto' if several else 'best'} {name}{option} --json",
             f"hpo dashboard{option}",
             f'python -c "import hpo; print(hpo.open_study({opened}).best(1)[0].load_model())"',
         )
@@ -204,7 +205,8 @@ class Screen:
         if run.best is None:
             return Text(f"best {objective.metric}: none yet", style="dim")
         remark = f", {run.best.remark}" if run.best.remark else ""
-        text = f"best {objective.metric}: {number(run.best.value)} by trial {run.best.number}{remark}"
+        front = "" if run.best.on_front is None else f", on a front of {counted(run.best.on_front, 'trial')}"
+        text = f"best {objective.metric}: {number(run.best.value)} by trial {run.best.number}{remark}{front}"
         return Text(text, style="bold green")
 
 

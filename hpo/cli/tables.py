@@ -48,18 +48,24 @@ def print_facts(facts: Sequence[tuple[str, str]], out: Console, *, indent: int =
     out.print(Padding(grid, (0, 0, 0, indent), expand=False))
 
 
-def print_best(records: Sequence[TrialRecord], out: Console) -> None:
-    """Print the trials, best first: a column a parameter where there is room, else the parameters below the numbers."""
+def print_best(records: Sequence[TrialRecord], out: Console, *, objectives: Sequence[str] = ()) -> None:
+    """Print the trials, best first: a column a parameter where there is room, else the parameters below the numbers.
+
+    Args:
+        objectives: the names of several, for a column each.
+    """
     names = list(dict.fromkeys(name for record in records for name in record.params))
     has_remarks = any(record.remark for record in records)
     expected = ["expected"] if any(record.expected is not None for record in records) else []
-    headings = ("trial", "value", *expected, str(_unit_of(records)), "seconds", *(["trained"] if has_remarks else []))
+    values = objectives if len(objectives) > 1 else ("value",)
+    headings = ("trial", *map(in_a_line, values), *expected, str(_unit_of(records)), "seconds")
+    headings += ("trained",) if has_remarks else ()
     table = Table(box=SIMPLE, pad_edge=False)
     for heading in headings:
         table.add_column(heading, justify="left" if heading in LEFT_ALIGNED else "right", no_wrap=True)
     for name in names:
         table.add_column(in_a_line(name))
-    rows = [_best_numbers(record, has_remarks=has_remarks) for record in records]
+    rows = [_best_numbers(record, len(values), has_remarks=has_remarks) for record in records]
     for record, row in zip(records, rows, strict=True):
         table.add_row(*row, *(number(record.params.get(name)) for name in names))
     if fits(table, out):
@@ -87,10 +93,11 @@ def _unit_of(records: Sequence[TrialRecord]) -> Unit:
     return Unit.STEP if any(record.unit == Unit.STEP for record in records) else Unit.EPOCH
 
 
-def _best_numbers(record: TrialRecord, *, has_remarks: bool) -> tuple[str, ...]:
+def _best_numbers(record: TrialRecord, columns: int, *, has_remarks: bool) -> tuple[str, ...]:
     value = number(record.value) if len(record.values) < 2 else ", ".join(map(number, record.values))
+    values = tuple(map(number, record.values)) if columns > 1 else (value,)
     expected = [] if record.expected is None else [expected_in_words(record)]
-    numbers = str(record.number), value, *expected, number(record.best_epoch), number(record.seconds)
+    numbers = str(record.number), *values, *expected, number(record.best_epoch), number(record.seconds)
     return (*numbers, in_a_line(record.remark or "to its end")) if has_remarks else numbers
 
 
@@ -101,11 +108,17 @@ def expected_in_words(record: TrialRecord) -> str:
 
 
 def show_best(
-    records: Sequence[TrialRecord], study: str, *, is_narrowed: bool = False, are_infeasible: bool = False
+    records: Sequence[TrialRecord],
+    study: str,
+    *,
+    objectives: Sequence[str] = (),
+    is_narrowed: bool = False,
+    are_infeasible: bool = False,
 ) -> None:
     """Print the best trials, with their parameters.
 
     Args:
+        objectives: the names of several.
         is_narrowed: only some of the study's trials were asked for.
         are_infeasible: there is none, but the study has trials with a value that violate a constraint.
     """
@@ -114,7 +127,7 @@ def show_best(
         such = "trial that satisfies its constraints" if are_infeasible and not is_narrowed else such
         console().print(Text(f"study {name} has no {such}; 'hpo trials {name}' lists those it has"))
         return
-    print_best(records, console())
+    print_best(records, console(), objectives=objectives)
 
 
 def show_trials(records: Sequence[TrialRecord], study: str, *, is_narrowed: bool = False) -> None:
@@ -174,6 +187,8 @@ def _studies(found: Sequence[StudyStatus], states: Sequence[TrialState]) -> tupl
         counts, budget = study.counts, study.budget["trials"]
         asked = f"{int(budget['spent'])}/{int(budget['target'])}" if budget.get("target") else str(int(budget["spent"]))
         best = number(study.best.value if study.best else None)
+        if study.on_front:
+            best = f"front of {study.on_front}"
         rows.append([in_a_line(study.study), study.state, asked, *(str(counts[state]) for state in states), best])
     return ["study", "state", "trials", *states, "best"], rows
 
@@ -193,6 +208,9 @@ def show_status(study: StudyStatus, kept: KeptCheckpoints) -> None:
         remark = f", {study.best.remark}" if study.best.remark else ""
         params = f" ({params_in_words(study.best.params)})" if study.best.params else ""
         facts.append(("best:", f"{number(study.best.value)} by trial {study.best.number}{remark}{params}"))
+    if study.on_front:
+        advice = f"'hpo pareto {in_a_line(study.study)}' shows it"
+        facts.append(("front:", f"{counted(study.on_front, 'trial')}; {advice}"))
     limits = [f"{name} {_of_limit(part)}" for name, part in study.budget.items() if name != "trials"]
     if limits:
         facts.append(("limits:", ", ".join(limits)))

@@ -13,10 +13,11 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import func, select
 
-from hpo.queue.best import ranked_trials
+from hpo.queue.best import best_trials
+from hpo.queue.front import objectives_of
 from hpo.queue.idle import idle_trials, waiting_trials
-from hpo.store.tables import hpo_attempts, study_directions, trials
-from hpo.study.states import Direction, OptunaState, Request
+from hpo.store.tables import hpo_attempts, trials
+from hpo.study.states import OptunaState, Request
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,8 @@ class ShownStorage(RDBStorage):
                 return None
             newest_first = select(trials.c.trial_id).where(of_study).order_by(trials.c.trial_id.desc())
             before = connection.scalars(newest_first.offset(self.newest).limit(1)).one()
-            word = connection.scalar(
-                select(study_directions.c.direction).where(
-                    study_directions.c.study_id == study_id, study_directions.c.objective == 0
-                )
-            )
-            ranked = ranked_trials(study_id, Direction.of_optuna(str(word))).where(trials.c.trial_id <= before)
-            best = frozenset(row.trial_id for row in connection.execute(ranked.limit(self.best)))
+            found = best_trials(connection, study_id, objectives_of(connection, study_id))
+            best = frozenset([row.trial_id for row in found if row.trial_id <= before][: self.best])
         self._shown[study_id] = _Shown(before, best, number)
         return self._shown[study_id]
 

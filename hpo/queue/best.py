@@ -2,7 +2,8 @@
 
 While no trial is complete, those that were begun and have not failed are ranked, by the best value that each has
 reached: a study always has a best trial as soon as an epoch has ended. Trials from before a change of data or code that
-was accepted, and those that violate a constraint, are not ranked.
+was accepted, and those that violate a constraint, are not ranked. With several objectives, the best ones are those of
+the front (`hpo.queue.front`).
 """
 
 from __future__ import annotations
@@ -11,42 +12,39 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select
 
+from hpo.queue.conditions import is_before_change, is_infeasible
+from hpo.queue.front import (
+    RankedTrial,
+    complete_points,
+    front_points,
+    leading_points,
+    ranked_points,
+)
 from hpo.store import Store
 from hpo.store.json_number import json_number
-from hpo.store.tables import (
-    hpo_epochs,
-    hpo_trials,
-    study_directions,
-    trial_intermediate_values,
-    trial_system_attributes,
-    trial_values,
-    trials,
-)
-from hpo.study.constraints import ATTRIBUTE
+from hpo.store.tables import hpo_epochs, hpo_trials, trial_intermediate_values, trial_values, trials
 from hpo.study.object_store import local_path
-from hpo.study.states import OPTUNA_ENDED, AttemptEnd, Direction, OptunaState
+from hpo.study.objectives import Objectives
+from hpo.study.states import OPTUNA_ENDED, Direction, OptunaState
 
 LOSS = "val_loss"  # by which trials are ranked whose objectives are equal
 INFINITE = 1e308
 STUDIES_A_STATEMENT = 10_000  # of as many parameters: SQLite takes 32,766, PostgreSQL 65,535
 
 
-def directions_of(connection: Connection, study_id: int) -> tuple[Direction, ...]:
-    """The direction of each objective of a study."""
-    rows = connection.scalars(
-        select(study_directions.c.direction)
-        .where(study_directions.c.study_id == study_id)
-        .order_by(study_directions.c.objective)
-    )
-    return tuple(Direction.of_optuna(word) for word in rows)
-
-
 def best_trials(
-    connection: Connection, study_id: int, direction: Direction, *, limit: int | None = None
-) -> Sequence[Row[Any]]:
-    """Rows of (trial_id, number, value, datetime_complete), the best first, within a transaction of the caller."""
+    connection: Connection, study_id: int, objectives: Objectives, *, limit: int | None = None
+) -> Sequence[Row[Any] | RankedTrial]:
+    """Rows of (trial_id, number, value, datetime_complete), the best first, within a transaction of the caller.
+
+    Of several objectives, by non-domination rank: first the front, by its leading objective.
+    """
+    if objectives.are_several:
+        found = complete_points(connection, study_id, objectives) or leading_points(connection, study_id, objectives)
+        return ranked_points(found, objectives)[:limit]
+    direction = objectives.first
     complete = connection.execute(ranked_trials(study_id, direction, limit=limit)).all()
     return complete or connection.execute(leading_trials(study_id, direction).limit(limit)).all()
 
@@ -82,7 +80,7 @@ def ranked_trials(study_id: int, direction: Direction, *, limit: int | None = No
         .where(
             trials.c.study_id == study_id,
             trials.c.state == OptunaState.COMPLETE,
-            ~_is_before_change(),
+            ~is_before_change(),
             ~is_infeasible(),
             trial_values.c.objective == 0,
             trial_values.c.value_type == "FINITE",
@@ -107,7 +105,7 @@ def leading_trials(study_id: int, direction: Direction) -> Select[Any]:
         .where(
             trials.c.study_id == study_id,
             trials.c.state.in_((OptunaState.RUNNING, OptunaState.PRUNED)),
-            ~_is_before_change(),
+            ~is_before_change(),
             ~is_infeasible(),
             curve.intermediate_value_type == "FINITE",
         )
@@ -116,25 +114,28 @@ def leading_trials(study_id: int, direction: Direction) -> Select[Any]:
     )
 
 
-def unneeded_checkpoints(store: Store, study_id: int, direction: Direction, *, keep: int) -> list[tuple[int, Path]]:
+def unneeded_checkpoints(store: Store, study_id: int, objectives: Objectives, *, keep: int) -> list[tuple[int, Path]]:
     """(trial_id, file) of the ended trials' checkpoints, without those that are kept.
 
     What was kept before a change of data or code stays: no later trial takes its place.
     """
     with store.read() as connection:
-        needed = needed_checkpoints(connection, study_id, direction, keep=keep)
+        needed = needed_checkpoints(connection, study_id, objectives, keep=keep)
         rows = connection.execute(
             _ended_with_checkpoint(study_id).with_only_columns(trials.c.trial_id, hpo_trials.c.checkpoint)
         )
         return [(row.trial_id, local_path(row.checkpoint)) for row in rows if row.trial_id not in needed]
 
 
-def needed_checkpoints(connection: Connection, study_id: int, direction: Direction, *, keep: int) -> set[int]:
+def needed_checkpoints(connection: Connection, study_id: int, objectives: Objectives, *, keep: int) -> set[int]:
     """Of the ended trials that have a checkpoint, the ids of the `keep` best ones, pruned ones too.
 
     They are ranked by the best value that each has reached, those that violate a constraint behind the others. The best
-    trial of the study is always among them.
+    trial of the study is always among them; of several objectives, all trials of the front.
     """
+    if objectives.are_several:
+        return _needed_of_several(connection, study_id, objectives, keep=keep)
+    direction = objectives.first
     curve = trial_intermediate_values.c
     of_curve = (func.max if direction == Direction.MAXIMIZE else func.min)(curve.intermediate_value)
     kept = _ended_with_checkpoint(study_id)
@@ -150,11 +151,21 @@ def needed_checkpoints(connection: Connection, study_id: int, direction: Directi
     infeasible = set(connection.scalars(_ended_with_checkpoint(study_id).where(is_infeasible())))
     found.sort(key=lambda row: (row.trial_id in infeasible, direction.cost(row.value), row.number))
     ids = [row.trial_id for row in found]
-    first = best_trials(connection, study_id, direction, limit=1)
+    first = best_trials(connection, study_id, objectives, limit=1)
     if first and first[0].trial_id in ids:
         ids.remove(first[0].trial_id)
         ids.insert(0, first[0].trial_id)
     return set(ids[:keep])
+
+
+def _needed_of_several(connection: Connection, study_id: int, objectives: Objectives, *, keep: int) -> set[int]:
+    if not keep:
+        return set()
+    kept = set(connection.scalars(_ended_with_checkpoint(study_id)))
+    complete = complete_points(connection, study_id, objectives)
+    found = ranked_points([*complete, *leading_points(connection, study_id, objectives)], objectives)
+    best = [trial.trial_id for trial in found if trial.trial_id in kept][:keep]
+    return {*best, *(trial.trial_id for trial in front_points(complete, objectives))} & kept
 
 
 def _ended_with_checkpoint(study_id: int) -> Select[Any]:
@@ -180,7 +191,7 @@ def _ranking_of_complete(wanted: ColumnElement[bool], direction: Direction) -> S
         .where(
             wanted,
             trials.c.state == OptunaState.COMPLETE,
-            ~_is_before_change(),
+            ~is_before_change(),
             ~is_infeasible(),
             trial_values.c.objective == 0,
             trial_values.c.value_type == "FINITE",
@@ -204,7 +215,7 @@ def _ranking_of_leading(wanted: ColumnElement[bool], direction: Direction) -> Se
         .where(
             wanted,
             trials.c.state.in_((OptunaState.RUNNING, OptunaState.PRUNED)),
-            ~_is_before_change(),
+            ~is_before_change(),
             ~is_infeasible(),
             curve.intermediate_value_type == "FINITE",
         )
@@ -222,24 +233,3 @@ def _loss(trial_id: ColumnElement[int]) -> ColumnElement[float]:
         .scalar_subquery()
     )
     return func.coalesce(logged, INFINITE)
-
-
-def is_infeasible() -> ColumnElement[bool]:
-    """Whether the trial violates a constraint, of ours or of another program: an attribute of Optuna's is above 0."""
-    attributes = trial_system_attributes.c
-    # A number in JSON is compared as text: a cast of what other attributes hold is an error of PostgreSQL.
-    is_above_0 = ~attributes.value_json.startswith("-") & attributes.value_json.not_in(("0.0", "0"))
-    is_constraint = attributes.key.startswith(ATTRIBUTE)
-    return exists().where(attributes.trial_id == trials.c.trial_id, is_constraint, is_above_0)
-
-
-def was_refused() -> ColumnElement[bool]:
-    """Whether the trial was refused before it trained, since it violates a constraint."""
-    because = hpo_trials.c.cause.startswith(f"{AttemptEnd.REFUSED}:")
-    is_of_cause = exists().where(hpo_trials.c.trial_id == trials.c.trial_id, because)
-    return and_(trials.c.state == OptunaState.FAIL, is_of_cause)
-
-
-def _is_before_change() -> ColumnElement[bool]:
-    """Whether the trial was trained on other data or with other code than the study's trials are now."""
-    return exists().where(hpo_trials.c.trial_id == trials.c.trial_id, hpo_trials.c.before_change.is_not(None))

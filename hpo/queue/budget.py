@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
 from hpo.printable import counted
-from hpo.queue.best import ranked_trials, was_refused
+from hpo.queue.best import ranked_trials
+from hpo.queue.conditions import was_refused
+from hpo.queue.front import complete_points, last_improvement
 from hpo.store.clock import db_now
 from hpo.store.tables import hpo_attempts, hpo_studies, trials
-from hpo.study.states import OPTUNA_ENDED, Direction
+from hpo.study.objectives import Objectives
+from hpo.study.states import OPTUNA_ENDED
 
 SECONDS_OF_HOUR = 3600.0
 
@@ -25,8 +29,10 @@ class Spent:
         hours_at_end: from its first claim until the last attempt ended; below 0 when it was extended since, and has
             not trained yet.
         gpu_hours: of all devices in all attempts, running ones included.
-        best: value of the best complete trial.
-        since_best: trials that have ended since the best one did, without those that were refused.
+        best: value of the best complete trial; of several objectives the hypervolume of the front, None without a
+            reference.
+        since_best: trials that have ended since the best one did, or since the last one that has enlarged the front,
+            without those that were refused.
     """
 
     hours: float
@@ -36,7 +42,7 @@ class Spent:
     since_best: int
 
 
-def spent_of(connection: Connection, study_id: int, direction: Direction) -> Spent:
+def spent_of(connection: Connection, study_id: int, objectives: Objectives) -> Spent:
     """What the study has spent, within a transaction of the caller."""
     wall = connection.execute(
         select(hpo_studies.c.started, db_now().label("now")).where(hpo_studies.c.study_id == study_id)
@@ -49,7 +55,13 @@ def spent_of(connection: Connection, study_id: int, direction: Direction) -> Spe
         .join(trials, trials.c.trial_id == hpo_attempts.c.trial_id)
         .where(trials.c.study_id == study_id)
     ).one()
-    best = connection.execute(ranked_trials(study_id, direction, limit=1)).first()
+    best: Any
+    if objectives.are_several:
+        points = complete_points(connection, study_id, objectives)
+        best, value = last_improvement(points, objectives), objectives.hypervolume([point.values for point in points])
+    else:
+        best = connection.execute(ranked_trials(study_id, objectives.first, limit=1)).first()
+        value = None if best is None else best.value
     since = 0
     if best is not None:
         is_later = or_(
@@ -67,7 +79,7 @@ def spent_of(connection: Connection, study_id: int, direction: Direction) -> Spe
         since_start / SECONDS_OF_HOUR,
         until_end / SECONDS_OF_HOUR,
         (attempted.seconds or 0.0) / SECONDS_OF_HOUR,
-        None if best is None else best.value,
+        value,
         since,
     )
 
@@ -82,7 +94,7 @@ def device_seconds() -> ColumnElement[float]:
 
 
 def settled(
-    spent: Spent, limits: Mapping[str, float | None], direction: Direction, *, is_complete: bool, is_running: bool
+    spent: Spent, limits: Mapping[str, float | None], objectives: Objectives, *, is_complete: bool, is_running: bool
 ) -> tuple[Spent, str | None]:
     """What is spent, where the hours of a study that is over stop at its end; and the limit reached, in words.
 
@@ -90,27 +102,31 @@ def settled(
         is_complete: all its trials have ended, or nothing more is requested.
         is_running: some of its trials have not ended.
     """
-    limit = reached_limit(limits, spent, direction)
+    limit = reached_limit(limits, spent, objectives)
     if is_running:
         return spent, limit
     at_end = replace(spent, hours=spent.hours_at_end)
-    if is_complete or reached_limit({**limits, "hours": None}, spent, direction) is not None:
-        return at_end, reached_limit(limits, at_end, direction)
+    if is_complete or reached_limit({**limits, "hours": None}, spent, objectives) is not None:
+        return at_end, reached_limit(limits, at_end, objectives)
     if limit is not None:  # its hours: without a worker, they can run out after its last trial has ended
         return replace(spent, hours=max(limits["hours"] or 0.0, spent.hours_at_end)), limit
     return spent, None
 
 
-def reached_limit(limits: Mapping[str, float | None], spent: Spent, direction: Direction) -> str | None:
+def reached_limit(limits: Mapping[str, float | None], spent: Spent, objectives: Objectives) -> str | None:
     """The limit that ends the study, in words; None while there is none."""
     hours, gpu_hours = limits.get("hours"), limits.get("gpu_hours")
     target, patience = limits.get("target"), limits.get("patience")
-    if target is not None and spent.best is not None and direction.reaches(spent.best, target):
-        return f"the target {target:g} is reached: {spent.best:.6g}"
+    if target is not None and spent.best is not None:
+        if objectives.are_several and spent.best >= target:
+            return f"the target of a hypervolume of {target:g} is reached: {spent.best:.6g}"
+        if not objectives.are_several and objectives.first.reaches(spent.best, target):
+            return f"the target {target:g} is reached: {spent.best:.6g}"
     if hours is not None and spent.hours >= hours:
         return f"its {hours:g} hours are spent"
     if gpu_hours is not None and spent.gpu_hours >= gpu_hours:
         return f"its {gpu_hours:g} device-hours are spent"
     if patience is not None and spent.since_best >= patience:
-        return f"{counted(spent.since_best, 'trial')} ended without a better one"
+        better = "one that enlarges the front" if objectives.are_several else "a better one"
+        return f"{counted(spent.since_best, 'trial')} ended without {better}"
     return None

@@ -15,13 +15,14 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, selec
 
 from hpo.queue.budget import reached_limit, spent_of
 from hpo.queue.counts import Counts
+from hpo.queue.front import objectives_of
 from hpo.queue.idle import idle_trials
 from hpo.queue.progress import counts_of
 from hpo.queue.studies import StoredStudy
 from hpo.store import Store
 from hpo.store.clock import db_now, db_utc
-from hpo.store.tables import hpo_attempts, hpo_studies, hpo_trials, studies, study_directions, trials
-from hpo.study.states import Direction, OptunaState, Request, StudyState
+from hpo.store.tables import hpo_attempts, hpo_studies, hpo_trials, studies, trials
+from hpo.study.states import OptunaState, Request, StudyState
 
 
 @dataclass(frozen=True)
@@ -111,10 +112,8 @@ def claim_trials(
                 hpo_studies.c.limits,
                 hpo_studies.c.started,
                 studies.c.study_name,
-                study_directions.c.direction,
             )
             .join(studies, studies.c.study_id == hpo_studies.c.study_id)
-            .join(study_directions, study_directions.c.study_id == studies.c.study_id)
             .where(hpo_studies.c.study_id == study_id, is_meant)
             .with_for_update(of=(studies, hpo_studies), skip_locked=not waits)
         ).first()
@@ -253,8 +252,8 @@ def _is_spent(connection: Connection, study_id: int, study: Any) -> bool:
     limits = json.loads(study.limits)
     if not any(limit is not None for limit in limits.values()):
         return False
-    direction = Direction.of_optuna(study.direction)
-    return reached_limit(limits, spent_of(connection, study_id, direction), direction) is not None
+    objectives = objectives_of(connection, study_id)
+    return reached_limit(limits, spent_of(connection, study_id, objectives), objectives) is not None
 
 
 def _is_enough(connection: Connection, study_id: int, counted: Counts) -> bool:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from hpo.errors import SpecError, StoreError, nearest
 from hpo.queue.after_change import apply_limits
+from hpo.queue.front import objectives_of
 from hpo.queue.idle import KILLED, STOPPED, end_idle_trials, end_trial
 from hpo.queue.leases import expire_leases
 from hpo.queue.progress import BY_REQUEST, find_study, lock_named_study
@@ -115,6 +116,8 @@ def set_limits(store: Store, name: str, changes: Sequence[str]) -> str:
             elif key == "priority":
                 values["priority"] = _number(change, text, row.priority)
             elif key in LIMITS:
+                if key == "target" and text != "none":
+                    _check_target(connection, study_id, name)
                 limits[key] = None if text == "none" else _limit(change, key, text, limits.get(key))
             else:
                 known = ["trials", *LIMITS, "priority"]
@@ -132,6 +135,20 @@ def set_limits(store: Store, name: str, changes: Sequence[str]) -> str:
     found = [f"{key} {value:g}" for key, value in shown.items() if value is not None]
     trials_now = "trials none" if target == UNLIMITED else f"trials {target}"
     return f"study {name}: {', '.join([trials_now, *found])}{consequence}"
+
+
+def _check_target(connection: Connection, study_id: int, name: str) -> None:
+    """
+    Raises:
+        SpecError: the target would be a hypervolume, and there is nothing that it is measured from.
+    """
+    objectives = objectives_of(connection, study_id)
+    if objectives.are_several and objectives.reference is None:
+        raise SpecError(
+            f"study '{name}' has {len(objectives.directions)} objectives, so that its target is a hypervolume, and its "
+            "study file has no reference for one: add budget: {target: {hypervolume: ..., reference: ...}} to it, and "
+            "submit it again"
+        )
 
 
 def _limit(change: str, key: str, text: str, before: float | None) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, case, exists, func, insert, literal, or_, select, update
 
 from hpo.printable import all_of
+from hpo.queue.front import has_several_objectives, last_values
 from hpo.queue.progress import BY_REQUEST, counts_of, lock_study
 from hpo.store import Store
 from hpo.store.clock import db_utc
@@ -134,13 +136,13 @@ def end_trial(
     state: OptunaState,
     *,
     cause: str | None,
-    value: float | None = None,
+    values: Sequence[float] = (),
     **columns: Any,
 ) -> None:
     """End a trial that has no running attempt any more: the only place where a trial of ours ends.
 
     Args:
-        value: the objective, finite; by default the last one that a pruned trial reported.
+        values: of each objective, finite; by default the last ones that a pruned trial reported.
         columns: of `hpo_trials`: best_epoch, checkpoint, checkpoint_sha256, error.
     """
     columns = {**columns, "cause": cause, "request": None}
@@ -150,11 +152,18 @@ def end_trial(
     )
     if changed.rowcount == 0:  # it was lost before its parameters were sampled
         connection.execute(insert(hpo_trials).values(trial_id=trial_id, **columns, seconds=total))
-    if value is not None:
-        row = {"trial_id": trial_id, "objective": 0, "value": value, "value_type": "FINITE"}
-        connection.execute(insert(trial_values), row)
-    elif state == OptunaState.PRUNED:
-        connection.execute(insert(trial_values).from_select(*_last_value(trial_id)))
+    if not values and state == OptunaState.PRUNED:
+        study_id = connection.scalar(select(trials.c.study_id).where(trials.c.trial_id == trial_id))
+        if study_id is not None and has_several_objectives(connection, study_id):
+            values = last_values(connection, trial_id, study_id)
+        else:
+            connection.execute(insert(trial_values).from_select(*_last_value(trial_id)))
+    if values:
+        rows = [
+            {"trial_id": trial_id, "objective": place, "value": value, "value_type": "FINITE"}
+            for place, value in enumerate(values)
+        ]
+        connection.execute(insert(trial_values), rows)
     connection.execute(
         update(trials).where(trials.c.trial_id == trial_id).values(state=state, datetime_complete=db_utc())
     )

@@ -11,9 +11,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from hpo.queue.counts import TrialCounts
+from hpo.queue.front import all_objectives
 from hpo.queue.progress import Progress, progress_of, trials_by_state, untrained_trials
-from hpo.store.tables import hpo_studies, studies, study_directions, trials
-from hpo.study.states import Direction, StudyState
+from hpo.store.tables import hpo_studies, studies, trials
+from hpo.study.objectives import Objectives
+from hpo.study.states import StudyState
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,12 @@ class StudyOverview:
     """A study with its progress.
 
     Attributes:
-        directions: of each objective.
+        objectives: without a reference.
     """
 
     study_id: int
     name: str
-    directions: tuple[Direction, ...]
+    objectives: Objectives
     progress: Progress
 
 
@@ -50,7 +52,7 @@ def overview(connection: Connection) -> list[StudyOverview]:
         .select_from(studies.outerjoin(hpo_studies))
         .order_by(studies.c.study_id)
     ).all()
-    directions = _directions(connection)
+    objectives = all_objectives(connection)
     counts = _counts(connection, {row.study_id: row.trials_target for row in rows if row.created is not None})
     found = []
     for row in rows:
@@ -67,17 +69,7 @@ def overview(connection: Connection) -> list[StudyOverview]:
                 created=row.created,
                 change_accepted=row.change_accepted,
             )
-        found.append(StudyOverview(row.study_id, row.study_name, directions[row.study_id], progress))
-    return found
-
-
-def _directions(connection: Connection) -> dict[int, tuple[Direction, ...]]:
-    rows = connection.execute(
-        select(study_directions.c.study_id, study_directions.c.direction).order_by(study_directions.c.objective)
-    )
-    found: dict[int, tuple[Direction, ...]] = defaultdict(tuple)
-    for study_id, word in rows:
-        found[study_id] += (Direction.of_optuna(word),)
+        found.append(StudyOverview(row.study_id, row.study_name, objectives[row.study_id], progress))
     return found
 
 

@@ -11,32 +11,30 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Select, bindparam, case, exists, func, or_, select, true
 
 from hpo.errors import StoreError, nearest
-from hpo.queue.best import was_refused
 from hpo.queue.budget import Spent, settled, spent_of
+from hpo.queue.conditions import was_refused
 from hpo.queue.counts import Counts, TrialCounts
+from hpo.queue.front import objectives_of
 from hpo.store import Store
-from hpo.store.tables import hpo_attempts, hpo_studies, hpo_trials, studies, study_directions, trials
-from hpo.study.states import Direction, OptunaState, Request, StudyState
+from hpo.store.tables import hpo_attempts, hpo_studies, hpo_trials, studies, trials
+from hpo.study.objectives import Objectives
+from hpo.study.states import OptunaState, Request, StudyState
 
 DELETED = "the study was deleted"
 BY_REQUEST = "by request"
 
 
-def find_study(store: Store, name: str) -> tuple[int, Direction]:
-    """(number in the store, direction) of a study, also of one that another program created.
+def find_study(store: Store, name: str) -> tuple[int, Objectives]:
+    """(number in the store, objectives) of a study, also of one that another program created.
 
     Raises:
         StoreError: there is none; names the nearest.
     """
     with store.read() as connection:
-        row = connection.execute(
-            select(studies.c.study_id, study_directions.c.direction)
-            .join(study_directions, study_directions.c.study_id == studies.c.study_id)
-            .where(studies.c.study_name == name, study_directions.c.objective == 0)
-        ).first()
-        if row is None:
+        study_id = connection.scalar(select(studies.c.study_id).where(studies.c.study_name == name))
+        if study_id is None:
             raise no_such_study(connection, name)
-    return row.study_id, Direction.of_optuna(row.direction)
+        return study_id, objectives_of(connection, study_id)
 
 
 def has_study(store: Store, name: str) -> bool:
@@ -155,12 +153,12 @@ def progress_of(connection: Connection, study_id: int, *, hours: float | Literal
     limits = json.loads(row.limits or "{}")
     spent = limit = None
     if hours is not None or any(item is not None for item in limits.values()):
-        direction = Direction.of_optuna(row.direction)
-        spent = spent_of(connection, study_id, direction)
+        objectives = objectives_of(connection, study_id)
+        spent = spent_of(connection, study_id, objectives)
         if isinstance(hours, float):
             spent = replace(spent, hours=hours, hours_at_end=hours)
         is_complete = counts.ended >= counts.target or state.is_ending
-        spent, limit = settled(spent, limits, direction, is_complete=is_complete, is_running=counts.begun > 0)
+        spent, limit = settled(spent, limits, objectives, is_complete=is_complete, is_running=counts.begun > 0)
     priority = 1.0 if row.priority is None else row.priority
     return Progress(
         state, row.state_reason, counts, priority, limits, spent, limit, row.spec, row.created, row.change_accepted
@@ -217,7 +215,6 @@ def _progress() -> Select[Any]:
             hpo_studies.c.spec,
             hpo_studies.c.created,
             hpo_studies.c.change_accepted,
-            study_directions.c.direction,
             by_state.c.of,
             by_state.c.number,
             by_state.c.ours,
@@ -231,8 +228,7 @@ def _progress() -> Select[Any]:
             .outerjoin(by_state, by_state.c.study_id == studies.c.study_id)
             .join(untrained, true())
         )
-        .join(study_directions, study_directions.c.study_id == studies.c.study_id)
-        .where(studies.c.study_id == bindparam("of_study"), study_directions.c.objective == 0)
+        .where(studies.c.study_id == bindparam("of_study"))
     )
 
 

@@ -167,7 +167,7 @@ def finish_trial(
     claim: Claim,
     *,
     state: OptunaState,
-    value: float | None,
+    values: Sequence[float] = (),
     seconds: float,
     share: float | None = None,
     memory: int | None = None,
@@ -184,7 +184,7 @@ def finish_trial(
 
     Args:
         state: complete, pruned or failed.
-        value: the objective, finite; none for a failed trial.
+        values: of each objective, finite; none for a failed trial.
         seconds: the duration of this attempt.
         share: of its devices, on average; by default as it was claimed.
         memory: bytes at its peak.
@@ -198,7 +198,7 @@ def finish_trial(
         return False
     columns = {"best_epoch": best_epoch, "error": error}
     columns |= {"checkpoint": checkpoint, "checkpoint_sha256": checkpoint_sha256}
-    end_trial(connection, claim.trial_id, state, cause=cause, value=value, **columns)
+    end_trial(connection, claim.trial_id, state, cause=cause, values=values, **columns)
     if attributes:
         rows = [
             {"trial_id": claim.trial_id, "key": key, "value_json": json.dumps(item)} for key, item in attributes.items()

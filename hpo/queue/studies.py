@@ -17,6 +17,7 @@ from hpo.queue.accept import accept_changes
 from hpo.queue.after_change import apply_limits
 from hpo.queue.enqueue import insert_points
 from hpo.queue.findings import EARLIER, add_finding
+from hpo.queue.front import METRIC_NAMES
 from hpo.queue.plans import enter_plan
 from hpo.queue.progress import counts_of, no_such_study
 from hpo.queue.wall_clock import wall_clock_kept
@@ -236,11 +237,15 @@ def create(connection: Connection, resolved: ResolvedStudy, *, created: float | 
     inserted = connection.execute(insert(studies).values(study_name=spec.study))
     study_id = int(inserted.inserted_primary_key[0])  # type: ignore[index]
     connection.execute(
-        insert(study_directions).values(study_id=study_id, objective=0, direction=spec.objective.direction.optuna)
+        insert(study_directions),
+        [
+            {"study_id": study_id, "objective": place, "direction": direction.optuna}
+            for place, direction in enumerate(spec.objectives.directions)
+        ],
     )
     connection.execute(
         insert(study_system_attributes).values(
-            study_id=study_id, key="study:metric_names", value_json=json.dumps([spec.objective.metric])
+            study_id=study_id, key=METRIC_NAMES, value_json=json.dumps(spec.objectives.metrics)
         )
     )
     space = json.dumps(resolved.space.to_json())

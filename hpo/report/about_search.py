@@ -11,6 +11,7 @@ from hpo.report.contents import Block, Code, Folded, Plots, Section, Table, Text
 from hpo.report.importances import RESAMPLES
 from hpo.report.reading import Material
 from hpo.report.words import NONE, device_hours, share, shown, span
+from hpo.results.pareto import Front
 from hpo.results.trial import TrialRecord
 from hpo.study.states import OptunaState, TrialState
 
@@ -23,14 +24,16 @@ def best_trials(material: Material) -> Section:
     best = material.best
     if not best:
         return Section("best", "Best trials", [Text(["No epoch has ended yet."])])
-    several = len(material.directions) > 1
+    objectives = material.objectives
+    several = objectives.are_several
     unit = best[0].unit
     remarks = any(one.remark for one in best)
-    headings = ["trial", "values" if several else material.metric, str(unit), f"{unit.plural} trained", "time"]
+    names = list(objectives.metrics) if several and objectives.metrics else ["values" if several else material.metric]
+    headings = ["trial", *names, str(unit), f"{unit.plural} trained", "time"]
     rows = [
         [
             str(one.number),
-            ", ".join(map(shown, one.values)) if several else shown(one.value),
+            *_values(one, names, several=several),
             shown(one.best_epoch),
             str(one.epochs),
             span(one.seconds),
@@ -38,10 +41,14 @@ def best_trials(material: Material) -> Section:
         ]
         for one in best
     ]
-    table = Table([*headings, *([""] if remarks else [])], rows, numbers=frozenset(range(5)))
+    table = Table([*headings, *([""] if remarks else [])], rows, numbers=frozenset(range(4 + len(names))))
     blocks: list[Block] = [table]
     if several:
-        blocks.insert(0, Text(["The trials that no other one beats in an objective without losing in another."]))
+        found = Front.of(material.name, objectives, material.records)
+        told = ["The trials that no other one beats in an objective without losing in another."]
+        if found.hypervolume is not None:
+            told.append(f"They dominate a hypervolume of {shown(found.hypervolume)}.")
+        blocks[:0] = [Text(told), *plots.front(found)]
     if material.undecided is not None:
         blocks.append(Text([f"{material.undecided}."]))
     if material.parameters:
@@ -49,6 +56,12 @@ def best_trials(material: Material) -> Section:
         title = "its parameters" if len(best) == 1 else f"parameters of the best {len(compared)}"
         blocks.append(Folded(title, [_parameters(material, compared)], is_open=True))
     return Section("best", "Best trials", blocks)
+
+
+def _values(record: TrialRecord, names: Sequence[str], *, several: bool) -> list[str]:
+    if not several:
+        return [shown(record.value)]
+    return [*map(shown, record.values)] if len(names) > 1 else [", ".join(map(shown, record.values))]
 
 
 def history(material: Material) -> Section | None:

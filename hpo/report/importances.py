@@ -79,7 +79,7 @@ def importances_of(store: Store, name: str) -> Importances:
     Raises:
         StoreError: there is no such study.
     """
-    study_id, direction = find_study(store, name)
+    study_id, objectives = find_study(store, name)
     with store.read() as connection:
         rows = [
             row
@@ -87,7 +87,7 @@ def importances_of(store: Store, name: str) -> Importances:
             if row.state == OptunaState.COMPLETE and row.before_change is None
         ]
         trials = [trial for _, trial in frozen(connection, rows[-MOST_TRIALS:], with_params=True)]
-    return importances(name, trials, direction)
+    return importances(name, trials, objectives.first)
 
 
 def importances(study: str, trials: Sequence[FrozenTrial], direction: Direction, *, seed: int = 0) -> Importances:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -16,7 +17,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from hpo.printable import printable
-from hpo.report.contents import Report
+from hpo.report.contents import Plot, Report
 
 POLICY = "default-src 'none'; style-src 'sha256-{style}'; img-src data:; base-uri 'none'; form-action 'none'"
 
@@ -47,3 +48,17 @@ def _pieces(cell: str) -> list[str]:
 def _as_text(value: Any) -> Any:
     """Text whose controls are written out; markup of our own stays."""
     return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def picture_of(plots: Sequence[Plot]) -> str:
+    """Plots one below the other, as an SVG file that needs nothing else."""
+    _, style = _template()
+    width, height = 960, 360
+    placed = "".join(
+        f'<svg y="{height * place}" width="{width}" height="{height}">{plot.wide}</svg>'
+        for place, plot in enumerate(plots)
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height * len(plots)}" font-family="sans-serif">'
+        f'<style>{style}</style><rect width="100%" height="100%" style="fill: var(--paper)"/>{placed}</svg>\n'
+    )

@@ -13,6 +13,7 @@ from hpo.report.parallel import Group, one_below_the_other, side_by_side
 from hpo.report.reading import Material
 from hpo.report.svg import Drawing
 from hpo.report.words import shown
+from hpo.results.pareto import Front
 from hpo.results.trial import TrialRecord
 from hpo.study.states import Direction, TrialState
 
@@ -22,6 +23,7 @@ MOST_CURVES = 150  # of each kind
 MOST_LINES = 400  # of parallel coordinates
 EPOCHS_OF_A_CURVE = 80
 MOST_SIDE_BY_SIDE = 16  # vertical axes for which a screen has room
+WIDE_FOR_A_FRONT = 30.0  # of the largest to the smallest value, above which its axis is logarithmic
 MOST_NAMED = 40  # trials that a pointer can ask for
 BEST_LINES = 10  # trials that stand out
 
@@ -126,6 +128,41 @@ def parallel(material: Material) -> Plot | None:
     keys += [(f"{PRUNED} line", TrialState.PRUNED)] if material.pruned else []
     caption = " ".join(_sampled(max(len(material.pruned), len(others)), MOST_LINES // 2, "trials of each kind"))
     return Plot(wide, narrow, caption=caption, keys=keys)
+
+
+def axes_of_front(found: Front, place: int) -> tuple[Axis, Axis]:
+    """Of another objective, to the right, and of the first one, upwards.
+
+    Args:
+        place: of the other one.
+    """
+    names, directions = found.names, found.objectives.directions
+    records = [*found.trials, *found.others]
+    across = [record.values[place] for record in records]
+    is_log = bool(across) and min(across) > 0 and max(across) > WIDE_FOR_A_FRONT * min(across)
+    x = axis_of_numbers(f"{names[place]} ({directions[place]})", across, is_log=is_log)
+    up = [record.values[0] for record in records]
+    return x, axis_of_objective(f"{names[0]} ({directions[0]})", up, directions[0])
+
+
+def front(found: Front) -> list[Plot]:
+    """The first objective against each of the others: the front, and the trials behind it."""
+    keys: Keys = [(f"{BEST} dot", "on the front"), (f"{COMPLETE} dot", "behind it")]
+    return [
+        Plot(_front(found, place, WIDE).svg(), _front(found, place, NARROW).svg(), keys=keys)
+        for place in range(1, len(found.names))
+    ]
+
+
+def _front(found: Front, place: int, size: tuple[float, float]) -> Drawing:
+    x, y = axes_of_front(found, place)
+    best = [((one.values[place], one.values[0]), one) for one in found.trials]
+    drawing = Drawing(*size, x, y, label=f"{y.name} by {x.name}")
+    drawing.dots([(one.values[place], one.values[0]) for one in _some(found.others, MOST_DOTS)], COMPLETE)
+    drawing.line(sorted(point for point, _ in best), BEST, width=1)
+    named = [(point, f"trial {one.number}: {', '.join(map(shown, one.values))}") for point, one in best]
+    drawing.named_dots(named, BEST)
+    return drawing
 
 
 def slices(material: Material) -> list[Plot]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +19,8 @@ from hpo.results.final import Final
 from hpo.results.study import Study, StudyStatus
 from hpo.results.trial import TrialRecord
 from hpo.store import Store
-from hpo.store.tables import hpo_attempts, hpo_studies, hpo_workers, study_system_attributes, trials
+from hpo.store.tables import hpo_attempts, hpo_studies, hpo_workers, trials
+from hpo.study.objectives import Objectives
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import Direction, TrialState
 
@@ -65,7 +65,7 @@ class Material:
     name: str
     made: datetime
     metric: str
-    directions: tuple[Direction, ...]
+    objectives: Objectives
     status: StudyStatus
     records: tuple[TrialRecord, ...]
     best: tuple[TrialRecord, ...]
@@ -80,7 +80,7 @@ class Material:
     @property
     def direction(self) -> Direction:
         """Of the first objective, which plots show."""
-        return self.directions[0]
+        return self.objectives.first
 
     @cached_property
     def complete(self) -> tuple[TrialRecord, ...]:
@@ -128,15 +128,15 @@ def read_material(store: Store, name: str) -> Material:
         replays = findings_of(connection, study_id, REPLAY)
         spending = _spending(connection, study_id)
         reruns = _rerun_seconds(connection, study_id, final)
-        metric = resolved.spec.objective.metric if resolved is not None else _metric_of_another(connection, study_id)
+    metric = study.objectives.metrics[0] if study.objectives.metrics else "value"
     return Material(
         name=name,
         made=datetime.now(UTC),
         metric=metric,
-        directions=study.directions,
+        objectives=study.objectives,
         status=study.status(),
         records=tuple(study.trials()),
-        best=tuple(study.best(BEST)),
+        best=tuple(study.best(None if study.objectives.are_several else BEST)),
         resolved=resolved,
         final=final,
         replay=replays[-1].content if replays else None,
@@ -152,18 +152,6 @@ def _resolved(connection: Connection, study_id: int) -> ResolvedStudy | None:
         select(hpo_studies.c.spec, hpo_studies.c.space).where(hpo_studies.c.study_id == study_id)
     ).first()
     return None if row is None else ResolvedStudy.from_json(row.spec, row.space)
-
-
-def _metric_of_another(connection: Connection, study_id: int) -> str:
-    """The name of the first objective, where the other program has given it one."""
-    text = connection.scalar(
-        select(study_system_attributes.c.value_json).where(
-            study_system_attributes.c.study_id == study_id,
-            study_system_attributes.c.key == "study:metric_names",
-        )
-    )
-    names = json.loads(text) if text else []
-    return str(names[0]) if isinstance(names, list) and names else "value"
 
 
 def _spending(connection: Connection, study_id: int) -> tuple[Spending, ...]:
@@ -187,4 +175,4 @@ def _rerun_seconds(connection: Connection, study_id: int, final: Final | None) -
     if final is None:
         return 0.0
     rows = connection.execute(select(hpo_studies.c.study_id).where(hpo_studies.c.parent_id == study_id))
-    return sum(3600 * spent_of(connection, its, final.direction).gpu_hours for (its,) in rows)
+    return sum(3600 * spent_of(connection, its, Objectives((final.direction,))).gpu_hours for (its,) in rows)

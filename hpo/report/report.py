@@ -34,8 +34,9 @@ def report_of(material: Material) -> Report:
         study.how_to_reproduce(material),
         model_card(material),
     )
-    directions = ", ".join(str(direction) for direction in material.directions)
-    facts = [f"{material.metric}, {directions}", f"{material.made:%Y-%m-%d %H:%M} UTC"]
+    directions = ", ".join(map(str, material.objectives.directions))
+    objective = str(material.objectives) if material.objectives.are_several else f"{material.metric}, {directions}"
+    facts = [objective, f"{material.made:%Y-%m-%d %H:%M} UTC"]
     if material.resolved is not None:
         spec = material.resolved.spec
         facts = [f"{spec.model_in_words} on {spec.data.label}", *facts]

@@ -27,8 +27,10 @@ def study_text(spec: StudySpec) -> str:
         if key in plain:
             plain[key] = _algorithm(getattr(spec, key).model_dump(mode="json"))
     plain["objective"] = {"metric": spec.objective.metric, "direction": spec.objective.direction.value} | {
-        key: value for key, value in plain["objective"].items() if key not in ("metric", "direction")
+        key: value for key, value in plain["objective"].items() if key not in ("metric", "direction", "further")
     }
+    if spec.objective.further:
+        plain["objective"] = [plain["objective"], *(one.model_dump(mode="json") for one in spec.objective.further)]
     if spec.steps is not None:
         plain.pop("epochs", None)
     first = ("study", "model", "data", "objective", "space", "epochs", "steps", "sampler", "pruner", "budget")

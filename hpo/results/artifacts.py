@@ -17,7 +17,8 @@ from pathlib import Path
 from sqlalchemy import Connection, select, true
 
 from hpo.errors import HpoError
-from hpo.queue.best import best_trials, directions_of, needed_checkpoints
+from hpo.queue.best import best_trials, needed_checkpoints
+from hpo.queue.front import objectives_of
 from hpo.store import Store
 from hpo.store.tables import hpo_studies, hpo_trials, studies, trials
 from hpo.study.artifacts import checkpoints_in, is_file, is_folder, size_of
@@ -271,10 +272,10 @@ def _known(connection: Connection, study_id: int | None = None) -> dict[str, _Kn
 def _kept(connection: Connection, study_id: int, spec: str) -> _Kept:
     try:
         keep = Keep.model_validate(json.loads(spec)["spec"].get("keep", {}))
-        [direction] = directions_of(connection, study_id)
+        objectives = objectives_of(connection, study_id)
     except (ValueError, LookupError, TypeError, AttributeError):  # a newer release wrote it
         return _Kept(None, last=False)
     number = keep.checkpoints
     # A complete trial without a checkpoint of ours may have those of callbacks.
-    best = {row.trial_id for row in best_trials(connection, study_id, direction, limit=number)} if number else set()
-    return _Kept(best | needed_checkpoints(connection, study_id, direction, keep=number), keep.last)
+    best = {row.trial_id for row in best_trials(connection, study_id, objectives, limit=number)} if number else set()
+    return _Kept(best | needed_checkpoints(connection, study_id, objectives, keep=number), keep.last)

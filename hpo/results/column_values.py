@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, Subquery, and_, func, select
 
-from hpo.results.trial_records import finite, violations_of
+from hpo.results.trial_records import LEADING, finite, violations_of
 from hpo.store.tables import (
     hpo_attempts,
     hpo_epochs,
@@ -23,8 +23,6 @@ from hpo.store.tables import (
 from hpo.study.constraints import total
 from hpo.study.length import Unit
 from hpo.study.states import Direction, OptunaState, TrialState
-
-LEADING = (OptunaState.RUNNING, OptunaState.PRUNED)  # their value is the best of their curve
 
 
 class TrialValues:

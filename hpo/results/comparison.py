@@ -17,7 +17,8 @@ from hpo.space import SearchSpace
 from hpo.store import Store
 from hpo.store.tables import hpo_studies, trials
 from hpo.study.length import Unit
-from hpo.study.states import Direction, StudyState, TrialState
+from hpo.study.objectives import Objectives
+from hpo.study.states import StudyState, TrialState
 
 _STATES = frozenset(TrialState)
 
@@ -100,19 +101,19 @@ def compare(a: StudyFacts, b: StudyFacts) -> StudyDifferences:
 
 
 def facts_of(
-    store: Store, study_id: int, name: str, *, directions: Sequence[Direction], best: TrialRecord | None
+    store: Store, study_id: int, name: str, *, objectives: Objectives, best: Sequence[TrialRecord]
 ) -> StudyFacts:
     """What is compared of a study, read from its store.
 
     Args:
-        best: its best trial, where there is one.
+        best: its best trial, where there is one; of several objectives the front.
     """
     with store.read() as connection:
         row = connection.execute(
             select(hpo_studies.c.spec, hpo_studies.c.space).where(hpo_studies.c.study_id == study_id)
         ).first()
         progress = progress_of(connection, study_id, hours="measured")
-        columns = TrialColumns(connection, study_id, directions[0])
+        columns = TrialColumns(connection, study_id, objectives.first)
         found = Found(Origin.TRIAL, "epochs")
         epochs = sum(columns.read([found])[found].values)
         times = select(func.min(trials.c.datetime_start), func.max(trials.c.datetime_complete))
@@ -124,26 +125,37 @@ def facts_of(
         "state": str(StudyState.DONE if is_done else progress.state),
         "trials": sum(counts.by_state.values()),
         **counts.by_state,
-        "best value": None if best is None else best.value,
-        "best trial": None if best is None else best.number,
+        **_of_best(best, objectives),
         _unit(plain).plural: epochs,
     }
     if plain is not None and spent is not None:
         outcome |= {"device-hours": round(spent.gpu_hours, 4), "hours": round(spent.hours, 4)}
     outcome |= {"first trial began": first, "last trial ended": last}
-    params = {} if best is None else dict(best.params)
+    params = dict(best[0].params) if best and not objectives.are_several else {}
     if row is None or plain is None:
-        return StudyFacts(name, " and ".join(directions), outcome=outcome, best=params)
-    objective = plain["spec"]["objective"]
+        return StudyFacts(name, " and ".join(objectives.directions), outcome=outcome, best=params)
     return StudyFacts(
         name,
-        f"{objective['direction']} {objective['metric']}",
+        str(objectives),
         dict(_file(plain)),
         {parameter.name: str(parameter) for parameter in SearchSpace.from_json(json.loads(row.space)).values()},
         plain.get("inputs", {}),
         outcome,
         params,
     )
+
+
+def _of_best(best: Sequence[TrialRecord], objectives: Objectives) -> dict[str, Any]:
+    """The best trial; of several objectives, how large the front is, and how far it goes in each of them."""
+    if not objectives.are_several:
+        return {"best value": best[0].value if best else None, "best trial": best[0].number if best else None}
+    columns = list(zip(*(record.values for record in best), strict=True)) or [()] * len(objectives.directions)
+    names = objectives.metrics or tuple(f"objective {place + 1}" for place in range(len(columns)))
+    found = {
+        f"best {name}": min(values, key=direction.cost, default=None)
+        for name, direction, values in zip(names, objectives.directions, columns, strict=True)
+    }
+    return {"trials on the front": len(best), **found}
 
 
 def _unit(plain: Mapping[str, Any] | None) -> Unit:

@@ -156,6 +156,7 @@ class Final:
         validation, test: what `hpo.training.evaluation` found on a part; None where it was not asked for.
         looks: how often the test part had been looked at before this test.
         ensemble: the one that was asked for, also where it was not kept since it does not pay.
+        is_named: a person has named the trial that was trained again, which need not be the best.
     """
 
     study: str
@@ -172,6 +173,7 @@ class Final:
     looks: int = 0
     warnings: tuple[str, ...] = field(default=())
     ensemble: Choice | None = None
+    is_named: bool = False
 
     @property
     def won(self) -> Rerun:

@@ -47,7 +47,8 @@ def tested_in_words(final: Final) -> list[str]:
 def luck_in_words(final: Final) -> str:
     """How much of the search's best score was luck, and what the winner of the re-runs gives."""
     first, luck, won = final.reruns[0], final.luck, final.won
-    text = f"The best of {counted(final.trials, 'trial')} was trial {first.trial}: {final.metric} {first.searched:.4g}"
+    best = "Chosen" if final.is_named else "The best"
+    text = f"{best} of {counted(final.trials, 'trial')} was trial {first.trial}: {final.metric} {first.searched:.4g}"
     if luck is None or first.mean is None:
         text += "; all of its re-runs failed"
     else:

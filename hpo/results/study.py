@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from sqlalchemy import Connection, func, select
 
-from hpo.queue.best import STUDIES_A_STATEMENT, best_of_each, directions_of
+from hpo.errors import SpecError
+from hpo.queue.best import STUDIES_A_STATEMENT, best_of_each
 from hpo.queue.counts import TrialCounts
 from hpo.queue.findings import findings_of
 from hpo.queue.overview import overview
@@ -23,6 +24,7 @@ from hpo.results.comparison import StudyDifferences, StudyFacts, compare, facts_
 from hpo.results.final import FINAL, Final, Member
 from hpo.results.frames import Engine, frame_of, read_curves
 from hpo.results.kept import KeptCheckpoints, kept_checkpoints
+from hpo.results.pareto import Front
 from hpo.results.query import Query, Table, chosen_trials, table_of
 from hpo.results.ranking import best_of
 from hpo.results.trial import TrialRecord
@@ -62,6 +64,7 @@ class StudyStatus:
 
     Attributes:
         best: the best trial; None without one, and for a study of several objectives.
+        on_front: of several objectives, how many trials no other one beats in all of them.
         state: as requested, or `done` when it has all its trials or has reached a limit.
         counts: trials by `TrialState`, without the foreign ones.
         foreign: trials that another program has added to a study of ours; they spend nothing of its budget.
@@ -78,6 +81,7 @@ class StudyStatus:
     workers: Sequence[WorkerRecord]
     waiting_for: str | None = None
     foreign: int = 0
+    on_front: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         plain = asdict(self)
@@ -98,29 +102,35 @@ class Study:
     """A study in a store, read-only. Each call reads the store anew.
 
     Attributes:
-        directions: of each objective; of our own studies, one.
+        objectives: with their metrics, the first one leading.
     """
 
     def __init__(self, store: Store, name: str) -> None:
         self.name = name
         self._store = store
-        self._study_id, self._direction = find_study(store, name)
-        with store.read() as connection:
-            self.directions = directions_of(connection, self._study_id)
+        self._study_id, self.objectives = find_study(store, name)
 
     @property
     def direction(self) -> Direction:
-        """maximize or minimize."""
-        return self._direction
+        """maximize or minimize; of several objectives, that of the first one."""
+        return self.objectives.first
 
-    def best(self, k: int = 1, *, where: str | None = None, by: str | Sequence[str] | None = None) -> list[TrialRecord]:
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Of each objective."""
+        return self.objectives.directions
+
+    def best(
+        self, k: int | None = 1, *, where: str | None = None, by: str | Sequence[str] | None = None
+    ) -> list[TrialRecord]:
         """The k best complete trials, the best first; fewer when there are not so many.
 
         While no trial is complete, the best of the others that have not failed, by the best value that each has
-        reached; their `remark` is such as 'paused after 19 of 27 epochs'. Of several objectives, which studies of
-        other programs may have, the Pareto-optimal trials, by the first objective.
+        reached; their `remark` is such as 'paused after 19 of 27 epochs'. Of several objectives, the Pareto-optimal
+        trials, by the first objective; `study.best(None)` is the whole front.
 
         Args:
+            k: None for all.
             where: only of the trials for which an expression holds, such as "optimizer == 'adam' and seconds < 60".
             by: the k best for each value of these columns, such as "optimizer"; the group with the best trial first.
                 "expected" ranks complete trials by what they are expected to reach, see `expected`; those records have
@@ -131,11 +141,11 @@ class Study:
         """
         return self.best_of(Query.of(where, by=by), k)
 
-    def best_of(self, query: Query, k: int = 1, *, has_curves: bool = True) -> list[TrialRecord]:
+    def best_of(self, query: Query, k: int | None = 1, *, has_curves: bool = True) -> list[TrialRecord]:
         """`best` of the trials that are asked for; in the order that is asked for, where there is one."""
         with self._store.read() as connection:
-            chosen = best_of(connection, self._study_id, self.directions, query, limit=k)
-            by_id = read_records(connection, self._study_id, chosen, direction=self._direction, has_curves=has_curves)
+            chosen = best_of(connection, self._study_id, self.objectives, query, limit=k)
+            by_id = read_records(connection, self._study_id, chosen, objectives=self.objectives, has_curves=has_curves)
         found = [by_id[trial_id] for trial_id in chosen]
         return self._with_expected(found) if query.by_expected else found
 
@@ -146,12 +156,12 @@ class Study:
         repeats, or else from the scatter of each curve; nothing is returned where there are neither folds nor repeats
         nor five epochs, and of several objectives. docs/noise.md.
         """
-        if len(self.directions) > 1:
+        if self.objectives.are_several:
             return {}
         from hpo.results.expected import expectations  # which imports SciPy
 
         with self._store.read() as connection:
-            found = expectations(connection, self._study_id, self._direction)
+            found = expectations(connection, self._study_id, self.objectives.first)
             wanted = select(trials.c.trial_id, trials.c.number).where(trials.c.study_id == self._study_id)
             numbers = {row.trial_id: row.number for row in connection.execute(wanted)}
         return {numbers[trial_id]: one for trial_id, one in found.items()}
@@ -164,6 +174,16 @@ class Study:
             else one
             for one in records
         ]
+
+    def front(self) -> Front:
+        """The trials that no other one beats in all objectives, those behind them, and the hypervolume.
+
+        Raises:
+            SpecError: the study has one objective, of which `best` gives the best trial.
+        """
+        if not self.objectives.are_several:
+            raise SpecError(f"study '{self.name}' has one objective, and so a best trial: 'hpo best {self.name}'")
+        return Front.of(self.name, self.objectives, self.trials(has_curves=False))
 
     def trials(
         self, *, where: str | None = None, sort: str | Sequence[str] | None = None, has_curves: bool = True
@@ -186,9 +206,9 @@ class Study:
         with self._store.read() as connection:
             chosen = None
             if query.is_narrow:
-                chosen = chosen_trials(TrialColumns(connection, self._study_id, self._direction), query)
+                chosen = chosen_trials(TrialColumns(connection, self._study_id, self.direction), query)
             only = chosen if chosen is not None and len(chosen) <= MOST_BY_NUMBER else None
-            found = read_records(connection, self._study_id, only, direction=self._direction, has_curves=has_curves)
+            found = read_records(connection, self._study_id, only, objectives=self.objectives, has_curves=has_curves)
         if chosen is not None:
             return [found[trial_id] for trial_id in chosen]
         return sorted(found.values(), key=lambda record: record.number)
@@ -198,7 +218,7 @@ class Study:
         with self._store.read() as connection:
             wanted = (trials.c.study_id == self._study_id) & (trials.c.number == number)
             chosen = connection.scalars(select(trials.c.trial_id).where(wanted)).all()
-            found = read_records(connection, self._study_id, chosen, direction=self._direction)
+            found = read_records(connection, self._study_id, chosen, objectives=self.objectives)
         return next(iter(found.values()), None)
 
     def attempts(self, number: int) -> list[AttemptRecord]:
@@ -264,13 +284,17 @@ class Study:
         """
         return frame_of(self.table_of(Query.of(where, sort, columns=columns)), engine)
 
-    def table_of(self, query: Query, *, best: int | None = None) -> Table:
-        """The columns that are asked for, of the trials that are asked for, or of the best of them, without records."""
+    def table_of(self, query: Query, *, is_of_best: bool = False, best: int | None = None) -> Table:
+        """The columns that are asked for, of the trials that are asked for, or of the best of them, without records.
+
+        Args:
+            is_of_best: of the best ones: so many as `best` says, or a whole front.
+        """
         with self._store.read() as connection:
-            source = TrialColumns(connection, self._study_id, self._direction)
-            if best is None:
+            source = TrialColumns(connection, self._study_id, self.direction)
+            if not is_of_best and best is None:
                 return table_of(source, query, chosen_trials(source, query))
-            return table_of(source, query, best_of(connection, self._study_id, self.directions, query, limit=best))
+            return table_of(source, query, best_of(connection, self._study_id, self.objectives, query, limit=best))
 
     @overload
     def curves(
@@ -300,7 +324,7 @@ class Study:
             SpecError: the expression cannot be read, there is no such metric, or the engine is not there.
         """
         with self._store.read() as connection:
-            source = TrialColumns(connection, self._study_id, self._direction)
+            source = TrialColumns(connection, self._study_id, self.direction)
             chosen = None if where is None else chosen_trials(source, Query.of(where))
             found = read_curves(connection, self._study_id, chosen, metrics=metrics)
         return frame_of(found, engine)
@@ -317,41 +341,60 @@ class Study:
         return compare(self._facts(), other._facts())
 
     def _facts(self) -> StudyFacts:
-        best = self.best_of(Query(), 1, has_curves=False) if len(self.directions) == 1 else []
-        return facts_of(
-            self._store, self._study_id, self.name, directions=self.directions, best=best[0] if best else None
-        )
+        best = self.best_of(Query(), None if self.objectives.are_several else 1, has_curves=False)
+        return facts_of(self._store, self._study_id, self.name, objectives=self.objectives, best=best)
 
     def status(self) -> StudyStatus:
         """Its state, progress, budget, best trial and workers."""
         progress = load_progress(self._store, self._study_id)
-        best = self.best(1) if len(self.directions) == 1 else []
+        several = self.objectives.are_several
+        best = self.best_of(Query(), None if several else 1, has_curves=not several)
         with self._store.read() as connection:
             workers = _Workers.read(connection, self._store, self._study_id)
+        its = workers.of(self._study_id)
+        if several:
+            return _status(self.name, progress, None, its, on_front=len(best))
         # As a list of studies has it, which does not read the provenance.
-        first = replace(best[0], provenance=None) if best else None
-        return _status(self.name, progress, first, workers.of(self._study_id))
+        return _status(self.name, progress, replace(best[0], provenance=None) if best else None, its)
 
 
 def list_studies(store: Store) -> list[StudyStatus]:
     """The status of every study, the oldest first; of its best trial without the curve."""
     with store.read() as connection:
         found = overview(connection)
-        one_objective = {study.study_id: study.directions[0] for study in found if len(study.directions) == 1}
-        best = best_of_each(connection, one_objective)
+        objectives = {study.study_id: study.objectives for study in found}
+        best = best_of_each(connection, {key: its.first for key, its in objectives.items() if not its.are_several})
+        on_front = {
+            study_id: len(best_of(connection, study_id, its, Query(), limit=None))
+            for study_id, its in objectives.items()
+            if its.are_several
+        }
         records: dict[int, TrialRecord] = {}
         chosen = list(best.values())
         for start in range(0, len(chosen), STUDIES_A_STATEMENT):
             wanted = trials.c.trial_id.in_(chosen[start : start + STUDIES_A_STATEMENT])
-            records |= records_where(connection, wanted, one_objective, has_curves=False)
+            records |= records_where(connection, wanted, objectives, has_curves=False)
         workers = _Workers.read(connection, store)
     return [
-        _status(study.name, study.progress, records.get(best.get(study.study_id, -1)), workers.of(study.study_id))
+        _status(
+            study.name,
+            study.progress,
+            records.get(best.get(study.study_id, -1)),
+            workers.of(study.study_id),
+            on_front=on_front.get(study.study_id),
+        )
         for study in found
     ]
 
 
-def _status(name: str, found: Progress, best: TrialRecord | None, workers: Sequence[WorkerRecord]) -> StudyStatus:
+def _status(
+    name: str,
+    found: Progress,
+    best: TrialRecord | None,
+    workers: Sequence[WorkerRecord],
+    *,
+    on_front: int | None = None,
+) -> StudyStatus:
     counts = found.counts
     is_done = found.state == StudyState.RUNNING and counts.target > 0 and found.is_over
     return StudyStatus(
@@ -364,6 +407,7 @@ def _status(name: str, found: Progress, best: TrialRecord | None, workers: Seque
         workers=workers,
         waiting_for=found.waiting_for(name, has_worker=bool(workers)) if found.created is not None else None,
         foreign=counts.foreign,
+        on_front=on_front,
     )
 
 

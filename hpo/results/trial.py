@@ -29,8 +29,9 @@ class TrialRecord:
     Attributes:
         number: counts from 0 within the study.
         state: see `hpo.study.states.TrialState`; paused means at a rung, idle that no worker trains it.
-        value: the objective of its best epoch so far; None before an epoch has ended, and of a failed trial.
-        values: of each objective, when it has ended with them; a study of another program may have several.
+        value: the objective of its best epoch so far; None before an epoch has ended, and of a failed trial. Of
+            several objectives, the first.
+        values: of each objective, at its best epoch by the first one.
         params: the searched parameters that were active.
         config: all arguments of its model and data, searched or pinned, and its epochs or steps and its seed.
         curve: (epoch, metrics by name), one entry per epoch, the first epoch being 1; or one per validation, by step;

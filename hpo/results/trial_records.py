@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, func, select, true
 
+from hpo.queue.front import of_best_epoch, values_by_epoch
 from hpo.results.params import params_of
 from hpo.results.trial import Curve, TrialRecord
 from hpo.store.tables import (
@@ -23,7 +24,10 @@ from hpo.store.tables import (
     trials,
 )
 from hpo.study.constraints import ATTRIBUTE, BEFORE_CHANGE, of_attributes
+from hpo.study.objectives import Objectives
 from hpo.study.states import Direction, OptunaState, TrialState
+
+LEADING = (OptunaState.RUNNING, OptunaState.PRUNED)  # their value is the best of their curve
 
 
 def read_records(
@@ -31,7 +35,7 @@ def read_records(
     study_id: int,
     only: Sequence[int] | None,
     *,
-    direction: Direction,
+    objectives: Objectives,
     has_curves: bool = True,
 ) -> dict[int, TrialRecord]:
     """Records by the store's id: of the whole study, or of some trials.
@@ -42,17 +46,17 @@ def read_records(
     wanted = trials.c.study_id == study_id
     if only is not None:
         wanted = wanted & trials.c.trial_id.in_(only)
-    return records_where(connection, wanted, {study_id: direction}, has_curves=has_curves)
+    return records_where(connection, wanted, {study_id: objectives}, has_curves=has_curves)
 
 
 def records_where(
-    connection: Connection, wanted: ColumnElement[bool], directions: Mapping[int, Direction], *, has_curves: bool
+    connection: Connection, wanted: ColumnElement[bool], objectives: Mapping[int, Objectives], *, has_curves: bool
 ) -> dict[int, TrialRecord]:
     """Records by the store's id, of trials of several studies.
 
     Args:
         wanted: a condition on `trials`.
-        directions: of each study's first objective.
+        objectives: of each study.
     """
     chosen = select(trials.c.trial_id).where(wanted)
     found = connection.execute(select(trials).where(wanted)).all()
@@ -62,7 +66,7 @@ def records_where(
     own_rows = connection.execute(select(*own_columns).where(hpo_trials.c.trial_id.in_(chosen)))
     ours = {row.trial_id: row for row in own_rows}
     # the value of one that has not ended with it is the best of its curve
-    is_needed = true() if has_curves else trials.c.state.in_((OptunaState.RUNNING, OptunaState.PRUNED))
+    is_needed = true() if has_curves else trials.c.state.in_(LEADING)
     steps = _rows(connection, trial_intermediate_values, chosen.where(is_needed))
     curves: dict[int, Curve] = {}
     if has_curves:
@@ -85,14 +89,15 @@ def records_where(
         )
     )
     violations = violations_of(connection, chosen)
+    reached = _values_so_far(connection, chosen.where(trials.c.state.in_(LEADING)), objectives)
     records = {}
     for row in found:
         key = row.trial_id
         own = ours.get(key)
         last = attempts[key][-1] if attempts[key] else None
         value, best_epoch = _value(values[key]), own.best_epoch if own is not None else None
-        if row.state in (OptunaState.RUNNING, OptunaState.PRUNED):
-            value, best_epoch = _best_of(steps[key], directions[row.study_id])
+        if row.state in LEADING:
+            value, best_epoch = _best_of(steps[key], objectives[row.study_id].first)
         records[key] = TrialRecord(
             number=row.number,
             state=TrialState.of(
@@ -101,7 +106,7 @@ def records_where(
                 request=own.request if own is not None else None,
             ),
             value=value,
-            values=_values(values[key]),
+            values=reached.get(key, ()) or _values(values[key]),
             params=params.get(key, {}),
             config=json.loads(own.config) if own is not None and own.config else {},
             curve=curves.get(key, ()),
@@ -141,6 +146,19 @@ def violations_of(connection: Connection, chosen: Select[Any]) -> dict[int, dict
     found: dict[int, dict[str, float]] = defaultdict(dict)
     for trial_id, key, text in rows:
         found[trial_id] |= of_attributes({key: json.loads(text)})
+    return found
+
+
+def _values_so_far(
+    connection: Connection, chosen: Select[Any], objectives: Mapping[int, Objectives]
+) -> dict[int, tuple[float, ...]]:
+    """By trial_id, the values at the best epochs of trials that have not ended with them, of studies of ours with
+    several objectives."""
+    found: dict[int, tuple[float, ...]] = {}
+    for study_id, its in objectives.items():
+        if its.are_several and its.metrics:
+            curves = values_by_epoch(connection, chosen.where(trials.c.study_id == study_id), its)
+            found |= {trial_id: of_best_epoch(curve, its) for trial_id, curve in curves.items()}
     return found
 
 

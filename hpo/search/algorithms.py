@@ -126,6 +126,8 @@ def sampler_factory(
         if any(parameter.when for parameter in space.values()):
             # Samples jointly inside conditional branches; otherwise a conditional parameter is sampled on its own.
             options = {"multivariate": True, "group": True} | options
+        elif spec.objectives.are_several:  # as Optuna's own for one objective; see docs/decisions/0021
+            options = {"multivariate": True} | options
         _make(cls, options | {"seed": seed}, "sampler")  # errors name Optuna's class
         distributions = distributions_of(space)
         own = {"memory": Memory(earlier, distributions), "points": Points(space), "distributions": distributions}
@@ -182,22 +184,25 @@ def _bayesian(spec: StudySpec, space: SearchSpace, earlier: Earlier | None) -> S
 
 
 def make_rungs(spec: StudySpec) -> Rungs | None:
-    """The rungs of a study whose pruner pauses and promotes trials; None where it stops them for good.
+    """The rungs of a study whose pruner pauses and promotes trials; None where Optuna's stops them for good.
+
+    Optuna's compares one objective: with several, these rungs stop them.
 
     Raises:
         SpecError: an unknown mode or option, or an invalid value.
     """
     mode = spec.pruner.options.get("mode", "promote")
-    if spec.pruner.name != "asha" or mode == "stop":
+    are_several = spec.objectives.are_several
+    if spec.pruner.name != "asha" or (mode == "stop" and not are_several):
         return None
-    if mode != "promote":
+    if mode not in ("promote", "stop"):
         raise SpecError(f"pruner: asha: mode '{mode}' should be stop or promote")
     first = f"min_{spec.unit.plural}"
     known = ("mode", "eta", first, "until")
     options = {"eta": ETA, first: FIRST_RUNG * spec.interval, "until": LAST_RUNG, **spec.pruner.options}
     options.pop("mode", None)
     for name in sorted(options.keys() - {*known}):
-        if name in inspect.signature(PRUNERS["asha"].cls).parameters:
+        if not are_several and name in inspect.signature(PRUNERS["asha"].cls).parameters:
             raise SpecError(f"pruner: asha has the option '{name}' only with mode: stop, where it stops for good")
         raise SpecError(f"pruner: asha has no option '{name}'{nearest(name, known) or '.'} It has {', '.join(known)}")
     for name, least in (("eta", 2), (first, 1)):
@@ -209,7 +214,9 @@ def make_rungs(spec: StudySpec) -> Rungs | None:
     last = until * spec.max_epochs
     if first in spec.pruner.options:
         last = max(last, options[first])
-    return Rungs(eta=options["eta"], first=options[first], last=last, direction=spec.objective.direction)
+    return Rungs(
+        eta=options["eta"], first=options[first], last=last, objectives=spec.objectives, promotes=mode == "promote"
+    )
 
 
 def make_pruner(spec: StudySpec, project: Path) -> optuna.pruners.BasePruner:

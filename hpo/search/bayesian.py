@@ -4,6 +4,9 @@ It learns from every epoch: a trial that was pruned, waits at a rung or still ru
 expected to end with (`hpo.search.expected`). What has begun and reported nothing is taken to have the value that the
 model predicts, so that proposals to many slots differ (Ginsbourger et al. 2010, kriging believer).
 
+Of several objectives, each proposal improves on a random weighting of them (Knowles 2006, IEEE Transactions on
+Evolutionary Computation 10 (1), ParEGO), so that proposals spread over the front.
+
 A proposal depends only on the trials, their curves, the seed and the trial's number: any worker makes the same.
 """
 
@@ -17,15 +20,15 @@ import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from scipy.special import ndtri
 from threadpoolctl import ThreadpoolController
 
-from hpo.search.expected import expected_costs
+from hpo.search.expected import expected_points
 from hpo.search.gaussian_process import SCALE_PRIOR, Posterior, Scales, expected_improvement, fit, kernel
 from hpo.search.points import Points, squared_distances
 from hpo.search.prior import fading
+from hpo.search.several import points_of, signs_of
 from hpo.study.constraints import total
 
 Floats = NDArray[np.float64]
@@ -39,6 +42,7 @@ MOST_EARLIER = 60  # trials of earlier studies
 TRUST = 4  # trials of its own count as much as the assumption that the earlier ones agree with them
 LEAST_SPREAD = 0.3  # of the search's own values among those of earlier studies, whose deviation is 1
 THREADS = ThreadpoolController()
+AUGMENTED = 0.05  # Knowles's share of the weighted sum
 DRAWN, MOVED, CLIMBED, CLIMBS, TOP = 150, 250, 60, 2, 5  # candidates
 
 
@@ -92,15 +96,15 @@ class BayesianSampler(BaseSampler):
             for other in study._get_trials(deepcopy=False, use_cache=True)
             if other.number != trial.number and other.params
         ]
-        sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
         with THREADS.limit(limits=1):  # matrices so small are slower with several, above all beside training
-            return self._points.point(self._proposal(begun, sign))
+            return self._points.point(self._proposal(begun, signs_of(study.directions)))
 
-    def _proposal(self, begun: Sequence[FrozenTrial], sign: float) -> Floats:
+    def _proposal(self, begun: Sequence[FrozenTrial], signs: Floats) -> Floats:
         points, rng = self._points, self._rng
         rows = points.rows([trial.params for trial in begun])
         known = set(points.keys(rows))
-        costs, missing, infeasible = self._costs(begun, sign)
+        points_of_trials, missing, infeasible = self._costs(begun, signs)
+        costs = points_of_trials[:, 0] if len(signs) == 1 else _weighted(points_of_trials, rng)
         observed = np.flatnonzero(~np.isnan(costs))
         weight = 0.0 if self._earlier is None else fading(len(observed))
         others = 0 if self._earlier is None or not weight else len(self._earlier[1])
@@ -149,31 +153,34 @@ class BayesianSampler(BaseSampler):
         fresh = [key not in known for key in self._points.keys(rows)]
         return rows[fresh] if any(fresh) else rows
 
-    def _costs(self, begun: Sequence[FrozenTrial], sign: float) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-        """Expected costs at the end, NaN where nothing is known; shares of epochs that are missing; what failed."""
-        curves = np.full((len(begun), self._reports), np.nan)
+    def _costs(self, begun: Sequence[FrozenTrial], signs: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+        """Expected costs (trials, objectives) at the end, NaN where nothing is known; shares of epochs that are
+        missing; what failed."""
+        curves = np.full((len(signs), len(begun), self._reports), np.nan)
         failed = np.zeros(len(begun), bool)
         violation = np.zeros(len(begun))
         ended = np.zeros(len(begun), bool)
         for row, trial in enumerate(begun):
-            for epoch, value in trial.intermediate_values.items():
+            for epoch, values in points_of(trial, len(signs)).items():
                 place = -(-epoch // self._interval) - 1
-                if 0 <= place < self._reports and np.isfinite(value):
-                    curves[row, place] = sign * value
+                if 0 <= place < self._reports and np.isfinite(values).all():
+                    curves[:, row, place] = signs * values
             ended[row] = trial.state == TrialState.COMPLETE
             violation[row] = total(trial.constraints) if trial.state.is_finished() else 0.0
             failed[row] = trial.state == TrialState.FAIL or violation[row] > 0
             failed[row] |= trial.state == TrialState.PRUNED and not trial.intermediate_values
-        trained = np.where(np.isnan(curves).all(1), 0, self._reports - np.argmax(~np.isnan(curves[:, ::-1]), axis=1))
-        costs = expected_costs(curves)
+        lacks = np.isnan(curves[0])
+        trained = np.where(lacks.all(1), 0, self._reports - np.argmax(~lacks[:, ::-1], axis=1))
+        costs = expected_points(curves)
         for row, trial in enumerate(begun):
             if ended[row] and not failed[row]:
-                costs[row] = sign * float(trial.value or 0.0)
+                costs[row] = signs * trial.values
         missing = np.where(ended, 0.0, 1 - trained / self._reports)
         if failed.any():
-            worst = np.nanmax(costs[~failed]) if (~np.isnan(costs[~failed])).any() else 0.0
+            known = costs[~failed & ~np.isnan(costs).any(1)]
+            worst = known.max(0) if len(known) else 0.0
             # Behind all others by what they violate, so that there is a way back where nothing is feasible yet.
-            costs[failed], missing[failed] = worst + violation[failed], 0.0
+            costs[failed], missing[failed] = worst + violation[failed, None], 0.0
         return costs, missing, failed
 
     def _chosen(self, observed: NDArray[np.intp], costs: Floats) -> NDArray[np.intp]:
@@ -200,6 +207,17 @@ def _beside(expected: Floats, own: Floats) -> tuple[Floats, float]:
         return own, agreement
     spread = agreement * np.clip(expected.std(), LEAST_SPREAD, 1.0) + 1 - agreement
     return np.asarray(agreement * expected.mean() + own * spread), agreement
+
+
+def _weighted(costs: Floats, rng: np.random.Generator) -> Floats:
+    """One cost (trials,) of several: the augmented Chebyshev norm of their ranks, with weights drawn at random."""
+    found = np.full(len(costs), np.nan)
+    known = ~np.isnan(costs).any(1)
+    if known.any():
+        weights = rng.dirichlet(np.ones(costs.shape[1]))
+        scaled = np.stack([_ranks(column) for column in costs[known].T], axis=1) / known.sum()
+        found[known] = (weights * scaled).max(1) + AUGMENTED * (weights * scaled).sum(1)
+    return found
 
 
 def _ranks(values: Floats) -> Floats:

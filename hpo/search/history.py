@@ -7,7 +7,7 @@ reports are recorded here first and written to the store in one transaction by `
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import chain
 from typing import Any, Literal
@@ -24,10 +24,12 @@ from hpo.search.algorithms import SamplerFactory
 from hpo.search.forecast import Begun, Stage
 from hpo.search.grid import continuous_in, untried_point
 from hpo.search.rungs import Rungs, Verdict
+from hpo.search.several import FURTHER, points_of
 from hpo.space import SearchSpace
 from hpo.store import Store
 from hpo.study.constraints import as_attributes, of_attributes, total
-from hpo.study.states import AttemptEnd, Direction, OptunaState, Request
+from hpo.study.objectives import Objectives
+from hpo.study.states import AttemptEnd, OptunaState, Request
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -67,7 +69,7 @@ class History:
         study_id: int,
         *,
         name: str,
-        direction: Direction,
+        objectives: Objectives,
         samplers: SamplerFactory,
         pruner: optuna.pruners.BasePruner,
         diverged: Policy = "worst",
@@ -85,9 +87,9 @@ class History:
         self._study_id = study_id
         self._samplers = samplers
         self._memory = InMemoryStorage()
-        self._study = optuna.create_study(
-            storage=self._memory, study_name=name, direction=direction.value, pruner=pruner
-        )
+        self._objectives = objectives
+        directions = [optuna.study.StudyDirection[direction.optuna] for direction in objectives.directions]
+        self._study = optuna.create_study(storage=self._memory, study_name=name, directions=directions, pruner=pruner)
         self.is_sparing = False  # a claim reads no more than it must: in a large fleet, many trials change at a time
         self._known = 0  # trials are numbered without gaps, so this is also the next number
         self._others: dict[int, int] = {}  # unfinished trials of other workers: store's id -> number
@@ -116,7 +118,8 @@ class History:
             else:
                 self._update(number, frozen)
             if self.rungs is not None:
-                self.rungs.take(number, frozen.intermediate_values, violation=_violation(frozen))
+                points = points_of(frozen, len(self._objectives.directions))
+                self.rungs.take(number, points, violation=_violation(frozen))
             if frozen.state.is_finished() and trial_id not in paused:
                 self._others.pop(trial_id, None)
             else:
@@ -150,7 +153,7 @@ class History:
         self._others[trial_id] = number
         if is_paused:
             self._paused.add(trial_id)
-            self._memory.set_trial_state_values(number, TrialState.PRUNED, [_last(self.curve(number))])
+            self._memory.set_trial_state_values(number, TrialState.PRUNED, _last(self._points(number)))
 
     def begun(self) -> list[Begun]:
         """The trials that have begun, by number."""
@@ -169,7 +172,7 @@ class History:
             return Stage.AT_RUNG
         # one without a curve is one that diverged, see `_as_learned`
         is_pruned = trial.state == TrialState.PRUNED and bool(trial.intermediate_values)
-        return Stage.BEHIND if is_pruned and self.rungs is not None else Stage.ENDED
+        return Stage.BEHIND if is_pruned and self.rungs is not None and self.rungs.promotes else Stage.ENDED
 
     @property
     def paused(self) -> int:
@@ -243,7 +246,7 @@ class History:
         Without TPE's copy of the proposal, since the parameters are stored in the same transaction.
         """
         attributes = self._memory.get_trial(number).system_attrs
-        return {key: item for key, item in attributes.items() if not key.startswith(("fixed_params", "tpe:"))}
+        return {key: item for key, item in attributes.items() if not key.startswith(("fixed_params", "tpe:", FURTHER))}
 
     def constrain(self, number: int, violations: Mapping[str, float]) -> None:
         """Record by how much the trial violates each constraint."""
@@ -255,9 +258,9 @@ class History:
         return of_attributes(self._memory._get_trial(number).system_attrs)
 
     def report(
-        self, number: int, epoch: int, value: float, violations: Mapping[str, float] | None = None
+        self, number: int, epoch: int, value: float, *further: float, violations: Mapping[str, float] | None = None
     ) -> tuple[Verdict, dict[str, Any]]:
-        """Record the objective after an epoch; the pruner's verdict, and its notes for other workers.
+        """Record the objectives after an epoch; the pruner's verdict, and its notes for other workers.
 
         Args:
             violations: by how much the trial violates each constraint.
@@ -265,9 +268,14 @@ class History:
         self.constrain(number, violations or {})
         before = self._memory.get_trial(number).system_attrs
         self._memory.set_trial_intermediate_value(number, epoch, value)
+        if further:
+            known = before.get(FURTHER, {})
+            self._memory.set_trial_system_attr(number, FURTHER, {**known, epoch: further})  # type: ignore[dict-item]
         if self.rungs is not None:
-            self.rungs.take(number, self.curve(number), violation=total(violations or {}))
+            self.rungs.take(number, self._points(number), violation=total(violations or {}))
             return self.rungs.verdict(number, epoch), {}
+        if self._objectives.are_several:  # only rungs compare them
+            return Verdict.CONTINUE, {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             is_hopeless = bool(self._study.pruner.prune(self._study, self._memory.get_trial(number)))
@@ -277,26 +285,37 @@ class History:
         }
 
     def curve(self, number: int) -> dict[int, float]:
-        """The objective after each epoch, by epoch."""
+        """The leading objective after each epoch, by epoch."""
         return dict(self._memory.get_trial(number).intermediate_values)
 
-    def end(self, number: int, state: TrialState, value: float | None, *, cause: str | None = None) -> None:
-        """Record the end of the trial."""
+    def further(self, number: int, epoch: int) -> tuple[float, ...]:
+        """The other objectives after an epoch; none of a study of one objective."""
+        return self._points(number)[epoch][1:] if self._objectives.are_several else ()
+
+    def _points(self, number: int) -> dict[int, tuple[float, ...]]:
+        return points_of(self._memory._get_trial(number), len(self._objectives.directions))
+
+    def end(self, number: int, state: TrialState, values: Sequence[float] = (), *, cause: str | None = None) -> None:
+        """Record the end of the trial.
+
+        Args:
+            values: of each objective, where it has them.
+        """
         if state == TrialState.FAIL and (learned := _learned(cause)) is not None:
-            state, value = self._as_learned(self._memory._get_trial(number), learned)
-        values = None if value is None else [value]
-        self._samplers(number).after_trial(self._study, self._memory.get_trial(number), state, values)
-        self._memory.set_trial_state_values(number, state, values)
+            state, values = self._as_learned(self._memory._get_trial(number), learned)
+        found = list(values) or None
+        self._samplers(number).after_trial(self._study, self._memory.get_trial(number), state, found)
+        self._memory.set_trial_state_values(number, state, found)
         self._ours.discard(number)
 
-    def _as_learned(self, frozen: FrozenTrial, cause: str) -> tuple[TrialState, float | None]:
+    def _as_learned(self, frozen: FrozenTrial, cause: str) -> tuple[TrialState, Sequence[float]]:
         """Change a trial that failed for a reason of its own to what the sampler is to learn from it.
 
         Args:
             cause: a key of _LEARNED.
 
         Returns:
-            Its state and value.
+            Its state and values.
         """
         policy = self._policies.get(cause, self._failed)
         if cause == AttemptEnd.REFUSED:
@@ -304,12 +323,12 @@ class History:
         if policy == "infeasible":
             if key := _LEARNED[cause]:
                 frozen.system_attrs[key] = 1.0
-            return TrialState.COMPLETE, 0.0
+            return TrialState.COMPLETE, [0.0] * len(self._objectives.directions)
         if policy == "ignore":
-            return TrialState.FAIL, None
+            return TrialState.FAIL, ()
         # TPE ranks pruned trials by their last epoch; one without a curve is the worst of them.
         frozen.intermediate_values = {}
-        return TrialState.PRUNED, None
+        return TrialState.PRUNED, ()
 
     def _add(self, frozen: FrozenTrial) -> None:
         """Add a trial, which nothing else refers to, to memory; Optuna would copy it, down to the last number."""
@@ -359,21 +378,24 @@ class History:
         new = [row for row in rows if not self._has_params(row.number)]
         old = [row for row in rows if self._has_params(row.number)]
         found, paused = [], set()
+        further = self._objectives.further
         for row, frozen in chain(
-            trial_rows.frozen(connection, old, with_params=False), trial_rows.frozen(connection, new, with_params=True)
+            trial_rows.frozen(connection, old, with_params=False, further=further),
+            trial_rows.frozen(connection, new, with_params=True, further=further),
         ):
             if row.before_change is not None:  # nothing of it is to be learned: its data or its code was other
                 frozen.state, frozen.values, frozen.intermediate_values = TrialState.FAIL, None, {}
                 frozen.system_attrs = {}
             elif frozen.state == TrialState.FAIL and (learned := _learned(row.cause)) is not None:
-                frozen.state, value = self._as_learned(frozen, learned)
-                frozen.values = None if value is None else [value]
+                frozen.state, values = self._as_learned(frozen, learned)
+                frozen.values = list(values) or None
             if (
                 row.request == Request.AWAIT_PROMOTION
                 and frozen.state == TrialState.RUNNING
                 and frozen.intermediate_values
             ):
-                frozen.state, frozen.values = TrialState.PRUNED, [_last(frozen.intermediate_values)]
+                frozen.state = TrialState.PRUNED
+                frozen.values = _last(points_of(frozen, len(self._objectives.directions)))
                 paused.add(row.trial_id)
             found.append((row.trial_id, frozen))
         return found, paused
@@ -404,5 +426,5 @@ def _violation(trial: FrozenTrial) -> float:
     return total(of_attributes(trial.system_attrs))
 
 
-def _last(curve: Mapping[int, float]) -> float:
-    return curve[max(curve)]
+def _last(points: Mapping[int, tuple[float, ...]]) -> list[float]:
+    return list(points[max(points)])

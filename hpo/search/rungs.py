@@ -6,6 +6,11 @@ paused there, and any of them is promoted as soon as later, worse trials have mo
 objective is not logged at that epoch or step, a trial reaches a rung with its first value after it. One that is
 more than PLACES_BEHIND places away from that is pruned at once: eta times as many trials would have to reach the rung,
 all of them worse, before it could be promoted, and paused trials need disk space.
+
+Several objectives are ranked by non-domination, as in Schmucker et al. 2021, arXiv 2106.12639; see
+`hpo.study.objectives.ranked`. A trial's point is that of its best epoch by the leading one. Each trial that comes may
+change the order within a front, so that in the end most of a front would have been among the best 1/eta for a while: no
+more than 1/eta of those at a rung go on from there.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from hpo.search.forecast import Halving
-from hpo.study.states import Direction
+from hpo.study.objectives import Costs, Objectives, ranked
 
 PLACES_BEHIND = 16
 
@@ -42,23 +47,27 @@ class Rungs:
         eta: of so many trials that reach a rung, one passes it; 2 or more.
         first: the epoch, or step, of the first rung.
         last: there is no rung after this epoch or step: what a trial still has to train there is not worth a pause.
-        direction: which values are better.
+        objectives: which values are better.
+        promotes: who is not among the best is paused; otherwise pruned.
     """
 
-    def __init__(self, *, eta: int, first: int, direction: Direction, last: float = math.inf) -> None:
+    def __init__(
+        self, *, eta: int, first: int, objectives: Objectives, last: float = math.inf, promotes: bool = True
+    ) -> None:
+        self.promotes = promotes
         self._eta = eta
         self._first = first
         self._last = last
-        self._direction = direction
-        self._values: dict[int, dict[int, _Key]] = defaultdict(dict)  # by rung, by trial; smaller is better
-        self._ranked: dict[int, list[tuple[_Key, int]]] = defaultdict(list)  # by rung: (value, trial), in order
+        self._objectives = objectives
+        self._reached: dict[int, _Rung] = defaultdict(_Rung)  # by its epoch
+        self._passed: dict[int, set[int]] = defaultdict(set)  # by rung, the trials that have gone on from it
         self._rungs: dict[tuple[int, int], int] = {}  # by (trial, epoch), the rung that it reached with that epoch
 
-    def take(self, number: int, curve: Mapping[int, float], *, violation: float = 0.0) -> None:
-        """Record a trial's values at the rungs; the value at a rung is recorded once.
+    def take(self, number: int, curve: Mapping[int, tuple[float, ...]], *, violation: float = 0.0) -> None:
+        """Record a trial's values at the rungs; the values at a rung are recorded once.
 
         Args:
-            curve: its objective after each epoch.
+            curve: its objectives after each epoch.
             violation: by how much it violates the study's constraints; above 0, it is behind all that satisfy them, and
                 the smaller the better (Deb 2000, An efficient constraint handling method for genetic algorithms).
         """
@@ -66,20 +75,22 @@ class Rungs:
             return
         last, rung = min(max(curve), self._last), self._first
         while rung <= last:
-            if number not in self._values[rung]:
-                reached = min(epoch for epoch in curve if epoch >= rung)
-                # A trial is ranked by its best epoch, because that is also its final value.
-                value = min(self._direction.cost(value) for epoch, value in curve.items() if epoch <= reached)
-                self._values[rung][number] = key = (max(0.0, violation), value)
+            reached = min(epoch for epoch in curve if epoch >= rung)
+            if reached < max(curve):
+                self._passed[rung].add(number)
+            if number not in self._reached[rung]:
+                # A trial is ranked by its best epoch, because that has also its final values.
+                costs = {epoch: self._objectives.costs(values) for epoch, values in curve.items() if epoch <= reached}
+                best = min(costs, key=lambda epoch: (costs[epoch][0], epoch))
+                self._reached[rung].add(number, costs[best], max(0.0, violation))
                 self._rungs[number, reached] = rung
-                insort(self._ranked[rung], (key, number))
             rung *= self._eta
 
     def halving(self, epochs: int) -> Halving:
         """Where the trials stand, each of at most so many epochs, for a forecast."""
         order, rung = {}, self._first
         while rung < epochs and rung <= self._last:
-            order[rung] = [number for _, number in self._ranked[rung]]
+            order[rung] = self._reached[rung].order
             rung *= self._eta
         return Halving(self._eta, order)
 
@@ -88,16 +99,21 @@ class Rungs:
         behind = self._places_behind(number, epoch)
         if behind <= 0:
             return Verdict.CONTINUE
-        return Verdict.PAUSE if behind <= PLACES_BEHIND else Verdict.PRUNE
+        return Verdict.PAUSE if self.promotes and behind <= PLACES_BEHIND else Verdict.PRUNE
 
     def _places_behind(self, number: int, epoch: int) -> int:
         """How many places a trial is behind those that pass; 0 or less for one of them."""
         rung = self._rungs.get((number, epoch))
         if rung is None:
             return 0
-        ranked, value = self._ranked[rung], self._values[rung][number]
-        # Ties are ranked by number: with a metric of few values, all of them would pass otherwise.
-        return 1 + bisect_left(ranked, (value, number)) - len(ranked) // self._eta
+        behind = 1 + self._reached[rung].place(number) - len(self._reached[rung]) // self._eta
+        return behind if self._room(rung) > 0 else max(1, behind)
+
+    def _room(self, rung: int) -> float:
+        """How many more trials may go on from there."""
+        if not self._objectives.are_several or not self.promotes:
+            return math.inf
+        return len(self._reached[rung]) // self._eta - len(self._passed[rung])
 
     def promotable(self, paused: Mapping[int, int], *, is_last: bool = False) -> list[int]:
         """The paused trials that may be promoted, those at the highest rung first, the best of each rung first.
@@ -112,8 +128,61 @@ class Rungs:
             rung = self._rungs.get((number, epoch))
             if rung is None:  # not at a rung, according to its curve
                 continue
-            ranked = self._ranked[rung]
-            place = bisect_left(ranked, (self._values[rung][number], number))
-            if place < max(len(ranked) // self._eta, int(is_last)):
+            reached = self._reached[rung]
+            place = reached.place(number)
+            if place < max(len(reached) // self._eta, int(is_last)):
                 chosen.append((-rung, place, number))
-        return [number for _, _, number in sorted(chosen)]
+        if is_last:
+            return [number for _, _, number in sorted(chosen)]
+        room = {rung: self._room(-rung) for rung, _, _ in chosen}
+        found = []
+        for rung, _, number in sorted(chosen):
+            if room[rung] > 0:
+                room[rung] -= 1
+                found.append(number)
+        return found
+
+
+class _Rung:
+    """The trials that have reached a rung, the best first."""
+
+    def __init__(self) -> None:
+        self._costs: dict[int, Costs] = {}
+        self._violations: dict[int, float] = {}
+        self._order: list[int] = []  # of several objectives, empty until it is asked for
+        self._places: dict[int, int] = {}
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._costs
+
+    def __len__(self) -> int:
+        return len(self._costs)
+
+    def add(self, number: int, costs: Costs, violation: float) -> None:
+        self._costs[number], self._violations[number] = costs, violation
+        if len(costs) == 1:
+            insort(self._order, number, key=self._key)
+        else:  # it may change the places of all others
+            self._order = []
+
+    @property
+    def order(self) -> list[int]:
+        if not self._order:
+            self._rank()
+        return list(self._order)
+
+    def place(self, number: int) -> int:
+        """0 of the best one; ties are ranked by number: with a metric of few values, all would pass otherwise."""
+        if len(self._costs[number]) == 1:
+            return bisect_left(self._order, self._key(number), key=self._key)
+        if not self._order:
+            self._rank()
+        return self._places[number]
+
+    def _rank(self) -> None:
+        feasible = {number: costs for number, costs in self._costs.items() if self._violations[number] == 0}
+        self._order = ranked(feasible) + sorted(self._costs.keys() - feasible.keys(), key=self._key)
+        self._places = {number: place for place, number in enumerate(self._order)}
+
+    def _key(self, number: int) -> tuple[float, Costs, int]:
+        return self._violations[number], self._costs[number], number

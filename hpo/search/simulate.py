@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from optuna.trial import TrialState
 
 from hpo.errors import SpecError
@@ -21,11 +22,12 @@ from hpo.search.prior import FinishedStudy, FinishedTrial, taken_over
 from hpo.search.rungs import Verdict
 from hpo.space import SearchSpace
 from hpo.study.constraints import REFUSALS_THAT_STOP, total
+from hpo.study.contradictions import contradictions
 from hpo.study.earlier import Earlier
 from hpo.study.spec import StudySpec
 from hpo.study.states import AttemptEnd, Direction
 
-Curve = Callable[[dict[str, Any], int], tuple[Sequence[float], float]]
+Curve = Callable[[dict[str, Any], int], tuple[Sequence[float] | Sequence[Sequence[float]], float]]
 Constraints = Callable[[dict[str, Any]], Mapping[str, float]]
 
 
@@ -35,7 +37,8 @@ class Event:
 
     Attributes:
         at: device-seconds since the beginning: seconds times slots.
-        value: the objective.
+        value: the objective; of several, the first one.
+        values: of all objectives.
     """
 
     at: float
@@ -43,6 +46,7 @@ class Event:
     epoch: int
     value: float
     params: Mapping[str, Any]
+    values: tuple[float, ...] = ()
 
 
 def simulate(
@@ -50,7 +54,7 @@ def simulate(
     curve: Curve,
     *,
     epochs: int,
-    direction: Direction | str = Direction.MAXIMIZE,
+    direction: Direction | str | Sequence[Direction | str] = Direction.MAXIMIZE,
     sampler: str | Mapping[str, Any] = "auto",
     pruner: str | Mapping[str, Any] = "asha",
     slots: int = 1,
@@ -70,8 +74,9 @@ def simulate(
         space: or its JSON, see `SearchSpace.to_json`.
         curve: of a trial's parameters and number, the objective after each epoch, of which there may be fewer than
             `epochs`, and the seconds of an epoch. A value that is not finite ends the trial as diverged; without any
-            value, it runs out of memory after these seconds.
+            value, it runs out of memory after these seconds. Of several objectives, an epoch has a value of each.
         epochs: of a complete trial.
+        direction: maximize or minimize; of several objectives, one each.
         sampler, pruner: as in a study file.
         device_seconds: the budget; the epoch that exceeds it is not seen.
         first_trial: `defaults` or `sampled`.
@@ -88,12 +93,13 @@ def simulate(
         raise SpecError("first_trial: a simulated search has no model with a portfolio: give the points as points=")
     if slots < 1 or epochs < 1 or not device_seconds > 0:
         raise SpecError(f"slots {slots}, epochs {epochs} and device_seconds {device_seconds} should be positive")
+    directions = [direction] if isinstance(direction, str) else list(direction)
     spec = StudySpec.model_validate(
         {
             "study": "simulated",
             "model": "simulated:Model",
             "data": "simulated:Data",
-            "objective": {"metric": "value", "direction": direction},
+            "objective": [{"metric": f"value {of}", "direction": one} for of, one in enumerate(directions, start=1)],
             "epochs": epochs,
             "sampler": sampler,
             "pruner": pruner,
@@ -102,12 +108,16 @@ def simulate(
             "points": list(points),
         }
     )
+    if contradicting := contradictions(spec):
+        raise SpecError("; ".join(f"{'.'.join(map(str, path))}: {text}" for path, text in contradicting))
     found = space if isinstance(space, SearchSpace) else SearchSpace.from_json(space)
     for point in points:
         if problems := found.problems(point, partial=True):
             raise SpecError(f"points: {problems[0]}")
     earlier = None
     if start_from:
+        if spec.objectives.are_several:
+            raise SpecError("start_from: is for one objective")
         direction = spec.objective.direction
         earlier = taken_over([_finished(at, events, direction) for at, events in enumerate(start_from)], found)
     return _Simulation(spec, found, curve, slots=slots, constraints=constraints, earlier=earlier).events(device_seconds)
@@ -149,7 +159,7 @@ class _Simulation:
             None,
             0,
             name=spec.study,
-            direction=spec.objective.direction,
+            objectives=spec.objectives,
             samplers=sampler_factory(spec, space, Path(), earlier),
             pruner=make_pruner(spec, Path()),
             diverged=spec.objective.diverged,
@@ -169,13 +179,13 @@ class _Simulation:
                 return
             trial = self._trials[number]
             if not len(trial.values):
-                self._history.end(number, TrialState.FAIL, None, cause=OUT_OF_MEMORY)
+                self._history.end(number, TrialState.FAIL, cause=OUT_OF_MEMORY)
                 self._begin(now)
                 continue
             trial.epoch += 1
-            value = float(trial.values[trial.epoch - 1])
-            yield Event(now * self._slots, number, trial.epoch, value, trial.params)
-            if self._goes_on(number, trial, value):
+            values = tuple(map(float, np.atleast_1d(trial.values[trial.epoch - 1])))
+            yield Event(now * self._slots, number, trial.epoch, values[0], trial.params, values)
+            if self._goes_on(number, trial, values):
                 self._train(now, number)
             else:
                 self._begin(now)
@@ -205,7 +215,7 @@ class _Simulation:
         self._history.constrain(number, violations)
         if total(violations) > 0:
             self._trials[number] = _Trial(params, (), 1.0)
-            self._history.end(number, TrialState.FAIL, None, cause=AttemptEnd.REFUSED)
+            self._history.end(number, TrialState.FAIL, (), cause=AttemptEnd.REFUSED)
             return False
         values, seconds = self._curve(dict(params), number)
         if not seconds > 0:
@@ -217,31 +227,36 @@ class _Simulation:
     def _train(self, now: float, number: int) -> None:
         heapq.heappush(self._ends, (now + self._trials[number].seconds, next(self._order), number))
 
-    def _goes_on(self, number: int, trial: _Trial, value: float) -> bool:
+    def _goes_on(self, number: int, trial: _Trial, values: tuple[float, ...]) -> bool:
         """Record an epoch, and whether the trial trains another one; see `hpo.worker.decision.decide`."""
-        history, direction = self._history, self._spec.objective.direction
-        if not math.isfinite(value):
-            values = list(history.curve(number).values())
-            state = TrialState.COMPLETE if values else TrialState.FAIL
-            history.end(number, state, min(values, key=direction.cost, default=None), cause=AttemptEnd.DIVERGED)
+        history = self._history
+        if not all(map(math.isfinite, values)):
+            best = self._best(number)
+            history.end(number, TrialState.COMPLETE if best else TrialState.FAIL, best, cause=AttemptEnd.DIVERGED)
             return False
-        verdict, _ = history.report(number, trial.epoch, value)
+        verdict, _ = history.report(number, trial.epoch, *values)
         if trial.epoch >= min(self._spec.max_epochs, len(trial.values)):
-            history.end(number, TrialState.COMPLETE, min(history.curve(number).values(), key=direction.cost))
+            history.end(number, TrialState.COMPLETE, self._best(number))
             return False
         if verdict == Verdict.CONTINUE or trial.epoch <= trial.granted:
             return True
         if verdict == Verdict.PRUNE:
-            history.end(number, TrialState.PRUNED, value)
+            history.end(number, TrialState.PRUNED, values)
         else:
             history.release(number, number, is_paused=True)
         return False
+
+    def _best(self, number: int) -> tuple[float, ...]:
+        """The values of a trial's best epoch by the leading objective; none without an epoch."""
+        curve, cost = self._history.curve(number), self._spec.objective.direction.cost
+        epoch = min(curve, key=lambda epoch: (cost(curve[epoch]), epoch), default=None)
+        return () if epoch is None else (curve[epoch], *self._history.further(number, epoch))
 
 
 @dataclass
 class _Trial:
     params: Mapping[str, Any]
-    values: Sequence[float]
+    values: Sequence[float] | Sequence[Sequence[float]]
     seconds: float
     epoch: int = 0
     granted: int = 0

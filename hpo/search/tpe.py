@@ -4,12 +4,15 @@ Optuna reads each trial of the study for each proposal, which takes half a secon
 trials it is shown a part: the best ones, which make up the good side of TPE's comparison as always, the newest ones,
 and others spread evenly over the rest of the study for its other side, where more of them would add little information.
 Up to MOST trials the proposals are Optuna's to the last bit, unless trials violate constraints.
+
+Of several objectives, all trials that have a curve are shown as complete, see `hpo.search.several`: Optuna's would read
+complete ones only.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import optuna
@@ -20,8 +23,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.search.points import Points
 from hpo.search.prior import FADED, fading
+from hpo.search.several import as_complete, is_infeasible, points_of, signs_of
 from hpo.study.constraints import total
 from hpo.study.earlier import Earlier
+from hpo.study.objectives import ranks
 
 MOST = 500
 BEST = 50  # TPE's good side has 25
@@ -49,12 +54,19 @@ class Memory:
         self.common = IntersectionSearchSpace(include_pruned=True)  # reads each ended trial once
         self._ranks: dict[int, tuple[FrozenTrial, int, _Rank]] = {}  # (ended trial, its epochs then, rank) by id
 
-    def choose(self, trials: list[FrozenTrial], direction: StudyDirection) -> list[FrozenTrial]:
+    def choose(self, trials: list[FrozenTrial], directions: Sequence[StudyDirection]) -> list[FrozenTrial]:
         """The trials that the sampler is shown, in their order."""
         if len(trials) <= MOST:
             return trials
-        sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
         older, newest = trials[:-NEWEST], trials[-NEWEST:]
+        ranked = self._ranked(older, directions) if len(directions) == 1 else _by_front(older, directions)
+        spread = MOST - NEWEST - BEST
+        places = {place for _, place in heapq.nsmallest(BEST, ranked)}
+        places |= {len(older) * part // spread for part in range(spread)}
+        return [*(older[place] for place in sorted(places)), *newest]
+
+    def _ranked(self, older: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> list[tuple[_Rank, int]]:
+        sign = -1.0 if directions[0] == StudyDirection.MAXIMIZE else 1.0
         known = self._ranks
         ranked = []
         for place, trial in enumerate(older):  # without a function call for each: they are many
@@ -65,10 +77,7 @@ class Memory:
                     continue
                 entry = known[id(trial)] = trial, len(trial.intermediate_values), _rank(trial, sign)
             ranked.append((entry[2], place))
-        spread = MOST - NEWEST - BEST
-        places = {place for _, place in heapq.nsmallest(BEST, ranked)}
-        places |= {len(older) * part // spread for part in range(spread)}
-        return [*(older[place] for place in sorted(places)), *newest]
+        return ranked
 
     def with_earlier(self, trials: list[FrozenTrial], direction: StudyDirection) -> list[FrozenTrial]:
         """The study's trials after those of earlier ones, each with the value of the study's own trial of its rank.
@@ -125,6 +134,7 @@ class TPE(optuna.samplers.TPESampler):
         self._memory = memory
         self._points = points
         self._distributions = distributions or {}
+        self._complete: dict[tuple[TrialState, ...], list[FrozenTrial]] = {}  # of several objectives
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         if not self._is_multivariate(study) and _has_infeasible(study):
@@ -170,21 +180,30 @@ class TPE(optuna.samplers.TPESampler):
         return super().sample_independent(self._shown(study), trial, param_name, param_distribution)
 
     def _shown(self, study: optuna.Study, *, counts_first: bool = True) -> optuna.Study:
-        return cast(optuna.Study, _Shown(study, self._memory, counts_first=counts_first))
+        return cast(optuna.Study, _Shown(study, self._memory, self._complete, counts_first=counts_first))
 
 
 class _Shown:
     """A study of which a sampler sees only some trials.
 
     Args:
+        complete: the trials of a study of several objectives, as they are shown, by the states that are asked for.
         counts_first: the sampler's first query only counts the trials, so that it gets all of them.
     """
 
-    def __init__(self, study: optuna.Study, memory: Memory, *, counts_first: bool) -> None:
+    def __init__(
+        self,
+        study: optuna.Study,
+        memory: Memory,
+        complete: dict[tuple[TrialState, ...], list[FrozenTrial]],
+        *,
+        counts_first: bool,
+    ) -> None:
         self._study = study
         self._memory = memory
         self._is_counting = counts_first
-        self._chosen: dict[tuple[TrialState, ...], list[FrozenTrial]] = {}
+        # Of several objectives, parameters are proposed one by one: their trials are converted once.
+        self._chosen = complete if len(study.directions) > 1 else {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._study, name)
@@ -192,13 +211,15 @@ class _Shown:
     def _get_trials(self, deepcopy: bool, states: Iterable[TrialState], use_cache: bool = False) -> list[FrozenTrial]:
         # Called by Optuna's TPE; a version that called another method would get all trials, and only be slower.
         key = tuple(states)
-        if key not in self._chosen:
+        is_counting, self._is_counting = self._is_counting, False
+        if is_counting or key not in self._chosen:
             trials = self._study._get_trials(deepcopy=deepcopy, states=key, use_cache=use_cache)
-            trials = self._memory.with_earlier(trials, self._study.direction)
-            if self._is_counting:
-                self._is_counting = False
+            if len(self._study.directions) == 1:
+                trials = self._memory.with_earlier(trials, self._study.direction)
+            if is_counting:
                 return trials
-            self._chosen[key] = self._memory.choose(trials, self._study.direction)
+            chosen, directions = self._memory.choose(trials, self._study.directions), self._study.directions
+            self._chosen[key] = chosen if len(directions) == 1 else as_complete(chosen, directions)
         return self._chosen[key]
 
 
@@ -208,6 +229,18 @@ def _trials(study: optuna.Study) -> list[FrozenTrial]:
 
 def _has_infeasible(study: optuna.Study) -> bool:
     return any(trial.system_attrs and total(trial.constraints) > 0 for trial in _trials(study))
+
+
+def _by_front(older: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> list[tuple[_Rank, int]]:
+    """The non-domination rank of each trial by its last epoch, or by its values, and its place."""
+    signs, found = signs_of(directions), {}
+    for place, trial in enumerate(older):
+        points = points_of(trial, len(signs))
+        if trial.state == TrialState.COMPLETE and not is_infeasible(trial):
+            found[place] = tuple(signs * trial.values)
+        elif points and trial.state != TrialState.COMPLETE:
+            found[place] = tuple(signs * points[max(points)])
+    return [((float(rank),), place) for place, rank in zip(found, ranks(list(found.values())), strict=True)]
 
 
 def _rank(trial: FrozenTrial, sign: float) -> _Rank:

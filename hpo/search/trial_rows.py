@@ -28,7 +28,10 @@ from sqlalchemy import (
     union_all,
 )
 
+from hpo.search.several import FURTHER
+from hpo.store.json_number import json_number
 from hpo.store.tables import (
+    hpo_epochs,
     hpo_trials,
     trial_intermediate_values,
     trial_params,
@@ -88,29 +91,33 @@ def _changed() -> Select[Any]:
 
 def begun(row: Any) -> FrozenTrial:
     """The trial of a row of `changed`, of which nothing is known but that it has begun, or waits."""
-    trial = _frozen(row, defaultdict(list))
+    trial = _frozen(row, defaultdict(list), ())
     trial.state = TrialState.WAITING if trial.state == TrialState.WAITING else TrialState.RUNNING
     return trial
 
 
-def frozen(connection: Connection, rows: Sequence[Any], *, with_params: bool) -> Iterator[tuple[Any, FrozenTrial]]:
+def frozen(
+    connection: Connection, rows: Sequence[Any], *, with_params: bool, further: tuple[str, ...] = ()
+) -> Iterator[tuple[Any, FrozenTrial]]:
     """Each of these rows of `changed`, and its trial.
 
     Args:
         with_params: also the parameters and their distributions.
+        further: the metrics of the objectives besides the leading one.
     """
-    statement = _parts(with_params=with_params, with_values=any(TrialState[row.state].is_finished() for row in rows))
+    is_any_ended = any(TrialState[row.state].is_finished() for row in rows)
+    statement = _parts(with_params=with_params, with_values=is_any_ended, further=further)
     for first in range(0, len(rows), _IDS_AT_ONCE):
         some = rows[first : first + _IDS_AT_ONCE]
         parts: dict[int, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
         for part in connection.execute(statement, {"ids": [row.trial_id for row in some]}):
             parts[part.trial_id][part.of].append(part)
         for row in some:
-            yield row, _frozen(row, parts[row.trial_id])
+            yield row, _frozen(row, parts[row.trial_id], further)
 
 
 @functools.cache
-def _parts(*, with_params: bool, with_values: bool) -> Any:
+def _parts(*, with_params: bool, with_values: bool, further: tuple[str, ...]) -> Any:
     """One statement for the trials' rows in other tables: four would be four round trips.
 
     A row is (trial_id, of which table, step, name, number, text).
@@ -133,10 +140,16 @@ def _parts(*, with_params: bool, with_values: bool) -> Any:
     if with_values:
         values = trial_values.c
         wanted.append(of(trial_values, values.objective, null(), values.value, values.value_type))
+    for name in further:
+        number = json_number(hpo_epochs.c.metrics, name)
+        wanted.append(of(hpo_epochs, hpo_epochs.c.epoch, literal(name), number, null()))
     return union_all(*wanted)
 
 
-def _frozen(row: Any, parts: Mapping[str, list[Any]]) -> FrozenTrial:
+def _frozen(row: Any, parts: Mapping[str, list[Any]], further: tuple[str, ...]) -> FrozenTrial:
+    attributes = {a.name: json.loads(a.text) for a in parts["trial_system_attributes"]}
+    if further:
+        attributes[FURTHER] = _by_epoch(parts["hpo_epochs"], further)
     params, values = parts["trial_params"], parts["trial_values"]
     distributions = {p.name: _distribution(p.text) for p in params}
     # Not create_trial: its checks take as long as all the rest.
@@ -151,9 +164,20 @@ def _frozen(row: Any, parts: Mapping[str, list[Any]]) -> FrozenTrial:
         params={p.name: distributions[p.name].to_external_repr(p.number) for p in params},
         distributions=distributions,
         user_attrs={},
-        system_attrs={a.name: json.loads(a.text) for a in parts["trial_system_attributes"]},
+        system_attrs=attributes,
         intermediate_values={c.step: _number(c.number, c.text) for c in parts["trial_intermediate_values"]},
     )
+
+
+def _by_epoch(rows: Sequence[Any], names: Sequence[str]) -> dict[int, tuple[float, ...]]:
+    """The numbers of these names by epoch, where it has them all."""
+    found: dict[int, dict[str, float]] = defaultdict(dict)
+    for row in rows:
+        if row.number is not None:
+            found[row.step][row.name] = row.number
+    return {
+        epoch: tuple(its[name] for name in names) for epoch, its in found.items() if all(name in its for name in names)
+    }
 
 
 @functools.lru_cache(maxsize=4096)

@@ -28,6 +28,7 @@ from hpo.study.gpus import total_bytes
 from hpo.study.job import OWN_LOADERS
 from hpo.study.length import Unit
 from hpo.study.limits import UNLIMITED
+from hpo.study.objectives import Objectives
 from hpo.study.resolved_study import OWNERS
 from hpo.study.spec import StudySpec
 from hpo.study.states import Direction
@@ -45,7 +46,7 @@ class StudyCheck:
     Attributes:
         study: its name.
         space: what is searched.
-        metric: the objective.
+        objectives: what it optimises.
         metrics: all that the model logs.
         parameters: of the model at its defaults.
         budget: in words.
@@ -60,8 +61,7 @@ class StudyCheck:
 
     study: str
     space: SearchSpace
-    metric: str
-    direction: Direction
+    objectives: Objectives
     metrics: tuple[str, ...]
     parameters: int
     budget: str
@@ -72,6 +72,16 @@ class StudyCheck:
     estimate: Estimate
     advice: tuple[str, ...] = ()
     memory: str = ""
+
+    @property
+    def metric(self) -> str:
+        """The first objective."""
+        return self.objectives.metrics[0]
+
+    @property
+    def direction(self) -> Direction:
+        """Of the first objective."""
+        return self.objectives.first
 
     @property
     def epochs(self) -> int | None:
@@ -175,8 +185,7 @@ def check_study(
     return StudyCheck(
         study=spec.study,
         space=prepared.resolved.space,
-        metric=spec.objective.metric,
-        direction=spec.objective.direction,
+        objectives=spec.objectives,
         metrics=probe.metrics,
         parameters=probe.parameters,
         budget=str(spec.budget),

@@ -82,7 +82,9 @@ def _read(store: Store, named: str, project: Path) -> FinishedStudy:
 
 
 def _finished(store: Store, name: str, shown: str) -> FinishedStudy:
-    study_id, direction = find_study(store, name)
+    study_id, objectives = find_study(store, name)
+    if objectives.are_several:
+        raise SpecError(f"study '{name}' has several objectives: only one of a single objective can be started from")
     with store.read() as connection:
         rows = [
             row
@@ -94,7 +96,9 @@ def _finished(store: Store, name: str, shown: str) -> FinishedStudy:
             select(hpo_studies.c.spec, hpo_studies.c.space).where(hpo_studies.c.study_id == study_id)
         ).first()
     constants = {} if ours is None else ResolvedStudy.from_json(ours.spec, ours.space).constants
-    return FinishedStudy(shown, direction, [one for trial in trials if (one := _trial(trial)) is not None], constants)
+    return FinishedStudy(
+        shown, objectives.first, [one for trial in trials if (one := _trial(trial)) is not None], constants
+    )
 
 
 def _trial(trial: FrozenTrial) -> FinishedTrial | None:

@@ -55,8 +55,9 @@ class Request:
         tests: the final model is tested on the test part.
         tests_again: although that part was looked at before.
         is_ensemble: the final model is the average of several: those that are best together on the validation part;
-            of a model that learns from this part too, their
-            configurations trained again, `seeds` networks by their weights.
+            of a model that learns from this part too, their configurations trained again, `seeds` networks by their
+            weights.
+        trial: the only one that is trained again, such as one of a front; by default the best ones.
     """
 
     top: int = 3
@@ -65,9 +66,19 @@ class Request:
     tests: bool = False
     tests_again: bool = False
     is_ensemble: bool = False
+    trial: int | None = None
 
     @staticmethod
-    def of(top: int, seeds: int, *, retrain: str | None, ensemble: bool, test: bool, test_again: bool) -> Request:
+    def of(
+        top: int,
+        seeds: int,
+        *,
+        retrain: str | None,
+        ensemble: bool,
+        test: bool,
+        test_again: bool,
+        trial: int | None = None,
+    ) -> Request:
         """From the words of the command line and of Python.
 
         Raises:
@@ -77,7 +88,7 @@ class Request:
             raise SpecError(f"retrain: '{retrain}' should be {BOTH}, the only parts that there are besides a test's")
         if top < 1 or seeds < 2:
             raise SpecError(f"top {top} should be 1 or more, and seeds {seeds} should be 2 or more: one is no mean")
-        return Request(top, seeds, retrain == BOTH, test or test_again, test_again, ensemble)
+        return Request(top, seeds, retrain == BOTH, test or test_again, test_again, ensemble, trial)
 
 
 def finalize_here(
@@ -202,22 +213,43 @@ class _Finalizing:
         search = self._search
         if search.plan is not None:
             raise HpoError(f"study '{search.name}' trains the best trials of a search again: finalize that search")
-        direction = search.resolved.spec.objective.direction
+        objectives = search.resolved.spec.objectives
+        if self._request.trial is not None:
+            return Plan("rerun", (self._named(self._request.trial),), self._request.seeds)
         with self._store.read() as connection:
             progress = progress_of(connection, search.study_id)
-            rows = best_trials(connection, search.study_id, direction, limit=self._request.top)
+            rows = best_trials(connection, search.study_id, objectives, limit=self._request.top)
             if not progress.is_over and not progress.counts.complete:
                 rows = ()
             records = read_records(
-                connection, search.study_id, [row.trial_id for row in rows], direction=direction, has_curves=False
+                connection, search.study_id, [row.trial_id for row in rows], objectives=objectives, has_curves=False
             )
         if not rows:
             raise HpoError(
                 f"study '{search.name}' has no complete trial yet, so there is nothing to finalize; "
                 f"'hpo status {search.name}' shows how far it is"
             )
+        if objectives.are_several:
+            first = objectives.metrics[0]
+            self._say(
+                f"chosen by {first}, the first objective: --trial N takes a trial that 'hpo pareto' shows instead"
+            )
         candidates = tuple(Candidate(row.number, row.value, dict(records[row.trial_id].params)) for row in rows)
         return Plan("rerun", candidates, self._request.seeds)
+
+    def _named(self, number: int) -> Candidate:
+        """The trial that the request names.
+
+        Raises:
+            HpoError: there is none, or it has not reached a value.
+        """
+        name = self._search.name
+        record = Study(self._store, name).trial(number)
+        if record is None:
+            raise HpoError(f"study '{name}' has no trial {number}; 'hpo trials {name}' lists those it has")
+        if record.state not in (TrialState.COMPLETE, TrialState.PRUNED) or record.value is None:
+            raise HpoError(f"trial {number} of study '{name}' ({record.state}) has no result to train again for")
+        return Candidate(number, record.value, dict(record.params))
 
     def _trained(self, plan: Plan) -> StoredStudy:
         """The study of the plan, with all its trials ended.
@@ -289,6 +321,7 @@ class _Finalizing:
             winner=winner,
             luck=luck_of(found[0], objective.direction),
             kept=Kept(reruns.name, 0, TRAIN, ()),  # replaced when it is known
+            is_named=self._request.trial is not None,
         )
 
     def _recipe(self, plan: Plan, final: Final, records: Mapping[int, TrialRecord]) -> Plan:
@@ -337,6 +370,7 @@ def _spec(search: StudySpec, name: str, plan: Plan) -> StudySpec:
     budget = Budget(trials=plan.trials, trial_minutes=minutes, stall_minutes=search.budget.stall_minutes)
     changes: dict[str, Any] = {
         "study": name,
+        "objective": search.objective.model_copy(update={"further": ()}),  # the first one chooses
         "sampler": AlgorithmSpec(name="random"),
         "pruner": AlgorithmSpec(name="none"),
         "first_trial": "sampled",

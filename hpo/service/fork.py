@@ -114,6 +114,11 @@ def fork_study(
     before = load_study(store, old)
     if before.plan is not None:
         raise SpecError(f"study '{old}' trains the best trials of a search again: fork the search")
+    if before.resolved.spec.objectives.are_several:
+        raise SpecError(
+            f"study '{old}' has several objectives, and a fork takes over trials of one: begin another study, with "
+            "the best points of this one as 'points'"
+        )
     spec, source = _changed(store, before, new, changes)
     with prepare(spec, source, server=server, project=project) as prepared:
         resolved = replace(prepared.resolved, inputs=before.resolved.inputs)

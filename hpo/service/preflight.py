@@ -303,9 +303,11 @@ class _Probing:
             raise self._prepared.source.error(problems)
         if not self._is_judged:
             where = f"{self._reports} validations" if spec.unit == Unit.STEP else spec.unit.counted(report.epoch)
-            raise self._error("objective", never_logged(spec.objective.metric, report.metrics, after=where))
+            raise self._error("objective", never_logged(spec.objectives.metrics, report.metrics, after=where))
         if report.is_judged and report.value is None:
-            log.warning("%s was not a finite number after one batch with the defaults", spec.objective.metric)
+            lacking = (metric for metric in spec.objectives.metrics if metric not in report.metrics)
+            metric = next(lacking, spec.objective.metric)
+            log.warning("%s was not a finite number after one batch with the defaults", metric)
         return Probe(
             metrics=tuple(sorted(self._logged)),
             parameters=self._parameters,

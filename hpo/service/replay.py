@@ -20,6 +20,7 @@ from hpo.service.retraining import retrain
 from hpo.study.devices import Slot
 from hpo.study.fingerprints import inputs_of, path_of_data
 from hpo.study.job import BEST_CHECKPOINT, WeightsJob
+from hpo.study.objectives import MEASURED, PARAMETERS
 from hpo.study.resolved_study import OWNERS
 from hpo.worker.provenance import StudyProvenance, ask_git, earlier_changes, provenance_changes, resumed_after
 
@@ -50,7 +51,7 @@ def replay_trial(
         SpecError: the trial has no epochs, or none among so many.
         RunError: its training fails now.
     """
-    curve = {epoch: metrics for epoch, metrics in record.curve if epochs is None or epoch <= epochs}
+    curve = {epoch: _reproducible(its) for epoch, its in record.curve if epochs is None or epoch <= epochs}
     if not curve:
         raise SpecError(_nothing_to_compare(record, epochs))
     last = max(curve)
@@ -61,7 +62,7 @@ def replay_trial(
     found: dict[int, Metrics] = {}
 
     def answer(report: Epoch) -> Answer:
-        found[report.epoch] = report.metrics
+        found[report.epoch] = _reproducible(report.metrics)
         on_epoch(report.epoch, last)
         return Answer(stop=report.epoch >= last, save=report.epoch == record.best_epoch)
 
@@ -101,6 +102,11 @@ def replay_trial(
         resumed_after=resumed_after(before),
         device=slot.device,
     )
+
+
+def _reproducible(metrics: Metrics) -> Metrics:
+    """Without objectives that were measured: no time is the same twice."""
+    return {name: value for name, value in metrics.items() if name not in MEASURED or name == PARAMETERS}
 
 
 def _nothing_to_compare(record: TrialRecord, epochs: int | None) -> str:

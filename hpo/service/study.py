@@ -137,6 +137,7 @@ class Study(results.Study):
         ensemble: bool = False,
         test: bool = False,
         test_again: bool = False,
+        trial: int | None = None,
         slots: int | None = None,
     ) -> Final:
         """Train the best trials again with fresh seeds, choose by the mean, and keep a model, as `hpo finalize` does.
@@ -149,6 +150,7 @@ class Study(results.Study):
                 validation part, or, of a model that is trained on both parts, all seeds.
             test: test it on the test part, once.
             test_again: although that was looked at before.
+            trial: train this one again, such as one of a front, instead of the best ones.
             slots: trials at a time; by default as many as the study requests.
 
         Raises:
@@ -159,7 +161,9 @@ class Study(results.Study):
         from hpo.service.finalize import Request as FinalRequest
         from hpo.service.finalize import finalize_here
 
-        request = FinalRequest.of(top, seeds, retrain=retrain, ensemble=ensemble, test=test, test_again=test_again)
+        request = FinalRequest.of(
+            top, seeds, retrain=retrain, ensemble=ensemble, test=test, test_again=test_again, trial=trial
+        )
         return finalize_here(self._store, self.name, request, self._project, self._folder(), slots=slots)
 
     def report(self, path: str | Path | None = None, *, format: str | None = None) -> Path:
@@ -234,7 +238,7 @@ class Study(results.Study):
             poll_seconds: between two polls of the store.
             from_start: also report earlier events.
         """
-        return Watch(self._store, self._study_id, self._direction, from_start=from_start).events(poll_seconds)
+        return Watch(self._store, self._study_id, self.objectives, from_start=from_start).events(poll_seconds)
 
     def predictor(self, trial: int | None = None, *, final: bool | None = None) -> Predictor:
         """What predicts new data with the study's model: its `predict(source)` gives a data frame.

@@ -13,13 +13,15 @@ from typing import Any
 from sqlalchemy import Connection, or_, select
 
 from hpo.queue.best import ranked_trials
+from hpo.queue.front import complete_points, front_points
 from hpo.queue.leases import expire_leases
 from hpo.queue.progress import Progress, progress_of
 from hpo.results.trial import TrialRecord
 from hpo.results.trial_records import read_records
 from hpo.store import Store
 from hpo.store.tables import hpo_attempts, trials
-from hpo.study.states import OPTUNA_ENDED, AttemptEnd, Direction, OptunaState, StudyState, TrialState
+from hpo.study.objectives import Costs, Objectives, dominates
+from hpo.study.states import OPTUNA_ENDED, AttemptEnd, OptunaState, StudyState, TrialState
 
 _HANDED_BACK = (AttemptEnd.AT_RUNG, AttemptEnd.PAUSED, AttemptEnd.PREEMPTED)  # the trial does not end with it
 
@@ -40,7 +42,7 @@ class EventKind(StrEnum):
     TRIAL_ENDED = "trial ended"
     """The trial is complete, pruned or failed."""
     BEST_CHANGED = "best changed"
-    """The trial, which has just ended, is better than all before."""
+    """The trial, which has just ended, is better than all before; of several objectives, it enlarges the front."""
     STATE_CHANGED = "state changed"
     """The study was paused, resumed, stopped or killed, or has ended."""
     STUDY_ENDED = "study ended"
@@ -83,21 +85,20 @@ class Watch:
         from_start: also those of before.
     """
 
-    def __init__(self, store: Store, study_id: int, direction: Direction, *, from_start: bool = False) -> None:
+    def __init__(self, store: Store, study_id: int, objectives: Objectives, *, from_start: bool = False) -> None:
         self._store = store
         self._study_id = study_id
-        self._direction = direction
+        self._objectives = objectives
         self._known = 0  # trials are numbered without gaps
         self._open: dict[int, _Seen] = {}  # by number, the trials that have not ended
-        self._best: float | None = None
+        self._front: list[Costs] = []  # of the best trial, or of those that no other one beats in all objectives
         self._state = StudyState.RUNNING
         with store.read() as connection:
             progress = progress_of(connection, study_id)
             self._created = progress.created
             if not from_start:
                 self._state = _state_of(progress)
-                best = connection.execute(ranked_trials(study_id, direction, limit=1)).first()
-                self._best = None if best is None else best.value
+                self._front = self._best_so_far(connection)
                 for row, attempts in self._changed(connection):
                     self._note(row, attempts)
 
@@ -138,7 +139,9 @@ class Watch:
             if told:
                 ids[row.number] = row.trial_id
             self._note(row, attempts)
-        records = read_records(connection, self._study_id, list(ids.values()), direction=self._direction) if ids else {}
+        records = (
+            read_records(connection, self._study_id, list(ids.values()), objectives=self._objectives) if ids else {}
+        )
         events = []
         for _, number, _, kind in sorted(happened):
             record = records[ids[number]]
@@ -170,12 +173,21 @@ class Watch:
             begun = len(attempts) or int(row.state == OptunaState.RUNNING)  # another program's has no attempts
             self._open[row.number] = _Seen(begun, sum(attempt.ended is not None for attempt in attempts))
 
+    def _best_so_far(self, connection: Connection) -> list[Costs]:
+        objectives = self._objectives
+        if objectives.are_several:
+            complete = complete_points(connection, self._study_id, objectives)
+            return [objectives.costs(point.values) for point in front_points(complete, objectives)]
+        rows = connection.execute(ranked_trials(self._study_id, objectives.first, limit=1))
+        return [objectives.costs([row.value]) for row in rows]
+
     def _is_best(self, record: TrialRecord) -> bool:
-        if record.state != TrialState.COMPLETE or record.value is None:
+        if record.state != TrialState.COMPLETE or len(record.values) != len(self._objectives.directions):
             return False
-        if self._best is not None and not self._direction.better(record.value, self._best):
+        costs = self._objectives.costs(record.values)
+        if any(other == costs or dominates(other, costs) for other in self._front):
             return False
-        self._best = record.value
+        self._front = [other for other in self._front if not dominates(costs, other)] + [costs]
         return True
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from hpo.study.constraints import EPOCH_SECONDS, never_feasible, refusing
 from hpo.study.length import Unit
-from hpo.study.spec import StudySpec
+from hpo.study.objectives import INFERENCE_MS, MEASURED, SECONDS_PER_EPOCH
+from hpo.study.spec import FrontTarget, StudySpec
 
 KeyPath = tuple[str | int, ...]
 Problem = tuple[KeyPath, str]  # the key's path, and what is wrong with it
@@ -38,6 +39,7 @@ def contradictions(spec: StudySpec) -> list[Problem]:
         key = "folds" if spec.folds else "repeats"
         found.append(((key,), "is for trials on one device: leave devices_per_trial out"))
     found += _of_constraints(spec)
+    found += _of_objectives(spec)
     if spec.steps is not None and spec.epochs is not None:
         text = "a trial has a length in epochs or in steps, not both: leave one of them out (--set epochs=null)"
         return [*found, (("steps",), text)]
@@ -49,6 +51,51 @@ def contradictions(spec: StudySpec) -> list[Problem]:
     if options.check_val_every_n_epoch is None and not isinstance(options.val_check_interval, int):
         text = "null counts the batches of all epochs: give a whole number of them, such as val_check_interval: 500"
         found.append((("trainer", "check_val_every_n_epoch"), text))
+    return found
+
+
+def _of_objectives(spec: StudySpec) -> list[Problem]:
+    found: list[Problem] = []
+    first, further, target = spec.objective, spec.objective.further, spec.budget.target
+    metrics = [first.metric, *(one.metric for one in further)]
+    if first.metric in MEASURED:
+        text = (
+            f"{first.metric} is measured, and the first objective is one that the model logs: the best epoch of a "
+            f"trial is chosen by it. Write [val_loss, {first.metric}], for instance"
+        )
+        found.append((("objective", "metric"), text))
+    for place, metric in enumerate(metrics[1:]):
+        if metric in metrics[: place + 1]:
+            found.append((("objective", "further", place, "metric"), f"{metric} is an objective twice: write it once"))
+        if metric == SECONDS_PER_EPOCH and spec.unit == Unit.STEP:
+            text = f"{metric} counts epochs, and the study has steps: write epochs in their place"
+            found.append((("objective", "further", place, "metric"), text))
+        if metric == INFERENCE_MS and spec.resources.strategy == "fsdp":
+            text = f"{metric} is measured in one process, and with fsdp none has the whole model"
+            found.append((("objective", "further", place, "metric"), text))
+    if further and spec.start_from:
+        found.append((("start_from",), "is for one objective: give the best points of earlier studies as points"))
+    key = ("budget", "target")
+    if isinstance(target, FrontTarget):
+        if not further:
+            text = f"is a hypervolume, which one objective has not: write a value of {first.metric}"
+            found.append((key, text))
+        elif {*target.reference} != {*metrics}:
+            names, given = ", ".join(metrics), ", ".join(target.reference) or "nothing"
+            found.append(((*key, "reference"), f"should have a value for each objective ({names}), and has {given}"))
+    elif target is not None and further:
+        values = ", ".join(f"{metric}: ..." for metric in metrics)
+        text = (
+            f"{target:g} is one number, and there are {len(metrics)} objectives: write {{hypervolume: ..., reference: "
+            f"{{{values}}}}}, where the reference is just bad enough to count for nothing"
+        )
+        found.append((key, text))
+    if further and spec.pruner.name not in ("asha", "none"):
+        text = f"{spec.pruner.name or spec.pruner.label} compares one objective: with several, write asha or none"
+        found.append((("pruner",), text))
+    if further and spec.trainings > 1:
+        text = "judges a trial by the mean of one objective: leave it out, or the other objectives"
+        found.append((("folds" if spec.folds else "repeats",), text))
     return found
 
 

@@ -58,9 +58,10 @@ class TrialJob:
     project: str  # the folder that classes are imported from
     model: Call
     data: Call
-    metric: str  # the objective, as the model logs it
+    metric: str  # the leading objective, as the model logs it
     epochs: int  # the maximum, in its unit
     seed: int  # of weights, order and augmentation
+    further: list[str] = field(default_factory=list)  # other objectives, logged or measured
     unit: str = "epoch"  # a `Unit`, of its length and of its reports
     trained_on: str = TRAIN  # or also on the validation part, of `hpo.study.plan`
     training: int = 1  # the first to do of the trial's trainings, on folds or with seeds

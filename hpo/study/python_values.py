@@ -10,6 +10,7 @@ from typing import Any
 from hpo.errors import LoadError
 from hpo.loading import label_of_class
 from hpo.space import Choice, Float, Int
+from hpo.study.objectives import MEASURED
 from hpo.study.states import Direction
 
 # Parts of a metric's name from which its direction follows.
@@ -60,6 +61,8 @@ def direction_of(metric: str) -> Direction:
     Raises:
         ValueError: the name does not show it.
     """
+    if metric in MEASURED:
+        return Direction.MINIMIZE
     parts = set(re.split(r"[^a-z0-9]+", metric.lower()))
     if parts & MAXIMIZED and not parts & MINIMIZED:
         return Direction.MAXIMIZE

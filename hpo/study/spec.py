@@ -13,6 +13,7 @@ from hpo.study.job import OWN_LOADERS
 from hpo.study.length import Unit
 from hpo.study.limits import DEFAULT_TRIALS, UNLIMITED, trials_in_words
 from hpo.study.naming import LONGEST_NAME, NAME_PATTERN, too_long_for_a_folder
+from hpo.study.objectives import Objectives
 from hpo.study.python_values import as_in_a_file, direction_of
 from hpo.study.section import PositiveInt, Section
 from hpo.study.states import AttemptEnd, Direction
@@ -45,11 +46,22 @@ class AlgorithmSpec(Section):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class Objective(Section):
-    """The metric to optimise, as the model logs it."""
+class FurtherObjective(Section):
+    """Another metric to optimise: one that the model logs, or one of MEASURED."""
 
     metric: str = Field(min_length=1)
     direction: Direction
+
+
+class Objective(Section):
+    """The metric to optimise, as the model logs it, and those besides it.
+
+    A study file writes several as a list: `[{metric: val_accuracy, direction: maximize}, parameters]`.
+    """
+
+    metric: str = Field(min_length=1)
+    direction: Direction
+    further: tuple[FurtherObjective, ...] = ()
     # how the sampler treats a trial that failed by a metric of NaN or infinity: as the worst, as infeasible, not at all
     diverged: Literal["worst", "infeasible", "ignore"] = "worst"
     # and one that raised an error, hung, or had no epoch within its time
@@ -91,6 +103,18 @@ class LengthRange(Section):
         return self
 
 
+class FrontTarget(Section):
+    """A front that is good enough.
+
+    Attributes:
+        hypervolume: that its trials dominate, in the product of the objectives' units.
+        reference: by metric, the value that is just bad enough to count for nothing.
+    """
+
+    hypervolume: PositiveFloat
+    reference: dict[str, float]
+
+
 class Budget(Section):
     """The study's limits; the first one reached ends it.
 
@@ -99,8 +123,8 @@ class Budget(Section):
         hours: wall-clock time from the first claim on, while the study is not over.
         gpu_hours: of all devices and all attempts together; of cores where there is no GPU.
         trial_minutes: of a trial with all its attempts; then it ends with its best value so far.
-        target: a value of the objective that is good enough.
-        patience: consecutive trials without an improvement of the best value.
+        target: a value of the objective that is good enough; of several objectives, a hypervolume of the front.
+        patience: consecutive trials without an improvement of the best value, or of the front.
         stall_minutes: time without a step after which a trial counts as hung; by default 10 on several devices.
     """
 
@@ -108,7 +132,7 @@ class Budget(Section):
     hours: PositiveFloat | None = None
     gpu_hours: PositiveFloat | None = None
     trial_minutes: PositiveFloat | None = None
-    target: float | None = None
+    target: float | FrontTarget | None = None
     patience: PositiveInt | None = None
     stall_minutes: PositiveFloat = 60.0
 
@@ -126,7 +150,9 @@ class Budget(Section):
             trials_in_words(self.trials_target),
             *(f"{limit:g} {unit}" for unit, limit in limits.items() if limit is not None),
         ]
-        if self.target is not None:
+        if isinstance(self.target, FrontTarget):
+            found.append(f"a hypervolume of {self.target.hypervolume:g}")
+        elif self.target is not None:
             found.append(f"a value of {self.target:g}")
         if self.patience is not None:
             found.append(f"{self.patience} trials without a better one")
@@ -134,8 +160,9 @@ class Budget(Section):
 
     @property
     def limits(self) -> dict[str, float | None]:
-        """The limits other than the number of trials."""
-        return self.model_dump(include={"hours", "gpu_hours", "target", "patience"})
+        """The limits other than the number of trials; the target of a front is its hypervolume."""
+        target = self.target.hypervolume if isinstance(self.target, FrontTarget) else self.target
+        return {"hours": self.hours, "gpu_hours": self.gpu_hours, "target": target, "patience": self.patience}
 
 
 class Resources(Section):
@@ -265,12 +292,13 @@ class StudySpec(Section):
 
     @field_validator("objective", mode="before")
     @classmethod
-    def _one_of_a_list(cls, value: Any) -> Any:
-        if isinstance(value, list):
-            if len(value) != 1:
-                raise ValueError("takes one metric in this version; several are not available yet")
-            value = value[0]
-        return {"metric": value, "direction": direction_of(value)} if isinstance(value, str) else value
+    def _led_by_the_first(cls, value: Any) -> Any:
+        if not isinstance(value, list):
+            return {"metric": value, "direction": direction_of(value)} if isinstance(value, str) else value
+        if not value:
+            raise ValueError("is an empty list: name a metric that the model logs, such as val_loss")
+        first, *further = map(cls._led_by_the_first, value)
+        return {**first, "further": further} if further and isinstance(first, dict) else first
 
     @field_validator("constraints", mode="before")
     @classmethod
@@ -342,6 +370,16 @@ class StudySpec(Section):
     @classmethod
     def _as_in_a_file(cls, value: Any) -> Any:
         return value if isinstance(value, Section) else as_in_a_file(value)
+
+    @property
+    def objectives(self) -> Objectives:
+        """All objectives, the leading one first."""
+        first, further, target = self.objective, self.objective.further, self.budget.target
+        metrics = (first.metric, *(one.metric for one in further))
+        reference = None
+        if isinstance(target, FrontTarget):
+            reference = tuple(target.reference[metric] for metric in metrics)
+        return Objectives((first.direction, *(one.direction for one in further)), metrics, reference)
 
     @property
     def models(self) -> tuple[ClassSpec, ...]:

@@ -96,6 +96,14 @@ class Source:
         end = len(path) - is_bound
         return (*path[:place], ".".join(map(str, path[place:end])), *path[end:])
 
+    def _written(self, path: KeyPath) -> KeyPath:
+        """The path as the file has it: the objectives of a list are `objective.0`, `objective.1`."""
+        if path[:1] != ("objective",) or len(path) == 1 or not isinstance(self._tree.get("objective"), list):
+            return path
+        if path[1] == "further" and len(path) > 2:
+            return ("objective", int(path[2]) + 1, *path[3:])
+        return ("objective", 0, *path[1:])
+
     def study(self) -> StudySpec:
         """The study, validated.
 
@@ -134,7 +142,8 @@ class Source:
     def error(self, problems: Iterable[tuple[KeyPath, str]]) -> SpecError:
         """One error for all problems, a line each, in the order of the file."""
         lines = [
-            (self._line(path), f"{self.where(path)}: {'.'.join(map(str, path))}: {text}") for path, text in problems
+            (self._line(path), f"{self.where(path)}: {'.'.join(map(str, path))}: {text}")
+            for path, text in ((self._written(path), text) for path, text in problems)
         ]
         return SpecError("\n".join(text for _, text in sorted(lines, key=lambda pair: pair[0])))
 

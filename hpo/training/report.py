@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from hpo.study.job import BEST_CHECKPOINT
 from hpo.study.length import Unit
 from hpo.training.best import Best
 from hpo.training.checkpoint import CheckpointContents, UnwrittenByAnotherError, dump
+from hpo.training.measured_metrics import MeasuredMetrics
 from hpo.training.peak_memory import peak_memory
 from hpo.training.rank_advice import advise
 from hpo.training.resume import Saver, of_all_ranks, random_state, set_random_state
@@ -40,6 +41,7 @@ class Report(Checkpoint):
     Args:
         directory: for checkpoints; without it, none is written, but what one would be without is reported.
         scored: another of the trial's callbacks.
+        further: other objectives than `metric`, logged or measured; an epoch is judged when all are known.
         given: arguments of the model that the data module gave.
         unit: what it reports at the end of: each epoch, or each validation, by its step.
         last: the epoch or step at which the trial ends, unless it ends earlier, when the state after it is to be kept.
@@ -53,9 +55,12 @@ class Report(Checkpoint):
         scored: ScoredWeights,
         given: Mapping[str, Any] | None = None,
         *,
+        further: Sequence[str] = (),
         unit: Unit = Unit.EPOCH,
         last: int | None = None,
     ) -> None:
+        self._further = further
+        self._measured = MeasuredMetrics(further)
         self._unit = unit
         self._last = last
         self._worker = worker
@@ -85,6 +90,7 @@ class Report(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._random_states:
             self._resume_metrics(trainer)
+        self._measured.begin(trainer)
         # A rate that is lowered when nothing improves follows no plan.
         is_planned = any(not config.reduce_on_plateau for config in trainer.lr_scheduler_configs)
         self._worker.send(Training(is_planned=is_planned))
@@ -122,13 +128,16 @@ class Report(Checkpoint):
         metrics = {name: _number(value) for name, value in trainer.callback_metrics.items()}
         if trainer.is_global_zero:
             logged = trainer.callback_metrics.get(self._metric)
+            metrics |= self._measured.of(trainer, reached)
             # Lightning keeps the value of the last validation until the next one.
-            is_judged, self._judged = logged is not None and logged is not self._judged, logged
-            if not is_judged:
+            is_logged, self._judged = logged is not None and logged is not self._judged, logged
+            if not is_logged:
                 metrics.pop(self._metric, None)
+            is_judged = is_logged and all(name in metrics for name in self._further)
+            is_finite = is_judged and all(metrics[name] is not None for name in self._further)
             epoch = Epoch(
                 epoch=reached,
-                value=metrics[self._metric] if is_judged else None,
+                value=metrics[self._metric] if is_finite else None,
                 metrics={name: value for name, value in metrics.items() if value is not None},
                 seconds=time.perf_counter() - self._started,
                 is_judged=is_judged,

@@ -163,7 +163,7 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
     scored = ScoredWeights()
     directory = Path(job.directory) if job.directory else None
     last = job.epochs if job.keeps_last else None
-    report = Report(worker, job.metric, directory, scored, given, unit=Unit(job.unit), last=last)
+    report = Report(worker, job.metric, directory, scored, given, further=job.further, unit=Unit(job.unit), last=last)
     executor = choose_executor(job.executor, model, ranks=ranks.count)
 
     def warn(text: str) -> None:

@@ -52,6 +52,7 @@ def trial_jobs(
             model=_call(config, "model"),
             data=_call(config, "data"),
             metric=spec.objective.metric,
+            further=list(spec.objectives.further),
             epochs=config[unit.plural],
             unit=unit.value,
             trained_on=config.get("trained_on", TRAIN),

@@ -20,6 +20,7 @@ from hpo.queue.best import best_trials
 from hpo.queue.claim import Claim, Place, StudyBusyError, claim_trials
 from hpo.queue.counts import TrialCounts
 from hpo.queue.findings import earlier_of
+from hpo.queue.front import number_on_front
 from hpo.queue.idle import end_idle_trials, end_paused_trials, standstill
 from hpo.queue.plans import end_beaten
 from hpo.queue.progress import Progress, progress_of
@@ -65,12 +66,15 @@ class Best:
     """The best trial so far.
 
     Attributes:
+        value: of the first objective.
         remark: how far it was trained, for one that is not complete; see `TrialRecord.remark`.
+        on_front: of several objectives, how many complete trials no other one beats in all of them.
     """
 
     number: int
     value: float
     remark: str
+    on_front: int | None = None
 
 
 class StudyRun:
@@ -133,7 +137,7 @@ class StudyRun:
             store,
             study.study_id,
             name=study.name,
-            direction=spec.objective.direction,
+            objectives=spec.objectives,
             samplers=sampler_factory(spec, self.resolved.space, project, earlier),
             pruner=make_pruner(spec, project),
             diverged=spec.objective.diverged,
@@ -207,12 +211,13 @@ class StudyRun:
         if self.counts.target == UNLIMITED:
             return None
         spec, rungs = self.resolved.spec, self._history.rungs
+        halving = rungs.halving(spec.max_epochs) if rungs is not None and rungs.promotes else None
         return SearchSoFar(
             self._begun,
             trials=self.counts.target,
             epochs=spec.max_epochs,
             slots=slots,
-            halving=None if rungs is None else rungs.halving(spec.max_epochs),
+            halving=halving,
             unjudged=startup_trials(spec),
             shares=usual_shares(spec, least=FIRST_RUNG * spec.interval, eta=ETA),
             interval=spec.interval,
@@ -220,8 +225,8 @@ class StudyRun:
         )
 
     def _read_best(self, connection: Connection) -> None:
-        study_id, direction = self.study.study_id, self.resolved.spec.objective.direction
-        rows = best_trials(connection, study_id, direction, limit=1)
+        study_id, objectives = self.study.study_id, self.resolved.spec.objectives
+        rows = best_trials(connection, study_id, objectives, limit=1)
         self._best_of = self.counts.complete
         if not rows:
             self.best = None
@@ -230,8 +235,9 @@ class StudyRun:
             self._best_results = trainings_before(connection, rows[0].trial_id)
         [row], remark = rows, ""
         if not self.counts.complete:  # how far it was trained takes some statements
-            remark = read_records(connection, study_id, [row.trial_id], direction=direction)[row.trial_id].remark
-        self.best = Best(row.number, row.value, remark)
+            remark = read_records(connection, study_id, [row.trial_id], objectives=objectives)[row.trial_id].remark
+        on_front = number_on_front(connection, study_id, objectives) if objectives.are_several else None
+        self.best = Best(row.number, row.value, remark, on_front)
 
     def settle(self) -> None:
         """The writing half of `refresh`: end the idle trials of a study that is to end."""
@@ -412,7 +418,7 @@ class StudyRun:
     def on_epoch(self, trial: RunningTrial, report: Epoch) -> Answer:
         """Record an epoch's metrics, and answer with the decision about the trial."""
         spec = self.resolved.spec
-        target = self.progress.limits["target"] if self.progress.limits else spec.budget.target
+        target = self.progress.limits["target"] if self.progress.limits else spec.budget.limits["target"]
         trial.reported += 1
         if report.memory is not None:
             trial.memory = max(trial.memory or 0, report.memory)

@@ -87,11 +87,11 @@ def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then
         trial.error = "training ended without an epoch: the data module provided no batches"
         if trial.epoch:
             trial.cause = "error: no objective"
-            metric, after = study.resolved.spec.objective.metric, trial.unit.counted(trial.epoch)
-            trial.error = never_logged(metric, trial.metrics, after=after)
+            metrics, after = study.resolved.spec.objectives.metrics, trial.unit.counted(trial.epoch)
+            trial.error = never_logged(metrics, trial.metrics, after=after)
     checkpoint = None if trial.state == OptunaState.FAIL else trial.best_checkpoint
     usage = trial.usage
-    value = None if trial.state == OptunaState.FAIL else trial.score
+    values = _values(context, trial)
     retries = study.resolved.spec.retries.of(trial.end)
 
     def write(connection: Connection) -> bool:
@@ -103,7 +103,7 @@ def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then
             connection,
             trial.claim,
             state=trial.state,
-            value=value,
+            values=values,
             **usage,
             end=trial.end,
             cause=trial.cause,
@@ -125,8 +125,18 @@ def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then
             },
         )
 
-    then = partial(_on_finished, context, study, trial, value, checkpoint, then)
+    then = partial(_on_finished, context, study, trial, values, checkpoint, then)
     context.outbox.put(write, then=then, now=True, is_repeatable=False)
+
+
+def _values(context: StudyContext, trial: RunningTrial) -> tuple[float, ...]:
+    """Of each objective: after its best epoch, or after its last one if it was pruned; none of a failed trial."""
+    score, reached = trial.score, trial.best_epoch
+    if score is None:
+        return ()
+    if trial.state == OptunaState.PRUNED:
+        reached = max((epoch for epoch in context.history.curve(trial.number) if epoch <= trial.epoch), default=None)
+    return (score,) if reached is None else (score, *context.history.further(trial.number, reached))
 
 
 def _of_trainings(trial: RunningTrial) -> dict[str, Any]:
@@ -163,7 +173,7 @@ def _on_finished(
     context: StudyContext,
     study: StoredStudy,
     trial: RunningTrial,
-    value: float | None,
+    values: tuple[float, ...],
     checkpoint: Path | None,
     then: Callable[[], None],
     is_ours: bool,
@@ -176,8 +186,8 @@ def _on_finished(
         log.warning("trial %d: %s; it is retried", trial.number, trial.cause)
         then()
         return
-    context.history.end(trial.number, optuna.trial.TrialState[trial.state], value, cause=trial.cause)
-    _log_end(trial, study.resolved.spec)
+    context.history.end(trial.number, optuna.trial.TrialState[trial.state], values, cause=trial.cause)
+    _log_end(trial, study.resolved.spec, values)
     keeps_last = checkpoint is not None and study.resolved.spec.keep.last
     unneeded = [PREVIOUS_CHECKPOINT] if keeps_last else RESUME_CHECKPOINTS
     folders = [Path(training_folder(trial.directory, number)) for number in range(1, trial.trainings + 1)]
@@ -214,9 +224,9 @@ def unneeded(trial: RunningTrial, spec: StudySpec) -> Sequence[str]:
 def _keep_best(context: StudyContext, study: StoredStudy) -> None:
     """Delete the checkpoints on this machine of ended trials that are not, or no longer, among the best."""
     spec = study.resolved.spec
-    direction, keep = spec.objective.direction, spec.keep.checkpoints
+    objectives, keep = spec.objectives, spec.keep.checkpoints
     dropped = []
-    for trial_id, checkpoint in unneeded_checkpoints(context.store, study.study_id, direction, keep=keep):
+    for trial_id, checkpoint in unneeded_checkpoints(context.store, study.study_id, objectives, keep=keep):
         folder = checkpoint.parent
         is_ours = folder.parent.name == context.folder.path.name and trial_of_folder(folder.name) is not None
         found = checkpoints_in(folder) if is_ours else [checkpoint] if is_file(checkpoint) else []
@@ -236,21 +246,23 @@ def _forget(context: StudyContext, trial_ids: Sequence[int]) -> None:
         context.outbox.put(lambda connection: forget_checkpoints(connection, trial_ids))
 
 
-def _log_end(trial: RunningTrial, spec: StudySpec) -> None:
+def _log_end(trial: RunningTrial, spec: StudySpec, values: Sequence[float]) -> None:
     metric = spec.objective.metric
     if trial.end == AttemptEnd.REFUSED:  # told when it was
         return
+    names = spec.objectives.further
+    further = "".join(f", {name} {value:.4g}" for name, value in zip(names, values[1:], strict=False))
     if trial.state == OptunaState.FAIL:
         log.warning("trial %d failed: %s", trial.number, failure_in_words(trial.cause or "", trial.error)[-500:])
     elif trial.state == OptunaState.PRUNED:
         because = f" ({trial.cause})" if trial.cause else ""
         log.info(
-            "trial %d pruned at %s %d: %s %.4g%s",
-            trial.number, trial.unit, trial.epoch, metric, trial.value, because,
+            "trial %d pruned at %s %d: %s %.4g%s%s",
+            trial.number, trial.unit, trial.epoch, metric, trial.value, further, because,
         )  # fmt: skip
     else:
         because = f" ({trial.cause})" if trial.cause else ""
         log.info(
-            "trial %d complete: %s %.4g at %s %s, %.1f s%s",
-            trial.number, metric, trial.score, trial.unit, trial.best_epoch, trial.seconds, because,
+            "trial %d complete: %s %.4g%s at %s %s, %.1f s%s",
+            trial.number, metric, trial.score, further, trial.unit, trial.best_epoch, trial.seconds, because,
         )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from hpo.results.warm_start import refers
 from hpo.search.rungs import Verdict
 from hpo.study.constraints import as_attributes, total
 from hpo.study.job import BEST_CHECKPOINT, CONFIG, PREPROCESSING
+from hpo.study.objectives import INFERENCE_MS, MEASURED
 from hpo.study.resolved_study import BATCH_SIZE, OWNERS, ResolvedStudy
 from hpo.study.spec import StudySpec
 from hpo.study.states import AttemptEnd, OptunaState
@@ -67,8 +68,9 @@ def take_start(context: StudyContext, resolved: ResolvedStudy, trial: RunningTri
     known = context.history.curve(trial.number)
     _log_resumption(trial, report, trained=max(known, default=0))
     for earlier in report.curve:
+        earlier = with_all_objectives(resolved.spec, earlier)
         if earlier.epoch not in known and earlier.value is not None:
-            _record(context, trial, earlier)
+            _record(context, resolved.spec, trial, earlier)
     if report.from_epoch == 0:
         # Of an attempt that cannot be resumed.
         context.folder.remove(*(trial.directory / name for name in (BEST_CHECKPOINT, PREPROCESSING)))
@@ -105,6 +107,7 @@ def take_epoch(
     Args:
         target: the study's current one.
     """
+    report = with_all_objectives(spec, report)
     if report.epoch <= trial.epoch:
         log.warning("trial %d reported %s %d after %d: ignored", trial.number, trial.unit, report.epoch, trial.epoch)
         return Answer()
@@ -121,7 +124,9 @@ def take_epoch(
         trial.best_value is None or wins_tie or direction.better(report.value, trial.best_value)
     )
     hopeless = judge_epoch(spec, trial, report, is_best=is_best)
-    verdict = _record(context, trial, report) if report.value is not None or not report.is_judged else Verdict.CONTINUE
+    verdict = (
+        _record(context, spec, trial, report) if report.value is not None or not report.is_judged else Verdict.CONTINUE
+    )
     is_infeasible = total(trial.violations) > 0
     decision = decide(
         before,
@@ -134,14 +139,16 @@ def take_epoch(
         verdict=verdict if hopeless is None else Verdict.PRUNE,
         granted=trial.granted if hopeless is None else 0,
         requested=trial.requested,
-        target=target if trial.trainings == 1 and not is_infeasible else None,
+        # what several objectives reach together, the study's progress says
+        target=target if trial.trainings == 1 and not spec.objectives.are_several and not is_infeasible else None,
         early_stopping=spec.early_stopping,
         is_planned=trial.is_planned,
         unit=spec.unit,
         keeps_diverged=spec.diverged == "keep",
         keeps_last="stop_after" in trial.config,
     )
-    _apply(trial, decision, report, metric=spec.objective.metric)
+    lacking = (metric for metric in spec.objectives.metrics if metric not in report.metrics)
+    _apply(trial, decision, report, metric=next(lacking, spec.objective.metric))
     if hopeless is not None and decision.action == Action.PRUNE:
         trial.cause = f"infeasible: {hopeless}"
     answer = ANSWERS[decision.action]
@@ -168,12 +175,21 @@ def restore_progress(context: StudyContext, spec: StudySpec, trial: RunningTrial
     trial.epoch = until if until is not None else max(known, default=0)
 
 
-def _record(context: StudyContext, trial: RunningTrial, report: Epoch) -> Verdict:
-    """Record an epoch's metrics; the pruner's verdict on the trial, if the objective was among them."""
+def with_all_objectives(spec: StudySpec, report: Epoch) -> Epoch:
+    """The report; without a value where an objective is not among its metrics, as after one that is not finite."""
+    is_whole = all(metric in report.metrics for metric in spec.objectives.further)
+    return report if is_whole or report.value is None else replace(report, value=None)
+
+
+def _record(context: StudyContext, spec: StudySpec, trial: RunningTrial, report: Epoch) -> Verdict:
+    """Record an epoch's metrics; the pruner's verdict on the trial, if the objectives were among them."""
     value, verdict = report.value, Verdict.CONTINUE
     attributes: dict[str, Any] = {}
     if value is not None:
-        verdict, attributes = context.history.report(trial.number, report.epoch, value, trial.violations)
+        further = [report.metrics[metric] for metric in spec.objectives.further]
+        verdict, attributes = context.history.report(
+            trial.number, report.epoch, value, *further, violations=trial.violations
+        )
     attributes |= as_attributes(trial.violations)
     context.outbox.put(
         lambda connection: report_epoch(
@@ -214,13 +230,19 @@ def _apply(trial: RunningTrial, decision: Decision, report: Epoch, *, metric: st
             log.info("trial %d ends at %s %d: %s", trial.number, trial.unit, report.epoch, decision.reason)
 
 
-def never_logged(metric: str, metrics: Mapping[str, float], *, after: str) -> str:
-    """The error of a model that has not logged its objective.
+def never_logged(objectives: Sequence[str], metrics: Mapping[str, float], *, after: str) -> str:
+    """The error of a model that has not logged an objective.
 
     Args:
+        objectives: their metrics.
         metrics: those that it did log.
         after: how long it was trained, such as `two epochs`.
     """
+    metric = next((one for one in objectives if one not in metrics), objectives[0])
+    if metric == INFERENCE_MS:
+        return f"{metric} cannot be measured: validation_step does not call the model as self(...)"
+    if metric in MEASURED:
+        return f"{metric} cannot be measured on this system"
     names = ", ".join(sorted(metrics)) or "nothing"
     return (
         f"the model never logs '{metric}'{nearest(metric, metrics) or '.'} After {after} it had logged {names}. "

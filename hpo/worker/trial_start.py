@@ -146,13 +146,12 @@ def _sample(context: StudyContext, resolved: ResolvedStudy, claim: Claim) -> dic
             connection,
             claim,
             state=OptunaState.FAIL,
-            value=None,
             seconds=0.0,
             end=AttemptEnd.ERROR,
             cause=OUTSIDE,
             error=problem,
         )
-    context.history.end(claim.number, optuna.trial.TrialState.FAIL, None)
+    context.history.end(claim.number, optuna.trial.TrialState.FAIL)
     return None
 
 

@@ -41,7 +41,7 @@ with Store.open(url) as store:
         with store.write() as connection:
             begin_trial(connection, claim, params={}, config={"params": {}})
             if not running or claim.number % running:
-                assert finish_trial(connection, claim, state="COMPLETE", value=float(claim.number), seconds=0.1)
+                assert finish_trial(connection, claim, state="COMPLETE", values=[float(claim.number)], seconds=0.1)
         print(claim.number, claim.attempt)
 """
 

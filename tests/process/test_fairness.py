@@ -226,7 +226,7 @@ def test_any_error_text_can_be_written(store: Store, odd: str) -> None:
     worker.begin(claim)
     worker.begin(other)
 
-    assert write(store, finish_trial, claim, state="FAIL", value=None, seconds=1.0, cause=f"error: {odd}", error=odd)
+    assert write(store, finish_trial, claim, state="FAIL", seconds=1.0, cause=f"error: {odd}", error=odd)
     assert write(store, end_attempt, other, end=AttemptEnd("error"), cause=odd, error=odd, seconds=1.0)
 
     record = Study(store, "synthetic").trials()[0]
@@ -268,7 +268,7 @@ def learner(store: Store, study: StoredStudy) -> Claimant:
         store,
         study.study_id,
         name=study.name,
-        direction=spec.objective.direction,
+        objectives=spec.objectives,
         samplers=sampler_factory(spec, LINE, Path()),
         pruner=make_pruner(spec, Path()),
         diverged=spec.objective.diverged,
@@ -283,12 +283,11 @@ def diverge(worker: Claimant, claim: Claim, cause: str = AttemptEnd.DIVERGED) ->
         finish_trial,
         claim,
         state=OptunaState.FAIL,
-        value=None,
         seconds=1.0,
         end=AttemptEnd.DIVERGED if cause == AttemptEnd.DIVERGED else AttemptEnd.OUT_OF_MEMORY,
         cause=cause,
     )
-    worker.history.end(claim.number, TrialState.FAIL, None, cause=cause)
+    worker.history.end(claim.number, TrialState.FAIL, cause=cause)
 
 
 def cliff(

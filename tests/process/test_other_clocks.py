@@ -49,7 +49,7 @@ with Store.open(sys.argv[1]) as store:
         claim = claim_trial(store, int(sys.argv[2]), worker_id=me, slot=0, device="cpu")
         with store.write() as connection:
             begin_trial(connection, claim, params={}, config={"params": {}})
-            assert finish_trial(connection, claim, state="COMPLETE", value=0.1, seconds=0.1)
+            assert finish_trial(connection, claim, state="COMPLETE", values=[0.1], seconds=0.1)
 """
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import select
 from hpo.queue.budget import spent_of
 from hpo.store import Store
 from hpo.store.tables import hpo_attempts
+from hpo.study.objectives import Objectives
 from hpo.study.states import Direction
 
 
@@ -59,7 +60,7 @@ def test_trials_share_gpus_by_twos_and_count_by_halves(tmp_path: Path) -> None:
     assert all(0.45 < attempt.share <= 1 for attempt in attempts)
     used = sum(attempt.share * attempt.seconds for attempt in attempts)
     with Store.open(shared.hpo.url) as store, store.read() as connection:
-        assert spent_of(connection, 1, Direction.MINIMIZE).gpu_hours == pytest.approx(used / 3600)
+        assert spent_of(connection, 1, Objectives((Direction.MINIMIZE,))).gpu_hours == pytest.approx(used / 3600)
     assert (
         used <= 2 * (max(attempt.ended for attempt in attempts) - min(attempt.started for attempt in attempts)) * 1.05
     )

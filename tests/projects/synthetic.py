@@ -64,7 +64,7 @@ def open_history(store: Store, study: StoredStudy) -> History:
         store,
         study.study_id,
         name=study.name,
-        direction=spec.objective.direction,
+        objectives=spec.objectives,
         samplers=sampler_factory(spec, study.resolved.space, Path()),
         pruner=make_pruner(spec, Path()),
         rungs=make_rungs(spec),
@@ -102,16 +102,17 @@ class Claimant:
             begin_trial(connection, claim, params=stored, config={"params": params}, system_attributes=attributes)
         return params
 
-    def report(self, claim: Claim, epoch: int, value: float) -> tuple[bool, bool]:
+    def report(self, claim: Claim, epoch: int, value: float, *further: float) -> tuple[bool, bool]:
         """(whether to prune, whether the trial is still ours)."""
-        verdict, attributes = self.history.report(claim.number, epoch, value)
+        verdict, attributes = self.history.report(claim.number, epoch, value, *further)
+        others = dict(zip(self.study.resolved.spec.objectives.further, further, strict=True))
         with self.store.write() as connection:
             is_ours = report_epoch(
                 connection,
                 claim,
                 epoch=epoch,
                 value=value,
-                metrics={"val_accuracy": value, "val_loss": 1 - value},
+                metrics={"val_accuracy": value, "val_loss": 1 - value, **others},
                 seconds=0.5 * epoch,
                 system_attributes=attributes,
             )
@@ -123,11 +124,12 @@ class Claimant:
             end_attempt(connection, claim, end=AttemptEnd.AT_RUNG, cause="paused at a rung", seconds=1.0)
         self.history.release(claim.trial_id, claim.number, is_paused=True)
 
-    def finish(self, claim: Claim, value: float | None, *, state: str = "COMPLETE", **more: Any) -> bool:
+    def finish(self, claim: Claim, value: float | None, *further: float, state: str = "COMPLETE", **more: Any) -> bool:
+        values = [] if value is None else [value, *further]
         with self.store.write() as connection:
-            is_ours = finish_trial(connection, claim, state=OptunaState(state), value=value, seconds=2.5, **more)
+            is_ours = finish_trial(connection, claim, state=OptunaState(state), values=values, seconds=2.5, **more)
         if is_ours:
-            self.history.end(claim.number, TrialState[state], value)
+            self.history.end(claim.number, TrialState[state], values)
         return is_ours
 
 

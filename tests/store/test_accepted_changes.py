@@ -18,6 +18,7 @@ from hpo.results.study import Study
 from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import trial_user_attributes
+from hpo.study.objectives import Objectives
 from hpo.study.states import Direction, TrialState
 
 BEFORE, AFTER = {"data a.csv": "1", "code nets.py": "1"}, {"data a.csv": "2", "code nets.py": "1"}
@@ -74,7 +75,7 @@ def test_trials_from_before_the_change_are_kept_and_never_the_best(store: Store,
     assert (first.state, first.value, first.before_change) == ("complete", 0.9, "data a.csv: other contents")
     assert first.explanation == "from before a change (data a.csv: other contents)"
     assert (second.before_change, second.explanation) == (None, None)
-    assert unneeded_checkpoints(store, study.study_id, Direction.MAXIMIZE, keep=1) == []
+    assert unneeded_checkpoints(store, study.study_id, Objectives((Direction.MAXIMIZE,)), keep=1) == []
     assert Study(store, study.name).status().counts["complete"] == 2  # what was spent stays spent
 
 

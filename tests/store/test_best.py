@@ -14,6 +14,7 @@ from hpo.queue.report import report_epoch
 from hpo.queue.studies import StoredStudy
 from hpo.results.study import Study, list_studies
 from hpo.store import Store
+from hpo.study.objectives import Objectives
 from hpo.study.states import Direction, TrialState
 
 BETTER = {"maximize": 1.0, "minimize": -1.0}
@@ -78,9 +79,8 @@ def test_the_checkpoints_of_the_best_are_kept_also_while_none_is_complete(store:
         worker.finish(claim, value, state="PRUNED", checkpoint=f"/art/{claim.number}/best.ckpt")
 
     def unneeded(keep: int) -> list[str]:
-        return [
-            path.parent.name for _, path in unneeded_checkpoints(store, study.study_id, Direction.MAXIMIZE, keep=keep)
-        ]
+        objectives = Objectives((Direction.MAXIMIZE,))
+        return [path.parent.name for _, path in unneeded_checkpoints(store, study.study_id, objectives, keep=keep)]
 
     assert (unneeded(5), unneeded(2), unneeded(0)) == ([], ["0"], ["0", "1", "2"])
     worker.finish(begin_next(worker, 0.1), 0.1, checkpoint="/art/3/best.ckpt")
@@ -122,6 +122,6 @@ def test_the_checkpoint_of_a_trial_that_is_to_go_on_is_never_unneeded(store: Sto
     hand_back(store, first, checkpoint=str(tmp_path / "best.ckpt"))
     workers[1].finish(second, 0.2)
 
-    assert unneeded_checkpoints(store, study.study_id, Direction.MAXIMIZE, keep=0) == []
+    assert unneeded_checkpoints(store, study.study_id, Objectives((Direction.MAXIMIZE,)), keep=0) == []
     record = Study(store, study.name).trials()[0]
     assert (record.state, record.checkpoint) == (TrialState.IDLE, str(tmp_path / "best.ckpt"))

@@ -90,12 +90,12 @@ def test_a_worker_that_lost_its_lease_writes_nothing(store: Store, study: Stored
     heartbeat(store, slow.worker_id, [claim.attempt_id])  # it wakes up, and goes on as if nothing had been
     reported = slow.report(claim, 2, 0.9)[1]
     handed = hand_back(store, claim, seconds=1.0)
-    ended = write(store, finish_trial, claim, state="FAIL", value=None, seconds=1.0, cause="error: Late", error="late")
+    ended = write(store, finish_trial, claim, state="FAIL", seconds=1.0, cause="error: Late", error="late")
 
     assert (reported, handed, ended) == (False, False, False)
     assert written(store, claim) == (1, None, "running")
     assert quick.finish(taken, 0.75)
-    assert not write(store, finish_trial, taken, state="PRUNED", value=0.1, seconds=1.0)  # ended is ended
+    assert not write(store, finish_trial, taken, state="PRUNED", values=[0.1], seconds=1.0)  # ended is ended
     assert Study(store, "synthetic").best(1)[0].value == 0.75
 
 

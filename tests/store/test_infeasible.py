@@ -18,15 +18,18 @@ from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import trial_system_attributes, trials
 from hpo.study.constraints import REFUSALS_THAT_STOP, as_attributes
+from hpo.study.objectives import Objectives
 from hpo.study.states import AttemptEnd, Direction, OptunaState
 from hpo.worker.failures import Failures
+
+UP = Objectives((Direction.MAXIMIZE,))
 
 
 def begun(worker: Claimant, violation: float, *curve: float) -> Claim:
     """A trial that violates a constraint by so much, as its first epoch has shown."""
     claim = begin_next(worker)
     for epoch, value in enumerate(curve, start=1):
-        worker.history.report(claim.number, epoch, value, {"val_recall": violation})
+        worker.history.report(claim.number, epoch, value, violations={"val_recall": violation})
         with worker.store.write() as connection:
             report_epoch(
                 connection,
@@ -49,14 +52,14 @@ def refuse(worker: Claimant, violation: float = 0.5) -> None:
             connection,
             claim,
             state=OptunaState.FAIL,
-            value=None,
+            values=(),
             seconds=1.0,
             end=AttemptEnd.REFUSED,
             cause=cause,
             error="parameters 1,500,000, which should be < 1e6",
             system_attributes=as_attributes({"parameters": violation}),
         )
-    worker.history.end(claim.number, OptunaTrialState.FAIL, None, cause=cause)
+    worker.history.end(claim.number, OptunaTrialState.FAIL, (), cause=cause)
 
 
 @pytest.fixture
@@ -77,12 +80,12 @@ def test_an_infeasible_trial_is_never_the_best(store: Store, study: StoredStudy,
     assert [record.number for record in found.best(5, where="value > 0")] == [2, 1]
     assert [one.best.number for one in list_studies(store) if one.best] == [2]
     with store.read() as connection:
-        ranked = best_trials(connection, study.study_id, Direction.MAXIMIZE)
+        ranked = best_trials(connection, study.study_id, UP)
         assert [row.number for row in ranked] == [2, 1]
         assert best_of_each(connection, {study.study_id: Direction.MAXIMIZE}) == {study.study_id: ids[2]}
-        kept = needed_checkpoints(connection, study.study_id, Direction.MAXIMIZE, keep=2)
+        kept = needed_checkpoints(connection, study.study_id, UP, keep=2)
         assert kept == {ids[2], ids[1]}
-        assert ids[0] in needed_checkpoints(connection, study.study_id, Direction.MAXIMIZE, keep=3)
+        assert ids[0] in needed_checkpoints(connection, study.study_id, UP, keep=3)
 
 
 def test_while_all_trials_are_infeasible_none_is_the_best(store: Store, study: StoredStudy) -> None:

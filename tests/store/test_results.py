@@ -77,8 +77,8 @@ def train(
             system_attributes={},
         )
     if state is not None:
-        ends = {"COMPLETE": max(values, default=0.0), "PRUNED": values[-1] if values else None}
-        write(store, finish_trial, claim, state=state, value=ends.get(state), seconds=2.5, **ending)
+        ends = {"COMPLETE": [max(values, default=0.0)], "PRUNED": values[-1:]}
+        write(store, finish_trial, claim, state=state, values=ends.get(state, ()), seconds=2.5, **ending)
     return claim
 
 
@@ -231,7 +231,7 @@ def test_a_study_is_done_when_all_that_was_asked_for_has_ended(store: Store) -> 
     claim = train(store, study, [0.5], state=None)
     assert Study(store, "digits").status().state == "running"
 
-    write(store, finish_trial, claim, state="COMPLETE", value=0.5, seconds=1.0)
+    write(store, finish_trial, claim, state="COMPLETE", values=[0.5], seconds=1.0)
 
     assert Study(store, "digits").status().state == "done"
 

@@ -140,7 +140,7 @@ def add_study(url: str, name: str) -> None:
                     seconds=float(epoch),
                     system_attributes={},
                 )
-            write(store, finish_trial, claim, state="COMPLETE", value=value, seconds=3.0)
+            write(store, finish_trial, claim, state="COMPLETE", values=[value], seconds=3.0)
 
 
 def shown(browser: Chrome, url: str, *texts: str) -> str:

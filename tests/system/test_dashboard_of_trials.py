@@ -158,3 +158,26 @@ def test_halves_of_characters_among_choices_are_written_out(tmp_path: Path) -> N
     assert status == 200
     assert "a\\ud800" in body.decode()
     assert "\\udfff" in body.decode()
+
+
+def test_two_objectives_are_shown_with_their_names_and_their_front(tmp_path: Path, browser: Chrome) -> None:
+    url = f"sqlite:///{tmp_path}/hpo.db"
+    (tmp_path / "hpo-artifacts").mkdir()
+    objective = [{"metric": "val_accuracy", "direction": "maximize"}, {"metric": "parameters", "direction": "minimize"}]
+    with Store.create(url) as store:
+        worker = Claimant(store, create_study(store, objective=objective, pruner=ASHA, budget={"trials": 9}))
+        for point in ((0.5, 500.0), (0.9, 900.0), (0.4, 600.0)):
+            claim = begin(worker)
+            worker.report(claim, 1, *point)
+            assert worker.finish(claim, *point)
+        pruned = begin(worker)
+        worker.report(pruned, 1, 0.1, 990.0)
+        assert worker.finish(pruned, 0.1, 990.0, state="PRUNED")
+
+    with serving(url, tmp_path) as served:
+        study = json.loads(served.request("GET", "/api/studies/1")[2])
+        assert study["directions"] == ["maximize", "minimize"]
+        assert study["objective_names"] == ["val_accuracy", "parameters"]
+        assert [trial.get("values") for trial in study["trials"]][:3] == [[0.5, 500.0], [0.9, 900.0], [0.4, 600.0]]
+        assert sorted(trial["number"] for trial in study["best_trials"]) == [0, 1]
+        shown(browser, f"{served.url}/dashboard/studies/1", "Pareto")

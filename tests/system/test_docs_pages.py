@@ -117,6 +117,17 @@ def test_the_page_about_samplers_does_what_it_says(tmp_path: Path) -> None:
     assert min(best.values()) > 0.85
 
 
+def test_the_page_about_several_objectives_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("several-objectives.md", tmp_path)
+
+    assert page.printed["hpo best small"].split()[:3] == ["trial", "val_accuracy", "parameters"]
+    assert "front.svg written" in page.printed["hpo pareto small -o front.svg"]
+    assert "on the front" in page.printed["hpo pareto small -o front.svg"]
+    assert page.python[0].startswith("('val_accuracy', 'parameters') ")
+    assert page.python[1] == "True"
+    assert "target 20000" in page.printed["hpo set target target=20000"]
+
+
 def test_the_page_about_full_disks_does_what_it_says(tmp_path: Path) -> None:
     page = run_page("full-disks.md", tmp_path)
 

@@ -14,6 +14,7 @@ import pytest
 
 from hpo.search.forecast import Begun, Ends, Halving, Places, Rest, SearchSoFar, Stage, rest_of_search
 from hpo.search.rungs import Rungs, Verdict
+from hpo.study.objectives import Objectives
 from hpo.study.states import Direction
 
 # Written by `python benchmarks/time_left.py --record`.
@@ -151,7 +152,7 @@ def test_rungs_that_promote_train_the_epochs_that_are_expected(
 
 def search(values: list[int], *, eta: int, least: int, epochs: int) -> list[SearchSoFar]:
     """A search on one slot, where a trial's value does not change, after each of its epochs."""
-    rungs = Rungs(eta=eta, first=least, direction=Direction.MAXIMIZE)
+    rungs = Rungs(eta=eta, first=least, objectives=Objectives((Direction.MAXIMIZE,)))
     curves: dict[int, dict[int, float]] = {}
     paused: dict[int, int] = {}
     pruned: set[int] = set()
@@ -175,7 +176,7 @@ def search(values: list[int], *, eta: int, least: int, epochs: int) -> list[Sear
             return moments
         for epoch in range(reached + 1, epochs + 1):
             curves[number][epoch] = values[number]
-            rungs.take(number, curves[number])
+            rungs.take(number, {epoch: (value,) for epoch, value in curves[number].items()})
             verdict = rungs.verdict(number, epoch) if epoch < epochs else Verdict.CONTINUE
             if verdict == Verdict.PAUSE:
                 paused[number] = epoch

@@ -9,16 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpo.search.rungs import PLACES_BEHIND, Rungs, Verdict
+from hpo.study.objectives import Objectives
 from hpo.study.states import Direction
 
 EPOCHS = 27
 
 
+def points(curve: dict[int, float]) -> dict[int, tuple[float]]:
+    """The curve of one objective."""
+    return {epoch: (value,) for epoch, value in curve.items()}
+
+
 def at_first_rung(values: list[float], *, direction: Direction = Direction.MAXIMIZE) -> Rungs:
     """Trials 0, 1, ... that have come to epoch 3 with these values."""
-    rungs = Rungs(eta=3, first=3, direction=direction)
+    rungs = Rungs(eta=3, first=3, objectives=Objectives((direction,)))
     for number, value in enumerate(values):
-        rungs.take(number, {1: value, 2: value, 3: value})
+        rungs.take(number, points({1: value, 2: value, 3: value}))
     return rungs
 
 
@@ -29,7 +35,7 @@ def goes_on(rungs: Rungs, number: int, epoch: int) -> bool:
 @pytest.mark.parametrize(("direction", "expected"), [(Direction.MAXIMIZE, [5]), (Direction.MINIMIZE, [0])])
 def test_the_best_third_passes(direction: Direction, expected: list[int]) -> None:
     rungs = at_first_rung([0.1, 0.2, 0.3, 0.4, 0.5], direction=direction)
-    rungs.take(5, {3: 0.6})
+    rungs.take(5, points({3: 0.6}))
     going = [number for number in range(6) if goes_on(rungs, number, 3)]
     assert len(going) == 2
     assert expected[0] in going
@@ -38,9 +44,9 @@ def test_the_best_third_passes(direction: Direction, expected: list[int]) -> Non
 def test_the_first_two_are_paused_until_a_third_comes() -> None:
     rungs = at_first_rung([0.5])
     assert not goes_on(rungs, 0, 3)
-    rungs.take(1, {3: 0.4})
+    rungs.take(1, points({3: 0.4}))
     assert rungs.promotable({0: 3, 1: 3}) == []
-    rungs.take(2, {3: 0.3})
+    rungs.take(2, points({3: 0.3}))
     assert rungs.promotable({0: 3, 1: 3, 2: 3}) == [0]
 
 
@@ -52,9 +58,9 @@ def test_between_rungs_every_trial_continues() -> None:
 
 
 def test_there_is_no_rung_late_in_a_trial() -> None:
-    rungs = Rungs(eta=3, first=3, direction=Direction.MAXIMIZE, last=10)
+    rungs = Rungs(eta=3, first=3, objectives=Objectives((Direction.MAXIMIZE,)), last=10)
     for number in range(4):
-        rungs.take(number, {epoch: -number for epoch in range(1, 28)})
+        rungs.take(number, points({epoch: -number for epoch in range(1, 28)}))
 
     assert [[goes_on(rungs, number, epoch) for number in (0, 3)] for epoch in (3, 9, 27)] == [
         [True, False], [True, False], [True, True]
@@ -63,9 +69,9 @@ def test_there_is_no_rung_late_in_a_trial() -> None:
 
 
 def test_a_trial_counts_with_its_best_epoch_up_to_the_rung() -> None:
-    rungs = Rungs(eta=2, first=2, direction=Direction.MAXIMIZE)
-    rungs.take(0, {1: 0.9, 2: 0.1})
-    rungs.take(1, {1: 0.5, 2: 0.6, 3: 1.0})
+    rungs = Rungs(eta=2, first=2, objectives=Objectives((Direction.MAXIMIZE,)))
+    rungs.take(0, points({1: 0.9, 2: 0.1}))
+    rungs.take(1, points({1: 0.5, 2: 0.6, 3: 1.0}))
     assert goes_on(rungs, 0, 2)
     assert not goes_on(rungs, 1, 2)
 
@@ -88,11 +94,11 @@ def test_a_trial_far_behind_the_promoted_ones_is_pruned() -> None:
 
 
 def test_the_highest_rung_comes_first_and_the_best_of_each() -> None:
-    rungs = Rungs(eta=2, first=1, direction=Direction.MAXIMIZE)
+    rungs = Rungs(eta=2, first=1, objectives=Objectives((Direction.MAXIMIZE,)))
     for number, value in enumerate([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]):
-        rungs.take(number, {1: value})
+        rungs.take(number, points({1: value}))
     for number in (7, 6):
-        rungs.take(number, {1: 0.0, 2: number / 10})
+        rungs.take(number, points({1: 0.0, 2: number / 10}))
     assert rungs.promotable({7: 2, 6: 2, **dict.fromkeys(range(6), 1)}) == [7, 5, 4]
 
 
@@ -108,7 +114,7 @@ def test_every_study_ends_with_its_trials_and_a_trained_one(seed: int, trials: i
     """Simulated: slots take what is promotable, else a new trial, until nothing is left to do."""
     draw = random.Random(seed)
     final = [draw.random() for _ in range(trials)]
-    rungs = Rungs(eta=eta, first=1, direction=Direction.MAXIMIZE)
+    rungs = Rungs(eta=eta, first=1, objectives=Objectives((Direction.MAXIMIZE,)))
     epochs = dict.fromkeys(range(trials), 0)
     waiting: dict[int, int] = {}
     running: list[int] = []
@@ -133,7 +139,7 @@ def test_every_study_ends_with_its_trials_and_a_trained_one(seed: int, trials: i
         number = running.pop(draw.randrange(len(running)))
         while True:
             epochs[number] += 1
-            rungs.take(number, {epochs[number]: final[number] * epochs[number] / EPOCHS})
+            rungs.take(number, points({epochs[number]: final[number] * epochs[number] / EPOCHS}))
             if epochs[number] == EPOCHS:
                 done.add(number)
                 break
@@ -149,12 +155,12 @@ def test_every_study_ends_with_its_trials_and_a_trained_one(seed: int, trials: i
 
 
 def test_a_trial_that_violates_a_constraint_is_behind_those_that_satisfy_it() -> None:
-    rungs = Rungs(eta=3, first=3, direction=Direction.MAXIMIZE)
+    rungs = Rungs(eta=3, first=3, objectives=Objectives((Direction.MAXIMIZE,)))
     for number, (value, violation) in enumerate(((0.9, 0.2), (0.8, 0.1), (0.5, 0.0), (0.6, -1.0))):
-        rungs.take(number, {3: value}, violation=violation)
+        rungs.take(number, {3: (value,)}, violation=violation)
 
     assert rungs.verdict(3, 3) == Verdict.CONTINUE
     assert [rungs.verdict(number, 3) for number in (0, 1, 2)] == [Verdict.PAUSE] * 3
     for number in range(4, 9):
-        rungs.take(number, {3: 0.1}, violation=0.3)
+        rungs.take(number, {3: (0.1,)}, violation=0.3)
     assert rungs.promotable(dict.fromkeys((0, 1, 2, 3), 3)) == [3, 2, 1]

@@ -84,7 +84,7 @@ def test_of_many_trials_the_best_and_the_newest_are_shown_and_some_of_all_the_re
     trials = study_of(ended(9_000, is_conditional=False)).get_trials(deepcopy=False)
     study = study_of([], direction)
 
-    shown = [trial.number for trial in Memory().choose(trials, study.direction)]
+    shown = [trial.number for trial in Memory().choose(trials, study.directions)]
 
     complete = sorted((t for t in trials if t.state == TrialState.COMPLETE), key=lambda t: t.value or 0.0)
     best = complete[:25] if direction == "minimize" else complete[-25:]
@@ -99,7 +99,7 @@ def test_pruned_trials_that_came_far_are_the_best_where_none_is_complete() -> No
     trials = study_of(ended(5_000, is_conditional=False)).get_trials(deepcopy=False)
     pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
 
-    shown = {trial.number for trial in Memory().choose(pruned, optuna.study.StudyDirection.MINIMIZE)}
+    shown = {trial.number for trial in Memory().choose(pruned, [optuna.study.StudyDirection.MINIMIZE])}
 
     far = sorted((t for t in pruned if len(t.intermediate_values) == 2), key=lambda t: t.intermediate_values[2])
     assert {trial.number for trial in far[:25]} <= shown
@@ -119,7 +119,7 @@ def test_a_proposal_after_many_trials_reads_few_of_them(
     study = study_of(trials)
     study.sampler = TPE(Memory(), seed=1, **options)
     asked = study.ask()
-    *chosen, own = Memory().choose(study.get_trials(deepcopy=False), study.direction)
+    *chosen, own = Memory().choose(study.get_trials(deepcopy=False), study.directions)
     few = study_of([trials[trial.number] for trial in chosen])
     few.sampler = optuna.samplers.TPESampler(seed=1, **options)
 

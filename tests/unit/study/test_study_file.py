@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from hpo.errors import SpecError
 from hpo.study.spec import EarlyStopping, LengthRange, StudySpec
+from hpo.study.states import Direction
 from hpo.study.study_file import Source, read_study
 from hpo.study.trainer_options import NOT_IN_A_TRIAL, SET_ELSEWHERE, TrainerOptions
 
@@ -248,14 +249,53 @@ def test_a_number_of_trials_a_device_that_would_do_nothing_is_refused(file: Path
     assert message in line
 
 
-def test_two_objectives_are_refused_and_a_list_of_one_is_not(file: Path) -> None:
-    one = "{metric: val_accuracy, direction: maximize}"
-    file.write_text(MINIMAL.replace(one, f"[{one}]"))
+ONE = "{metric: val_accuracy, direction: maximize}"
+
+
+def test_an_objective_may_be_a_list_of_one_or_several(file: Path) -> None:
+    file.write_text(MINIMAL.replace(ONE, f"[{ONE}]"))
     assert read_study(file)[0].objective.metric == "val_accuracy"
 
-    file.write_text(MINIMAL.replace(one, f"[{one}, {{metric: val_loss, direction: minimize}}]"))
-    with pytest.raises(SpecError, match=r"^digits.yaml:3: objective: takes one metric in this version"):
+    file.write_text(MINIMAL.replace(ONE, f"[{ONE}, val_loss, parameters]"))
+    objectives = read_study(file)[0].objectives
+    assert objectives.metrics == ("val_accuracy", "val_loss", "parameters")
+    assert objectives.directions == (Direction.MAXIMIZE, Direction.MINIMIZE, Direction.MINIMIZE)
+
+
+TWO = f"[{ONE}, parameters]"
+
+
+@pytest.mark.parametrize(
+    ("objective", "more", "message"),
+    [
+        (f"[{ONE}, val_loss, val_loss]", "", "3: objective.2.metric: val_loss is an objective twice"),
+        (f"[{ONE}, {{metric: val_loss}}]", "", "3: objective.1.direction: is missing"),
+        ("[{metric: val_accuracy}, val_loss]", "", "3: objective.0.direction: is missing"),
+        (f"[{ONE}, speed]", "", "3: objective: the name speed does not show whether higher or lower is better"),
+        (f"[{ONE}, {{metric: val_loss, direction: minimize, weight: 2}}]", "", "3: objective.1.weight: unknown key"),
+        ("[]", "", "3: objective: is an empty list"),
+        ("[parameters, val_loss]", "", "3: objective.0.metric: parameters is measured, and the first objective is one"),
+        (TWO, "budget: {target: 0.9}\n", "4: budget.target: 0.9 is one number, and there are 2 objectives: write {hyp"),
+        (ONE, "budget: {target: {hypervolume: 1, reference: {val_accuracy: 0}}}\n", "4: budget.target: is a hypervol"),
+        (
+            TWO,
+            "budget: {target: {hypervolume: 1, reference: {val_accuracy: 0, val_loss: 1}}}\n",
+            "4: budget.target.reference: should have a value for each objective (val_accuracy, parameters), and",
+        ),
+        (TWO, "pruner: median\n", "4: pruner: median compares one objective"),
+        (TWO, "folds: 3\n", "4: folds: judges a trial by the mean of one objective"),
+        (f"[{ONE}, seconds_per_epoch]", "steps: 100\n", "3: objective.1.metric: seconds_per_epoch counts epochs"),
+    ],
+)
+def test_what_cannot_be_with_several_objectives_is_refused_where_it_stands(
+    file: Path, objective: str, more: str, message: str
+) -> None:
+    file.write_text(MINIMAL.replace(ONE, objective) + more)
+
+    with pytest.raises(SpecError) as refused:
         read_study(file)
+
+    assert str(refused.value).startswith(f"digits.yaml:{message}")
 
 
 # ---- files that are no study
