@@ -130,7 +130,9 @@ def sampler_factory(
             options = {"multivariate": True} | options
         _make(cls, options | {"seed": seed}, "sampler")  # errors name Optuna's class
         distributions = distributions_of(space)
-        own = {"memory": Memory(earlier, distributions), "points": Points(space), "distributions": distributions}
+        rungs = make_rungs(spec)
+        memory = Memory(earlier, distributions, first_rung=None if rungs is None else rungs.first)
+        own = {"memory": memory, "points": Points(space), "distributions": distributions}
         cls, options = TPE, options | own
     _make(cls, options | {"seed": seed}, "sampler")
     return lambda number: _make(cls, options | {"seed": derive_seed(seed, number, "sampler")}, "sampler")

@@ -56,7 +56,7 @@ class Rungs:
     ) -> None:
         self.promotes = promotes
         self._eta = eta
-        self._first = first
+        self.first = first
         self._last = last
         self._objectives = objectives
         self._reached: dict[int, _Rung] = defaultdict(_Rung)  # by its epoch
@@ -73,7 +73,7 @@ class Rungs:
         """
         if not curve:
             return
-        last, rung = min(max(curve), self._last), self._first
+        last, rung = min(max(curve), self._last), self.first
         while rung <= last:
             reached = min(epoch for epoch in curve if epoch >= rung)
             if reached < max(curve):
@@ -88,7 +88,7 @@ class Rungs:
 
     def halving(self, epochs: int) -> Halving:
         """Where the trials stand, each of at most so many epochs, for a forecast."""
-        order, rung = {}, self._first
+        order, rung = {}, self.first
         while rung < epochs and rung <= self._last:
             order[rung] = self._reached[rung].order
             rung *= self._eta

@@ -11,6 +11,7 @@ complete ones only.
 
 from __future__ import annotations
 
+import copy
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
@@ -44,11 +45,18 @@ class Memory:
     Args:
         earlier: what earlier studies know: some of their trials are shown while the study has few.
         distributions: of all parameters.
+        first_rung: the epoch, or step, of the first rung at which trials pause; None where they do not.
     """
 
     def __init__(
-        self, earlier: Earlier | None = None, distributions: Mapping[str, BaseDistribution] | None = None
+        self,
+        earlier: Earlier | None = None,
+        distributions: Mapping[str, BaseDistribution] | None = None,
+        *,
+        first_rung: int | None = None,
     ) -> None:
+        self._first_rung = first_rung
+        self._promoted: dict[int, FrozenTrial] = {}  # by number, as a pruned one
         self.distributions = {} if earlier is None else dict(distributions or {})
         self._earlier = [] if earlier is None else sorted(earlier.trials, key=lambda one: one.rank)
         self.common = IntersectionSearchSpace(include_pruned=True)  # reads each ended trial once
@@ -78,6 +86,28 @@ class Memory:
                 entry = known[id(trial)] = trial, len(trial.intermediate_values), _rank(trial, sign)
             ranked.append((entry[2], place))
         return ranked
+
+    def with_promoted(self, trials: list[FrozenTrial], *, shows_running: bool) -> list[FrozenTrial]:
+        """The trials, where those that run beyond the first rung are pruned ones with the values of their last epochs.
+
+        They are among the best: as running ones they would be left out, or be on the bad side by a constant liar.
+
+        Args:
+            shows_running: also those that run and were not promoted.
+        """
+        found = []
+        for trial in trials:
+            if trial.state != TrialState.RUNNING:
+                found.append(trial)
+            elif self._first_rung is not None and max(trial.intermediate_values, default=0) > self._first_rung:
+                known = self._promoted.get(trial.number)
+                if known is None or len(known.intermediate_values) != len(trial.intermediate_values):
+                    known = self._promoted[trial.number] = copy.copy(trial)
+                    known.state, known.intermediate_values = TrialState.PRUNED, dict(trial.intermediate_values)
+                found.append(known)
+            elif shows_running:
+                found.append(trial)
+        return found
 
     def with_earlier(self, trials: list[FrozenTrial], direction: StudyDirection) -> list[FrozenTrial]:
         """The study's trials after those of earlier ones, each with the value of the study's own trial of its rank.
@@ -213,8 +243,11 @@ class _Shown:
         key = tuple(states)
         is_counting, self._is_counting = self._is_counting, False
         if is_counting or key not in self._chosen:
-            trials = self._study._get_trials(deepcopy=deepcopy, states=key, use_cache=use_cache)
-            if len(self._study.directions) == 1:
+            is_one = len(self._study.directions) == 1
+            asked = {*key, TrialState.RUNNING} if is_one else key
+            trials = self._study._get_trials(deepcopy=deepcopy, states=tuple(asked), use_cache=use_cache)
+            if is_one:
+                trials = self._memory.with_promoted(trials, shows_running=TrialState.RUNNING in key)
                 trials = self._memory.with_earlier(trials, self._study.direction)
             if is_counting:
                 return trials

@@ -61,7 +61,7 @@ def test_the_defaults_are_auto_and_asha_that_promotes_from_the_third_epoch_on() 
     assert kinds == [type(sampler(number, sampler="auto")).__name__ for number in range(4)]
     assert isinstance(make_pruner(make_spec(), Path()), optuna.pruners.NopPruner)
     assert rungs is not None
-    assert (rungs._first, rungs._eta, rungs._last) == (3, 3, 50)  # of 100 epochs
+    assert (rungs.first, rungs._eta, rungs._last) == (3, 3, 50)  # of 100 epochs
 
 
 def test_auto_takes_gp_and_tpe_in_turns_and_tpe_alone_in_a_long_study() -> None:

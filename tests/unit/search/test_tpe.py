@@ -128,3 +128,28 @@ def test_a_proposal_after_many_trials_reads_few_of_them(
     assert own.number == asked.number
 
     assert of_many == of_few
+
+
+@pytest.mark.parametrize("constant_liar", [False, True])
+def test_a_promoted_trial_counts_by_its_last_epoch_while_it_runs(constant_liar: bool) -> None:
+    """It is among the best: a sampler that waited for its end would turn away from what is good meanwhile."""
+    study = optuna.create_study(direction="maximize")
+    for number in range(30):
+        trial = study.ask()
+        trial.suggest_float("x", 0.0, 1.0)
+        for epoch in range(1, 4):
+            trial.report(number / 100, epoch)
+        if number < 28:
+            study.tell(trial, state=TrialState.PRUNED)
+    for epoch in range(4, 8):
+        study._storage.set_trial_intermediate_value(29, epoch, 0.9)
+    states = (TrialState.COMPLETE, TrialState.PRUNED, *([TrialState.RUNNING] if constant_liar else []))
+
+    def shown(memory: Memory) -> dict[int, TrialState]:
+        found = tpe._Shown(study, memory, {}, counts_first=False)._get_trials(deepcopy=False, states=states)
+        return {one.number: one.state for one in found if one.number >= 28}
+
+    assert shown(Memory(first_rung=3))[29] == TrialState.PRUNED
+    assert shown(Memory(first_rung=3)).get(28) == (TrialState.RUNNING if constant_liar else None)
+    assert shown(Memory()).get(29) == (TrialState.RUNNING if constant_liar else None)
+    assert study.trials[29].state == TrialState.RUNNING

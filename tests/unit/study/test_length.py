@@ -93,7 +93,7 @@ def test_rungs_are_at_the_third_validation_by_default() -> None:
 
     assert in_epochs is not None
     assert in_steps is not None
-    assert (in_epochs._first, in_steps._first) == (3, 300)
+    assert (in_epochs.first, in_steps.first) == (3, 300)
 
 
 def test_options_of_pruners_have_the_studys_unit() -> None:
@@ -102,7 +102,7 @@ def test_options_of_pruners_have_the_studys_unit() -> None:
     halving: Any = make_pruner(study(steps=2000, pruner={"name": "asha", "mode": "stop", "min_steps": 70}), Path())
 
     assert rungs is not None
-    assert rungs._first == 50
+    assert rungs.first == 50
     assert (hyperband._min_resource, hyperband._max_resource) == (300, 2000)
     assert halving._min_resource == 70
 
