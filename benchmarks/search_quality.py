@@ -37,7 +37,6 @@ import readme
 from replays import claims
 from replays.grid import FOLDER, Grid, grid_of, save
 from replays.grids import RECIPES
-from replays.recording import record
 from replays.runs import Plan, Run, append, read, run
 from replays.searchers import DEFAULT, USUAL, searcher_of
 from replays.tables import quality_table
@@ -67,6 +66,8 @@ def main() -> None:
     if options.record:
         if options.record[0] != "record" or len(options.record) == 1 or set(options.record[1:]) - set(RECIPES):
             parser.error(f"{' '.join(options.record)}: should be record, and some of {', '.join(RECIPES)}")
+        from replays.recording import record  # imports torch
+
         for task in options.record[1:]:
             save(FOLDER / f"{task}.npz", RECIPES[task].space, record(RECIPES[task]))
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import multiprocessing
 import warnings
@@ -15,13 +16,17 @@ import optuna
 from hpo.search.simulate import Curve, Event
 from replays.clock import Budget, searched
 from replays.grid import Grid, grid_of
-from replays.searchers import DEFAULT, searcher_of
-from replays.tables import bootstrapped, median
+from replays.grids import RECIPES
+from replays.runs import Plan, Run, choices
+from replays.searchers import ARGUMENTS, DEFAULT, ours, searcher_of
+from replays.tables import bootstrapped, median, until
 
 PROPOSALS = slice(20, 60)  # whose infeasible share is counted
 LONG = 1e6  # trainings: more than are made
 MARKS = 60  # at which hypervolumes are compared
-FRONT = "optuna, two objectives"
+BOTH = ", two objectives"
+FRONT = f"optuna{BOTH}"
+EARLIER = 20.0  # trainings of the searches of related tasks that another one starts from
 
 
 class _Heard:
@@ -105,6 +110,18 @@ class _TwoObjectives:
         raise AssertionError("every point of a grid has a curve")
 
 
+def after_related(task: str, searcher: str, *, slots: int, seed: int, trainings: float) -> Run:
+    """A search that starts from those of the related tasks, each by today's default."""
+    grid = grid_of(task)
+    earlier = []
+    for related in map(grid_of, RECIPES[task].related):
+        budget = Budget(related.epochs, slots, EARLIER * related.training_seconds, seed)
+        earlier.append(list(ours(DEFAULT, related.space, related.curve(seed), budget)))
+    budget = Budget(grid.epochs, slots, trainings * grid.training_seconds, seed)
+    events = ours(searcher, grid.space, grid.curve(seed), budget, start_from=earlier)
+    return Run(Plan(task, searcher, slots, seed, trainings), tuple(choices(grid, events)))
+
+
 def hypervolumes(task: str, searcher: str, *, slots: int, seed: int, trainings: float, marks: int) -> list[float]:
     """The share of the grid's own hypervolume after each of `marks` equal parts of the time.
 
@@ -118,6 +135,9 @@ def hypervolumes(task: str, searcher: str, *, slots: int, seed: int, trainings: 
         warnings.simplefilter("ignore")
         if searcher == FRONT:
             events = list(searched(_TwoObjectives(grid, seed), curve, budget))
+        elif searcher.endswith(BOTH):
+            both = {"direction": ("maximize", "minimize")}
+            events = list(ours(searcher.removesuffix(BOTH), grid.space, grid.two_objectives(seed), budget, **both))
         else:
             events = list(searcher_of(searcher)(grid.space, curve, budget))
     whole = _hypervolume(grid.objectives())
@@ -149,7 +169,7 @@ def _hypervolume(points: Iterable[tuple[float, float]]) -> float:
 def tables(
     grids: Sequence[Grid], searchers: Sequence[str], *, seeds: Sequence[int], slots: int, trainings: float
 ) -> Iterator[str]:
-    """The three tables, each with a column for each grid."""
+    """The tables, each with a column for each grid; what this version of the search cannot do is left out."""
     heads = " | ".join(grid.name for grid in grids)
     rule = "|---|" + "---|" * len(grids)
     yield f"Of proposals 21 to 60, the share that fails where the larger half of the models does, {slots} slots:\n"
@@ -170,13 +190,24 @@ def tables(
             ]
             yield f"| `{searcher}` | " + " | ".join(map(str, counts)) + " |"
     yield ""
+    yield from _front_table(grids, searchers, seeds=seeds, slots=slots, trainings=trainings)
+    if "start_from" in ARGUMENTS:
+        yield from _earlier_table(grids, searchers, seeds=seeds, slots=slots, trainings=trainings)
+
+
+def _front_table(
+    grids: Sequence[Grid], searchers: Sequence[str], *, seeds: Sequence[int], slots: int, trainings: float
+) -> Iterator[str]:
+    """Those of one objective only find a front by the way."""
+    our = [name for name in searchers if " + " in name]
+    several = [name + BOTH for name in our] if "values" in {field.name for field in dataclasses.fields(Event)} else []
     yield (
         f"Accuracy and number of weights, {slots} slots: the share of the grid's hypervolume after {trainings:.0f} "
-        f"trainings, and the part of the time until that of `{FRONT}`:\n"
+        f"trainings, and the part of that time until the hypervolume of `{FRONT}` at its end:\n"
     )
-    yield f"| | {heads} |\n{rule}"
+    yield f"| | {' | '.join(grid.name for grid in grids)} |\n|---|{'---|' * len(grids)}"
     theirs: dict[str, float] = {}
-    for searcher in (FRONT, *(name for name in searchers if name == DEFAULT)):
+    for searcher in (FRONT, *several, *(name for name in our if name == DEFAULT)):
         cells = []
         for grid in grids:
             shares = np.array(
@@ -188,9 +219,25 @@ def tables(
             reached = theirs.setdefault(grid.name, float(np.median(shares[:, -1])))
             cells.append(f"{bootstrapped(shares[:, -1], median).text(2)}, {_part(shares, reached)}")
         yield f"| `{searcher}` | " + " | ".join(cells) + " |"
+    yield ""
 
 
 def _part(shares: Any, reached: float) -> str:
     """The part of the time after which the median share is so large."""
     found = np.median(shares, axis=0) >= reached
     return f"{(found.argmax() + 1) / len(found):.2f}" if found.any() else "not reached"
+
+
+def _earlier_table(
+    grids: Sequence[Grid], searchers: Sequence[str], *, seeds: Sequence[int], slots: int, trainings: float
+) -> Iterator[str]:
+    grids = [grid for grid in grids if RECIPES[grid.name].related]
+    yield f"Trainings until random's 200, {slots} slots, starting from two searches of related grids:\n"
+    yield f"| | {' | '.join(grid.name for grid in grids)} |\n|---|{'---|' * len(grids)}"
+    for searcher in (name for name in searchers if name.partition(" + ")[0] in ("tpe", "gp", "auto")):
+        cells = []
+        for grid in grids:
+            runs = [after_related(grid.name, searcher, slots=slots, seed=seed, trainings=trainings) for seed in seeds]
+            cells.append(until(runs, grid.random_regret(200)).text(1, most=trainings))
+        yield f"| `{searcher}` | " + " | ".join(cells) + " |"
+    yield ""

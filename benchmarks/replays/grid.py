@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,16 @@ class Grid:
             return self._accuracy[row, (trial + seed) % self._accuracy.shape[1], :, 0].tolist(), float(
                 self._seconds[row]
             )
+
+        return seen
+
+    def two_objectives(self, seed: int) -> Callable[[dict[str, Any], int], tuple[list[tuple[float, float]], float]]:
+        """The curve with the number of weights, which is known from the first epoch on, as a second objective."""
+        curve = self.curve(seed)
+
+        def seen(params: dict[str, Any], trial: int) -> tuple[list[tuple[float, float]], float]:
+            values, seconds = curve(params, trial)
+            return [(value, float(self.parameters(params))) for value in values], seconds
 
         return seen
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -60,6 +61,7 @@ OPTUNA: Mapping[str, Callable[[SearchSpace, Budget], Peer]] = {
     "optuna": partial(Optuna, sampler="TPESampler", pruner="MedianPruner"),
     "optuna gp": partial(Optuna, sampler="GPSampler", pruner="NopPruner"),
 }
+ARGUMENTS = inspect.signature(simulate).parameters.keys()  # what our search can be asked for
 USUAL = (DEFAULT, "gp + asha", "auto + asha", "random + asha", "random", *OPTUNA, *PEERS)
 
 
@@ -76,32 +78,34 @@ def searcher_of(name: str) -> Searcher:
         if importlib.util.find_spec(package) is None:
             raise HpoError(f"{name} is not installed")
         return _of_peer(make)
-    search = _ours(*name.split(" + "))
     probe = SearchSpace.from_json([])
     try:
-        next(search(probe, lambda *_: ([0.0], 1.0), Budget(epochs=1, slots=1, device_seconds=1.0, seed=0)))
+        next(ours(name, probe, lambda *_: ([0.0], 1.0), Budget(epochs=1, slots=1, device_seconds=1.0, seed=0)))
     except HpoError as error:
         raise HpoError(f"'{name}' is no searcher: {error}") from error
-    return search
+    return partial(ours, name)
 
 
-def _ours(sampler: str, pruner: str = "none") -> Searcher:
-    """A search as `hpo run` does it, but without the defaults as its first trial, which no other tool has."""
+def ours(name: str, space: SearchSpace, curve: Any, budget: Budget, **more: Any) -> Iterator[Event]:
+    """A search as `hpo run` does it, but without the defaults as its first trial, which no other tool has.
 
-    def search(space: SearchSpace, curve: Curve, budget: Budget) -> Iterator[Event]:
-        return simulate(
-            space,
-            curve,
-            epochs=budget.epochs,
-            sampler={"class": sampler} if ":" in sampler else sampler,
-            pruner={"class": pruner} if ":" in pruner else pruner,
-            slots=budget.slots,
-            device_seconds=budget.device_seconds,
-            seed=budget.seed,
-            first_trial="sampled",
-        )
-
-    return search
+    Args:
+        name: `SAMPLER + PRUNER`, or `SAMPLER` for none.
+        more: arguments of `simulate`.
+    """
+    sampler, _, pruner = name.partition(" + ")
+    return simulate(
+        space,
+        curve,
+        epochs=budget.epochs,
+        sampler={"class": sampler} if ":" in sampler else sampler,
+        pruner={"class": pruner} if ":" in pruner else pruner or "none",
+        slots=budget.slots,
+        device_seconds=budget.device_seconds,
+        seed=budget.seed,
+        first_trial="sampled",
+        **more,
+    )
 
 
 def _of_peer(make: Callable[[SearchSpace, Budget], Peer]) -> Searcher:
