@@ -43,7 +43,6 @@ from replays.tables import quality_table
 
 from hpo.errors import HpoError
 
-TASKS = ("cnn", "lstm", "mlp", "table")
 QUICK = {"tasks": ["mlp"], "searchers": [DEFAULT, "random"], "slots": [4], "seeds": 2, "trainings": 5.0}
 CLAIM_SLOTS = 4
 
@@ -51,7 +50,7 @@ CLAIM_SLOTS = 4
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("record", nargs="*", metavar="record TASK", help="train the grids of tasks")
-    parser.add_argument("--tasks", nargs="+", choices=RECIPES, default=list(TASKS))
+    parser.add_argument("--tasks", nargs="+", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--searchers", nargs="+", default=list(USUAL))
     parser.add_argument("--slots", nargs="+", type=int, default=[1, 4, 16])
     parser.add_argument("--seeds", type=int, default=20, help="how many; the first is 1")

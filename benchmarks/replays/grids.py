@@ -6,13 +6,13 @@ searched by their exponent, which has a step.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hpo.space import Choice, Float, Int, Parameter, SearchSpace
 
@@ -72,50 +72,40 @@ class Recipe:
     Attributes:
         source: writes the data into a folder, and returns the path for the data module.
         model, data: the class as in a study file, with the arguments that are the same for all points.
-        related: other recipes with the same space.
+        related: another recipe with the same space.
     """
 
     space: SearchSpace
     model: Mapping[str, Any]
     data: Mapping[str, Any]
     source: Callable[[Path], Path] | None = None
-    related: tuple[str, ...] = ()
+    related: str = ""
 
 
 def _sequences(folder: Path) -> Path:
-    """Sequences of 12 steps in six classes, which the order of three short motifs tells."""
+    """Sequences of nine noisy steps in six classes, which the order of three motifs tells."""
     rng = np.random.default_rng(0)
-    steps, motif = 12, 3
-    motifs = rng.normal(size=(3, motif, 2))
-    orders = [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)]
-    classes = rng.integers(len(orders), size=1200)
-    x = rng.normal(scale=0.7, size=(len(classes), steps, 2))
-    for row, number in enumerate(classes):
-        starts = np.sort(rng.choice(steps // motif, size=3, replace=False)) * motif
-        for start, which in zip(starts, orders[number], strict=True):
-            x[row, start : start + motif] += motifs[which]
-    split = np.where(np.arange(len(classes)) < 600, "train", "test")
+    motifs = rng.normal(size=(3, 3, 2))  # (motif, time, features)
+    of_class = np.array([motifs[list(order)].reshape(9, 2) for order in itertools.permutations(range(3))])
+    classes = rng.integers(len(of_class), size=912)
+    x = of_class[classes] + rng.normal(size=(len(classes), 9, 2))
+    split = np.where(np.arange(len(classes)) < 512, "train", "test")
     np.savez(folder / "sequences.npz", x=x.astype(np.float32), y=classes, split=split)
     return folder / "sequences.npz"
 
 
-def _table(random_state: int) -> Callable[[Path], Path]:
+def _table(folder: Path) -> Path:
     """A table of 20 columns and four classes of three clusters each, with 5 % of wrong labels."""
+    import pandas as pd
+    from sklearn.datasets import make_classification
 
-    def write(folder: Path) -> Path:
-        import pandas as pd
-        from sklearn.datasets import make_classification
-
-        numbers: NDArray[np.float64]
-        numbers, classes = make_classification(
-            1600, 20, n_informative=8, n_redundant=4, n_classes=4, n_clusters_per_class=3, class_sep=1.5, flip_y=0.05,
-            random_state=random_state,
-        )  # fmt: skip
-        frame = pd.DataFrame(numbers, columns=[f"x{column}" for column in range(20)])
-        frame.assign(label=[f"class {number}" for number in classes]).to_csv(folder / "table.csv", index=False)
-        return folder / "table.csv"
-
-    return write
+    numbers, classes = make_classification(
+        1600, 20, n_informative=8, n_redundant=4, n_classes=4, n_clusters_per_class=3, class_sep=1.5, flip_y=0.05,
+        random_state=0,
+    )  # fmt: skip
+    frame = pd.DataFrame(numbers, columns=[f"x{column}" for column in range(20)])
+    frame.assign(label=[f"class {number}" for number in classes]).to_csv(folder / "table.csv", index=False)
+    return folder / "table.csv"
 
 
 DIGITS = {"class": "models.data:Digits", "validation_fraction": 0.25, "test_fraction": 0.45}
@@ -130,7 +120,6 @@ RECIPES: Mapping[str, Recipe] = {
         {"class": "models.data:Sequences", "validation_fraction": 0.5},
         source=_sequences,
     ),
-    "mlp": Recipe(PERCEPTRON, DNN, DIGITS, related=("table", "table2")),
-    "table": Recipe(PERCEPTRON, DNN, TABLE, source=_table(0), related=("mlp", "table2")),
-    "table2": Recipe(PERCEPTRON, DNN, TABLE, source=_table(1), related=("mlp", "table")),
+    "mlp": Recipe(PERCEPTRON, DNN, DIGITS, related="table"),
+    "table": Recipe(PERCEPTRON, DNN, TABLE, source=_table, related="mlp"),
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,11 +29,11 @@ BATCH_SIZE = 64
 FROM_DATA = ("input_shape", "in_features", "outputs", "task", "class_counts", "cardinalities")
 
 
-def record(recipe: Recipe, *, points: int | None = None) -> dict[str, NDArray[Any]]:
+def record(recipe: Recipe, points: Sequence[Mapping[str, Any]] | None = None) -> dict[str, NDArray[Any]]:
     """Train every point of the grid with each seed.
 
     Args:
-        points: only the first ones.
+        points: only these.
 
     Returns:
         accuracy: (points, seeds, epochs, 2), of the validation and the test part.
@@ -41,7 +41,7 @@ def record(recipe: Recipe, *, points: int | None = None) -> dict[str, NDArray[An
         parameters: (points,), the numbers of the models' weights.
     """
     torch.set_num_threads(1)
-    chosen = list(grid_points(recipe.space))[:points]
+    chosen = list(grid_points(recipe.space)) if points is None else points
     accuracy = np.zeros((len(chosen), len(SEEDS), EPOCHS, 2), np.float32)
     seconds = np.zeros((len(chosen), len(SEEDS), EPOCHS))
     parameters = np.zeros(len(chosen), np.int32)
