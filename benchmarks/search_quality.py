@@ -13,13 +13,14 @@ epoch so far. Of this choice the tables tell
     regret      percentage points by which its final validation accuracy, over all its recorded seeds, is below the best
                 of the grid
     trainings   device time: how many complete trainings of the mean duration would have taken as long, on all slots
-    test        the test accuracy of the chosen epoch, over all its recorded seeds
+    test        the test accuracy of the chosen model itself
 
 as medians over the seeds of the search, with bootstrap intervals of 95 %; the mean difference to today's default is
 paired by these seeds.
 
 A searcher is `SAMPLER + PRUNER` as in a study file, also `package.module:Class + asha`; or one of another tool, where
-it is installed. --results appends each search to a file, and goes on with what is there: the whole takes hours.
+it is installed. --results appends each search to a file and goes on with what is there, which should be of the same
+code: the whole takes hours.
 `record` trains a grid anew, on one core: some minutes each.
 """
 

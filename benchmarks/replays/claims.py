@@ -120,7 +120,7 @@ def after_related(task: str, searcher: str, *, slots: int, seed: int, trainings:
         earlier.append(list(ours(DEFAULT, related.space, related.curve(other), budget)))
     budget = Budget(grid.epochs, slots, trainings * grid.training_seconds, seed)
     events = ours(searcher, grid.space, grid.curve(seed), budget, start_from=earlier)
-    return Run(Plan(task, searcher, slots, seed, trainings), tuple(choices(grid, events)))
+    return Run(Plan(task, searcher, slots, seed, trainings), tuple(choices(grid, events, seed)))
 
 
 def hypervolumes(task: str, searcher: str, *, slots: int, seed: int, trainings: float, marks: int) -> list[float]:

@@ -66,9 +66,7 @@ class Grid:
 
         def seen(params: dict[str, Any], trial: int) -> tuple[list[float], float]:
             row = self._row(params)
-            return self._accuracy[row, (trial + seed) % self._accuracy.shape[1], :, 0].tolist(), float(
-                self._seconds[row]
-            )
+            return self._accuracy[row, self._recorded(trial, seed), :, 0].tolist(), float(self._seconds[row])
 
         return seen
 
@@ -86,9 +84,13 @@ class Grid:
         """The final validation accuracy of a configuration, over all its recorded seeds."""
         return float(self._truths[self._row(params)])
 
-    def tested(self, params: Mapping[str, Any], epoch: int) -> float:
-        """The test accuracy of a configuration after an epoch, over all its recorded seeds."""
-        return float(self._accuracy[self._row(params), :, epoch - 1, 1].mean())
+    def tested(self, params: Mapping[str, Any], epoch: int, *, trial: int, seed: int) -> float:
+        """The test accuracy of a trial's model after an epoch.
+
+        Args:
+            seed: of the search.
+        """
+        return float(self._accuracy[self._row(params), self._recorded(trial, seed), epoch - 1, 1])
 
     def parameters(self, params: Mapping[str, Any]) -> int:
         """The number of the model's weights."""
@@ -122,6 +124,10 @@ class Grid:
         seen = self._accuracy[:, :, :, 0].max(2)[rows, seeds]
         chosen = rows[np.arange(repetitions), seen.argmax(1)]
         return self.best - float(np.median(self._truths[chosen]))
+
+    def _recorded(self, trial: int, seed: int) -> int:
+        """The place of the recorded seed that a trial meets."""
+        return (trial + seed) % self._accuracy.shape[1]
 
     def _row(self, params: Mapping[str, Any]) -> int:
         return self._rows[self._key(params)]

@@ -19,8 +19,8 @@ class Choice(NamedTuple):
 
     Attributes:
         at: complete trainings of the mean duration that would have taken as much device time.
-        regret: the difference to the best of the grid, as a fraction.
-        tested: the test accuracy.
+        regret: of its configuration, the difference to the best of the grid, as a fraction.
+        tested: the test accuracy of its model.
     """
 
     at: float
@@ -57,17 +57,17 @@ def run(plan: Plan) -> Run:
     grid = grid_of(plan.task)
     budget = Budget(grid.epochs, plan.slots, plan.trainings * grid.training_seconds, plan.seed)
     events = searcher_of(plan.searcher)(grid.space, grid.curve(plan.seed), budget)
-    return Run(plan, tuple(choices(grid, events)))
+    return Run(plan, tuple(choices(grid, events, plan.seed)))
 
 
-def choices(grid: Grid, events: Iterable[Event]) -> Iterator[Choice]:
+def choices(grid: Grid, events: Iterable[Event], seed: int) -> Iterator[Choice]:
     """The trial with the best epoch so far, and its model after that epoch, as `hpo best` gives it."""
     best = -1.0
     for event in events:
         if event.value > best:
             best = event.value
-            at = event.at / grid.training_seconds
-            yield Choice(at, grid.best - grid.truth(event.params), grid.tested(event.params, event.epoch))
+            tested = grid.tested(event.params, event.epoch, trial=event.trial, seed=seed)
+            yield Choice(event.at / grid.training_seconds, grid.best - grid.truth(event.params), tested)
 
 
 def read(path: Path) -> dict[Plan, Run]:

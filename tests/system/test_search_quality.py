@@ -99,7 +99,7 @@ def test_a_recorded_grid_is_read_as_it_was_written(replays: Any, tmp_path: Path)
 
     assert grid.curve(0)(points[7], 1) == (pytest.approx(accuracy[7, 1, :, 0]), 1.0)
     assert grid.truth(points[7]) == pytest.approx(accuracy[7, :, -3:, 0].mean())
-    assert grid.tested(points[7], 5) == pytest.approx(accuracy[7, :, 4, 1].mean())
+    assert grid.tested(points[7], 5, trial=1, seed=0) == pytest.approx(accuracy[7, 1, 4, 1])
     assert grid.parameters(points[7]) == 7
     assert grid.training_seconds == 27
 
@@ -216,7 +216,7 @@ def test_a_tool_that_is_not_installed_is_left_out_by_name(replays: Any, monkeypa
         replays.searchers.searcher_of("other")
 
 
-def test_the_choice_is_the_best_epoch_so_far_and_is_judged_by_all_seeds(replays: Any) -> None:
+def test_the_choice_is_the_trial_with_the_best_epoch_so_far(replays: Any) -> None:
     grid = replays.grid.grid_of("mlp")
     poor, good = sorted(grid_points(grid.space), key=grid.truth)[:: len(grid) - 1]
     events = [
@@ -226,11 +226,11 @@ def test_the_choice_is_the_best_epoch_so_far_and_is_judged_by_all_seeds(replays:
         Event(4.0, 0, 2, 0.5, poor),
     ]
 
-    first, second = replays.runs.choices(grid, events)
+    first, second = replays.runs.choices(grid, events, 1)
 
     assert first.at == pytest.approx(1 / grid.training_seconds)
     assert first.regret == pytest.approx(grid.best - grid.truth(poor))
-    assert (second.regret, second.tested) == (0.0, grid.tested(good, 2))
+    assert (second.regret, second.tested) == (0.0, grid.tested(good, 2, trial=1, seed=1))
 
 
 def runs_of(replays: Any, searcher: str, *seeds: list[tuple[float, float, float]]) -> list[Any]:
