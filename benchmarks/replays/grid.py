@@ -15,7 +15,7 @@ from hpo.errors import SpecError
 from hpo.search.grid import grid_points
 from hpo.search.simulate import Curve
 from hpo.space import SearchSpace
-from replays.grids import EPOCHS, RECIPES
+from replays.grids import EPOCHS, RECIPES, SEEDS
 
 FOLDER = Path(__file__).parent
 UNIT = 10_000  # accuracies are stored as whole numbers of this fraction
@@ -127,7 +127,7 @@ class Grid:
 
     def _recorded(self, trial: int, seed: int) -> int:
         """The place of the recorded seed that a trial meets."""
-        return (trial + seed) % self._accuracy.shape[1]
+        return (trial + seed) % len(SEEDS)
 
     def _row(self, params: Mapping[str, Any]) -> int:
         return self._rows[self._key(params)]
