@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import json
 import random
 import statistics
 import subprocess
@@ -272,10 +273,10 @@ def cell(outcomes: Sequence[Outcome]) -> str:
 
 
 def record(path: Path, *, trials: int) -> None:
-    """Train, and write a row per epoch: model, trial, epoch, accuracy."""
+    """Train, and write a row per epoch: model, trial, its parameters in JSON, epoch, accuracy."""
     with tempfile.TemporaryDirectory() as folder, gzip.open(path, "wt", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(["model", "trial", "epoch", "accuracy"])
+        rows.writerow(["model", "trial", "params", "epoch", "accuracy"])
         for model, parts in MODELS.items():
             study = Path(folder, f"{model}.yaml")
             study.write_text(f"study: {model}\n{''.join(parts)}budget: {{trials: {trials}}}\n")
@@ -283,8 +284,9 @@ def record(path: Path, *, trials: int) -> None:
             places = ["--project", str(ROOT), "--store", store, "--artifacts", f"{folder}/artifacts"]
             subprocess.run([sys.executable, "-m", "hpo", "run", str(study), *places], cwd=ROOT, check=True)
             for trial in open_study(model, store=store).trials():
+                params = json.dumps(dict(trial.params))
                 for epoch, metrics in trial.curve if trial.state == "complete" else ():
-                    rows.writerow([model, trial.number, epoch, round(metrics["val_accuracy"], 4)])
+                    rows.writerow([model, trial.number, params, epoch, round(metrics["val_accuracy"], 4)])
 
 
 def read(path: Path) -> dict[str, list[Curve]]:

@@ -46,6 +46,7 @@ SECTIONS = {
     "predict",
     "honest",
     "pruning",
+    "search_quality",
     "search-fashion",
     "search-fashion-more",
     "search-fashion-quality",

@@ -1,0 +1,1 @@
+"""Recorded trainings and searches of them, for `benchmarks/search_quality.py`."""
