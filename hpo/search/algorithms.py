@@ -179,10 +179,17 @@ def _bayesian(spec: StudySpec, space: SearchSpace, earlier: Earlier | None) -> S
         distributions,
         reports=-(-spec.max_epochs // spec.interval),
         interval=spec.interval,
+        length=searched_length(spec, space),
         startup=options["n_startup_trials"],
         seed=derive_seed(options["seed"], number, "sampler"),
         earlier=theirs,
     )
+
+
+def searched_length(spec: StudySpec, space: SearchSpace) -> str | None:
+    """The parameter that is the length of a trial; None where all have the same."""
+    name = spec.unit.plural
+    return name if name in space and space[name].owner not in ("model", "data") else None
 
 
 def make_rungs(spec: StudySpec) -> Rungs | None:

@@ -12,6 +12,7 @@ A proposal depends only on the trials, their curves, the seed and the trial's nu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,6 +54,8 @@ class BayesianSampler(BaseSampler):
         distributions: of all parameters.
         reports: of a complete trial: its epochs, or validations.
         interval: epochs, or steps, between two of them.
+        length: the parameter that is the length of a trial, where it is searched: then curves are compared by the share
+            of their own lengths.
         startup: trials that are drawn at random.
         seed: of this proposal.
         earlier: rows of the trials of earlier studies, and the normal quantiles of their ranks.
@@ -67,12 +70,14 @@ class BayesianSampler(BaseSampler):
         interval: int,
         startup: int,
         seed: int,
+        length: str | None = None,
         earlier: tuple[Floats, Floats] | None = None,
     ) -> None:
         self._points = points
         self._distributions = distributions
         self._reports = reports
         self._interval = interval
+        self._length = length
         self._startup = startup
         self._earlier = earlier
         self._rng = np.random.default_rng(seed)
@@ -161,8 +166,9 @@ class BayesianSampler(BaseSampler):
         violation = np.zeros(len(begun))
         ended = np.zeros(len(begun), bool)
         for row, trial in enumerate(begun):
+            share = trial.params.get(self._length, 0) / (self._reports * self._interval) if self._length else 1.0
             for epoch, values in points_of(trial, len(signs)).items():
-                place = -(-epoch // self._interval) - 1
+                place = math.ceil(epoch / self._interval / (share or 1.0) - 1e-9) - 1
                 if 0 <= place < self._reports and np.isfinite(values).all():
                     curves[:, row, place] = signs * values
             ended[row] = trial.state == TrialState.COMPLETE

@@ -39,7 +39,8 @@ def expected_costs(curves: Floats, *, accumulates: bool = True) -> Floats:
     better half of the trials that have trained it have gained by it; pruned trials were worse, and lack it.
 
     Args:
-        curves: costs (trials, epochs) after each epoch, the smaller the better; NaN where a trial has not trained it.
+        curves: costs (trials, epochs) after each epoch, the smaller the better; NaN where a trial has not trained it,
+            or was not judged.
         accumulates: the cost of a trial is the least so far; otherwise the last one.
     """
     best = np.fmin.accumulate(curves, axis=1) if accumulates else curves
@@ -52,7 +53,9 @@ def expected_costs(curves: Floats, *, accumulates: bool = True) -> Floats:
         both = np.flatnonzero(trained > epoch)
         if len(both):
             better = both[np.argsort(best[both, epoch], kind="stable")][: max(FEWEST, len(both) // 2)]
-            gain = float(np.median(best[better, epoch] - best[better, epoch + 1]))
+            gains = best[better, epoch] - best[better, epoch + 1]
+            known = gains[~np.isnan(gains)]
+            gain = float(np.median(known)) if len(known) else 0.0
         to_come[epoch] = to_come[epoch + 1] + gain
     found = np.full(len(curves), np.nan)
     found[has] = best[has, last[has]] - to_come[last[has]]

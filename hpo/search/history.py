@@ -59,6 +59,7 @@ class History:
         failed: the same of one that raised an error, hung, or had no epoch within its time. One that did not fit into
             memory is always a violated constraint.
         rungs: of a study that promotes trials; then the pruner prunes nothing.
+        length: the parameter that is the length of a trial, where it is searched, and the largest one.
 
     A trial that is paused at a rung is RUNNING in the store and PRUNED in memory: samplers learn from its last value.
     """
@@ -75,8 +76,10 @@ class History:
         diverged: Policy = "worst",
         failed: Policy = "infeasible",
         rungs: Rungs | None = None,
+        length: tuple[str, int] | None = None,
     ) -> None:
         self.rungs = rungs
+        self._length = length
         self._policies: Mapping[str, Policy] = {
             AttemptEnd.DIVERGED: diverged,
             OUT_OF_MEMORY: "infeasible",
@@ -119,7 +122,7 @@ class History:
                 self._update(number, frozen)
             if self.rungs is not None:
                 points = points_of(frozen, len(self._objectives.directions))
-                self.rungs.take(number, points, violation=_violation(frozen))
+                self.rungs.take(number, points, violation=_violation(frozen), length=self._length_of(number))
             if frozen.state.is_finished() and trial_id not in paused:
                 self._others.pop(trial_id, None)
             else:
@@ -154,6 +157,13 @@ class History:
         if is_paused:
             self._paused.add(trial_id)
             self._memory.set_trial_state_values(number, TrialState.PRUNED, _last(self._points(number)))
+
+    def _length_of(self, number: int) -> float:
+        """Of a trial, as a share of the longest."""
+        if self._length is None:
+            return 1.0
+        name, longest = self._length
+        return float(self._memory._get_trial(number).params.get(name, longest)) / longest
 
     def begun(self) -> list[Begun]:
         """The trials that have begun, by number."""
@@ -272,7 +282,8 @@ class History:
             known = before.get(FURTHER, {})
             self._memory.set_trial_system_attr(number, FURTHER, {**known, epoch: further})  # type: ignore[dict-item]
         if self.rungs is not None:
-            self.rungs.take(number, self._points(number), violation=total(violations or {}))
+            violation, length = total(violations or {}), self._length_of(number)
+            self.rungs.take(number, self._points(number), violation=violation, length=length)
             return self.rungs.verdict(number, epoch), {}
         if self._objectives.are_several:  # only rungs compare them
             return Verdict.CONTINUE, {}

@@ -63,20 +63,24 @@ class Rungs:
         self._passed: dict[int, set[int]] = defaultdict(set)  # by rung, the trials that have gone on from it
         self._rungs: dict[tuple[int, int], int] = {}  # by (trial, epoch), the rung that it reached with that epoch
 
-    def take(self, number: int, curve: Mapping[int, tuple[float, ...]], *, violation: float = 0.0) -> None:
+    def take(
+        self, number: int, curve: Mapping[int, tuple[float, ...]], *, violation: float = 0.0, length: float = 1.0
+    ) -> None:
         """Record a trial's values at the rungs; the values at a rung are recorded once.
 
         Args:
             curve: its objectives after each epoch.
+            length: of the trial, as a share of that of the longest. It reaches a rung after the same share of its own
+                epochs as the longest: otherwise short trials would end before they are judged.
             violation: by how much it violates the study's constraints; above 0, it is behind all that satisfy them, and
                 the smaller the better (Deb 2000, An efficient constraint handling method for genetic algorithms).
         """
         if not curve:
             return
-        last, rung = min(max(curve), self._last), self.first
-        while rung <= last:
-            reached = min(epoch for epoch in curve if epoch >= rung)
-            if reached < max(curve):
+        last, rung = max(curve), self.first
+        while rung <= self._last and rung * length <= last:
+            reached = min(epoch for epoch in curve if epoch >= rung * length)
+            if reached < last:
                 self._passed[rung].add(number)
             if number not in self._reached[rung]:
                 # A trial is ranked by its best epoch, because that has also its final values.

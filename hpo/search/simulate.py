@@ -6,7 +6,7 @@ import heapq
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from hpo.errors import SpecError
 from hpo.ipc.messages import OUT_OF_MEMORY
-from hpo.search.algorithms import make_pruner, make_rungs, sampler_factory
+from hpo.search.algorithms import make_pruner, make_rungs, sampler_factory, searched_length
 from hpo.search.grid import fixed_point
 from hpo.search.history import History
 from hpo.search.prior import FinishedStudy, FinishedTrial, taken_over
@@ -29,6 +29,7 @@ from hpo.study.states import AttemptEnd, Direction
 
 Curve = Callable[[dict[str, Any], int], tuple[Sequence[float] | Sequence[Sequence[float]], float]]
 Constraints = Callable[[dict[str, Any]], Mapping[str, float]]
+LENGTH = "epochs"
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,11 @@ def simulate(
     arguments give the same events.
 
     Args:
-        space: or its JSON, see `SearchSpace.to_json`.
+        space: or its JSON, see `SearchSpace.to_json`. A parameter `epochs` is the length of a trial.
         curve: of a trial's parameters and number, the objective after each epoch, of which there may be fewer than
             `epochs`, and the seconds of an epoch. A value that is not finite ends the trial as diverged; without any
             value, it runs out of memory after these seconds. Of several objectives, an epoch has a value of each.
-        epochs: of a complete trial.
+        epochs: of a complete trial, or of the longest.
         direction: maximize or minimize; of several objectives, one each.
         sampler, pruner: as in a study file.
         device_seconds: the budget; the epoch that exceeds it is not seen.
@@ -111,6 +112,7 @@ def simulate(
     if contradicting := contradictions(spec):
         raise SpecError("; ".join(f"{'.'.join(map(str, path))}: {text}" for path, text in contradicting))
     found = space if isinstance(space, SearchSpace) else SearchSpace.from_json(space)
+    found = SearchSpace(tuple(replace(one, owner="trainer") if one.name == LENGTH else one for one in found.values()))
     for point in points:
         if problems := found.problems(point, partial=True):
             raise SpecError(f"points: {problems[0]}")
@@ -155,6 +157,7 @@ class _Simulation:
         self._curve = curve
         self._constraints = constraints
         self._slots = slots
+        length = searched_length(spec, space)
         self._history = History(
             None,
             0,
@@ -165,6 +168,7 @@ class _Simulation:
             diverged=spec.objective.diverged,
             failed=spec.objective.failed,
             rungs=make_rungs(spec),
+            length=None if length is None else (length, spec.max_epochs),
         )
         self._trials: dict[int, _Trial] = {}
         self._order = itertools.count()
@@ -235,7 +239,8 @@ class _Simulation:
             history.end(number, TrialState.COMPLETE if best else TrialState.FAIL, best, cause=AttemptEnd.DIVERGED)
             return False
         verdict, _ = history.report(number, trial.epoch, *values)
-        if trial.epoch >= min(self._spec.max_epochs, len(trial.values)):
+        length = min(int(trial.params.get(LENGTH, self._spec.max_epochs)), len(trial.values))
+        if trial.epoch >= length:
             history.end(number, TrialState.COMPLETE, self._best(number))
             return False
         if verdict == Verdict.CONTINUE or trial.epoch <= trial.granted:

@@ -29,7 +29,7 @@ from hpo.queue.studies import StoredStudy
 from hpo.results.removal import ended_by_request
 from hpo.results.trial_records import read_records
 from hpo.results.warm_start import find_weights
-from hpo.search.algorithms import ETA, FIRST_RUNG, make_pruner, make_rungs, sampler_factory
+from hpo.search.algorithms import ETA, FIRST_RUNG, make_pruner, make_rungs, sampler_factory, searched_length
 from hpo.search.forecast import Begun, SearchSoFar
 from hpo.search.history import History
 from hpo.search.usual_ends import startup_trials, usual_shares
@@ -133,6 +133,7 @@ class StudyRun:
         if spec.start_from:
             with store.read() as connection:
                 earlier = earlier_of(connection, study.study_id)
+        length = searched_length(spec, self.resolved.space)
         self._history = History(
             store,
             study.study_id,
@@ -143,6 +144,7 @@ class StudyRun:
             diverged=spec.objective.diverged,
             failed=spec.objective.failed,
             rungs=make_rungs(spec),
+            length=None if length is None else (length, spec.max_epochs),
         )
         self._context = StudyContext(
             store=store,

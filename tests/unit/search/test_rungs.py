@@ -164,3 +164,18 @@ def test_a_trial_that_violates_a_constraint_is_behind_those_that_satisfy_it() ->
     for number in range(4, 9):
         rungs.take(number, {3: (0.1,)}, violation=0.3)
     assert rungs.promotable(dict.fromkeys((0, 1, 2, 3), 3)) == [3, 2, 1]
+
+
+def test_a_short_trial_reaches_a_rung_after_the_same_share_of_its_epochs_as_the_longest() -> None:
+    rungs = Rungs(eta=3, first=3, objectives=Objectives((Direction.MAXIMIZE,)), last=15)
+    for number in range(2):
+        rungs.take(number, {epoch: (0.5,) for epoch in range(1, 4)})
+
+    rungs.take(2, {1: (0.4,)}, length=1 / 3)  # of 10 epochs, where the longest has 30
+    rungs.take(3, {1: (0.9,)}, length=1 / 3)
+
+    assert rungs.verdict(2, 1) == Verdict.PAUSE
+    assert rungs.verdict(3, 1) == Verdict.CONTINUE
+    rungs.take(3, {epoch: (0.9,) for epoch in range(1, 4)}, length=1 / 3)
+    assert rungs.verdict(3, 2) == Verdict.CONTINUE
+    assert rungs.verdict(3, 3) == Verdict.PAUSE  # the second rung, alone

@@ -126,3 +126,25 @@ def test_a_grid_ends_when_it_is_exhausted() -> None:
 def test_invalid_arguments_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         search(**changes)
+
+
+@pytest.mark.parametrize("sampler", ["auto", "tpe", "gp"])
+def test_searched_lengths_are_judged_by_their_share_so_that_short_trainings_are_not_preferred(sampler: str) -> None:
+    """Longer is better here; short trainings would pass no rung, and be complete before the others are judged."""
+    space = SearchSpace((*SPACE.values(), Parameter("epochs", Int(5, 60, log=True), owner="trainer")))
+
+    def longer_is_better(params: dict[str, Any], trial: int) -> tuple[list[float], float]:
+        own = params["epochs"]
+        top = 1 - (params["x"] - 0.3) ** 2 - 0.1 * (params["kind"] == "a") - 0.6 / math.sqrt(own)
+        return [top - 0.5 * math.exp(-4 * epoch / own) for epoch in range(1, own + 1)], 1.0
+
+    lengths, best = [], []
+    for seed in range(3):
+        events = search(
+            space=space, curve=longer_is_better, epochs=60, sampler=sampler, slots=4, device_seconds=1200.0, seed=seed
+        )
+        lengths += [event.params["epochs"] for event in events if event.epoch == 1 and event.trial >= 15]
+        best.append(max(events, key=lambda event: event.value).params["epochs"])
+
+    assert sum(lengths) / len(lengths) > 27  # at random 22
+    assert max(best) > 40
