@@ -11,6 +11,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,7 @@ class _Known:
 
 
 AUTO, LONG = "auto", 1000
+STARTUP = 8  # trials at random before gp has a model
 GP = "gp"  # hpo.search.bayesian, which most studies need not import
 SAMPLERS: dict[str, _Known] = {
     "tpe": _Known(optuna.samplers.TPESampler, {}, {}),
@@ -152,14 +154,11 @@ def _alternating(spec: StudySpec, space: SearchSpace, project: Path, earlier: Ea
         )
         for name in (GP, "tpe")
     )
-    return lambda number: (tpe if number % 2 or number >= LONG else gp)(number)
+    first = options.get("n_startup_trials", STARTUP) if earlier is None else 0  # before it, both draw at random
+    return lambda number: (gp if first <= number < LONG and number % 2 == 0 else tpe)(number)
 
 
 def _bayesian(spec: StudySpec, space: SearchSpace, earlier: Earlier | None) -> SamplerFactory:
-    from scipy.special import ndtri
-
-    from hpo.search.bayesian import MOST_EARLIER, STARTUP, BayesianSampler
-
     known = {"n_startup_trials": STARTUP, "seed": spec.seed}
     options = known | spec.sampler.options
     for name, value in options.items():
@@ -170,20 +169,31 @@ def _bayesian(spec: StudySpec, space: SearchSpace, earlier: Earlier | None) -> S
         if type(value) is not int or value < 0:
             raise SpecError(f"sampler: gp: {name} {value!r} should be a whole number, 0 or more")
     points, distributions = Points(space), distributions_of(space)
-    theirs = None
-    if earlier is not None:
-        some = earlier.some(MOST_EARLIER)
-        theirs = points.rows([one.params for one in some]), ndtri([one.rank for one in some])
-    return lambda number: BayesianSampler(
-        points,
-        distributions,
-        reports=-(-spec.max_epochs // spec.interval),
-        interval=spec.interval,
-        length=searched_length(spec, space),
-        startup=options["n_startup_trials"],
-        seed=derive_seed(options["seed"], number, "sampler"),
-        earlier=theirs,
-    )
+
+    @cache
+    def theirs() -> tuple[Any, Any] | None:
+        from scipy.special import ndtri
+
+        from hpo.search.bayesian import MOST_EARLIER
+
+        some = [] if earlier is None else earlier.some(MOST_EARLIER)
+        return (points.rows([one.params for one in some]), ndtri([one.rank for one in some])) if some else None
+
+    def sampler(number: int) -> optuna.samplers.BaseSampler:
+        from hpo.search.bayesian import BayesianSampler  # with SciPy, whose import takes a third of a second
+
+        return BayesianSampler(
+            points,
+            distributions,
+            reports=-(-spec.max_epochs // spec.interval),
+            interval=spec.interval,
+            length=searched_length(spec, space),
+            startup=options["n_startup_trials"],
+            seed=derive_seed(options["seed"], number, "sampler"),
+            earlier=theirs(),
+        )
+
+    return sampler
 
 
 def searched_length(spec: StudySpec, space: SearchSpace) -> str | None:

@@ -34,7 +34,6 @@ from hpo.study.constraints import total
 
 Floats = NDArray[np.float64]
 
-STARTUP = 8  # trials at random
 FEWEST = 4  # trials with a value, from which a model is made
 AT_RANDOM = 0.05  # of the later ones
 OBSERVED = 100  # trials that the model is fitted to: the better half by rank, the others spread over the rest

@@ -11,6 +11,7 @@ import pytest
 
 from hpo.errors import SpecError
 from hpo.search import bayesian, gaussian_process
+from hpo.search.algorithms import STARTUP
 from hpo.search.simulate import Event, simulate
 from hpo.space import Choice, Float, Int, Parameter, SearchSpace
 
@@ -55,7 +56,7 @@ def test_it_learns_from_trials_that_wait_at_a_rung(monkeypatch: pytest.MonkeyPat
 
     proposals = len(points(search()))
 
-    assert len(fits) > 0.85 * (proposals - bayesian.STARTUP)
+    assert len(fits) > 0.85 * (proposals - STARTUP)
 
 
 def test_proposals_to_many_slots_differ() -> None:
