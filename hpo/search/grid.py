@@ -50,6 +50,11 @@ def continuous_in(space: SearchSpace) -> list[str]:
     return [p.name for p in space.values() if isinstance(p.range, Float) and p.range.step is None]
 
 
+def points_in(space: SearchSpace, *, most: int) -> int:
+    """How many points a space has, counted up to `most`, which stands for infinitely many too."""
+    return most if continuous_in(space) else sum(1 for _ in itertools.islice(grid_points(space), most))
+
+
 def untried_point(space: SearchSpace, tried: Collection[Mapping[str, Any]], *, seed: int) -> dict[str, Any] | None:
     """A point at random among those that no trial has tried; None where there is none, or where points are many.
 

@@ -15,6 +15,7 @@ from hpo.errors import SpecError
 from hpo.ipc.fork_server import ForkServer
 from hpo.printable import counted
 from hpo.results.warm_start import Weights, find_weights, names_weights
+from hpo.search.grid import points_in
 from hpo.service.earlier import read_earlier
 from hpo.service.estimate import Estimate, estimate
 from hpo.service.preflight import Probe, slots_for, try_one_batch
@@ -35,6 +36,7 @@ from hpo.study.states import Direction
 from hpo.study.study_file import Source
 
 FEW_SAMPLES = 200
+MOST_COUNTED = 1000  # points: nobody tries all of more
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +197,12 @@ def check_study(
         devices=tuple(slot.device for slot in slots),
         # How many trials share a GPU is found out while they train; there is one at least.
         estimate=estimate(spec, probes, slots=len({s.devices if s.is_probed else s for s in slots}), varied=varied),
-        advice=(*_of_constraints(spec, probes[0]), *_advice(spec, probe.measured[-1].validation_samples), *advice),
+        advice=(
+            *_of_constraints(spec, probes[0]),
+            *_advice(spec, probe.measured[-1].validation_samples),
+            *_of_few_points(spec, prepared.resolved.space),
+            *advice,
+        ),
         memory=memory,
     )
 
@@ -232,6 +239,19 @@ def _of_constraints(spec: StudySpec, probe: Probe) -> tuple[str, ...]:
         return ()
     is_first = spec.first_trial == "defaults" and spec.sampler.name != "grid"
     return (f"{words}{'; the first trial tries it, so write first_trial: sampled' if is_first else ''}",)
+
+
+def _of_few_points(spec: StudySpec, space: SearchSpace) -> tuple[str, ...]:
+    """Whether trials will try points again; of a space of one point nobody expects anything else."""
+    trials = spec.budget.trials_target
+    points = points_in(space, most=min(trials, MOST_COUNTED))
+    if not 1 < points < trials or points == MOST_COUNTED:
+        return ()
+    asked = "trials without a limit" if trials == UNLIMITED else counted(trials, "trial")
+    return (
+        f"the space has {points} points, and {asked} are asked for: when each was tried once, they are tried again "
+        f"with other seeds. budget: {{trials: {points}}} tries each once, and repeats: 3 judges each by three trainings",
+    )
 
 
 def _advice(spec: StudySpec, samples: int | None) -> tuple[str, ...]:

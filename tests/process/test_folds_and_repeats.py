@@ -250,6 +250,18 @@ def test_check_proposes_folds_where_the_validation_part_is_small(here: Hpo) -> N
     assert "tell trials apart" not in output
 
 
+def test_check_tells_that_a_small_space_will_be_tried_again(here: Hpo) -> None:
+    keys: dict[str, Any] = {"model": "projects.nets:Line", "data": "projects.nets:Points", "objective": "val_loss"}
+    few = here.study("small", **keys, space={"lr": [0.01, 0.02, 0.05]}, epochs=2, budget={"trials": 8})
+
+    code, output = here.run("check", few)
+
+    assert code == 0, output
+    words = " ".join(output.split())
+    assert "the space has 3 points, and 8 trials are asked for: when each was tried once, they are tried again" in words
+    assert "budget: {trials: 3} tries each once" in words
+
+
 @pytest.mark.parametrize(
     ("keys", "words"),
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hpo.errors import SpecError
-from hpo.search.grid import check_grid, grid_points
+from hpo.search.grid import check_grid, grid_points, points_in, untried_point
 from hpo.space import Choice, Float, Int, Parameter, SearchSpace
 
 
@@ -66,3 +66,25 @@ def test_a_grid_has_no_more_trials_than_points() -> None:
     check_grid(space, trials=30)
     with pytest.raises(SpecError, match="the grid has 30 points: ask for that many trials at most, not 31"):
         check_grid(space, trials=31)
+
+
+def test_points_are_counted_up_to_a_number_which_stands_for_infinitely_many_too() -> None:
+    kinds = Parameter("kind", Choice("a", "b"))
+    layers = Parameter("layers", Int(1, 3), when={"kind": ("a",)})
+
+    assert points_in(SearchSpace((kinds, layers)), most=100) == 4
+    assert points_in(SearchSpace((kinds, layers)), most=3) == 3
+    assert points_in(SearchSpace((kinds, Parameter("lr", Float(0.0, 1.0)))), most=100) == 100
+    assert points_in(SearchSpace(()), most=100) == 1
+
+
+def test_an_untried_point_is_one_of_those_that_are_left() -> None:
+    space = SearchSpace((Parameter("kind", Choice("a", [1, 2])), Parameter("layers", Int(1, 2))))
+    points = [space.stored(point) for point in grid_points(space)]
+
+    for number, left in enumerate(points):
+        tried = [point for point in points if point != left]
+        found = untried_point(space, tried, seed=number)
+        assert found is not None
+        assert space.stored(found) == left
+    assert untried_point(space, points, seed=0) is None
