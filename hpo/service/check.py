@@ -250,7 +250,7 @@ def _of_few_points(spec: StudySpec, space: SearchSpace) -> tuple[str, ...]:
     asked = "trials without a limit" if trials == UNLIMITED else counted(trials, "trial")
     return (
         f"the space has {points} points, and {asked} are asked for: when each was tried once, they are tried again "
-        f"with other seeds. budget: {{trials: {points}}} tries each once, and repeats: 3 judges each by three trainings",
+        f"with other seeds. budget: {{trials: {points}}} tries each once, and repeats: 3 trains each three times",
     )
 
 

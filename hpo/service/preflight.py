@@ -32,9 +32,10 @@ from hpo.ipc.messages import (
 from hpo.results.warm_start import Weights
 from hpo.search.algorithms import derive_seed
 from hpo.service.prepare import PreparedStudy
-from hpo.study.constraints import EPOCH_SECONDS, INFERENCE, PARAMETERS, PEAK_MEMORY, UNITS, violated
+from hpo.study.constraints import UNITS, violated
 from hpo.study.devices import Slot, slots_of
 from hpo.study.length import Unit
+from hpo.study.objectives import INFERENCE_MS, PARAMETERS, PEAK_MEMORY, SECONDS_PER_EPOCH
 from hpo.study.spec import StudySpec
 from hpo.study.study_file import KeyPath, Source
 from hpo.worker.jobs import trial_jobs
@@ -84,8 +85,8 @@ class Probe:
         known = {
             PARAMETERS: self.parameters,
             PEAK_MEMORY: self.memory,
-            INFERENCE: self.inference_ms,
-            EPOCH_SECONDS: None if not self.measured else self.measured[-1].whole_epoch_seconds,
+            INFERENCE_MS: self.inference_ms,
+            SECONDS_PER_EPOCH: None if not self.measured else self.measured[-1].whole_epoch_seconds,
         }
         return {name: float(value) for name, value in known.items() if value is not None}
 

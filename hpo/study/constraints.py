@@ -13,15 +13,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from hpo.errors import nearest
+from hpo.study.objectives import INFERENCE_MS, PARAMETERS, PEAK_MEMORY, SECONDS_PER_EPOCH
 
-PARAMETERS, PEAK_MEMORY = "parameters", "peak_memory"
-INFERENCE, EPOCH_SECONDS = "inference_ms", "seconds_per_epoch"
 # What is measured, and how much of its own unit each unit is; bytes, milliseconds and seconds are the own units.
 UNITS: Mapping[str, Mapping[str, float]] = {
     PARAMETERS: {"": 1.0, "k": 1e3, "M": 1e6},
     PEAK_MEMORY: {"KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30, "KB": 1e3, "MB": 1e6, "GB": 1e9, "B": 1.0},
-    INFERENCE: {"": 1.0, "ms": 1.0, "s": 1e3, "us": 1e-3},
-    EPOCH_SECONDS: {"": 1.0, "s": 1.0, "ms": 1e-3, "min": 60.0},
+    INFERENCE_MS: {"": 1.0, "ms": 1.0, "s": 1e3, "us": 1e-3},
+    SECONDS_PER_EPOCH: {"": 1.0, "s": 1.0, "ms": 1e-3, "min": 60.0},
 }
 REFUSALS_THAT_STOP = 100  # trials in a row that are refused before they train: hardly a point is feasible
 EQUAL = 1e-9  # by how much a value violates `<` or `>` that is the bound itself
@@ -130,7 +129,9 @@ def refusing(constraints: Iterable[Constraint]) -> list[Constraint]:
     A trial's memory only grows: what one batch needs says nothing of a lower bound.
     """
     return [
-        one for one in constraints if one.name in (PARAMETERS, INFERENCE) or (one.name == PEAK_MEMORY and one.is_upper)
+        one
+        for one in constraints
+        if one.name in (PARAMETERS, INFERENCE_MS) or (one.name == PEAK_MEMORY and one.is_upper)
     ]
 
 

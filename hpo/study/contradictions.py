@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hpo.study.constraints import EPOCH_SECONDS, never_feasible, refusing
+from hpo.study.constraints import never_feasible, refusing
 from hpo.study.length import Unit
 from hpo.study.objectives import INFERENCE_MS, MEASURED, SECONDS_PER_EPOCH
 from hpo.study.spec import FrontTarget, StudySpec
@@ -119,8 +119,8 @@ def _of_constraints(spec: StudySpec) -> list[Problem]:
     found: list[Problem] = [(("constraints", place), text) for place, text in never_feasible(limits)]
     refuses = refusing(limits)
     for place, one in enumerate(limits):
-        if one.name == EPOCH_SECONDS and spec.steps is not None:
-            found.append((("constraints", place), f"{EPOCH_SECONDS} is of epochs, and the study has steps"))
+        if one.name == SECONDS_PER_EPOCH and spec.steps is not None:
+            found.append((("constraints", place), f"{SECONDS_PER_EPOCH} is of epochs, and the study has steps"))
         if one in refuses and spec.sampler.name == "grid":
             text = "would refuse points that sampler: grid has to try: leave them out of the space, or write random"
             found.append((("constraints", place), text))

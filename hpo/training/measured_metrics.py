@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from statistics import median
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 
 from hpo.study.objectives import INFERENCE_MS, MEASURED, PARAMETERS, PEAK_MEMORY, SECONDS_PER_EPOCH
+from hpo.training.forward_time import forward_milliseconds
 from hpo.training.peak_memory import peak_memory
-
-RUNS, MOST_SECONDS = 15, 0.5  # of a forward that is timed
 
 
 class MeasuredMetrics:
@@ -62,40 +60,12 @@ class MeasuredMetrics:
         if name == PEAK_MEMORY:
             return peak_memory(trainer.strategy.root_device)
         if self._inference_ms is None and self._input is not None:
-            self._inference_ms = _milliseconds(trainer, *self._input)
-            self._input = None
+            arguments, named = self._input
+            module, self._input = trainer.lightning_module, None
+            self._inference_ms = forward_milliseconds(trainer, lambda: module(*arguments, **named))
         return self._inference_ms
 
     def _take_input(self, module: torch.nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         if not module.training:
             self._input = (arguments, named)
             self._hook.remove()
-
-
-def _milliseconds(trainer: pl.Trainer, arguments: tuple[Any, ...], named: dict[str, Any]) -> float:
-    """Of a forward; the training goes on as if there had been none."""
-    module, device = trainer.lightning_module, trainer.strategy.root_device
-    modes = {part: part.training for part in module.modules()}
-    seconds: list[float] = []
-    module.eval()
-    try:
-        devices = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices), torch.no_grad(), trainer.precision_plugin.forward_context():
-            until = time.perf_counter() + MOST_SECONDS
-            while len(seconds) <= RUNS and (len(seconds) < 2 or time.perf_counter() < until):
-                _wait_for(device)
-                began = time.perf_counter()
-                module(*arguments, **named)
-                _wait_for(device)
-                seconds.append(time.perf_counter() - began)
-    finally:
-        for part, is_training in modes.items():
-            part.training = is_training
-    return 1000 * median(seconds[1:])  # the first one is slower
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()

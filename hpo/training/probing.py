@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 
 from hpo.errors import SpecError
 from hpo.ipc.messages import Answer, Probed
-from hpo.study.constraints import INFERENCE, PARAMETERS
 from hpo.study.job import TrialJob
+from hpo.study.objectives import INFERENCE_MS, PARAMETERS
+from hpo.training.forward_time import forward_milliseconds
 from hpo.training.peak_memory import peak_memory
 from hpo.training.worker_connection import WorkerConnection
-
-WARM_UP, FEWEST, MOST, MOST_SECONDS = 3, 5, 50, 0.5  # passes of one batch, and what they may take together
 
 
 class RefusedError(Exception):
@@ -47,9 +43,10 @@ class Probing(pl.Callback):
         if self._is_over:
             return
         self._is_over = True
-        device = trainer.strategy.root_device
-        memory = peak_memory(device)
-        passed = _milliseconds(trainer, pl_module, batch, device) if INFERENCE in self._names else None
+        memory = peak_memory(trainer.strategy.root_device)
+        passed = None
+        if INFERENCE_MS in self._names:
+            passed = forward_milliseconds(trainer, lambda: _predict(pl_module, batch))
         self._ask(trainer, Probed(_parameters(pl_module), passed, memory))
 
     def _ask(self, trainer: pl.Trainer, report: Probed) -> None:
@@ -67,26 +64,6 @@ def _parameters(module: pl.LightningModule) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def _milliseconds(trainer: pl.Trainer, module: pl.LightningModule, batch: Any, device: torch.device) -> float:
-    """The median time in which the module predicts a batch; it leaves no trace in the training."""
-    was_training = {part: part.training for part in module.modules()}
-    module.eval()
-    devices = [device] if device.type == "cuda" else []
-    try:
-        with torch.random.fork_rng(devices), torch.no_grad(), trainer.precision_plugin.forward_context():
-            seconds: list[float] = []
-            while len(seconds) < FEWEST + WARM_UP or (len(seconds) < MOST and sum(seconds) < MOST_SECONDS):
-                _synchronize(device)
-                since = time.perf_counter()
-                _predict(module, batch)
-                _synchronize(device)
-                seconds.append(time.perf_counter() - since)
-    finally:
-        for part, mode in was_training.items():
-            part.training = mode
-    return 1e3 * statistics.median(seconds[WARM_UP:])
-
-
 def _predict(module: pl.LightningModule, batch: Any) -> None:
     """By the module's own `predict_step`, or `forward` of what stands first in the batch, as in (inputs, targets).
 
@@ -100,11 +77,6 @@ def _predict(module: pl.LightningModule, batch: Any) -> None:
         module(batch[0] if isinstance(batch, list | tuple) else batch)
     except NotImplementedError:
         name = type(module).__name__
-        error = SpecError(f"{INFERENCE} cannot be measured: {name} has neither forward nor predict_step")
+        error = SpecError(f"{INFERENCE_MS} cannot be measured: {name} has neither forward nor predict_step")
         error.owner = "constraints"  # type: ignore[attr-defined]
         raise error from None
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":  # otherwise only the queueing of the work is timed
-        torch.cuda.synchronize(device)

@@ -6,16 +6,8 @@ import logging
 from typing import Any
 
 from hpo.ipc.messages import Answer, Epoch, Probed
-from hpo.study.constraints import (
-    EPOCH_SECONDS,
-    INFERENCE,
-    PARAMETERS,
-    PEAK_MEMORY,
-    UNITS,
-    refusing,
-    violated,
-    violations,
-)
+from hpo.study.constraints import UNITS, refusing, violated, violations
+from hpo.study.objectives import INFERENCE_MS, PARAMETERS, PEAK_MEMORY, SECONDS_PER_EPOCH
 from hpo.study.spec import StudySpec
 from hpo.study.states import AttemptEnd, OptunaState
 from hpo.worker.running_trial import RunningTrial
@@ -27,7 +19,7 @@ log = logging.getLogger(__name__)
 def take_probe(context: StudyContext, spec: StudySpec, trial: RunningTrial, report: Probed) -> Answer:
     """Take what one batch has shown, or what is known before it; a trial that violates a constraint is refused."""
     limits = spec.limits_of_trials
-    known = {PARAMETERS: report.parameters, INFERENCE: report.inference_ms, PEAK_MEMORY: report.memory}
+    known = {PARAMETERS: report.parameters, INFERENCE_MS: report.inference_ms, PEAK_MEMORY: report.memory}
     trial.measured |= {name: float(value) for name, value in known.items() if value is not None}
     trial.violations |= violations(refusing(limits), trial.measured)
     against = violated(refusing(limits), trial.measured)
@@ -57,7 +49,7 @@ def judge_epoch(spec: StudySpec, trial: RunningTrial, report: Epoch, *, is_best:
     if trial.parameters is not None:
         trial.measured[PARAMETERS] = float(trial.parameters)
     if (seconds := _epoch_seconds(trial, report)) is not None:
-        trial.measured[EPOCH_SECONDS] = seconds
+        trial.measured[SECONDS_PER_EPOCH] = seconds
     if is_best:
         metrics = {one.name for one in limits} - UNITS.keys()
         trial.measured |= {name: report.metrics[name] for name in metrics if name in report.metrics}
@@ -81,6 +73,6 @@ def measured_in_words(spec: StudySpec, trial: RunningTrial) -> dict[str, Any]:
     shown = {one.name: trial.measured[one.name] for one in limits if one.name in trial.measured}
     against = [one.shown(trial.measured[one.name]) for one in violated(limits, trial.measured)]
     # `parameters` and the memory in MiB are told of every trial
-    return {name: value for name, value in shown.items() if name in (INFERENCE, EPOCH_SECONDS)} | (
+    return {name: value for name, value in shown.items() if name in (INFERENCE_MS, SECONDS_PER_EPOCH)} | (
         {"infeasible": "; ".join(against)} if against else {}
     )
