@@ -12,6 +12,7 @@ from hpo.errors import StoreError
 from hpo.queue.delete import references
 from hpo.queue.enqueue import insert_points, insert_waiting
 from hpo.queue.findings import EARLIER, add_finding
+from hpo.queue.progress import counts_of
 from hpo.queue.studies import create
 from hpo.store.tables import (
     hpo_epochs,
@@ -63,13 +64,16 @@ def insert_fork(
     created: float,
     keeps_rungs: bool,
     earlier: Earlier | None,
-) -> None:
+) -> int:
     """Enter the study and its trials, numbered from 0 in their order; after them wait the points of its file.
 
     Args:
         created: seconds since 1970.
         keeps_rungs: what the pruner noted of the trials holds in the new study.
         earlier: what the study started from.
+
+    Returns:
+        How many of the trials that its budget counts have ended.
 
     Raises:
         StoreError: the store has a study of that name by now, or the old one was deleted.
@@ -90,6 +94,7 @@ def insert_fork(
     olds = list(begun)
     for first in range(0, len(olds), _IDS_AT_ONCE):
         _copy(connection, study_id, {old: begun[old] for old in olds[first : first + _IDS_AT_ONCE]}, keeps_rungs)
+    return counts_of(connection, study_id).ended
 
 
 def _copy(

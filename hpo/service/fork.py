@@ -36,7 +36,6 @@ from hpo.study.limits import UNLIMITED, trials_in_words
 from hpo.study.naming import check_study_name, study_folder, trial_folder
 from hpo.study.object_store import address_of, fetch_study, object_store_of
 from hpo.study.spec import StudySpec
-from hpo.study.states import OPTUNA_ENDED
 from hpo.study.study_file import KeyPath, Source, apply_changes
 from hpo.yaml_text import read_yaml
 
@@ -50,7 +49,7 @@ class Forked:
     """
     Attributes:
         trials: that were taken over.
-        ended: of them.
+        ended: of them, as the budget counts.
         left_out: the numbers of those that were not, by why.
         checkpoints: of the trials that were taken over.
         missing: checkpoints that the store names and that are not on this machine.
@@ -152,7 +151,9 @@ def fork_study(
         if (objects := object_store_of(artifacts)) is not None and folder.is_dir():
             objects.upload(folder, {}, attempt=1)
         with store.write() as connection:
-            insert_fork(connection, resolved, forked, created=created, keeps_rungs=is_same_pruner, earlier=earlier)
+            ended = insert_fork(
+                connection, resolved, forked, created=created, keeps_rungs=is_same_pruner, earlier=earlier
+            )
             is_written = True  # from here on the rows may be in the store, whatever becomes of the connection
     except BaseException:
         if not is_written:
@@ -163,7 +164,7 @@ def fork_study(
         old,
         new,
         len(forked),
-        sum(trial.state in OPTUNA_ENDED for trial in forked),
+        ended,
         found.left_out,
         checkpoints,
         missing,
