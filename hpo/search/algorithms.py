@@ -132,12 +132,19 @@ def sampler_factory(
             options = {"multivariate": True} | options
         _make(cls, options | {"seed": seed}, "sampler")  # errors name Optuna's class
         distributions = distributions_of(space)
-        rungs = make_rungs(spec)
-        memory = Memory(earlier, distributions, first_rung=None if rungs is None else rungs.first)
+        memory = Memory(earlier, distributions, first_rung=_first_rung(spec))
         own = {"memory": memory, "points": Points(space), "distributions": distributions}
         cls, options = TPE, options | own
     _make(cls, options | {"seed": seed}, "sampler")
     return lambda number: _make(cls, options | {"seed": derive_seed(seed, number, "sampler")}, "sampler")
+
+
+def _first_rung(spec: StudySpec) -> int | None:
+    try:
+        rungs = make_rungs(spec)
+    except SpecError:  # which is told of the pruner
+        return None
+    return None if rungs is None else rungs.first
 
 
 def _alternating(spec: StudySpec, space: SearchSpace, project: Path, earlier: Earlier | None) -> SamplerFactory:

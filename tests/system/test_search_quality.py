@@ -275,7 +275,7 @@ def test_a_hypervolume_is_the_area_below_the_front(replays: Any) -> None:
 
 
 def test_a_front_grows_with_the_time_and_stays_within_that_of_the_grid(replays: Any) -> None:
-    for searcher in (replays.claims.FRONT, replays.searchers.DEFAULT):
+    for searcher in (replays.claims.FRONT, replays.searchers.BASIS):
         shares = replays.claims.hypervolumes("mlp", searcher, slots=4, seed=1, trainings=5, marks=5)
 
         assert shares == sorted(shares)
