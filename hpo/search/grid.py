@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from hpo.errors import SpecError
+from hpo.search.points import Points, squared_distances
 from hpo.space import Choice, Float, Parameter, SearchSpace
 from hpo.study.limits import UNLIMITED
 from hpo.study.spec import StudySpec
@@ -55,18 +56,28 @@ def points_in(space: SearchSpace, *, most: int) -> int:
     return most if continuous_in(space) else sum(1 for _ in itertools.islice(grid_points(space), most))
 
 
-def untried_point(space: SearchSpace, tried: Collection[Mapping[str, Any]], *, seed: int) -> dict[str, Any] | None:
-    """A point at random among those that no trial has tried; None where there is none, or where points are many.
+def untried_point(
+    space: SearchSpace, tried: Collection[Mapping[str, Any]], like: Mapping[str, Any], *, seed: int
+) -> dict[str, Any] | None:
+    """Of the points that no trial has tried, that which is most like a given one, at random among several of these.
+
+    None where there is none, or where points are many.
 
     Args:
         space: with finitely many points.
-        tried: as Optuna stores them.
+        tried, like: as Optuna stores them.
     """
     points = list(itertools.islice(grid_points(space), _MOST_LISTED + 1))
     if len(points) > _MOST_LISTED:
         return None
     left = [point for point in points if space.stored(point) not in tried]
-    return left[int(np.random.default_rng(seed).integers(len(left)))] if left else None
+    if not left:
+        return None
+    found = Points(space)
+    rows = found.rows([space.stored(point) for point in left])
+    away = squared_distances(found.rows([like]), rows, found.is_choice).sum(0)[0]
+    nearest = np.flatnonzero(away <= away.min() + 1e-9)
+    return left[int(nearest[np.random.default_rng(seed).integers(len(nearest))])]
 
 
 def fixed_point(spec: StudySpec, space: SearchSpace, number: int) -> Mapping[str, Any] | None:

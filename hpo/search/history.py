@@ -223,7 +223,7 @@ class History:
             tried = self._tried(number)
             if space.stored(found) not in tried:
                 return found
-            new = untried_point(space, tried, seed=number)
+            new = untried_point(space, tried, space.stored(found), seed=number)
             if new is None:
                 return found
             own = self._memory._get_trial(number)

@@ -84,7 +84,17 @@ def test_an_untried_point_is_one_of_those_that_are_left() -> None:
 
     for number, left in enumerate(points):
         tried = [point for point in points if point != left]
-        found = untried_point(space, tried, seed=number)
+        found = untried_point(space, tried, points[0], seed=number)
         assert found is not None
         assert space.stored(found) == left
-    assert untried_point(space, points, seed=0) is None
+    assert untried_point(space, points, points[0], seed=0) is None
+
+
+def test_of_several_untried_points_it_is_the_one_that_is_most_like_what_was_proposed() -> None:
+    space = SearchSpace((Parameter("kind", Choice("a", "b")), Parameter("layers", Int(1, 9))))
+    proposed = {"kind": "a", "layers": 7}
+
+    found = [untried_point(space, [proposed], proposed, seed=seed) for seed in range(20)]
+
+    assert {point["layers"] for point in found if point is not None} == {6, 8}
+    assert {point["kind"] for point in found if point is not None} == {"a"}
