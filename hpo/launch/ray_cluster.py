@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -27,6 +28,7 @@ OPTIONS = ("address", "cpus", "gpus", "memory_gib", "project")
 NAMESPACE = "hpo"
 LOOK_SECONDS = 0.5  # between two looks for a node that drains
 ANSWER_SECONDS = 5.0
+CONNECT_SECONDS = 10.0
 GRACE_SECONDS = 60.0
 DRAINED = 75
 EXCLUDED = ["hpo-artifacts", ".git", ".venv", "*.db", "*.db-*", "__pycache__"]  # of the project folder
@@ -220,6 +222,7 @@ class RayLauncher:
             return ray
         environment = {} if folder is None else {"working_dir": str(folder), "excludes": EXCLUDED}
         try:
+            _reach(self._address)
             ray.init(
                 self._address,
                 namespace=NAMESPACE,
@@ -227,10 +230,25 @@ class RayLauncher:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-        except (ConnectionError, ray.exceptions.RayError, RuntimeError, ValueError, TimeoutError) as error:
+        except (OSError, ray.exceptions.RayError, RuntimeError, ValueError) as error:
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise SpecError(
                 f"--launcher ray: there is no cluster at {self._address}: {first}. Start one with 'ray start --head', "
                 "or give --launcher-option address=HOST:PORT"
             ) from error
         return ray
+
+
+def _reach(address: str) -> None:
+    """Connect to the head of a cluster, and hang up: Ray itself would try for many minutes.
+
+    Raises:
+        OSError: nobody answers.
+        ValueError: the port is no number.
+    """
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and not port.isdecimal():
+        raise ValueError(f"the port '{port}' should be a number")
+    if colon:  # otherwise it is a word of Ray's, such as auto
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS):
+            pass
