@@ -113,7 +113,7 @@ def test_the_page_about_samplers_does_what_it_says(tmp_path: Path) -> None:
     page = run_page("searching.md", tmp_path)
 
     best = {line.split()[0]: float(line.split()[-1]) for line in page.python}
-    assert list(best) == ["random", "tpe", "gp"]
+    assert list(best) == ["random", "tpe", "gp", "auto"]
     assert min(best.values()) > 0.85
 
 
