@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # the newest revisions, written down so that a store can be recognised without alembic or Optuna
-REVISION = "0006"
+REVISION = "0007"
 OPTUNA_REVISION = "v3.2.0.a"
 VERSION_TABLE = "hpo_alembic_version"
 

@@ -251,6 +251,74 @@ hpo_findings = Table(
     sqlite_autoincrement=True,
 )
 
+# What was told to people about a study, and what is to be: each once, by whichever worker takes it.
+hpo_notifications = Table(
+    "hpo_notifications",
+    hpo_metadata,
+    Column("notification_id", Integer, primary_key=True),
+    Column("study_id", ForeignKey(studies.c.study_id, ondelete="CASCADE"), nullable=False),
+    Column("event", Text, nullable=False),  # finished, new best, ...
+    Column("occasion", Text, nullable=False),  # what makes it one event of its kind: a trial's number, a share
+    Column("content", Text, nullable=False),  # JSON
+    Column("created", Double, nullable=False),
+    Column("lease_until", Double),  # of the worker that is sending it
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("delivered", Text, nullable=False, server_default="[]"),  # JSON: the targets that have it
+    Column("ended", Double),  # all targets have it, or it was given up
+    Column("error", Text),
+    UniqueConstraint("study_id", "event", "occasion", name="hpo_notifications_once"),
+    sqlite_autoincrement=True,
+)
+
+# What holds for a whole store: JSON by key.
+hpo_settings = Table(
+    "hpo_settings",
+    hpo_metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+# Who may use the server.
+hpo_users = Table(
+    "hpo_users",
+    hpo_metadata,
+    Column("user_id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("password_hash", Text, nullable=False),  # argon2id
+    Column("role", Text, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("changed", Double, nullable=False),  # password or role: sessions from before are over
+    sqlite_autoincrement=True,
+)
+
+hpo_tokens = Table(
+    "hpo_tokens",
+    hpo_metadata,
+    Column("token_id", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("sha256", Text, nullable=False, unique=True),
+    Column("role", Text, nullable=False),
+    Column("study_names", Text),  # JSON: the only ones that it is for; none for all
+    Column("created", Double, nullable=False),
+    Column("expires", Double),
+    Column("revoked", Double),
+    Column("used", Double),
+    sqlite_autoincrement=True,
+)
+
+# Writes through the server: who did what, and when. A study's name, since the trail outlives it.
+hpo_audit = Table(
+    "hpo_audit",
+    hpo_metadata,
+    Column("audit_id", Integer, primary_key=True),
+    Column("moment", Double, nullable=False, index=True),
+    Column("caller", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("study", Text),
+    Column("detail", Text),  # JSON
+    sqlite_autoincrement=True,
+)
+
 # Optuna and its dashboard open SQLite without foreign keys, and SQLite gives a deleted study's id to the next
 # one: without these triggers, a deleted study's rows would belong to the next study
 SQLITE_TRIGGERS = (
@@ -258,6 +326,7 @@ SQLITE_TRIGGERS = (
     CREATE TRIGGER IF NOT EXISTS hpo_study_deleted AFTER DELETE ON studies BEGIN
         DELETE FROM hpo_studies WHERE study_id = OLD.study_id;
         DELETE FROM hpo_findings WHERE study_id = OLD.study_id;
+        DELETE FROM hpo_notifications WHERE study_id = OLD.study_id;
         UPDATE hpo_studies SET parent_id = NULL WHERE parent_id = OLD.study_id;
     END
     """,

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from projects.stored import add_attempt, add_trial, add_worker, folder_of
 from projects.synthetic import SPACE, Claimant, create_study, make_spec
-from stores import everything, study_exists
+from stores import OF_NO_STUDY, everything, study_exists
 
 from hpo.errors import SpecError, StoreError
 from hpo.queue.claim import claim_trial
@@ -299,16 +299,17 @@ def test_what_cannot_be_removed_is_said_and_the_rows_are_gone(
     assert not study_exists(store, "synthetic")
 
 
-def test_every_table_of_ours_refers_to_a_study_a_trial_or_a_worker() -> None:
+def test_every_table_with_rows_of_a_study_refers_to_it_or_to_its_trials() -> None:
     """`delete_rows` finds what belongs to a study by what refers to it."""
     referred = {
         table.name: {key.column.table.name for key in table.foreign_keys} for table in hpo_metadata.sorted_tables
     }
 
-    assert {name: keys - {hpo_workers.name} for name, keys in referred.items() if name != hpo_workers.name} == {
+    assert {name: keys - {hpo_workers.name} for name, keys in referred.items() if name not in OF_NO_STUDY} == {
         "hpo_studies": {studies.name},
         "hpo_attempts": {trials.name},
         "hpo_epochs": {trials.name},
         "hpo_trials": {trials.name},
         "hpo_findings": {studies.name},
+        "hpo_notifications": {studies.name},
     }

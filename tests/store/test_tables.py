@@ -174,14 +174,20 @@ def fill(store: Store, name: str) -> None:
         connection.execute(
             insert(tables.hpo_findings).values(study_id=study_id, kind="final", created=db_now(), content="{}")
         )
+        connection.execute(
+            insert(tables.hpo_notifications).values(
+                study_id=study_id, event="finished", occasion="", content="{}", created=db_now()
+            )
+        )
 
 
 def counted(store: Store) -> dict[str, int]:
     with store.read() as connection:
-        return {
+        numbers = {
             name: connection.scalar(select(sa.func.count()).select_from(table)) or 0
             for name, table in tables.hpo_metadata.tables.items()
         }
+    return {name: number for name, number in numbers.items() if number}
 
 
 @pytest.mark.parametrize("opened", [foreign_storage, own_storage])
@@ -199,6 +205,7 @@ def test_deleting_a_study_through_optuna_deletes_our_rows_of_it(store: Store, op
         "hpo_epochs": 2,
         "hpo_trials": 2,
         "hpo_findings": 1,
+        "hpo_notifications": 1,
     }
     fill(store, "next")  # on SQLite it gets the numbers of the deleted one
 

@@ -26,6 +26,11 @@ OPTIONAL = {
     "holidays": "holidays",
     "obstore": "obstore",
     "ray": "ray",
+    "plotly": "plotly",
+    "ipywidgets": "ipywidgets",
+    "apprise": "apprise",
+    "mlflow": "mlflow-skinny",
+    "wandb": "wandb",
     "onnxruntime": "onnxruntime",
     "safetensors": "safetensors",
 }  # may be absent, here too: who asks for an extra has it

@@ -1,0 +1,1 @@
+"""The server: pages, an interface for programs, metrics, and optuna-dashboard, in one application."""

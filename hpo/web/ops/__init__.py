@@ -1,0 +1,1 @@
+"""`/ops`: the pages for people."""
