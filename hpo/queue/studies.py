@@ -19,7 +19,7 @@ from hpo.queue.enqueue import insert_points
 from hpo.queue.findings import EARLIER, add_finding
 from hpo.queue.front import METRIC_NAMES
 from hpo.queue.plans import enter_plan
-from hpo.queue.progress import counts_of, no_such_study
+from hpo.queue.progress import counts_of, lock_study, no_such_study
 from hpo.queue.wall_clock import wall_clock_kept
 from hpo.store import Store
 from hpo.store.clock import db_now
@@ -188,6 +188,29 @@ def set_study_state(store: Store, study_id: int, state: StudyState, reason: str 
         connection.execute(
             update(hpo_studies).where(hpo_studies.c.study_id == study_id).values(state=state, state_reason=reason)
         )
+
+
+def end_exhausted(store: Store, study_id: int, points: int) -> str | None:
+    """End a study whose space has no untried point: no trial begins beyond those that there are. Why, in words.
+
+    None where that was done, or where the study changed meanwhile.
+
+    Args:
+        points: of the space.
+    """
+    with store.write() as connection:
+        lock_study(connection, study_id)
+        counts = counts_of(connection, study_id)
+        target = counts.claimed + counts.waiting
+        if target >= counts.target:
+            return None
+        reason = f"all {points} points of its search space were tried"
+        values = {"trials_target": target, "state_reason": reason}
+        if target == 0:  # all were refused
+            values = {"state": StudyState.STOPPED, "state_reason": f"{reason}, and refused"}
+        with wall_clock_kept(connection, study_id):
+            connection.execute(update(hpo_studies).where(hpo_studies.c.study_id == study_id).values(**values))
+    return reason
 
 
 def _query() -> Select[Any]:

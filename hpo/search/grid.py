@@ -56,19 +56,25 @@ def points_in(space: SearchSpace, *, most: int) -> int:
     return most if continuous_in(space) else sum(1 for _ in itertools.islice(grid_points(space), most))
 
 
+def few_points(space: SearchSpace) -> list[dict[str, Any]] | None:
+    """All points, where they are few; None where a sampler hardly meets one twice, and where nothing is searched."""
+    if continuous_in(space):
+        return None
+    points = list(itertools.islice(grid_points(space), _MOST_LISTED + 1))
+    return points if 1 < len(points) <= _MOST_LISTED else None
+
+
 def untried_point(
     space: SearchSpace, tried: Collection[Mapping[str, Any]], like: Mapping[str, Any], *, seed: int
 ) -> dict[str, Any] | None:
     """Of the points that no trial has tried, that which is most like a given one, at random among several of these.
 
-    None where there is none, or where points are many.
+    None where there is none, or where points are many or one.
 
     Args:
-        space: with finitely many points.
         tried, like: as Optuna stores them.
     """
-    points = list(itertools.islice(grid_points(space), _MOST_LISTED + 1))
-    if len(points) > _MOST_LISTED:
+    if (points := few_points(space)) is None:
         return None
     left = [point for point in points if space.stored(point) not in tried]
     if not left:

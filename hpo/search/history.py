@@ -22,7 +22,7 @@ from hpo.ipc.messages import LOST_RANK, OUT_OF_MEMORY
 from hpo.search import trial_rows
 from hpo.search.algorithms import SamplerFactory
 from hpo.search.forecast import Begun, Stage
-from hpo.search.grid import continuous_in, untried_point
+from hpo.search.grid import continuous_in, few_points, untried_point
 from hpo.search.rungs import Rungs, Verdict
 from hpo.search.several import FURTHER, points_of
 from hpo.space import SearchSpace
@@ -44,6 +44,7 @@ _LEARNED: Mapping[str, str] = {
     AttemptEnd.REFUSED: "",  # which constraints it violates, and by how much, is stored with it
 }
 OUTSIDE = "error: outside of the space"  # the cause of an enqueued point that has no parameters
+_Key = frozenset[tuple[str, Any]]
 Policy = Literal["worst", "infeasible", "ignore"]
 
 
@@ -94,6 +95,7 @@ class History:
         directions = [optuna.study.StudyDirection[direction.optuna] for direction in objectives.directions]
         self._study = optuna.create_study(storage=self._memory, study_name=name, directions=directions, pruner=pruner)
         self.is_sparing = False  # a claim reads no more than it must: in a large fleet, many trials change at a time
+        self._all_points: set[_Key] | None = None  # of a small space, once it was asked for
         self._known = 0  # trials are numbered without gaps, so this is also the next number
         self._others: dict[int, int] = {}  # unfinished trials of other workers: store's id -> number
         self._paused: set[int] = set()  # those of them that are paused at a rung, as of the last sync
@@ -231,13 +233,24 @@ class History:
             self._memory.set_trial_system_attr(number, "fixed_params", space.stored(new))
             return space.suggest(optuna.trial.Trial(self._study, number))
 
+    def untried(self, space: SearchSpace) -> tuple[int, int] | None:
+        """How many points of the space no trial has tried, and how many it has.
+
+        None where they are many, and where nothing is searched.
+        """
+        if self._all_points is None:
+            self._all_points = {_key(space.stored(point)) for point in few_points(space) or ()}
+        if not self._all_points:
+            return None
+        return len(self._all_points - {_key(params) for params in self._tried()}), len(self._all_points)
+
     def _is_given(self, number: int) -> bool:
         """Whether values of the trial were given, as by an enqueued point: it may repeat another."""
         return "fixed_params" in self._memory.get_trial(number).system_attrs
 
-    def _tried(self, number: int) -> list[dict[str, Any]]:
-        """The points of the other trials."""
-        return [self._memory._get_trial(other).params for other in range(self._known) if other != number]
+    def _tried(self, but: int | None = None) -> list[dict[str, Any]]:
+        """The points of all trials but this one."""
+        return [self._memory._get_trial(number).params for number in range(self._known) if number != but]
 
     def params_to_store(self, number: int) -> dict[str, tuple[float, str]]:
         """By name, the trial's values and distributions as Optuna's tables hold them."""
@@ -424,6 +437,10 @@ class History:
             return False
         known = self._memory._get_trial(row.number)
         return known.state == TrialState.RUNNING and row.reached == max(known.intermediate_values, default=None)
+
+
+def _key(params: Mapping[str, Any]) -> _Key:
+    return frozenset(params.items())
 
 
 def _learned(cause: str | None) -> str | None:

@@ -203,7 +203,8 @@ class _Simulation:
             self._train(now, number)
             return
         for _ in range(REFUSALS_THAT_STOP):
-            if self._propose(now):
+            untried = self._history.untried(self._space)
+            if (untried is not None and untried[0] == 0) or self._propose(now):
                 return
 
     def _propose(self, now: float) -> bool:

@@ -242,15 +242,15 @@ def _of_constraints(spec: StudySpec, probe: Probe) -> tuple[str, ...]:
 
 
 def _of_few_points(spec: StudySpec, space: SearchSpace) -> tuple[str, ...]:
-    """Whether trials will try points again; of a space of one point nobody expects anything else."""
+    """Whether there are fewer points than trials; of a space of one point, all trials try it with other seeds."""
     trials = spec.budget.trials_target
     points = points_in(space, most=min(trials, MOST_COUNTED))
     if not 1 < points < trials or points == MOST_COUNTED:
         return ()
     asked = "trials without a limit" if trials == UNLIMITED else counted(trials, "trial")
     return (
-        f"the space has {points} points, and {asked} are asked for: when each was tried once, they are tried again "
-        f"with other seeds. budget: {{trials: {points}}} tries each once, and repeats: 3 trains each three times",
+        f"the space has {points} points, and {asked} are asked for: the search ends when each was tried once. "
+        "repeats: 3 trains each three times",
     )
 
 

@@ -25,7 +25,7 @@ from hpo.queue.idle import end_idle_trials, end_paused_trials, standstill
 from hpo.queue.plans import end_beaten
 from hpo.queue.progress import Progress, progress_of
 from hpo.queue.report import trainings_before
-from hpo.queue.studies import StoredStudy
+from hpo.queue.studies import StoredStudy, end_exhausted
 from hpo.results.removal import ended_by_request
 from hpo.results.trial_records import read_records
 from hpo.results.warm_start import find_weights
@@ -358,6 +358,7 @@ class StudyRun:
         try:
             claim = self._claimed.pop(slot.number, None)
             if claim is None:
+                others = others[: self._room(1 + len(others)) - 1]
                 claim = self._claim([slot, *others], self._history.promotable()) or self._claim_last(slot)
         except StudyBusyError:
             # Jitter: those that found it busy together should not come back together.
@@ -370,6 +371,19 @@ class StudyRun:
             return None
         self._take_name(claim.study)
         return start_trial(self._context, self.study, claim, slot=slot, weights=weights, claimed_at=claimed_at)
+
+    def _room(self, slots: int) -> int:
+        """For how many of these slots there are points that no trial has tried, one at least: others may go on.
+
+        Where there are none, the study is to end with the trials that it has.
+        """
+        untried = None if self.study.plan is not None else self._history.untried(self.resolved.space)
+        if untried is None:
+            return slots
+        left, points = untried
+        if left == 0 and (reason := end_exhausted(self._store, self.study.study_id, points)):
+            log.warning("study %s ends: %s", self.study.name, reason)
+        return max(1, min(slots, left))
 
     def _claim(self, slots: Sequence[Slot], promotable: Sequence[int]) -> Claim | None:
         """The claim for the first of these slots; those for the others are kept until `start_next` is called for them.

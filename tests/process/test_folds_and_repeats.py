@@ -250,7 +250,7 @@ def test_check_proposes_folds_where_the_validation_part_is_small(here: Hpo) -> N
     assert "tell trials apart" not in output
 
 
-def test_check_tells_that_a_small_space_will_be_tried_again(here: Hpo) -> None:
+def test_a_search_ends_when_every_point_of_its_small_space_was_tried(here: Hpo) -> None:
     keys: dict[str, Any] = {"model": "projects.nets:Line", "data": "projects.nets:Points", "objective": "val_loss"}
     few = here.study("small", **keys, space={"lr": [0.01, 0.02, 0.05]}, epochs=2, budget={"trials": 8})
 
@@ -258,8 +258,15 @@ def test_check_tells_that_a_small_space_will_be_tried_again(here: Hpo) -> None:
 
     assert code == 0, output
     words = " ".join(output.split())
-    assert "the space has 3 points, and 8 trials are asked for: when each was tried once, they are tried again" in words
-    assert "budget: {trials: 3} tries each once" in words
+    assert "the space has 3 points, and 8 trials are asked for: the search ends when each was tried once" in words
+
+    code, output = here.run("run", few, "--slots", "2")
+    assert code == 0, output
+    assert "all 3 points of its search space were tried" in output
+    code, output = here.run("trials", "small", "--json")
+    assert sorted(trial["params"]["lr"] for trial in json.loads(output)) == [0.01, 0.02, 0.05]
+    code, output = here.run("status", "small")
+    assert "3 of 3" in output and "all 3 points of its search space were tried" in output, output
 
 
 @pytest.mark.parametrize(
