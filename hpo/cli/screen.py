@@ -136,6 +136,8 @@ class Screen:
         print_best(records, self._out, objectives=objectives.metrics)
         if (words := undecided_in_words(found.expected(), objectives.metrics[0])) is not None:
             self.say(words)
+        if (gain := found.gain()) is not None:
+            self.say(gain.in_words(objectives.metrics[0]))
         freed = f"; {mebibytes(run.freed)} of others were removed" if run.freed else ""
         self.say(f"kept: the checkpoints of {found.kept_checkpoints()}{freed}")
         url = store.url.without_password

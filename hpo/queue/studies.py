@@ -190,27 +190,24 @@ def set_study_state(store: Store, study_id: int, state: StudyState, reason: str 
         )
 
 
-def end_exhausted(store: Store, study_id: int, points: int) -> str | None:
-    """End a study whose space has no untried point: no trial begins beyond those that there are. Why, in words.
-
-    None where that was done, or where the study changed meanwhile.
+def end_with_its_trials(store: Store, study_id: int, reason: str) -> bool:
+    """Let no trial begin beyond those that there are; false where none would have, by now.
 
     Args:
-        points: of the space.
+        reason: for the end, in words.
     """
     with store.write() as connection:
         lock_study(connection, study_id)
         counts = counts_of(connection, study_id)
         target = counts.claimed + counts.waiting
         if target >= counts.target:
-            return None
-        reason = f"all {points} points of its search space were tried"
-        values = {"trials_target": target, "state_reason": reason}
+            return False
+        values: dict[str, Any] = {"trials_target": target, "state_reason": reason}
         if target == 0:  # all were refused
-            values = {"state": StudyState.STOPPED, "state_reason": f"{reason}, and refused"}
+            values = {"state": StudyState.STOPPED, "state_reason": reason}
         with wall_clock_kept(connection, study_id):
             connection.execute(update(hpo_studies).where(hpo_studies.c.study_id == study_id).values(**values))
-    return reason
+    return True
 
 
 def _query() -> Select[Any]:

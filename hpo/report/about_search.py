@@ -51,6 +51,8 @@ def best_trials(material: Material) -> Section:
         blocks[:0] = [Text(told), *plots.front(found)]
     if material.undecided is not None:
         blocks.append(Text([f"{material.undecided}."]))
+    if material.gain is not None:
+        blocks.append(Text([f"{material.gain[0].upper()}{material.gain[1:]}."]))
     if material.parameters:
         compared = best[:COLUMNS_OF_PARAMETERS]
         title = "its parameters" if len(best) == 1 else f"parameters of the best {len(compared)}"

@@ -60,6 +60,7 @@ class Material:
         spending: of all attempts of the search.
         rerun_seconds: of all devices, for the trials of `hpo finalize`.
         undecided: which trials cannot be told apart, in words; None where one is the best for sure.
+        gain: what as much time again would bring, in words.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Material:
     spending: tuple[Spending, ...]
     rerun_seconds: float
     undecided: str | None = None
+    gain: str | None = None
 
     @property
     def direction(self) -> Direction:
@@ -144,6 +146,7 @@ def read_material(store: Store, name: str) -> Material:
         spending=spending,
         rerun_seconds=reruns,
         undecided=undecided_in_words(study.expected(), metric),
+        gain=None if (gain := study.gain()) is None else gain.in_words(metric),
     )
 
 

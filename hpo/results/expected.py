@@ -20,9 +20,10 @@ from sqlalchemy import Connection, select
 from hpo.printable import with_margin
 from hpo.queue.best import ranked_trials
 from hpo.queue.report import TRAININGS
+from hpo.search.gain import Gain, expected_gain
 from hpo.search.noise import FEWEST_FOR_NOISE, noise_of
-from hpo.store.tables import trial_intermediate_values, trial_system_attributes
-from hpo.study.states import Direction
+from hpo.store.tables import trial_intermediate_values, trial_system_attributes, trials
+from hpo.study.states import Direction, OptunaState
 
 Floats = NDArray[np.float64]
 
@@ -75,6 +76,25 @@ def expectations(connection: Connection, study_id: int, direction: Direction) ->
         low, high = value - DEVIATIONS * deviation, value + DEVIATIONS * deviation
         found[ids[place]] = Expectation(value, low, high, deviation, float(chances[place]))
     return found
+
+
+def gain_of(connection: Connection, study_id: int, direction: Direction) -> Gain | None:
+    """What as much device time again would bring, by the curves of all trials that have not failed."""
+    curve = trial_intermediate_values.c
+    rows = connection.execute(
+        select(curve.trial_id, curve.step, curve.intermediate_value)
+        .join(trials, trials.c.trial_id == curve.trial_id)
+        .where(
+            trials.c.study_id == study_id,
+            trials.c.state != OptunaState.FAIL,
+            curve.intermediate_value_type == "FINITE",
+        )
+        .order_by(curve.trial_id, curve.step)
+    )
+    found: dict[int, dict[int, float]] = defaultdict(dict)
+    for trial_id, step, value in rows:
+        found[trial_id][step] = value
+    return expected_gain(found.values(), direction)
 
 
 def undecided(found: Mapping[int, Expectation]) -> list[int]:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from hpo.results.expected import Expectation
+    from hpo.search.gain import Gain
 
 MOST_BY_NUMBER = 5_000  # trials that are read one by one; of more, all of the study are read
 
@@ -165,6 +166,15 @@ class Study:
             wanted = select(trials.c.trial_id, trials.c.number).where(trials.c.study_id == self._study_id)
             numbers = {row.trial_id: row.number for row in connection.execute(wanted)}
         return {numbers[trial_id]: one for trial_id, one in found.items()}
+
+    def gain(self) -> Gain | None:
+        """What as much device time again would bring; None of fewer than 16 trials, and of several objectives."""
+        if self.objectives.are_several:
+            return None
+        from hpo.results.expected import gain_of  # which imports SciPy
+
+        with self._store.read() as connection:
+            return gain_of(connection, self._study_id, self.objectives.first)
 
     def _with_expected(self, records: Sequence[TrialRecord]) -> list[TrialRecord]:
         found = self.expected()

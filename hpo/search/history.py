@@ -312,6 +312,11 @@ class History:
         """The leading objective after each epoch, by epoch."""
         return dict(self._memory.get_trial(number).intermediate_values)
 
+    def curves(self) -> list[dict[int, float]]:
+        """The leading objective of each trial that has not failed, by epoch."""
+        found = (self._memory._get_trial(number) for number in range(self._known))
+        return [trial.intermediate_values for trial in found if trial.state != TrialState.FAIL]
+
     def further(self, number: int, epoch: int) -> tuple[float, ...]:
         """The other objectives after an epoch; none of a study of one objective."""
         return self._points(number)[epoch][1:] if self._objectives.are_several else ()

@@ -93,6 +93,9 @@ def _of_objectives(spec: StudySpec) -> list[Problem]:
     if further and spec.pruner.name not in ("asha", "none"):
         text = f"{spec.pruner.name or spec.pruner.label} compares one objective: with several, write asha or none"
         found.append((("pruner",), text))
+    if further and spec.budget.auto:
+        text = "is for one objective: write patience, or a target with its reference"
+        found.append((("budget", "auto"), text))
     if further and spec.trainings > 1:
         text = "judges a trial by the mean of one objective: leave it out, or the other objectives"
         found.append((("folds" if spec.folds else "repeats",), text))

@@ -17,6 +17,7 @@ from hpo.ipc.fork_server import ForkServer
 from hpo.ipc.messages import Answer, Epoch, Probed, Started
 from hpo.printable import counted
 from hpo.queue.best import best_trials
+from hpo.queue.budget import spent_of
 from hpo.queue.claim import Claim, Place, StudyBusyError, claim_trials
 from hpo.queue.counts import TrialCounts
 from hpo.queue.findings import earlier_of
@@ -25,12 +26,13 @@ from hpo.queue.idle import end_idle_trials, end_paused_trials, standstill
 from hpo.queue.plans import end_beaten
 from hpo.queue.progress import Progress, progress_of
 from hpo.queue.report import trainings_before
-from hpo.queue.studies import StoredStudy, end_exhausted
+from hpo.queue.studies import StoredStudy, end_with_its_trials
 from hpo.results.removal import ended_by_request
 from hpo.results.trial_records import read_records
 from hpo.results.warm_start import find_weights
 from hpo.search.algorithms import ETA, FIRST_RUNG, make_pruner, make_rungs, sampler_factory, searched_length
 from hpo.search.forecast import Begun, SearchSoFar
+from hpo.search.gain import expected_gain
 from hpo.search.history import History
 from hpo.search.usual_ends import startup_trials, usual_shares
 from hpo.store import Store
@@ -123,6 +125,7 @@ class StudyRun:
         self._best_of = 0  # complete trials, when the best was read
         self._claimed: dict[int, Claim] = {}  # by the number of the slot that is filled next
         self._is_exhausted = False  # the last claim found nothing; tried again after the next poll
+        self._judged_at = 0  # trials that had ended when it was last asked whether to go on
         self._is_tidy = False  # the study is over, and what its ended trials do not need is removed
         self._known_spec: str | None = None  # as stored at the last poll
         self._begun: list[Begun] = []
@@ -252,6 +255,8 @@ class StudyRun:
             if beaten := end_beaten(self._store, self.study.study_id, plan, direction):
                 log.info("%s out of the race: not begun", counted(len(beaten), "trial"))
         has_all = self.counts.ended >= self.counts.target
+        if (reason := self._not_worth_going_on()) is not None:
+            self._end_with_its_trials(reason)
         is_to_end = has_all or self.progress.limit is not None or self.progress.state.is_ending
         if is_to_end and self.counts.begun:
             with self._store.write() as connection:
@@ -262,6 +267,24 @@ class StudyRun:
             forget_ended(self._context, self.study, ended_by_request(self._store, self.study.study_id))
         stopped = self.progress.reason if self.progress.state.is_ending else None
         self.stop_reason = stopped or self._obstacle or (_CHANGED if self.is_superseded else None)
+
+    def _not_worth_going_on(self) -> str | None:
+        """Why the search is to end before its trials have all begun, see `hpo.search.gain`; asked at each end of one.
+
+        Whoever sets the number of trials wants these, whatever they are worth.
+        """
+        budget = self.resolved.spec.budget
+        has_ended, self._judged_at = self.counts.ended != self._judged_at, self.counts.ended
+        is_open = self.progress.state == StudyState.RUNNING and self.counts.target == budget.trials_target
+        if budget.price is None or not has_ended or not is_open:
+            return None
+        gain = expected_gain(self._history.curves(), self.resolved.spec.objective.direction)
+        if gain is None:
+            return None
+        with self._store.read() as connection:
+            spent = spent_of(connection, self.study.study_id, self.resolved.spec.objectives)
+        metric = self.resolved.spec.objective.metric
+        return gain.reason_to_end(metric, device_hours=spent.gpu_hours, price=budget.price)
 
     def _take_changes(self, spec: str | None) -> None:
         """A study that is submitted again searches the same, but may have another budget, retries, or `keep`."""
@@ -381,9 +404,13 @@ class StudyRun:
         if untried is None:
             return slots
         left, points = untried
-        if left == 0 and (reason := end_exhausted(self._store, self.study.study_id, points)):
-            log.warning("study %s ends: %s", self.study.name, reason)
+        if left == 0:
+            self._end_with_its_trials(f"all {points} points of its search space were tried")
         return max(1, min(slots, left))
+
+    def _end_with_its_trials(self, reason: str) -> None:
+        if end_with_its_trials(self._store, self.study.study_id, reason):
+            log.warning("study %s ends: %s", self.study.name, reason)
 
     def _claim(self, slots: Sequence[Slot], promotable: Sequence[int]) -> Claim | None:
         """The claim for the first of these slots; those for the others are kept until `start_next` is called for them.

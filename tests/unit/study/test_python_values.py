@@ -107,7 +107,7 @@ def test_a_call_is_named_where_a_file_would_be() -> None:
         "hpo.run: space: a study takes numbers, texts, true, false, null, lists, mappings, classes and ranges, "
         "not complex",
         "hpo.run: budget.trails: unknown key, did you mean 'trials'? Known here: trials, hours, gpu_hours, "
-        "trial_minutes, target, patience, stall_minutes",
+        "trial_minutes, target, patience, auto, stall_minutes",
         "hpo.run: seed: should be greater than or equal to 0 (it is -1)",
     ]
 

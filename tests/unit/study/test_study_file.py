@@ -284,6 +284,7 @@ TWO = f"[{ONE}, parameters]"
         ),
         (TWO, "pruner: median\n", "4: pruner: median compares one objective"),
         (TWO, "folds: 3\n", "4: folds: judges a trial by the mean of one objective"),
+        (TWO, "budget: {auto: true}\n", "4: budget.auto: is for one objective"),
         (f"[{ONE}, seconds_per_epoch]", "steps: 100\n", "3: objective.1.metric: seconds_per_epoch counts epochs"),
     ],
 )
