@@ -20,6 +20,7 @@ from hpo.search.points import Points, squared_distances
 from hpo.study.constraints import total
 
 MOST = 100  # trials that it is fitted to, the newest ones
+LIKELY = 0.75  # how likely a proposal has to be feasible
 THREADS = ThreadpoolController()
 
 

@@ -6,10 +6,11 @@ Trial n takes point n of a grid, so no worker takes one twice.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hpo.errors import SpecError
 from hpo.search.points import Points, squared_distances
@@ -64,8 +65,18 @@ def few_points(space: SearchSpace) -> list[dict[str, Any]] | None:
     return points if 1 < len(points) <= _MOST_LISTED else None
 
 
+def point_key(point: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
+    """The same for the same point, as Optuna stores it."""
+    return frozenset(point.items())
+
+
 def untried_point(
-    space: SearchSpace, tried: Collection[Mapping[str, Any]], like: Mapping[str, Any], *, seed: int
+    space: SearchSpace,
+    tried: Collection[Mapping[str, Any]],
+    like: Mapping[str, Any],
+    *,
+    feasible: Callable[[Sequence[Mapping[str, Any]]], NDArray[np.bool_]],
+    seed: int,
 ) -> dict[str, Any] | None:
     """Of the points that no trial has tried, that which is most like a given one, at random among several of these.
 
@@ -73,12 +84,16 @@ def untried_point(
 
     Args:
         tried, like: as Optuna stores them.
+        feasible: which of some points are likely to be; others are chosen only where there is no such one.
     """
     if (points := few_points(space)) is None:
         return None
-    left = [point for point in points if space.stored(point) not in tried]
+    known = {point_key(point) for point in tried}
+    left = [point for point in points if point_key(space.stored(point)) not in known]
     if not left:
         return None
+    likely = feasible([space.stored(point) for point in left])
+    left = [point for point, is_likely in zip(left, likely, strict=True) if is_likely] or left
     found = Points(space)
     rows = found.rows([space.stored(point) for point in left])
     away = squared_distances(found.rows([like]), rows, found.is_choice).sum(0)[0]

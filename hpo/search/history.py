@@ -7,12 +7,14 @@ reports are recorded here first and written to the store in one transaction by `
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import chain
 from typing import Any, Literal
 
+import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.distributions import distribution_to_json
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -22,7 +24,8 @@ from hpo.ipc.messages import LOST_RANK, OUT_OF_MEMORY
 from hpo.search import trial_rows
 from hpo.search.algorithms import SamplerFactory
 from hpo.search.forecast import Begun, Stage
-from hpo.search.grid import continuous_in, few_points, untried_point
+from hpo.search.grid import continuous_in, few_points, point_key, untried_point
+from hpo.search.points import Points
 from hpo.search.rungs import Rungs, Verdict
 from hpo.search.several import FURTHER, points_of
 from hpo.space import SearchSpace
@@ -44,7 +47,6 @@ _LEARNED: Mapping[str, str] = {
     AttemptEnd.REFUSED: "",  # which constraints it violates, and by how much, is stored with it
 }
 OUTSIDE = "error: outside of the space"  # the cause of an enqueued point that has no parameters
-_Key = frozenset[tuple[str, Any]]
 Policy = Literal["worst", "infeasible", "ignore"]
 
 
@@ -95,7 +97,7 @@ class History:
         directions = [optuna.study.StudyDirection[direction.optuna] for direction in objectives.directions]
         self._study = optuna.create_study(storage=self._memory, study_name=name, directions=directions, pruner=pruner)
         self.is_sparing = False  # a claim reads no more than it must: in a large fleet, many trials change at a time
-        self._all_points: set[_Key] | None = None  # of a small space, once it was asked for
+        self._all_points: set[frozenset[tuple[str, Any]]] | None = None  # of a small space, once it was asked for
         self._known = 0  # trials are numbered without gaps, so this is also the next number
         self._others: dict[int, int] = {}  # unfinished trials of other workers: store's id -> number
         self._paused: set[int] = set()  # those of them that are paused at a rung, as of the last sync
@@ -225,7 +227,7 @@ class History:
             tried = self._tried(number)
             if space.stored(found) not in tried:
                 return found
-            new = untried_point(space, tried, space.stored(found), seed=number)
+            new = untried_point(space, tried, space.stored(found), feasible=self._likely_feasible(space), seed=number)
             if new is None:
                 return found
             own = self._memory._get_trial(number)
@@ -233,16 +235,26 @@ class History:
             self._memory.set_trial_system_attr(number, "fixed_params", space.stored(new))
             return space.suggest(optuna.trial.Trial(self._study, number))
 
+    def _likely_feasible(self, space: SearchSpace) -> Callable[[Sequence[Mapping[str, Any]]], NDArray[np.bool_]]:
+        trials = [self._memory._get_trial(number) for number in range(self._known)]
+        if any(_violation(trial) > 0 for trial in trials):
+            from hpo.search.feasible import LIKELY, Feasibility  # which takes a while to import
+
+            model = Feasibility(Points(space), trials)
+            if model.has_both:
+                return lambda points: model.probabilities(points) >= LIKELY
+        return lambda points: np.ones(len(points), bool)
+
     def untried(self, space: SearchSpace) -> tuple[int, int] | None:
         """How many points of the space no trial has tried, and how many it has.
 
         None where they are many, and where nothing is searched.
         """
         if self._all_points is None:
-            self._all_points = {_key(space.stored(point)) for point in few_points(space) or ()}
+            self._all_points = {point_key(space.stored(point)) for point in few_points(space) or ()}
         if not self._all_points:
             return None
-        return len(self._all_points - {_key(params) for params in self._tried()}), len(self._all_points)
+        return len(self._all_points - {point_key(params) for params in self._tried()}), len(self._all_points)
 
     def _is_given(self, number: int) -> bool:
         """Whether values of the trial were given, as by an enqueued point: it may repeat another."""
@@ -442,10 +454,6 @@ class History:
             return False
         known = self._memory._get_trial(row.number)
         return known.state == TrialState.RUNNING and row.reached == max(known.intermediate_values, default=None)
-
-
-def _key(params: Mapping[str, Any]) -> _Key:
-    return frozenset(params.items())
 
 
 def _learned(cause: str | None) -> str | None:

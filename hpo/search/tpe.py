@@ -33,7 +33,7 @@ MOST = 500
 BEST = 50  # TPE's good side has 25
 NEWEST = 200  # those that run are among them
 EARLIER = 40  # trials of earlier studies, as long as there are none of its own
-LIKELY, MOST_PROPOSALS = 0.75, 20  # how likely a proposal has to be feasible, and how many are looked at
+MOST_PROPOSALS = 20  # that are looked at for a feasible one
 
 
 _Rank = tuple[float, ...]
@@ -179,7 +179,7 @@ class TPE(optuna.samplers.TPESampler):
     ) -> dict[str, Any]:
         if not search_space or self._points is None or not _has_infeasible(study):
             return super().sample_relative(self._shown(study), trial, search_space)
-        from hpo.search.feasible import Feasibility  # which takes a while to import
+        from hpo.search.feasible import LIKELY, Feasibility  # which takes a while to import
 
         feasible, found = Feasibility(self._points, _trials(study)), {}
         best = -1.0

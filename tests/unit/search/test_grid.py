@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from hpo.errors import SpecError
 from hpo.search.grid import check_grid, grid_points, points_in, untried_point
 from hpo.space import Choice, Float, Int, Parameter, SearchSpace
+
+
+def everyone(points: Sequence[Mapping[str, Any]]) -> NDArray[np.bool_]:
+    return np.ones(len(points), bool)
 
 
 def test_the_last_parameter_changes_fastest() -> None:
@@ -84,17 +93,31 @@ def test_an_untried_point_is_one_of_those_that_are_left() -> None:
 
     for number, left in enumerate(points):
         tried = [point for point in points if point != left]
-        found = untried_point(space, tried, points[0], seed=number)
+        found = untried_point(space, tried, points[0], feasible=everyone, seed=number)
         assert found is not None
         assert space.stored(found) == left
-    assert untried_point(space, points, points[0], seed=0) is None
+    assert untried_point(space, points, points[0], feasible=everyone, seed=0) is None
 
 
 def test_of_several_untried_points_it_is_the_one_that_is_most_like_what_was_proposed() -> None:
     space = SearchSpace((Parameter("kind", Choice("a", "b")), Parameter("layers", Int(1, 9))))
     proposed = {"kind": "a", "layers": 7}
 
-    found = [untried_point(space, [proposed], proposed, seed=seed) for seed in range(20)]
+    found = [untried_point(space, [proposed], proposed, feasible=everyone, seed=seed) for seed in range(20)]
 
     assert {point["layers"] for point in found if point is not None} == {6, 8}
     assert {point["kind"] for point in found if point is not None} == {"a"}
+
+
+def test_of_those_one_that_is_likely_to_be_feasible_where_there_is_any() -> None:
+    space = SearchSpace((Parameter("kind", Choice("a", "b")), Parameter("layers", Int(1, 9))))
+    proposed = {"kind": "a", "layers": 7}
+
+    def few_layers(points: Sequence[Mapping[str, Any]]) -> NDArray[np.bool_]:
+        return np.array([point["layers"] < 4 for point in points])
+
+    found = untried_point(space, [proposed], proposed, feasible=few_layers, seed=0)
+    assert found == {"kind": "a", "layers": 3}
+    without = untried_point(space, [proposed], proposed, feasible=lambda points: ~everyone(points), seed=0)
+    assert without is not None
+    assert without["layers"] in (6, 8)
