@@ -19,14 +19,12 @@ import uvicorn
 from hpo.errors import HpoError, SpecError, StoreUnreachableError
 from hpo.printable import printable
 from hpo.web.app import application
-from hpo.web.connections import Connection
+from hpo.web.connections import settings
 from hpo.web.gate import is_loopback
 from hpo.web.site import Site
 from hpo.web.users import users
 
 log = logging.getLogger(__name__)
-
-SECONDS_TO_END = 5  # for answers that are being sent
 
 
 @dataclass(frozen=True)
@@ -67,21 +65,7 @@ def serve(site: Site, transport: Transport, *, is_open: bool = False) -> None:
                 site.store  # noqa: B018 (opens it)
         except StoreUnreachableError as error:
             log.warning("%s. The server says so until it is back", error)
-        config = uvicorn.Config(
-            application(site),
-            http=Connection,
-            ws="none",
-            loop="asyncio",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,  # would reveal the server's name
-            timeout_keep_alive=3600,  # `Connection` ends what waits
-            timeout_graceful_shutdown=SECONDS_TO_END,
-            h11_max_incomplete_event_size=64 * 1024,
-            proxy_headers=bool(transport.proxies),
-            forwarded_allow_ips=list(transport.proxies),
-        )
+        config = settings(application(site), proxies=transport.proxies)
         config.load()
         if tls is not None:
             config.ssl = tls
