@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import re
 import signal
 import socket
 import ssl
@@ -12,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import uvicorn
 
@@ -104,10 +104,11 @@ def _check(site: Site, transport: Transport, *, is_open: bool) -> None:
         )
     if (transport.certificate is None) != (transport.key is None):
         raise SpecError("--tls-cert and --tls-key belong together: give both, or neither")
-    if site.address is not None:
-        parts = urlsplit(site.address)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
-            raise SpecError(f"--url {site.address}: should be an address without a path: https://hpo.example.com")
+    if (
+        site.address is not None
+        and re.fullmatch(r"https?://([\w.-]+|\[[\da-fA-F:]+\])(:\d{1,5})?", site.address) is None
+    ):
+        raise SpecError(f"--url {site.address}: should be an address without a path, such as https://hpo.example.com")
 
 
 def _tls(transport: Transport) -> ssl.SSLContext | None:
