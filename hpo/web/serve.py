@@ -26,6 +26,8 @@ from hpo.web.users import users
 
 log = logging.getLogger(__name__)
 
+_ADDRESS = re.compile(r"https?://([\w.-]+|\[[\da-fA-F:]+\])(:\d{1,5})?")
+
 
 @dataclass(frozen=True)
 class Transport:
@@ -104,10 +106,7 @@ def _check(site: Site, transport: Transport, *, is_open: bool) -> None:
         )
     if (transport.certificate is None) != (transport.key is None):
         raise SpecError("--tls-cert and --tls-key belong together: give both, or neither")
-    if (
-        site.address is not None
-        and re.fullmatch(r"https?://([\w.-]+|\[[\da-fA-F:]+\])(:\d{1,5})?", site.address) is None
-    ):
+    if site.address is not None and _ADDRESS.fullmatch(site.address) is None:
         raise SpecError(f"--url {site.address}: should be an address without a path, such as https://hpo.example.com")
 
 

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 
 from hpo.errors import SpecError, StoreError
 from hpo.store import Store
+from hpo.store.tables import hpo_users
 from hpo.web.attempts import MOST_KEYS, OF_A_NAME, OF_AN_ADDRESS, WHILE_SECONDS, Attempts
 from hpo.web.callers import Role
 from hpo.web.sessions import COOKIES, SESSION_SECONDS, Sessions, signing_key
@@ -119,10 +120,12 @@ def test_a_wrong_name_takes_as_long_as_a_wrong_password(sqlite_store: Store) -> 
 def test_passwords_are_kept_as_argon2id(sqlite_store: Store) -> None:
     add_user(sqlite_store, "ann", Role.VIEWER, PASSWORD)
 
-    content = sqlite_store.url.path.read_bytes()
-
+    with sqlite_store.read() as connection:
+        stored = connection.execute(hpo_users.select()).one()
+    content = b"".join(path.read_bytes() for path in sqlite_store.url.path.parent.glob("hpo.db*"))
+    assert stored.password_hash.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+    assert stored.password_hash.encode() in content
     assert PASSWORD.encode() not in content
-    assert b"$argon2id$v=19$m=65536,t=3,p=4$" in content
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from hpo.web.callers import Role
 from hpo.web.metrics import MOST_STUDIES, OTHERS
 from hpo.web.site import Site
 
+LABELS = ("study", "state", "le")
 ROOT = Path(__file__).parents[2]
 
 
@@ -33,7 +34,7 @@ def metrics(site: Site) -> dict[str, dict[tuple[str, ...], float]]:
     found: dict[str, dict[tuple[str, ...], float]] = defaultdict(dict)
     for family in text_string_to_metric_families(answer.text):
         for sample in family.samples:
-            found[sample.name][tuple(sample.labels.values())] = sample.value
+            found[sample.name][tuple(sample.labels[name] for name in LABELS if name in sample.labels)] = sample.value
     return found
 
 
