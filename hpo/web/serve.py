@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -175,7 +176,8 @@ def _socket(family: socket.AddressFamily, address: tuple[str | int, ...], *, por
     return listening
 
 
-def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, int, int, str, tuple[str | int, ...]]]:
+def _addresses(host: str, port: int) -> list[Any]:
+    """As `socket.getaddrinfo` gives them."""
     try:
         return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE))
     except (OSError, UnicodeError) as error:

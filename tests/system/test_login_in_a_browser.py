@@ -45,7 +45,7 @@ def test_a_viewer_logs_in_and_sees_no_button_that_changes_something(server: Dash
     )
     log_in(browser, server, "vera", "wrong password")
     WebDriverWait(browser, 300).until(lambda driver: "is wrong" in driver.find_element(By.TAG_NAME, "main").text)
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= 400  # type: ignore[no-untyped-call]
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 400
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
     log_in(browser, server, "vera")

@@ -338,10 +338,10 @@ def test_it_speaks_tls_with_a_certificate(sqlite_url: str, tmp_path: Path) -> No
 class _Stay(urllib.request.HTTPErrorProcessor):
     """Follows no redirection."""
 
-    def http_response(self, request: urllib.request.Request, response: object) -> object:  # type: ignore[override]
+    def http_response(self, request: urllib.request.Request, response: object) -> object:
         return response
 
-    https_response = http_response  # type: ignore[assignment]
+    https_response = http_response
 
 
 @pytest.mark.parametrize(
