@@ -61,7 +61,7 @@ class Metrics(Collector):
             buckets=_BUCKETS,
             registry=self.registry,
         )
-        site.when_opened.append(self._watch)
+        site.when_opened(self._watch)
 
     def describe(self) -> list[Metric]:
         """Nothing: it would read the store to be registered."""

@@ -27,7 +27,6 @@ class Site:
         login: whether people log in; else whoever reaches the server may look.
         address: `https://hpo.example.com`, by which browsers reach the server behind a proxy; None for `host` itself.
         is_encrypted: whether browsers reach it by HTTPS.
-        when_opened: called with the store when it is opened.
     """
 
     url: StoreUrl
@@ -37,7 +36,7 @@ class Site:
     login: bool = False
     address: str | None = None
     is_encrypted: bool = False
-    when_opened: list[Callable[[Store], None]] = field(default_factory=list, init=False, repr=False)
+    _when_opened: list[Callable[[Store], None]] = field(default_factory=list, init=False, repr=False)
     _opened: Store | None = field(default=None, init=False, repr=False)
     _tried: float = field(default=0.0, init=False, repr=False)
     _failure: StoreError | None = field(default=None, init=False, repr=False)
@@ -63,8 +62,8 @@ class Site:
                     self._failure = error
                     raise
                 store.patience.seconds = PATIENCE_SECONDS
-                for told in self.when_opened:
-                    told(store)
+                for done in self._when_opened:
+                    done(store)
                 self._opened = store
             return self._opened
 
@@ -80,6 +79,13 @@ class Site:
             if self._sessions is None:
                 self._sessions = Sessions(store)
             return self._sessions
+
+    def when_opened(self, do: Callable[[Store], None]) -> None:
+        """Call this with the store as soon as it is open."""
+        with self._opening:
+            self._when_opened.append(do)
+            if self._opened is not None:
+                do(self._opened)
 
     def close(self) -> None:
         """Close the store's connections."""
