@@ -92,4 +92,4 @@ class Site:
         with self._opening:
             if self._opened is not None:
                 self._opened.close()
-                self._opened = None
+                self._opened = self._sessions = None
