@@ -198,6 +198,7 @@ def test_no_path_of_ours_is_open_to_strangers_by_another_spelling(server: Dashbo
 # ---- HTTP itself
 
 _HEAD = b"Host: 127.0.0.1\r\n"
+_FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
 
 
 @pytest.mark.parametrize(
@@ -243,8 +244,7 @@ def test_headers_and_bodies_are_bounded(server: Dashboard, session: str) -> None
     stranger = said(server, b"POST /login HTTP/1.1\r\n" + _HEAD + b"Content-Length: 70000\r\nConnection: close\r\n\r\n")
     chunks = b"2000\r\n" + b"x" * 0x2000 + b"\r\n"
     chunked = b"POST /login HTTP/1.1\r\n" + _HEAD + b"Transfer-Encoding: chunked\r\nConnection: close\r\n"
-    form = b"Content-Type: application/x-www-form-urlencoded\r\n\r\n"
-    without_length = said(server, chunked + form + 9 * chunks + b"0\r\n\r\n")
+    without_length = said(server, chunked + _FORM + b"\r\n" + 9 * chunks + b"0\r\n\r\n")
     with contextlib.suppress(ConnectionError):  # it may close before it has read all
         assert server.request("PUT", "/api/studies/1/note", headers=ours, body=large.decode())[0] == 413
 
@@ -260,7 +260,7 @@ def test_slow_requests_are_closed_and_keep_nobody_out(server: Dashboard) -> None
             stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60)) for _ in range(100)
         ]
         for connection in slow:
-            connection.sendall(b"POST /login HTTP/1.1\r\n" + _HEAD + b"Content-Length: 9\r\n\r\nx")
+            connection.sendall(b"POST /login HTTP/1.1\r\n" + _HEAD + b"Content-Length: 9\r\n" + _FORM + b"\r\nx")
         started = time.monotonic()
         assert server.request("GET", "/healthz")[0] == 200
         assert time.monotonic() - started < 10
