@@ -49,7 +49,7 @@ def main() -> None:
         failed = sum(status != 200 for status, _ in answers)
         taken = [seconds for _, seconds in answers]
         label = f"{options.at_once} requests at once for {options.seconds:g} s"
-        output.line(f"| {label}: answers, and those that failed | {len(answers):,}, {failed} |")
+        output.line(f"| {label}: answers, and those that failed | {len(answers)}, {failed} |")
         output.line(f"| seconds to an answer: median, 99 % | {_part(taken, 0.5):.2f}, {_part(taken, 0.99):.2f} |")
         output.line(f"| memory before and after | {before / 2**20:.0f} MiB, {after / 2**20:.0f} MiB |")
     output.write()
