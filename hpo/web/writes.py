@@ -17,7 +17,8 @@ from typing import Any
 from anyio import to_thread
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.requests import Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -78,6 +79,11 @@ async def answer_write(
         if answer is not None:
             await answer(scope, receive, send)
             return
+    except ClientDisconnect:
+        return
+    except HTTPException as error:  # the body is too large
+        await problem(error.status_code, error.detail, reason=error.detail)(scope, receive, send)
+        return
     except (HpoError, SQLAlchemyError) as error:
         await problem_of(error)(scope, receive, send)
         return

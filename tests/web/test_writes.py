@@ -185,6 +185,15 @@ def test_what_is_no_known_write_is_refused(site: Site, method: str, path: str, s
     assert done(site) == []
 
 
+def test_a_body_of_unknown_length_is_read_to_a_limit(site: Site) -> None:
+    create_study(site.store)
+
+    answer = client_of(site, Role.OPERATOR).put("/api/studies/1/note", content=(b"x" * 2**20 for _ in range(9)))
+
+    assert answer.status_code == 413
+    assert answer.json()["reason"]
+
+
 def test_a_write_of_a_cookie_must_come_from_our_pages(site: Site) -> None:
     create_study(site.store)
     browser = logged_in(site, Role.OPERATOR)
