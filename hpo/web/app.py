@@ -37,6 +37,7 @@ def application(site: Site) -> FastAPI:
         title="hpo-service", docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json", lifespan=lifespan
     )
     app.state.site = site
+    app.state.dashboard = dashboard
     app.state.attempts = Attempts()
     app.state.metrics = Metrics(site)
     answer_problems(app)

@@ -61,14 +61,14 @@ def serve(site: Site, transport: Transport, *, is_open: bool = False) -> None:
     _check(site, transport, is_open=is_open)
     tls = _tls(transport)
     with _until_interrupted():
+        app = application(site)
         try:
+            app.state.dashboard.open()
             if site.login and not users(site.store):
                 log.warning("nobody can log in: add somebody with 'hpo user add NAME --role viewer'")
-            else:
-                site.store  # noqa: B018 (opens it)
         except StoreUnreachableError as error:
             log.warning("%s. The server says so until it is back", error)
-        config = settings(application(site), proxies=transport.proxies)
+        config = settings(app, proxies=transport.proxies)
         config.load()
         if tls is not None:
             config.ssl = tls

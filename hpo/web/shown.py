@@ -40,7 +40,7 @@ class ShownDashboard:
         caller: Caller = scope["state"]["caller"]
         may_write = caller.role >= Role.OPERATOR
         try:
-            app: Any = self._opened.get(may_write) or await to_thread.run_sync(self._open, may_write)
+            app: Any = self._opened.get(may_write) or await to_thread.run_sync(self.open, may_write)
         except (HpoError, SQLAlchemyError) as error:
             await problem_of(error)(scope, receive, send)
             return
@@ -49,6 +49,26 @@ class ShownDashboard:
             await app(scope, receive, send)
         else:
             await answer_write(self._site, caller, app, scope, receive, send)
+
+    def open(self, may_write: bool = False) -> WSGIMiddleware:
+        """optuna-dashboard for callers of one kind; the first call takes a second, to import Optuna.
+
+        Raises:
+            StoreError: the store cannot be used; the next call tries again.
+        """
+        from a2wsgi import WSGIMiddleware
+
+        from hpo.dashboard.storage import ShownStorage  # imports Optuna
+
+        store = self._site.store  # whose tables it needs
+        with self._opening:
+            if may_write not in self._opened:
+                storage = self._resources.enter_context(optuna_storage(store.url, pool_size=THREADS, kind=ShownStorage))
+                if not may_write:
+                    forbid_writing(storage)
+                app: Any = dashboard_of(storage, self._site.artifacts, may_write=may_write)
+                self._opened[may_write] = WSGIMiddleware(app, workers=THREADS)
+            return self._opened[may_write]
 
     def close(self) -> None:
         """Close the connections to the store."""
@@ -80,22 +100,3 @@ class ShownDashboard:
         except (HpoError, SQLAlchemyError) as error:
             return problem_of(error)
         return None
-
-    def _open(self, may_write: bool) -> WSGIMiddleware:
-        """
-        Raises:
-            StoreError: the store cannot be used; the next call tries again.
-        """
-        from a2wsgi import WSGIMiddleware
-
-        from hpo.dashboard.storage import ShownStorage  # imports Optuna
-
-        store = self._site.store  # whose tables it needs
-        with self._opening:
-            if may_write not in self._opened:
-                storage = self._resources.enter_context(optuna_storage(store.url, pool_size=THREADS, kind=ShownStorage))
-                if not may_write:
-                    forbid_writing(storage)
-                app: Any = dashboard_of(storage, self._site.artifacts, may_write=may_write)
-                self._opened[may_write] = WSGIMiddleware(app, workers=THREADS)
-            return self._opened[may_write]
