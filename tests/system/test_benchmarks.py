@@ -142,6 +142,19 @@ def test_a_large_table_is_predicted_as_the_table_says() -> None:
     assert [row[:3] for row in rows] == [["| standard", "3,000", "8"], ["| quantile", "3,000", "8"]]
 
 
+def test_many_requests_at_once_are_answered_without_an_error_and_take_no_more_memory() -> None:
+    command = [sys.executable, str(RELIABILITY.with_name("serving.py")), "--trials", "60"]
+    done = subprocess.run([*command, "--at-once", "200", "--seconds", "4"], capture_output=True, text=True, timeout=600)
+
+    assert done.returncode == 0, done.stderr
+    cells = {row.split(" | ")[0].strip("| "): row.split(" | ")[1].strip("| ") for row in done.stdout.splitlines()[2:]}
+    answers, failed = cells["200 requests at once for 4 s: answers, and those that failed"].split(", ")[-2:]
+    before, after = (int(text.removesuffix(" MiB")) for text in cells["memory before and after"].split(", "))
+    assert int(answers) >= 200
+    assert int(failed) == 0
+    assert after - before < 50
+
+
 def test_the_check_of_a_gpu_runs_to_its_end_without_one_and_says_what_it_left_out() -> None:
     done = subprocess.run(
         [sys.executable, RELIABILITY.with_name("gpu.py"), "--minutes", "3"], capture_output=True, text=True, timeout=300

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from fastapi.testclient import TestClient
+from callers import client_of
 from projects.synthetic import create_study
 
-from hpo.store import Store
-from hpo.web.app import application
+from hpo.web.callers import Role
 from hpo.web.site import Site
 
 
-def test_the_studies_of_the_store_are_listed(store: Store, tmp_path: Path) -> None:
-    create_study(store)
-    client = TestClient(application(Site(store.url, tmp_path, tmp_path)))
+def test_the_studies_of_the_store_are_listed(site_of_each_database: Site) -> None:
+    create_study(site_of_each_database.store)
 
-    answer = client.get("/api/v1/studies")
+    answer = client_of(site_of_each_database, Role.VIEWER).get("/api/v1/studies")
 
     assert [study["study"] for study in answer.json()] == ["synthetic"]
