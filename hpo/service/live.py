@@ -1,7 +1,7 @@
 """Reads what goes on in a store, by a number of statements that does not grow with it.
 
 `hpo top`, the server's pages and its API show this. Who looks again and again keeps a `LiveReader`, which forecasts the
-time left of a study only as often as that takes a small part of the time.
+time left of a study, by some statements more, only as often as that takes a small part of the time.
 """
 
 from __future__ import annotations
