@@ -36,7 +36,5 @@ def test_what_is_not_there_is_named(sqlite_store: Store) -> None:
 
     with pytest.raises(StoreError, match="study 'synthetic' has no trial 3"):
         read_curves_of(sqlite_store, "synthetic", [3])
-    with pytest.raises(
-        SpecError, match=r"'val_los', did you mean 'val_loss'\? It has val_accuracy, val_loss"
-    ):
+    with pytest.raises(SpecError, match=r"'val_los', did you mean 'val_loss'\? It has val_accuracy, val_loss"):
         read_curves_of(sqlite_store, "synthetic", [], metric="val_los")
