@@ -45,7 +45,7 @@ def _show(found: Curves) -> None:
     from hpo.cli.tables import print_best
 
     out = console()
-    drawn = {str(record.number): points for record, points in found.curves if points}
+    drawn = {f"trial {record.number}": points for record, points in found.curves if points}
     draw_curves(drawn, out, x=found.unit, y=f"{found.metric} of {found.study}")
     print_best([record for record, _ in found.curves], out, objectives=found.objectives)
     without = [str(record.number) for record, points in found.curves if not points]

@@ -57,12 +57,12 @@ def show_status(study: StudyStatus, kept: KeptCheckpoints, live: LiveView) -> No
 
 
 def _of_slot(trial: LiveTrial) -> str:
-    """`here:1 0: trial 3 at epoch 4 of 27, val_loss 0.25, for 12 s on cuda:0`."""
+    """`here:1 slot 0: trial 3 at epoch 4 of 27, val_loss 0.25, for 12 s on cuda:0`."""
     reached = f"{trial.unit} {trial.epoch}" + ("" if trial.max_epochs is None else f" of {trial.max_epochs}")
     value = "" if trial.value is None else f", {in_a_line(trial.metric or 'value')} {number(trial.value)}"
     asked = "" if trial.request is None else f", asked to {trial.request}"
     device = "" if trial.device is None else f" on {in_a_line(trial.device)}"
-    where = f"{in_a_line(trial.worker)} {trial.slot}"
+    where = f"{in_a_line(trial.worker)} slot {trial.slot}"
     return f"{where}: trial {trial.number} at {reached}{value}, for {duration(trial.seconds)}{device}{asked}"
 
 

@@ -76,8 +76,6 @@ class TopApp(App[None]):
     #workers { height: auto; max-height: 20%; }
     #failures { height: auto; max-height: 6; padding: 0 1; }
     #said { height: auto; max-height: 3; padding: 0 1; text-style: bold; }
-    #point { display: none; }
-    #point.asked { display: block; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "ask('pause')", "pause"),
@@ -107,7 +105,9 @@ class TopApp(App[None]):
         yield LiveTable(id="workers")
         yield Static(id="failures", markup=False)
         yield Static(id="said", markup=False)
-        yield Input(id="point", placeholder="lr=1e-3 depth=2")
+        point = Input(id="point", placeholder="lr=1e-3 depth=2")
+        point.display = False
+        yield point
         yield Footer()
 
     def on_mount(self) -> None:
@@ -237,8 +237,8 @@ class TopApp(App[None]):
         self._point_of = study
         self.say(f"a point for study {in_a_line(study)}: others are sampled; Enter enqueues, Escape leaves")
         prompt = self.query_one("#point", Input)
-        prompt.add_class("asked")
-        prompt.focus()
+        prompt.display = True
+        self.set_focus(prompt)  # at once: the next key is for it
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Enqueue the point."""
@@ -252,10 +252,10 @@ class TopApp(App[None]):
         self._to_kill = None
         self.say("")
         prompt = self.query_one("#point", Input)
-        if prompt.has_class("asked"):
+        if prompt.display:
             prompt.value = ""
-            prompt.remove_class("asked")
-            self.query_one("#trials", LiveTable).focus()
+            prompt.display = False
+            self.set_focus(self.query_one("#trials", LiveTable))
 
     def action_log(self) -> None:
         """Open the log of the running trial under the cursor."""

@@ -65,7 +65,7 @@ def running_logs(
         notify: called with a sentence for each trial whose log is not on this machine.
 
     Raises:
-        HpoError: there is no such study, or, without `follow`, none of its trials runs.
+        HpoError: there is no such study, or, without `follow`, none of its trials runs, or none here.
     """
     reader, tails, told = LiveReader(store, study), dict[tuple[int, int], LogTail | None](), ""
     while True:
@@ -83,8 +83,10 @@ def running_logs(
                     f"no trial of study '{study}' runs{f': {waits}' if waits else ''}. 'hpo logs {study} TRIAL' prints "
                     f"the log of one that has ended, and 'hpo trials {study}' lists them"
                 )
-            for number, tail in sorted(tails.items(), key=lambda one: one[0]):
-                yield from _lines(number[0], tail, is_last=True)
+            if not any(tails.values()):
+                raise HpoError(f"this machine has no log of the trials of study '{study}' that run")
+            for key, tail in sorted(tails.items(), key=lambda one: one[0]):
+                yield from _lines(key[0], tail, is_last=True)
             return
         if not running:
             its = view.studies[0]

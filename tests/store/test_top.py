@@ -131,7 +131,7 @@ def test_keys_ask_of_the_trial_or_the_study_under_the_cursor(sqlite_store: Store
             await shown.until(lambda: request_of(sqlite_store) is None)
             await shown.press("s")
             await shown.until(lambda: request_of(sqlite_store) == Request.STOP)
-            shown.app.query_one("#studies", LiveTable).focus()
+            shown.app.set_focus(shown.app.query_one("#studies", LiveTable))
             await shown.press("p")
             await shown.until(lambda: state_of(sqlite_store) == "paused")
             await shown.shows("it is paused: 'hpo resume synthetic' continues it")
