@@ -62,6 +62,7 @@ def main() -> None:
     output.line(f"| trials that run, and that have ended | {options.running}, {options.ended:,} |")
     output.line(f"| of a core | {share:.1%} |")
     output.line(f"| looks a second | {looks:.2f} |")
+    output.line(f"| ms of its processor for a look, drawn | {1000 * share / looks:.1f} |")
     output.line(f"| statements a look | {statements} |")
     output.line(f"| ms a look, median | {1000 * seconds:.1f} |")
     output.write()

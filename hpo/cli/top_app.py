@@ -13,7 +13,7 @@ from typing import ClassVar, TypeVar
 
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.widgets import DataTable, Footer, Input, Static
+from textual.widgets import Footer, Input, Static
 
 from hpo.cli import top_rows
 from hpo.cli.console import Text
@@ -163,15 +163,16 @@ class TopApp(App[None]):
         """A line above the keys."""
         self.query_one("#said", Static).update(Text(printable(text)))
 
-    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+    def on_live_table_moved(self) -> None:
         """The line below the studies is of the one under the cursor."""
-        if event.data_table.id == "studies":
-            key = event.row_key.value
-            self.query_one("#study", Static).update(top_rows.study_line(None if key is None else self._view.study(key)))
+        chosen = self.query_one("#studies", LiveTable).chosen
+        self.query_one("#study", Static).update(
+            top_rows.study_line(None if chosen is None else self._view.study(chosen))
+        )
 
-    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+    def on_live_table_chosen(self, event: LiveTable.Chosen) -> None:
         """Enter opens a trial's log."""
-        if event.data_table.id == "trials":
+        if event.table.id == "trials":
             self.action_log()
 
     def _target(self) -> Target | None:
@@ -221,7 +222,7 @@ class TopApp(App[None]):
         """Show the answer, and what it changed."""
         try:
             said = await self._call(function)
-            self._view = await self._call(self._reader.look)
+            self._view = await self._call(lambda: self._reader.look(is_fresh=True))
         except HpoError as error:
             said = str(error)
         self.say(said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 
 from rich.color import Color
@@ -24,7 +25,13 @@ STYLES: Mapping[str, str] = {
     StudyState.KILLED: "magenta",
     StudyState.DONE: "dim",
 }
-Rows = dict[str, list[Text]]  # by the row's key
+Cell = tuple[str, str]  # a text that is safe to print, and its style
+Rows = dict[str, list[Cell]]  # by the row's key
+
+
+def cell(text: str, style: str = "") -> Cell:
+    """A text in a line, with its style."""
+    return in_a_line(text), style
 
 
 def number(value: float | None) -> str:
@@ -59,20 +66,20 @@ def study_rows(view: LiveView, width: int) -> Rows:
     return {study.name: list(_study(study, width)) for _, study in order[:MOST_STUDIES]}
 
 
-def _study(study: LiveStudy, width: int) -> Iterator[Text]:
+def _study(study: LiveStudy, width: int) -> Iterator[Cell]:
     state = f"{study.state}, waits" if study.waiting_for and study.state == StudyState.RUNNING else str(study.state)
     spent = f"{study.spent['trials']:.0f}"
-    yield Text(short(study.name), style="bold")
-    yield Text(state, style="yellow" if study.waiting_for else STYLES.get(study.state, ""))
-    yield Text(spent if study.target is None else f"{spent}/{study.target}")
-    yield Text(str(study.counts[TrialState.RUNNING]))
+    yield cell(short(study.name), style="bold")
+    yield cell(state, style="yellow" if study.waiting_for else STYLES.get(study.state, ""))
+    yield cell(spent if study.target is None else f"{spent}/{study.target}")
+    yield cell(str(study.counts[TrialState.RUNNING]))
     failed = study.counts[TrialState.FAILED]
-    yield Text(str(failed), style="red" if failed else "")
-    yield Text(f"front of {study.on_front}" if study.on_front is not None else number(study.best_value))
+    yield cell(str(failed), style="red" if failed else "")
+    yield cell(f"front of {study.on_front}" if study.on_front is not None else number(study.best_value))
     if width >= WIDE:
-        yield Text("-" if study.best_number is None else f"#{study.best_number}")
-        yield Text(budget_in_words(study) or "-")
-    yield Text("-" if study.seconds_left is None else between(*study.seconds_left))
+        yield cell("-" if study.best_number is None else f"#{study.best_number}")
+        yield cell(budget_in_words(study) or "-")
+    yield cell("-" if study.seconds_left is None else between(*study.seconds_left))
 
 
 def budget_in_words(study: LiveStudy) -> str:
@@ -119,35 +126,35 @@ def trial_headings(view: LiveView, width: int) -> list[str]:
 def trial_rows(view: LiveView, width: int) -> Rows:
     """The running trials, then the free slots."""
     found = {f"{trial.study}\0{trial.number}": list(_trial(trial, view, width)) for trial in view.trials}
-    blank = [Text("")] * len(trial_headings(view, width))
+    blank = [cell("")] * len(trial_headings(view, width))
     taken = {(trial.worker_id, trial.slot) for trial in view.trials}
     for worker in view.workers:
         free = 0 if worker.is_lost else max(0, worker.slots - worker.busy)
         for slot in [slot for slot in range(worker.slots) if (worker.worker_id, slot) not in taken][:free]:
-            first, last = Text("free", style="dim"), Text(f"{short(worker.name)} {slot}", style="dim")
+            first, last = cell("free", style="dim"), cell(f"{short(worker.name)} {slot}", style="dim")
             found[f"\0{worker.worker_id}\0{slot}"] = [first, *blank[2:], last]
     return found
 
 
-def _trial(trial: LiveTrial, view: LiveView, width: int) -> Iterator[Text]:
-    yield Text(str(trial.number), style="bold")
+def _trial(trial: LiveTrial, view: LiveView, width: int) -> Iterator[Cell]:
+    yield cell(str(trial.number), style="bold")
     if len(view.studies) != 1:
-        yield Text(short(trial.study))
-    yield Text(f"{trial.epoch}/{trial.max_epochs or '?'}")
-    yield Text(number(trial.value))
-    yield Text(sparkline([value for _, value in trial.curve]))
-    yield Text(duration(trial.seconds))
+        yield cell(short(trial.study))
+    yield cell(f"{trial.epoch}/{trial.max_epochs or '?'}")
+    yield cell(number(trial.value))
+    yield cell(sparkline([value for _, value in trial.curve]))
+    yield cell(duration(trial.seconds))
     if width < NARROW:
         return
     is_late = trial.lease_left < 0
-    yield Text(short(trial.device or "-"))
-    yield Text("over" if is_late else f"{trial.lease_left:.0f} s", style="red" if is_late else "")
+    yield cell(short(trial.device or "-"))
+    yield cell("over" if is_late else f"{trial.lease_left:.0f} s", style="red" if is_late else "")
     if width >= WIDE:
-        yield Text("-" if trial.share == 1 and trial.devices == 1 else f"{trial.devices} x {trial.share:.2g}")
-        yield Text("-" if trial.memory is None else f"{trial.memory / 2**20:,.0f} MiB")
-        yield Text(number(trial.samples_per_second))
-        yield Text(trial.request or "-", style="yellow")
-    yield Text(f"{short(trial.worker)} {trial.slot}")
+        yield cell("-" if trial.share == 1 and trial.devices == 1 else f"{trial.devices} x {trial.share:.2g}")
+        yield cell("-" if trial.memory is None else f"{trial.memory / 2**20:,.0f} MiB")
+        yield cell(number(trial.samples_per_second))
+        yield cell(trial.request or "-", style="yellow")
+    yield cell(f"{short(trial.worker)} {trial.slot}")
 
 
 def worker_headings(width: int) -> list[str]:
@@ -160,14 +167,14 @@ def worker_rows(view: LiveView, width: int) -> Rows:
     return {str(worker.worker_id): list(_worker(worker, view, width)) for worker in view.workers}
 
 
-def _worker(worker: LiveWorker, view: LiveView, width: int) -> Iterator[Text]:
-    yield Text(short(worker.name), style="bold")
-    yield Text(f"{worker.busy}/{worker.slots} busy")
+def _worker(worker: LiveWorker, view: LiveView, width: int) -> Iterator[Cell]:
+    yield cell(short(worker.name), style="bold")
+    yield cell(f"{worker.busy}/{worker.slots} busy")
     ago = f"{worker.seconds_since_beat:.0f} s ago"
-    yield Text(f"lost: {ago}" if worker.is_lost else ago, style="red" if worker.is_lost else "")
+    yield cell(f"lost: {ago}" if worker.is_lost else ago, style="red" if worker.is_lost else "")
     if width >= WIDE:
-        yield Text(duration(view.moment - worker.started))
-        yield Text(str(worker.worker_id))
+        yield cell(duration(view.moment - worker.started))
+        yield cell(str(worker.worker_id))
 
 
 def failure_lines(failures: Sequence[LiveFailure], moment: float) -> Text:
@@ -186,6 +193,11 @@ def sparkline(values: Sequence[float]) -> str:
     """A curve in a few characters, from its least to its largest value."""
     if not values:
         return ""
+    return _drawn(tuple(values))
+
+
+@functools.lru_cache(maxsize=1024)
+def _drawn(values: tuple[float, ...]) -> str:
     drawn = Sparkline(values, width=min(WIDTH_OF_SPARKLINE, len(values)), min_color=_ANY, max_color=_ANY)
     segments = drawn.__rich_console__(_CONSOLE, _CONSOLE.options)
     return "".join(getattr(segment, "text", "") for segment in segments)

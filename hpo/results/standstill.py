@@ -47,7 +47,8 @@ def standstill(study_id: int, name: str, progress: Progress, slots: SlotsInUse) 
         return f"{progress.limit}: a worker ends {counted(counts.begun, 'trial')} that had begun"
     if slots.are_full:
         return (
-            f"no slot is free: {counted(slots.slots, 'slot')} of {counted(slots.workers, 'worker')} train other studies"
+            "no slot is free: all train other studies "
+            f"({counted(slots.slots, 'slot')} of {counted(slots.workers, 'worker')})"
         )
     if counts.paused and counts.paused == counts.begun and counts.claimed >= counts.target and not counts.waiting:
         return f"its last {counted(counts.paused, 'trial')} wait at a rung: a worker promotes the best of them"

@@ -11,7 +11,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -46,7 +46,8 @@ from hpo.study.states import AttemptEnd, OptunaState, Request, StudyState
 
 LONGEST_CURVE = 60  # values
 LAST_FAILURES = 10
-SECONDS_OF_A_FORECAST, FORECAST_PAUSE = 2.0, 50.0  # a new one after so many seconds, and so many times what it takes
+SECONDS_OF_STUDIES, SECONDS_OF_A_FORECAST = 1.0, 2.0  # after which they are read anew, or made anew
+PAUSE_FACTOR = 50.0  # or after so many times as long as that takes
 SECONDS_OF_A_LOST_WORKER = 600.0  # for which it is shown
 SAMPLES_PER_SECOND = "samples_per_second"  # a metric, or an attribute
 _FAILURES = (
@@ -76,10 +77,16 @@ class LiveReader:
 
     def __init__(self, store: Store, study: str | None = None) -> None:
         self._store, self._study = store, study
+        self._studies: tuple[list[StudyOverview], dict[int, tuple[int, float]]] = [], {}  # and their best trials
+        self._studies_until = 0.0  # monotonic seconds
+        self._known: dict[int, _Known] = {}  # by trial_id
         self._forecasts: dict[tuple[int, float | None], _Forecast] = {}  # by study_id, and when it was created
 
-    def look(self) -> LiveView:
-        """What goes on now.
+    def look(self, *, is_fresh: bool = False) -> LiveView:
+        """What goes on now; of studies, as of a second ago, or of longer where it takes long to read them.
+
+        Args:
+            is_fresh: of studies too.
 
         Raises:
             StoreError: the study was deleted or renamed, or the store does not answer.
@@ -87,11 +94,14 @@ class LiveReader:
         study_id = None if self._study is None else find_study(self._store, self._study)[0]
         with self._store.read() as connection:
             moment = connection.scalar(select(db_now())) or 0.0
-            found = overview(connection, study_id)
+            is_of_another = study_id is not None and [one.study_id for one in self._studies[0]] != [study_id]
+            if is_fresh or is_of_another or time.monotonic() >= self._studies_until:
+                self._read_studies(connection, study_id)
+            found, best = self._studies
             names = {study.study_id: study for study in found}
             running = connection.execute(_running()).all()
             workers = _workers(connection, running, lease=self._store.timing.lease)
-            slots, best = _slots_in_use(workers, running), _best(connection, found)
+            slots = _slots_in_use(workers, running)
             own: dict[int, list[Any]] = defaultdict(list)
             for row in running:
                 own[row.study_id].append(row)
@@ -108,9 +118,81 @@ class LiveReader:
                     for study in found
                 ],
                 workers,
-                _trials(connection, [row for row in running if row.study_id in names], names),
+                self._trials(connection, [row for row in running if row.study_id in names], names),
                 _failures(connection, study_id),
             )
+
+    def _read_studies(self, connection: Connection, study_id: int | None) -> None:
+        started = time.monotonic()
+        found = overview(connection, study_id)
+        self._studies = found, _best(connection, found)
+        now = time.monotonic()
+        self._studies_until = now + max(SECONDS_OF_STUDIES, PAUSE_FACTOR * (now - started))
+
+    def _trials(
+        self, connection: Connection, running: Sequence[Any], named: Mapping[int, StudyOverview]
+    ) -> list[LiveTrial]:
+        ids = [row.trial_id for row in running]
+        last = {row.trial_id: row for row in connection.execute(_last_epochs(), {"ids": ids})} if ids else {}
+        reached = {trial_id: row.epoch for trial_id, row in last.items()}
+        self._know(connection, running, reached)
+        speeds = {row.trial_id: json.loads(row.value_json) for row in connection.execute(_speeds(), {"ids": ids})}
+        found = []
+        for row in running:
+            known, epoch = self._known[row.trial_id], last.get(row.trial_id)
+            metrics = _finite_numbers(json.loads(epoch.metrics)) if epoch is not None else {}
+            objectives = named[row.study_id].objectives
+            speed = metrics.get(SAMPLES_PER_SECOND, speeds.get(row.trial_id))
+            found.append(
+                LiveTrial(
+                    study=named[row.study_id].name,
+                    number=row.number,
+                    worker_id=row.worker_id,
+                    worker=f"{row.host}:{row.pid}",
+                    slot=row.slot,
+                    device=row.device,
+                    devices=row.devices,
+                    share=row.share,
+                    attempt=row.attempt,
+                    unit=known.unit,
+                    epoch=reached.get(row.trial_id, known.curve[-1][0] if known.curve else 0),
+                    max_epochs=known.max_epochs,
+                    metric=objectives.metrics[0] if objectives.metrics else None,
+                    metrics=metrics,
+                    value=known.curve[-1][1] if known.curve else None,
+                    curve=known.curve,
+                    lease_left=row.lease_left,
+                    memory=row.peak,
+                    seconds=max(0.0, row.seconds),
+                    samples_per_second=float(speed) if isinstance(speed, int | float) else None,
+                    request=Request(row.request) if row.request else None,
+                    params=known.params,
+                )
+            )
+        return sorted(found, key=lambda trial: (trial.study, trial.worker_id, trial.slot, trial.number))
+
+    def _know(self, connection: Connection, running: Sequence[Any], reached: Mapping[int, int]) -> None:
+        """Read what is new of the running trials: the curves of those with a new epoch, what others are."""
+        before, self._known = self._known, {}
+        keys = {row.trial_id: (row.study_id, row.attempt, row.config) for row in running}
+        new = [key for key, its in keys.items() if key not in before or before[key].of != its]
+        changed = [key for key in keys if key in new or before[key].reached != reached.get(key)]
+        params = params_of(connection, trials.c.trial_id.in_(new)) if new else {}
+        curves: dict[int, list[tuple[int, float]]] = defaultdict(list)
+        for row in connection.execute(_curves(), {"ids": changed}) if changed else ():
+            if (value := finite(row.intermediate_value)) is not None:
+                curves[row.trial_id].append((row.step, value))
+        for key, of in keys.items():
+            if key in new:
+                config = json.loads(of[2]) if of[2] else {}
+                unit = Unit.of(config)
+                longest = config.get(unit.plural)
+                most = longest if isinstance(longest, int) else None
+                self._known[key] = _Known(of, reached.get(key), unit, most, params.get(key, {}), curves[key])
+            elif key in changed:
+                self._known[key] = replace(before[key], reached=reached.get(key), curve=curves[key])
+            else:
+                self._known[key] = before[key]
 
     def _seconds_left(
         self, connection: Connection, study: StudyOverview, slots: SlotsInUse, own: Sequence[Any]
@@ -134,8 +216,24 @@ class LiveReader:
                 devices=devices * (1 + free / len(own)),
             )
             took = time.monotonic() - now
-            known = self._forecasts[key] = _Forecast(left, now, now + max(SECONDS_OF_A_FORECAST, FORECAST_PAUSE * took))
+            known = self._forecasts[key] = _Forecast(left, now, now + max(SECONDS_OF_A_FORECAST, PAUSE_FACTOR * took))
         return known.at(now)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is read of a running trial once, or once an epoch.
+
+    Attributes:
+        of: the study, the attempt and the configuration that it is of.
+    """
+
+    of: tuple[int, int, str | None]
+    reached: int | None
+    unit: Unit
+    max_epochs: int | None
+    params: Mapping[str, Any]
+    curve: list[tuple[int, float]]
 
 
 @dataclass(frozen=True)
@@ -241,54 +339,6 @@ def _best(connection: Connection, found: Sequence[StudyOverview]) -> dict[int, t
         if value is not None:
             result[study_id] = row.number, float(value)
     return result
-
-
-def _trials(connection: Connection, running: Sequence[Any], named: Mapping[int, StudyOverview]) -> list[LiveTrial]:
-    if not running:
-        return []
-    ids = {"ids": [row.trial_id for row in running]}
-    curves: dict[int, list[tuple[int, float]]] = defaultdict(list)
-    for row in connection.execute(_curves(), ids):
-        if (value := finite(row.intermediate_value)) is not None:
-            curves[row.trial_id].append((row.step, value))
-    last = {row.trial_id: row for row in connection.execute(_last_epochs(), ids)}
-    speeds = {row.trial_id: json.loads(row.value_json) for row in connection.execute(_speeds(), ids)}
-    params = params_of(connection, trials.c.trial_id.in_(ids["ids"]))
-    found = []
-    for row in running:
-        config = json.loads(row.config) if row.config else {}
-        unit, epoch = Unit.of(config), last.get(row.trial_id)
-        metrics = _finite_numbers(json.loads(epoch.metrics)) if epoch is not None else {}
-        curve, longest = curves[row.trial_id], config.get(unit.plural)
-        objectives = named[row.study_id].objectives
-        speed = metrics.get(SAMPLES_PER_SECOND, speeds.get(row.trial_id))
-        found.append(
-            LiveTrial(
-                study=named[row.study_id].name,
-                number=row.number,
-                worker_id=row.worker_id,
-                worker=f"{row.host}:{row.pid}",
-                slot=row.slot,
-                device=row.device,
-                devices=row.devices,
-                share=row.share,
-                attempt=row.attempt,
-                unit=unit,
-                epoch=epoch.epoch if epoch is not None else curve[-1][0] if curve else 0,
-                max_epochs=longest if isinstance(longest, int) else None,
-                metric=objectives.metrics[0] if objectives.metrics else None,
-                metrics=metrics,
-                value=curve[-1][1] if curve else None,
-                curve=curve,
-                lease_left=row.lease_left,
-                memory=row.peak,
-                seconds=max(0.0, row.seconds),
-                samples_per_second=float(speed) if isinstance(speed, int | float) else None,
-                request=Request(row.request) if row.request else None,
-                params=params.get(row.trial_id, {}),
-            )
-        )
-    return sorted(found, key=lambda trial: (trial.study, trial.worker_id, trial.slot, trial.number))
 
 
 def _failures(connection: Connection, study_id: int | None) -> list[LiveFailure]:

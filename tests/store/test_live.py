@@ -130,7 +130,7 @@ def test_it_says_why_nothing_happens(store: Store) -> None:
     busy = Claimant(store, create_study(store, study="other"))
     change(store, worker.worker_id, ended=db_now())
     begin_next(busy, 0.5)
-    assert reason() == "no slot is free: 1 slot of 1 worker train other studies"
+    assert reason() == "no slot is free: all train other studies (1 slot of 1 worker)"
     ask_study(store, "mine", "pause")
     assert reason() == "it is paused: 'hpo resume mine' continues it"
     ask_study(store, "mine", "resume")
