@@ -119,8 +119,7 @@ class TopApp(App[None]):
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def on_resize(self) -> None:
-        if self.query("#head"):  # also comes before there is anything
-            self._draw()
+        self._draw()
 
     async def _look(self) -> None:
         while True:
@@ -140,6 +139,8 @@ class TopApp(App[None]):
 
     def _tell_silence(self, error: HpoError) -> None:
         """The last view stays."""
+        if not self._has_widgets:
+            return
         now = time.monotonic()
         self._silent_since = now if self._silent_since is None else self._silent_since
         line = in_a_line(str(error).splitlines()[0])
@@ -147,7 +148,14 @@ class TopApp(App[None]):
             Text(f"for {duration(now - self._silent_since)}, nothing new: {line}", style="bold red")
         )
 
+    @property
+    def _has_widgets(self) -> bool:
+        """A terminal's size comes before them, and what the store answers may come when they are gone."""
+        return bool(self.query("#said"))
+
     def _draw(self) -> None:
+        if not self._has_widgets:
+            return
         view, width = self._view, self.size.width
         self.query_one("#head", Static).update(Text(top_rows.headline(view, self._store.url.without_password)))
         studies = self.query_one("#studies", LiveTable)
@@ -161,6 +169,8 @@ class TopApp(App[None]):
 
     def say(self, text: str) -> None:
         """A line above the keys."""
+        if not self._has_widgets:
+            return
         self.query_one("#said", Static).update(Text(printable(text)))
 
     def on_live_table_moved(self) -> None:
