@@ -25,6 +25,7 @@ from hpo.printable import in_a_line, printable
 from hpo.results.live import LiveView
 from hpo.service.live import LiveReader
 from hpo.store import Store
+from hpo.store.engine import store_errors
 from hpo.study.states import Request, StudyState
 
 T = TypeVar("T")
@@ -134,8 +135,17 @@ class TopApp(App[None]):
             await asyncio.sleep(max(self._every, PAUSE_FACTOR * (time.process_time() - used)))
 
     async def _call(self, function: Callable[[], T]) -> T:
-        """What a function of the store says, from its thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+        """What a function of the store says, from its thread.
+
+        Raises:
+            HpoError: of the function, or the store does not answer.
+        """
+
+        def ask() -> T:
+            with store_errors(self._store.url):
+                return function()
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, ask)
 
     def _tell_silence(self, error: HpoError) -> None:
         """The last view stays."""

@@ -15,8 +15,9 @@ from hpo.cli.console import Text
 from hpo.errors import HpoError
 from hpo.printable import in_a_line, printable
 from hpo.service.log_tail import READ_SECONDS, LogTail
-from hpo.service.trial_log import find_log
+from hpo.service.trial_log import TrialLog, find_log
 from hpo.store import Store
+from hpo.store.engine import store_errors
 
 LINES, MOST_LINES = 500, 5000  # at first, and that are kept
 
@@ -46,7 +47,7 @@ class LogScreen(ModalScreen[None]):
 
     async def _follow(self) -> None:
         try:
-            found = await asyncio.to_thread(find_log, self._store, self._study, self._trial, artifacts=self._artifacts)
+            found = await asyncio.to_thread(self._find)
         except HpoError as error:
             self.query_one(Static).update(Text(str(error)))
             return
@@ -55,3 +56,7 @@ class LogScreen(ModalScreen[None]):
             if lines := await asyncio.to_thread(tail.read):
                 log.write_lines([printable(line) for line in lines])
             await asyncio.sleep(READ_SECONDS)
+
+    def _find(self) -> TrialLog:
+        with store_errors(self._store.url):
+            return find_log(self._store, self._study, self._trial, artifacts=self._artifacts)
