@@ -95,6 +95,7 @@ class TopApp(App[None]):
         self._artifacts, self._every = artifacts, every
         self._thread = ThreadPoolExecutor(max_workers=1)  # all that asks the store, so that the screen never waits
         self._to_kill: tuple[Target, float] | None = None  # asked once, and when, in monotonic seconds
+        self._texts: dict[str, Text] = {}  # what is shown, by its place
         self._point_of = ""  # the study that a point is typed for
         self._silent_since: float | None = None  # monotonic seconds
 
@@ -124,7 +125,7 @@ class TopApp(App[None]):
 
     async def _look(self) -> None:
         while True:
-            used = time.process_time()
+            used, began = time.process_time(), time.monotonic()
             try:
                 self._view = await self._call(self._reader.look)
             except HpoError as error:
@@ -132,7 +133,8 @@ class TopApp(App[None]):
             else:
                 self._silent_since = None
                 self._draw()
-            await asyncio.sleep(max(self._every, PAUSE_FACTOR * (time.process_time() - used)))
+            rest = self._every - (time.monotonic() - began)
+            await asyncio.sleep(max(rest, PAUSE_FACTOR * (time.process_time() - used)))
 
     async def _call(self, function: Callable[[], T]) -> T:
         """What a function of the store says, from its thread.
@@ -154,9 +156,7 @@ class TopApp(App[None]):
         now = time.monotonic()
         self._silent_since = now if self._silent_since is None else self._silent_since
         line = in_a_line(str(error).splitlines()[0])
-        self.query_one("#head", Static).update(
-            Text(f"for {duration(now - self._silent_since)}, nothing new: {line}", style="bold red")
-        )
+        self._put("head", Text(f"for {duration(now - self._silent_since)}, nothing new: {line}", style="bold red"))
 
     @property
     def _has_widgets(self) -> bool:
@@ -167,28 +167,33 @@ class TopApp(App[None]):
         if not self._has_widgets:
             return
         view, width = self._view, self.size.width
-        self.query_one("#head", Static).update(Text(top_rows.headline(view, self._store.url.without_password)))
+        self._put("head", Text(top_rows.headline(view, self._store.url.without_password)))
         studies = self.query_one("#studies", LiveTable)
         studies.show(top_rows.study_headings(width), top_rows.study_rows(view, width))
         chosen = studies.chosen
-        self.query_one("#study", Static).update(top_rows.study_line(None if chosen is None else view.study(chosen)))
+        self._put("study", top_rows.study_line(None if chosen is None else view.study(chosen)))
         trials, workers = self.query_one("#trials", LiveTable), self.query_one("#workers", LiveTable)
         trials.show(top_rows.trial_headings(view, width), top_rows.trial_rows(view, width))
         workers.show(top_rows.worker_headings(width), top_rows.worker_rows(view, width))
-        self.query_one("#failures", Static).update(top_rows.failure_lines(view.failures, view.moment))
+        self._put("failures", top_rows.failure_lines(view.failures, view.moment))
+
+    def _put(self, place: str, text: Text) -> None:
+        """Show a text, unless it is there already: to show it lays the whole screen out anew."""
+        before = self._texts.get(place)
+        if before is None or before != text or before.style != text.style:
+            self._texts[place] = text
+            self.query_one(f"#{place}", Static).update(text)
 
     def say(self, text: str) -> None:
         """A line above the keys."""
         if not self._has_widgets:
             return
-        self.query_one("#said", Static).update(Text(printable(text)))
+        self._put("said", Text(printable(text)))
 
     def on_live_table_moved(self) -> None:
         """The line below the studies is of the one under the cursor."""
         chosen = self.query_one("#studies", LiveTable).chosen
-        self.query_one("#study", Static).update(
-            top_rows.study_line(None if chosen is None else self._view.study(chosen))
-        )
+        self._put("study", top_rows.study_line(None if chosen is None else self._view.study(chosen)))
 
     def on_live_table_chosen(self, event: LiveTable.Chosen) -> None:
         """Enter opens a trial's log."""
