@@ -51,17 +51,20 @@ def ls(store: StoreOption = None, project: ProjectOption = None, as_json: JsonOp
 def status(
     study: StudyName, store: StoreOption = None, project: ProjectOption = None, as_json: JsonOption = False
 ) -> None:
-    """Show a study's progress, limits, best trial and workers."""
-    from hpo.cli import tables
+    """Show a study's progress, limits, best trial, time left, workers, and what their slots do; or why none does."""
+    from hpo.cli.status_page import show_status
     from hpo.results.study import Study
+    from hpo.service.live import live_view
 
     with open_to_look(store, project, is_foreign_allowed=True) as opened:
         opened_study = Study(opened, study)
         found, kept = opened_study.status(), opened_study.kept_checkpoints()
+        live = live_view(opened, study)
     if as_json:
-        print_json(found.to_json())
+        plain = live.to_json()
+        print_json(found.to_json() | {"seconds_left": plain["studies"][0]["seconds_left"], "running": plain["trials"]})
     else:
-        tables.show_status(found, kept)
+        show_status(found, kept, live)
 
 
 def trials(

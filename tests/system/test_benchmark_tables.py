@@ -43,6 +43,7 @@ SECTIONS = {
     "startup",
     "looking",
     "serving",
+    "live",
     "archive",
     "predict",
     "honest",
