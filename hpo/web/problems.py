@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import DBAPIError
 
-from hpo.errors import HpoError, SpecError, StoreError, StoreUnreachableError
+from hpo.errors import HpoError, LoadError, NotFoundError, SpecError, StoreError, StoreUnreachableError
 from hpo.printable import printable
 from hpo.web.access import DeniedError
 
@@ -54,6 +54,8 @@ def answer_problems(app: FastAPI) -> None:
 def _status_of(error: HpoError) -> int:
     if isinstance(error, StoreUnreachableError):
         return 503
-    if isinstance(error, SpecError):
+    if isinstance(error, NotFoundError):
+        return 404
+    if isinstance(error, SpecError | LoadError):
         return 422
     return 409 if isinstance(error, StoreError) else 500
