@@ -42,7 +42,7 @@ class Source:
         Raises:
             SpecError: the file cannot be read, or is not a mapping in YAML.
         """
-        return cls.of_text(_read(path), str(path))
+        return cls.of_text(text_of(path), str(path))
 
     @classmethod
     def of_text(cls, text: str, file: str) -> Source:
@@ -190,7 +190,12 @@ def apply_changes(source: Source, changes: Sequence[str]) -> None:
         _apply(change, source)
 
 
-def _read(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """The text of a study file.
+
+    Raises:
+        SpecError: it cannot be read.
+    """
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from hpo.errors import NotFoundError, SpecError, nearest
 from hpo.service.studies import StudiesOfStore
 from hpo.store import Store
-from hpo.web.access import Caller, Role, need
+from hpo.web.access import Caller, Role, caller_of, need
 from hpo.web.problems import problem
 from hpo.web.site import Site
 
@@ -61,11 +61,8 @@ class Route(APIRoute):
                 if request.method != "GET" and {"if-match", "if-unmodified-since"} & set(request.headers):
                     raise HTTPException(412, "answers have no entity tags: leave If-Match and If-Unmodified-Since out")
                 return await handle(Request(request.scope, _bounded(request)))
-            except HTTPException as error:
-                return problem(error.status_code, str(error.detail))
             except NotFoundError:
-                caller = getattr(request.state, "caller", None)
-                if caller is None or caller.studies is None:
+                if caller_of(request).studies is None:
                     raise
                 # the message names the studies that there are
                 return problem(404, "there is no such study, or the study has no such trial")
@@ -87,19 +84,9 @@ def _bounded(request: Request) -> Callable[[], Coroutine[Any, Any, MutableMappin
     return receive
 
 
-def _known(role: Role) -> Any:
-    checked = Depends(need(role))
-
-    def caller_of(request: Request, caller: Caller = checked) -> Caller:
-        request.state.caller = caller
-        return caller
-
-    return Depends(caller_of)
-
-
-Viewer = Annotated[Caller, _known(Role.VIEWER)]
-Operator = Annotated[Caller, _known(Role.OPERATOR)]
-Admin = Annotated[Caller, _known(Role.ADMIN)]
+Viewer = Annotated[Caller, Depends(need(Role.VIEWER))]
+Operator = Annotated[Caller, Depends(need(Role.OPERATOR))]
+Admin = Annotated[Caller, Depends(need(Role.ADMIN))]
 
 
 def _site_of(request: Request) -> Site:
@@ -117,13 +104,12 @@ def _studies_of(request: Request) -> StudiesOfStore:
 
 
 def _study_name(request: Request, study: str) -> str:
-    """The study's name in the path, of a route whose caller is declared before it.
+    """The study's name in the path, if the caller may know of it.
 
     Raises:
-        NotFoundError: the caller may not know of it, or no study can have that name.
+        NotFoundError: they may not, or no study can have that name.
     """
-    caller: Caller = request.state.caller
-    if "\0" in study or not caller.sees(study):
+    if "\0" in study or not caller_of(request).sees(study):
         raise NotFoundError("there is no such study")
     return study
 
