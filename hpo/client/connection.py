@@ -101,7 +101,7 @@ class Connection:
                 return answer.json()
             if kind == "application/problem+json":
                 problem = answer.json()
-                raise _ERRORS.get(answer.status_code, RunError)(f"{problem['detail']} ({self.url})")
+                raise _ERRORS.get(answer.status_code, RunError)(str(problem["detail"]))
         except (ValueError, KeyError, TypeError):
             pass
         raise RunError(f"{self.url} answers as no server of hpo does ({answer.status_code}, {kind or 'no type'})")

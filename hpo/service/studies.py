@@ -20,7 +20,6 @@ from hpo.results.query import Query, Table
 from hpo.results.study import Study, StudyStatus, list_studies
 from hpo.results.trial import TrialRecord
 from hpo.service.delete import Belongings, Deleted, belongings_of, delete_study
-from hpo.service.steer import request_study, request_trial
 from hpo.service.trial_details import TrialDetails, trial_details
 from hpo.service.trial_log import LogPart, read_log
 from hpo.store import Store
@@ -134,6 +133,8 @@ class StudiesOfStore(AbstractContextManager["StudiesOfStore"]):
         return read_log(self._store, study, trial, artifacts=self._artifacts, offset=offset)
 
     def request(self, study: str, trial: int | None, request: Request | None) -> str:
+        from hpo.service.steer import request_study, request_trial  # which imports pydantic, a tenth of a second
+
         if trial is None:
             return request_study(self._store, study, STATES[request], artifacts=self._artifacts)
         return request_trial(self._store, study, trial, request, artifacts=self._artifacts)
