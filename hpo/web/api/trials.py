@@ -130,12 +130,11 @@ def enqueue(
     names = body.names or [f"point {place}" if len(body.points) > 1 else "" for place in range(len(body.points))]
     if len(names) != len(body.points):
         raise HTTPException(422, f"names: there are {len(names)}, and {len(body.points)} points")
-    texts = [
-        {name: value if isinstance(value, str) else str(value) for name, value in one.items()} for one in body.points
-    ]
     points = [
-        Point(one, name, is_text=body.are_texts)
-        for one, name in zip(texts if body.are_texts else body.points, names, strict=True)
+        Point(
+            {key: _text(value) for key, value in one.items()} if body.are_texts else one, name, is_text=body.are_texts
+        )
+        for one, name in zip(body.points, names, strict=True)
     ]
 
     def write(keep: Callable[[Connection, Mapping[str, Any]], None]) -> Mapping[str, Any]:
@@ -197,3 +196,7 @@ def _enqueued(found: Enqueued) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """A time as in the JSON of a trial."""
     return value.isoformat(timespec="milliseconds") + "Z" if hasattr(value, "isoformat") else value
+
+
+def _text(value: JsonValue) -> str:
+    return value if isinstance(value, str) else str(value)
