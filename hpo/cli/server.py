@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -202,7 +203,7 @@ def _moment(seconds: float | None) -> str | None:
     return None if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _show(rows: list[dict[str, object]], as_json: bool, empty: str) -> None:
+def _show(rows: Sequence[Mapping[str, object]], as_json: bool, empty: str) -> None:
     from hpo.cli.console import console
     from hpo.cli.listing import print_columns
     from hpo.printable import in_a_line

@@ -7,8 +7,10 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from anyio import to_thread
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
 
 from hpo.dashboard.application import dashboard_of, forbid_writing
 from hpo.errors import HpoError
@@ -42,6 +44,7 @@ class ShownDashboard:
         except (HpoError, SQLAlchemyError) as error:
             await problem_of(error)(scope, receive, send)
             return
+        send = self._explained(scope, receive, send)
         if scope["method"] in READS:
             await app(scope, receive, send)
         else:
@@ -52,6 +55,31 @@ class ShownDashboard:
         with self._opening:
             self._opened.clear()
             self._resources.close()
+
+    def _explained(self, scope: Scope, receive: Receive, send: Send) -> Send:
+        """Sends answers, and in place of optuna-dashboard's `internal server error` that the store does not answer."""
+        is_replaced = False
+
+        async def explained(message: Message) -> None:
+            nonlocal is_replaced
+            if message["type"] == "http.response.start" and message["status"] == 500:
+                trouble = await to_thread.run_sync(self._trouble)
+                if trouble is not None:
+                    is_replaced = True
+                    await trouble(scope, receive, send)
+            if not is_replaced:
+                await send(message)
+
+        return explained
+
+    def _trouble(self) -> Response | None:
+        """What is wrong with the store; None where it answers."""
+        try:
+            with self._site.store.read() as connection:
+                connection.execute(select(1))
+        except (HpoError, SQLAlchemyError) as error:
+            return problem_of(error)
+        return None
 
     def _open(self, may_write: bool) -> WSGIMiddleware:
         """

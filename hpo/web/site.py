@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hpo.errors import StoreError
 from hpo.store import Store, StoreUrl
 from hpo.web.sessions import Sessions
 
@@ -25,7 +27,6 @@ class Site:
         login: whether people log in; else whoever reaches the server may look.
         address: `https://hpo.example.com`, by which browsers reach the server behind a proxy; None for `host` itself.
         is_encrypted: whether browsers reach it by HTTPS.
-        when_opened: called with the store when it is opened.
     """
 
     url: StoreUrl
@@ -35,8 +36,10 @@ class Site:
     login: bool = False
     address: str | None = None
     is_encrypted: bool = False
-    when_opened: list[Callable[[Store], None]] = field(default_factory=list, init=False, repr=False)
+    _when_opened: list[Callable[[Store], None]] = field(default_factory=list, init=False, repr=False)
     _opened: Store | None = field(default=None, init=False, repr=False)
+    _tried: float = field(default=0.0, init=False, repr=False)
+    _failure: StoreError | None = field(default=None, init=False, repr=False)
     _sessions: Sessions | None = field(default=None, init=False, repr=False)
     _opening: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
@@ -47,12 +50,20 @@ class Site:
         Raises:
             StoreError: it cannot be reached, or has another schema; the next call tries again.
         """
+        asked = time.monotonic()
         with self._opening:
             if self._opened is None:
-                store = Store.create(self.url, connections=THREADS)
+                if self._failure is not None and self._tried >= asked:
+                    raise type(self._failure)(str(self._failure))  # who waited for the same attempt tries no other one
+                self._tried = time.monotonic()
+                try:
+                    store = Store.create(self.url, connections=THREADS)
+                except StoreError as error:
+                    self._failure = error
+                    raise
                 store.patience.seconds = PATIENCE_SECONDS
-                for told in self.when_opened:
-                    told(store)
+                for done in self._when_opened:
+                    done(store)
                 self._opened = store
             return self._opened
 
@@ -69,9 +80,16 @@ class Site:
                 self._sessions = Sessions(store)
             return self._sessions
 
+    def when_opened(self, do: Callable[[Store], None]) -> None:
+        """Call this with the store as soon as it is open."""
+        with self._opening:
+            self._when_opened.append(do)
+            if self._opened is not None:
+                do(self._opened)
+
     def close(self) -> None:
         """Close the store's connections."""
         with self._opening:
             if self._opened is not None:
                 self._opened.close()
-                self._opened = None
+                self._opened = self._sessions = None

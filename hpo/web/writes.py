@@ -160,8 +160,8 @@ def _rename(site: Site, target: _Target, body: Any) -> Response:
     with site.store.read() as connection:
         study_id = connection.scalar(select(studies.c.study_id).where(studies.c.study_name == name))
     # what optuna-dashboard's page reads of its own answer; it loads the rest anew
-    summary = {"study_id": study_id, "study_name": name, "directions": [], "user_attrs": [], "is_preferential": False}
-    return JSONResponse(summary, 201)
+    summary: dict[str, Any] = {"study_id": study_id, "study_name": name, "directions": [], "user_attrs": []}
+    return JSONResponse(summary | {"is_preferential": False}, 201)
 
 
 def _tell(site: Site, target: _Target, body: Any) -> Response | None:

@@ -43,6 +43,7 @@ SECTIONS = {
     "startup",
     "looking",
     "api",
+    "serving",
     "archive",
     "predict",
     "honest",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from fastapi.testclient import TestClient
 
 from hpo.errors import SpecError, StoreError
 from hpo.store import Store
+from hpo.store.tables import hpo_users
 from hpo.web.attempts import MOST_KEYS, OF_A_NAME, OF_AN_ADDRESS, WHILE_SECONDS, Attempts
 from hpo.web.callers import Role
 from hpo.web.sessions import COOKIES, SESSION_SECONDS, Sessions, signing_key
@@ -18,6 +20,7 @@ from hpo.web.site import Site
 from hpo.web.users import add_user, remove_user, users, verified
 
 COOKIE = COOKIES[False]
+CSS = (Path(__file__).parents[2] / "hpo" / "web" / "login.css").read_text()
 
 
 def log_in(client: TestClient, name: str, password: str, **more: str) -> int:
@@ -117,10 +120,12 @@ def test_a_wrong_name_takes_as_long_as_a_wrong_password(sqlite_store: Store) -> 
 def test_passwords_are_kept_as_argon2id(sqlite_store: Store) -> None:
     add_user(sqlite_store, "ann", Role.VIEWER, PASSWORD)
 
-    content = sqlite_store.url.path.read_bytes()
-
+    with sqlite_store.read() as connection:
+        stored = connection.execute(hpo_users.select()).one()
+    content = b"".join(path.read_bytes() for path in sqlite_store.url.path.parent.glob("hpo.db*"))
+    assert stored.password_hash.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+    assert stored.password_hash.encode() in content
     assert PASSWORD.encode() not in content
-    assert b"$argon2id$v=19$m=65536,t=3,p=4$" in content
 
 
 @pytest.mark.parametrize(
@@ -298,3 +303,32 @@ def test_the_page_has_no_script_and_a_policy_that_allows_none(site: Site) -> Non
     assert "default-src 'none'" in policy
     assert "unsafe-inline" not in policy
     assert page.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_colours_of_the_page_can_be_read(scheme: str) -> None:
+    """The contrast that WCAG 2.2 asks for at level AA: 4.5 for text, 3 for what a control is known by."""
+    light, _, dark = CSS.partition("@media (prefers-color-scheme: dark)")
+    colours = _colours(light) | (_colours(dark) if scheme == "dark" else {})
+
+    for text in ("ink", "soft", "blue", "red"):
+        assert _contrast(colours[text], colours["paper"]) >= 4.5, text
+    assert _contrast(colours["on-blue"], colours["blue"]) >= 4.5
+    assert _contrast(colours["rule"], colours["paper"]) >= 3
+
+
+def _colours(css: str) -> dict[str, str]:
+    found = re.findall(r"--([\w-]+): #(\w+)", css)
+    return {name: "".join(digit * 2 for digit in text) if len(text) == 3 else text for name, text in found}
+
+
+def _contrast(one: str, other: str) -> float:
+    """WCAG 2.2, definition of contrast ratio."""
+    lighter, darker = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    channels = [int(colour[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return sum(weight * channel for weight, channel in zip((0.2126, 0.7152, 0.0722), linear, strict=True))

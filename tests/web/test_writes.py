@@ -73,7 +73,7 @@ def test_a_viewer_changes_nothing(site: Site, method: str, path: str) -> None:
 def test_the_storage_of_viewers_cannot_write_while_that_of_operators_is_open(site: Site) -> None:
     create_study(site.store)
     operator = client_of(site, Role.OPERATOR)
-    viewer = TestClient(operator.app, base_url=ORIGIN, headers=client_of(site, Role.VIEWER).headers)
+    viewer = TestClient(operator.app, base_url=ORIGIN, headers=dict(client_of(site, Role.VIEWER).headers))
 
     assert operator.put("/api/studies/1/note", json={"version": 1, "body": "x"}).status_code == 204
     assert viewer.get("/api/studies/1").status_code == 200
@@ -239,7 +239,7 @@ def test_a_form_of_ours_needs_its_sessions_secret(site: Site) -> None:
     assert client.post("/ops/test", content=json.dumps({"csrf": secret})).status_code == 403
     in_parts = {"files": {"csrf": (None, secret)}}
     for right in ({"data": {"csrf": secret}}, {"headers": {"X-CSRF-Token": secret}}, in_parts):
-        answer = client.post("/ops/test", **right)  # type: ignore[arg-type]
+        answer = client.post("/ops/test", **right)
         assert (answer.status_code, answer.json()) == (200, "ann")
 
 
@@ -250,7 +250,7 @@ def test_a_route_of_an_operator_is_closed_to_viewers_and_strangers(site: Site) -
 
     refused = known.post("/ops/test", data={"csrf": csrf_of(viewer)})
     stranger = TestClient(app, base_url=ORIGIN).post("/ops/test")
-    token = TestClient(app, base_url=ORIGIN, headers=client_of(site, Role.OPERATOR).headers).post("/ops/test")
+    token = TestClient(app, base_url=ORIGIN, headers=dict(client_of(site, Role.OPERATOR).headers)).post("/ops/test")
 
     assert refused.status_code == 403
     assert "this needs the role operator" in refused.json()["detail"]
