@@ -355,7 +355,9 @@ def test_the_page_about_programs_does_what_it_says(tmp_path: Path) -> None:
             subprocess.run(["kill", pid.read_text().strip()], capture_output=True)
 
     def answer(words: str) -> Any:
-        return json.loads(next(said for command, said in page.printed.items() if words in command and "curl" in command))
+        return json.loads(
+            next(said for command, said in page.printed.items() if "curl" in command and words in command)
+        )
 
     assert [study["study"] for study in answer("studies?state=running")] == ["quickstart"]
     assert answer("sort=-value")["total"] == 1
