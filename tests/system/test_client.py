@@ -116,7 +116,7 @@ def test_a_study_is_submitted_steered_and_deleted_through_a_server(served: Serve
         return served.ask(*words, token=token)
 
     assert ask("submit", file, "--trials", "3") == (0, "study sent created: 3 trials\n")
-    assert ask("enqueue", "sent", "slope=0.5")[1] == "study sent: trial 0 waits for a worker\n"
+    assert ask("enqueue", "sent", "lr=0.05")[1] == "study sent: trial 0 waits for a worker\n"
     assert "nothing was done" not in ask("pause", "sent")[1]
     assert "sent: paused" in ask("status", "sent")[1]
     assert ask("resume", "sent") == (0, "study sent is resumed\n")
