@@ -54,6 +54,7 @@ def main() -> None:
         studies, trials = f"{options.studies:,} studies", f"{options.trials:,} trials"
         for label, store, verb in (
             (f"`hpo ls`, {studies}", many, ["ls"]),
+            (f"`hpo status`, {studies}", many, ["status", "study-0"]),
             (f"`hpo trials`, {trials}", large, ["trials", "study-0"]),
             (f"`hpo best`, {trials}", large, ["best", "study-0"]),
             (f"`hpo status`, {trials}", large, ["status", "study-0"]),

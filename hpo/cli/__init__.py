@@ -11,6 +11,7 @@ import hpo
 from hpo.cli import (
     archive,
     auto,
+    curve,
     data,
     database,
     export,
@@ -27,6 +28,7 @@ from hpo.cli import (
     report,
     server,
     steer,
+    top,
     train,
     worker,
 )
@@ -91,6 +93,7 @@ app.command(rich_help_panel=STEER)(manage.enqueue)
 app.command(rich_help_panel=STEER)(manage.fork)
 app.command(rich_help_panel=STEER)(manage.rename)
 app.command(rich_help_panel=STEER)(manage.delete)
+app.command(rich_help_panel=LOOK)(top.top)
 app.command(rich_help_panel=LOOK)(look.ls)
 app.command(rich_help_panel=LOOK)(look.status)
 app.command(rich_help_panel=LOOK)(look.trials)
@@ -99,6 +102,7 @@ app.command(rich_help_panel=LOOK)(pareto.pareto)
 app.command(rich_help_panel=LOOK)(look.diff)
 app.command(rich_help_panel=LOOK)(look.show)
 app.command(rich_help_panel=LOOK)(logs.logs)
+app.command(rich_help_panel=LOOK)(curve.curve)
 app.command(rich_help_panel=LOOK)(report.importance)
 app.command(rich_help_panel=LOOK)(report.report)
 app.command(rich_help_panel=USE)(final.finalize)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hpo.cli.console import Text, console
 from hpo.cli.listing import print_named_rows
+from hpo.cli.plot import bar
 from hpo.printable import counted, in_a_line
 from hpo.report.importances import Importances
 
@@ -18,10 +19,11 @@ def show_importances(found: Importances) -> None:
                 f"{one.value:.0%}",
                 f"{one.low:.0%} to {one.high:.0%}",
                 one.matters,
+                bar(one.value, out),
             ]
             for one in found.parameters
         ]
-        headings = ["parameter", "importance", "95 % of resamples", "matters"]
+        headings = ["parameter", "importance", "95 % of resamples", "matters", ""]
         print_named_rows(headings, rows, out, narrower=(headings[:3], [row[:3] for row in rows]))
         equal = f"{1 / len(found.parameters):.0%}"
         text = (

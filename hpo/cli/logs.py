@@ -1,9 +1,10 @@
-"""The verb that prints a trial's log, and follows it."""
+"""The verb that prints the logs of trials, and follows them."""
 
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,27 +21,40 @@ from hpo.cli.options import (
 )
 from hpo.errors import SpecError
 
+if TYPE_CHECKING:
+    from hpo.store import Store
+
 
 def logs(
     study: StudyName,
-    trial: Annotated[int, typer.Argument(metavar="TRIAL", min=0, help="The trial's number.")],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the log until the trial has ended.")] = False,
+    trial: Annotated[
+        int | None,
+        typer.Argument(metavar="[TRIAL]", min=0, help="The trial's number [default: the ends of all that run]."),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Follow the log until the trial, or the study, has ended.")
+    ] = False,
     store: StoreOption = None,
     project: ProjectOption = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print a trial's log, on the machine that trained it."""
+    """Print a trial's log, on the machine that trained it; without TRIAL, the ends of the logs of those that run."""
     from hpo.service.trial_log import find_log, follow_log, wait_for_log
     from hpo.settings import artifacts_folder, project_folder
 
     if follow and as_json:
         raise SpecError("--json prints one document, which --follow would never end: give one of them")
     if SERVER.url is not None and store is None:
+        if trial is None:
+            raise SpecError(f"name a trial, as in 'hpo logs {study} 0': several logs are not followed through a server")
         _through_server(study, trial, follow=follow, as_json=as_json)
         return
     folder = artifacts_folder(artifacts, project_folder(project))
     with open_to_look(store, project) as opened:
+        if trial is None:
+            _print_running(opened, study, folder, follow=follow, as_json=as_json)
+            return
         if not follow:
             log = find_log(opened, study, trial, artifacts=folder)
             if as_json:
@@ -76,6 +90,18 @@ def _through_server(study: str, trial: int, *, follow: bool, as_json: bool) -> N
         print_json({**found, "left_out_bytes": part.left_out, "log": "".join(parts)})
     elif part.left_out and not follow:
         _notify(f"the log was too long: {part.left_out:,d} bytes were left out of its middle")
+
+
+def _print_running(store: Store, study: str, artifacts: Path, *, follow: bool, as_json: bool) -> None:
+    """The lines of all running trials, each with its trial's number before it."""
+    from hpo.service.log_tail import running_logs
+
+    lines = running_logs(store, study, artifacts=artifacts, follow=follow, notify=_notify)
+    if as_json:
+        print_json([{"study": study, "trial": number, "line": line} for number, line in lines])
+        return
+    for number, line in lines:
+        say(f"{number:>4} | {line}")
 
 
 def _notify(text: str) -> None:

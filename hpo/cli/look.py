@@ -50,15 +50,17 @@ def ls(store: StoreOption = None, project: ProjectOption = None, as_json: JsonOp
 def status(
     study: StudyName, store: StoreOption = None, project: ProjectOption = None, as_json: JsonOption = False
 ) -> None:
-    """Show a study's progress, limits, best trial and workers."""
-    from hpo.cli import tables
+    """Show a study's progress, limits, best trial, time left, workers, and what their slots do; or why none does."""
+    from hpo.cli.status_page import show_status
 
     with studies_at(store, project, is_foreign_allowed=True) as studies:
         found, kept = studies.status(study)
+        live = studies.live(study)
     if as_json:
-        print_json(found.to_json())
+        plain = live.to_json()
+        print_json(found.to_json() | {"seconds_left": plain["studies"][0]["seconds_left"], "running": plain["trials"]})
     else:
-        tables.show_status(found, kept)
+        show_status(found, kept, live)
 
 
 def trials(

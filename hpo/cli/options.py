@@ -62,6 +62,11 @@ SlotsOption = Annotated[
 ]
 
 
+def study_in_utf_8(name: str | None) -> str | None:
+    """The same of an argument that may be left out."""
+    return None if name is None else _in_utf_8(name)
+
+
 def _in_utf_8(name: str) -> str:
     """The name as UTF-8, whatever Python takes the terminal's encoding for: in no other do stores have names."""
     try:

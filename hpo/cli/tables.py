@@ -13,13 +13,12 @@ from rich.table import Column, Table
 
 from hpo.cli.console import Console, Text, console
 from hpo.cli.listing import LEFT_ALIGNED, print_listing, print_named_rows
-from hpo.printable import counted, in_a_line, with_margin
+from hpo.printable import in_a_line, with_margin
 from hpo.space.values import label_of_value
 from hpo.study.length import Unit
 from hpo.study.states import TrialState
 
 if TYPE_CHECKING:
-    from hpo.results.kept import KeptCheckpoints
     from hpo.results.study import StudyStatus
     from hpo.results.trial import TrialRecord
 
@@ -191,44 +190,3 @@ def _studies(found: Sequence[StudyStatus], states: Sequence[TrialState]) -> tupl
             best = f"front of {study.on_front}"
         rows.append([in_a_line(study.study), study.state, asked, *(str(counts[state]) for state in states), best])
     return ["study", "state", "trials", *states, "best"], rows
-
-
-def show_status(study: StudyStatus, kept: KeptCheckpoints) -> None:
-    """Print a study's progress, its best trial, its limits, its checkpoints and its workers."""
-    out = console()
-    counts = ", ".join(f"{count} {state}" for state, count in study.counts.items() if count)
-    budget = study.budget["trials"]
-    reason = f" ({study.reason.splitlines()[0]})" if study.reason else ""
-    out.print(Text(f"{in_a_line(study.study)}: {study.state}{reason}"))
-    asked = f" of {int(budget['target'])}" if budget.get("target") else ""  # another program's study has no target
-    facts = [("trials:", f"{int(budget['spent'])}{asked}" + (f": {counts}" if counts else ""))]
-    if study.foreign:
-        facts.append(("beside:", f"{study.foreign} of another program, which spend nothing of the budget"))
-    if study.best is not None:
-        remark = f", {study.best.remark}" if study.best.remark else ""
-        params = f" ({params_in_words(study.best.params)})" if study.best.params else ""
-        facts.append(("best:", f"{number(study.best.value)} by trial {study.best.number}{remark}{params}"))
-    if study.on_front:
-        advice = f"'hpo pareto {in_a_line(study.study)}' shows it"
-        facts.append(("front:", f"{counted(study.on_front, 'trial')}; {advice}"))
-    limits = [f"{name} {_of_limit(part)}" for name, part in study.budget.items() if name != "trials"]
-    if limits:
-        facts.append(("limits:", ", ".join(limits)))
-    if kept.trials:
-        facts.append(("keeps:", f"the checkpoints of {kept}"))
-    if study.waiting_for:
-        facts.append(("waits:", study.waiting_for))
-    for worker in study.workers:
-        facts.append(
-            (
-                "worker:",
-                f"{in_a_line(worker.name)}, {worker.running} of {counted(worker.slots, 'slot')} on this study, "
-                f"last seen {worker.seconds_since_beat:.0f} s ago",
-            )
-        )
-    print_facts([(f"{name:<7}", text) for name, text in facts], out)
-
-
-def _of_limit(part: Mapping[str, float]) -> str:
-    """`0.02 of 0.1`: what is spent of a limit, or reached."""
-    return f"{number(part['spent'])} of {number(part['target'])}" if "spent" in part else number(part["target"])

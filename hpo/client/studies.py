@@ -17,6 +17,7 @@ from hpo.client.connection import Connection, path_of
 from hpo.errors import SpecError
 from hpo.queue.enqueue import Point
 from hpo.results.kept import KeptCheckpoints
+from hpo.results.live import LiveView
 from hpo.results.query import EXPECTED, Query, Table
 from hpo.results.study import StudyStatus
 from hpo.results.trial import TrialRecord
@@ -46,6 +47,9 @@ class StudiesOfServer(AbstractContextManager["StudiesOfServer"]):
     def status(self, study: str) -> tuple[StudyStatus, KeptCheckpoints]:
         plain = self._get(path_of(study))
         return StudyStatus.from_json({k: v for k, v in plain.items() if k != "kept"}), KeptCheckpoints(**plain["kept"])
+
+    def live(self, study: str | None = None) -> LiveView:
+        return LiveView.from_json(self._get("live" if study is None else path_of(study, "live")))
 
     def trials(self, study: str, query: Query) -> list[TrialRecord]:
         found: list[TrialRecord] = []

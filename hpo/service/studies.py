@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from hpo.queue.control import set_limits
 from hpo.queue.enqueue import Point, enqueue_points
 from hpo.results.kept import KeptCheckpoints
+from hpo.results.live import LiveView
 from hpo.results.query import Query, Table
 from hpo.results.study import Study, StudyStatus, list_studies
 from hpo.results.trial import TrialRecord
@@ -57,6 +58,9 @@ class Studies(Protocol):
 
     def status(self, study: str) -> tuple[StudyStatus, KeptCheckpoints]:
         """A study's state, progress and limits, and the checkpoints that are kept."""
+
+    def live(self, study: str | None = None) -> LiveView:
+        """What goes on now, in all studies or in one."""
 
     def trials(self, study: str, query: Query) -> list[TrialRecord]:
         """The trials that are asked for, without their curves."""
@@ -109,6 +113,11 @@ class StudiesOfStore(AbstractContextManager["StudiesOfStore"]):
     def status(self, study: str) -> tuple[StudyStatus, KeptCheckpoints]:
         found = Study(self._store, study)
         return found.status(), found.kept_checkpoints()
+
+    def live(self, study: str | None = None) -> LiveView:
+        from hpo.service.live import live_view  # whose forecasts take a moment to import
+
+        return live_view(self._store, study)
 
     def trials(self, study: str, query: Query) -> list[TrialRecord]:
         return Study(self._store, study).trials_of(query, has_curves=False)

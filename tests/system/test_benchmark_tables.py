@@ -44,6 +44,7 @@ SECTIONS = {
     "looking",
     "api",
     "serving",
+    "live",
     "archive",
     "predict",
     "honest",

@@ -79,6 +79,18 @@ def test_the_page_about_managing_studies_does_what_it_says(managing: Page) -> No
     assert managing.python[-1] == "study ended None"
 
 
+def test_the_page_about_watching_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("watching.md", tmp_path)
+
+    printed = page.printed
+    assert [study["name"] for study in json.loads(printed["hpo top --json"])["studies"]] == ["quickstart"]
+    assert json.loads(printed["hpo status quickstart --json"])["running"] == []
+    assert "val_accuracy of quickstart" in printed["hpo curve quickstart"]
+    assert "val_loss of quickstart" in printed["hpo curve quickstart 0 1 --metric val_loss"]
+    assert "executor: " in printed["hpo logs quickstart 0"]
+    assert page.python[-1] == "done None"
+
+
 def test_the_page_about_faults_has_commands_that_run(tmp_path: Path) -> None:
     page = run_page("faults.md", tmp_path)
 

@@ -74,6 +74,9 @@ WORST = Texts("s" + ALL, ALL + "\ud800\0", "p" + ALL, ALL + "\ud800", ALL, "Valu
 VERBS: list[tuple[str, ...]] = [
     ("ls",),
     ("ls", "--json"),
+    ("top", "--json"),
+    ("curve", "OURS"),
+    ("curve", "FOREIGN", "--json"),
     *((verb, study) for verb in ("status", "trials", "best") for study in ("OURS", "FOREIGN")),
     ("trials", "FOREIGN", "--csv"),
     ("trials", "OURS", "--json"),

@@ -14,6 +14,7 @@ from projects.synthetic import Claimant, begin_next, create_study
 from sqlalchemy import func, select
 from stores import study_exists
 
+from hpo.results.live import LiveView
 from hpo.results.study import Study
 from hpo.store.tables import hpo_settings
 from hpo.study.states import StudyState
@@ -189,16 +190,23 @@ def test_a_token_for_one_study_knows_of_no_other(site: Site, operator: TestClien
     assert "secret" not in problem(client.get(f"{API}/synthetic"), 404)
 
 
-def test_workers_are_listed_with_their_trials(site: Site) -> None:
+def test_what_goes_on_is_told_of_the_studies_that_a_caller_may_see(site: Site) -> None:
     worker = Claimant(site.store, create_study(site.store))
-    other = Claimant(site.store, create_study(site.store, study="other"))
+    other = Claimant(site.store, create_study(site.store, study="secret"))
     begin_next(worker, 0.5)
-    begin_next(worker)
-    begin_next(other)
+    begin_next(other, 0.25)
+    viewer, one = client_of(site, Role.VIEWER), client_of(site)
+    one.headers["Authorization"] = f"Bearer {create_token(site.store, 'one', Role.VIEWER, studies=['synthetic'])}"
 
-    found = client_of(site, Role.VIEWER).get("/api/v1/workers").json()
+    everything, part = (client.get("/api/v1/live").json() for client in (viewer, one))
 
-    assert sorted(one["running"] for one in found) == [1, 2] or [one["running"] for one in found] == [3]
+    assert LiveView.from_json(everything).trials[-1].curve[-1][1] == 0.5
+    assert [trial["study"] for trial in everything["trials"]] == ["secret", "synthetic"]
+    assert "secret" not in json.dumps(part)
+    assert [trial["study"] for trial in part["trials"]] == ["synthetic"]
+    assert viewer.get(f"{API}/synthetic/live").json()["trials"] == part["trials"]
+    assert sum(found["busy"] for found in viewer.get("/api/v1/workers").json()) == 2
+    assert one.get(f"{API}/secret/live").status_code == 404
 
 
 @pytest.mark.parametrize("name", ["a/b", "a%b", "é 😀", "trials", "..", "a?b#c", "<b>"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import PurePath
 from typing import Annotated, Any
 
@@ -18,6 +18,7 @@ from hpo.errors import NotFoundError, SpecError
 from hpo.queue.control import set_limits
 from hpo.queue.findings import findings_of
 from hpo.queue.progress import find_study
+from hpo.results.live import LiveView, LiveWorker
 from hpo.results.study import Study
 from hpo.service.submission import Submission, submit_in_process
 from hpo.study.states import Request as TrialRequest
@@ -31,7 +32,6 @@ from hpo.web.api.answers import (
     StatusAnswer,
     StudyAnswer,
     SubmittedAnswer,
-    WorkerAnswer,
 )
 from hpo.web.api.idempotency import IdempotencyKey, Once
 from hpo.web.api.route import Admin, OfSite, OfStore, OfStudies, Operator, Route, StudyName, Viewer
@@ -118,15 +118,28 @@ def submit(
     return once.do(site.store, write)
 
 
-@router.get("/workers", response_model=list[WorkerAnswer])
+@router.get("/workers", response_model=list[LiveWorker])
 def workers(caller: Viewer, studies: OfStudies) -> Any:
-    """The workers that are alive, with the trials that they train of the studies that the caller may see."""
-    found: dict[str, dict[str, Any]] = {}
-    for study in studies.overview():
-        for worker in study.workers:
-            its = found.setdefault(worker.name, {**asdict(worker), "running": 0})
-            its["running"] += worker.running if caller.sees(study.study) else 0
-    return list(found.values())
+    """The workers that have not ended, with those that were lost a while ago."""
+    return studies.live().workers
+
+
+@router.get("/live", response_model=LiveView)
+def live(caller: Viewer, studies: OfStudies) -> Any:
+    """What goes on now: studies, workers, running trials, and the last failures."""
+    found = studies.live()
+    return replace(
+        found,
+        studies=[one for one in found.studies if caller.sees(one.name)],
+        trials=[one for one in found.trials if caller.sees(one.study)],
+        failures=[one for one in found.failures if caller.sees(one.study)],
+    )
+
+
+@of_study.get(PATH + "/live", response_model=LiveView)
+def live_of_study(caller: Viewer, study: StudyName, studies: OfStudies) -> Any:
+    """What goes on now in one study; its workers may train others too."""
+    return studies.live(study)
 
 
 @of_study.get(PATH + "/findings", response_model=list[FindingAnswer])
