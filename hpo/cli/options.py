@@ -47,10 +47,7 @@ StudyName = Annotated[
 OtherStudyName = Annotated[
     str, typer.Argument(metavar="OTHER", help="The other study's name.", callback=lambda name: _in_utf_8(name))
 ]
-THROUGH_A_SERVER = (
-    *("ls", "status", "trials", "best", "show", "logs", "submit"),
-    *("pause", "resume", "stop", "kill", "set", "enqueue", "delete"),
-)
+THROUGH_A_SERVER = "ls, status, trials, best, show, logs, submit, pause, resume, stop, kill, set, enqueue and delete"
 SlotsOption = Annotated[
     int | None,
     typer.Option(
@@ -124,7 +121,7 @@ def url_of(store: str | None, project: Path | None) -> StoreUrl:
     if SERVER.url is not None and store is None:
         raise SpecError(
             "this verb works on a store, and not through a server: name one with --store, and leave out --server "
-            f"(and HPO_SERVER). Through a server work {', '.join(THROUGH_A_SERVER)}"
+            f"(and HPO_SERVER). Through a server work {THROUGH_A_SERVER}"
         )
     from hpo.settings import project_folder, store_url
 

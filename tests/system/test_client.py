@@ -233,7 +233,9 @@ def test_python_connects_too(served: Served) -> None:
 
 def _steady(output: str) -> str:
     """Without what differs from one moment to the next, and where the error was made."""
-    shown = re.sub(r'"seconds_since_beat": [\d.]+|last seen \d+ s ago', "", output).replace("--sort:", "sort:")
+    shown = re.sub(
+        r'"(seconds_since_beat|lease_left|seconds)": [-\d.]+,?|last seen \d+ s ago|for \d+ s on', "", output
+    ).replace("--sort:", "sort:")
     try:
         return json.dumps(_without_nulls(json.loads(shown)), sort_keys=True)
     except ValueError:
