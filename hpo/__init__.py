@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hpo.client.studies import StudiesOfServer
     from hpo.errors import HpoError, LoadError, RunError, SpecError, StoreError
     from hpo.results.comparison import StudyDifferences
     from hpo.results.final import Final
@@ -61,6 +62,7 @@ __all__ = [
     "WorkerRecord",
     "auto",
     "check",
+    "connect",
     "fork",
     "import_study",
     "load_model",
@@ -195,6 +197,23 @@ def fork(
         return Study(opened, new, artifacts=folder, project=project)
     finally:
         server.stop()
+
+
+def connect(url: str, token_file: str | Path | None = None) -> StudiesOfServer:
+    """The studies behind a server, for those who may not reach its store, as `hpo --server URL --token-file FILE`.
+
+        with hpo.connect("https://hpo.example.com", "token") as studies:
+            studies.status("digits-dnn")
+
+    Args:
+        token_file: with the token, which nobody else may read.
+
+    Raises:
+        SpecError: the address or the file is not what it should be.
+    """
+    from hpo.client.studies import connect as connect_to
+
+    return connect_to(url, None if token_file is None else Path(token_file))
 
 
 def __getattr__(name: str) -> object:

@@ -6,6 +6,7 @@
     │   └── LoggerError     a study demands a logger that is not installed
     ├── LoadError      a model or data module cannot be imported, or is not a class of the right kind
     ├── StoreError     the store is absent, unreachable, of another schema, or contradicts the request
+    │   ├── NotFoundError           it has no such study, or the study no such trial
     │   ├── StoreReplacedError      it was deleted, replaced or restored while a worker used it
     │   └── StoreUnreachableError   its server does not answer, and may later
     ├── ObjectStoreError   an object store of artifacts refuses, or does not answer
@@ -44,6 +45,10 @@ class LoadError(HpoError):
 
 class StoreError(HpoError):
     """The store is absent, unreachable, of another schema, or contradicts the request."""
+
+
+class NotFoundError(StoreError):
+    """The store has no such study, or the study has no such trial, or a trial not what is asked for."""
 
 
 class StoreReplacedError(StoreError):

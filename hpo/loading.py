@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import sys
 import sysconfig
@@ -15,6 +16,14 @@ from hpo.errors import LoadError, nearest
 
 _LABEL = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 
+# In the environment of a process, and of those that it starts: classes of the project folder only are loaded, since
+# somebody named them who may run code that stands there, and no other.
+CONFINED = "HPO_CONFINED"
+_CONFINEMENT = "a study that is submitted to a server names classes of the project folder only"
+
+# The data of a study without `data:`; its model has the loaders.
+OWN_LOADERS = "hpo.training.own_loaders:OwnLoaders"
+
 MAIN = "__main__"  # the module of a script or notebook, which no other process can import
 
 
@@ -22,9 +31,12 @@ def load_class(label: str, project: Path) -> type[Any]:
     """The class that `label` names, looked up first in `project`, then among the installed packages.
 
     Raises:
-        LoadError: the label is malformed, the module cannot be found or fails to import, or has no such class.
+        LoadError: the label is malformed, the module cannot be found or fails to import, or has no such class; or it is
+            not defined in the project folder, where CONFINED is set.
     """
     module_name, class_name = check_label(label)
+    if is_confined():
+        check_confined(label, project)
     folder = str(project.resolve())
     if sys.path[0] != folder:
         if folder in sys.path:
@@ -56,7 +68,45 @@ def load_class(label: str, project: Path) -> type[Any]:
             f"{label}: {module_name} ({module.__file__}) has no class '{class_name}'"
             f"{nearest(class_name, classes) or '.'} It has {', '.join(classes) or 'no classes of its own'}."
         )
+    if is_confined() and label != OWN_LOADERS:
+        _check_definition(found, label, project)
     return found
+
+
+def is_confined() -> bool:
+    """Whether this process loads classes of the project folder only."""
+    return bool(os.environ.get(CONFINED))
+
+
+def check_confined(label: str, project: Path) -> None:
+    """Check that a label names a module of the project folder; imports nothing.
+
+    Raises:
+        LoadError: it is malformed, or names a module of Python, of hpo, of an installed package, or none.
+    """
+    module_name, _ = check_label(label)
+    if label != OWN_LOADERS and _own_file(module_name, project) is None:
+        raise LoadError(f"{label}: {_CONFINEMENT}, which has no module '{module_name}'")
+
+
+def _check_definition(found: type[Any], label: str, project: Path) -> None:
+    """
+    Raises:
+        LoadError: a module of the project folder has only imported the class, such as `subprocess.Popen`.
+    """
+    file = getattr(sys.modules.get(found.__module__), "__file__", None)
+    own = _own_file(found.__module__, project)
+    if file is None or own is None or Path(file).resolve() != own.resolve():
+        raise LoadError(f"{label}: {_CONFINEMENT}, and {found.__name__} is one of {found.__module__}")
+
+
+def _own_file(module_name: str, project: Path) -> Path | None:
+    """The file of a module that stands in the project folder; None of Python's own, which go before, and of others."""
+    top, *rest = module_name.split(".")
+    if top in sys.stdlib_module_names or top in ("hpo", MAIN) or not all(part.isidentifier() for part in (top, *rest)):
+        return None
+    path = project.resolve().joinpath(top, *rest)
+    return next((file for file in (path / "__init__.py", path.with_name(f"{path.name}.py")) if file.is_file()), None)
 
 
 def check_label(label: str) -> tuple[str, str]:

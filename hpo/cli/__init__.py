@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,6 +33,7 @@ from hpo.cli import (
     worker,
 )
 from hpo.cli.answer import say
+from hpo.cli.options import SERVER
 
 app = typer.Typer(
     name="hpo",
@@ -55,8 +57,20 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    server: Annotated[
+        str | None,
+        typer.Option("--server", metavar="URL", envvar="HPO_SERVER", help="Ask this server, instead of a store."),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option("--token-file", metavar="FILE", envvar="HPO_TOKEN_FILE", help="The token for the server."),
+    ] = None,
+    plain_http: Annotated[
+        bool, typer.Option("--plain-http", help="Send the token unencrypted to a server on another machine.")
+    ] = False,
 ) -> None:
     """Hyperparameter optimization for PyTorch: from a study file to its best model in one command."""
+    SERVER.url, SERVER.token_file, SERVER.is_plain_allowed = server or None, token_file, plain_http
 
 
 app.command(rich_help_panel=BEGIN)(auto.auto)

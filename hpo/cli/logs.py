@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,12 +10,14 @@ import typer
 
 from hpo.cli.answer import print_json, say
 from hpo.cli.options import (
+    SERVER,
     ArtifactsOption,
     JsonOption,
     ProjectOption,
     StoreOption,
     StudyName,
     open_to_look,
+    server_chosen,
 )
 from hpo.errors import SpecError
 
@@ -42,6 +45,11 @@ def logs(
 
     if follow and as_json:
         raise SpecError("--json prints one document, which --follow would never end: give one of them")
+    if SERVER.url is not None and store is None:
+        if trial is None:
+            raise SpecError(f"name a trial, as in 'hpo logs {study} 0': several logs are not followed through a server")
+        _through_server(study, trial, follow=follow, as_json=as_json)
+        return
     folder = artifacts_folder(artifacts, project_folder(project))
     with open_to_look(store, project) as opened:
         if trial is None:
@@ -61,6 +69,27 @@ def logs(
         followed = wait_for_log(opened, study, trial, artifacts=folder, notify=_notify)
         for part in follow_log(opened, study, followed, notify=_notify):
             say(part, end="")
+
+
+def _through_server(study: str, trial: int, *, follow: bool, as_json: bool) -> None:
+    """The log as the server's machine has it, a part at a time."""
+    from hpo.service.trial_log import ENDED, READ_SECONDS
+
+    parts = []
+    with server_chosen() as studies:
+        part = studies.log(study, trial)
+        while True:
+            parts.append(part.text) if as_json else say(part.text, end="")
+            if part.is_last and (not follow or part.state in ENDED):
+                break
+            if part.is_last:
+                time.sleep(3 * READ_SECONDS)
+            part = studies.log(study, trial, part.next_offset)
+    if as_json:
+        found = {"study": study, "trial": trial, "state": part.state, "path": part.path}
+        print_json({**found, "left_out_bytes": part.left_out, "log": "".join(parts)})
+    elif part.left_out and not follow:
+        _notify(f"the log was too long: {part.left_out:,d} bytes were left out of its middle")
 
 
 def _print_running(store: Store, study: str, artifacts: Path, *, follow: bool, as_json: bool) -> None:

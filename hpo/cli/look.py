@@ -15,11 +15,11 @@ from hpo.cli.options import (
     StoreOption,
     StudyName,
     open_to_look,
+    studies_at,
 )
 
 if TYPE_CHECKING:
-    from hpo.results.query import Query
-    from hpo.results.study import Study
+    from hpo.results.query import Table
 
 ColumnsOption = Annotated[
     str | None, typer.Option("--columns", metavar="NAME,...", help="Show these columns: --columns number,value,lr.")
@@ -38,10 +38,9 @@ SortOption = Annotated[
 def ls(store: StoreOption = None, project: ProjectOption = None, as_json: JsonOption = False) -> None:
     """List the studies of the store."""
     from hpo.cli import tables
-    from hpo.results.study import list_studies
 
-    with open_to_look(store, project, is_foreign_allowed=True) as opened:
-        found = list_studies(opened)
+    with studies_at(store, project, is_foreign_allowed=True) as studies:
+        found = studies.overview()
     if as_json:
         print_json([study.to_json() for study in found])
     else:
@@ -53,13 +52,10 @@ def status(
 ) -> None:
     """Show a study's progress, limits, best trial, time left, workers, and what their slots do; or why none does."""
     from hpo.cli.status_page import show_status
-    from hpo.results.study import Study
-    from hpo.service.live import live_view
 
-    with open_to_look(store, project, is_foreign_allowed=True) as opened:
-        opened_study = Study(opened, study)
-        found, kept = opened_study.status(), opened_study.kept_checkpoints()
-        live = live_view(opened, study)
+    with studies_at(store, project, is_foreign_allowed=True) as studies:
+        found, kept = studies.status(study)
+        live = studies.live(study)
     if as_json:
         plain = live.to_json()
         print_json(found.to_json() | {"seconds_left": plain["studies"][0]["seconds_left"], "running": plain["trials"]})
@@ -80,15 +76,13 @@ def trials(
     """List the trials of a study: all by number, or those of --where in the order of --sort."""
     from hpo.cli import tables
     from hpo.results.query import Query
-    from hpo.results.study import Study
 
     query = Query.of(where, sort, columns=columns, dashes="--")
-    with open_to_look(store, project, is_foreign_allowed=True) as opened:
-        found = Study(opened, study)
+    with studies_at(store, project, is_foreign_allowed=True) as studies:
         if as_csv or columns:
-            _show_table(found, query, as_csv=as_csv, as_json=as_json)
+            _show_table(studies.table(study, query, None, is_of_best=False), as_csv=as_csv, as_json=as_json)
             return
-        records = found.trials_of(query, has_curves=False)
+        records = studies.trials(study, query)
     if as_json:
         print_json_lines(record.to_json() for record in records)
     else:
@@ -105,12 +99,9 @@ def show(
 ) -> None:
     """Show one trial: parameters, curve, attempts, error, the end of its log, and files."""
     from hpo.cli.trial_page import show_trial
-    from hpo.service.trial_details import trial_details
-    from hpo.settings import artifacts_folder, project_folder
 
-    folder = artifacts_folder(artifacts, project_folder(project))
-    with open_to_look(store, project, is_foreign_allowed=True) as opened:
-        details = trial_details(opened, study, trial, artifacts=folder)
+    with studies_at(store, project, artifacts, is_foreign_allowed=True) as studies:
+        details = studies.details(study, trial)
     if as_json:
         print_json(details.to_json())
     else:
@@ -143,28 +134,22 @@ def best(
     that no other trial beats in all of them."""
     from hpo.cli import tables
     from hpo.results.query import Query
-    from hpo.results.study import Study
 
     query = Query.of(where, sort, columns=columns, by=by, dashes="--")
-    with open_to_look(store, project, is_foreign_allowed=True) as opened:
-        found = Study(opened, study)
-        limit = k or (None if found.objectives.are_several else 1 if query.by else 5)
+    with studies_at(store, project, is_foreign_allowed=True) as studies:
         if as_csv or columns:
-            _show_table(found, query, as_csv=as_csv, as_json=as_json, is_of_best=True, best=limit)
+            _show_table(studies.table(study, query, k, is_of_best=True), as_csv=as_csv, as_json=as_json)
             return
-        records = found.best_of(query, limit, has_curves=False)
-        are_infeasible = not records and bool(
-            found.trials(where="not feasible and value is not None", has_curves=False)
-        )
+        found = studies.best(study, query, k)
     if as_json:
-        print_json([record.to_json() for record in records])
+        print_json([record.to_json() for record in found.trials])
     else:
         tables.show_best(
-            records,
+            found.trials,
             study,
-            objectives=found.objectives.metrics,
+            objectives=found.objectives,
             is_narrowed=where is not None,
-            are_infeasible=are_infeasible,
+            are_infeasible=found.are_infeasible,
         )
 
 
@@ -193,12 +178,9 @@ def diff(
         show_differences(found)
 
 
-def _show_table(
-    study: Study, query: Query, *, as_csv: bool, as_json: bool, is_of_best: bool = False, best: int | None = None
-) -> None:
+def _show_table(table: Table, *, as_csv: bool, as_json: bool) -> None:
     from hpo.cli.columns import print_csv, print_json_rows, show_columns
 
-    table = study.table_of(query, is_of_best=is_of_best, best=best)
     if as_json:
         print_json_rows(table)
     elif as_csv:

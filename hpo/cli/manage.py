@@ -16,6 +16,7 @@ from hpo.cli.options import (
     StoreOption,
     StudyName,
     open_to_look,
+    studies_at,
 )
 from hpo.errors import RunError, SpecError
 from hpo.printable import counted, mebibytes
@@ -40,14 +41,13 @@ def enqueue(
     project: ProjectOption = None,
 ) -> None:
     """Add trials at points of your own; workers train them before sampled ones."""
-    from hpo.queue.enqueue import enqueue_points
     from hpo.service.points import point_of_words, read_points
 
     if bool(params) == (file is not None):
         raise SpecError("name either a point (lr=1e-3 depth=2) or a file of points (--from points.csv)")
     points = read_points(file) if file is not None else [point_of_words(params or [])]
-    with open_to_look(store, project) as opened:
-        say(enqueue_points(opened, study, points))
+    with studies_at(store, project) as studies:
+        say(studies.enqueue(study, points))
 
 
 def fork(
@@ -111,12 +111,8 @@ def delete(
     artifacts: ArtifactsOption = None,
 ) -> None:
     """Delete a study with all its trials, and its checkpoints and logs on this machine."""
-    from hpo.service.delete import belongings_of, delete_study
-    from hpo.settings import artifacts_folder, project_folder
-
-    folder = artifacts_folder(artifacts, project_folder(project))
-    with open_to_look(store, project) as opened:
-        found = belongings_of(opened, study, artifacts=folder)
+    with studies_at(store, project, artifacts) as studies:
+        found = studies.belongings(study)
         for name in found.referring:
             say(f"study {name} starts from its weights, and cannot begin more trials without them", err=True)
         for name in found.reruns:
@@ -124,7 +120,7 @@ def delete(
         found_in_words = f"study {study}: {counted(found.trials, 'trial')} and {mebibytes(found.size)} of artifacts"
         if not yes and not _confirms(f"{found_in_words}. Delete them?", f"delete {study}"):
             raise RunError("nothing was deleted")
-        deleted = delete_study(opened, study, artifacts=folder, force=force)
+        deleted = studies.delete(study, force=force)
     say(f"study {study} deleted: {counted(deleted.trials, 'trial')}, {mebibytes(deleted.size)} of artifacts")
     if deleted.problems:
         raise RunError("not all of its artifacts could be removed:\n  " + "\n  ".join(deleted.problems))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +14,8 @@ import typer
 from hpo.errors import SpecError
 
 if TYPE_CHECKING:
+    from hpo.client.studies import StudiesOfServer
+    from hpo.service.studies import Studies
     from hpo.store import Store, StoreUrl
 
 StoreOption = Annotated[
@@ -42,6 +47,7 @@ StudyName = Annotated[
 OtherStudyName = Annotated[
     str, typer.Argument(metavar="OTHER", help="The other study's name.", callback=lambda name: _in_utf_8(name))
 ]
+THROUGH_A_SERVER = "ls, status, trials, best, show, logs, submit, pause, resume, stop, kill, set, enqueue and delete"
 SlotsOption = Annotated[
     int | None,
     typer.Option(
@@ -66,8 +72,57 @@ def _in_utf_8(name: str) -> str:
         raise SpecError(f"the name '{name}' is not text in UTF-8, as the names of studies are") from None
 
 
+@dataclass
+class ServerChoice:
+    """The server that is asked instead of a store: of `hpo --server URL VERB`, or HPO_SERVER."""
+
+    url: str | None = None
+    token_file: Path | None = None
+    is_plain_allowed: bool = False
+
+
+SERVER = ServerChoice()
+
+
+@contextlib.contextmanager
+def studies_at(
+    store: str | None, project: Path | None, artifacts: Path | None = None, *, is_foreign_allowed: bool = False
+) -> Iterator[Studies]:
+    """The studies behind the server that was chosen, unless a store is named; else those of the store.
+
+    Args:
+        is_foreign_allowed: also of a store that only Optuna's own programs have used.
+    """
+    if SERVER.url is not None and store is None:
+        with server_chosen() as studies:
+            yield studies
+        return
+    from hpo.service.studies import StudiesOfStore
+    from hpo.settings import artifacts_folder, project_folder
+
+    folder = artifacts_folder(artifacts, project_folder(project))
+    with StudiesOfStore(open_to_look(store, project, is_foreign_allowed=is_foreign_allowed), folder) as of_store:
+        yield of_store
+
+
+def server_chosen() -> StudiesOfServer:
+    """The studies behind the server that was chosen."""
+    from hpo.client.studies import connect
+
+    return connect(SERVER.url or "", SERVER.token_file, is_plain_allowed=SERVER.is_plain_allowed)
+
+
 def url_of(store: str | None, project: Path | None) -> StoreUrl:
-    """The store's URL: the option, else the environment, else the default."""
+    """The store's URL: the option, else the environment, else the default.
+
+    Raises:
+        SpecError: it is no URL; or a server was chosen, and this verb needs the store itself.
+    """
+    if SERVER.url is not None and store is None:
+        raise SpecError(
+            "this verb works on a store, and not through a server: name one with --store, and leave out --server "
+            f"(and HPO_SERVER). Through a server work {THROUGH_A_SERVER}"
+        )
     from hpo.settings import project_folder, store_url
 
     return store_url(store, project_folder(project))

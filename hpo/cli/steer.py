@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from hpo.cli.answer import say
-from hpo.cli.options import ProjectOption, StoreOption, StudyName, open_to_look
-from hpo.study.states import Request, StudyState
+from hpo.cli.options import ProjectOption, StoreOption, StudyName, studies_at
+from hpo.study.states import Request
 
 TrialNumber = Annotated[int | None, typer.Argument(metavar="[TRIAL]", min=0, help="One trial, instead of the study.")]
 
@@ -17,24 +17,24 @@ def pause(
     study: StudyName, trial: TrialNumber = None, store: StoreOption = None, project: ProjectOption = None
 ) -> None:
     """Pause a study or a trial: running trials are saved after their epoch, and none begins until `resume`."""
-    _request(study, trial, store, project, state=StudyState.PAUSED, request=Request.PAUSE)
+    _request(study, trial, store, project, Request.PAUSE)
 
 
 def resume(
     study: StudyName, trial: TrialNumber = None, store: StoreOption = None, project: ProjectOption = None
 ) -> None:
     """Resume a paused or stopped study, or a paused trial."""
-    _request(study, trial, store, project, state=StudyState.RUNNING, request=None)
+    _request(study, trial, store, project, None)
 
 
 def stop(study: StudyName, trial: TrialNumber = None, store: StoreOption = None, project: ProjectOption = None) -> None:
     """Stop a study or a trial after the current epoch; running trials count as pruned, with their last value."""
-    _request(study, trial, store, project, state=StudyState.STOPPED, request=Request.STOP)
+    _request(study, trial, store, project, Request.STOP)
 
 
 def kill(study: StudyName, trial: TrialNumber = None, store: StoreOption = None, project: ProjectOption = None) -> None:
     """Kill a study or a trial at once; running trials count as failed."""
-    _request(study, trial, store, project, state=StudyState.KILLED, request=Request.KILL)
+    _request(study, trial, store, project, Request.KILL)
 
 
 def change(
@@ -50,28 +50,13 @@ def change(
     project: ProjectOption = None,
 ) -> None:
     """Change the limits of a study, also while it runs."""
-    from hpo.queue.control import set_limits
-
-    with open_to_look(store, project) as opened:
-        say(set_limits(opened, study, changes))
+    with studies_at(store, project) as studies:
+        say(studies.set(study, changes))
 
 
 def _request(
-    study: str,
-    trial: int | None,
-    store: StoreOption,
-    project: ProjectOption,
-    *,
-    state: StudyState,
-    request: Request | None,
+    study: str, trial: int | None, store: StoreOption, project: ProjectOption, request: Request | None
 ) -> None:
-    from hpo.service.steer import request_study, request_trial
-    from hpo.settings import artifacts_folder, project_folder
-
-    artifacts = artifacts_folder(None, project_folder(project))
-    with open_to_look(store, project) as opened:
-        if trial is None:
-            said = request_study(opened, study, state, artifacts=artifacts)
-        else:
-            said = request_trial(opened, study, trial, request, artifacts=artifacts)
+    with studies_at(store, project) as studies:
+        said = studies.request(study, trial, request)
     say(said)

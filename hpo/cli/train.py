@@ -10,6 +10,7 @@ import typer
 from hpo.cli.answer import say
 from hpo.cli.launch import LauncherOption, LauncherOptions, WorkersOption
 from hpo.cli.options import (
+    SERVER,
     ArtifactsOption,
     NameOption,
     ProjectOption,
@@ -17,6 +18,7 @@ from hpo.cli.options import (
     SlotsOption,
     StoreOption,
     StudyFile,
+    server_chosen,
     url_of,
 )
 from hpo.printable import counted
@@ -122,6 +124,9 @@ def submit(
     accept_changes: AcceptOption = False,
 ) -> None:
     """Create or continue a study, and leave the training to workers."""
+    if SERVER.url is not None and store is None:
+        _submit_to_server(file, trials, name, changes, is_change_accepted=accept_changes)
+        return
     server = start_server(store, project)
     try:
         from hpo.service.assembly import Workspace
@@ -136,6 +141,21 @@ def submit(
             _, message = submit_study(workspace, spec, source, is_change_accepted=accept_changes)
     finally:
         server.stop()
+    say(message)
+
+
+def _submit_to_server(
+    file: Path, trials: int | None, name: str | None, changes: list[str] | None, *, is_change_accepted: bool
+) -> None:
+    from hpo.study.study_file import text_of
+
+    given = [*(changes or []), *([f"budget.trials={trials}"] if trials is not None else [])]
+    with server_chosen() as studies:
+        message, notes = studies.submit(
+            text_of(file), file=str(file), name=name, changes=given, is_change_accepted=is_change_accepted
+        )
+    for note in notes:
+        say(note, err=True)
     say(message)
 
 

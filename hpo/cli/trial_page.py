@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 EPOCHS_SHOWN = 15
 METRICS_SHOWN = 6
-LINES_OF_LOG = 5
 
 
 def show_trial(details: TrialDetails) -> None:
@@ -141,9 +140,8 @@ def _print_files(details: TrialDetails, out: Console) -> None:
         worker = details.record.worker
         out.print("No files on this machine" + (f": it was trained by {worker}" if worker else ""))
         return
-    if details.log is not None:
-        lines = details.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LINES_OF_LOG:]
-        end = "\n".join(f"  {line}" for line in lines)
+    if details.log_end is not None:
+        end = "\n".join(f"  {line}" for line in details.log_end)
         verb = f"hpo logs {in_a_line(details.study)} {details.record.number}"
         out.print(Text(f"End of its log ('{verb}' prints it all):\n{end}\n"))
     out.print(Text(f"Files in {details.folder}:"), soft_wrap=True)  # to be copied as one line

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from hpo.errors import SpecError, StoreError, nearest
+from hpo.errors import NotFoundError, SpecError, StoreError, nearest
 from hpo.queue.after_change import apply_limits
 from hpo.queue.front import objectives_of
 from hpo.queue.idle import KILLED, STOPPED, end_idle_trials, end_trial
@@ -70,7 +70,7 @@ def request_trial(store: Store, name: str, number: int, request: Request | None)
             select(trials.c.trial_id, trials.c.state).where(trials.c.study_id == study_id, trials.c.number == number)
         ).first()
         if row is None:
-            raise StoreError(f"study '{name}' has no trial {number}; 'hpo trials {name}' lists those it has")
+            raise NotFoundError(f"study '{name}' has no trial {number}; 'hpo trials {name}' lists those it has")
         if row.state in OPTUNA_ENDED:
             ended = TrialState.of(row.state, is_trained=False, request=None)
             raise StoreError(f"trial {number} of study '{name}' has ended already ({ended})")
@@ -85,9 +85,14 @@ def request_trial(store: Store, name: str, number: int, request: Request | None)
     return f"trial {number} of study {name} {TRIAL_OUTCOMES[request]}"
 
 
-def set_limits(store: Store, name: str, changes: Sequence[str]) -> str:
+def set_limits(
+    store: Store, name: str, changes: Sequence[str], *, also: Callable[[Connection, str], None] | None = None
+) -> str:
     """Change a study's limits by `key=value`, or `key=+value` to add; returns a line with the new limits, and
     what they mean for the trials that have begun.
+
+    Args:
+        also: is done in the same transaction, with that line.
 
     Raises:
         SpecError: an unknown key, or an invalid value; nothing is changed then.
@@ -130,11 +135,14 @@ def set_limits(store: Store, name: str, changes: Sequence[str]) -> str:
                 .values(**values, limits=json.dumps(limits))
             )
             consequence = apply_limits(connection, study_id, name, hours=hours)
-    target = values["trials_target"]
-    shown = {**limits, "priority": values["priority"]}
-    found = [f"{key} {value:g}" for key, value in shown.items() if value is not None]
-    trials_now = "trials none" if target == UNLIMITED else f"trials {target}"
-    return f"study {name}: {', '.join([trials_now, *found])}{consequence}"
+        target = values["trials_target"]
+        shown = {**limits, "priority": values["priority"]}
+        found = [f"{key} {value:g}" for key, value in shown.items() if value is not None]
+        trials_now = "trials none" if target == UNLIMITED else f"trials {target}"
+        said = f"study {name}: {', '.join([trials_now, *found])}{consequence}"
+        if also is not None:
+            also(connection, said)
+    return said
 
 
 def _check_target(connection: Connection, study_id: int, name: str) -> None:

@@ -7,7 +7,7 @@ exactly once.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,12 +81,17 @@ class Point:
     is_text: bool = False
 
 
-def enqueue_points(store: Store, name: str, points: Sequence[Point]) -> Enqueued:
+def enqueue_points(
+    store: Store, name: str, points: Sequence[Point], *, also: Callable[[Connection, Enqueued], None] | None = None
+) -> Enqueued:
     """Enqueue trials at these points: all of them, or none.
 
     What a point leaves out is sampled when a worker takes it. A point that equals one that still waits is not entered
     again, so the same request can be repeated. Points beyond the budget wait until it is extended: who extended it
     first could lose the room to a sampled trial.
+
+    Args:
+        also: is done in the same transaction, with the outcome.
 
     Raises:
         SpecError: points that the study cannot train, all of them with all that is wrong; or it is a grid study.
@@ -119,8 +124,11 @@ def enqueue_points(store: Store, name: str, points: Sequence[Point]) -> Enqueued
                 known[key], number = number, number + 1
             numbers.append(known[key])
         limit = progress_of(connection, study_id).limit
-    beyond = max(0, number - counts.target)
-    return Enqueued(name, tuple(numbers), frozenset(repeated), beyond, limit, StudyState(study.state))
+        beyond = max(0, number - counts.target)
+        found = Enqueued(name, tuple(numbers), frozenset(repeated), beyond, limit, StudyState(study.state))
+        if also is not None:
+            also(connection, found)
+    return found
 
 
 def _take(name: str, space: SearchSpace, fixed: Mapping[str, Any], points: Sequence[Point]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Select, bindparam, case, exists, func, or_, select, true
 
-from hpo.errors import StoreError, nearest
+from hpo.errors import NotFoundError, nearest
 from hpo.queue.budget import Spent, settled, spent_of
 from hpo.queue.conditions import was_refused
 from hpo.queue.counts import Counts, TrialCounts
@@ -28,7 +28,7 @@ def find_study(store: Store, name: str) -> tuple[int, Objectives]:
     """(number in the store, objectives) of a study, also of one that another program created.
 
     Raises:
-        StoreError: there is none; names the nearest.
+        NotFoundError: there is none; names the nearest.
     """
     with store.read() as connection:
         study_id = connection.scalar(select(studies.c.study_id).where(studies.c.study_name == name))
@@ -43,11 +43,11 @@ def has_study(store: Store, name: str) -> bool:
         return connection.scalar(select(studies.c.study_id).where(studies.c.study_name == name)) is not None
 
 
-def no_such_study(connection: Connection, name: str) -> StoreError:
+def no_such_study(connection: Connection, name: str) -> NotFoundError:
     """The error for a name that the store does not have; names the nearest and all others."""
     known = list(connection.scalars(select(studies.c.study_name).order_by(studies.c.study_id)))
     listed = f" It has {', '.join(known)}." if known else " It has none."
-    return StoreError(f"the store has no study '{name}'{nearest(name, known) or '.'}{listed}")
+    return NotFoundError(f"the store has no study '{name}'{nearest(name, known) or '.'}{listed}")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -40,6 +41,12 @@ class AttemptRecord:
     def to_json(self) -> dict[str, Any]:
         """Plain types."""
         return asdict(self) | {"started": self.started.isoformat(timespec="milliseconds")}
+
+    @staticmethod
+    def from_json(plain: Mapping[str, Any]) -> AttemptRecord:
+        """From what `to_json` gives."""
+        end = None if plain["end"] is None else AttemptEnd(plain["end"])
+        return AttemptRecord(**{**plain, "end": end, "started": datetime.fromisoformat(plain["started"])})
 
 
 def read_attempts(connection: Connection, study_id: int, number: int) -> list[AttemptRecord]:

@@ -165,3 +165,22 @@ class LiveView:
     def to_json(self) -> dict[str, Any]:
         """Plain types."""
         return asdict(self)
+
+    @staticmethod
+    def from_json(plain: Mapping[str, Any]) -> LiveView:
+        """From what `to_json` gives."""
+        studies = [
+            {**one, "state": StudyState(one["state"]), "direction": Direction(one["direction"])}
+            for one in plain["studies"]
+        ]
+        trials = [
+            {**one, "unit": Unit(one["unit"]), "request": None if one["request"] is None else Request(one["request"])}
+            for one in plain["trials"]
+        ]
+        return LiveView(
+            plain["moment"],
+            [LiveStudy(**one) for one in studies],
+            [LiveWorker(**one) for one in plain["workers"]],
+            [LiveTrial(**one) for one in trials],
+            [LiveFailure(**one) for one in plain["failures"]],
+        )

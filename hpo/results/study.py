@@ -90,6 +90,25 @@ class StudyStatus:
         plain["best"] = None if self.best is None else self.best.to_json()
         return plain
 
+    @staticmethod
+    def from_json(plain: Mapping[str, Any]) -> StudyStatus:
+        """From what `to_json` gives."""
+        best = None if plain["best"] is None else TrialRecord.from_json(plain["best"])
+        workers = [WorkerRecord(**worker) for worker in plain["workers"]]
+        return StudyStatus(**{**plain, "state": StudyState(plain["state"]), "best": best, "workers": workers})
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some of a study's trials that are asked for.
+
+    Attributes:
+        total: of all that are asked for.
+    """
+
+    total: int
+    trials: Sequence[TrialRecord]
+
 
 @dataclass(frozen=True)
 class Weighted:
@@ -223,6 +242,20 @@ class Study:
         if chosen is not None:
             return [found[trial_id] for trial_id in chosen]
         return sorted(found.values(), key=lambda record: record.number)
+
+    def page_of(self, query: Query, *, offset: int = 0, limit: int) -> Page:
+        """So many of the trials that are asked for, from a place on, without their curves."""
+        with self._store.read() as connection:
+            if query.is_narrow:
+                found: Sequence[int] = chosen_trials(TrialColumns(connection, self._study_id, self.direction), query)
+                total, chosen = len(found), found[offset : offset + limit]
+            else:
+                mine = trials.c.study_id == self._study_id
+                total = connection.scalar(select(func.count()).where(mine)) or 0
+                wanted = select(trials.c.trial_id).where(mine).order_by(trials.c.number).offset(offset).limit(limit)
+                chosen = connection.scalars(wanted).all()
+            records = read_records(connection, self._study_id, chosen, objectives=self.objectives, has_curves=False)
+        return Page(total, [records[trial_id] for trial_id in chosen])
 
     def trial(self, number: int) -> TrialRecord | None:
         """One trial by its number; None when there is none of that number."""

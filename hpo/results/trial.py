@@ -151,6 +151,16 @@ class TrialRecord:
             "causes": list(self.causes),
         }
 
+    @staticmethod
+    def from_json(plain: Mapping[str, Any]) -> TrialRecord:
+        """From what `to_json` gives: without a curve."""
+        kept = {name: plain[name] for name in TrialRecord.__dataclass_fields__ if name in plain}
+        for name in ("started", "ended"):
+            moment = plain[name]
+            kept[name] = None if moment is None else datetime.fromisoformat(moment).replace(tzinfo=None)
+        state, sequences = TrialState(plain["state"]), {name: tuple(plain[name]) for name in ("values", "causes")}
+        return TrialRecord(**{**kept, **sequences, "state": state, "curve": ()})
+
     def row(self) -> dict[str, Any]:
         """One flat row: what a table of trials shows, with the parameters as `params_NAME`."""
         plain = self.to_json()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from hpo.errors import HpoError, StoreError
+from hpo.errors import NotFoundError
 from hpo.queue.progress import find_study
 from hpo.queue.rename import named_checkpoints
 from hpo.results.study import Study
@@ -29,6 +29,7 @@ from hpo.study.trial_log import left_out_of
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
 READ_SECONDS = 0.3  # between two looks into the file
+PART_BYTES = 1 << 20  # of a log, in one answer
 LOOK_SECONDS = 1.0  # between two looks into the store
 
 
@@ -62,16 +63,16 @@ def find_log(store: Store, study: str, number: int, *, artifacts: Path) -> Trial
         artifacts: the folder for checkpoints and logs on this machine.
 
     Raises:
-        StoreError: there is no such study or trial.
-        HpoError: the trial has not begun, or its log is not on this machine; names the worker that has it.
+        NotFoundError: there is no such study or trial, the trial has not begun, or its log is not on this machine;
+            names the worker that has it.
     """
     record, folder = trial_on_this_machine(store, study, number, artifacts=artifacts)
     if folder is not None and (folder / LOG).is_file():
         return TrialLog(record, folder / LOG)
     if record.attempts == 0:
         why = "waits for a worker" if record.state == TrialState.WAITING else "ended before it began"
-        raise HpoError(f"trial {number} of study '{study}' {why}: it has no log")
-    raise HpoError(
+        raise NotFoundError(f"trial {number} of study '{study}' {why}: it has no log")
+    raise NotFoundError(
         f"trial {number} of study '{study}' has no log on this machine: it was trained by {record.worker}. "
         f"Looked in {artifacts}; ask there, or name the folder with --artifacts"
     )
@@ -81,12 +82,12 @@ def trial_on_this_machine(store: Store, study: str, number: int, *, artifacts: P
     """A trial, and its folder on this machine; None when this machine has none.
 
     Raises:
-        StoreError: there is no such study or trial.
+        NotFoundError: there is no such study or trial.
     """
     study_id, _ = find_study(store, study)
     record = Study(store, study).trial(number)
     if record is None:
-        raise StoreError(f"study '{study}' has no trial {number}; 'hpo trials {study}' lists those it has")
+        raise NotFoundError(f"study '{study}' has no trial {number}; 'hpo trials {study}' lists those it has")
     with store.read() as connection:
         created = connection.scalar(select(hpo_studies.c.created).where(hpo_studies.c.study_id == study_id))
         checkpoints = named_checkpoints(connection, study_id)
@@ -99,6 +100,47 @@ def trial_on_this_machine(store: Store, study: str, number: int, *, artifacts: P
     return record, next((path for home in found if (path := home / trial_folder(number)).is_dir()), None)
 
 
+@dataclass(frozen=True)
+class LogPart:
+    """A part of a trial's log.
+
+    Attributes:
+        state: of the trial.
+        path: of the file, on the machine that has it.
+        left_out: bytes that were left out of its middle.
+        next_offset: in bytes, where the next part begins.
+        is_last: there was no more when this was read.
+    """
+
+    state: TrialState
+    path: str
+    left_out: int
+    text: str
+    next_offset: int
+    is_last: bool
+
+
+def read_log(store: Store, study: str, number: int, *, artifacts: Path, offset: int = 0) -> LogPart:
+    """At most PART_BYTES of a trial's log, whole characters.
+
+    Args:
+        offset: in bytes, from its beginning; below 0 from its end.
+
+    Raises:
+        NotFoundError: see `find_log`.
+    """
+    log = find_log(store, study, number, artifacts=artifacts)
+    with log.path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        start = file.seek(max(0, size + offset) if offset < 0 else min(offset, size))
+        data = file.read(PART_BYTES)
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    is_last = start + len(data) >= size
+    text = decoder.decode(data, final=is_last and log.trial.state in ENDED)
+    end = start + len(data) - len(decoder.getstate()[0])
+    return LogPart(log.trial.state, str(log.path), log.left_out, text, end, is_last)
+
+
 def wait_for_log(store: Store, study: str, number: int, *, artifacts: Path, notify: Callable[[str], None]) -> TrialLog:
     """`find_log`, for a trial that may still have to begin.
 
@@ -106,13 +148,13 @@ def wait_for_log(store: Store, study: str, number: int, *, artifacts: Path, noti
         notify: called once, with a sentence, if the trial has not begun.
 
     Raises:
-        HpoError: see `find_log`.
+        NotFoundError: see `find_log`.
     """
     is_told = False
     while True:
         try:
             return find_log(store, study, number, artifacts=artifacts)
-        except HpoError:
+        except NotFoundError:
             record = Study(store, study).trial(number)
             if record is None or not (record.state == TrialState.WAITING or _has_just_begun(record)):
                 raise

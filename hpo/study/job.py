@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
+from hpo.loading import OWN_LOADERS as OWN_LOADERS
 from hpo.study.plan import TRAIN
 
 BEST_CHECKPOINT = "best.ckpt"  # the weights after the best epoch
@@ -21,8 +22,6 @@ PREPROCESSING = "preprocessing.npz"  # what the data module has fitted, beside t
 TELLS_STACKS = getattr(signal, "SIGRTMIN", signal.SIGUSR2)  # asks a trial's process where it is
 LOG, CONFIG = "log.txt", "config.json"
 SEED_STEP = 0x9E3779B9  # between the seeds of a trial's repeats: that of Weyl's sequence, 2 ** 32 / the golden ratio
-# The data of a study without `data:`; its model has the loaders.
-OWN_LOADERS = "hpo.training.own_loaders:OwnLoaders"
 
 
 def training_folder(directory: str | Path, number: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -42,10 +42,22 @@ class Source:
         Raises:
             SpecError: the file cannot be read, or is not a mapping in YAML.
         """
-        tree = _parse(path)
+        return cls.of_text(text_of(path), str(path))
+
+    @classmethod
+    def of_text(cls, text: str, file: str) -> Source:
+        """For the text of a study file that is elsewhere; the study's default name is that of the file.
+
+        Args:
+            file: its path there, for errors.
+
+        Raises:
+            SpecError: it is not a mapping in YAML.
+        """
+        tree = _parse(text, file)
         if "study" not in tree:
-            tree["study"] = path.stem
-        return cls(str(path), tree)
+            tree["study"] = PurePath(file).stem
+        return cls(file, tree)
 
     @classmethod
     def of_mapping(cls, keys: Mapping[str, Any], *, call: str) -> Source:
@@ -178,9 +190,14 @@ def apply_changes(source: Source, changes: Sequence[str]) -> None:
         _apply(change, source)
 
 
-def _parse(path: Path) -> CommentedMap:
+def text_of(path: Path) -> str:
+    """The text of a study file.
+
+    Raises:
+        SpecError: it cannot be read.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         beside = sorted(p.name for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
         hint = f" {path.parent}/ holds {', '.join(beside)}." if beside else ""
@@ -189,6 +206,9 @@ def _parse(path: Path) -> CommentedMap:
         raise SpecError(f"{path}: is a folder, not a study file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be read as text: {error}") from None
+
+
+def _parse(text: str, path: str) -> CommentedMap:
     try:
         tree = read_yaml(text, has_lines=True)
     except YamlLimitError as error:
@@ -198,7 +218,7 @@ def _parse(path: Path) -> CommentedMap:
         raise SpecError(f"{path}:{line}: {str(error.problem).split(' (')[0]}: write it once") from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        where = f"{path}:{mark.line + 1}" if mark else path
         raise SpecError(f"{where}: not valid YAML: {error.problem or error.context}") from None
     except YAMLError as error:
         raise SpecError(f"{path}: not valid YAML: {error}") from None

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
-from hpo.errors import HpoError, SpecError, StoreError, StoreUnreachableError
+from hpo.errors import HpoError, LoadError, NotFoundError, SpecError, StoreError, StoreUnreachableError
 from hpo.printable import printable
 from hpo.web.callers import DeniedError
 
@@ -79,6 +79,8 @@ def answer_problems(app: FastAPI) -> None:
 def _status_of(error: HpoError) -> int:
     if isinstance(error, StoreUnreachableError):
         return 503
-    if isinstance(error, SpecError):
+    if isinstance(error, NotFoundError):
+        return 404
+    if isinstance(error, SpecError | LoadError):
         return 422
     return 409 if isinstance(error, StoreError) else 500

@@ -358,3 +358,26 @@ def test_the_page_about_noise_does_what_it_says(tmp_path: Path) -> None:
     assert float(low) < float(expected) < float(high)
     assert float(value) > 0.5
     assert number in {line.split()[0] for line in page.python[:-1]}
+
+
+def test_the_page_about_programs_does_what_it_says(tmp_path: Path) -> None:
+    try:
+        page = run_page("api.md", tmp_path)
+    finally:
+        if (pid := tmp_path / "server.pid").exists():
+            subprocess.run(["kill", pid.read_text().strip()], capture_output=True)
+
+    def answer(words: str) -> Any:
+        return json.loads(
+            next(said for command, said in page.printed.items() if "curl" in command and words in command)
+        )
+
+    assert [study["study"] for study in answer("studies?state=running")] == ["quickstart"]
+    assert answer("sort=-value")["total"] == 1
+    assert answer("best?k=3")["trials"] == []
+    assert answer("quickstart/pause")["message"].startswith("study quickstart is paused")
+    assert answer("PATCH")["message"] == "study quickstart: trials 24, priority 1"
+    assert answer('"points"')["trials"] == [1]
+    assert answer("second.yaml")["message"] == "study second created: 20 trials"
+    assert (answer("quickstat")["status"], "quickstart" in answer("quickstat")["detail"]) == (404, True)
+    assert page.python == ["paused 2"]

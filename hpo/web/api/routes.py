@@ -1,22 +1,16 @@
-"""The routes of `/api/v1`."""
+"""The routes of `/api/v1`.
+
+A study may be called anything, also with slashes: its name is what stands between `/studies/` and the rest of the path.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from fastapi import APIRouter
 
-from fastapi import APIRouter, Depends, Request
+from hpo.web.api import studies, trials
+from hpo.web.api.route import PROBLEMS
 
-from hpo.results.study import list_studies
-from hpo.web.access import Caller, Role, need
-from hpo.web.site import Site
-
-router = APIRouter(prefix="/api/v1")
-
-Viewer = Annotated[Caller, Depends(need(Role.VIEWER))]
-
-
-@router.get("/studies")
-def studies(request: Request, caller: Viewer) -> list[dict[str, Any]]:
-    """The studies of the store, the oldest first."""
-    site: Site = request.app.state.site
-    return [study.to_json() for study in list_studies(site.store) if caller.sees(study.study)]
+router = APIRouter(prefix="/api/v1", responses=PROBLEMS)
+router.include_router(studies.router, tags=["studies"])
+router.include_router(trials.router, tags=["trials"])
+router.include_router(studies.of_study, tags=["studies"])

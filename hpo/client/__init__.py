@@ -1,0 +1,1 @@
+"""Studies behind a server, for those who may not reach its store."""
