@@ -1,0 +1,161 @@
+"""Pages that go on by themselves: server-sent events, https://html.spec.whatwg.org/multipage/server-sent-events.html.
+
+All who watch a page share one feed: it reads the store once an interval, however many they are, and ends with the last
+of them. A feed that takes long to read reads less often, so that watching costs a search next to nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Hashable
+from dataclasses import dataclass, field
+
+from anyio import CapacityLimiter, to_thread
+from sqlalchemy.exc import SQLAlchemyError
+
+from hpo.errors import HpoError
+from hpo.web.ops.pages import UNREACHABLE, status_and_words
+
+log = logging.getLogger(__name__)
+
+INTERVAL_SECONDS = 2.0
+HEARTBEAT_SECONDS = 15.0
+SECONDS_OF_A_LISTENER = 300.0  # then a browser comes again, and what its user may do is looked up again
+MOST_LISTENERS = 100
+READERS = 4  # threads of all feeds: a store that hangs leaves the others to the pages
+SHARE_OF_READING = 0.02  # of the time
+
+UPDATE, PROBLEM, GONE = "update", "problem", "gone"
+
+
+class GoneError(Exception):
+    """What a page shows is no longer there."""
+
+
+class TooManyError(Exception):
+    """No further listener is taken."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a page is told.
+
+    Attributes:
+        data: of an update, HTML; otherwise a sentence.
+    """
+
+    kind: str
+    data: str
+
+    def __str__(self) -> str:
+        # JSON has no line feed, which would end the event
+        return f"event: {self.kind}\ndata: {json.dumps(self.data)}\n\n"
+
+
+@dataclass
+class Feed:
+    """A page, for all who watch it.
+
+    Attributes:
+        read: makes the page's changing part, in a thread.
+        version: counts the events.
+    """
+
+    read: Callable[[], str]
+    listeners: int = 0
+    event: Event | None = None
+    version: int = 0
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    task: asyncio.Task[None] | None = None
+
+
+class Feeds:
+    """The feeds of a server."""
+
+    def __init__(
+        self,
+        *,
+        interval_seconds: float = INTERVAL_SECONDS,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
+        most: int = MOST_LISTENERS,
+    ) -> None:
+        self._interval, self._heartbeat, self._most = interval_seconds, heartbeat_seconds, most
+        self._feeds: dict[Hashable, Feed] = {}
+        self._readers: CapacityLimiter | None = None
+        self._listeners = 0
+
+    def listen(self, key: Hashable, read: Callable[[], str]) -> AsyncIterator[str]:
+        """The events of a page, as text, and a comment now and then, by which a dead connection is noticed.
+
+        Args:
+            key: of the page; whoever listens to an equal one shares its feed.
+            read: makes the changing part of the page; its GoneError ends the feed.
+
+        Raises:
+            TooManyError: as many listen as may.
+        """
+        if self._listeners >= self._most:
+            raise TooManyError
+        return self._events(key, read)
+
+    async def _events(self, key: Hashable, read: Callable[[], str]) -> AsyncIterator[str]:
+        if self._listeners >= self._most:  # others have come since
+            return
+        feed = self._feeds.setdefault(key, Feed(read))
+        self._listeners += 1
+        feed.listeners += 1
+        try:
+            if feed.task is None:
+                feed.task = asyncio.create_task(self._keep_reading(feed))
+            seen, until = 0, time.monotonic() + SECONDS_OF_A_LISTENER
+            yield "retry: 3000\n\n"
+            while time.monotonic() < until:
+                try:
+                    async with asyncio.timeout(self._heartbeat), feed.changed:
+                        await feed.changed.wait_for(lambda: feed.version > seen)  # noqa: B023
+                except TimeoutError:
+                    yield ": still here\n\n"
+                    continue
+                seen, event = feed.version, feed.event
+                if event is not None:
+                    yield str(event)
+                    if event.kind == GONE:
+                        return
+        finally:
+            self._listeners -= 1
+            feed.listeners -= 1
+            if not feed.listeners:
+                self._feeds.pop(key, None)
+                if feed.task is not None:
+                    feed.task.cancel()
+
+    async def _keep_reading(self, feed: Feed) -> None:
+        while True:
+            began = time.monotonic()
+            event = await self._read(feed)
+            if event != feed.event:
+                async with feed.changed:
+                    feed.event, feed.version = event, feed.version + 1
+                    feed.changed.notify_all()
+            if event.kind == GONE:
+                return
+            took = time.monotonic() - began
+            await asyncio.sleep(max(self._interval, took / SHARE_OF_READING))
+
+    async def _read(self, feed: Feed) -> Event:
+        if self._readers is None:
+            self._readers = CapacityLimiter(READERS)  # which belongs to the loop
+        try:
+            return Event(UPDATE, await to_thread.run_sync(feed.read, limiter=self._readers))
+        except GoneError as error:
+            return Event(GONE, str(error))
+        except SQLAlchemyError:
+            return Event(PROBLEM, UNREACHABLE)
+        except HpoError as error:
+            return Event(PROBLEM, status_and_words(error)[1])
+        except Exception:
+            log.exception("a page that is watched cannot be made")
+            return Event(PROBLEM, "this page cannot be made at the moment; the server's log says why")
