@@ -49,11 +49,18 @@ def best_trials(
     return complete or connection.execute(leading_trials(study_id, direction).limit(limit)).all()
 
 
-def best_of_each(connection: Connection, studies: Mapping[int, Direction]) -> dict[int, int]:
-    """The trial_id of the best trial of each of these studies that has one, as `best_trials` ranks them."""
+def best_of_each(
+    connection: Connection, studies: Mapping[int, Direction], *, is_complete: bool = False
+) -> dict[int, int]:
+    """The trial_id of the best trial of each of these studies that has one, as `best_trials` ranks them.
+
+    Args:
+        is_complete: of those that have a complete trial.
+    """
     found: dict[int, int] = {}
+    rankings = (_ranking_of_complete,) if is_complete else (_ranking_of_complete, _ranking_of_leading)
     for direction in set(studies.values()):
-        for ranking in (_ranking_of_complete, _ranking_of_leading):
+        for ranking in rankings:
             wanted = [study for study, its in studies.items() if its == direction and study not in found]
             for start in range(0, len(wanted), STUDIES_A_STATEMENT):
                 ranked = ranking(
@@ -62,6 +69,16 @@ def best_of_each(connection: Connection, studies: Mapping[int, Direction]) -> di
                 first = select(ranked.c.study_id, ranked.c.trial_id).where(ranked.c.place == 1)
                 ties = first.order_by(_loss(ranked.c.trial_id).desc(), ranked.c.number.desc())  # the last one stays
                 found |= {study_id: trial_id for study_id, trial_id in connection.execute(ties)}
+    return found
+
+
+def values_of(connection: Connection, trial_ids: Sequence[int]) -> dict[int, float]:
+    """The stored values of these trials, of the first objective."""
+    found: dict[int, float] = {}
+    for start in range(0, len(trial_ids), STUDIES_A_STATEMENT):
+        some = trial_values.c.trial_id.in_(trial_ids[start : start + STUDIES_A_STATEMENT])
+        wanted = select(trial_values.c.trial_id, trial_values.c.value).where(some, trial_values.c.objective == 0)
+        found |= {trial_id: value for trial_id, value in connection.execute(wanted)}
     return found
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
 from hpo.printable import counted
-from hpo.queue.best import ranked_trials
+from hpo.queue.best import STUDIES_A_STATEMENT, best_of_each, ranked_trials, values_of
 from hpo.queue.conditions import was_refused
 from hpo.queue.front import complete_points, last_improvement
 from hpo.store.clock import db_now
@@ -82,6 +82,71 @@ def spent_of(connection: Connection, study_id: int, objectives: Objectives) -> S
         value,
         since,
     )
+
+
+def spent_of_each(connection: Connection, studies: Mapping[int, Objectives]) -> dict[int, Spent]:
+    """`spent_of` for several studies; for all those of one objective together by a fixed number of statements."""
+    several = {key: its for key, its in studies.items() if its.are_several}
+    found = {key: spent_of(connection, key, its) for key, its in several.items()}
+    rest = [key for key in studies if key not in several]
+    for start in range(0, len(rest), STUDIES_A_STATEMENT):
+        some = rest[start : start + STUDIES_A_STATEMENT]
+        found |= _of_one_objective(connection, {key: studies[key] for key in some})
+    return found
+
+
+def _of_one_objective(connection: Connection, studies: Mapping[int, Objectives]) -> dict[int, Spent]:
+    walls = connection.execute(
+        select(hpo_studies.c.study_id, hpo_studies.c.started, db_now().label("now")).where(
+            hpo_studies.c.study_id.in_(studies)
+        )
+    ).all()
+    attempted = {
+        row.study_id: row
+        for row in connection.execute(
+            select(
+                trials.c.study_id,
+                func.max(hpo_attempts.c.ended).label("ended"),
+                func.sum(device_seconds()).label("seconds"),
+            )
+            .join(trials, trials.c.trial_id == hpo_attempts.c.trial_id)
+            .where(trials.c.study_id.in_(studies))
+            .group_by(trials.c.study_id)
+        )
+    }
+    best = best_of_each(connection, {key: its.first for key, its in studies.items()}, is_complete=True)
+    values = values_of(connection, list(best.values()))
+    since = _trials_since(connection, list(best.values()))
+    found = {}
+    for wall in walls:
+        its, key = attempted.get(wall.study_id), wall.study_id
+        started = wall.now if wall.started is None else wall.started
+        ended = started if its is None or its.ended is None or wall.started is None else its.ended
+        seconds = 0.0 if its is None else its.seconds or 0.0
+        found[key] = Spent(
+            (wall.now - started) / SECONDS_OF_HOUR,
+            (ended - started) / SECONDS_OF_HOUR,
+            seconds / SECONDS_OF_HOUR,
+            values.get(best.get(key, -1)),
+            since.get(key, 0),
+        )
+    return found
+
+
+def _trials_since(connection: Connection, best: Sequence[int]) -> dict[int, int]:
+    """By study, how many of its trials have ended since that one of these which is its best."""
+    first = trials.alias("first")
+    is_later = or_(
+        trials.c.datetime_complete > first.c.datetime_complete,
+        and_(trials.c.datetime_complete == first.c.datetime_complete, trials.c.number > first.c.number),
+    )
+    rows = connection.execute(
+        select(trials.c.study_id, func.count())
+        .join(first, first.c.study_id == trials.c.study_id)
+        .where(first.c.trial_id.in_(best), trials.c.state.in_(OPTUNA_ENDED), ~was_refused(), is_later)
+        .group_by(trials.c.study_id)
+    )
+    return {study_id: number for study_id, number in rows}
 
 
 def device_seconds() -> ColumnElement[float]:

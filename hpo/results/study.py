@@ -16,7 +16,7 @@ from hpo.errors import SpecError
 from hpo.queue.best import STUDIES_A_STATEMENT, best_of_each
 from hpo.queue.counts import TrialCounts
 from hpo.queue.findings import findings_of
-from hpo.queue.overview import overview
+from hpo.queue.overview import StudyOverview, overview
 from hpo.queue.progress import Progress, find_study, load_progress
 from hpo.results.attempt import AttemptRecord, read_attempts
 from hpo.results.columns import TrialColumns
@@ -27,6 +27,7 @@ from hpo.results.kept import KeptCheckpoints, kept_checkpoints
 from hpo.results.pareto import Front
 from hpo.results.query import Query, Table, chosen_trials, table_of
 from hpo.results.ranking import best_of
+from hpo.results.standstill import SlotsInUse, standstill
 from hpo.results.trial import TrialRecord
 from hpo.results.trial_records import read_records, records_where
 from hpo.store import Store
@@ -350,12 +351,12 @@ class Study:
         several = self.objectives.are_several
         best = self.best_of(Query(), None if several else 1, has_curves=not several)
         with self._store.read() as connection:
-            workers = _Workers.read(connection, self._store, self._study_id)
-        its = workers.of(self._study_id)
+            workers = _Workers.read(connection, self._store)
+        found = StudyOverview(self._study_id, self.name, self.objectives, progress)
         if several:
-            return _status(self.name, progress, None, its, on_front=len(best))
+            return _status(found, None, workers, on_front=len(best))
         # As a list of studies has it, which does not read the provenance.
-        return _status(self.name, progress, replace(best[0], provenance=None) if best else None, its)
+        return _status(found, replace(best[0], provenance=None) if best else None, workers)
 
 
 def list_studies(store: Store) -> list[StudyStatus]:
@@ -376,36 +377,26 @@ def list_studies(store: Store) -> list[StudyStatus]:
             records |= records_where(connection, wanted, objectives, has_curves=False)
         workers = _Workers.read(connection, store)
     return [
-        _status(
-            study.name,
-            study.progress,
-            records.get(best.get(study.study_id, -1)),
-            workers.of(study.study_id),
-            on_front=on_front.get(study.study_id),
-        )
+        _status(study, records.get(best.get(study.study_id, -1)), workers, on_front=on_front.get(study.study_id))
         for study in found
     ]
 
 
 def _status(
-    name: str,
-    found: Progress,
-    best: TrialRecord | None,
-    workers: Sequence[WorkerRecord],
-    *,
-    on_front: int | None = None,
+    study: StudyOverview, best: TrialRecord | None, workers: _Workers, *, on_front: int | None = None
 ) -> StudyStatus:
+    found = study.progress
     counts = found.counts
     is_done = found.state == StudyState.RUNNING and counts.target > 0 and found.is_over
     return StudyStatus(
-        study=name,
+        study=study.name,
         state=StudyState.DONE if is_done else found.state,
         reason=found.reason or found.limit,
         counts=counts.by_state,
         budget={"trials": _trials(counts), **_budget(found)},
         best=best,
-        workers=workers,
-        waiting_for=found.waiting_for(name, has_worker=bool(workers)) if found.created is not None else None,
+        workers=workers.of(study.study_id),
+        waiting_for=standstill(study.study_id, study.name, found, workers.slots),
         foreign=counts.foreign,
         on_front=on_front,
     )
@@ -419,8 +410,8 @@ class _Workers:
     running: Mapping[tuple[int, int], int]  # by (study_id, worker_id)
 
     @classmethod
-    def read(cls, connection: Connection, store: Store, study_id: int | None = None) -> _Workers:
-        """Of all studies, or of one."""
+    def read(cls, connection: Connection, store: Store) -> _Workers:
+        """Of all studies."""
         alive = connection.execute(
             select(hpo_workers, (db_now() - hpo_workers.c.beat).label("silence")).where(
                 hpo_workers.c.ended.is_(None), hpo_workers.c.beat > db_now() - 2 * store.timing.lease
@@ -432,9 +423,16 @@ class _Workers:
             .where(hpo_attempts.c.ended.is_(None))
             .group_by(trials.c.study_id, hpo_attempts.c.worker_id)
         )
-        if study_id is not None:
-            running = running.where(trials.c.study_id == study_id)
         return cls(alive, {(study, worker): number for study, worker, number in connection.execute(running)})
+
+    @property
+    def slots(self) -> SlotsInUse:
+        """Of all of them."""
+        alive, busy = {row.worker_id for row in self.alive}, dict[int, int]()
+        for (study_id, worker_id), number in self.running.items():
+            if worker_id in alive:
+                busy[study_id] = busy.get(study_id, 0) + number
+        return SlotsInUse(len(alive), sum(row.slots for row in self.alive), busy)
 
     def of(self, study_id: int) -> list[WorkerRecord]:
         return [

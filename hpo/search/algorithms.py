@@ -21,19 +21,16 @@ from optuna.exceptions import ExperimentalWarning
 
 from hpo.errors import HpoError, LoadError, SpecError, nearest
 from hpo.loading import load_class
+from hpo.search.halving import ETA, FIRST_RUNG, make_rungs
 from hpo.search.points import Points
-from hpo.search.rungs import Rungs
 from hpo.search.tpe import TPE, Memory
 from hpo.space import SearchSpace
-from hpo.space.values import is_number
 from hpo.study.earlier import Earlier
 from hpo.study.length import Unit
 from hpo.study.spec import AlgorithmSpec, StudySpec
 
 # Our names for options, and Optuna's: an epoch is a resource there. With a length in steps, ours are `min_steps`, ...
 HALVING = {"eta": "reduction_factor", "min_epochs": "min_resource", "max_epochs": "max_resource"}
-ETA, FIRST_RUNG = 3, 3  # the first rung is at so many epochs, or validations
-LAST_RUNG = 0.5  # of the length of a trial: there is no rung after it
 
 # Optuna counts steps from 0, we count epochs from 1: with a warm-up of 3, the first epoch that is judged is the fourth.
 STEPS_FROM_ZERO = ("n_warmup_steps",)
@@ -207,42 +204,6 @@ def searched_length(spec: StudySpec, space: SearchSpace) -> str | None:
     """The parameter that is the length of a trial; None where all have the same."""
     name = spec.unit.plural
     return name if name in space and space[name].owner not in ("model", "data") else None
-
-
-def make_rungs(spec: StudySpec) -> Rungs | None:
-    """The rungs of a study whose pruner pauses and promotes trials; None where Optuna's stops them for good.
-
-    Optuna's compares one objective: with several, these rungs stop them.
-
-    Raises:
-        SpecError: an unknown mode or option, or an invalid value.
-    """
-    mode = spec.pruner.options.get("mode", "promote")
-    are_several = spec.objectives.are_several
-    if spec.pruner.name != "asha" or (mode == "stop" and not are_several):
-        return None
-    if mode not in ("promote", "stop"):
-        raise SpecError(f"pruner: asha: mode '{mode}' should be stop or promote")
-    first = f"min_{spec.unit.plural}"
-    known = ("mode", "eta", first, "until")
-    options = {"eta": ETA, first: FIRST_RUNG * spec.interval, "until": LAST_RUNG, **spec.pruner.options}
-    options.pop("mode", None)
-    for name in sorted(options.keys() - {*known}):
-        if not are_several and name in inspect.signature(PRUNERS["asha"].cls).parameters:
-            raise SpecError(f"pruner: asha has the option '{name}' only with mode: stop, where it stops for good")
-        raise SpecError(f"pruner: asha has no option '{name}'{nearest(name, known) or '.'} It has {', '.join(known)}")
-    for name, least in (("eta", 2), (first, 1)):
-        if type(options[name]) is not int or options[name] < least:
-            raise SpecError(f"pruner: asha: {name} {options[name]!r} should be a whole number, {least} or more")
-    until = options["until"]
-    if not is_number(until) or not 0 < until <= 1:
-        raise SpecError(f"pruner: asha: until {until!r} should be a fraction of a trial's length, above 0 and up to 1")
-    last = until * spec.max_epochs
-    if first in spec.pruner.options:
-        last = max(last, options[first])
-    return Rungs(
-        eta=options["eta"], first=options[first], last=last, objectives=spec.objectives, promotes=mode == "promote"
-    )
 
 
 def make_pruner(spec: StudySpec, project: Path) -> optuna.pruners.BasePruner:

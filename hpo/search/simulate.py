@@ -15,8 +15,9 @@ from optuna.trial import TrialState
 
 from hpo.errors import SpecError
 from hpo.ipc.messages import OUT_OF_MEMORY
-from hpo.search.algorithms import make_pruner, make_rungs, sampler_factory, searched_length
+from hpo.search.algorithms import make_pruner, sampler_factory, searched_length
 from hpo.search.grid import fixed_point
+from hpo.search.halving import make_rungs
 from hpo.search.history import History
 from hpo.search.prior import FinishedStudy, FinishedTrial, taken_over
 from hpo.search.rungs import Verdict

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hpo.search.algorithms import make_rungs
 from hpo.search.forecast import SearchSoFar, rest_of_search
+from hpo.search.halving import make_rungs
 from hpo.search.rungs import Rungs
 from hpo.service.preflight import Probe
 from hpo.study.length import Unit

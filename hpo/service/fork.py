@@ -22,7 +22,8 @@ from hpo.queue.fork import ForkedTrial, insert_fork
 from hpo.queue.progress import has_study
 from hpo.queue.studies import StoredStudy, load_study
 from hpo.report.study_text import study_text
-from hpo.search.algorithms import derive_seed, distributions_of, make_rungs
+from hpo.search.algorithms import derive_seed, distributions_of
+from hpo.search.halving import make_rungs
 from hpo.service.earlier import read_earlier
 from hpo.service.forked_trials import Candidate, Forking
 from hpo.service.prepare import prepare

@@ -29,8 +29,9 @@ from hpo.queue.studies import StoredStudy
 from hpo.results.removal import ended_by_request
 from hpo.results.trial_records import read_records
 from hpo.results.warm_start import find_weights
-from hpo.search.algorithms import ETA, FIRST_RUNG, make_pruner, make_rungs, sampler_factory, searched_length
+from hpo.search.algorithms import make_pruner, sampler_factory, searched_length
 from hpo.search.forecast import Begun, SearchSoFar
+from hpo.search.halving import ETA, FIRST_RUNG, make_rungs
 from hpo.search.history import History
 from hpo.search.usual_ends import startup_trials, usual_shares
 from hpo.store import Store

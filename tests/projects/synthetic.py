@@ -12,7 +12,8 @@ from hpo.queue.claim import Claim, claim_trial
 from hpo.queue.leases import register_worker
 from hpo.queue.report import begin_trial, end_attempt, finish_trial, report_epoch
 from hpo.queue.studies import StoredStudy, create_or_continue
-from hpo.search.algorithms import make_pruner, make_rungs, sampler_factory
+from hpo.search.algorithms import make_pruner, sampler_factory
+from hpo.search.halving import make_rungs
 from hpo.search.history import History
 from hpo.search.rungs import Verdict
 from hpo.space import Choice, Float, Int, Parameter, SearchSpace

@@ -14,7 +14,8 @@ from hpo.queue.fork import insert_fork
 from hpo.queue.progress import load_progress
 from hpo.queue.studies import StoredStudy, load_study
 from hpo.results.study import Study
-from hpo.search.algorithms import distributions_of, make_rungs
+from hpo.search.algorithms import distributions_of
+from hpo.search.halving import make_rungs
 from hpo.service.forked_trials import Candidates, Forking
 from hpo.space import Choice, Float, Int, Parameter, SearchSpace
 from hpo.store import Store

@@ -9,8 +9,9 @@ import optuna
 import pytest
 
 from hpo.errors import LoadError, SpecError
-from hpo.search.algorithms import LONG, PRUNERS, SAMPLERS, derive_seed, make_pruner, make_rungs, sampler_factory
+from hpo.search.algorithms import LONG, PRUNERS, SAMPLERS, derive_seed, make_pruner, sampler_factory
 from hpo.search.bayesian import BayesianSampler
+from hpo.search.halving import make_rungs
 from hpo.search.tpe import TPE
 from hpo.space import Choice, Float, Int, Parameter, SearchSpace
 from hpo.study.spec import StudySpec

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from hpo.errors import SpecError
-from hpo.search.algorithms import make_pruner, make_rungs
+from hpo.search.algorithms import make_pruner
+from hpo.search.halving import make_rungs
 from hpo.study.length import Unit
 from hpo.study.spec import LengthRange, StudySpec
 from hpo.study.study_file import Source
