@@ -49,9 +49,8 @@ def failures_by_cause(connection: Connection, study_id: int | None = None, *, mo
         select(groups, studies.c.study_name, hpo_trials.c.error)
         .select_from(
             groups.join(studies, studies.c.study_id == groups.c.study_id)
-            .join(
-                trials, (trials.c.study_id == groups.c.study_id) & (trials.c.number == groups.c.last)
-            ).outerjoin(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
+            .join(trials, (trials.c.study_id == groups.c.study_id) & (trials.c.number == groups.c.last))
+            .outerjoin(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
         )
         .order_by(groups.c.trials.desc(), groups.c.study_id, groups.c.last.desc())
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ from hpo.web.site import Site
 SECONDS = 0.05
 
 
-async def events(told: AsyncIterator[str], number: int) -> list[tuple[str, str]]:
+async def events(told: AsyncGenerator[str, None], number: int) -> list[tuple[str, str]]:
     """(kind, data) of the next events."""
     found: list[tuple[str, str]] = []
     async for text in told:
@@ -56,7 +56,7 @@ def test_nothing_is_read_when_nobody_watches() -> None:
         feeds, read = Feeds(interval_seconds=SECONDS), counting()
         told = feeds.listen("page", read)
         await events(told, 1)
-        await told.aclose()  # type: ignore[attr-defined]
+        await told.aclose()
         before = int(read().split()[1])
         await asyncio.sleep(10 * SECONDS)
         return before, int(read().split()[1])
@@ -68,9 +68,9 @@ def test_nothing_is_read_when_nobody_watches() -> None:
 
 def test_an_unchanged_page_sends_only_a_sign_of_life() -> None:
     async def watch() -> list[str]:
-        feeds = Feeds(interval_seconds=SECONDS, heartbeat_seconds=2 * SECONDS)
+        feeds = Feeds(interval_seconds=SECONDS, heartbeat_seconds=20 * SECONDS)
         told = feeds.listen("page", lambda: "the same")
-        return [text async for text, _ in _zipped(told, 4)]
+        return [await anext(told) for _ in range(4)]
 
     heard = asyncio.run(watch())
 
@@ -85,7 +85,7 @@ def test_no_more_may_listen_than_are_allowed() -> None:
             await events(one, 1)
         with pytest.raises(TooManyError):
             feeds.listen("c", lambda: "x")
-        await told[0].aclose()  # type: ignore[attr-defined]
+        await told[0].aclose()
         assert await events(feeds.listen("c", lambda: "x"), 1) == [("update", "x")]
 
     asyncio.run(watch())
@@ -127,12 +127,3 @@ def test_a_study_that_is_deleted_while_it_is_watched_is_said(sqlite_store: Store
     assert "0.25" in first[1]
     assert "0.375" in second[1]
     assert last == ("gone", "there is no study 'synthetic': it was deleted or renamed")
-
-
-async def _zipped(told: AsyncIterator[str], number: int) -> AsyncIterator[tuple[str, int]]:
-    place = 0
-    async for text in told:
-        yield text, place
-        place += 1
-        if place == number:
-            return

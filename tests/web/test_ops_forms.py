@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from projects.synthetic import Claimant, begin_next, create_study
-from served import ADDRESS, Person, without_login
+from callers import ORIGIN
+from served import Person, without_login
 from sqlalchemy import select
 from stores import study_exists
 
@@ -42,17 +43,20 @@ def test_an_operator_steers_a_study(sqlite_store: Store, tmp_path: Path) -> None
     create_study(sqlite_store)
     person = Person(sqlite_store, tmp_path, Role.OPERATOR)
 
-    paused = person.send(STUDY, f"{STUDY}/request", verb="pause")
+    paused = person.fill(f"{STUDY}/request", verb="pause")
     assert "study synthetic is paused" in paused.text
-    assert "study synthetic is paused" not in person.get(str(paused.url)).text  # it is said once
+    assert "study synthetic is paused" not in person.browser.get(str(paused.url)).text  # it is said once
     assert state_of(sqlite_store) == "paused"
-    person.send(STUDY, f"{STUDY}/request", verb="resume")
+    person.fill(f"{STUDY}/request", verb="resume")
     assert state_of(sqlite_store) == "running"
-    assert "study synthetic: trials 120, hours 2" in person.send(STUDY, f"{STUDY}/extend", changes="trials=+20 hours=2").text
-    assert "trial 0 waits for a worker" in person.send(STUDY, f"{STUDY}/enqueue", point="lr=1e-3 depth=2").text
-    assert person.send(STUDY, f"{STUDY}/request", verb="kill").status_code == 422
+    assert (
+        "study synthetic: trials 120, hours 2"
+        in person.fill(f"{STUDY}/extend", changes="trials=+20 hours=2").text
+    )
+    assert "trial 0 waits for a worker" in person.fill(f"{STUDY}/enqueue", point="lr=1e-3 depth=2").text
+    assert person.fill(f"{STUDY}/request", verb="kill").status_code == 422
     assert state_of(sqlite_store) == "running"
-    person.send(STUDY, f"{STUDY}/request", verb="kill", sure="yes")
+    person.fill(f"{STUDY}/request", verb="kill", sure="yes")
     assert state_of(sqlite_store) == "killed"
 
     assert trail(sqlite_store) == [
@@ -69,10 +73,10 @@ def test_an_operator_steers_a_trial(sqlite_store: Store, tmp_path: Path) -> None
     begin_next(worker, 0.25)
     person = Person(sqlite_store, tmp_path, Role.OPERATOR)
 
-    said = person.send(f"{STUDY}/trials/0", f"{STUDY}/trials/0/request", verb="pause").text
+    said = person.fill(f"{STUDY}/trials/0/request", verb="pause").text
 
     assert "trial 0 of study synthetic is paused" in said
-    assert "pause asked for" in person.get(STUDY).text
+    assert "pause asked for" in person.browser.get(STUDY).text
     assert trail(sqlite_store) == [("operator", "pause", "synthetic", {"trial": 0})]
 
 
@@ -91,7 +95,7 @@ def test_a_form_that_is_wrong_says_so_and_keeps_what_was_typed(
     create_study(sqlite_store)
     person = Person(sqlite_store, tmp_path, Role.OPERATOR)
 
-    answer = person.send(STUDY, f"{STUDY}/{form}", **typed)
+    answer = person.fill(f"{STUDY}/{form}", **typed)
 
     assert answer.status_code == 422
     assert said in answer.text.partition('role="alert">')[2].partition("</p>")[0].replace("&#39;", "'")
@@ -104,13 +108,15 @@ def test_a_study_is_deleted_when_its_name_is_typed_again(sqlite_store: Store, tm
     person = Person(sqlite_store, tmp_path, Role.ADMIN)
     page = f"{STUDY}/delete"
 
-    assert "is not its name: nothing was deleted" in person.send(page, page, typed="synthetc").text.replace("&#39;", "'")
+    assert "is not its name: nothing was deleted" in person.fill(page, typed="synthetc").text.replace(
+        "&#39;", "'"
+    )
     assert study_exists(sqlite_store, "synthetic")
-    assert "study synthetic was deleted: 0 trials" in person.send(page, page, typed="synthetic").text
+    assert "study synthetic was deleted: 0 trials" in person.fill(page, typed="synthetic").text
 
     assert not study_exists(sqlite_store, "synthetic")
     assert trail(sqlite_store) == [("admin", "delete", "synthetic", {"trials": 0})]
-    assert person.get(STUDY).status_code == 404
+    assert person.browser.get(STUDY).status_code == 404
 
 
 @pytest.mark.parametrize(("form", "fields"), FORMS)
@@ -121,10 +127,10 @@ def test_what_a_role_does_not_allow_is_refused_whatever_was_shown(
     viewer = Person(sqlite_store, tmp_path, Role.VIEWER)
     nobody = without_login(sqlite_store, tmp_path)
 
-    assert viewer.send("/logout", form, **fields).status_code == 403  # with a token of the session
+    assert viewer.fill(form, **fields).status_code == 403  # with a token of the session
     assert nobody.post(form, data=fields).status_code == 403
     if form.endswith("/delete"):
-        assert Person(sqlite_store, tmp_path, Role.OPERATOR).send(STUDY, form, **fields).status_code == 403
+        assert Person(sqlite_store, tmp_path, Role.OPERATOR).fill(form, **fields).status_code == 403
 
     assert trail(sqlite_store) == []
     assert state_of(sqlite_store) == "running"
@@ -137,9 +143,9 @@ def test_a_form_of_another_page_is_refused(
     begin_next(Claimant(sqlite_store, create_study(sqlite_store)), 0.25)
     person = Person(sqlite_store, tmp_path, Role.ADMIN)
 
-    assert person.post(form, data=fields).status_code == 403  # without the session's token
-    assert person.post(form, data=fields, headers={"Origin": "http://other.example"}).status_code == 403
-    assert person.post(form, data=fields | {"csrf": "guessed"}, headers={"Origin": ADDRESS}).status_code == 403
+    assert person.browser.post(form, data=fields).status_code == 403  # without the session's token
+    assert person.browser.post(form, data=fields, headers={"Origin": "http://other.example"}).status_code == 403
+    assert person.browser.post(form, data=fields | {"csrf": "guessed"}, headers={"Origin": ORIGIN}).status_code == 403
 
     assert trail(sqlite_store) == []
     assert state_of(sqlite_store) == "running"

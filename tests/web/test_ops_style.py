@@ -30,7 +30,8 @@ def rules() -> list[tuple[str, dict[str, str]]]:
     inner = re.sub(r":root \{.*?\}", "", STYLE, flags=re.S)
     found = re.findall(r"([^{}]+)\{([^{}]*)\}", inner)
     return [
-        (selector.strip(), dict(re.findall(r"([\w-]+):\s*([^;]+?)\s*(?:;|$)", declared))) for selector, declared in found
+        (selector.strip(), dict(re.findall(r"([\w-]+):\s*([^;]+?)\s*(?:;|$)", declared)))
+        for selector, declared in found
     ]
 
 

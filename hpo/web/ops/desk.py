@@ -8,6 +8,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from fastapi import Request
+from sqlalchemy import Engine
 
 from hpo.service.live import LiveReader
 from hpo.store import Store
@@ -27,11 +28,11 @@ class Desk:
     feeds: Feeds = field(default_factory=Feeds)
     reports: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     _told: OrderedDict[str, str] = field(default_factory=OrderedDict)
-    _readers: OrderedDict[tuple[Store, str | None], LiveReader] = field(default_factory=OrderedDict)
+    _readers: OrderedDict[tuple[Engine, str | None], LiveReader] = field(default_factory=OrderedDict)
 
     def reader(self, store: Store, study: str | None = None) -> LiveReader:
         """The one that looks at a study, or at all of them: it keeps its forecasts from one page to the next."""
-        found = self._readers.setdefault((store, study), LiveReader(store, study))
+        found = self._readers.setdefault((store.engine, study), LiveReader(store, study))
         while len(self._readers) > MOST_READERS:
             self._readers.popitem(last=False)
         return found

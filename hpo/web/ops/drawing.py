@@ -70,4 +70,3 @@ def spark(values: Sequence[float]) -> Markup:
         f'<svg class="spark" viewBox="0 0 {wide:g} {tall:g}" aria-hidden="true">'
         f'<path class="line k-whole" stroke-width="1.5" d="M{"L".join(places)}"/></svg>'
     )
-

@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncGenerator, Callable, Hashable
 from dataclasses import dataclass, field
 
 from anyio import CapacityLimiter, to_thread
@@ -87,7 +87,7 @@ class Feeds:
         self._readers: CapacityLimiter | None = None
         self._listeners = 0
 
-    def listen(self, key: Hashable, read: Callable[[], str]) -> AsyncIterator[str]:
+    def listen(self, key: Hashable, read: Callable[[], str]) -> AsyncGenerator[str, None]:
         """The events of a page, as text, and a comment now and then, by which a dead connection is noticed.
 
         Args:
@@ -101,7 +101,7 @@ class Feeds:
             raise TooManyError
         return self._events(key, read)
 
-    async def _events(self, key: Hashable, read: Callable[[], str]) -> AsyncIterator[str]:
+    async def _events(self, key: Hashable, read: Callable[[], str]) -> AsyncGenerator[str, None]:
         if self._listeners >= self._most:  # others have come since
             return
         feed = self._feeds.setdefault(key, Feed(read))

@@ -26,6 +26,7 @@ from hpo.printable import counted, in_a_line, printable
 from hpo.report.words import shown, span
 from hpo.web.access import DeniedError, Role
 from hpo.web.ops import addresses
+from hpo.web.ops.all_studies import best_in_words, ended
 
 log = logging.getLogger(__name__)
 

@@ -29,7 +29,11 @@ Told = Annotated[str, Query(max_length=50)]
 
 @router.get("")
 def studies(
-    request: Request, caller: Viewer, q: Part = "", number: Annotated[PageNumber, Query(alias="page")] = 1, told: Told = ""
+    request: Request,
+    caller: Viewer,
+    q: Part = "",
+    number: Annotated[PageNumber, Query(alias="page")] = 1,
+    told: Told = "",
 ) -> Response:
     """All studies."""
     shown = live.all_studies(site_of(request), desk_of(request), caller, q=q, page=number)
