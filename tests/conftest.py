@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import alembic.util
 import psutil
@@ -27,6 +28,9 @@ from system_packages import leave_out_without, needed_by, program
 from hpo.ipc.fork_server import ForkServer
 from hpo.queue.studies import StoredStudy
 from hpo.store import Store, StoreUrl, child_environment
+
+if TYPE_CHECKING:
+    from hpo.web.site import Site
 
 # Read when torch is imported, here and in what tests start: two processes with threads for every core each would
 # wait for each other more than they compute.
@@ -58,8 +62,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_pycollect_makemodule(module_path: Path) -> None:
-    if "store" not in module_path.parts:
-        # Lightning as trial processes import it, which takes half of the time; the tests of the store need none
+    if not {"store", "web"} & set(module_path.parts):
+        # Lightning as trial processes import it, which takes half of the time; the tests of these need none
         import hpo.training.preload  # noqa: F401
 
 
@@ -264,6 +268,26 @@ def artifacts(tmp_path: Path) -> Path:
     folder = tmp_path / "art"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture
+def site(sqlite_store: Store, artifacts: Path, tmp_path: Path) -> Iterator[Site]:
+    """What a server with a login serves: a SQLite store."""
+    yield from _site(sqlite_store, artifacts, tmp_path)
+
+
+@pytest.fixture
+def site_of_each_database(store: Store, artifacts: Path, tmp_path: Path) -> Iterator[Site]:
+    """The same, on each database in turn."""
+    yield from _site(store, artifacts, tmp_path)
+
+
+def _site(store: Store, artifacts: Path, project: Path) -> Iterator[Site]:
+    from hpo.web.site import Site
+
+    made = Site(store.url, project, artifacts, login=True)
+    yield made
+    made.close()
 
 
 @pytest.fixture

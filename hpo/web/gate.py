@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from urllib.parse import quote, urlsplit
 
 from anyio import to_thread
+from fastapi import HTTPException
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -194,7 +194,7 @@ def _foreign(headers: Headers) -> str | None:
     if site != "same-origin":
         return f"the browser calls it {site}"
     origin = headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != headers.get("Host", "").lower():
+    if origin is not None and origin.lower().partition("://")[2] != headers.get("Host", "").lower():
         return f"this one comes from {origin}"
     return None
 

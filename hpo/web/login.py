@@ -69,6 +69,8 @@ def log_in(
 @router.get("/logout")
 def logout_page(request: Request, caller: Annotated[Caller, Depends(need(Role.VIEWER))]) -> Response:
     """Who is logged in, and a button that ends it."""
+    if caller.csrf is None:
+        return RedirectResponse("/", 303)
     return _page(request, caller=caller)
 
 

@@ -129,18 +129,18 @@ def _of_store(connection: Connection, lease: float) -> Iterator[Metric]:
     yield GaugeMetricFamily("hpo_workers", "Workers that are alive", value=workers.number)
     yield GaugeMetricFamily("hpo_slots", "Slots of workers that are alive", value=workers.slots or 0)
 
-    running = (
+    busy = (
         select(func.count())
         .select_from(hpo_attempts)
         .join(hpo_workers, hpo_workers.c.worker_id == hpo_attempts.c.worker_id)
         .where(hpo_attempts.c.ended.is_(None), is_alive)
     ).scalar_subquery()
-    waiting = select(func.count()).where(hpo_notifications.c.ended.is_(None)).scalar_subquery()
+    untold = select(func.count()).where(hpo_notifications.c.ended.is_(None)).scalar_subquery()
     ended = select(db_now() - func.max(hpo_attempts.c.ended)).scalar_subquery()
-    row = connection.execute(select(running.label("running"), waiting.label("waiting"), ended.label("since_end"))).one()
-    yield GaugeMetricFamily("hpo_slots_busy", "Slots that train a trial", value=row.running)
+    row = connection.execute(select(busy.label("busy"), untold.label("untold"), ended.label("since_end"))).one()
+    yield GaugeMetricFamily("hpo_slots_busy", "Slots that train a trial", value=row.busy)
     yield GaugeMetricFamily(
-        "hpo_notifications_waiting", "Notifications that are not yet delivered to all their targets", value=row.waiting
+        "hpo_notifications_waiting", "Notifications that are not yet delivered to all their targets", value=row.untold
     )
     if row.since_end is not None:
         yield GaugeMetricFamily(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import re
 import signal
 import socket
 import ssl
@@ -12,21 +13,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import uvicorn
 
 from hpo.errors import HpoError, SpecError, StoreUnreachableError
 from hpo.printable import printable
 from hpo.web.app import application
-from hpo.web.connections import Connection
+from hpo.web.connections import settings
 from hpo.web.gate import is_loopback
 from hpo.web.site import Site
 from hpo.web.users import users
 
 log = logging.getLogger(__name__)
-
-SECONDS_TO_END = 5  # for answers that are being sent
 
 
 @dataclass(frozen=True)
@@ -67,21 +65,7 @@ def serve(site: Site, transport: Transport, *, is_open: bool = False) -> None:
                 site.store  # noqa: B018 (opens it)
         except StoreUnreachableError as error:
             log.warning("%s. The server says so until it is back", error)
-        config = uvicorn.Config(
-            application(site),
-            http=Connection,
-            ws="none",
-            loop="asyncio",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,  # would reveal the server's name
-            timeout_keep_alive=3600,  # `Connection` ends what waits
-            timeout_graceful_shutdown=SECONDS_TO_END,
-            h11_max_incomplete_event_size=64 * 1024,
-            proxy_headers=bool(transport.proxies),
-            forwarded_allow_ips=list(transport.proxies),
-        )
+        config = settings(application(site), proxies=transport.proxies)
         config.load()
         if tls is not None:
             config.ssl = tls
@@ -120,10 +104,11 @@ def _check(site: Site, transport: Transport, *, is_open: bool) -> None:
         )
     if (transport.certificate is None) != (transport.key is None):
         raise SpecError("--tls-cert and --tls-key belong together: give both, or neither")
-    if site.address is not None:
-        parts = urlsplit(site.address)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
-            raise SpecError(f"--url {site.address}: should be an address without a path: https://hpo.example.com")
+    if (
+        site.address is not None
+        and re.fullmatch(r"https?://([\w.-]+|\[[\da-fA-F:]+\])(:\d{1,5})?", site.address) is None
+    ):
+        raise SpecError(f"--url {site.address}: should be an address without a path, such as https://hpo.example.com")
 
 
 def _tls(transport: Transport) -> ssl.SSLContext | None:
@@ -154,37 +139,51 @@ def _listening(transport: Transport) -> Iterator[list[socket.socket]]:
     Raises:
         HpoError: the server cannot listen on this host and port.
     """
-    host, port = transport.host, transport.port
     opened: list[socket.socket] = []
+    failure: OSError | None = None
     try:
-        for family, *_, address in _addresses(host, port):
-            listening = socket.socket(family, socket.SOCK_STREAM)
-            opened.append(listening)
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            # the second socket of port 0 takes the port of the first
-            taken = opened[0].getsockname()[1] if len(opened) > 1 else port
-            listening.bind((address[0], taken, *address[2:]))
-            listening.listen(512)
-            listening.setblocking(False)
+        for family, _, _, _, address in _addresses(transport.host, transport.port):
+            try:
+                # the second socket of port 0 takes the port of the first
+                opened.append(_socket(family, address, port=opened[0].getsockname()[1] if opened else transport.port))
+            except OSError as error:
+                failure = error
+                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):  # a machine without IPv6
+                    break
+        if failure is not None and (not opened or failure.errno == errno.EADDRINUSE):
+            reason = _reason(failure, transport.port)
+            raise HpoError(
+                f"the dashboard cannot listen on {transport.host}, port {transport.port}: {reason}"
+            ) from failure
         yield opened
-    except OSError as error:
-        raise HpoError(f"the dashboard cannot listen on {host}, port {port}: {_reason(error, port)}") from error
     finally:
         for listening in opened:
             listening.close()
 
 
-def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, int, int, str, tuple[str, int]]]:
+def _socket(family: socket.AddressFamily, address: tuple[str | int, ...], *, port: int) -> socket.socket:
+    listening = socket.socket(family, socket.SOCK_STREAM)
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind((address[0], port, *address[2:]))
+        listening.listen(512)
+        listening.setblocking(False)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, int, int, str, tuple[str | int, ...]]]:
+    try:
+        return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE))
     except (OSError, UnicodeError) as error:
         raise HpoError(
             f"the dashboard cannot listen on host '{host}', port {port}: the host must be a name or address of this "
             "machine, such as 127.0.0.1, and the port a number from 0 to 65535"
         ) from error
-    return found  # type: ignore[return-value]
 
 
 def _reason(error: OSError, port: int) -> str:

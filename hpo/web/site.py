@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hpo.errors import StoreError
 from hpo.store import Store, StoreUrl
 from hpo.web.sessions import Sessions
 
@@ -37,6 +39,8 @@ class Site:
     is_encrypted: bool = False
     when_opened: list[Callable[[Store], None]] = field(default_factory=list, init=False, repr=False)
     _opened: Store | None = field(default=None, init=False, repr=False)
+    _tried: float = field(default=0.0, init=False, repr=False)
+    _failure: StoreError | None = field(default=None, init=False, repr=False)
     _sessions: Sessions | None = field(default=None, init=False, repr=False)
     _opening: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
@@ -47,9 +51,17 @@ class Site:
         Raises:
             StoreError: it cannot be reached, or has another schema; the next call tries again.
         """
+        asked = time.monotonic()
         with self._opening:
             if self._opened is None:
-                store = Store.create(self.url, connections=THREADS)
+                if self._failure is not None and self._tried >= asked:
+                    raise type(self._failure)(str(self._failure))  # who waited for the same attempt tries no other one
+                self._tried = time.monotonic()
+                try:
+                    store = Store.create(self.url, connections=THREADS)
+                except StoreError as error:
+                    self._failure = error
+                    raise
                 store.patience.seconds = PATIENCE_SECONDS
                 for told in self.when_opened:
                     told(store)

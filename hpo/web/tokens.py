@@ -7,10 +7,12 @@ import json
 import re
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.errors import SpecError, StoreError
 from hpo.queue.progress import find_study
@@ -118,7 +120,8 @@ def caller_with(store: Store, secret: str) -> Caller | None:
     if row is None:
         return None
     if row.used is None or row.now - row.used > _SECONDS_BETWEEN_NOTES:
-        with store.write() as connection:
+        # a store that is locked, or cannot be written, can still be looked at
+        with suppress(SQLAlchemyError), store.write() as connection:
             connection.execute(update(hpo_tokens).where(hpo_tokens.c.token_id == row.token_id).values(used=row.now))
     studies = None if row.study_names is None else frozenset(json.loads(row.study_names))
     return Caller(f"token {row.name}", Role.of(row.role), studies)

@@ -1,8 +1,8 @@
 """What the buttons of optuna-dashboard change, for operators: each write is known here, and is in the audit trail.
 
 Three of them are done by our own verbs. To delete or rename a study takes its folders and its workers into account,
-and optuna-dashboard's rename would copy it without our rows. A trial of a study of ours is ended by a request to its worker,
-and gets its value from its training only: one NaN from a form would make the whole study unreadable.
+and optuna-dashboard's rename would copy it without our rows. A trial of a study of ours is ended by a request to its
+worker, and gets its value from its training only: one NaN from a form would make the whole study unreadable.
 """
 
 from __future__ import annotations

@@ -128,6 +128,16 @@ def test_the_page_about_several_objectives_does_what_it_says(tmp_path: Path) -> 
     assert "target 20000" in page.printed["hpo set target target=20000"]
 
 
+def test_the_page_about_the_server_has_commands_that_run(tmp_path: Path) -> None:
+    page = run_page("server.md", tmp_path)
+
+    assert "ann   operator" in page.printed["hpo user list"]
+    assert "ci    viewer  valid" in page.printed["hpo token list"]
+    assert "nothing was changed" in page.printed["hpo audit"]
+    assert (tmp_path / "token.txt").read_text().startswith("hpo_")
+    assert (tmp_path / "token.txt").stat().st_mode & 0o077 == 0
+
+
 def test_the_page_about_full_disks_does_what_it_says(tmp_path: Path) -> None:
     page = run_page("full-disks.md", tmp_path)
 
