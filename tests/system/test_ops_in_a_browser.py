@@ -81,7 +81,9 @@ def test_people_watch_a_study_and_steer_it(hpo: Hpo, browser: Chrome) -> None:
         log_in(browser, address, Role.VIEWER)
         browser.find_element(By.LINK_TEXT, "watched").click()
         epochs = wait(browser, lambda: text(browser, 'td[data-name="Epoch"]'))
-        line = browser.find_element(By.CSS_SELECTOR, ".wide svg.plot path.line.k-whole, .wide svg.plot path.line.k-best")
+        line = browser.find_element(
+            By.CSS_SELECTOR, ".wide svg.plot path.line.k-whole, .wide svg.plot path.line.k-best"
+        )
         curve = line.get_attribute("d")
         wait(browser, lambda: text(browser, 'td[data-name="Epoch"]') != epochs)
         wait(browser, lambda: line.get_attribute("d") != curve)

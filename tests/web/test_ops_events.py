@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -92,7 +92,9 @@ def test_no_more_may_listen_than_are_allowed() -> None:
 
 
 def test_a_store_that_fails_is_said_and_read_again() -> None:
-    readings = iter([StoreError("the store cannot be reached"), "back", GoneError("there is no study 'x'")])
+    readings: Iterator[str | Exception] = iter(
+        [StoreError("the store cannot be reached"), "back", GoneError("there is no study 'x'")]
+    )
 
     def read() -> str:
         found = next(readings)

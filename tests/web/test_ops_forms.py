@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from projects.synthetic import Claimant, begin_next, create_study
 from callers import ORIGIN
+from projects.synthetic import Claimant, begin_next, create_study
 from served import Person, without_login
 from sqlalchemy import select
 from stores import study_exists
@@ -49,10 +49,7 @@ def test_an_operator_steers_a_study(sqlite_store: Store, tmp_path: Path) -> None
     assert state_of(sqlite_store) == "paused"
     person.fill(f"{STUDY}/request", verb="resume")
     assert state_of(sqlite_store) == "running"
-    assert (
-        "study synthetic: trials 120, hours 2"
-        in person.fill(f"{STUDY}/extend", changes="trials=+20 hours=2").text
-    )
+    assert "study synthetic: trials 120, hours 2" in person.fill(f"{STUDY}/extend", changes="trials=+20 hours=2").text
     assert "trial 0 waits for a worker" in person.fill(f"{STUDY}/enqueue", point="lr=1e-3 depth=2").text
     assert person.fill(f"{STUDY}/request", verb="kill").status_code == 422
     assert state_of(sqlite_store) == "running"
@@ -108,9 +105,7 @@ def test_a_study_is_deleted_when_its_name_is_typed_again(sqlite_store: Store, tm
     person = Person(sqlite_store, tmp_path, Role.ADMIN)
     page = f"{STUDY}/delete"
 
-    assert "is not its name: nothing was deleted" in person.fill(page, typed="synthetc").text.replace(
-        "&#39;", "'"
-    )
+    assert "is not its name: nothing was deleted" in person.fill(page, typed="synthetc").text.replace("&#39;", "'")
     assert study_exists(sqlite_store, "synthetic")
     assert "study synthetic was deleted: 0 trials" in person.fill(page, typed="synthetic").text
 

@@ -35,7 +35,7 @@ def curves_of_study(best: Sequence[TrialRecord], running: Sequence[LiveTrial], o
     """The best trials and the last epochs of the running ones; None before an epoch has ended."""
     first, metric = best[:1], metric_of(objectives)
     now = [one for one in running if one.number not in {its.number for its in first}]
-    shown = {one.number for one in (*first, *now)}
+    shown = {one.number for one in first} | {one.number for one in now}
     next_best = [one for one in best if one.number not in shown]
     keys = [(f"{BEST} line", f"the best, trial {one.number}") for one in first]
     keys += [(f"{COMPLETE} line", TrialState.RUNNING.value)] if now else []
@@ -45,8 +45,10 @@ def curves_of_study(best: Sequence[TrialRecord], running: Sequence[LiveTrial], o
         COMPLETE: [list(one.curve) for one in now],
         BEST: [curve_of(one, metric) for one in first],
     }
-    unit = next((str(one.unit) for one in (*best, *running)), "")
-    return plot_of_curves(groups, metric=metric, direction=objectives.first, unit=unit, keys=keys)
+    units = [one.unit for one in best] + [one.unit for one in running]
+    return plot_of_curves(
+        groups, metric=metric, direction=objectives.first, unit=str(units[0]) if units else "", keys=keys
+    )
 
 
 def curve_of_trial(record: TrialRecord, objectives: Objectives) -> Plot | None:

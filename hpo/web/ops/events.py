@@ -17,7 +17,7 @@ from anyio import CapacityLimiter, to_thread
 from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.errors import HpoError
-from hpo.web.ops.pages import UNREACHABLE, status_and_words
+from hpo.web.ops.pages import status_and_words
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ HEARTBEAT_SECONDS = 15.0
 SECONDS_OF_A_LISTENER = 300.0  # then a browser comes again, and what its user may do is looked up again
 MOST_LISTENERS = 100
 READERS = 4  # threads of all feeds: a store that hangs leaves the others to the pages
-SHARE_OF_READING = 0.02  # of the time
+SHARE_OF_READING = 0.02  # of a core's time, but at least twice a minute
 
 UPDATE, PROBLEM, GONE = "update", "problem", "gone"
 
@@ -134,28 +134,31 @@ class Feeds:
 
     async def _keep_reading(self, feed: Feed) -> None:
         while True:
-            began = time.monotonic()
-            event = await self._read(feed)
+            event, took = await self._read(feed)
             if event != feed.event:
                 async with feed.changed:
                     feed.event, feed.version = event, feed.version + 1
                     feed.changed.notify_all()
             if event.kind == GONE:
                 return
-            took = time.monotonic() - began
-            await asyncio.sleep(max(self._interval, took / SHARE_OF_READING))
+            await asyncio.sleep(max(self._interval, min(took / SHARE_OF_READING, 30.0)))
 
-    async def _read(self, feed: Feed) -> Event:
+    async def _read(self, feed: Feed) -> tuple[Event, float]:
+        """What there is to tell, and the seconds of a core that it took."""
         if self._readers is None:
             self._readers = CapacityLimiter(READERS)  # which belongs to the loop
-        try:
-            return Event(UPDATE, await to_thread.run_sync(feed.read, limiter=self._readers))
-        except GoneError as error:
-            return Event(GONE, str(error))
-        except SQLAlchemyError:
-            return Event(PROBLEM, UNREACHABLE)
-        except HpoError as error:
-            return Event(PROBLEM, status_and_words(error)[1])
-        except Exception:
-            log.exception("a page that is watched cannot be made")
-            return Event(PROBLEM, "this page cannot be made at the moment; the server's log says why")
+        return await to_thread.run_sync(_event_of, feed.read, limiter=self._readers)
+
+
+def _event_of(read: Callable[[], str]) -> tuple[Event, float]:
+    began = time.thread_time()
+    try:
+        event = Event(UPDATE, read())
+    except GoneError as error:
+        event = Event(GONE, str(error))
+    except (HpoError, SQLAlchemyError) as error:
+        event = Event(PROBLEM, status_and_words(error)[1])
+    except Exception:
+        log.exception("a page that is watched cannot be made")
+        event = Event(PROBLEM, "this page cannot be made at the moment; the server's log says why")
+    return event, time.thread_time() - began

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select
 
-from hpo.queue.budget import Spent, spent_of
+from hpo.queue.budget import SECONDS_OF_HOUR, Spent, spent_of
 from hpo.queue.findings import findings_of
 from hpo.queue.progress import find_study
 from hpo.report.contents import Plot
@@ -31,7 +31,7 @@ from hpo.web.ops.running import RunningTrial, moment_of
 
 BEST, RECENT = 5, 10
 MOST_CURVES = 32  # of running trials
-NAMES = {"hours": "Hours", "gpu_hours": "Device-hours", "target": "Target", "patience": "Trials since the best"}
+NAMES = {"hours": "Time", "gpu_hours": "Time of devices", "target": "Target", "patience": "Trials since the best"}
 
 
 @dataclass(frozen=True)
@@ -149,15 +149,23 @@ def _last_ended(connection: Connection, study_id: int) -> list[int]:
 def _limits(study: LiveStudy, spent: Spent) -> list[Limit]:
     """Time and device-hours, which are always told, and the other limits that it has."""
     is_over = study.state not in (StudyState.RUNNING, StudyState.PAUSED)
-    amounts = {"hours": spent.hours_at_end if is_over else spent.hours, "gpu_hours": spent.gpu_hours} | study.spent
-    return [_limit(name, amounts.get(name), study.limits.get(name)) for name in NAMES if name in amounts | study.limits]
+    hours = max(0.0, spent.hours_at_end) if is_over else spent.hours
+    amounts = {"hours": hours, "gpu_hours": spent.gpu_hours, **study.spent}
+    return [
+        _limit(name, amounts.get(name), study.limits.get(name)) for name in NAMES if name in {**amounts, **study.limits}
+    ]
 
 
 def _limit(name: str, spent: float | None, limit: float | None) -> Limit:
+    in_words = _of_hours if name.endswith("hours") else shown
     is_share = name != "target"  # a value of the objective is no share of another one
     return Limit(
         name=NAMES[name],
-        spent=shown(spent),
-        of="" if limit is None else shown(limit),
+        spent=in_words(spent),
+        of="" if limit is None else in_words(limit),
         share=min(max(spent, 0.0) / limit, 1.0) if is_share and limit and spent is not None else None,
     )
+
+
+def _of_hours(hours: float | None) -> str:
+    return span(None if hours is None else SECONDS_OF_HOUR * hours)

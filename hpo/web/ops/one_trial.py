@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sqlalchemy import select
+
 from hpo.printable import mebibytes
+from hpo.queue.progress import find_study
 from hpo.report.contents import Plot
 from hpo.report.words import shown
 from hpo.results.attempt import AttemptRecord
-from hpo.results.study import Study
 from hpo.results.trial import TrialRecord
 from hpo.service.trial_details import trial_details
 from hpo.service.trial_log import ENDED
 from hpo.store import Store
+from hpo.store.tables import hpo_studies
 from hpo.study.states import TrialState
 from hpo.web.ops.drawing import curve_of_trial, metric_of
 
@@ -29,10 +32,12 @@ class TrialView:
 
     Attributes:
         config: its searched parameters first, then the other arguments, with their values in words.
+        is_ours: whether it can be steered.
         log: the end of its output; None where this machine has none, and `log_remark` says why.
     """
 
     record: TrialRecord
+    is_ours: bool
     metric: str
     curves: Plot | None
     config: Sequence[tuple[str, str]]
@@ -65,11 +70,15 @@ def read_trial(store: Store, name: str, number: int, *, artifacts: Path) -> Tria
     Raises:
         StoreError: there is no such study or trial.
     """
-    details, objectives = trial_details(store, name, number, artifacts=artifacts), Study(store, name).objectives
+    study_id, objectives = find_study(store, name)
+    with store.read() as connection:
+        own = connection.scalar(select(hpo_studies.c.study_id).where(hpo_studies.c.study_id == study_id))
+    details = trial_details(store, name, number, artifacts=artifacts)
     record = details.record
     log, is_tail = (None, False) if details.log is None else end_of(details.log)
     return TrialView(
         record=record,
+        is_ours=own is not None,
         metric=metric_of(objectives),
         curves=curve_of_trial(record, objectives),
         config=[*((key, shown(value)) for key, value in record.params.items()), *_others(record)],
