@@ -75,15 +75,15 @@ def main() -> None:
             output.line(row(f"`hpo report`, {number:,} trials ({size:.1f} MB)", *measured))
             with dashboard(store, Path(folder)) as (url, process):
                 for when in ("first", "again"):
-                    measured = asked(f"{url}/ops/studies/study-0", process)[1:]
-                    output.line(row(f"`/ops/studies/NAME`, {number:,} trials, {when}", *measured))
+                    _, *answered = asked(f"{url}/ops/studies/study-0", process)
+                    output.line(row(f"`/ops/studies/NAME`, {number:,} trials, {when}", *answered))
         with dashboard(many, Path(folder)) as (url, process):
             for when in ("first", "again"):
                 output.line(row(f"`/ops`, {studies}, {when}", *asked(f"{url}/ops", process)[1:]))
         with dashboard(large, Path(folder)) as (url, process):
             for label, path in (("studies", ""), ("the study, first", "/1"), ("the study, again", "/1")):
-                size, *measured = asked(f"{url}/api/studies{path}", process)
-                output.line(row(f"dashboard, {trials}: {label} ({size / 2**20:.1f} MiB)", *measured))
+                length, *answered = asked(f"{url}/api/studies{path}", process)
+                output.line(row(f"dashboard, {trials}: {label} ({length / 2**20:.1f} MiB)", *answered))
     output.write()
 
 

@@ -41,7 +41,7 @@ def serving(hpo: Hpo) -> Iterator[str]:
 
 def text(browser: Chrome, selector: str = "main") -> str:
     """What a person reads, in a part of the page."""
-    return browser.execute_script(  # type: ignore[no-any-return, no-untyped-call]
+    return browser.execute_script(  # type: ignore[no-any-return]
         "return [...document.querySelectorAll(arguments[0])].map((part) => part.innerText).join('\\n')", selector
     )
 
@@ -111,8 +111,8 @@ def test_people_watch_a_study_and_steer_it(hpo: Hpo, browser: Chrome) -> None:
         # the page fits a phone, and says that its study is gone
         browser.get(f"{address}{page}")
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
-        wait(browser, lambda: browser.execute_script("return innerWidth") == PHONE["width"])  # type: ignore[no-untyped-call]
-        assert browser.execute_script("return document.documentElement.scrollWidth") <= PHONE["width"]  # type: ignore[no-untyped-call]
+        wait(browser, lambda: browser.execute_script("return innerWidth") == PHONE["width"])
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= PHONE["width"]
         with Store.open(hpo.url) as store:
             delete_study(store, "watched", artifacts=hpo.folder / "art", force=True)
         wait(browser, lambda: "it was deleted or renamed" in text(browser, "#note"))
