@@ -72,7 +72,7 @@ def hpo(tmp_path: Path) -> Hpo:
 
 
 def test_people_watch_a_study_and_steer_it(hpo: Hpo, browser: Chrome) -> None:
-    file = hpo.study("watched", model=SLOW, epochs=500, budget={"trials": 3})
+    file = hpo.study("watched", model=SLOW, epochs=5000, budget={"trials": 3})
     page = "/ops/studies/watched"
     with serving(hpo) as address, running(hpo, "run", file, "--slots", 2):
         wait_for(lambda: sum(one.epochs > 1 for one in hpo.trials("watched")) == 2)

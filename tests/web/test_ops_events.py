@@ -91,6 +91,18 @@ def test_no_more_may_listen_than_are_allowed() -> None:
     asyncio.run(watch())
 
 
+def test_a_server_that_is_to_end_waits_for_nobody() -> None:
+    async def watch() -> list[tuple[str, str]]:
+        feeds = Feeds(interval_seconds=SECONDS)
+        told = feeds.listen("page", lambda: "x")
+        heard = await events(told, 1)
+        asyncio.get_running_loop().call_later(SECONDS, feeds.end)
+        async with asyncio.timeout(60):
+            return heard + await events(told, 9)
+
+    assert asyncio.run(watch()) == [("update", "x")]
+
+
 def test_a_store_that_fails_is_said_and_read_again() -> None:
     readings: Iterator[str | Exception] = iter(
         [StoreError("the store cannot be reached"), "back", GoneError("there is no study 'x'")]

@@ -85,10 +85,10 @@ def test_every_colour_stands_out_from_its_background(scheme: str) -> None:
 
 
 def test_every_colour_is_named_once_for_both_schemes() -> None:
-    outside = re.sub(r":root \{.*?\}", "", STYLE, flags=re.S)
+    outside = re.sub(r":root \{.*?\}|var\(.*?\)", "", STYLE, flags=re.S)
 
     assert not COLOUR.findall(outside)
-    assert not re.findall(r"rgb|hsl|\b(?:white|black|red|green|blue|grey|gray)\b(?![\w-])", outside.replace("--", ""))
+    assert not re.findall(r"rgb|hsl|\b(?:white|black|red|green|blue|grey|gray)\b(?![\w-])", outside)
 
 
 def test_nothing_is_loaded_from_elsewhere() -> None:

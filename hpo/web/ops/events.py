@@ -62,14 +62,21 @@ class Feed:
     Attributes:
         read: makes the page's changing part, in a thread.
         version: counts the events.
+        news: set when there is a later one.
     """
 
     read: Callable[[], str]
     listeners: int = 0
     event: Event | None = None
     version: int = 0
-    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
+
+    def tell(self, event: Event) -> None:
+        """Let all listeners know."""
+        self.event, self.version = event, self.version + 1
+        news, self.news = self.news, asyncio.Event()
+        news.set()
 
 
 class Feeds:
@@ -86,6 +93,7 @@ class Feeds:
         self._feeds: dict[Hashable, Feed] = {}
         self._readers: CapacityLimiter | None = None
         self._listeners = 0
+        self._is_ended = False
 
     def listen(self, key: Hashable, read: Callable[[], str]) -> AsyncGenerator[str, None]:
         """The events of a page, as text, and a comment now and then, by which a dead connection is noticed.
@@ -101,6 +109,12 @@ class Feeds:
             raise TooManyError
         return self._events(key, read)
 
+    def end(self) -> None:
+        """End all streams, which a server that is to end would wait for; within its event loop."""
+        self._is_ended = True
+        for feed in self._feeds.values():
+            feed.news.set()
+
     async def _events(self, key: Hashable, read: Callable[[], str]) -> AsyncGenerator[str, None]:
         if self._listeners >= self._most:  # others have come since
             return
@@ -112,12 +126,13 @@ class Feeds:
                 feed.task = asyncio.create_task(self._keep_reading(feed))
             seen, until = 0, time.monotonic() + SECONDS_OF_A_LISTENER
             yield "retry: 3000\n\n"
-            while time.monotonic() < until:
-                try:
-                    async with asyncio.timeout(self._heartbeat), feed.changed:
-                        await feed.changed.wait_for(lambda: feed.version > seen)  # noqa: B023
-                except TimeoutError:
-                    yield ": still here\n\n"
+            while time.monotonic() < until and not self._is_ended:
+                if feed.version == seen:
+                    try:
+                        async with asyncio.timeout(self._heartbeat):
+                            await feed.news.wait()
+                    except TimeoutError:
+                        yield ": still here\n\n"
                     continue
                 seen, event = feed.version, feed.event
                 if event is not None:
@@ -136,9 +151,7 @@ class Feeds:
         while True:
             event, took = await self._read(feed)
             if event != feed.event:
-                async with feed.changed:
-                    feed.event, feed.version = event, feed.version + 1
-                    feed.changed.notify_all()
+                feed.tell(event)
             if event.kind == GONE:
                 return
             await asyncio.sleep(max(self._interval, min(took / SHARE_OF_READING, 30.0)))

@@ -5,23 +5,13 @@ const live = document.getElementById("live");
 const note = document.getElementById("note");
 const hold = document.getElementById("hold");
 let held = null; // what came while the page was held
+let source = null;
+let isOver = false;
 
 if (live && live.dataset.events && "EventSource" in window) {
-  const source = new EventSource(live.dataset.events);
-  source.addEventListener("update", (event) => {
-    say("");
-    if (hold.getAttribute("aria-pressed") === "true") held = JSON.parse(event.data);
-    else show(JSON.parse(event.data));
-  });
-  source.addEventListener("problem", (event) => say(`${JSON.parse(event.data)}. What is shown is from before.`));
-  source.addEventListener("gone", (event) => {
-    source.close();
-    say(JSON.parse(event.data));
-  });
-  source.addEventListener("error", () => {
-    const isOver = source.readyState === EventSource.CLOSED;
-    say(isOver ? "This page no longer goes on by itself: load it again." : "The server does not answer. This page tries again.");
-  });
+  listen();
+  // a browser has few connections to a server: pages that nobody sees leave them to the others
+  document.addEventListener("visibilitychange", () => (document.hidden ? source.close() : listen()));
   hold.hidden = false;
   hold.addEventListener("click", () => {
     const isHeld = hold.getAttribute("aria-pressed") !== "true";
@@ -29,6 +19,27 @@ if (live && live.dataset.events && "EventSource" in window) {
     hold.textContent = isHeld ? "Go on" : "Hold still";
     if (!isHeld && held !== null) show(held);
     held = null;
+  });
+}
+
+function listen() {
+  if (isOver) return;
+  source?.close();
+  source = new EventSource(live.dataset.events);
+  source.addEventListener("update", (event) => {
+    say("");
+    if (hold.getAttribute("aria-pressed") === "true") held = JSON.parse(event.data);
+    else show(JSON.parse(event.data));
+  });
+  source.addEventListener("problem", (event) => say(`${JSON.parse(event.data)}. What is shown is from before.`));
+  source.addEventListener("gone", (event) => {
+    isOver = true;
+    source.close();
+    say(JSON.parse(event.data));
+  });
+  source.addEventListener("error", (event) => {
+    const isRefused = event.target.readyState === EventSource.CLOSED;
+    say(isRefused ? "This page no longer goes on by itself: load it again." : "The server does not answer. This page tries again.");
   });
 }
 
