@@ -46,6 +46,13 @@ def text(browser: Chrome, selector: str = "main") -> str:
     )
 
 
+def lines(browser: Chrome) -> list[str]:
+    """The curves that are drawn."""
+    return browser.execute_script(  # type: ignore[no-any-return]
+        "return [...document.querySelectorAll('.wide svg.plot path.line')].map((line) => line.getAttribute('d'))"
+    )
+
+
 def wait(browser: Chrome, fact: Callable[[], Any]) -> Any:
     return WebDriverWait(browser, 300).until(lambda _: fact(), f"the page is {text(browser)}")
 
@@ -81,12 +88,11 @@ def test_people_watch_a_study_and_steer_it(hpo: Hpo, browser: Chrome) -> None:
         log_in(browser, address, Role.VIEWER)
         browser.find_element(By.LINK_TEXT, "watched").click()
         epochs = wait(browser, lambda: text(browser, 'td[data-name="Epoch"]'))
-        line = browser.find_element(
-            By.CSS_SELECTOR, ".wide svg.plot path.line.k-whole, .wide svg.plot path.line.k-best"
-        )
-        curve = line.get_attribute("d")
+        curves = lines(browser)
+        browser.execute_script("window.isTheSamePage = true")
         wait(browser, lambda: text(browser, 'td[data-name="Epoch"]') != epochs)
-        wait(browser, lambda: line.get_attribute("d") != curve)
+        wait(browser, lambda: lines(browser) != curves)
+        assert browser.execute_script("return window.isTheSamePage")
         assert not browser.find_elements(By.CSS_SELECTOR, "form[method=post]")
         browser.find_element(By.LINK_TEXT, "trial 0").click()
         wait(browser, lambda: "executor: " in text(browser, "pre.log"))
