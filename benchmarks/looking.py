@@ -74,13 +74,17 @@ def main() -> None:
             measured = command("report", "study-0", "--store", store, "-o", str(page))
             size = page.stat().st_size / 1e6
             output.line(row(f"`hpo report`, {number:,} trials ({size:.1f} MB)", *measured))
+            with dashboard(store, Path(folder)) as (url, process):
+                for when in ("first", "again"):
+                    _, *answered = asked(f"{url}/ops/studies/study-0", process)
+                    output.line(row(f"`/ops/studies/NAME`, {number:,} trials, {when}", *answered))
+        with dashboard(many, Path(folder)) as (url, process):
+            for when in ("first", "again"):
+                output.line(row(f"`/ops`, {studies}, {when}", *asked(f"{url}/ops", process)[1:]))
         with dashboard(large, Path(folder)) as (url, process):
             for label, path in (("studies", ""), ("the study, first", "/1"), ("the study, again", "/1")):
-                started = time.perf_counter()
-                size = len(urllib.request.urlopen(f"{url}/api/studies{path}").read())
-                seconds = time.perf_counter() - started
-                told = f"dashboard, {trials}: {label} ({size / 2**20:.1f} MiB)"
-                output.line(row(told, seconds, process.memory_info().rss / 2**20))
+                length, *answered = asked(f"{url}/api/studies{path}", process)
+                output.line(row(f"dashboard, {trials}: {label} ({length / 2**20:.1f} MiB)", *answered))
     output.write()
 
 
@@ -101,6 +105,13 @@ def command(*arguments: str) -> tuple[float, float]:
         time.sleep(0.01)
     assert process.wait() == 0
     return time.perf_counter() - started, most / 2**20
+
+
+def asked(url: str, process: psutil.Process) -> tuple[int, float, float]:
+    """(bytes, seconds, MiB of the server) of an answer."""
+    started = time.perf_counter()
+    size = len(urllib.request.urlopen(url).read())
+    return size, time.perf_counter() - started, process.memory_info().rss / 2**20
 
 
 @contextmanager

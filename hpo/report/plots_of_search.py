@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpo.printable import counted
@@ -73,28 +73,48 @@ def curves(material: Material) -> Plot | None:
         return None
     best = [one for one in material.best if len(one.curve) > 1][:1]
     groups = {
-        PRUNED: [_thinned(material.curve(one)) for one in _some(ended, MOST_CURVES)],
-        COMPLETE: [_thinned(material.curve(one)) for one in _some(whole, MOST_CURVES)],
-        BEST: [_thinned(material.curve(one)) for one in best],
+        PRUNED: [material.curve(one) for one in _some(ended, MOST_CURVES)],
+        COMPLETE: [material.curve(one) for one in _some(whole, MOST_CURVES)],
+        BEST: [material.curve(one) for one in best],
     }
-    points = [point for lines in groups.values() for line in lines for point in line]
-    if not points:
-        return None
-    unit = (whole or ended)[0].unit
-    x = axis_of_numbers(str(unit), [epoch for epoch, _ in points], is_whole=True, margin=0.0)
-    y = axis_of_objective(material.metric, [value for _, value in points], material.direction)
-
-    def draw(size: tuple[float, float]) -> Drawing:
-        drawing = Drawing(*size, x, y, label=f"{material.metric} by {unit}")
-        for kind, lines in groups.items():
-            drawing.lines(lines, kind, width=3 if kind == BEST else 1.2)
-            drawing.dots([line[-1] for line in lines if line], kind, radius=2)
-        return drawing
-
     keys: Keys = [(f"{COMPLETE} line", TrialState.COMPLETE)] if whole else []
     keys += [(f"{PRUNED} line", "pruned, or not at its end")] if ended else []
     keys += [(f"{BEST} line", f"the best, trial {best[0].number}")] if best else []
     caption = " ".join(_sampled(max(len(whole), len(ended)), MOST_CURVES, "curves of each kind"))
+    unit = (whole or ended)[0].unit
+    return plot_of_curves(
+        groups, metric=material.metric, direction=material.direction, unit=str(unit), keys=keys, caption=caption
+    )
+
+
+def plot_of_curves(
+    groups: Mapping[str, Sequence[list[tuple[int, float]]]],
+    *,
+    metric: str,
+    direction: Direction,
+    unit: str,
+    keys: Keys,
+    caption: str = "",
+) -> Plot | None:
+    """Curves of a metric; None without a point.
+
+    Args:
+        groups: the curves by the kind of their lines, in the order in which they are drawn.
+    """
+    thinned = {kind: [_thinned(line) for line in lines] for kind, lines in groups.items()}
+    points = [point for lines in thinned.values() for line in lines for point in line]
+    if not points:
+        return None
+    x = axis_of_numbers(unit, [epoch for epoch, _ in points], is_whole=True, margin=0.0)
+    y = axis_of_objective(metric, [value for _, value in points], direction)
+
+    def draw(size: tuple[float, float]) -> Drawing:
+        drawing = Drawing(*size, x, y, label=f"{metric} by {unit}")
+        for kind, lines in thinned.items():
+            drawing.lines(lines, kind, width=3 if kind == BEST else 1.2)
+            drawing.dots([line[-1] for line in lines if line], kind, radius=2)
+        return drawing
+
     return Plot(draw(WIDE).svg(), draw(NARROW).svg(), caption=caption, keys=keys)
 
 
