@@ -19,6 +19,7 @@ from hpo.cli import (
     look,
     maintain,
     manage,
+    notify,
     pareto,
     plan,
     predict,
@@ -94,4 +95,5 @@ app.command(rich_help_panel=KEEP)(database.dashboard)
 app.command(rich_help_panel=KEEP)(maintain.doctor)
 app.command(rich_help_panel=KEEP)(manage.clean)
 app.command("import", rich_help_panel=KEEP)(archive.import_)
+app.add_typer(notify.notify, name="notify", rich_help_panel=KEEP)
 app.add_typer(database.db, name="db", rich_help_panel=KEEP)

@@ -216,6 +216,8 @@ def show_status(study: StudyStatus, kept: KeptCheckpoints) -> None:
         facts.append(("limits:", ", ".join(limits)))
     if kept.trials:
         facts.append(("keeps:", f"the checkpoints of {kept}"))
+    if study.notifications is not None:
+        facts.append(("told:", f"notifications: {study.notifications}"))
     if study.waiting_for:
         facts.append(("waits:", study.waiting_for))
     for worker in study.workers:

@@ -122,7 +122,9 @@ def expire_leases(
         answer_seconds: how long the store took to answer the caller. Heartbeats wait as long, each behind a few other
             calls of their worker.
     """
-    from hpo.study.spec import Retries  # imported here: verbs that only read are spared pydantic, a tenth of a second
+    # imported here: verbs that only read are spared pydantic, a tenth of a second
+    from hpo.queue.occasions import LostWorker, record_lost_worker
+    from hpo.study.spec import Retries
 
     wanted = is_expired() if study_id is None else (*is_expired(), trials.c.study_id == study_id)
     query = (
@@ -132,6 +134,7 @@ def expire_leases(
             trials.c.number,
             trials.c.study_id,
             hpo_studies.c.spec,
+            hpo_workers.c.worker_id,
             hpo_workers.c.host,
             hpo_workers.c.pid,
             (db_now() - hpo_attempts.c.lease_until).label("late"),
@@ -165,6 +168,10 @@ def expire_leases(
             if attempts_ended(connection, row.trial_id, AttemptEnd.CRASH) > retries.crash:
                 end_trial(connection, row.trial_id, OptunaState.FAIL, cause=LOST)
             end_idle_trials(connection, row.study_id, only=row.trial_id)
+        for (study_id, worker_id), rows_of_one in _by_study_and_worker(found).items():
+            first = rows_of_one[0]
+            lost_one = LostWorker(worker_id, first.host, first.pid, [row.number for row in rows_of_one])
+            record_lost_worker(connection, study_id, first.spec, lost_one)
     return [row.number for row in found]
 
 
@@ -182,6 +189,13 @@ def close_stray_attempts(store: Store) -> int:
 def is_expired() -> tuple[Any, ...]:
     """SQL conditions of an attempt whose lease has run out."""
     return hpo_attempts.c.ended.is_(None), hpo_attempts.c.lease_until < db_now()
+
+
+def _by_study_and_worker(rows: Sequence[Any]) -> dict[tuple[int, int], list[Any]]:
+    found: dict[tuple[int, int], list[Any]] = {}
+    for row in rows:
+        found.setdefault((row.study_id, row.worker_id), []).append(row)
+    return found
 
 
 def _is_lost(row: Any) -> bool:
