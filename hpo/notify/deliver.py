@@ -41,7 +41,7 @@ def deliver(target: Target, content: Mapping[str, Any], *, project: Path, passwo
     if target.command is not None:
         program = find_program(target.command[0], project)
         arguments = [program, *target.command[1:]]
-        code, said = _run(arguments, json.dumps(content), environment_of_command(os.environ), project)
+        code, said = _run(arguments, f"{json.dumps(content)}\n", environment_of_command(os.environ), project)
         if code:
             raise DeliveryError(f"it ended with code {code}" + (f": {without_secrets(said, ())}" if said else ""))
         return

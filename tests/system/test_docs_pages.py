@@ -335,3 +335,15 @@ def test_the_page_about_noise_does_what_it_says(tmp_path: Path) -> None:
     assert float(low) < float(expected) < float(high)
     assert float(value) > 0.5
     assert number in {line.split()[0] for line in page.python[:-1]}
+
+
+def test_the_page_about_notifications_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("notifications.md", tmp_path)
+
+    events = [json.loads(line)["event"] for line in page.printed["cat events.jsonl"].splitlines()]
+    assert events[-1] == "finished"
+    assert set(events) == {"new_best", "finished"}
+    assert f"notifications: {len(events)} sent" in page.printed["hpo status quickstart"]
+    assert page.printed["hpo notify test quickstart"].splitlines() == ["the command tee: sent"] * 2
+    assert [json.loads(line)["event"] for line in (tmp_path / "team.jsonl").read_text().splitlines()] == ["test"]
+    assert page.python == ["True"]
