@@ -48,13 +48,17 @@ class Courier:
             self._thread.start()
 
     def finish(self, seconds: float) -> None:
-        """Send what is due, or will be, within some seconds; what is left is sent by others."""
+        """Send what is due, or will be, within some seconds; what is left is sent by others, and that is logged."""
         self._until = time.monotonic() + seconds
         if self._thread is not None:
             self._thread.join(seconds)
         self.wake()
         assert self._thread is not None
         self._thread.join(max(0.0, self._until - time.monotonic()))
+        if self._thread.is_alive():
+            log.warning(
+                "a notification was not sent within %g s: another worker, or 'hpo notify send', does it", seconds
+            )
 
     def _run(self) -> None:
         try:

@@ -113,15 +113,25 @@ def is_told(store: Store, study_id: int, progress: Progress) -> bool:
         return {(one.event, one.occasion) for one in _finished(progress)} <= _known(connection, study_id)
 
 
-def record_lost_worker(connection: Connection, study_id: int, spec: str, lost: LostWorker) -> None:
-    """Write that a worker was lost, in the transaction that ends its attempts.
+def lock_those_to_tell(connection: Connection, specs: Mapping[int, str]) -> set[int]:
+    """The studies of which somebody wants to be told when a worker is lost; they are locked, before their trials are.
 
     Args:
-        spec: the study file as stored.
+        specs: the study files as stored, by the study's number.
     """
-    targets = (*targets_in(spec), *load_store_targets(connection).targets)
-    if not any(target.wants(NotifyEvent.WORKER_LOST) for target in targets):
-        return
+    of_store = load_store_targets(connection).targets
+    wanted = {
+        study_id
+        for study_id, spec in specs.items()
+        if any(target.wants(NotifyEvent.WORKER_LOST) for target in (*targets_in(spec), *of_store))
+    }
+    for study_id in sorted(wanted):
+        lock_study(connection, study_id)
+    return wanted
+
+
+def record_lost_worker(connection: Connection, study_id: int, lost: LostWorker) -> None:
+    """Write that a worker was lost, in the transaction that ends its attempts."""
     detail = {"worker": f"{lost.host}:{lost.pid}", "trials_handed_back": sorted(lost.numbers)}
     one = Happening(NotifyEvent.WORKER_LOST, f"worker {lost.worker_id}", detail)
     content = _content(connection, study_id, progress_of(connection, study_id), one)

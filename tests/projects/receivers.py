@@ -128,12 +128,13 @@ def mail_server() -> Iterator[Receiver]:
             envelope: dict[str, str] = {}
             self._say("220 ready")
             while line := self.rfile.readline().decode().strip():
-                verb, _, rest = line.partition(":")
-                if line == "DATA":
+                command, _, rest = line.partition(":")
+                verb = command.upper()
+                if verb == "DATA":
                     self._say("354 go on")
                     receiver.got.append((dict(envelope), self._text()))
                     self._say("250 taken")
-                elif line == "QUIT":
+                elif verb == "QUIT":
                     self._say("221 bye")
                     return
                 else:
