@@ -113,12 +113,18 @@ def _email(target: Mapping[str, Any], order: Mapping[str, Any]) -> None:
     port = target["port"] or {"starttls": 587, "tls": 465, "none": 25}[security]
     more: dict[str, Any] = {"context": ssl.create_default_context()} if security == "tls" else {}
     kind = smtplib.SMTP_SSL if security == "tls" else smtplib.SMTP
-    with kind(target["host"], port, timeout=TIMEOUT_SECONDS, **more) as server:
-        if security == "starttls":
-            server.starttls(context=ssl.create_default_context())
-        if target.get("user"):
-            server.login(target["user"], target["password"])
-        server.send_message(message)
+    try:
+        with kind(target["host"], port, timeout=TIMEOUT_SECONDS, **more) as server:
+            if security == "starttls":
+                server.starttls(context=ssl.create_default_context())
+            if target.get("user"):
+                server.login(target["user"], target["password"])
+            server.send_message(message)
+    except smtplib.SMTPResponseException as error:
+        said = error.smtp_error.decode(errors="replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
+        raise _RefusedError(f"it answered {error.smtp_code}: {said}") from None
+    except TimeoutError:
+        raise _RefusedError(f"it did not answer within {TIMEOUT_SECONDS:g} s") from None
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from projects.synthetic import Claimant, begin_next, create_study
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 from stores import ask_study
 
 from hpo.queue import notifications
@@ -21,8 +21,9 @@ from hpo.queue.told import told_of
 from hpo.store import Store
 from hpo.store.tables import hpo_attempts, hpo_notifications
 from hpo.study.notify import NotifyEvent, targets_of
+from hpo.worker.poll import poll_store
 
-EVERYTHING = [event.value for event in NotifyEvent]
+EVERYTHING = [one.value for one in NotifyEvent]
 HOOK = {"webhook": "http://127.0.0.1:9/"}
 ALL = {**HOOK, "on": EVERYTHING, "failures": 2}
 
@@ -198,6 +199,26 @@ def test_signs_cost_no_statement_and_change_with_what_is_wanted(store: Store) ->
     assert signs(progress, (), best=0) == set()
     assert signs(progress, targets, best=0) != signs(progress, targets, best=1)
     assert signs(progress, targets, best=0) == signs(progress, targets, best=0)
+
+
+def test_a_poll_reads_what_waits_and_the_targets_of_the_store_in_one_statement(store: Store) -> None:
+    study = create_study(store, budget={"trials": 1}, notify=[HOOK])
+    worker = Claimant(store, study)
+    worker.finish(begin_next(worker, 0.5), 0.5)
+    executed: list[str] = []
+    listener = (store.engine, "before_cursor_execute", lambda *of: executed.append(of[2]))
+    event.listen(*listener)
+    before = poll_store(store, [], [])
+    number = sum("SELECT" in statement for statement in executed)
+    event.remove(*listener)
+    look(store, study)
+    save_store_targets(store, targets_of([HOOK]))
+    after = poll_store(store, [], [])
+
+    assert number == 1
+    assert (before.due, before.store_targets) == (0, None)
+    assert after.due == 1
+    assert notifications.StoreTargets.of(after.store_targets).targets == targets_of([HOOK])
 
 
 # ---- taken, sent, settled
