@@ -22,7 +22,7 @@ def problems(targets: Sequence[Target], project: Path) -> Iterator[tuple[tuple[s
     """
     for place, target in enumerate(targets):
         path = (place, target.kind)
-        if target.kind == "apprise" and importlib.util.find_spec("apprise") is None:
+        if target.apprise is not None and importlib.util.find_spec("apprise") is None:
             yield path, NO_APPRISE
             continue
         try:
@@ -32,8 +32,9 @@ def problems(targets: Sequence[Target], project: Path) -> Iterator[tuple[tuple[s
         except DeliveryError as error:
             yield path, str(error)
             continue
-        if target.kind == "apprise":
+        if target.apprise is not None:
             import apprise
 
             if not apprise.Apprise().add(secrets["url"]):
-                yield path, f"apprise does not know a service of the URL that {target.place} holds, such as slack://..."
+                where = target.apprise.url_env or target.apprise.url_file
+                yield path, f"apprise knows no service of the URL that {where} holds, such as slack://..."

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Insert, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from hpo.store import Store
@@ -90,15 +90,12 @@ def add_notification(
     connection: Connection, study_id: int, event: str, occasion: str, content: Mapping[str, Any]
 ) -> None:
     """Write what is to be told, unless it was written before."""
-    statement = _insert(connection.dialect.name).values(
-        study_id=study_id, event=event, occasion=occasion, content=json.dumps(content), created=db_now()
+    dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(hpo_notifications).on_conflict_do_nothing(
+        index_elements=["study_id", "event", "occasion"]
     )
-    connection.execute(statement)
-
-
-def _insert(dialect: str) -> Insert:
-    made = (postgresql if dialect == "postgresql" else sqlite).insert(hpo_notifications)
-    return made.on_conflict_do_nothing(index_elements=["study_id", "event", "occasion"])
+    row = {"event": event, "occasion": occasion, "content": json.dumps(content), "created": db_now()}
+    connection.execute(statement.values(study_id=study_id, **row))
 
 
 # ---- sending

@@ -177,7 +177,11 @@ def test_a_study_that_took_the_number_of_a_deleted_one_is_left_alone(store: Stor
 
 
 def test_several_objectives_have_a_new_best_when_the_front_grows(store: Store) -> None:
-    keys = {"objective": ["val_accuracy", "parameters"], "pruner": "none", "notify": [{**HOOK, "on": ["new_best"]}]}
+    keys: dict[str, Any] = {
+        "objective": ["val_accuracy", "parameters"],
+        "pruner": "none",
+        "notify": [{**HOOK, "on": ["new_best"]}],
+    }
     study = create_study(store, **keys)
     worker = Claimant(store, study)
     seen = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import stat
 import sys
@@ -30,6 +31,7 @@ from hpo.notify import deliver as delivery
 from hpo.notify.courier import Courier
 from hpo.notify.deliver import deliver
 from hpo.notify.message import text_of
+from hpo.notify.requirements import NO_APPRISE, problems
 from hpo.queue.occasions import record
 from hpo.queue.told import told_of
 from hpo.store import Store
@@ -231,6 +233,19 @@ def test_apprise_sends_to_what_its_url_names_follows_nothing_and_shows_no_secret
     assert "302" in said
     assert "verysecret" not in said + unknown
     assert unknown == "apprise does not know a service of this URL"
+
+
+def test_what_this_machine_lacks_is_told_all_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVICE", "nothing://verysecret")
+    targets = targets_of([{"apprise": {"url_env": "SERVICE"}}, {"command": ["no-such-program"]}])
+    found = list(problems(targets, tmp_path))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # as where apprise was not installed
+    without = list(problems(targets, tmp_path))
+
+    known = "apprise knows no service of the URL that SERVICE holds, such as slack://..."
+    command = ((1, "command"), "there is no program no-such-program")
+    assert found == [((0, "apprise"), known), command]
+    assert without == [((0, "apprise"), NO_APPRISE), command]
 
 
 # ---- a courier
