@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sqlite3
 import stat
 import sys
+import threading
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -283,6 +286,29 @@ def test_two_couriers_send_a_message_once(store: Store, tmp_path: Path) -> None:
             courier.finish(120.0)
 
     assert sorted(receiver.events) == ["finished", "new_best"]
+
+
+def test_what_was_sent_while_the_store_was_locked_is_written_down_afterwards(
+    sqlite_store: Store, tmp_path: Path
+) -> None:
+    store = sqlite_store
+
+    def lock_and_take(request: BaseHTTPRequestHandler) -> None:
+        other = sqlite3.connect(store.url.path, isolation_level=None, check_same_thread=False)
+        other.execute("BEGIN IMMEDIATE")
+        threading.Timer(store.timing.answer + 3, other.close).start()
+        status(200)(request)
+
+    with web_server(lock_and_take, status(200)) as receiver:
+        study = create_study(store, budget={"trials": 1}, notify=[{"webhook": receiver.url}])
+        worker = Claimant(store, study)
+        worker.finish(begin_next(worker, 0.5), 0.5)
+        record(store, study.study_id, created=study.created)
+        Courier(store.url, tmp_path).finish(120.0)
+
+    assert receiver.events == ["finished"]
+    with store.read() as connection:
+        assert str(told_of(connection)[study.study_id]) == "1 sent"
 
 
 def test_a_courier_at_its_end_does_not_wait_for_a_receiver_that_hangs(store: Store, tmp_path: Path) -> None:
