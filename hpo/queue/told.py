@@ -25,7 +25,7 @@ class Told:
     oldest: float = 0.0
 
     def __str__(self) -> str:
-        numbers = {"sent": self.sent, "waiting": self.waiting, "given up": self.given_up}
+        numbers = {"sent": self.sent, "not sent yet": self.waiting, "given up": self.given_up}
         words = ", ".join(f"{number} {what}" for what, number in numbers.items() if number)
         return f"{words} ({self.error.splitlines()[0]})" if self.error else words
 

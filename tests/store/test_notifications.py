@@ -241,7 +241,7 @@ def test_one_notification_is_taken_once_and_ends_when_all_targets_have_it(store:
     assert take(store, seconds=60) is None
     note_delivered(store, taken, taken.targets[0])
     settle(store, taken, ["the command tell: it ended with code 1"])
-    assert told(store, study) == "1 waiting (the command tell: it ended with code 1)"
+    assert told(store, study) == "1 not sent yet (the command tell: it ended with code 1)"
     make_due(store)
     again = take(store, seconds=60)
     assert again is not None
