@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def problems(targets: Sequence[Target], project: Path) -> Iterator[tuple[tuple[s
         if target.apprise is not None:
             import apprise
 
+            logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it logs a URL that it does not know, in full
             if not apprise.Apprise().add(secrets["url"]):
                 where = target.apprise.url_env or target.apprise.url_file
                 yield path, f"apprise knows no service of the URL that {where} holds, such as slack://..."

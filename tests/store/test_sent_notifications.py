@@ -238,7 +238,10 @@ def test_apprise_sends_to_what_its_url_names_follows_nothing_and_shows_no_secret
     assert unknown == "apprise does not know a service of this URL"
 
 
-def test_what_this_machine_lacks_is_told_all_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # apprise imports it
+def test_what_this_machine_lacks_is_told_all_at_once_and_no_secret_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setenv("SERVICE", "nothing://verysecret")
     targets = targets_of([{"apprise": {"url_env": "SERVICE"}}, {"command": ["no-such-program"]}])
     found = list(problems(targets, tmp_path))
@@ -249,6 +252,7 @@ def test_what_this_machine_lacks_is_told_all_at_once(tmp_path: Path, monkeypatch
     command = ((1, "command"), "there is no program no-such-program")
     assert found == [((0, "apprise"), known), command]
     assert without == [((0, "apprise"), NO_APPRISE), command]
+    assert "verysecret" not in caplog.text
 
 
 # ---- a courier
