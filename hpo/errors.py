@@ -10,6 +10,7 @@
     │   ├── StoreReplacedError      it was deleted, replaced or restored while a worker used it
     │   └── StoreUnreachableError   its server does not answer, and may later
     ├── ObjectStoreError   an object store of artifacts refuses, or does not answer
+    ├── DeliveryError  somebody could not be told of an event
     └── RunError       the run itself failed, although what was asked for was right
 
 The command line prints the message without a traceback and exits with `exit_code`.
@@ -61,6 +62,12 @@ class StoreUnreachableError(StoreError):
 
 class ObjectStoreError(HpoError):
     """An object store of artifacts refuses, does not answer, or has something else than was written."""
+
+
+class DeliveryError(HpoError):
+    """Somebody could not be told of an event: the message has no secret."""
+
+    exit_code = 1
 
 
 class RunError(HpoError):

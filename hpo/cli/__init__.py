@@ -21,6 +21,7 @@ from hpo.cli import (
     look,
     maintain,
     manage,
+    notify,
     pareto,
     plan,
     predict,
@@ -116,4 +117,5 @@ app.command(rich_help_panel=KEEP)(server.audit)
 app.command(rich_help_panel=KEEP)(maintain.doctor)
 app.command(rich_help_panel=KEEP)(manage.clean)
 app.command("import", rich_help_panel=KEEP)(archive.import_)
+app.add_typer(notify.notify, name="notify", rich_help_panel=KEEP)
 app.add_typer(database.db, name="db", rich_help_panel=KEEP)

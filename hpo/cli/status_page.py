@@ -39,6 +39,8 @@ def show_status(study: StudyStatus, kept: KeptCheckpoints, live: LiveView) -> No
         facts.append(("limits:", ", ".join(limits)))
     if kept.trials:
         facts.append(("keeps:", f"the checkpoints of {kept}"))
+    if study.notifications is not None:
+        facts.append(("told:", f"notifications: {study.notifications}"))
     left = live.studies[0].seconds_left
     if left is not None:
         facts.append(("left:", f"about {between(*left)}"))

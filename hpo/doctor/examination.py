@@ -14,6 +14,7 @@ from hpo.doctor.clock import check_clock, check_session_zone
 from hpo.doctor.finding import Check, CheckContext, Finding
 from hpo.doctor.leases import check_leases, check_workers
 from hpo.doctor.machine import check_devices, check_packages
+from hpo.doctor.notifications import check_notifications
 from hpo.doctor.postgresql import check_connections, check_server
 from hpo.doctor.rows import check_rows
 from hpo.doctor.schema import check_tables, check_versions
@@ -87,7 +88,7 @@ def _service_checks(url: StoreUrl) -> Sequence[Check]:
         own: list[Check] = [check_journal, check_triggers, check_place, check_clock]
     else:
         own = [check_server, check_connections, check_clock, check_session_zone]
-    return [*own, check_leases, check_workers, check_checkpoints, check_leftovers]
+    return [*own, check_leases, check_workers, check_notifications, check_checkpoints, check_leftovers]
 
 
 def _run(checks: Sequence[Check], context: CheckContext) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""The environment variables of trial processes: all but the store's credentials and those of a cluster's launcher.
+"""The environment variables of trial processes: all but credentials and those of a cluster's launcher.
 
 This is separate from the store's URL so that the fork server can start before a database library is imported.
 """
@@ -24,6 +24,8 @@ _OBJECT_STORE_VARIABLES = frozenset(
 _INDISPENSABLE_VARIABLES = frozenset(
     {"PATH", "HOME", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR"},
 )
+# What notifications need is for workers only: docs/notifications.md recommends names that begin so.
+_NOTIFY_PREFIX = "HPO_NOTIFY_"
 # A launcher (Slurm, torchrun, MPI, LSF, Ray) sets these for the worker; Lightning would take each trial for a rank of a
 # training on several machines, and wait for the others.
 _LAUNCHER_PREFIXES = ("SLURM_", "TORCHELASTIC_", "OMPI_", "PMI_", "PMIX_", "MV2_", "LSB_", "RAY_", "PBS_")
@@ -46,7 +48,7 @@ def clean_environment(password: str | None, *, has_object_store: bool = False) -
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name not in unwanted and not name.startswith(_LAUNCHER_PREFIXES)
+        if name not in unwanted and not name.startswith((_NOTIFY_PREFIX, *_LAUNCHER_PREFIXES))
     }
     if not password:
         return kept

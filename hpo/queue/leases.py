@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -122,7 +123,9 @@ def expire_leases(
         answer_seconds: how long the store took to answer the caller. Heartbeats wait as long, each behind a few other
             calls of their worker.
     """
-    from hpo.study.spec import Retries  # imported here: verbs that only read are spared pydantic, a tenth of a second
+    # imported here: verbs that only read are spared pydantic, a tenth of a second
+    from hpo.queue.occasions import LostWorker, lock_those_to_tell, record_lost_worker
+    from hpo.study.spec import Retries
 
     wanted = is_expired() if study_id is None else (*is_expired(), trials.c.study_id == study_id)
     query = (
@@ -132,6 +135,7 @@ def expire_leases(
             trials.c.number,
             trials.c.study_id,
             hpo_studies.c.spec,
+            hpo_workers.c.worker_id,
             hpo_workers.c.host,
             hpo_workers.c.pid,
             (db_now() - hpo_attempts.c.lease_until).label("late"),
@@ -148,6 +152,7 @@ def expire_leases(
     if not lost:
         return []
     with store.write() as connection:
+        told = lock_those_to_tell(connection, {row.study_id: row.spec for row in rows if row.attempt_id in lost})
         locked = query.where(hpo_attempts.c.attempt_id.in_(lost)).with_for_update(of=hpo_attempts, skip_locked=True)
         found = connection.execute(locked).all()
         for row in found:
@@ -165,6 +170,9 @@ def expire_leases(
             if attempts_ended(connection, row.trial_id, AttemptEnd.CRASH) > retries.crash:
                 end_trial(connection, row.trial_id, OptunaState.FAIL, cause=LOST)
             end_idle_trials(connection, row.study_id, only=row.trial_id)
+        for (study_id, worker_id, host, pid), numbers in _by_study_and_worker(found).items():
+            if study_id in told:
+                record_lost_worker(connection, study_id, LostWorker(worker_id, host, pid, numbers))
     return [row.number for row in found]
 
 
@@ -182,6 +190,14 @@ def close_stray_attempts(store: Store) -> int:
 def is_expired() -> tuple[Any, ...]:
     """SQL conditions of an attempt whose lease has run out."""
     return hpo_attempts.c.ended.is_(None), hpo_attempts.c.lease_until < db_now()
+
+
+def _by_study_and_worker(rows: Sequence[Any]) -> dict[tuple[int, int, str, int], list[int]]:
+    """The numbers of the trials by study and worker: its number, host and process."""
+    found: dict[tuple[int, int, str, int], list[int]] = defaultdict(list)
+    for row in rows:
+        found[row.study_id, row.worker_id, row.host, row.pid].append(row.number)
+    return found
 
 
 def _is_lost(row: Any) -> bool:

@@ -18,6 +18,7 @@ from hpo.queue.counts import TrialCounts
 from hpo.queue.findings import findings_of
 from hpo.queue.overview import StudyOverview, overview
 from hpo.queue.progress import Progress, find_study, load_progress
+from hpo.queue.told import Told, told_of
 from hpo.results.attempt import AttemptRecord, read_attempts
 from hpo.results.columns import TrialColumns
 from hpo.results.comparison import StudyDifferences, StudyFacts, compare, facts_of
@@ -71,6 +72,7 @@ class StudyStatus:
         counts: trials by `TrialState`, without the foreign ones.
         foreign: trials that another program has added to a study of ours; they spend nothing of its budget.
         waiting_for: what keeps it from going on, and what to do about it; None while it goes on, and when it is over.
+        notifications: that people got, or are to get, of it; None where there were none.
         budget: for each limit, its value (`target`) and what is spent of it; trials without one have no `target`.
     """
 
@@ -84,6 +86,7 @@ class StudyStatus:
     waiting_for: str | None = None
     foreign: int = 0
     on_front: int | None = None
+    notifications: Told | None = None
 
     def to_json(self) -> dict[str, Any]:
         plain = asdict(self)
@@ -395,11 +398,13 @@ class Study:
         best = self.best_of(Query(), None if several else 1, has_curves=not several)
         with self._store.read() as connection:
             workers = _Workers.read(connection, self._store)
+            told = told_of(connection, self._study_id).get(self._study_id)
         found = StudyOverview(self._study_id, self.name, self.objectives, progress)
         if several:
-            return _status(found, None, workers, on_front=len(best))
-        # As a list of studies has it, which does not read the provenance.
-        return _status(found, replace(best[0], provenance=None) if best else None, workers)
+            status = _status(found, None, workers, on_front=len(best))
+        else:  # as a list of studies has it, which does not read the provenance
+            status = _status(found, replace(best[0], provenance=None) if best else None, workers)
+        return replace(status, notifications=told)
 
 
 def list_studies(store: Store) -> list[StudyStatus]:

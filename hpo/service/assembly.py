@@ -17,6 +17,7 @@ from hpo.queue.progress import has_study
 from hpo.queue.studies import StoredStudy, create_or_continue
 from hpo.results.warm_start import find_weights
 from hpo.service.earlier import read_earlier
+from hpo.service.notify import check_targets
 from hpo.service.preflight import slots_for, try_one_batch
 from hpo.service.prepare import PreparedStudy, prepare
 from hpo.store import Store
@@ -135,6 +136,8 @@ def begin(
         LoadError: a class cannot be imported.
         StoreError: the store has a study of this name that searches something else, or with other data or code.
     """
+    if plan is None:  # a study file; models are trained again also where nobody can be told
+        check_targets(spec, source, workspace.project)
     machine = machine or slots_for(spec, source)
     tree = ask_git(workspace.project)
     prepared = prepare(spec, source, server=workspace.server, project=workspace.project)

@@ -18,6 +18,7 @@ from hpo.results.warm_start import Weights, find_weights, names_weights
 from hpo.search.grid import points_in
 from hpo.service.earlier import read_earlier
 from hpo.service.estimate import Estimate, estimate
+from hpo.service.notify import check_targets
 from hpo.service.preflight import Probe, slots_for, try_one_batch
 from hpo.service.prepare import prepare
 from hpo.space import Int, SearchSpace
@@ -160,6 +161,7 @@ def check_study(
         LoadError: a class cannot be imported.
         StoreError: the study starts from another one, or from its weights, and there is no store.
     """
+    check_targets(spec, source, project)
     slots = slots_for(spec, source, also_held=True)
     with prepare(spec, source, server=server, project=project) as prepared:
         weights: Weights = {}

@@ -52,6 +52,7 @@ class StudyKeys(TypedDict, total=False):
     retries: Mapping[str, Any]
     priority: float
     keep: Mapping[str, Any]
+    notify: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
     seed: int
 
 

@@ -270,6 +270,10 @@ hpo_notifications = Table(
     sqlite_autoincrement=True,
 )
 
+# every worker's poll asks for those that wait, of which there are few
+_waits = hpo_notifications.c.ended.is_(None)
+Index("hpo_notifications_waiting", hpo_notifications.c.lease_until, sqlite_where=_waits, postgresql_where=_waits)
+
 # What holds for a whole store: JSON by key.
 hpo_settings = Table(
     "hpo_settings",

@@ -13,6 +13,7 @@ from hpo.study.job import OWN_LOADERS
 from hpo.study.length import Unit
 from hpo.study.limits import DEFAULT_TRIALS, UNLIMITED, trials_in_words
 from hpo.study.naming import LONGEST_NAME, NAME_PATTERN, too_long_for_a_folder
+from hpo.study.notify import Targets
 from hpo.study.objectives import Objectives
 from hpo.study.python_values import as_in_a_file, direction_of
 from hpo.study.section import PositiveInt, Section
@@ -283,6 +284,7 @@ class StudySpec(Section):
     retries: Retries = Retries()
     priority: PositiveFloat = 1.0
     keep: Keep = Keep()
+    notify: Targets = ()  # who is told of it: hpo.study.notify
     seed: Annotated[int, Field(ge=0, lt=2**32, strict=True)] = 0
 
     @field_validator("study")

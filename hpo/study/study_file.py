@@ -15,6 +15,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from hpo.errors import HpoError, SpecError, nearest
 from hpo.space.narrowing import KEYS
 from hpo.study.contradictions import contradictions, foreign_keys
+from hpo.study.notify import Target, Targets
+from hpo.study.section import Section
 from hpo.study.spec import StudySpec
 from hpo.study.trainer_options import NOT_IN_A_TRIAL, SET_ELSEWHERE
 from hpo.yaml_text import MOST_DEPTH, YamlLimitError, read_yaml
@@ -131,6 +133,19 @@ class Source:
             raise self.error(refused)
         return spec
 
+    def targets(self) -> tuple[Target, ...]:
+        """The `notify:` section alone, validated, of a file that need not be a study's.
+
+        Raises:
+            SpecError: there is none, or a key or a value is invalid; all problems at once.
+        """
+        if not self._tree.get("notify"):
+            raise SpecError(f"{self.file}: has no notify: with a list of targets, such as [{{webhook: https://...}}]")
+        try:
+            return _NotifySection.model_validate({"notify": _plain(self._tree["notify"])}).notify
+        except ValidationError as error:
+            raise self.error(_problems(error)) from None
+
     def where(self, path: KeyPath) -> str:
         """`studies/x.yaml:12`, or the option that set it; the line of the nearest enclosing key if it has none."""
         for length in range(len(path), 0, -1):
@@ -165,6 +180,10 @@ class Source:
         is_named = bool(colon) and first.split(".")[0] == key
         path, text = (first.split("."), rest) if is_named else ([key], str(error))
         return type(error)(str(self.error([(tuple(path), text)])))
+
+
+class _NotifySection(Section):
+    notify: Targets
 
 
 def read_study(path: Path, *, changes: Sequence[str] = (), name: str | None = None) -> tuple[StudySpec, Source]:

@@ -6,13 +6,13 @@ Each adopted study has its own server, which has imported the study's classes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from hpo.errors import HpoError, SpecError, StoreError
 from hpo.ipc.fork_server import ForkServer
-from hpo.queue.progress import load_progress
+from hpo.queue.progress import Progress, load_progress
 from hpo.queue.studies import Bounds, StoredStudy, bounds_of_running, load_study
 from hpo.store import Store
 from hpo.study.devices import Slot
@@ -36,6 +36,7 @@ class StudyAssignments:
     Args:
         server: has imported torch and Lightning, or is importing them; the studies' own servers are forked from it.
         slot: one of the worker's, which are all alike.
+        on_over: called with each study that is found to be over, and its progress.
 
     Attributes:
         runs: the adopted studies, by the store's id.
@@ -53,6 +54,7 @@ class StudyAssignments:
         artifacts: Path,
         worker_id: int,
         transfers: Transfers,
+        on_over: Callable[[int, Progress], None],
     ) -> None:
         self.runs: dict[int, StudyRun] = {}
         self.servers = [server]
@@ -63,6 +65,7 @@ class StudyAssignments:
         self._artifacts = artifacts
         self._worker_id = worker_id
         self._transfers = transfers
+        self._on_over = on_over
         self._running: dict[int, Bounds] = {}  # as of the last look
         self._refused: dict[int, Bounds] = {}  # as long as their bounds stay these
         self._named: dict[str, int] = {}  # the store's ids of those that were adopted by name
@@ -108,7 +111,8 @@ class StudyAssignments:
         for study_id, bounds in running.items():
             if study_id in self.runs or study_id in self._refused or study_id in self._over:
                 continue
-            if load_progress(self._store, study_id).is_over:
+            if (progress := load_progress(self._store, study_id)).is_over:
+                self._on_over(study_id, progress)
                 self._over[study_id] = bounds
                 continue
             try:

@@ -31,6 +31,7 @@ from hpo.worker.assignments import StudyAssignments
 from hpo.worker.fair_share import FairShare
 from hpo.worker.gpu_memory import make_room
 from hpo.worker.inbox import take_messages
+from hpo.worker.notices import Notices
 from hpo.worker.outbox import Outbox
 from hpo.worker.packing import Packing
 from hpo.worker.poll import poll_store
@@ -93,6 +94,7 @@ class Worker:
         self._packing = Packing(slots)
         self._worker_id = register_worker(store, host=platform.node(), pid=os.getpid(), slots=len(slots))
         self._beat: float | None = None  # what the last heartbeat returned
+        self._notices = Notices(store, project)
         self._studies = StudyAssignments(
             store,
             outbox=self.outbox,
@@ -102,6 +104,7 @@ class Worker:
             artifacts=artifacts,
             worker_id=self._worker_id,
             transfers=self._transfers,
+            on_over=self._notices.look_at_ended,
         )
 
     def _hold_gpus(self) -> None:
@@ -185,6 +188,7 @@ class Worker:
                     is_over = self._has_adopted and is_done and not is_service
                     if not self.trials and self.outbox.is_empty and (self.is_draining or is_over):
                         self.outbox.attempt(self._heartbeat)
+                        self.outbox.attempt(self._look_for_news)
                         self._on_frame()  # the last one shows the end
                         break
                     self._wait(self._next_event() - time.monotonic())
@@ -196,6 +200,7 @@ class Worker:
                 self._close()
                 raise
             self._close()
+            self._notices.finish(is_draining=self.is_draining)
 
     def _rescue(self) -> str:
         """Save what a deleted store had; what was done, and what to do next."""
@@ -229,8 +234,10 @@ class Worker:
 
     def _poll(self) -> float:
         """Read new studies, requests, progress and expired leases from the store; seconds until the next poll."""
+        self._look_for_news()  # before a study that is over is dropped
         self._adopt_studies()
         poll = poll_store(self._store, self.runs.values(), [trial.claim.trial_id for trial in self.trials.values()])
+        self._notices.take_poll(poll.store_targets, due=poll.due)
         if poll.has_lost:
             is_certain = self.outbox.knows_leases
             for number in expire_leases(self._store, is_certain=is_certain, answer_seconds=poll.took):
@@ -243,6 +250,9 @@ class Worker:
             run = self.runs[trial.claim.study_id]
             take_request(trial, poll.requests.get(trial.claim.trial_id), run.progress, is_draining=self.is_draining)
         return poll.pause
+
+    def _look_for_news(self) -> None:
+        self._notices.look(self.runs.values())
 
     def _adopt(self, names: Sequence[str]) -> None:
         """Work on the named studies, or on all open ones."""

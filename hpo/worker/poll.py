@@ -11,10 +11,11 @@ from typing import Any
 from sqlalchemy import Double, Select, bindparam, func, select
 
 from hpo.queue.leases import is_expired
+from hpo.queue.notifications import is_due, store_setting
 from hpo.queue.progress import requests_of
 from hpo.store import Store
 from hpo.store.clock import db_now
-from hpo.store.tables import hpo_workers
+from hpo.store.tables import hpo_notifications, hpo_workers
 from hpo.study.states import Request
 from hpo.worker.fleet import poll_pause
 from hpo.worker.study_run import StudyRun
@@ -28,6 +29,8 @@ class Poll:
         requests: for single trials, by trial_id.
         has_lost: leases have run out, see `leases.expire_leases`.
         workers: the number that are alive.
+        store_targets: the store's own targets of notifications, as stored.
+        due: notifications that somebody should send.
         seconds: between two polls, while workers are few.
         took: seconds that this one took.
     """
@@ -35,6 +38,8 @@ class Poll:
     requests: Mapping[int, Request]
     has_lost: bool
     workers: int
+    store_targets: str | None = None
+    due: int = 0
     seconds: float = 1.0
     took: float = 0.0
 
@@ -55,13 +60,20 @@ def poll_store(store: Store, runs: Collection[StudyRun], trial_ids: Sequence[int
     for run in runs:
         run.settle()
         run.workers = row.workers
-    return Poll(requests, row.lost > 0, row.workers, store.timing.poll, time.monotonic() - since)
+    took = time.monotonic() - since
+    return Poll(requests, row.lost > 0, row.workers, row.store_targets, row.due, store.timing.poll, took)
 
 
 @functools.cache  # to build it takes longer than to execute it
 def _fleet() -> Select[Any]:
-    """One row: the leases that have run out, and the workers that are alive."""
+    """One row: the leases that have run out, the workers that are alive, and what there is to tell people."""
     expired = select(func.count()).where(*is_expired()).scalar_subquery()
     is_alive = hpo_workers.c.ended.is_(None), hpo_workers.c.beat > db_now() - bindparam("lease", type_=Double)
     alive = select(func.count()).where(*is_alive).scalar_subquery()
-    return select(expired.label("lost"), alive.label("workers"))
+    due = select(func.count()).select_from(hpo_notifications).where(is_due()).scalar_subquery()
+    return select(
+        expired.label("lost"),
+        alive.label("workers"),
+        store_setting().scalar_subquery().label("store_targets"),
+        due.label("due"),
+    )

@@ -381,3 +381,15 @@ def test_the_page_about_programs_does_what_it_says(tmp_path: Path) -> None:
     assert answer("second.yaml")["message"] == "study second created: 20 trials"
     assert (answer("quickstat")["status"], "quickstart" in answer("quickstat")["detail"]) == (404, True)
     assert page.python == ["paused 2"]
+
+
+def test_the_page_about_notifications_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("notifications.md", tmp_path)
+
+    events = [json.loads(line)["event"] for line in page.printed["cat events.jsonl"].splitlines()]
+    assert events[-1] == "finished"
+    assert set(events) == {"new_best", "finished"}
+    assert f"notifications: {len(events)} sent" in page.printed["hpo status quickstart"]
+    assert page.printed["hpo notify test quickstart"].splitlines() == ["the command tee: sent"] * 2
+    assert [json.loads(line)["event"] for line in (tmp_path / "team.jsonl").read_text().splitlines()] == ["test"]
+    assert page.python == ["True"]

@@ -149,6 +149,12 @@ def test_children_get_no_credentials_of_the_store(monkeypatch: pytest.MonkeyPatc
     assert "HPO_STORE" not in child_environment(None)
 
 
+def test_children_do_not_get_what_notifications_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HPO_NOTIFY_SLACK", "slack://secret")
+
+    assert "HPO_NOTIFY_SLACK" not in child_environment(None)
+
+
 def test_a_short_password_does_not_empty_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/usr/lib/pg/bin")
     monkeypatch.setenv("PAGER", "paged")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alembic import op
-from sqlalchemy import Column, Double, ForeignKey, Integer, Text, UniqueConstraint
+from sqlalchemy import Column, Double, ForeignKey, Integer, Text, UniqueConstraint, text
 
 revision = "0007"
 down_revision = "0006"
@@ -27,6 +27,10 @@ def upgrade() -> None:
         Column("error", Text),
         UniqueConstraint("study_id", "event", "occasion", name="hpo_notifications_once"),
         sqlite_autoincrement=True,
+    )
+    waits = text("ended IS NULL")
+    op.create_index(
+        "hpo_notifications_waiting", "hpo_notifications", ["lease_until"], sqlite_where=waits, postgresql_where=waits
     )
     op.create_table(
         "hpo_settings",
