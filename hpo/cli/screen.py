@@ -43,10 +43,6 @@ def log_to_stderr(*, verbose: bool) -> None:
     logging.getLogger("hpo").setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
-# Of times left this close to each other, the middle is shown.
-CLOSE = 1.25
-
-
 class Screen:
     """One run's output."""
 
@@ -114,6 +110,7 @@ class Screen:
         """The best trials, and what to type next."""
         from hpo.results.expected import undecided_in_words
         from hpo.results.study import Study
+        from hpo.worker.time_left import duration_in_words
 
         name, counts = run.study.name, run.counts
         if run.progress.is_deleted:
@@ -124,7 +121,7 @@ class Screen:
         seconds = time.monotonic() - self._since
         states = counts.ends_in_words
         ended = f"{counts.ended}{counts.of_target} {'trial' if counts.ended == 1 else 'trials'}"
-        self.say(f"\n{name}: {ended} ended ({states}) in {_duration(seconds)}")
+        self.say(f"\n{name}: {ended} ended ({states}) in {duration_in_words(seconds)}")
         if run.progress.is_ended_by_request:
             self.say(f"{name} was {run.progress.state} by request; the same command continues it")
         elif run.waiting_for:
@@ -177,7 +174,7 @@ class Screen:
             yield Text(f"waits: {run.waiting_for}", style="bold magenta")
         epochs_a_minute = None if left is None else left.pace.epochs_a_minute
         if left is not None and epochs_a_minute is not None:
-            about = "" if left.seconds is None else f"  about {_between(*left.seconds)} left"
+            about = f"  about {left.in_words} left" if left.in_words else ""
             rate = f"{epochs_a_minute:.0f} {run.resolved.spec.unit.plural} a minute"
             yield Text.assemble((rate, "dim"), about)
 
@@ -229,23 +226,6 @@ def _row(trial: RunningTrial, *, has_bar: bool) -> tuple[str | ProgressBar, ...]
     )
 
 
-def _between(least: float, most: float) -> str:
-    """`42 s`, or `42 s to 3 min 20 s` where it is not known better."""
-    if most <= CLOSE * least or round(most) <= round(least) + 1:
-        return _duration((least + most) / 2)
-    return f"{_duration(least)} to {_duration(most)}"
-
-
 def _bar(total: float, completed: float) -> ProgressBar:
     """In a colour that reads on light and on dark, and is no warning, as Rich's own red may seem."""
     return ProgressBar(total, completed, width=20, style="dim", complete_style="cyan", finished_style="green")
-
-
-def _duration(seconds: float) -> str:
-    """`42 s`, `3 min 20 s`, `2 h 05 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -13,6 +13,7 @@ from hpo.worker.study_run import StudyRun
 SECONDS_FOR_A_PACE = 3.0
 SECONDS_BETWEEN_FORECASTS = 1.0
 MOST_SAMPLES = 500
+CLOSE = 1.25  # of times left this close to each other, the middle is shown
 
 
 class Pace:
@@ -101,3 +102,24 @@ class TimeLeft:
             return None
         least, most = (max(0.0, min(ends)) for ends in zip(*found, strict=True))
         return least, most
+
+    @property
+    def in_words(self) -> str:
+        """`42 s`, or `42 s to 3 min 20 s` where it is not known better; empty where it is not known."""
+        return "" if self.seconds is None else _between(*self.seconds)
+
+
+def _between(least: float, most: float) -> str:
+    if most <= CLOSE * least or round(most) <= round(least) + 1:
+        return duration_in_words((least + most) / 2)
+    return f"{duration_in_words(least)} to {duration_in_words(most)}"
+
+
+def duration_in_words(seconds: float) -> str:
+    """`42 s`, `3 min 20 s`, `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
