@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -109,7 +110,9 @@ class CompleteTrials:
         if len(self.objectives) == 1:
             options["target_name"] = self.objectives[0][0]
         else:
-            study.set_metric_names([name for name, _ in self.objectives])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that Optuna calls this experimental, which concerns no user
+                study.set_metric_names([name for name, _ in self.objectives])
         found: go.Figure = plot(study, **options)
         found.update_layout(
             title={"text": title + of_all(len(self.trials), self.number, "complete trial")}, margin=MARGINS

@@ -177,7 +177,7 @@ class TrialRecord:
                     ("attempts", self.attempts if self.attempts > 1 else None),
                     ("explanation", self.explanation),
                     ("device", self.device),
-                    ("checkpoint", self.checkpoint),
+                    ("checkpoint", "kept" if self.checkpoint else None),
                 ]
             ),
         )

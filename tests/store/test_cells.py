@@ -68,9 +68,7 @@ def hostile(store: Store) -> Study:
 
 def test_hostile_names_and_values_are_shown_as_text(hostile: Study) -> None:
     for shown in (hostile, hostile.status(), hostile.best(9), hostile.trials()[0], hostile.diff(hostile)):
-        texts = Cell(shown._repr_html_()).texts
-        if shown is not hostile.status():
-            assert texts
+        assert Cell(shown._repr_html_()).texts
 
     of_study = Cell(hostile._repr_html_()).texts
     assert f"{in_a_line(NAME)}: running" in of_study
@@ -104,7 +102,7 @@ def test_a_study_shows_its_state_and_its_best_trials(store: Store) -> None:
     assert "30 complete, 3 pruned, 2 failed" in texts
     assert "0.79 by trial 29" in texts
     assert [text for text in ("29", "28", "27", "26", "25") if text in texts] == ["29", "28", "27", "26", "25"]
-    assert "no worker trains it: 'hpo worker synthetic' does" in texts
+    assert "here:1 (0 of 1)" in texts
     assert "pruned after 3 epochs" in Cell(found.trial(30)._repr_html_()).texts[0]  # type: ignore[union-attr]
     assert "and 15 more" in all_of_them.texts
     assert all_of_them.tags.count("tr") == 21

@@ -85,12 +85,12 @@ def test_the_importances_are_those_of_the_study(searched: Study) -> None:
 
 
 def test_a_trial_that_waited_at_a_rung_has_two_bars(store: Store) -> None:
-    study = create_study(store, pruner={"class": "asha", "first_rung": 1, "eta": 2}, sampler="random")
+    study = create_study(store, pruner={"name": "asha", "min_epochs": 1}, sampler="random")
     worker = Claimant(store, study)
     first, second = begin_next(worker, 0.5), begin_next(worker, 0.4)
     worker.pause_at_rung(first)
     worker.pause_at_rung(second)
-    again = worker.claim()
+    again = worker.claim(is_last=True)
     assert again is not None
     assert worker.finish(again, 0.6)
 
