@@ -72,7 +72,7 @@ class Front:
         behind = f"{counted(len(self.trials), 'trial')} on the front, {len(self.others):,} behind it"
         volume = "" if self.hypervolume is None else f"; hypervolume {self.hypervolume:.4g}"
         title = line(f"{self.study}: {behind}{volume}", is_title=True)
-        return block(title, table_of_trials(list(self.trials), self.names))
+        return block(title, table_of_trials(self.trials, self.names))
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` prints."""

@@ -170,8 +170,8 @@ class TrialRecord:
                 [
                     ("value", self.value if len(self.values) < 2 else ", ".join(f"{one:.4g}" for one in self.values)),
                     (f"best {self.unit}", self.best_epoch),
-                    *(((f"{self.unit.plural} trained"), self.epochs),),
-                    *self.params.items(),
+                    (f"{self.unit.plural} trained", self.epochs),
+                    *((name, "None" if value is None else value) for name, value in self.params.items()),
                     *((name, value) for name, value in metrics.items() if value != self.value),
                     ("seconds", self.seconds),
                     ("attempts", self.attempts if self.attempts > 1 else None),

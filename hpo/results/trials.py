@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from hpo.results.trial import TrialRecord
+
+if TYPE_CHECKING:
+    from hpo.notebook import Markup
 
 
 class Trials(list[TrialRecord]):
@@ -15,7 +21,7 @@ class Trials(list[TrialRecord]):
         return block(table_of_trials(self) if self else line("no trials"))
 
 
-def table_of_trials(records: list[TrialRecord], objectives: tuple[str, ...] = ()) -> str:
+def table_of_trials(records: Sequence[TrialRecord], objectives: tuple[str, ...] = ()) -> Markup:
     """A row for each of the first trials, as markup.
 
     Args:
