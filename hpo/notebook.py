@@ -74,9 +74,9 @@ def bar(share: float) -> Markup:
     return Markup('<div style="width:16em;height:0.7em;background:rgba(128,128,128,0.3)">{}</div>').format(done)
 
 
-def block(*parts: Markup) -> str:
-    """All of it, as `_repr_html_` returns it."""
-    return str(Markup('<div style="color:inherit;overflow-x:auto">{}</div>').format(Markup().join(parts)))
+def block(*parts: str) -> Markup:
+    """All of it, as `_repr_html_` returns it; a part that is no markup is text."""
+    return Markup('<div style="color:inherit;overflow-x:auto">{}</div>').format(Markup().join(parts))
 
 
 def _table(*rows: Markup) -> Markup:

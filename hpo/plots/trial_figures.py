@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MOST_DOTS = 2_000  # trials of each kind
 MOST_CURVES = 150  # trials of each kind
+COMPLETE, UNFINISHED = TrialState.COMPLETE.value, "pruned, or not at its end"
 
 Point = tuple[TrialRecord, float]
 
@@ -37,8 +38,8 @@ def history(study: Study, place: int) -> go.Figure:
     if not found:
         return empty(title, "no trial has a value yet")
     kinds = {
-        "complete": ([p for p in found if p[0].state == TrialState.COMPLETE and p[0].feasible], BLUE, "circle"),
-        "pruned, or not at its end": ([p for p in found if p[0].state != TrialState.COMPLETE], ORANGE, "circle-open"),
+        COMPLETE: ([p for p in found if p[0].state == TrialState.COMPLETE and p[0].feasible], BLUE, "circle"),
+        UNFINISHED: ([p for p in found if p[0].state != TrialState.COMPLETE], ORANGE, "circle-open"),
         "infeasible": ([p for p in found if p[0].state == TrialState.COMPLETE and not p[0].feasible], "grey", "x"),
     }
     traces, number = [], 0
@@ -47,7 +48,7 @@ def history(study: Study, place: int) -> go.Figure:
         number += len(shown)
         if shown:
             traces.append(_dots(shown, kind, {"color": colour, "symbol": symbol, "size": 6}))
-    steps = _best_so_far(kinds["complete"][0], direction, last=records[-1].number)
+    steps = _best_so_far(kinds[COMPLETE][0], direction, last=records[-1].number)
     if steps:
         x, y = zip(*steps, strict=True)
         traces.append(go.Scatter(x=x, y=y, mode="lines", line={"shape": "hv", "color": GREEN}, name="the best so far"))
@@ -60,11 +61,11 @@ def curves(store: Store, study: Study, metric: str | None) -> go.Figure:
     title = f"{as_text(study.name)}: curves"
     records = [one for one in study.trials(has_curves=False) if one.epochs and one.before_change is None]
     kinds: dict[str, tuple[list[TrialRecord], dict[str, Any]]] = {
-        "pruned, or not at its end": (
+        UNFINISHED: (
             [one for one in records if one.state != TrialState.COMPLETE],
             {"color": ORANGE, "width": 1},
         ),
-        "complete": ([one for one in records if one.state == TrialState.COMPLETE], {"color": BLUE, "width": 1}),
+        COMPLETE: ([one for one in records if one.state == TrialState.COMPLETE], {"color": BLUE, "width": 1}),
     }
     chosen = {kind: some(its, MOST_CURVES, cost=_cost(study.direction)) for kind, (its, _) in kinds.items()}
     best = [] if study.objectives.are_several else study.best(1)

@@ -210,7 +210,7 @@ class Final:
                     *(("warning", warning) for warning in self.warnings),
                 ]
             ),
-            table(("trial", "in the search", "mean of re-runs", "seeds", "failed"), rows),
+            table(("trial", "in the search", "mean of re-runs", "seeds", "failures"), rows),
         )
 
     def to_json(self) -> dict[str, Any]:

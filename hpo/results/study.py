@@ -142,7 +142,7 @@ class Study:
 
     def _repr_html_(self) -> str:
         """As a cell of a notebook shows it: its state, and the best trials."""
-        from hpo.notebook import Markup, block, line
+        from hpo.notebook import block, line
 
         several = self.objectives.metrics if self.objectives.are_several else ()
         try:
@@ -150,7 +150,7 @@ class Study:
         except HpoError as error:  # such as the store's, which is not there any more
             return block(line(self.name, is_title=True), line(error))
         trials = [line("the best trials"), table_of_trials(best, several)] if best else [line("no trial has a value")]
-        return block(Markup(status._repr_html_()), *trials)
+        return block(status._repr_html_(), *trials)
 
     @property
     def direction(self) -> Direction:

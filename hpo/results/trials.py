@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hpo.results.trial import TrialRecord
 
 if TYPE_CHECKING:
-    from hpo.notebook import Markup
+    from markupsafe import Markup
 
 
 class Trials(list[TrialRecord]):

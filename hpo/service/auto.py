@@ -53,9 +53,9 @@ class AutoResult:
 
     def _repr_html_(self) -> str:
         """As a cell of a notebook shows it: the answer, and what `hpo finalize` found."""
-        from hpo.notebook import Markup, block, line
+        from hpo.notebook import block, line
 
-        return block(line(self.verdict, is_title=True), line(self.folder), Markup(self.final._repr_html_()))
+        return block(line(self.verdict, is_title=True), line(self.folder), self.final._repr_html_())
 
 
 def auto(

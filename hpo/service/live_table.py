@@ -7,9 +7,12 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from hpo.notebook import Markup, bar, block, line, table
+from markupsafe import Markup
+
+from hpo.notebook import bar, block, line, table
 from hpo.printable import counted
 from hpo.study.length import Unit
+from hpo.study.states import TrialState
 from hpo.worker.loop import Worker
 from hpo.worker.running_trial import RunningTrial
 from hpo.worker.study_run import StudyRun
@@ -39,9 +42,10 @@ class LiveTable:
 def _parts(worker: Worker, run: StudyRun, left: TimeLeft) -> Iterator[Markup]:
     counts, spec = run.counts, run.resolved.spec
     yield line(f"{run.study.name}: {counts.ended}{counts.of_target} trials", is_title=True)
-    if left.share is not None:
-        yield bar(left.share)
-    more = {"paused at a rung": counts.paused, "idle": counts.idle}
+    share = 1.0 if run.progress.is_over else left.share
+    if share is not None:
+        yield bar(share)
+    more = {"paused at a rung": counts.paused, TrialState.IDLE: counts.idle}
     yield line(", ".join([counts.ends_in_words, *(f"{number} {state}" for state, number in more.items() if number)]))
     if run.waiting_for:
         yield line(f"waits: {run.waiting_for}")

@@ -185,7 +185,7 @@ def test_without_plotly_it_says_what_installs_it(searched: Study, monkeypatch: p
 def test_of_many_trials_some_are_drawn_with_the_best(store: Store, study: StoredStudy) -> None:
     with optuna_storage(store.url) as storage:
         theirs = optuna.create_study(study_name="large", storage=storage, direction="maximize")
-        ranges = {"x": optuna.distributions.FloatDistribution(0, 1)}
+        ranges: dict[str, optuna.distributions.BaseDistribution] = {"x": optuna.distributions.FloatDistribution(0, 1)}
         theirs.add_trials(
             [
                 optuna.create_trial(params={"x": place / 600}, distributions=ranges, value=float(place == 301))

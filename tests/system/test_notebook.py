@@ -66,7 +66,7 @@ class Kernel:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.notebook = nbformat.v4.new_notebook()
+        self.notebook = nbformat.v4.new_notebook()  # type: ignore[no-untyped-call]
         self.client = NotebookClient(
             self.notebook, timeout=SECONDS, allow_errors=True, resources={"metadata": {"path": str(folder)}}
         )
@@ -80,7 +80,7 @@ class Kernel:
 
     def run(self, source: str) -> list[Any]:
         """The outputs of a cell."""
-        cell = nbformat.v4.new_code_cell(source)
+        cell = nbformat.v4.new_code_cell(source)  # type: ignore[no-untyped-call]
         self.notebook.cells.append(cell)
         self.client.execute_cell(cell, len(self.notebook.cells) - 1)
         return list(cell.outputs)
@@ -88,7 +88,8 @@ class Kernel:
     def interrupt(self) -> None:
         """As a notebook's button does: a signal for the kernel and all processes of its group."""
         assert self.client.km is not None
-        asyncio.run(self.client.km.interrupt_kernel())
+        interrupting: Any = self.client.km.interrupt_kernel()
+        asyncio.run(interrupting)
 
 
 def html_of(outputs: list[Any]) -> list[str]:
@@ -162,7 +163,7 @@ def test_the_notebook_of_the_documentation_gives_the_outputs_that_are_written() 
 
 def test_the_notebook_opens_with_its_outputs_and_is_small() -> None:
     path = NOTEBOOKS / "first_search.ipynb"
-    notebook = nbformat.read(path, as_version=4)
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     nbformat.validate(notebook)
 
     outputs = [one for cell in notebook.cells for one in cell.get("outputs", ())]
