@@ -42,7 +42,7 @@ def executed(path: Path) -> Any:
         client.execute(env=kept | ours | {"IPYTHONDIR": str(Path(folder) / ".ipython")})
     for data in _data_of(notebook):
         if FIGURE in data or "text/html" in data:
-            del data["text/plain"]  # all numbers once more, and the folder of this run
+            data.pop("text/plain", None)  # all numbers once more, and the folder of this run
     return notebook
 
 
