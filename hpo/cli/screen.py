@@ -20,9 +20,8 @@ from rich.table import Column, Table
 
 from hpo.cli.answer import LogLines
 from hpo.cli.console import Console, Text, console
-from hpo.cli.duration import between, duration
 from hpo.cli.tables import number, print_best
-from hpo.printable import counted, mebibytes
+from hpo.printable import counted, duration, duration_between, mebibytes
 from hpo.study.length import Unit
 
 if TYPE_CHECKING:
@@ -176,7 +175,7 @@ class Screen:
             yield Text(f"waits: {run.waiting_for}", style="bold magenta")
         epochs_a_minute = None if left is None else left.pace.epochs_a_minute
         if left is not None and epochs_a_minute is not None:
-            about = "" if left.seconds is None else f"  about {between(*left.seconds)} left"
+            about = "" if left.seconds is None else f"  about {duration_between(*left.seconds)} left"
             rate = f"{epochs_a_minute:.0f} {run.resolved.spec.unit.plural} a minute"
             yield Text.assemble((rate, "dim"), about)
 

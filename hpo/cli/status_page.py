@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from hpo.cli.console import Text, console
-from hpo.cli.duration import between, duration
 from hpo.cli.tables import number, params_in_words, print_facts
-from hpo.printable import counted, in_a_line
+from hpo.printable import counted, duration, duration_between, in_a_line
 
 if TYPE_CHECKING:
     from hpo.results.kept import KeptCheckpoints
@@ -43,7 +42,7 @@ def show_status(study: StudyStatus, kept: KeptCheckpoints, live: LiveView) -> No
         facts.append(("told:", f"notifications: {study.notifications}"))
     left = live.studies[0].seconds_left
     if left is not None:
-        facts.append(("left:", f"about {between(*left)}"))
+        facts.append(("left:", f"about {duration_between(*left)}"))
     if study.waiting_for:
         facts.append(("waits:", study.waiting_for))
     for worker in study.workers:

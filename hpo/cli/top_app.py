@@ -17,11 +17,10 @@ from textual.widgets import Footer, Input, Static
 
 from hpo.cli import top_rows
 from hpo.cli.console import Text
-from hpo.cli.duration import duration
 from hpo.cli.top_log import LogScreen
 from hpo.cli.top_table import LiveTable
 from hpo.errors import HpoError, SpecError
-from hpo.printable import in_a_line, printable
+from hpo.printable import duration, in_a_line, printable
 from hpo.results.live import LiveView
 from hpo.service.live import LiveReader
 from hpo.store import Store

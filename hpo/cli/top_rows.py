@@ -9,8 +9,7 @@ from rich.color import Color
 from textual.renderables.sparkline import Sparkline
 
 from hpo.cli.console import Text, console
-from hpo.cli.duration import between, duration
-from hpo.printable import in_a_line
+from hpo.printable import duration, duration_between, in_a_line
 from hpo.results.live import LiveFailure, LiveStudy, LiveTrial, LiveView, LiveWorker
 from hpo.study.states import StudyState, TrialState
 
@@ -79,7 +78,7 @@ def _study(study: LiveStudy, width: int) -> Iterator[Cell]:
     if width >= WIDE:
         yield cell("-" if study.best_number is None else f"#{study.best_number}")
         yield cell(budget_in_words(study) or "-")
-    yield cell("-" if study.seconds_left is None else between(*study.seconds_left))
+    yield cell("-" if study.seconds_left is None else duration_between(*study.seconds_left))
 
 
 def budget_in_words(study: LiveStudy) -> str:
@@ -102,7 +101,7 @@ def study_line(study: LiveStudy | None) -> Text:
     if budget := budget_in_words(study):
         parts.append(budget)
     if study.seconds_left is not None:
-        parts.append(f"about {between(*study.seconds_left)} left")
+        parts.append(f"about {duration_between(*study.seconds_left)} left")
     if study.reason:
         parts.append(in_a_line(study.reason.splitlines()[0]))
     text = Text("; ".join(parts))

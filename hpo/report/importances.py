@@ -68,6 +68,17 @@ class Importances:
     parameters: tuple[Importance, ...]
     remark: str | None
 
+    def _repr_html_(self) -> str:
+        """As a cell of a notebook shows it: a row a parameter."""
+        from hpo.notebook import block, line, table
+
+        rows = [
+            (one.name, f"{one.value:.0%}", f"{one.low:.0%} to {one.high:.0%}", one.matters) for one in self.parameters
+        ]
+        parts = [table(("parameter", "importance", "95 % of resamples", "matters"), rows)] if rows else []
+        title = f"{self.study}: by the best {self.best:,} of {counted(self.trials, 'complete trial')}"
+        return block(line(title, is_title=True), *parts, *([line(self.remark)] if self.remark else []))
+
     def to_json(self) -> dict[str, Any]:
         """Plain types."""
         return asdict(self) | {"parameters": [asdict(one) for one in self.parameters]}

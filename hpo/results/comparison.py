@@ -57,6 +57,24 @@ class StudyDifferences:
     remarks: Sequence[str]
     is_comparable: bool
 
+    def _repr_html_(self) -> str:
+        """As a cell of a notebook shows it: a table for each part."""
+        from hpo.notebook import block, line, table
+
+        parts = {
+            "study file": self.file,
+            "search space": self.space,
+            "data and code": self.inputs,
+            "outcome": self.outcome,
+            "best trial": self.best,
+        }
+        tables = [
+            table((title, self.a, self.b), [(one.name, one.a, one.b) for one in found])
+            for title, found in parts.items()
+            if found
+        ]
+        return block(*tables, *map(line, self.remarks))
+
     def to_json(self) -> dict[str, Any]:
         """Plain types."""
         plain = dict(vars(self))

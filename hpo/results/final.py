@@ -26,6 +26,12 @@ class Interval:
     low: float | None = None
     high: float | None = None
 
+    def __str__(self) -> str:
+        """`0.972 (0.958 to 0.986)`."""
+        if self.low is None or self.high is None:
+            return f"{self.value:.4g}"
+        return f"{self.value:.4g} ({self.low:.4g} to {self.high:.4g})"
+
 
 @dataclass(frozen=True)
 class Rerun:
@@ -179,6 +185,33 @@ class Final:
     def won(self) -> Rerun:
         """The winner's re-runs."""
         return next(rerun for rerun in self.reruns if rerun.trial == self.winner)
+
+    def _repr_html_(self) -> str:
+        """As a cell of a notebook shows it: the test, the luck, and the re-runs."""
+        from hpo.notebook import block, facts, line, table
+
+        judged = self.test or self.validation or {}
+        score = [
+            (f"{its['name']}, {judged['part']} part", Interval(its["value"], its.get("low"), its.get("high")))
+            for its in (judged.get("objective"),)
+            if its
+        ]
+        rows = [
+            (one.trial, one.searched, one.mean and str(one.mean), len(one.scores), one.failed or None)
+            for one in self.reruns
+        ]
+        return block(
+            line(f"{self.study}: trial {self.winner} of {self.trials:,} is the best with fresh seeds", is_title=True),
+            facts(
+                [
+                    *score,
+                    ("luck of the search", self.luck),
+                    ("the model", f"trial {self.kept.trial} of {self.kept.study}, trained on {self.kept.trained_on}"),
+                    *(("warning", warning) for warning in self.warnings),
+                ]
+            ),
+            table(("trial", "in the search", "mean of re-runs", "seeds", "failures"), rows),
+        )
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

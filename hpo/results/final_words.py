@@ -12,10 +12,7 @@ from hpo.study.plan import TRAIN
 
 def number_between(interval: Interval | Mapping[str, float]) -> str:
     """`0.972 (0.958 to 0.986)`."""
-    found = interval if isinstance(interval, Interval) else Interval(**interval)
-    if found.low is None or found.high is None:
-        return f"{found.value:.4g}"
-    return f"{found.value:.4g} ({found.low:.4g} to {found.high:.4g})"
+    return str(interval if isinstance(interval, Interval) else Interval(**interval))
 
 
 def untested_in_words(study: str) -> str:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hpo.printable import counted
 from hpo.results.trial import TrialRecord
+from hpo.results.trials import table_of_trials
 from hpo.study.objectives import Objectives, front_of
 from hpo.study.states import TrialState
 
@@ -62,6 +64,15 @@ class Front:
         return self.objectives.metrics or tuple(
             f"objective {place + 1}" for place in range(len(self.objectives.directions))
         )
+
+    def _repr_html_(self) -> str:
+        """As a cell of a notebook shows it: the trials on the front."""
+        from hpo.notebook import block, line
+
+        behind = f"{counted(len(self.trials), 'trial')} on the front, {len(self.others):,} behind it"
+        volume = "" if self.hypervolume is None else f"; hypervolume {self.hypervolume:.4g}"
+        title = line(f"{self.study}: {behind}{volume}", is_title=True)
+        return block(title, table_of_trials(self.trials, self.names))
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` prints."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from sqlalchemy import Connection, func, select
 
-from hpo.errors import SpecError
+from hpo.errors import HpoError, SpecError
 from hpo.queue.best import STUDIES_A_STATEMENT, best_of_each
 from hpo.queue.counts import TrialCounts
 from hpo.queue.findings import findings_of
@@ -31,6 +31,7 @@ from hpo.results.ranking import best_of
 from hpo.results.standstill import SlotsInUse, standstill
 from hpo.results.trial import TrialRecord
 from hpo.results.trial_records import read_records, records_where
+from hpo.results.trials import Trials, table_of_trials
 from hpo.store import Store
 from hpo.store.clock import db_now
 from hpo.store.tables import (
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from hpo.results.expected import Expectation
     from hpo.search.gain import Gain
 
+SHOWN_IN_A_CELL = 5  # of the best trials
 MOST_BY_NUMBER = 5_000  # trials that are read one by one; of more, all of the study are read
 
 
@@ -100,6 +102,31 @@ class StudyStatus:
         workers = [WorkerRecord(**worker) for worker in plain["workers"]]
         return StudyStatus(**{**plain, "state": StudyState(plain["state"]), "best": best, "workers": workers})
 
+    def _repr_html_(self) -> str:
+        """As a cell of a notebook shows it."""
+        from hpo.notebook import block, facts, line
+
+        states = ", ".join(f"{number:,} {state}" for state, number in self.counts.items() if number)
+        budget = [
+            (name, f"{its.get('spent', 0.0):.4g}" + (f" of {its['target']:.4g}" if "target" in its else ""))
+            for name, its in self.budget.items()
+        ]
+        best = self.best and f"{self.best.value:.4g} by trial {self.best.number}"
+        return block(
+            line(f"{self.study}: {self.state}", is_title=True),
+            facts(
+                [
+                    ("reason", self.reason),
+                    ("waits", self.waiting_for),
+                    ("trials so far", states),
+                    *budget,
+                    ("best", best),
+                    ("on the front", self.on_front),
+                    ("workers", ", ".join(f"{one.name} ({one.running} of {one.slots})" for one in self.workers)),
+                ]
+            ),
+        )
+
 
 @dataclass(frozen=True)
 class Page:
@@ -134,6 +161,21 @@ class Study:
         self._store = store
         self._study_id, self.objectives = find_study(store, name)
 
+    def __repr__(self) -> str:
+        return f"<Study {self.name!r}>"
+
+    def _repr_html_(self) -> str:
+        """As a cell of a notebook shows it: its state, and the best trials."""
+        from hpo.notebook import block, line
+
+        several = self.objectives.metrics if self.objectives.are_several else ()
+        try:
+            status, best = self.status(), self.best_of(Query(), None if several else SHOWN_IN_A_CELL, has_curves=False)
+        except HpoError as error:  # such as the store's, which is not there any more
+            return block(line(self.name, is_title=True), line(error))
+        trials = [line("the best trials"), table_of_trials(best, several)] if best else [line("no trial has a value")]
+        return block(status._repr_html_(), *trials)
+
     @property
     def direction(self) -> Direction:
         """maximize or minimize; of several objectives, that of the first one."""
@@ -144,9 +186,7 @@ class Study:
         """Of each objective."""
         return self.objectives.directions
 
-    def best(
-        self, k: int | None = 1, *, where: str | None = None, by: str | Sequence[str] | None = None
-    ) -> list[TrialRecord]:
+    def best(self, k: int | None = 1, *, where: str | None = None, by: str | Sequence[str] | None = None) -> Trials:
         """The k best complete trials, the best first; fewer when there are not so many.
 
         While no trial is complete, the best of the others that have not failed, by the best value that each has
@@ -165,12 +205,12 @@ class Study:
         """
         return self.best_of(Query.of(where, by=by), k)
 
-    def best_of(self, query: Query, k: int | None = 1, *, has_curves: bool = True) -> list[TrialRecord]:
+    def best_of(self, query: Query, k: int | None = 1, *, has_curves: bool = True) -> Trials:
         """`best` of the trials that are asked for; in the order that is asked for, where there is one."""
         with self._store.read() as connection:
             chosen = best_of(connection, self._study_id, self.objectives, query, limit=k)
             by_id = read_records(connection, self._study_id, chosen, objectives=self.objectives, has_curves=has_curves)
-        found = [by_id[trial_id] for trial_id in chosen]
+        found = Trials(by_id[trial_id] for trial_id in chosen)
         return self._with_expected(found) if query.by_expected else found
 
     def expected(self) -> dict[int, Expectation]:
@@ -199,14 +239,14 @@ class Study:
         with self._store.read() as connection:
             return gain_of(connection, self._study_id, self.objectives.first)
 
-    def _with_expected(self, records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    def _with_expected(self, records: Sequence[TrialRecord]) -> Trials:
         found = self.expected()
-        return [
+        return Trials(
             replace(one, expected=its.value, expected_low=its.low, expected_high=its.high)
             if (its := found.get(one.number)) is not None
             else one
             for one in records
-        ]
+        )
 
     def front(self) -> Front:
         """The trials that no other one beats in all objectives, those behind them, and the hypervolume.
@@ -220,7 +260,7 @@ class Study:
 
     def trials(
         self, *, where: str | None = None, sort: str | Sequence[str] | None = None, has_curves: bool = True
-    ) -> list[TrialRecord]:
+    ) -> Trials:
         """All trials, by number.
 
         Args:
@@ -234,7 +274,7 @@ class Study:
         """
         return self.trials_of(Query.of(where, sort), has_curves=has_curves)
 
-    def trials_of(self, query: Query, *, has_curves: bool = True) -> list[TrialRecord]:
+    def trials_of(self, query: Query, *, has_curves: bool = True) -> Trials:
         """The trials that are asked for."""
         with self._store.read() as connection:
             chosen = None
@@ -243,8 +283,8 @@ class Study:
             only = chosen if chosen is not None and len(chosen) <= MOST_BY_NUMBER else None
             found = read_records(connection, self._study_id, only, objectives=self.objectives, has_curves=has_curves)
         if chosen is not None:
-            return [found[trial_id] for trial_id in chosen]
-        return sorted(found.values(), key=lambda record: record.number)
+            return Trials(found[trial_id] for trial_id in chosen)
+        return Trials(sorted(found.values(), key=lambda record: record.number))
 
     def page_of(self, query: Query, *, offset: int = 0, limit: int) -> Page:
         """So many of the trials that are asked for, from a place on, without their curves."""

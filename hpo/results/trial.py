@@ -169,6 +169,29 @@ class TrialRecord:
         params = {f"params_{name}": value for name, value in self.params.items()}
         return {name: plain[name] for name in first} | params | {name: plain[name] for name in last}
 
+    def _repr_html_(self) -> str:
+        """As a cell of a notebook shows it."""
+        from hpo.notebook import block, facts, line
+
+        metrics = dict(self.curve).get(self.best_epoch or 0, {})
+        return block(
+            line(f"trial {self.number}: {self.remark or self.state}", is_title=True),
+            facts(
+                [
+                    ("value", self.value if len(self.values) < 2 else ", ".join(f"{one:.4g}" for one in self.values)),
+                    (f"best {self.unit}", self.best_epoch),
+                    (f"{self.unit.plural} trained", self.epochs),
+                    *((name, "None" if value is None else value) for name, value in self.params.items()),
+                    *((name, value) for name, value in metrics.items() if value != self.value),
+                    ("seconds", self.seconds),
+                    ("attempts", self.attempts if self.attempts > 1 else None),
+                    ("explanation", self.explanation),
+                    ("device", self.device),
+                    ("checkpoint", "kept" if self.checkpoint else None),
+                ]
+            ),
+        )
+
     def load_model(self, *, project: str | Path = ".") -> LightningModule:
         """Build the model again and give it the weights of its best epoch; on the CPU, in evaluation mode.
 

@@ -51,6 +51,12 @@ class AutoResult:
     final: Final
     verdict: str
 
+    def _repr_html_(self) -> str:
+        """As a cell of a notebook shows it: the answer, and what `hpo finalize` found."""
+        from hpo.notebook import block, line
+
+        return block(line(self.verdict, is_title=True), line(self.folder), self.final._repr_html_())
+
 
 def auto(
     source: str | Path | pd.DataFrame,

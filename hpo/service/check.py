@@ -107,6 +107,29 @@ class StudyCheck:
             "memory": self.memory,
         }
 
+    def _repr_html_(self) -> str:
+        """As a cell of a notebook shows it: what would be searched, and what it would cost."""
+        from hpo.notebook import block, facts, line
+
+        found = self.estimate.trial_seconds
+        seconds = f"{found.least:.3g} to {found.most:.3g}" if found else self.estimate.unknown
+        return block(
+            line(f"{self.study}: fine", is_title=True),
+            facts(
+                [
+                    ("objective", self.objectives),
+                    ("the model logs", ", ".join(self.metrics)),
+                    ("parameters of the model", f"{self.parameters:,} at its defaults"),
+                    ("budget", f"{self.budget}; a trial has at most {self.unit.counted(self.max_epochs)}"),
+                    ("slots here", ", ".join(self.devices)),
+                    ("seconds of a trial", seconds),
+                    ("memory", self.memory),
+                    ("advice", "; ".join(self.advice)),
+                    *((f"searched: {parameter.name}", parameter) for parameter in self.space.values()),
+                ]
+            ),
+        )
+
 
 def extremes(space: SearchSpace, *, owner: Owner = "data") -> Iterator[tuple[str, dict[str, Any]]]:
     """The configurations with the smallest and the largest batches, windows, ...: all integers of the data module.

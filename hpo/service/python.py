@@ -15,6 +15,7 @@ from hpo.service.server import start_server
 if TYPE_CHECKING:
     from hpo.ipc.fork_server import ForkServer
     from hpo.queue.counts import TrialCounts
+    from hpo.service.assembly import Search
     from hpo.service.check import StudyCheck
     from hpo.service.study import Study
     from hpo.study.spec import StudySpec
@@ -137,7 +138,7 @@ def run(
             this process imported them from, HPO_PROJECT, or the current folder.
         artifacts: folder for checkpoints and logs; by default HPO_ARTIFACTS, or `hpo-artifacts` beside that `hpo.db`.
         on_frame: called once a second, and at the end, with the study's counts: target, ended, complete, pruned, ...
-            `hpo.run` prints nothing itself.
+            Without it, the cell of a notebook shows a table of the progress; elsewhere, nothing is printed.
         accept_changes: continue the study although its data or its code is other than before; the trials so far are
             kept, and compared no more.
         keys: those of a study file, which override those of `study`. A class may stand for its import path, and
@@ -160,18 +161,18 @@ def run(
 
         request = read_request("hpo.run", study, keys, name=name, trials=trials, project=project)
         machine = slots_for(request.spec, request.source, wanted=slots)
-        frames = _Frames(on_frame)
+        frames = _Frames(_shown_in_notebook() if on_frame is None else lambda search: on_frame(search.run.counts))
         with request.workspace(server, store=store, artifacts=artifacts) as workspace:
             search = assembly.begin(
                 workspace,
                 request.spec,
                 request.source,
                 machine=machine,
-                on_frame=lambda run: frames.look(run.counts),
+                on_frame=lambda _: frames.look(search),
                 is_change_accepted=accept_changes,
             )
             search.worker.run_until_done()
-            frames.show(search.run.counts)
+            frames.show(search)
             search.check_end()
             return Study(workspace.store, request.spec.study, artifacts=workspace.artifacts, project=request.home)
 
@@ -219,20 +220,31 @@ def check(
 
 
 class _Frames:
-    """Shows the counts of a study to a function, once a second: a notebook keeps every line."""
+    """Shows a search to a function, once a second."""
 
-    def __init__(self, on_frame: Callable[[TrialCounts], None] | None) -> None:
-        self._on_frame = on_frame
+    def __init__(self, show: Callable[[Search], None]) -> None:
+        self._show = show
         self._next = 0.0  # monotonic seconds
 
-    def look(self, counts: TrialCounts) -> None:
+    def look(self, search: Search) -> None:
         if time.monotonic() >= self._next:
-            self.show(counts)
+            self.show(search)
 
-    def show(self, counts: TrialCounts) -> None:
+    def show(self, search: Search) -> None:
         self._next = time.monotonic() + SECONDS_BETWEEN_FRAMES
-        if self._on_frame is not None:
-            self._on_frame(counts)
+        self._show(search)
+
+
+def _shown_in_notebook() -> Callable[[Search], None]:
+    """What shows a search in the cell of a notebook; elsewhere, nothing does."""
+    from hpo.notebook import in_kernel
+
+    if not in_kernel():
+        return lambda search: None
+    from hpo.service.live_table import LiveTable
+
+    shown = LiveTable()
+    return lambda search: shown.show(search.worker, search.run)
 
 
 @contextlib.contextmanager

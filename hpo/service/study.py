@@ -28,6 +28,7 @@ from hpo.store import Store
 from hpo.study.states import Request, StudyState
 
 if TYPE_CHECKING:
+    from hpo.plots.plots import Plots
     from hpo.report.importances import Importances
     from hpo.service.archive import Archived
     from hpo.service.ensemble import Ensemble
@@ -191,6 +192,17 @@ class Study(results.Study):
         from hpo.report.importances import importances_of  # which imports Optuna
 
         return importances_of(self._store, self.name)
+
+    @property
+    def plot(self) -> Plots:
+        """Figures of plotly: `study.plot.history()`, `curves`, `importance`, `parallel`, `slice`, `contour`, ...
+
+        Raises:
+            SpecError: plotly is not installed.
+        """
+        from hpo.plots.plots import Plots  # which imports Optuna
+
+        return Plots(self._store, self)
 
     def rename(self, new: str) -> str:
         """Give the study another name; its folder on this machine and the paths of its checkpoints move with it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 
+from hpo.printable import duration_between
 from hpo.search.forecast import Rest, SearchSoFar, rest_of_search
 from hpo.worker.loop import Worker
 from hpo.worker.study_run import StudyRun
@@ -101,3 +102,8 @@ class TimeLeft:
             return None
         least, most = (max(0.0, min(ends)) for ends in zip(*found, strict=True))
         return least, most
+
+    @property
+    def in_words(self) -> str:
+        """`42 s`, or `42 s to 3 min 20 s` where it is not known better; empty where it is not known."""
+        return "" if self.seconds is None else duration_between(*self.seconds)

@@ -130,6 +130,13 @@ def test_the_page_about_samplers_does_what_it_says(tmp_path: Path) -> None:
     assert min(best.values()) > 0.85
 
 
+def test_the_page_about_notebooks_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("notebooks.md", tmp_path)
+
+    assert page.python == ["history curves importance parallel slice contour timeline"]
+    assert (tmp_path / "history.html").stat().st_size > 1_000_000  # with plotly itself
+
+
 def test_the_page_about_several_objectives_does_what_it_says(tmp_path: Path) -> None:
     page = run_page("several-objectives.md", tmp_path)
 

@@ -27,7 +27,6 @@ OPTIONAL = {
     "obstore": "obstore",
     "ray": "ray",
     "plotly": "plotly",
-    "ipywidgets": "ipywidgets",
     "apprise": "apprise",
     "mlflow": "mlflow-skinny",
     "wandb": "wandb",

@@ -1,0 +1,1 @@
+"""Figures of plotly about a study."""
