@@ -10,6 +10,7 @@ import re
 from urllib.parse import quote, quote_plus
 
 PASSWORD_FILE = "HPO_STORE_PASSWORD_FILE"  # noqa: S105 (the name of a variable)
+HIDDEN_FILE = "HPO_HIDDEN_FILE"  # which trial processes give up the right to read, `hpo.training.hidden_file`
 _CREDENTIAL_VARIABLES = frozenset(
     {"HPO_STORE", PASSWORD_FILE, "PGPASSWORD", "PGPASSFILE", "DATABASE_URL"},
 )
@@ -48,6 +49,8 @@ def clean_environment(password: str | None, *, has_object_store: bool = False) -
         for name, value in os.environ.items()
         if name not in unwanted and not name.startswith(_LAUNCHER_PREFIXES)
     }
+    if (file := os.environ.get(PASSWORD_FILE)) is not None and os.path.isabs(file):
+        kept[HIDDEN_FILE] = file
     if not password:
         return kept
     spellings = {password, quote(password, safe=""), quote(password, safe=" +"), quote_plus(password)}
