@@ -139,11 +139,13 @@ def _dashboard(storage: RDBStorage, artifacts: Path) -> WSGIApplication:
     from optuna.artifacts import FileSystemArtifactStore
     from optuna_dashboard import wsgi
 
+    from hpo.dashboard.files import TrialFiles
+
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     for noisy in ("optuna_dashboard", "waitress"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
-    # without a folder there are no artifacts, and the pages leave them out
-    app: Any = wsgi(storage, FileSystemArtifactStore(artifacts) if artifacts.is_dir() else None)
+    files = TrialFiles(storage.engine, artifacts, FileSystemArtifactStore(artifacts))
+    app: Any = wsgi(storage, files)
     app.catchall = False  # errors come to ReadOnly instead of being printed with a traceback
     return without_changes(as_text(app))
 
