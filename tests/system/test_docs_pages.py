@@ -128,6 +128,13 @@ def test_the_page_about_several_objectives_does_what_it_says(tmp_path: Path) -> 
     assert "target 20000" in page.printed["hpo set target target=20000"]
 
 
+def test_the_page_about_trackers_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("trackers.md", tmp_path)
+
+    assert "2 trials" in "".join(page.printed.values())
+    assert len(list((tmp_path / "hpo-artifacts").rglob("events.out.tfevents.*"))) == 2
+
+
 def test_the_page_about_full_disks_does_what_it_says(tmp_path: Path) -> None:
     page = run_page("full-disks.md", tmp_path)
 
