@@ -58,8 +58,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_pycollect_makemodule(module_path: Path) -> None:
-    if "store" not in module_path.parts:
-        # Lightning as trial processes import it, which takes half of the time; the tests of the store need none
+    if not {"store", "web"} & set(module_path.parts):
+        # Lightning as trial processes import it, which takes half of the time; the tests of these need none
         import hpo.training.preload  # noqa: F401
 
 

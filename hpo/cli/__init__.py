@@ -24,6 +24,7 @@ from hpo.cli import (
     predict,
     replay,
     report,
+    server,
     steer,
     train,
     worker,
@@ -90,7 +91,10 @@ app.command(rich_help_panel=USE)(final.finalize)
 app.command(rich_help_panel=USE)(predict.predict)
 app.command(rich_help_panel=USE)(export.export)
 app.command(rich_help_panel=LOOK)(replay.replay)
-app.command(rich_help_panel=KEEP)(database.dashboard)
+app.command(rich_help_panel=KEEP)(server.dashboard)
+app.add_typer(server.user, name="user", rich_help_panel=KEEP)
+app.add_typer(server.token, name="token", rich_help_panel=KEEP)
+app.command(rich_help_panel=KEEP)(server.audit)
 app.command(rich_help_panel=KEEP)(maintain.doctor)
 app.command(rich_help_panel=KEEP)(manage.clean)
 app.command("import", rich_help_panel=KEEP)(archive.import_)

@@ -53,7 +53,7 @@ def overview(connection: Connection) -> list[StudyOverview]:
         .order_by(studies.c.study_id)
     ).all()
     objectives = all_objectives(connection)
-    counts = _counts(connection, {row.study_id: row.trials_target for row in rows if row.created is not None})
+    counts = trial_counts(connection, {row.study_id: row.trials_target for row in rows if row.created is not None})
     found = []
     for row in rows:
         limits: Mapping[str, float | None] = json.loads(row.limits or "{}")
@@ -73,7 +73,7 @@ def overview(connection: Connection) -> list[StudyOverview]:
     return found
 
 
-def _counts(connection: Connection, targets: Mapping[int, int]) -> dict[int, TrialCounts]:
+def trial_counts(connection: Connection, targets: Mapping[int, int]) -> dict[int, TrialCounts]:
     """The trials of each study that has any.
 
     Args:

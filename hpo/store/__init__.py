@@ -37,18 +37,19 @@ class Store:
     patience: Patience = field(default_factory=Patience, repr=False)
 
     @classmethod
-    def create(cls, url: str | StoreUrl, *, base: Path | None = None) -> Store:
+    def create(cls, url: str | StoreUrl, *, base: Path | None = None, connections: int = 1) -> Store:
         """Open the store and create what is missing: for verbs that write.
 
         Args:
             url: see `StoreUrl.parse`.
             base: where relative SQLite paths start; the current folder by default.
+            connections: that are kept for later transactions; as many threads can use the store at a time.
 
         Raises:
             StoreError: it is unreachable, cannot be written, or has an older or newer schema.
         """
         parsed = url if isinstance(url, StoreUrl) else StoreUrl.parse(url, base=base)
-        store = cls._opened(parsed)
+        store = cls._opened(parsed, connections)
         try:
             _schema.ensure_schema(store.engine, parsed)
         except BaseException:
@@ -80,9 +81,9 @@ class Store:
         return store
 
     @classmethod
-    def _opened(cls, url: StoreUrl) -> Self:
+    def _opened(cls, url: StoreUrl, connections: int = 1) -> Self:
         patience = Patience()
-        return cls(url, _engine.open_engine(url, patience), patience=patience)
+        return cls(url, _engine.open_engine(url, patience, connections=connections), patience=patience)
 
     def read(self) -> AbstractContextManager[Connection]:
         """A transaction that sees one snapshot and cannot write."""

@@ -45,18 +45,19 @@ _READS = "hpo_reads"
 _PASSING = ("starting up", "shutting down", "too many clients", "connection slots", "in recovery")
 
 
-def open_engine(url: StoreUrl, patience: Patience | None = None) -> Engine:
+def open_engine(url: StoreUrl, patience: Patience | None = None, *, connections: int = 1) -> Engine:
     """Open the store's database; a missing SQLite file is not created.
 
     Args:
         patience: may change while the engine is in use.
+        connections: that are kept for later; one more can be in use at a time.
 
     Raises:
         StoreError: the database is unreachable or cannot be read; the message has its place and what to check.
     """
     # hide_parameters: an error with a statement's values would put configurations and tracebacks into logs
     patience = patience or Patience()
-    pool: dict[str, Any] = {"pool_size": 1, "max_overflow": 1, "hide_parameters": True}
+    pool: dict[str, Any] = {"pool_size": connections, "max_overflow": 1, "hide_parameters": True}
     address = make_url(url.reveal())
     if url.is_sqlite:
         _check_path(url.path)

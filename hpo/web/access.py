@@ -1,105 +1,65 @@
 """Who calls, and what they may do.
 
 A route names the role that it needs: `caller: Annotated[Caller, Depends(need(Role.OPERATOR))]`. What it changes, it
-writes into the audit trail with `record`.
+writes into the audit trail with `record`. Who calls was found out by `Gate` before.
+
+A write that comes with a session's cookie has to bring the session's own secret too, which another web page cannot
+know: a form has it as a hidden field `csrf`, a script sends it as the header `X-CSRF-Token`; both are
+`csrf_token(request)`. `need` checks that, whatever the role.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import IntEnum
-from typing import Any
+import hmac
+from collections.abc import Awaitable, Callable
 
 from fastapi import Request
-from sqlalchemy import insert
 
-from hpo.store import Store
-from hpo.store.clock import db_now
-from hpo.store.tables import hpo_audit
+from hpo.web.audit import record
+from hpo.web.callers import ANONYMOUS, Caller, DeniedError, Role
 
+__all__ = ["ANONYMOUS", "Caller", "DeniedError", "Role", "caller_of", "csrf_token", "need", "record"]
 
-class Role(IntEnum):
-    """What somebody may do; each role may do what the ones before it may."""
-
-    VIEWER = 1
-    """Look."""
-    OPERATOR = 2
-    """Also submit, steer and enqueue."""
-    ADMIN = 3
-    """Also delete studies, and manage users and tokens."""
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who sent a request.
-
-    Attributes:
-        name: of the user, or of the token.
-        studies: the names of the only studies that the caller may see; None for all.
-    """
-
-    name: str
-    role: Role
-    studies: frozenset[str] | None = None
-
-    def sees(self, study: str) -> bool:
-        """Whether the caller may know of this study."""
-        return self.studies is None or study in self.studies
-
-
-class DeniedError(Exception):
-    """The caller is not known (401), or may not do this (403).
-
-    Attributes:
-        status: of the answer.
-    """
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-
-
-ANONYMOUS = Caller("anonymous", Role.VIEWER)
+FIELD, HEADER = "csrf", "X-CSRF-Token"
+READS = ("GET", "HEAD")
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
 def caller_of(request: Request) -> Caller:
-    """Who sent the request: without a login, an anonymous viewer."""
-    return ANONYMOUS
+    """Who sent the request; without a login, an anonymous viewer.
+
+    Raises:
+        DeniedError: nobody who is known.
+    """
+    caller: Caller | None = getattr(request.state, "caller", None)
+    if caller is None:
+        raise DeniedError(401, "log in first, or send a token as 'Authorization: Bearer ...'")
+    return caller
 
 
-def need(role: Role) -> Callable[[Request], Caller]:
+def csrf_token(request: Request) -> str:
+    """What forms of the answer carry as a hidden field `csrf`; empty for callers without a session."""
+    return caller_of(request).csrf or ""
+
+
+def need(role: Role) -> Callable[[Request], Awaitable[Caller]]:
     """A dependency of a route: its caller, who has this role at least.
 
     Raises:
-        DeniedError: nobody is logged in, or their role does not suffice.
+        DeniedError: nobody is logged in, their role does not suffice, or a write does not come from a page of ours.
     """
 
-    def check(request: Request) -> Caller:
+    async def check(request: Request) -> Caller:
         caller = caller_of(request)
         if caller.role < role:
-            raise DeniedError(
-                403, f"this needs the role {role.name.lower()}; {caller.name} is {caller.role.name.lower()}"
-            )
+            raise DeniedError(403, f"this needs the role {role.word}; {caller.name} is {caller.role.word}")
+        if request.method not in READS and caller.csrf is not None:
+            sent = request.headers.get(HEADER, "")
+            if not sent and request.headers.get("Content-Type", "").partition(";")[0].strip().lower() in _FORMS:
+                field = (await request.form()).get(FIELD)
+                sent = field if isinstance(field, str) else ""
+            if not hmac.compare_digest(sent.encode(), caller.csrf.encode()):
+                raise DeniedError(403, "this page is older than your session: load it again, and repeat what you did")
         return caller
 
     return check
-
-
-def record(store: Store, caller: Caller, action: str, *, study: str | None = None, **detail: Any) -> None:
-    """Write into the audit trail what a caller did.
-
-    Args:
-        action: a verb, such as `pause`.
-        detail: what else belongs to it, in JSON's values; never a secret.
-    """
-    row = insert(hpo_audit).values(
-        moment=db_now(),
-        caller=caller.name,
-        action=action,
-        study=study,
-        detail=json.dumps(detail) if detail else None,
-    )
-    with store.write() as connection:
-        connection.execute(row)

@@ -3,29 +3,52 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
 
 from hpo.errors import HpoError, SpecError, StoreError, StoreUnreachableError
 from hpo.printable import printable
-from hpo.web.access import DeniedError
+from hpo.web.callers import DeniedError
 
 log = logging.getLogger(__name__)
 
+UNREADABLE = "the store cannot be read at the moment: try again, and see 'hpo ls' for the reason"
 
-def problem(status: int, detail: str, *, title: str | None = None) -> Response:
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    title: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    reason: str | None = None,
+) -> Response:
     """The answer to a request that failed.
 
     Args:
         detail: what was wrong and what would be right.
         title: by default the status in words.
+        reason: the same for the pages of optuna-dashboard, which show this member.
     """
     content = {"status": status, "title": title or HTTPStatus(status).phrase, "detail": printable(detail)}
-    return JSONResponse(content, status_code=status, media_type="application/problem+json")
+    if reason is not None:
+        content["reason"] = printable(reason)
+    return JSONResponse(content, status_code=status, media_type="application/problem+json", headers=headers)
+
+
+def problem_of(error: HpoError | SQLAlchemyError) -> Response:
+    """The answer to a request that ended with this error, also for the pages of optuna-dashboard."""
+    if isinstance(error, HpoError):
+        return problem(_status_of(error), str(error), reason=str(error))
+    # without the message, which may quote the store's address
+    log.warning("a request was not answered: %s", type(error).__name__)
+    return problem(503, UNREADABLE, reason=UNREADABLE)
 
 
 def answer_problems(app: FastAPI) -> None:
@@ -35,6 +58,10 @@ def answer_problems(app: FastAPI) -> None:
     def denied(_: Request, error: DeniedError) -> Response:
         return problem(error.status, str(error))
 
+    @app.exception_handler(HTTPException)
+    def unknown(_: Request, error: HTTPException) -> Response:
+        return problem(error.status_code, str(error.detail), headers=error.headers)
+
     @app.exception_handler(RequestValidationError)
     def invalid(_: Request, error: RequestValidationError) -> Response:
         wrong = (f"{'.'.join(str(part) for part in one['loc'][1:])}: {one['msg']}" for one in error.errors())
@@ -42,13 +69,11 @@ def answer_problems(app: FastAPI) -> None:
 
     @app.exception_handler(HpoError)
     def refused(_: Request, error: HpoError) -> Response:
-        return problem(_status_of(error), str(error))
+        return problem_of(error)
 
-    @app.exception_handler(DBAPIError)
-    def unreachable(_: Request, error: DBAPIError) -> Response:
-        # without the message, which may quote the store's address
-        log.warning("a request was not answered: %s", type(error).__name__)
-        return problem(503, "the store cannot be read at the moment: try again, and see 'hpo ls' for the reason")
+    @app.exception_handler(SQLAlchemyError)
+    def unreachable(_: Request, error: SQLAlchemyError) -> Response:
+        return problem_of(error)
 
 
 def _status_of(error: HpoError) -> int:

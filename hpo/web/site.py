@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hpo.errors import StoreError
 from hpo.store import Store, StoreUrl
+from hpo.web.sessions import Sessions
+
+THREADS = 16  # that answer requests, each of which may use a connection to the database
+PATIENCE_SECONDS = 10.0  # for the store's answer: a thread that waits longer answers nobody else
 
 
 @dataclass
@@ -17,13 +24,24 @@ class Site:
         project: the folder that studies' classes are imported from.
         artifacts: the folder for checkpoints and logs.
         host: where the server listens.
+        login: whether people log in; else whoever reaches the server may look.
+        address: `https://hpo.example.com`, by which browsers reach the server behind a proxy; None for `host` itself.
+        is_encrypted: whether browsers reach it by HTTPS.
+        when_opened: called with the store when it is opened.
     """
 
     url: StoreUrl
     project: Path
     artifacts: Path
     host: str = "127.0.0.1"
+    login: bool = False
+    address: str | None = None
+    is_encrypted: bool = False
+    when_opened: list[Callable[[Store], None]] = field(default_factory=list, init=False, repr=False)
     _opened: Store | None = field(default=None, init=False, repr=False)
+    _tried: float = field(default=0.0, init=False, repr=False)
+    _failure: StoreError | None = field(default=None, init=False, repr=False)
+    _sessions: Sessions | None = field(default=None, init=False, repr=False)
     _opening: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     @property
@@ -33,10 +51,35 @@ class Site:
         Raises:
             StoreError: it cannot be reached, or has another schema; the next call tries again.
         """
+        asked = time.monotonic()
         with self._opening:
             if self._opened is None:
-                self._opened = Store.create(self.url)
+                if self._failure is not None and self._tried >= asked:
+                    raise type(self._failure)(str(self._failure))  # who waited for the same attempt tries no other one
+                self._tried = time.monotonic()
+                try:
+                    store = Store.create(self.url, connections=THREADS)
+                except StoreError as error:
+                    self._failure = error
+                    raise
+                store.patience.seconds = PATIENCE_SECONDS
+                for told in self.when_opened:
+                    told(store)
+                self._opened = store
             return self._opened
+
+    @property
+    def sessions(self) -> Sessions:
+        """Those of people who have logged in.
+
+        Raises:
+            StoreError: the store cannot be reached.
+        """
+        store = self.store
+        with self._opening:
+            if self._sessions is None:
+                self._sessions = Sessions(store)
+            return self._sessions
 
     def close(self) -> None:
         """Close the store's connections."""

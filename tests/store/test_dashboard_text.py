@@ -11,7 +11,7 @@ import optuna
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.dashboard.server import _dashboard
+from hpo.dashboard.application import dashboard_of
 from hpo.dashboard.storage import ShownStorage
 from hpo.dashboard.text import as_text
 from hpo.printable import printable
@@ -47,7 +47,7 @@ def test_the_dashboard_sends_hostile_texts_as_text(store: Store, tmp_path: Path)
                 user_attrs={"note": HOSTILE},
             )
         )
-        app = _dashboard(storage, tmp_path)
+        app = dashboard_of(storage, tmp_path)
 
         listed = json.loads(get(app, "/api/studies"))["study_summaries"][0]
         trial = json.loads(get(app, "/api/studies/1"))["trials"][0]

@@ -42,6 +42,7 @@ SECTIONS = {
     *NEED_A_GPU,
     "startup",
     "looking",
+    "serving",
     "archive",
     "predict",
     "honest",

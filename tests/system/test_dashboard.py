@@ -27,7 +27,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 from stores import write
 
-from hpo.dashboard.server import forbid_writing
+from hpo.dashboard.application import forbid_writing
 from hpo.queue.claim import claim_trial
 from hpo.queue.leases import register_worker
 from hpo.queue.report import begin_trial, finish_trial, report_epoch
@@ -77,15 +77,15 @@ class Dashboard:
         return self.process.returncode, out, err
 
 
-def command(url: str, port: int = 0, host: str = "127.0.0.1") -> list[str]:
+def command(url: str, *options: str, port: int = 0, host: str = "127.0.0.1") -> list[str]:
     verb = [sys.executable, "-m", "hpo", "dashboard"]
-    return [*verb, "--store", url, "--host", host, "--port", str(port)]
+    return [*verb, "--store", url, "--host", host, "--port", str(port), *options]
 
 
 @contextmanager
-def serving(url: str, folder: Path, host: str = "127.0.0.1") -> Iterator[Dashboard]:
+def serving(url: str, folder: Path, *options: str, host: str = "127.0.0.1") -> Iterator[Dashboard]:
     process = subprocess.Popen(
-        command(url, host=host),
+        command(url, *options, host=host),
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
         stdout=subprocess.PIPE,
@@ -301,17 +301,26 @@ def test_nothing_but_the_loopback_is_listened_on(dashboard: Dashboard) -> None:
     assert [c.laddr for c in connections if c.status == psutil.CONN_LISTEN] == [("127.0.0.1", dashboard.port)]
 
 
-def test_another_address_is_warned_of_and_may_be_asked_for_by_address(sqlite_url: str, tmp_path: Path) -> None:
-    with serving(sqlite_url, tmp_path, host="0.0.0.0") as open_to_all:
+def test_another_address_needs_a_login_or_a_word_that_it_needs_none(sqlite_url: str) -> None:
+    refused = subprocess.run(command(sqlite_url, host="0.0.0.0"), capture_output=True, text=True, timeout=300)
+
+    assert refused.returncode == 2
+    assert "--login" in refused.stderr
+    assert "--no-login" in refused.stderr
+
+
+def test_a_server_without_a_login_may_be_asked_for_by_address(sqlite_url: str, tmp_path: Path) -> None:
+    with serving(sqlite_url, tmp_path, "--no-login", host="0.0.0.0") as open_to_all:
         asked = {
             host: open_to_all.request("GET", "/api/studies", headers={"Host": host})[0]
             for host in ("192.0.2.7:8080", "dashboard:8080", socket.gethostname(), "evil.example")
         }
-        _, _, errors = open_to_all.end(signal.SIGTERM)
+        refused, _, body = open_to_all.request("DELETE", "/api/studies/1")
 
     assert asked.pop("evil.example") == 403
     assert set(asked.values()) == {200}
-    assert "no login" in errors
+    assert refused == 405
+    assert "no login" in json.loads(body)["reason"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -328,7 +337,7 @@ def test_it_prints_its_address_in_one_line_and_ends_silently(
 
 
 def test_a_taken_port_is_refused_with_a_reason(dashboard: Dashboard, sqlite_url: str) -> None:
-    second = subprocess.run(command(sqlite_url, dashboard.port), capture_output=True, text=True, timeout=300)
+    second = subprocess.run(command(sqlite_url, port=dashboard.port), capture_output=True, text=True, timeout=300)
 
     assert second.returncode == 2
     assert f"port {dashboard.port}: another program uses it already" in second.stderr
@@ -336,7 +345,8 @@ def test_a_taken_port_is_refused_with_a_reason(dashboard: Dashboard, sqlite_url:
 
 
 def test_a_host_of_another_machine_is_refused_with_a_reason(sqlite_url: str) -> None:
-    refused = subprocess.run(command(sqlite_url, host="192.0.2.7"), capture_output=True, text=True, timeout=300)
+    asked = command(sqlite_url, "--login", host="192.0.2.7")
+    refused = subprocess.run(asked, capture_output=True, text=True, timeout=300)
 
     assert refused.returncode == 2
     assert "not an address of this machine" in refused.stderr
