@@ -47,18 +47,13 @@ def attempts_of(connection: Connection, study_id: int, trial_ids: Collection[int
 
 def add_facts(trial: FrozenTrial, attempts: Attempts | None) -> None:
     """Add to the attributes of a trial; what it has been given already stays."""
-    facts: dict[str, float | str] = {}
-    if trial.intermediate_values:
-        facts["epochs"] = max(trial.intermediate_values)
-    if attempts is not None:
-        facts |= {"attempt": attempts.number, "worker": attempts.worker}
-        facts |= {} if attempts.device is None else {"device": attempts.device}
-    trial.user_attrs = {**facts, **trial.user_attrs}
     system = dict(trial.system_attrs)
     if judged := of_attributes(system):
         system["constraints"] = list(judged.values())  # where optuna-dashboard looks for them
-    is_ours = attempts is not None
-    system |= attributes_of_files(
-        trial._trial_id, has_curve=is_ours and bool(trial.intermediate_values), has_log=is_ours
-    )
+    if attempts is not None:
+        facts: dict[str, float | str] = {"attempt": attempts.number, "worker": attempts.worker}
+        facts |= {} if attempts.device is None else {"device": attempts.device}
+        facts |= {"epochs": max(trial.intermediate_values)} if trial.intermediate_values else {}
+        trial.user_attrs = {**facts, **trial.user_attrs}
+        system |= attributes_of_files(trial._trial_id, has_curve=bool(trial.intermediate_values))
     trial.system_attrs = system

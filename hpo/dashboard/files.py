@@ -30,16 +30,14 @@ _CURVE, _LOG = "1", "2"
 _FILES = {_CURVE: ("curve.csv", "text/csv"), _LOG: ("log.txt", "text/plain")}
 
 
-def attributes_of_files(trial_id: int, *, has_curve: bool, has_log: bool) -> dict[str, str]:
-    """Optuna's attributes of a trial by which optuna-dashboard lists its files."""
+def attributes_of_files(trial_id: int, *, has_curve: bool) -> dict[str, str]:
+    """Optuna's attributes of a trial that has begun, by which optuna-dashboard lists its files."""
     found = {}
-    for kind, is_there in ((_CURVE, has_curve), (_LOG, has_log)):
-        if is_there:
-            name, mimetype = _FILES[kind]
-            its = f"00000000-0000-0000-{kind}000-{trial_id:012x}"
-            found[_PREFIX + its] = json.dumps(
-                {"artifact_id": its, "filename": name, "mimetype": mimetype, "encoding": None}
-            )
+    for kind in (_CURVE, _LOG) if has_curve else (_LOG,):
+        name, mimetype = _FILES[kind]
+        its = f"00000000-0000-0000-{kind}000-{trial_id:012x}"
+        about = {"artifact_id": its, "filename": name, "mimetype": mimetype, "encoding": None}
+        found[_PREFIX + its] = json.dumps(about)
     return found
 
 

@@ -35,6 +35,8 @@ def hide(path: Path) -> str | None:
         path = path.resolve(strict=True)
     except OSError:
         return None
+    if os.geteuid() == 0:
+        return "root can write into every folder: run the worker as a user of its own"
     if (writable := next((folder for folder in path.parents if os.access(folder, os.W_OK)), None)) is not None:
         return f"this user can write into {writable}: move it, for instance to /run/secrets or /etc/hpo"
     libc = ctypes.CDLL(None, use_errno=True)
@@ -50,6 +52,8 @@ def hide(path: Path) -> str | None:
         # a program that runs as its owner would have the owner's rights
         if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.syscall(_RESTRICT_SELF, rules, 0):
             return os.strerror(ctypes.get_errno())
+    except OSError as error:  # of a folder that cannot be listed
+        return str(error)
     finally:
         os.close(rules)
     return None

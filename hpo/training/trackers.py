@@ -12,6 +12,7 @@ import hashlib
 import netrc
 import os
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,8 +27,10 @@ from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 from hpo.errors import LoggerError
 from hpo.ipc.messages import Epoch
 from hpo.study.job import TrialJob
+from hpo.study.states import TrialState
 
-END_SECONDS = 30.0  # for which a trial's process waits in the end for what trackers have not taken yet
+END_SECONDS = 60.0  # for which a trial's process waits in the end for what trackers have not taken yet
+_SUCCESS = "success"  # Lightning's word for an end
 MLFLOW_RUN = "mlflow-run.txt"  # in a trial's folder: later attempts go on with this run
 _MODULES = {"mlflow": ("mlflow",), "tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",)}
 
@@ -76,7 +79,7 @@ class Trackers:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         deadline = time.monotonic() + END_SECONDS
         for tracker in self._trackers:
-            tracker.end("success" if kind is None else "failed")
+            tracker.end(_SUCCESS if kind is None else TrialState.FAILED.value)
         for tracker in self._trackers:
             tracker.wait(deadline)
 
@@ -114,9 +117,10 @@ class _Tracker:
                 logger.save()
             logger.finalize(what)
             if isinstance(logger, WandbLogger):
-                logger.experiment.finish(exit_code=int(what != "success"), quiet=True)
+                logger.experiment.finish(exit_code=int(what != _SUCCESS))
         except Exception as error:  # of a tracker, or of the way to it: the training is worth more
-            self._warn(f"track: {self._name} was not told of the rest: {type(error).__name__}: {error}")
+            text = re.sub(r"://[^/@\s]*@", "://***@", str(error))  # an address may have a password
+            self._warn(f"track: {self._name} was not told of the rest: {type(error).__name__}: {text}")
 
 
 def _mlflow(job: TrialJob, folder: Path) -> Callable[[], Logger]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -89,21 +90,21 @@ def test_wandb_writes_a_run_for_each_trial_where_nobody_has_logged_in(
 
 
 def test_a_tracker_that_hangs_or_refuses_ends_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hpo.training.trackers.END_SECONDS", 1.0)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     folder = tmp_path / "art" / "study" / "00000"
     folder.mkdir(parents=True)
     job = TrialJob(**{**vars(JOB), "directory": str(folder), "track": ["mlflow"]})
-    for delay, why in ((30.0, "has not taken all of it in 1 s"), (0.0, "was not told of the rest: ")):
+    for delay, waits, why in ((30.0, 1.0, "has not taken all of it in 1 s"), (0.0, 60.0, "was not told of the rest: ")):
         warnings: list[str] = []
         with web_server(delay) as url, monkeypatch.context() as patch:
             patch.setenv("MLFLOW_TRACKING_URI", url)
+            patch.setattr("hpo.training.trackers.END_SECONDS", waits)
             began = time.monotonic()
             with Trackers(job, {"lr": 1.0}, warnings.append):
                 pass
-            assert time.monotonic() - began < 25
-        assert len(warnings) == 1, warnings
-        assert why in warnings[0]
+            assert waits > 1 or time.monotonic() - began < 25
+            [warning] = warnings
+        assert why in warning
 
 
 def test_what_is_not_installed_is_told_before_the_first_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,19 +176,29 @@ def scalars_of(events: Path, tag: str) -> dict[int, float]:
 
 def told_to_wandb(file: Path, name: str) -> dict[int, float]:
     from wandb.proto.wandb_internal_pb2 import Record
-    from wandb.sdk.internal.datastore import DataStore
 
     found: dict[int, float] = {}
-    store = DataStore()
-    store.open_for_scan(str(file))
-    while (data := store.scan_data()) is not None:
-        items = {
-            item.nested_key[0] if item.nested_key else item.key: item.value_json
-            for item in Record.FromString(data).history.item
-        }
+    for data in records_of(file.read_bytes()):
+        told = Record.FromString(data).history.item
+        items = {item.key or item.nested_key[0]: item.value_json for item in told if item.key or item.nested_key}
         if name in items:
             found[int(items["trainer/global_step"])] = float(items[name])
     return found
+
+
+def records_of(data: bytes) -> Iterator[bytes]:
+    """Of a log in LevelDB's form, after W&B's seven bytes: parts with a checksum, a length and a kind, in blocks."""
+    place, record = 7, b""
+    while place + 7 <= len(data):
+        if (left := 32768 - place % 32768) < 7:
+            place += left
+            continue
+        length, kind = int.from_bytes(data[place + 4 : place + 6], "little"), data[place + 6]
+        record += data[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield record
+            record = b""
 
 
 class web_server:  # noqa: N801 (reads as what it does)
