@@ -132,6 +132,9 @@ class ShownStorage(RDBStorage):
             self._correct(study_id, [found])
         return found
 
+    def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
+        return self.get_trial(trial_id).system_attrs  # with those of its files, which are asked for here
+
     def _correct(self, study_id: int, found: Sequence[FrozenTrial]) -> None:
         if not found:
             return

@@ -172,8 +172,8 @@ class Machine:
 
 @pytest.fixture
 def machine(postgres: Any) -> Iterator[Machine]:
-    # pytest's own folders are closed to other users
-    folder = Path(tempfile.mkdtemp(prefix="hpo-compose-"))
+    # pytest's own folders are closed to other users; and secrets are where the containers' user cannot write
+    folder = Path(tempfile.mkdtemp(prefix="hpo-compose-", dir="/run" if IS_USER else None))
     for name in ("project/studies", "secrets", "artifacts", "tmp"):
         (folder / name).mkdir(parents=True)
     folder.chmod(0o755)

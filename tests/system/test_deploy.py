@@ -94,7 +94,14 @@ def test_a_unit_of_systemd_is_valid_and_exposes_little(tmp_path: Path, name: str
     verified = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True)
     assert (verified.returncode, verified.stderr) == (0, "")
     # of 10, which is no protection at all; fails above the threshold
-    command = ["systemd-analyze", "security", "--offline=yes", f"--threshold={round(most * 10)}", "--no-pager", unit]
+    command = [
+        "systemd-analyze",
+        "security",
+        "--offline=yes",
+        f"--threshold={round(most * 10)}",
+        "--no-pager",
+        str(unit),
+    ]
     secured = subprocess.run(command, capture_output=True, text=True)
     assert secured.returncode == 0, secured.stdout
 

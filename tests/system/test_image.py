@@ -102,7 +102,7 @@ def test_the_step_that_installs_dependencies_runs(tmp_path: Path, variant: str, 
 
 def test_an_extra_that_does_not_exist_is_told(tmp_path: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    command = [sys.executable, ROOT / "deploy" / "requirements.py", "postgres,gpus"]
+    command = [sys.executable, str(ROOT / "deploy" / "requirements.py"), "postgres,gpus"]
 
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
 
