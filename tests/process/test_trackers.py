@@ -175,11 +175,12 @@ def scalars_of(events: Path, tag: str) -> dict[int, float]:
 
 
 def told_to_wandb(file: Path, name: str) -> dict[int, float]:
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto import wandb_internal_pb2
 
+    messages: Any = wandb_internal_pb2  # whose classes are made at its import
     found: dict[int, float] = {}
     for data in records_of(file.read_bytes()):
-        told = Record.FromString(data).history.item
+        told = messages.Record.FromString(data).history.item
         items = {item.key or item.nested_key[0]: item.value_json for item in told if item.key or item.nested_key}
         if name in items:
             found[int(items["trainer/global_step"])] = float(items[name])
