@@ -27,17 +27,18 @@ def dashboard_of(storage: RDBStorage, artifacts: Path, *, may_write: bool = Fals
     """The application; an error while it answers is told in its pages.
 
     Args:
-        artifacts: the folder of files that Optuna scripts attached to trials.
+        artifacts: the folder of trials' logs, and of files that Optuna scripts attached to trials.
         may_write: its page shows what changes studies; the storage has to allow it.
     """
     import optuna
     from optuna.artifacts import FileSystemArtifactStore
     from optuna_dashboard import wsgi
 
+    from hpo.dashboard.files import TrialFiles
+
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     logging.getLogger("optuna_dashboard").setLevel(logging.CRITICAL)
-    # without a folder there are no artifacts, and the pages leave them out
-    app: Any = wsgi(storage, FileSystemArtifactStore(artifacts) if artifacts.is_dir() else None)
+    app: Any = wsgi(storage, TrialFiles(storage.engine, artifacts, FileSystemArtifactStore(artifacts)))
     app.catchall = False  # errors come to `_explained` instead of being printed with a traceback
     shown = as_text(app)
     return _explained(shown if may_write else without_changes(shown))

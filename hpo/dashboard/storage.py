@@ -1,4 +1,4 @@
-"""A store as optuna-dashboard should show it: what waits is no running trial, and seconds are those of all attempts."""
+"""A store as optuna-dashboard should show it: with what our tables know of its trials beside what Optuna's do."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import func, select
 
+from hpo.dashboard.facts import add_facts, attempts_of
+from hpo.dashboard.notes import StudyNotes, note_of_trial
 from hpo.queue.best import best_trials
 from hpo.queue.front import objectives_of
 from hpo.queue.idle import idle_trials, waiting_trials
-from hpo.store.tables import hpo_attempts, trials
-from hpo.study.states import OptunaState, Request
+from hpo.store.tables import trials
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,13 @@ class _Shown:
 
 
 class ShownStorage(RDBStorage):
-    """Optuna's storage, with three differences in the trials that it reads.
+    """Optuna's storage, with some differences in the trials that it reads.
 
     In Optuna's tables a trial is RUNNING from its first attempt to its end. One that no worker trains, because it is
     paused at a rung or idle, is shown as waiting. What waits has a note that says for what. And a trial that had
     several attempts is shown as begun so long before its end as these took together: the time between them would count
-    as training otherwise.
+    as training otherwise. Each trial has attributes and files beside those of the store, see `add_facts`, and each
+    study a note that says what it searches.
 
     Of a large study, which would take a browser, and this process, minutes and gigabytes, the newest and the best
     trials are shown, and a note of the study says so.
@@ -51,6 +53,7 @@ class ShownStorage(RDBStorage):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._shown: dict[int, _Shown] = {}
+        self._notes = StudyNotes()
 
     # Pages, plots and the CSV file, which Optuna's cache reads, have their trials from here.
     def _get_trials(
@@ -95,18 +98,19 @@ class ShownStorage(RDBStorage):
         found = super().get_all_studies()
         with self.engine.connect() as connection:
             rows = connection.execute(waiting_trials()).all()
+            notes = self._notes.read(connection, {study._study_id: study.study_name for study in found})
         by_id = {study._study_id: study for study in found}
         for study in found:
+            if "dashboard:note_ver" in study.system_attrs:  # somebody's own
+                continue
             shown = self._shown_of(study._study_id)
-            if shown is not None and "dashboard:note_ver" not in study.system_attrs:
-                study.system_attrs |= {
-                    "dashboard:note_ver": 1,
-                    "dashboard:note_str:0": self._told(study.study_name, shown),
-                }
+            told = [] if shown is None else [self._told(study.study_name, shown)]
+            if note := "\n\n".join([*told, notes.get(study._study_id, "")]).strip():
+                study.system_attrs |= {"dashboard:note_ver": 1, "dashboard:note_str:0": note}
         for row in rows:
             its, prefix = by_id.get(row.study_id), f"dashboard:{row.trial_id}:note_"
             if its is not None and f"{prefix}ver" not in its.system_attrs:
-                its.system_attrs |= {f"{prefix}ver": 1, f"{prefix}str:0": _why(row.request, row.state)}
+                its.system_attrs |= {f"{prefix}ver": 1, f"{prefix}str:0": note_of_trial(row.request, row.state)}
         return found
 
     def _told(self, name: str, shown: _Shown) -> str:
@@ -120,24 +124,31 @@ class ShownStorage(RDBStorage):
         self._correct(study_id, [best])
         return best
 
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        found = super().get_trial(trial_id)
+        with self.engine.connect() as connection:
+            study_id = connection.scalar(select(trials.c.study_id).where(trials.c.trial_id == trial_id))
+        if study_id is not None:
+            self._correct(study_id, [found])
+        return found
+
+    def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
+        return self.get_trial(trial_id).system_attrs  # with those of its files, which are asked for here
+
     def _correct(self, study_id: int, found: Sequence[FrozenTrial]) -> None:
-        attempted = (
-            select(hpo_attempts.c.trial_id, func.sum(hpo_attempts.c.seconds).label("seconds"))
-            .join(trials, trials.c.trial_id == hpo_attempts.c.trial_id)
-            .where(trials.c.study_id == study_id)
-            .group_by(hpo_attempts.c.trial_id)
-            .having(func.count() > 1)
-        )
+        if not found:
+            return
         with self.engine.connect() as connection:
             idle = {row.trial_id for row in connection.execute(idle_trials(study_id))}
-            seconds = {row.trial_id: row.seconds for row in connection.execute(attempted)}
+            attempts = attempts_of(connection, study_id, [trial._trial_id for trial in found])
         for trial in found:
+            its = attempts.get(trial._trial_id)
+            add_facts(trial, its)
             _make_encodable(trial)
             if trial._trial_id in idle and trial.state == TrialState.RUNNING:
                 trial.state = TrialState.WAITING
-            trained = seconds.get(trial._trial_id)
-            if trained is not None and trial.datetime_complete is not None:
-                trial.datetime_start = trial.datetime_complete - timedelta(seconds=trained)
+            if its is not None and its.number > 1 and trial.datetime_complete is not None:
+                trial.datetime_start = trial.datetime_complete - timedelta(seconds=its.seconds)
 
 
 def _make_encodable(trial: FrozenTrial) -> None:
@@ -152,14 +163,3 @@ def _make_encodable(trial: FrozenTrial) -> None:
 
 def _encodable(value: Any) -> Any:
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
-
-
-def _why(request: str | None, state: str) -> str:
-    """Why a trial waits, in a sentence."""
-    if state == OptunaState.WAITING:
-        return "Enqueued: it waits for a worker."
-    if request == Request.AWAIT_PROMOTION:
-        return "Paused at a rung: it goes on if it is among the best there."
-    if request == Request.PAUSE:
-        return "Paused by request: `hpo resume STUDY TRIAL` lets it go on."
-    return "No worker trains it at the moment: the next free one goes on with it."

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
+from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 PASSWORD_FILE = "HPO_STORE_PASSWORD_FILE"  # noqa: S105 (the name of a variable)
+HIDDEN_FILE = "HPO_HIDDEN_FILE"  # which trial processes give up the right to read, `hpo.training.hidden_file`
 _CREDENTIAL_VARIABLES = frozenset(
     {"HPO_STORE", PASSWORD_FILE, "PGPASSWORD", "PGPASSFILE", "DATABASE_URL"},
 )
@@ -20,6 +23,11 @@ _OBJECT_STORE_VARIABLES = frozenset(
         "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     }
 )  # fmt: skip
+# of what a study may `track:` with; only its trials get them, see `credentials_of`
+_TRACKER_VARIABLES = {
+    "mlflow": ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"),
+    "wandb": ("WANDB_API_KEY",),
+}
 # a child cannot start without these, and a short password ('postgres') may be part of them
 _INDISPENSABLE_VARIABLES = frozenset(
     {"PATH", "HOME", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR"},
@@ -45,11 +53,14 @@ def clean_environment(password: str | None, *, has_object_store: bool = False) -
     """
     has_object_store |= os.environ.get("HPO_ARTIFACTS", "").startswith("s3:/")
     unwanted = _CREDENTIAL_VARIABLES | _LAUNCHER_VARIABLES | (_OBJECT_STORE_VARIABLES if has_object_store else set())
+    unwanted |= {name for names in _TRACKER_VARIABLES.values() for name in names}
     kept = {
         name: value
         for name, value in os.environ.items()
         if name not in unwanted and not name.startswith((_NOTIFY_PREFIX, *_LAUNCHER_PREFIXES))
     }
+    if (file := os.environ.get(PASSWORD_FILE)) is not None and Path(file).is_absolute():
+        kept[HIDDEN_FILE] = file
     if not password:
         return kept
     spellings = {password, quote(password, safe=""), quote(password, safe=" +"), quote_plus(password)}
@@ -63,3 +74,9 @@ def clean_environment(password: str | None, *, has_object_store: bool = False) -
         for name, value in kept.items()
         if name in _INDISPENSABLE_VARIABLES or not holds_password.search(value)
     }
+
+
+def credentials_of(trackers: Collection[str]) -> dict[str, str]:
+    """The variables of this process with which trials log in to the trackers of their study."""
+    names = [name for tracker in trackers for name in _TRACKER_VARIABLES.get(tracker, ())]
+    return {name: os.environ[name] for name in names if name in os.environ}

@@ -223,6 +223,8 @@ class ForkServer:
                 self._running.pop(message["exited"]).status = message["status"]
             elif "ready" in message:
                 self.ready = True
+                if message["readable"]:
+                    log.info("trials could read the store's password in its file, because %s", message["readable"])
             elif "failed" in message:
                 raise RunError(f"torch and Lightning cannot be imported:\n{message['failed']}")
         longest = time.monotonic() - LONGEST_IDLE_SECONDS

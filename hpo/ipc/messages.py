@@ -51,6 +51,7 @@ class Training:
 
     kind: ClassVar[str] = "training"
     is_planned: bool = False  # the learning rate follows a plan up to the last epoch
+    samples: Annotated[float, Ge(0)] | None = None  # of one of its epochs, or steps; None where that is not known
 
 
 @dataclass(frozen=True)

@@ -159,6 +159,7 @@ def try_one_batch(
             directory=None,
             batches=TIMED_BATCHES if is_timed else least,
             root=Path(folder),
+            is_tracked=True,
         )
         probing = _Probing(
             prepared, params=params, what=what, length=length, least_reports=TIMED_EPOCHS if is_timed else least
@@ -329,7 +330,7 @@ def _blame(report: Failed, spec: StudySpec, what: str) -> tuple[KeyPath, str]:
         case "error: ExecutorError":
             return ("executor",), report.reason
         case "error: LoggerError":
-            return ("logger",), report.reason
+            return ("track" if report.owner == "track" else "logger",), report.reason
         case "error: SpecError":
             return ("constraints" if report.owner == "constraints" else "objective",), report.reason
         case _:

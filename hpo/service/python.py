@@ -49,6 +49,7 @@ class StudyKeys(TypedDict, total=False):
     executor: str
     cuda_graphs: bool
     logger: str
+    track: str | Sequence[str]
     reuse_processes: bool
     retries: Mapping[str, Any]
     priority: float

@@ -22,6 +22,10 @@ def contradictions(spec: StudySpec) -> list[Problem]:
         found.append((("executor",), text))
     if spec.cuda_graphs and spec.executor == "lightning":
         found.append((("cuda_graphs",), "CUDA graphs are replayed by the lean executor: write executor: auto or lean"))
+    if len(set(spec.track)) < len(spec.track):
+        found.append((("track",), "names a tracker twice"))
+    if spec.logger == "tensorboard" and "tensorboard" in spec.track:
+        found.append((("track",), "logger: tensorboard writes the same files already: leave one of them out"))
     if spec.resources.trials_per_device != 1:
         found += _of_sharing(spec)
     if spec.retries.accumulate and spec.unit == Unit.STEP:

@@ -72,6 +72,8 @@ class TrialJob:
     executor: Literal["auto", "lean", "lightning"] = "auto"
     cuda_graphs: bool = False  # replay steps of the lean executor as CUDA graphs
     logger: Literal["csv", "tensorboard", "none"] = "csv"
+    track: list[str] = field(default_factory=list)  # names of trackers
+    credentials: dict[str, str] = field(default_factory=dict, repr=False)  # variables by which these log in
     accelerator: str = "cpu"  # cpu or gpu
     devices: list[str] = field(default_factory=list)  # in the form of CUDA_VISIBLE_DEVICES; empty on the CPU
     threads: int = 1  # cores of this process

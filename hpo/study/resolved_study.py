@@ -24,7 +24,7 @@ OWNERS = ("model", "data")
 # These keys may differ between two runs of the same study.
 _FREE_KEYS = (
     *("study", "space", "budget", "keep", "model", "data", "retries", "priority", "points"),
-    *("executor", "cuda_graphs", "logger", "reuse_processes", "notify"),
+    *("executor", "cuda_graphs", "logger", "track", "reuse_processes", "notify"),
 )
 # What a study file leaves out is as it was when the study was created.
 DEFAULTS = 2  # counts the sets of defaults: 1 had those below, and rungs up to the end of a trial

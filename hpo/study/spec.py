@@ -280,6 +280,7 @@ class StudySpec(Section):
     executor: Literal["auto", "lean", "lightning"] = "auto"
     cuda_graphs: bool = False  # replay steps as CUDA graphs on a GPU, where that gives the same
     logger: Literal["csv", "tensorboard", "none"] = "csv"
+    track: tuple[Literal["mlflow", "tensorboard", "wandb"], ...] = ()  # what a team has: told of each epoch
     reuse_processes: bool = True
     retries: Retries = Retries()
     priority: PositiveFloat = 1.0
@@ -320,7 +321,7 @@ class StudySpec(Section):
         first, *further = map(cls._led_by_the_first, value)
         return {**first, "further": further} if further and isinstance(first, dict) else first
 
-    @field_validator("constraints", mode="before")
+    @field_validator("constraints", "track", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
         return () if value is None else [value] if isinstance(value, str) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -169,13 +169,24 @@ def _all_validation_batches(trainer: pl.Trainer, limit: float | None) -> int | N
 def _validation_samples(trainer: pl.Trainer) -> int | None:
     """Of the whole part; None where a loader has no data set of a known size."""
     loader = trainer.fit_loop.epoch_loop.val_loop._combined_loader
-    total = 0
-    for one in [] if loader is None else loader.flattened:
-        samples = sized_len(getattr(one, "targets", getattr(one, "dataset", None)))
-        if samples is None:
-            return None
-        total += samples
-    return total
+    return _samples([] if loader is None else loader.flattened)
+
+
+def samples_of(trainer: pl.Trainer, unit: Unit) -> float | None:
+    """Samples that are trained in an epoch, or on average in a step; None where a loader does not say."""
+    loader, batches = trainer.fit_loop._combined_loader, trainer.num_training_batches
+    if loader is None or len(loader.flattened) != 1 or not batches or math.isinf(batches):
+        return None
+    samples, whole = _samples(loader.flattened), sized_len(loader.flattened[0])
+    if not samples or not whole:
+        return None
+    of_epoch = samples * batches / whole
+    return of_epoch if unit == Unit.EPOCH else of_epoch / batches * trainer.accumulate_grad_batches
+
+
+def _samples(loaders: Iterable[Any]) -> int | None:
+    sizes = [sized_len(getattr(one, "targets", getattr(one, "dataset", None))) for one in loaders]
+    return None if None in sizes else sum(size for size in sizes if size is not None)
 
 
 def _length(loader: Any, limit: float | None) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from hpo.study.job import BEST_CHECKPOINT
 from hpo.study.length import Unit
 from hpo.training.best import Best
 from hpo.training.checkpoint import CheckpointContents, UnwrittenByAnotherError, dump
+from hpo.training.measure import samples_of
 from hpo.training.measured_metrics import MeasuredMetrics
 from hpo.training.peak_memory import peak_memory
 from hpo.training.rank_advice import advise
@@ -58,7 +59,9 @@ class Report(Checkpoint):
         further: Sequence[str] = (),
         unit: Unit = Unit.EPOCH,
         last: int | None = None,
+        tell: Callable[[Epoch], None] = lambda _: None,
     ) -> None:
+        self._tell = tell
         self._further = further
         self._measured = MeasuredMetrics(further)
         self._unit = unit
@@ -93,7 +96,7 @@ class Report(Checkpoint):
         self._measured.begin(trainer)
         # A rate that is lowered when nothing improves follows no plan.
         is_planned = any(not config.reduce_on_plateau for config in trainer.lr_scheduler_configs)
-        self._worker.send(Training(is_planned=is_planned))
+        self._worker.send(Training(is_planned=is_planned, samples=samples_of(trainer, self._unit)))
         if self._saver is None:  # a configuration is tried out, before the first trial
             advise(trainer, lambda text: self._worker.send(Warned(text)))
         self._pulse_thread = threading.Thread(target=self._pulse, args=(trainer,), name="pulse", daemon=True)
@@ -145,6 +148,7 @@ class Report(Checkpoint):
             )
             self._curve = [*self._curve[1 - EPOCHS_IN_CHECKPOINT :], epoch]
             answer = self._worker.ask(epoch)
+            self._tell(epoch)
             # A periodic checkpoint, or one because the attempt ends here and another resumes.
             is_due = self._saver is not None and not answer.stop and self._saver.is_due()
             answer = replace(answer, checkpoint=answer.checkpoint or is_due)

@@ -25,7 +25,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpo.ipc.channel import Channel, ChannelClosedError, Message
+from hpo.ipc.environment import HIDDEN_FILE
 from hpo.study.job import DataJob, EvaluationJob, ExportJob, Job, PredictJob, StudyJob, TrialJob, WeightsJob, job_of
+from hpo.training.hidden_file import hide
 from hpo.training.left_behind import OWNER, adopt_orphans, end_orphans
 
 # Jobs of one answer, and the function that gives it: imported by the process that needs it.
@@ -176,6 +178,8 @@ def main() -> None:
     # Blocked, not ignored: Lightning sets a handler of its own, and processes of data loaders inherit the mask.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2})
     control = Channel(socket.socket(fileno=int(sys.argv[1])))
+    hidden = os.environ.pop(HIDDEN_FILE, None)
+    obstacle = None if hidden is None else hide(Path(hidden))
     gc.disable()  # imported objects are permanent: collections during the imports take a tenth of their time
     try:
         import hpo.training.preload  # imported to have them in memory
@@ -184,7 +188,7 @@ def main() -> None:
         _send(control, {"failed": traceback.format_exc()})
         raise
     gc.enable()
-    _send(control, {"ready": os.getpid()})
+    _send(control, {"ready": os.getpid(), "readable": obstacle})
     child = serve(control)
     if child is None:
         sys.stdout.flush()

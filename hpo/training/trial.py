@@ -42,6 +42,7 @@ from hpo.training.report import Report
 from hpo.training.resume import find_saved
 from hpo.training.scored_weights import ScoredWeights
 from hpo.training.step_limit import StepLimit
+from hpo.training.trackers import Trackers
 from hpo.training.trainer_options import trainer_options
 from hpo.training.worker_connection import WorkerConnection
 
@@ -163,12 +164,17 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
     scored = ScoredWeights()
     directory = Path(job.directory) if job.directory else None
     last = job.epochs if job.keeps_last else None
-    report = Report(worker, job.metric, directory, scored, given, further=job.further, unit=Unit(job.unit), last=last)
     executor = choose_executor(job.executor, model, ranks=ranks.count)
 
     def warn(text: str) -> None:
         worker.send(Warned(text))
 
+    with _errors_of("track"):
+        trackers = Trackers(job, _params_of(job), warn)
+    unit = Unit(job.unit)
+    report = Report(
+        worker, job.metric, directory, scored, given, further=job.further, unit=unit, last=last, tell=trackers.tell
+    )
     folder = Path(job.root) if job.root else None
     with _errors_of("trainer"):
         options = trainer_options(job)
@@ -220,17 +226,25 @@ def _train(job: TrialJob, worker: WorkerConnection, classes: tuple[type[Any], ty
         trainer.strategy.checkpoint_io = RestoringCheckpointIO()
     # Otherwise Lightning refuses hyperparameters of model and data that have one name and different values.
     data._log_hyperparams = False
-    trainer.fit(
-        model,
-        datamodule=None if isinstance(data, OwnLoaders) else data,
-        ckpt_path=saved.path if saved else None,
-        weights_only=True,
-    )
+    with trackers:
+        trainer.fit(
+            model,
+            datamodule=None if isinstance(data, OwnLoaders) else data,
+            ckpt_path=saved.path if saved else None,
+            weights_only=True,
+        )
     # References to the model, and cycles of the data module, would keep both in memory.
     data.trainer = None
     del data.prepare_data, data.setup
     kept.append(data)
     return report.is_trained
+
+
+def _params_of(job: TrialJob) -> dict[str, Any]:
+    """What trackers are told of a trial's configuration."""
+    own = {"study": job.study, "trial": job.trial, "seed": job.seed, "model": job.model.label, "data": job.data.label}
+    calls = {"model": job.model, "data": job.data}
+    return own | {f"{owner}.{name}": value for owner, call in calls.items() for name, value in call.arguments.items()}
 
 
 @contextlib.contextmanager

@@ -93,8 +93,9 @@ def _take(report: Report, trial: RunningTrial, process: ForkedProcess, run: Stud
     match report:
         case Started():
             run.on_started(trial, report)
-        case Training(is_planned=is_planned):
+        case Training(is_planned=is_planned, samples=samples):
             trial.is_planned = trial.is_planned or is_planned
+            trial.samples, trial.trained_from = samples, trial.epoch
             trial.seconds_to_first_step = trial.seconds_to_first_step or trial.seconds
             log.debug("trial %d: first step %.3f s after its claim", trial.number, trial.seconds_to_first_step)
         case Epoch():

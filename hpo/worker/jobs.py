@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hpo.ipc.environment import credentials_of
 from hpo.results.warm_start import with_checkpoints
 from hpo.study.by_value import is_by_value
 from hpo.study.constraints import refusing
@@ -28,6 +29,7 @@ def trial_jobs(
     batches: int | None = None,
     root: Path | None = None,
     training: int = 1,
+    is_tracked: bool = False,
 ) -> list[TrialJob]:
     """The job of each rank of a trial.
 
@@ -38,6 +40,7 @@ def trial_jobs(
         attempt: from the second on, it resumes from the last checkpoint that can be read.
         batches: train and validate on only so many an epoch, to try the configuration out.
         training: the first of its trainings, on folds or with seeds, that has not ended.
+        is_tracked: the trackers of the study are told of it.
         root: the folder that the logger and callbacks of the model write into; by default the directory.
     """
     spec, unit = resolved.spec, Unit.of(config)
@@ -66,6 +69,8 @@ def trial_jobs(
             executor=spec.executor,
             cuda_graphs=spec.cuda_graphs,
             logger=spec.logger,
+            track=list(spec.track) if is_tracked else [],
+            credentials=credentials_of(spec.track) if is_tracked else {},
             accelerator=slot.accelerator,
             devices=list(slot.devices),
             threads=slot.threads,
@@ -79,7 +84,8 @@ def trial_jobs(
             batches=batches,
             probed=[one.name for one in refusing(spec.limits_of_trials)] if attempt == 1 else [],
             trainer=_accumulating(spec.trainer_options, config.get("parts", 1)),
-            is_reusable=spec.reuse_processes and slot.ranks == 1 and is_watched,
+            # a tracker leaves threads and connections behind
+            is_reusable=spec.reuse_processes and slot.ranks == 1 and is_watched and not spec.track,
         )
         for rank in range(slot.ranks)
     ]

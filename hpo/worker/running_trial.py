@@ -71,6 +71,9 @@ class RunningTrial:
     memory: int | None = None  # bytes at its peak
     device_seconds: float | None = None  # of a GPU that it shares
     parameters: int | None = None
+    samples: float | None = None  # that it trains in an epoch, or step
+    trained_from: int = 0  # the epoch or step after which this attempt, or training, goes on
+    samples_per_second: float | None = None  # with validation, since then
     measured: dict[str, float] = field(default_factory=dict)  # what its study's constraints name, where it is known
     violations: dict[str, float] = field(default_factory=dict)  # by constraint, see hpo.study.constraints
     checkpoint_sha256: str | None = None

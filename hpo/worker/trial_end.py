@@ -117,6 +117,7 @@ def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then
                 "seconds": round(usage["seconds"], 3),
                 "parameters": trial.parameters,
                 **({} if trial.memory is None else {"memory in MiB": round(trial.memory / 2**20)}),
+                **({} if trial.samples_per_second is None else {"samples_per_second": round(trial.samples_per_second)}),
                 "device": trial.slot.device,
                 **_of_trainings(trial),
                 **measured_in_words(study.resolved.spec, trial),

@@ -112,6 +112,8 @@ def take_epoch(
         log.warning("trial %d reported %s %d after %d: ignored", trial.number, trial.unit, report.epoch, trial.epoch)
         return Answer()
     trial.epoch, trial.reached, trial.step = report.epoch, None, 0
+    if trial.samples is not None and report.seconds > 0:
+        trial.samples_per_second = trial.samples * (report.epoch - trial.trained_from) / report.seconds
     curve = context.history.curve(trial.number)
     # Not what an earlier attempt reached later, nor anything where this one has restored nothing.
     known = curve if trial.best_value is not None else {}

@@ -107,6 +107,7 @@ def _start(
         directory=trial.directory,
         attempt=claim.attempt,
         training=trial.training,
+        is_tracked=True,
     )
     if (parts := config.get("parts", 1)) > 1:
         size = {2: "half", 4: "a quarter"}.get(parts, f"1/{parts}")

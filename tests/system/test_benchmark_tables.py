@@ -41,6 +41,7 @@ SECTIONS = {
     "train_step",
     *NEED_A_GPU,
     "startup",
+    "tracking",
     "looking",
     "api",
     "serving",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -81,11 +82,41 @@ def test_a_mistake_is_told_in_words(words: tuple[str, ...], message: str) -> Non
     assert "secretly" not in output
 
 
+@pytest.mark.needs("systemd")
+@pytest.mark.parametrize(("name", "verb", "most"), [("worker", "worker", 4.5), ("dashboard", "dashboard", 2.5)])
+def test_a_unit_of_systemd_is_valid_and_exposes_little(tmp_path: Path, name: str, verb: str, most: float) -> None:
+    text = (DEPLOY / f"hpo-{name}.service").read_text()
+    assert f"ExecStart=/srv/hpo/venv/bin/hpo {verb} " in text
+    assert "RestartPreventExitStatus=2" in text
+    unit = tmp_path / f"hpo-{name}.service"
+    unit.write_text(text.replace("/srv/hpo/venv/bin/hpo", "/bin/true").replace("User=hpo", "User=daemon"))
+
+    verified = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True)
+    assert (verified.returncode, verified.stderr) == (0, "")
+    # of 10, which is no protection at all; fails above the threshold
+    command = [
+        "systemd-analyze",
+        "security",
+        "--offline=yes",
+        f"--threshold={round(most * 10)}",
+        "--no-pager",
+        str(unit),
+    ]
+    secured = subprocess.run(command, capture_output=True, text=True)
+    assert secured.returncode == 0, secured.stdout
+
+
+def test_a_unit_of_a_worker_drains_and_gets_its_password_as_a_file() -> None:
+    text = (DEPLOY / "hpo-worker.service").read_text()
+
+    assert "SuccessExitStatus=75" in text
+    assert "LoadCredential=store-password:" in text
+    drains, stops = (re.findall(rf"{word}(\d+)", text) for word in ("--drain-seconds ", "TimeoutStopSec="))
+    assert int(drains[0]) + 30 <= int(stops[0])
+
+
 def test_scripts_of_other_engines_are_scripts() -> None:
     for script in ("pbs.sh", "lsf.sh"):
         subprocess.run(["bash", "-n", DEPLOY / script], check=True)
         assert "hpo worker --until-idle --max-seconds" in (DEPLOY / script).read_text()
     assert parsed((DEPLOY / "skypilot.yaml").read_text())["run"] == "hpo worker --until-idle"
-    unit = (DEPLOY / "systemd.service").read_text()
-    assert "RestartPreventExitStatus=2" in unit
-    assert "SuccessExitStatus=75" in unit

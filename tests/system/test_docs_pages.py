@@ -158,6 +158,13 @@ def test_the_page_about_the_server_has_commands_that_run(tmp_path: Path) -> None
     assert (tmp_path / "token.txt").stat().st_mode & 0o077 == 0
 
 
+def test_the_page_about_trackers_does_what_it_says(tmp_path: Path) -> None:
+    page = run_page("trackers.md", tmp_path)
+
+    assert "2 trials" in "".join(page.printed.values())
+    assert len(list((tmp_path / "hpo-artifacts").rglob("events.out.tfevents.*"))) == 2
+
+
 def test_the_page_about_full_disks_does_what_it_says(tmp_path: Path) -> None:
     page = run_page("full-disks.md", tmp_path)
 
