@@ -36,6 +36,11 @@ class TrialDetails:
     files: Mapping[str, int]
     log_end: tuple[str, ...] | None = None
 
+    @property
+    def log(self) -> Path | None:
+        """The file with its output; None when it is not on this machine."""
+        return self.folder / LOG if self.folder is not None and LOG in self.files else None
+
     def to_json(self) -> dict[str, Any]:
         """What `hpo show --json` prints."""
         return {
