@@ -100,7 +100,9 @@ class StudyStatus:
         """From what `to_json` gives."""
         best = None if plain["best"] is None else TrialRecord.from_json(plain["best"])
         workers = [WorkerRecord(**worker) for worker in plain["workers"]]
-        return StudyStatus(**{**plain, "state": StudyState(plain["state"]), "best": best, "workers": workers})
+        told = plain.get("notifications")  # an older server says nothing of them
+        changed = {"state": StudyState(plain["state"]), "best": best, "workers": workers}
+        return StudyStatus(**{**plain, **changed, "notifications": None if told is None else Told(**told)})
 
     def _repr_html_(self) -> str:
         """As a cell of a notebook shows it."""

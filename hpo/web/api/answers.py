@@ -53,6 +53,16 @@ class WorkerAnswer(BaseModel):
     seconds_since_beat: float
 
 
+class ToldAnswer(BaseModel):
+    """The notifications of a study."""
+
+    sent: int
+    waiting: int
+    given_up: int
+    error: str | None = Field(description="The last one.")
+    oldest: float = Field(description="Seconds for which the oldest has waited.")
+
+
 class StudyAnswer(BaseModel):
     """A study's state, progress and workers; see `hpo.StudyStatus`."""
 
@@ -66,6 +76,7 @@ class StudyAnswer(BaseModel):
     waiting_for: str | None = Field(description="What keeps it from going on.")
     foreign: int
     on_front: int | None
+    notifications: ToldAnswer | None
 
 
 class KeptAnswer(BaseModel):
