@@ -58,7 +58,9 @@ def status(
         live = studies.live(study)
     if as_json:
         plain = live.to_json()
-        print_json(found.to_json() | {"seconds_left": plain["studies"][0]["seconds_left"], "running": plain["trials"]})
+        print_json(
+            found.to_json() | {"seconds_left": plain["studies"][0]["seconds_left"], "running_trials": plain["trials"]}
+        )
     else:
         show_status(found, kept, live)
 

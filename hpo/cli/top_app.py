@@ -31,17 +31,22 @@ T = TypeVar("T")
 
 PAUSE_FACTOR = 20.0  # times the seconds of its processor that a look takes: it uses less than a twentieth of a core
 SECONDS_TO_CONFIRM = 5.0
-STATES: Mapping[str, StudyState] = {
-    "pause": StudyState.PAUSED,
-    "resume": StudyState.RUNNING,
-    "stop": StudyState.STOPPED,
-    "kill": StudyState.KILLED,
-}
-REQUESTS: Mapping[str, Request | None] = {
-    "pause": Request.PAUSE,
-    "resume": None,
-    "stop": Request.STOP,
-    "kill": Request.KILL,
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What a key asks of a study, or of a trial."""
+
+    word: str
+    state: StudyState
+    request: Request | None
+
+
+VERBS: Mapping[str, Verb] = {
+    "p": Verb(Request.PAUSE, StudyState.PAUSED, Request.PAUSE),
+    "r": Verb("resume", StudyState.RUNNING, None),
+    "s": Verb(Request.STOP, StudyState.STOPPED, Request.STOP),
+    "k": Verb(Request.KILL, StudyState.KILLED, Request.KILL),
 }
 
 
@@ -78,10 +83,7 @@ class TopApp(App[None]):
     #said { height: auto; max-height: 3; padding: 0 1; text-style: bold; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("p", "ask('pause')", "pause"),
-        Binding("r", "ask('resume')", "resume"),
-        Binding("s", "ask('stop')", "stop"),
-        Binding("k", "ask('kill')", "kill"),
+        *(Binding(key, f"ask('{key}')", str(verb.word)) for key, verb in VERBS.items()),
         Binding("e", "enqueue", "enqueue"),
         Binding("l", "log", "log"),
         Binding("escape", "leave", show=False),
@@ -211,13 +213,13 @@ class TopApp(App[None]):
         study, _, number = (key or "").partition("\0")
         return Target(study, int(number)) if study else None
 
-    def action_ask(self, verb: str) -> None:
+    def action_ask(self, key: str) -> None:
         """Pause, resume, stop or kill what the cursor is on."""
-        target = self._target()
+        target, verb = self._target(), VERBS[key]
         if target is None:
-            self.say(f"nothing to {verb} here: choose a running trial, or with Tab a study")
+            self.say(f"nothing to {verb.word} here: choose a running trial, or with Tab a study")
             return
-        if verb == "kill" and not self._is_confirmed(target):
+        if verb.request == Request.KILL and not self._is_confirmed(target):
             self._to_kill = target, time.monotonic()
             self.say(f"kill {target}? k again kills it at once, and it counts as failed")
             return
@@ -230,12 +232,12 @@ class TopApp(App[None]):
         asked, when = self._to_kill
         return asked == target and time.monotonic() - when < SECONDS_TO_CONFIRM
 
-    def _request(self, target: Target, verb: str) -> str:
+    def _request(self, target: Target, verb: Verb) -> str:
         from hpo.service.steer import request_study, request_trial
 
         if target.trial is None:
-            return request_study(self._store, target.study, STATES[verb], artifacts=self._artifacts)
-        return request_trial(self._store, target.study, target.trial, REQUESTS[verb], artifacts=self._artifacts)
+            return request_study(self._store, target.study, verb.state, artifacts=self._artifacts)
+        return request_trial(self._store, target.study, target.trial, verb.request, artifacts=self._artifacts)
 
     def _do(self, function: Callable[[], str]) -> None:
         """Ask the store for something; meanwhile, keys are answered."""

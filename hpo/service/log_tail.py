@@ -13,6 +13,7 @@ from hpo.results.live import LiveTrial
 from hpo.service.live import LiveReader
 from hpo.service.trial_log import find_log
 from hpo.store import Store
+from hpo.study.states import StudyState
 
 LINES_AT_FIRST, BYTES_AT_FIRST = 10, 64 * 1024
 LOOK_SECONDS, READ_SECONDS = 1.0, 0.3  # between two looks into the store, and into the files
@@ -90,7 +91,7 @@ def running_logs(
             return
         if not running:
             its = view.studies[0]
-            if its.state not in ("running", "paused"):
+            if its.state not in (StudyState.RUNNING, StudyState.PAUSED):
                 notify(f"study '{study}' is {its.state}")
                 return
             if (waits := its.waiting_for or "") not in ("", told):

@@ -84,7 +84,7 @@ def test_the_page_about_watching_does_what_it_says(tmp_path: Path) -> None:
 
     printed = page.printed
     assert [study["name"] for study in json.loads(printed["hpo top --json"])["studies"]] == ["quickstart"]
-    assert json.loads(printed["hpo status quickstart --json"])["running"] == []
+    assert json.loads(printed["hpo status quickstart --json"])["running_trials"] == []
     assert "val_accuracy of quickstart" in printed["hpo curve quickstart"]
     assert "val_loss of quickstart" in printed["hpo curve quickstart 0 1 --metric val_loss"]
     assert "executor: " in printed["hpo logs quickstart 0"]

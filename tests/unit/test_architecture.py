@@ -51,6 +51,7 @@ HOMONYMS = {
     ),
     ("hpo.ipc.messages", "done"),
     ("hpo.search.algorithms", "stop"),
+    ("hpo.search.halving", "stop"),
     ("hpo.search.usual_ends", "stop"),  # a mode of successive halving
     ("hpo.search.rungs", "pause"),  # members of Verdict and of Action
     ("hpo.worker.decision", "pause"),
