@@ -221,7 +221,12 @@ _steering(TrialRequest.KILL, TrialRequest.KILL, "Kill")
 def belongings(caller: Viewer, study: StudyName, studies: OfStudies) -> Any:
     """What would go with the study, if it were deleted."""
     found = studies.belongings(study)
-    return {**vars(found), "folders": list(map(str, found.folders)), "homes": list(map(str, found.homes))}
+    paths = {"folders": list(map(str, found.folders)), "homes": list(map(str, found.homes))}
+    others = {
+        "referring": list(filter(caller.sees, found.referring)),
+        "reruns": list(filter(caller.sees, found.reruns)),
+    }
+    return {**vars(found), **paths, **others}
 
 
 @of_study.delete(PATH, response_model=DeletedAnswer)
