@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -126,7 +127,8 @@ def test_a_store_that_fails_is_said_and_read_again() -> None:
 def test_a_study_that_is_deleted_while_it_is_watched_is_said(sqlite_store: Store, tmp_path: Path) -> None:
     worker = Claimant(sqlite_store, create_study(sqlite_store))
     claim = begin_next(worker, 0.25)
-    shown = live.study(Site(sqlite_store.url, tmp_path, tmp_path), Desk(), ANONYMOUS, "synthetic")
+    site = Site(sqlite_store.url, tmp_path, tmp_path)
+    shown = live.study(site, Desk(), ANONYMOUS, "synthetic")
 
     async def watch() -> list[tuple[str, str]]:
         told = Feeds(interval_seconds=SECONDS).listen(shown.key, shown.html_now)
@@ -136,7 +138,8 @@ def test_a_study_that_is_deleted_while_it_is_watched_is_said(sqlite_store: Store
         delete_study(sqlite_store, "synthetic", artifacts=tmp_path)
         return [*first, *second, *await events(told, 1)]
 
-    first, second, last = asyncio.run(watch())
+    with contextlib.closing(site):
+        first, second, last = asyncio.run(watch())
 
     assert "0.25" in first[1]
     assert "0.375" in second[1]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from callers import ORIGIN
 from projects.synthetic import Claimant, begin_next, create_study
-from served import Person, without_login
+from served import Served
 from sqlalchemy import select
 from stores import study_exists
 
@@ -39,9 +38,9 @@ def state_of(store: Store) -> str:
     return Study(store, "synthetic").status().state
 
 
-def test_an_operator_steers_a_study(sqlite_store: Store, tmp_path: Path) -> None:
+def test_an_operator_steers_a_study(served: Served, sqlite_store: Store) -> None:
     create_study(sqlite_store)
-    person = Person(sqlite_store, tmp_path, Role.OPERATOR)
+    person = served.person(Role.OPERATOR)
 
     paused = person.fill(f"{STUDY}/request", verb="pause")
     assert "study synthetic is paused" in paused.text
@@ -65,10 +64,10 @@ def test_an_operator_steers_a_study(sqlite_store: Store, tmp_path: Path) -> None
     ]
 
 
-def test_an_operator_steers_a_trial(sqlite_store: Store, tmp_path: Path) -> None:
+def test_an_operator_steers_a_trial(served: Served, sqlite_store: Store) -> None:
     worker = Claimant(sqlite_store, create_study(sqlite_store))
     begin_next(worker, 0.25)
-    person = Person(sqlite_store, tmp_path, Role.OPERATOR)
+    person = served.person(Role.OPERATOR)
 
     said = person.fill(f"{STUDY}/trials/0/request", verb="pause").text
 
@@ -87,10 +86,10 @@ def test_an_operator_steers_a_trial(sqlite_store: Store, tmp_path: Path) -> None
     ],
 )
 def test_a_form_that_is_wrong_says_so_and_keeps_what_was_typed(
-    sqlite_store: Store, tmp_path: Path, form: str, typed: dict[str, str], said: str
+    served: Served, sqlite_store: Store, form: str, typed: dict[str, str], said: str
 ) -> None:
     create_study(sqlite_store)
-    person = Person(sqlite_store, tmp_path, Role.OPERATOR)
+    person = served.person(Role.OPERATOR)
 
     answer = person.fill(f"{STUDY}/{form}", **typed)
 
@@ -100,9 +99,9 @@ def test_a_form_that_is_wrong_says_so_and_keeps_what_was_typed(
     assert trail(sqlite_store) == []
 
 
-def test_a_study_is_deleted_when_its_name_is_typed_again(sqlite_store: Store, tmp_path: Path) -> None:
+def test_a_study_is_deleted_when_its_name_is_typed_again(served: Served, sqlite_store: Store) -> None:
     create_study(sqlite_store)
-    person = Person(sqlite_store, tmp_path, Role.ADMIN)
+    person = served.person(Role.ADMIN)
     page = f"{STUDY}/delete"
 
     assert "is not its name: nothing was deleted" in person.fill(page, typed="synthetc").text.replace("&#39;", "'")
@@ -116,16 +115,16 @@ def test_a_study_is_deleted_when_its_name_is_typed_again(sqlite_store: Store, tm
 
 @pytest.mark.parametrize(("form", "fields"), FORMS)
 def test_what_a_role_does_not_allow_is_refused_whatever_was_shown(
-    sqlite_store: Store, tmp_path: Path, form: str, fields: dict[str, str]
+    served: Served, sqlite_store: Store, form: str, fields: dict[str, str]
 ) -> None:
     begin_next(Claimant(sqlite_store, create_study(sqlite_store)), 0.25)
-    viewer = Person(sqlite_store, tmp_path, Role.VIEWER)
-    nobody = without_login(sqlite_store, tmp_path)
+    viewer = served.person(Role.VIEWER)
+    nobody = served.looker()
 
     assert viewer.fill(form, **fields).status_code == 403  # with a token of the session
     assert nobody.post(form, data=fields).status_code == 403
     if form.endswith("/delete"):
-        assert Person(sqlite_store, tmp_path, Role.OPERATOR).fill(form, **fields).status_code == 403
+        assert served.person(Role.OPERATOR).fill(form, **fields).status_code == 403
 
     assert trail(sqlite_store) == []
     assert state_of(sqlite_store) == "running"
@@ -133,10 +132,10 @@ def test_what_a_role_does_not_allow_is_refused_whatever_was_shown(
 
 @pytest.mark.parametrize(("form", "fields"), FORMS)
 def test_a_form_of_another_page_is_refused(
-    sqlite_store: Store, tmp_path: Path, form: str, fields: dict[str, str]
+    served: Served, sqlite_store: Store, form: str, fields: dict[str, str]
 ) -> None:
     begin_next(Claimant(sqlite_store, create_study(sqlite_store)), 0.25)
-    person = Person(sqlite_store, tmp_path, Role.ADMIN)
+    person = served.person(Role.ADMIN)
 
     assert person.browser.post(form, data=fields).status_code == 403  # without the session's token
     assert person.browser.post(form, data=fields, headers={"Origin": "http://other.example"}).status_code == 403

@@ -9,7 +9,7 @@ import optuna
 import pytest
 from fastapi.testclient import TestClient
 from projects.synthetic import Claimant, begin_next, create_study
-from served import Person, without_login
+from served import Served
 
 from hpo.store import Store, StoreUrl
 from hpo.store.optuna_storage import optuna_storage
@@ -39,30 +39,30 @@ def trained(store: Store) -> Claimant:
     return worker
 
 
-def test_an_empty_store_says_how_to_begin(sqlite_store: Store, tmp_path: Path) -> None:
-    client = without_login(sqlite_store, tmp_path)
+def test_an_empty_store_says_how_to_begin(served: Served) -> None:
+    client = served.looker()
 
     assert "The store has no study yet" in client.get("/ops").text
     assert "No worker is alive" in client.get("/ops/workers").text
 
 
-def test_all_studies_are_listed_with_what_goes_on(sqlite_store: Store, tmp_path: Path) -> None:
+def test_all_studies_are_listed_with_what_goes_on(served: Served, sqlite_store: Store) -> None:
     trained(sqlite_store)
 
-    shown = without_login(sqlite_store, tmp_path).get("/ops").text
+    shown = served.looker().get("/ops").text
 
     assert '<a href="/ops/studies/synthetic">synthetic</a>' in shown
     assert "5 of 100" in shown  # trials that have ended
     assert '<td data-name="Best" class="number">0.75</td>' in shown
     assert "<dt>Slots busy</dt><dd>1 of 1</dd>" in shown
     assert '2<span class="soft"> (error: ValueError)</span>' in shown
-    assert "No study has this in its name" in without_login(sqlite_store, tmp_path).get("/ops?q=other").text
+    assert "No study has this in its name" in served.looker().get("/ops?q=other").text
 
 
-def test_a_study_shows_its_budget_its_curves_and_its_trials(sqlite_store: Store, tmp_path: Path) -> None:
+def test_a_study_shows_its_budget_its_curves_and_its_trials(served: Served, sqlite_store: Store) -> None:
     trained(sqlite_store)
 
-    shown = without_login(sqlite_store, tmp_path).get(STUDY).text
+    shown = served.looker().get(STUDY).text
 
     assert "3 complete, 2 failed, 1 running" in shown
     assert "the best, trial 1" in shown
@@ -73,29 +73,31 @@ def test_a_study_shows_its_budget_its_curves_and_its_trials(sqlite_store: Store,
     assert f"error: ValueError: {AS_TEXT}" in shown.partition("<h2>Failures by cause</h2>")[2]
 
 
-def test_a_trial_shows_its_configuration_its_attempts_and_its_log(sqlite_store: Store, tmp_path: Path) -> None:
+def test_a_trial_shows_its_configuration_its_attempts_and_its_log(
+    served: Served, sqlite_store: Store, tmp_path: Path
+) -> None:
     worker = trained(sqlite_store)
     folder = tmp_path / study_folder("synthetic", worker.study.created) / trial_folder(1)
     folder.mkdir(parents=True)
     (folder / LOG).write_text("an early line\n" + "x" * 40_000 + f"\nepoch 3\r{HOSTILE}\n")
 
-    shown = without_login(sqlite_store, tmp_path).get(f"{STUDY}/trials/1").text
+    shown = served.looker().get(f"{STUDY}/trials/1").text
 
     assert '<th scope="row">optimizer</th>' in shown
     assert "here:1" in shown.partition("<h2>Attempts</h2>")[2]
     log = shown.partition("<h2>End of its log</h2>")[2]
     assert f"epoch 3\n{AS_TEXT}" in log
     assert "an early line" not in log
-    failed = without_login(sqlite_store, tmp_path).get(f"{STUDY}/trials/3").text
+    failed = served.looker().get(f"{STUDY}/trials/3").text
     assert f"ValueError: {AS_TEXT}" in failed.partition("<h2>Error</h2>")[2]
     assert "<script>alert" not in shown + failed
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "100%", "?q=#x", HOSTILE, "trials/1", "ä b", "a%2Fb"])
-def test_a_study_of_another_program_may_have_any_name(sqlite_store: Store, tmp_path: Path, name: str) -> None:
+def test_a_study_of_another_program_may_have_any_name(served: Served, sqlite_store: Store, name: str) -> None:
     with optuna_storage(sqlite_store.url) as storage:
         optuna.create_study(storage=storage, study_name=name).optimize(lambda trial: trial.suggest_float("x", 0, 1), 1)
-    client = without_login(sqlite_store, tmp_path)
+    client = served.looker()
 
     address = addresses.of_study(name)
 
@@ -106,9 +108,9 @@ def test_a_study_of_another_program_may_have_any_name(sqlite_store: Store, tmp_p
     assert "<script>alert" not in client.get(address).text
 
 
-def test_what_is_not_there_is_said_on_a_page(sqlite_store: Store, tmp_path: Path) -> None:
+def test_what_is_not_there_is_said_on_a_page(served: Served, sqlite_store: Store) -> None:
     create_study(sqlite_store)
-    client = without_login(sqlite_store, tmp_path)
+    client = served.looker()
 
     for address in ("/ops/studies/other", f"{STUDY}/trials/7", "/ops/static/other.js", "/ops/studies/other/report"):
         answer = client.get(address)
@@ -116,9 +118,9 @@ def test_what_is_not_there_is_said_on_a_page(sqlite_store: Store, tmp_path: Path
     assert client.get(f"{STUDY}/trials/x").status_code == 422
 
 
-def test_a_page_may_load_nothing_but_its_own_files(sqlite_store: Store, tmp_path: Path) -> None:
+def test_a_page_may_load_nothing_but_its_own_files(served: Served, sqlite_store: Store) -> None:
     trained(sqlite_store)
-    client = without_login(sqlite_store, tmp_path)
+    client = served.looker()
 
     for address in ("/ops", "/ops/workers", STUDY, f"{STUDY}/trials/0", "/ops/studies/other"):
         answer = client.get(address)
@@ -129,10 +131,10 @@ def test_a_page_may_load_nothing_but_its_own_files(sqlite_store: Store, tmp_path
             assert client.get(linked).status_code == 200
 
 
-def test_the_report_keeps_its_own_policy(sqlite_store: Store, tmp_path: Path) -> None:
+def test_the_report_keeps_its_own_policy(served: Served, sqlite_store: Store) -> None:
     trained(sqlite_store)
 
-    answer = without_login(sqlite_store, tmp_path).get(f"{STUDY}/report")
+    answer = served.looker().get(f"{STUDY}/report")
 
     assert "Model card" in answer.text
     assert "style-src 'sha256-" in answer.headers["content-security-policy"]
@@ -150,9 +152,9 @@ def test_an_unreachable_store_is_said_and_tried_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("role", list(Role))
-def test_forms_are_for_those_who_may_use_them(sqlite_store: Store, tmp_path: Path, role: Role) -> None:
+def test_forms_are_for_those_who_may_use_them(served: Served, sqlite_store: Store, role: Role) -> None:
     trained(sqlite_store)
-    person = Person(sqlite_store, tmp_path, role)
+    person = served.person(role)
 
     study, trial = person.browser.get(STUDY).text, person.browser.get(f"{STUDY}/trials/5").text
 
