@@ -18,7 +18,8 @@ def check_notifications(context: CheckContext) -> Iterator[Finding]:
     """Of each study: what was given up, and what has waited for longer than all tries take."""
     with context.store.read() as connection:
         told = told_of(connection)
-        names = dict(connection.execute(select(studies.c.study_id, studies.c.study_name)).tuples().all())
+        named = connection.execute(select(studies.c.study_id, studies.c.study_name))
+        names = {study_id: name for study_id, name in named}
     is_well = True
     for study_id, its in told.items():
         name = names.get(study_id, "")

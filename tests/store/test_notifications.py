@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from projects.synthetic import Claimant, begin_next, create_study
 from sqlalchemy import event, select, update
 from stores import ask_study
 
+from hpo.doctor.finding import CheckContext
+from hpo.doctor.notifications import check_notifications
 from hpo.queue import notifications
 from hpo.queue.control import set_limits
 from hpo.queue.leases import expire_leases
@@ -266,6 +269,9 @@ def test_after_some_tries_it_is_given_up_also_when_every_sender_dies(store: Stor
 
     assert take(store, seconds=60) is None
     assert told(store, study) == f"1 given up ({notifications.LOST_SENDER})"
+    [finding] = check_notifications(CheckContext(store, Path(), "here"))
+    assert (finding.level, finding.where) == ("note", "synthetic")
+    assert finding.what == f"1 notification was given up, undelivered: {notifications.LOST_SENDER}"
 
 
 def test_a_sender_that_was_taken_for_dead_does_not_end_what_another_one_sends(store: Store) -> None:
