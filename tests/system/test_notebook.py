@@ -149,8 +149,8 @@ def test_on_frame_replaces_the_table(tmp_path: Path) -> None:
         kernel.run(CLASSES)
         outputs = kernel.run(call)
 
-    assert [one.output_type for one in outputs] == ["stream"]
-    assert outputs[0].text.split()[-1] == "1"
+    assert {(one.output_type, one.get("name")) for one in outputs} == {("stream", "stdout")}, outputs
+    assert "".join(one.text for one in outputs).split()[-1] == "1"
 
 
 def test_the_notebook_of_the_documentation_gives_the_outputs_that_are_written() -> None:
