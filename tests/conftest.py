@@ -30,6 +30,8 @@ from hpo.queue.studies import StoredStudy
 from hpo.store import Store, StoreUrl, child_environment
 
 if TYPE_CHECKING:
+    from served import Served
+
     from hpo.web.site import Site
 
 # Read when torch is imported, here and in what tests start: two processes with threads for every core each would
@@ -315,3 +317,13 @@ def browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Chrome]
     driver.set_page_load_timeout(60)
     yield driver
     driver.quit()
+
+
+@pytest.fixture
+def served(sqlite_store: Store, tmp_path: Path) -> Iterator[Served]:
+    """The store of the test, served to tests of pages."""
+    from served import Served
+
+    found = Served(sqlite_store, tmp_path)
+    yield found
+    found.close()

@@ -14,6 +14,7 @@ from hpo.web.attempts import Attempts
 from hpo.web.gate import Gate
 from hpo.web.metrics import Metrics
 from hpo.web.ops import routes as ops
+from hpo.web.ops.desk import Desk
 from hpo.web.problems import answer_problems
 from hpo.web.shown import ShownDashboard
 from hpo.web.site import THREADS, Site
@@ -40,6 +41,7 @@ def application(site: Site) -> FastAPI:
     app.state.dashboard = dashboard
     app.state.attempts = Attempts()
     app.state.metrics = Metrics(site)
+    app.state.desk = Desk()
     answer_problems(app)
     for router in (health.router, metrics.router, login.router, api.router, ops.router):
         app.include_router(router)

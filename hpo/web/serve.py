@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -22,6 +23,7 @@ from hpo.printable import printable
 from hpo.web.app import application
 from hpo.web.connections import settings
 from hpo.web.gate import is_loopback
+from hpo.web.ops.events import Feeds
 from hpo.web.site import Site
 from hpo.web.users import users
 
@@ -80,11 +82,23 @@ def serve(site: Site, transport: Transport, *, is_open: bool = False) -> None:
             name = f"[{transport.host}]" if ":" in transport.host else transport.host
             address = site.address or f"{'https' if tls else 'http'}://{name}:{port}"
             print(printable(f"dashboard of {site.url} on {address}/ (Ctrl-C ends it)"), flush=True)  # noqa: T201
-            asyncio.run(_Server(config).serve(sockets=listening))
+            asyncio.run(_Server(config, app.state.desk.feeds).serve(sockets=listening))
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to us: uvicorn raises them again when it has ended."""
+    """A server that leaves signals to us: uvicorn raises them again when it has ended.
+
+    Args:
+        feeds: of the application, whose streams a server that is to end would wait for.
+    """
+
+    def __init__(self, config: uvicorn.Config, feeds: Feeds) -> None:
+        super().__init__(config)
+        self._feeds = feeds
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._feeds.end()
+        super().handle_exit(sig, frame)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -52,8 +52,5 @@ class Desk:
 
 def desk_of(request: Request) -> Desk:
     """The desk of the server that answers."""
-    state = request.app.state
-    if not hasattr(state, "desk"):
-        state.desk = Desk()
-    desk: Desk = state.desk
+    desk: Desk = request.app.state.desk
     return desk
