@@ -50,7 +50,7 @@ def test_trials_come_in_pages(operator: TestClient) -> None:
 
 
 def test_trials_are_filtered_and_sorted_by_the_language_of_the_command_line(operator: TestClient) -> None:
-    asked = {"where": "state == 'complete' and value > 0.3", "sort": "-value", "limit": 1}
+    asked: dict[str, Any] = {"where": "state == 'complete' and value > 0.3", "sort": "-value", "limit": 1}
 
     first, second = (operator.get(f"{API}/trials", params={**asked, "offset": offset}) for offset in (0, 1))
 
