@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -42,7 +43,12 @@ def contents(file: Path) -> tuple[str, int, int]:
     if log.exists() and log.stat().st_size > 0:
         raise StoreError(f"{file} is a store in use, with a write-ahead log beside it: back it up with 'hpo db backup'")
     with _opened(file) as connection:
-        return _contents(connection, file)
+        found = _contents(connection, file)
+        # what is cut off from a page in which nothing is written yet is missed by SQLite's check
+        whole = math.prod(connection.execute(f"PRAGMA {of}").fetchone()[0] for of in ("page_count", "page_size"))
+    if file.stat().st_size < whole:
+        raise StoreError(f"{file} is damaged or truncated: it has fewer bytes than the {whole:,} of its pages")
+    return found
 
 
 def fill(store: Path, backup: Path) -> None:
