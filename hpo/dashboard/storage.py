@@ -93,7 +93,8 @@ class ShownStorage(RDBStorage):
         self._shown[study_id] = _Shown(before, best, number)
         return self._shown[study_id]
 
-    # A note belongs to optuna-dashboard's own attributes of a study, by the trial's id.
+    # A note belongs to optuna-dashboard's own attributes of a study, by the trial's id. Ours have version 0, since what
+    # somebody writes in their place is to be version 1.
     def get_all_studies(self) -> list[FrozenStudy]:
         found = super().get_all_studies()
         with self.engine.connect() as connection:
@@ -106,11 +107,11 @@ class ShownStorage(RDBStorage):
             shown = self._shown_of(study._study_id)
             told = [] if shown is None else [self._told(study.study_name, shown)]
             if note := "\n\n".join([*told, notes.get(study._study_id, "")]).strip():
-                study.system_attrs |= {"dashboard:note_ver": 1, "dashboard:note_str:0": note}
+                study.system_attrs |= {"dashboard:note_ver": 0, "dashboard:note_str:0": note}
         for row in rows:
             its, prefix = by_id.get(row.study_id), f"dashboard:{row.trial_id}:note_"
             if its is not None and f"{prefix}ver" not in its.system_attrs:
-                its.system_attrs |= {f"{prefix}ver": 1, f"{prefix}str:0": note_of_trial(row.request, row.state)}
+                its.system_attrs |= {f"{prefix}ver": 0, f"{prefix}str:0": note_of_trial(row.request, row.state)}
         return found
 
     def _told(self, name: str, shown: _Shown) -> str:

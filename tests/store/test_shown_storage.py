@@ -27,7 +27,7 @@ def test_of_a_large_study_the_newest_and_the_best_trials_are_read_and_a_note_say
     finish(worker, 0.1, 0.9, 0.2, 0.8, 0.3)
     with optuna_storage(store.url, kind=Few) as storage:
         assert len(storage.get_all_trials(study.study_id)) == 5
-        assert "dashboard:note_ver" not in storage.get_all_studies()[0].system_attrs
+        assert "are shown" not in storage.get_all_studies()[0].system_attrs["dashboard:note_str:0"]
 
         finish(worker, 0.4, 0.5)
 
