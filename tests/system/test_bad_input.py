@@ -23,6 +23,7 @@ from hpo.results.study import list_studies
 from hpo.service.preflight import try_one_batch
 from hpo.service.prepare import prepare
 from hpo.store import Store
+from hpo.store.schema import REVISION
 from hpo.study.devices import Slot
 from hpo.study.study_file import read_study
 
@@ -393,8 +394,11 @@ def test_a_study_that_does_not_exist_names_the_nearest(verb: tuple[str, ...], hp
 @pytest.mark.parametrize(
     ("revision", "message"),
     [
-        ("0000", "has the older schema 0000, this hpo-service needs 0006: stop its workers, then run 'hpo db upgrade'"),
-        ("9999", "was written by a newer hpo-service (schema 9999, this one has 0006): update this one"),
+        (
+            "0000",
+            f"has the older schema 0000, this hpo-service needs {REVISION}: stop its workers, then run 'hpo db upgrade'",
+        ),
+        ("9999", f"was written by a newer hpo-service (schema 9999, this one has {REVISION}): update this one"),
     ],
 )
 @pytest.mark.parametrize("verb", [*READING, ("run", "line.yaml"), ("db", "init")], ids=lambda verb: verb[0])
