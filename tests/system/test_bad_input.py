@@ -396,7 +396,8 @@ def test_a_study_that_does_not_exist_names_the_nearest(verb: tuple[str, ...], hp
     [
         (
             "0000",
-            f"has the older schema 0000, this hpo-service needs {REVISION}: stop its workers, then run 'hpo db upgrade'",
+            f"has the older schema 0000, this hpo-service needs {REVISION}: stop its workers, then run "
+            "'hpo db upgrade'",
         ),
         ("9999", f"was written by a newer hpo-service (schema 9999, this one has {REVISION}): update this one"),
     ],
