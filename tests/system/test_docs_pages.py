@@ -200,7 +200,7 @@ def test_the_page_about_finalizing_does_what_it_says(tmp_path: Path) -> None:
     assert "The final model is the average of 5 models: trials 0, 1, 2, 3, 4 of quickstart.retrained" in both
     together = page.printed["hpo finalize quickstart --ensemble"]
     assert re.search(r"An ensemble of \d+ of \d+ kept models: accuracy|No ensemble of \d+ kept models is", together)
-    assert page.python[0].startswith("Interval(value=")
+    assert re.match(r"-?[\d.e-]+ \(-?[\d.e-]+ to -?[\d.e-]+\) ", page.python[0])
     assert (tmp_path / "together" / "predict.py").exists()
 
 
