@@ -310,6 +310,7 @@ def test_who_says_to_be_somebody_else_is_counted_as_who_they_are(server: Dashboa
 # ---- TLS
 
 
+@pytest.mark.needs("openssl")
 def test_it_speaks_tls_with_a_certificate(sqlite_url: str, tmp_path: Path) -> None:
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]

@@ -196,10 +196,11 @@ def run_pytest(folder: Path, *arguments: str, **variables: str) -> subprocess.Co
 
 
 def test_exactly_the_tests_that_need_a_package_are_left_out_with_a_line_each(elsewhere: Path) -> None:
-    collected = run_pytest(elsewhere, "--collect-only", "-m", "needs", "tests/system")
+    folders = "tests/store", "tests/system"
+    collected = run_pytest(elsewhere, "--collect-only", "-m", "needs", *folders)
     names = re.findall(r"^(tests/\S+::.+)$", collected.stdout, flags=re.MULTILINE)
 
-    done = run_pytest(elsewhere, "-m", "needs", "tests/system")
+    done = run_pytest(elsewhere, "-m", "needs", *folders)
 
     assert done.returncode == 0, done.stdout + done.stderr
     skipped = dict(re.findall(r"^SKIPPED (tests/\S+::.+) - Skipped: (needs .*)$", done.stdout, flags=re.MULTILINE))
