@@ -196,7 +196,7 @@ def run_pytest(folder: Path, *arguments: str, **variables: str) -> subprocess.Co
 
 
 def test_exactly_the_tests_that_need_a_package_are_left_out_with_a_line_each(elsewhere: Path) -> None:
-    folders = "tests/store", "tests/system"
+    folders = "tests/system", "tests/store"
     collected = run_pytest(elsewhere, "--collect-only", "-m", "needs", *folders)
     names = re.findall(r"^(tests/\S+::.+)$", collected.stdout, flags=re.MULTILINE)
 
