@@ -176,7 +176,8 @@ def _listening(transport: Transport) -> Iterator[list[socket.socket]]:
 
 
 def _socket(family: socket.AddressFamily, address: tuple[str | int, ...], *, port: int) -> socket.socket:
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # by its protocol asyncio knows TCP, and sets TCP_NODELAY: without it, each answer in two parts waits 40 ms
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
