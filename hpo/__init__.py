@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hpo.errors import HpoError, LoadError, RunError, SpecError, StoreError
     from hpo.results.comparison import StudyDifferences
     from hpo.results.final import Final
-    from hpo.results.study import StudyStatus, WorkerRecord
+    from hpo.results.status import StudyStatus, WorkerRecord
     from hpo.results.trial import TrialRecord
     from hpo.service.archive import Archived
     from hpo.service.auto import AutoResult, auto

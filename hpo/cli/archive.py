@@ -36,7 +36,7 @@ def export_archive(
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An archive of a study.")],
     name: Annotated[
-        str | None, typer.Option("--name", metavar="NEW", help="Another name for the study [default: the archive's].")
+        str | None, typer.Option("--name", metavar="NEW", help="Another name for the study (default: the archive's).")
     ] = None,
     store: StoreOption = None,
     project: ProjectOption = None,

@@ -18,11 +18,11 @@ def curve(
     trials: Annotated[
         list[int] | None,
         typer.Argument(
-            metavar="[TRIAL ...]", min=0, help="Numbers of trials [default: the best five, and those that run]."
+            metavar="[TRIAL ...]", min=0, help="Numbers of trials (default: the best five, and those that run)."
         ),
     ] = None,
     metric: Annotated[
-        str | None, typer.Option("--metric", metavar="NAME", help="What is drawn [default: the objective].")
+        str | None, typer.Option("--metric", metavar="NAME", help="What is drawn (default: the objective).")
     ] = None,
     store: StoreOption = None,
     project: ProjectOption = None,

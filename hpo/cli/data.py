@@ -24,7 +24,7 @@ def describe(
     file: StudyFile,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE.png", help="The picture to write [default: STUDY-data.png]."),
+        typer.Option("--out", metavar="FILE.png", help="The picture to write (default: STUDY-data.png)."),
     ] = None,
     changes: SetOption = None,
     project: ProjectOption = None,

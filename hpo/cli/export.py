@@ -43,7 +43,7 @@ def export(
     ] = None,
     final: Annotated[
         bool | None,
-        typer.Option("--final/--search", help="Export the final model, or the best trial [default: final, if any]."),
+        typer.Option("--final/--search", help="Export the final model, or the best trial (default: final, if any)."),
     ] = None,
     baseline: Annotated[
         str | None,

@@ -147,7 +147,7 @@ deploy = typer.Typer(help="Print what an engine is given to run workers.", no_ar
 @deploy.command()
 def kubernetes(
     study: Annotated[
-        str, typer.Argument(metavar="[STUDY]", help="The study to work on [default: all open ones].")
+        str, typer.Argument(metavar="[STUDY]", help="The study to work on (default: all open ones).")
     ] = "",
     image: Annotated[str, typer.Option("--image", help="The image of a container with hpo and the project.")] = "",
     kind: Annotated[str, typer.Option("--kind", help="job, deployment or rayjob.")] = "job",

@@ -29,7 +29,7 @@ def logs(
     study: StudyName,
     trial: Annotated[
         int | None,
-        typer.Argument(metavar="[TRIAL]", min=0, help="The trial's number [default: the ends of all that run]."),
+        typer.Argument(metavar="[TRIAL]", min=0, help="The trial's number (default: the ends of all that run)."),
     ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Follow the log until the trial, or the study, has ended.")

@@ -114,7 +114,7 @@ def best(
     study: StudyName,
     k: Annotated[
         int | None,
-        typer.Option("-k", min=1, help="Number of trials [default: 5; 1 of each value of --by; a whole front]."),
+        typer.Option("-k", min=1, help="Number of trials (default: 5; 1 of each value of --by; a whole front)."),
     ] = None,
     store: StoreOption = None,
     project: ProjectOption = None,
@@ -161,7 +161,7 @@ def diff(
     store: StoreOption = None,
     project: ProjectOption = None,
     other_store: Annotated[
-        str | None, typer.Option("--other-store", metavar="URL", help="URL of the other's store [default: the same].")
+        str | None, typer.Option("--other-store", metavar="URL", help="URL of the other's store (default: the same).")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 StoreOption = Annotated[
     str | None,
-    typer.Option("--store", metavar="URL", help="URL of the store [default: HPO_STORE or sqlite:///hpo.db]."),
+    typer.Option("--store", metavar="URL", help="URL of the store (default: HPO_STORE or sqlite:///hpo.db)."),
 ]
 ProjectOption = Annotated[
     Path | None,
-    typer.Option("--project", metavar="DIR", help="Folder that models are imported from [default: the current one]."),
+    typer.Option("--project", metavar="DIR", help="Folder that models are imported from (default: the current one)."),
 ]
 ArtifactsOption = Annotated[
     Path | None,
     typer.Option(
         "--artifacts",
         metavar="DIR",
-        help="Folder, or s3://BUCKET/FOLDER, for checkpoints and logs [default: hpo-artifacts].",
+        help="Folder, or s3://BUCKET/FOLDER, for checkpoints and logs (default: hpo-artifacts).",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
@@ -39,7 +39,7 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a value of the file: --set epochs=5 --set pruner.eta=4."),
 ]
-NameOption = Annotated[str | None, typer.Option("--name", help="Name of the study [default: the file's].")]
+NameOption = Annotated[str | None, typer.Option("--name", help="Name of the study (default: the file's).")]
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
 StudyName = Annotated[
     str, typer.Argument(metavar="STUDY", help="The study's name.", callback=lambda name: _in_utf_8(name))
@@ -54,7 +54,7 @@ SlotsOption = Annotated[
         "--slots",
         envvar="HPO_SLOTS",
         min=1,
-        help="Trials at a time on this machine [default: one a GPU, or one a core].",
+        help="Trials at a time on this machine (default: one a GPU, or one a core).",
     ),
 ]
 

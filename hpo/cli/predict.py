@@ -33,7 +33,7 @@ def predict(
     final: Annotated[
         bool | None,
         typer.Option(
-            "--final/--search", help="Predict with the final model, or with the best trial [default: final, if any]."
+            "--final/--search", help="Predict with the final model, or with the best trial (default: final, if any)."
         ),
     ] = None,
     proba: Annotated[bool, typer.Option("--proba", help="Also write the probability of each class.")] = False,

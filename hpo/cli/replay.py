@@ -18,7 +18,7 @@ def replay(
     trial: Annotated[int, typer.Argument(metavar="TRIAL", min=0, help="The trial's number.")],
     epochs: Annotated[
         int | None,
-        typer.Option("--epochs", min=1, help="Train only the first so many epochs, or steps [default: all of them]."),
+        typer.Option("--epochs", min=1, help="Train only the first so many epochs, or steps (default: all of them)."),
     ] = None,
     store: StoreOption = None,
     project: ProjectOption = None,

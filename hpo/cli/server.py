@@ -68,7 +68,7 @@ def add_user(
     name: UserName,
     role: Role,
     password_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Read the password from its first line [default: ask for it].")
+        Path | None, typer.Option(metavar="FILE", help="Read the password from its first line (default: ask for it).")
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Give an existing user this role and password.")] = False,
     store: StoreOption = None,

@@ -12,7 +12,7 @@ from hpo.printable import counted, duration, duration_between, in_a_line
 if TYPE_CHECKING:
     from hpo.results.kept import KeptCheckpoints
     from hpo.results.live import LiveTrial, LiveView
-    from hpo.results.study import StudyStatus
+    from hpo.results.status import StudyStatus
 
 
 def show_status(study: StudyStatus, kept: KeptCheckpoints, live: LiveView) -> None:

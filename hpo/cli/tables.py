@@ -19,7 +19,7 @@ from hpo.study.length import Unit
 from hpo.study.states import TrialState
 
 if TYPE_CHECKING:
-    from hpo.results.study import StudyStatus
+    from hpo.results.status import StudyStatus
     from hpo.results.trial import TrialRecord
 
 ANY_WIDTH = 10_000

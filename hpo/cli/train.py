@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hpo.study.study_file import Source
 
 TrialsOption = Annotated[
-    int | None, typer.Option("--trials", min=1, help="Total number of trials [default: the file's].")
+    int | None, typer.Option("--trials", min=1, help="Total number of trials (default: the file's).")
 ]
 AcceptOption = Annotated[
     bool,

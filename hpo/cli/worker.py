@@ -32,7 +32,7 @@ def worker(
     ] = None,
     cores: Annotated[
         int | None,
-        typer.Option("--cores", envvar="HPO_CORES", min=1, help="Cores to use [default: those of this process]."),
+        typer.Option("--cores", envvar="HPO_CORES", min=1, help="Cores to use (default: those of this process)."),
     ] = None,
     store: StoreOption = None,
     project: ProjectOption = None,
@@ -47,7 +47,7 @@ def worker(
             envvar="HPO_DRAIN_SECONDS",
             metavar="S",
             min=0,
-            help="For which trials may finish their epoch when it is asked to end [default: 20].",
+            help="For which trials may finish their epoch when it is asked to end (default: 20).",
         ),
     ] = None,
     max_seconds: Annotated[
@@ -65,7 +65,7 @@ def worker(
             "--health",
             envvar="HPO_HEALTH",
             metavar="[HOST:]PORT",
-            help="Answer GET /live and GET /ready there [default host: 127.0.0.1].",
+            help="Answer GET /live and GET /ready there (default host: 127.0.0.1).",
         ),
     ] = None,
     end_with_parent: Annotated[

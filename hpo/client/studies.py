@@ -19,7 +19,7 @@ from hpo.queue.enqueue import Point
 from hpo.results.kept import KeptCheckpoints
 from hpo.results.live import LiveView
 from hpo.results.query import EXPECTED, Query, Table
-from hpo.results.study import StudyStatus
+from hpo.results.status import StudyStatus
 from hpo.results.trial import TrialRecord
 from hpo.service.delete import Belongings, Deleted
 from hpo.service.studies import Best

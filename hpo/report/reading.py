@@ -16,7 +16,8 @@ from hpo.queue.progress import find_study
 from hpo.report.importances import Importances, importances_of
 from hpo.results.expected import undecided_in_words
 from hpo.results.final import Final
-from hpo.results.study import Study, StudyStatus
+from hpo.results.status import StudyStatus
+from hpo.results.study import Study
 from hpo.results.trial import TrialRecord
 from hpo.store import Store
 from hpo.store.tables import hpo_attempts, hpo_studies, hpo_workers, trials

@@ -18,7 +18,8 @@ from hpo.queue.enqueue import Point, enqueue_points
 from hpo.results.kept import KeptCheckpoints
 from hpo.results.live import LiveView
 from hpo.results.query import Query, Table
-from hpo.results.study import Study, StudyStatus, list_studies
+from hpo.results.status import StudyStatus, list_studies
+from hpo.results.study import Study
 from hpo.results.trial import TrialRecord
 from hpo.service.delete import Belongings, Deleted, belongings_of, delete_study
 from hpo.service.trial_details import TrialDetails, trial_details

@@ -164,7 +164,7 @@ def test_data_that_was_changed_since_the_search_is_refused_by_its_name(hpo: Hpo)
 
 
 def store_names(store: Store) -> list[str]:
-    from hpo.results.study import list_studies
+    from hpo.results.status import list_studies
 
     return [study.study for study in list_studies(store)]
 

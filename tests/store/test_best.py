@@ -12,7 +12,8 @@ from hpo.queue.best import unneeded_checkpoints
 from hpo.queue.claim import Claim
 from hpo.queue.report import report_epoch
 from hpo.queue.studies import StoredStudy
-from hpo.results.study import Study, list_studies
+from hpo.results.status import list_studies
+from hpo.results.study import Study
 from hpo.store import Store
 from hpo.study.objectives import Objectives
 from hpo.study.states import Direction, TrialState

@@ -10,7 +10,8 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from sqlalchemy import inspect
 
 from hpo.errors import StoreError
-from hpo.results.study import Study, list_studies
+from hpo.results.status import list_studies
+from hpo.results.study import Study
 from hpo.service.study import Study as LiveStudy
 from hpo.store import Store, StoreUrl
 from hpo.store.optuna_storage import optuna_storage

@@ -13,7 +13,8 @@ from hpo.queue.claim import Claim
 from hpo.queue.progress import load_progress
 from hpo.queue.report import finish_trial, report_epoch
 from hpo.queue.studies import StoredStudy
-from hpo.results.study import Study, list_studies
+from hpo.results.status import list_studies
+from hpo.results.study import Study
 from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage
 from hpo.store.tables import trial_system_attributes, trials

@@ -13,7 +13,7 @@ from test_overview import fill, statements
 from hpo.errors import StoreError
 from hpo.queue.delete import delete_rows
 from hpo.queue.report import end_attempt
-from hpo.results.study import list_studies
+from hpo.results.status import list_studies
 from hpo.service.live import LONGEST_CURVE, live_view
 from hpo.store import Store
 from hpo.store.clock import db_now

@@ -13,7 +13,8 @@ from projects.synthetic import Claimant, begin_next, create_study
 from sqlalchemy import event
 from stores import ask_study, ask_trial, hand_back
 
-from hpo.results.study import Study, list_studies
+from hpo.results.status import list_studies
+from hpo.results.study import Study
 from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage
 

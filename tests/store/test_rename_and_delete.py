@@ -18,7 +18,8 @@ from hpo.queue.enqueue import Point, enqueue_points
 from hpo.queue.leases import register_worker
 from hpo.queue.progress import load_progress
 from hpo.queue.studies import StoredStudy, create_or_continue, load_study
-from hpo.results.study import Study, list_studies
+from hpo.results.status import list_studies
+from hpo.results.study import Study
 from hpo.service.delete import belongings_of, delete_study
 from hpo.service.rename import rename_study
 from hpo.service.study import Study as LiveStudy

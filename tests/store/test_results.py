@@ -16,7 +16,8 @@ from hpo.queue.claim import Claim, claim_trial
 from hpo.queue.leases import register_worker
 from hpo.queue.report import begin_trial, finish_trial, report_epoch
 from hpo.queue.studies import StoredStudy, create_or_continue, set_study_state
-from hpo.results.study import Study, list_studies
+from hpo.results.status import list_studies
+from hpo.results.study import Study
 from hpo.results.trial import TrialRecord
 from hpo.space import Choice, Float, SearchSpace
 from hpo.store import Store

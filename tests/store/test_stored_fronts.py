@@ -26,7 +26,8 @@ from hpo.queue.report import report_epoch
 from hpo.queue.studies import StoredStudy
 from hpo.report.reading import read_material
 from hpo.report.report import report_of
-from hpo.results.study import Study, list_studies
+from hpo.results.status import list_studies
+from hpo.results.study import Study
 from hpo.service.watch import EventKind, Watch
 from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage

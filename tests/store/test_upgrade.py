@@ -21,7 +21,8 @@ from sqlalchemy import Engine, create_engine, inspect, select
 
 from hpo.doctor.examination import examine_database
 from hpo.errors import StoreError
-from hpo.results.study import Study, list_studies
+from hpo.results.status import list_studies
+from hpo.results.study import Study
 from hpo.store import Store, StoreUrl, schema
 from hpo.store.engine import connect_sqlite
 from hpo.store.optuna_storage import optuna_storage

@@ -19,7 +19,7 @@ import pytest
 from hpo.__main__ import main
 from hpo.errors import HpoError
 from hpo.ipc.fork_server import ForkServer
-from hpo.results.study import list_studies
+from hpo.results.status import list_studies
 from hpo.service.preflight import try_one_batch
 from hpo.service.prepare import prepare
 from hpo.store import Store

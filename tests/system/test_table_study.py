@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hpo.results.study import Study, list_studies
+from hpo.results.status import list_studies
+from hpo.results.study import Study
 from hpo.store import Store
 
 ROOT = Path(__file__).parent.parent.parent

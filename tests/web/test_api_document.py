@@ -17,7 +17,8 @@ from projects.synthetic import Claimant, begin_next, create_study
 
 from hpo.queue.findings import add_finding
 from hpo.results.attempt import AttemptRecord
-from hpo.results.study import Study, StudyStatus, WorkerRecord
+from hpo.results.status import StudyStatus, WorkerRecord
+from hpo.results.study import Study
 from hpo.service.trial_details import trial_details
 from hpo.store import Store
 from hpo.web.api import answers

@@ -15,7 +15,8 @@ from projects.launch import PROJECT, Hpo
 
 from hpo.errors import LoadError, SpecError
 from hpo.loading import CONFINED, load_class
-from hpo.results.study import Study, list_studies
+from hpo.results.status import list_studies
+from hpo.results.study import Study
 from hpo.service.submission import Submission
 from hpo.web.audit import trail
 from hpo.web.callers import Role
