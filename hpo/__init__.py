@@ -76,7 +76,7 @@ _NAMES = {
     "hpo.errors": ("HpoError", "LoadError", "RunError", "SpecError", "StoreError"),
     "hpo.results.comparison": ("StudyDifferences",),
     "hpo.results.final": ("Final",),
-    "hpo.results.study": ("StudyStatus", "WorkerRecord"),
+    "hpo.results.status": ("StudyStatus", "WorkerRecord"),
     "hpo.results.trial": ("TrialRecord",),
     "hpo.service.archive": ("Archived",),
     "hpo.service.auto": ("AutoResult", "auto"),

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Select, bindparam, case, exists, func, or_, select, true
 
 from hpo.errors import NotFoundError, nearest
-from hpo.queue.budget import Spent, settled, spent_of
+from hpo.queue.budget import SECONDS_OF_HOUR, Spent, settled, spent_of
 from hpo.queue.conditions import was_refused
 from hpo.queue.counts import Counts, TrialCounts
 from hpo.queue.front import objectives_of
@@ -91,6 +91,21 @@ class Progress:
         """All trials have ended, or a limit is reached and no begun trial is left, or the study is to end."""
         is_spent = self.limit is not None and self.counts.begun == 0
         return self.counts.ended >= self.counts.target or is_spent or self.state.is_ending
+
+    def seconds_to_limits(self, devices: float) -> list[float]:
+        """Seconds until the limits of hours and of device-hours, of those that it has.
+
+        Args:
+            devices: that its trials use together.
+        """
+        if self.spent is None:
+            return []
+        found, hours, device_hours = [], self.limits.get("hours"), self.limits.get("gpu_hours")
+        if hours is not None:
+            found.append(SECONDS_OF_HOUR * (hours - self.spent.hours))
+        if device_hours is not None and devices > 0:
+            found.append(SECONDS_OF_HOUR * (device_hours - self.spent.gpu_hours) / devices)
+        return found
 
     @property
     def is_ended_by_request(self) -> bool:

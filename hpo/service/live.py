@@ -12,10 +12,9 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, func, or_, select
+from sqlalchemy import Connection, select
 
 from hpo.errors import failure_in_words
 from hpo.queue.best import STUDIES_A_STATEMENT, best_of_each
@@ -26,38 +25,29 @@ from hpo.results.live import LiveFailure, LiveStudy, LiveTrial, LiveView, LiveWo
 from hpo.results.params import params_of
 from hpo.results.standstill import SlotsInUse, standstill
 from hpo.results.trial_records import finite
+from hpo.service.live_queries import (
+    SAMPLES_PER_SECOND,
+    ends_of_curves,
+    failed_attempts,
+    last_epochs,
+    open_workers,
+    running_attempts,
+    speeds_of,
+    values_of,
+)
 from hpo.service.time_left import time_left
 from hpo.store import Store
 from hpo.store.clock import db_now
 from hpo.store.tables import (
-    hpo_attempts,
-    hpo_epochs,
-    hpo_trials,
-    hpo_workers,
-    studies,
-    trial_intermediate_values,
-    trial_user_attributes,
-    trial_values,
     trials,
 )
 from hpo.study.length import Unit
 from hpo.study.limits import UNLIMITED
-from hpo.study.states import AttemptEnd, OptunaState, Request, StudyState
+from hpo.study.states import OptunaState, Request, StudyState
 
-LONGEST_CURVE = 60  # values
-LAST_FAILURES = 10
 SECONDS_OF_STUDIES, SECONDS_OF_A_FORECAST = 1.0, 2.0  # after which they are read anew, or made anew
 PAUSE_FACTOR = 50.0  # or after so many times as long as that takes
 SECONDS_OF_A_LOST_WORKER = 600.0  # for which it is shown
-SAMPLES_PER_SECOND = "samples_per_second"  # a metric, or an attribute
-_FAILURES = (
-    AttemptEnd.CRASH,
-    AttemptEnd.OUT_OF_MEMORY,
-    AttemptEnd.STALLED,
-    AttemptEnd.OVERTIME,
-    AttemptEnd.ERROR,
-    AttemptEnd.DIVERGED,
-)
 
 
 def live_view(store: Store, study: str | None = None) -> LiveView:
@@ -99,7 +89,7 @@ class LiveReader:
                 self._read_studies(connection, study_id)
             found, best = self._studies
             names = {study.study_id: study for study in found}
-            running = connection.execute(_running()).all()
+            running = connection.execute(running_attempts()).all()
             workers = _workers(connection, running, lease=self._store.timing.lease)
             slots = _slots_in_use(workers, running)
             own: dict[int, list[Any]] = defaultdict(list)
@@ -133,10 +123,10 @@ class LiveReader:
         self, connection: Connection, running: Sequence[Any], named: Mapping[int, StudyOverview]
     ) -> list[LiveTrial]:
         ids = [row.trial_id for row in running]
-        last = {row.trial_id: row for row in connection.execute(_last_epochs(), {"ids": ids})} if ids else {}
+        last = {row.trial_id: row for row in connection.execute(last_epochs(), {"ids": ids})} if ids else {}
         reached = {trial_id: row.epoch for trial_id, row in last.items()}
         self._know(connection, running, reached)
-        speeds = {row.trial_id: json.loads(row.value_json) for row in connection.execute(_speeds(), {"ids": ids})}
+        speeds = {row.trial_id: json.loads(row.value_json) for row in connection.execute(speeds_of(), {"ids": ids})}
         found = []
         for row in running:
             known, epoch = self._known[row.trial_id], last.get(row.trial_id)
@@ -179,7 +169,7 @@ class LiveReader:
         changed = [key for key in keys if key in new or before[key].reached != reached.get(key)]
         params = params_of(connection, trials.c.trial_id.in_(new)) if new else {}
         curves: dict[int, list[tuple[int, float]]] = defaultdict(list)
-        for row in connection.execute(_curves(), {"ids": changed}) if changed else ():
+        for row in connection.execute(ends_of_curves(), {"ids": changed}) if changed else ():
             if (value := finite(row.intermediate_value)) is not None:
                 curves[row.trial_id].append((row.step, value))
         for key, of in keys.items():
@@ -256,7 +246,7 @@ def _workers(connection: Connection, running: Sequence[Any], *, lease: float) ->
     busy: dict[int, int] = defaultdict(int)
     for row in running:
         busy[row.worker_id] += 1
-    rows = connection.execute(_open_workers(), {"shown": SECONDS_OF_A_LOST_WORKER})
+    rows = connection.execute(open_workers(), {"shown": SECONDS_OF_A_LOST_WORKER})
     found = [
         LiveWorker(
             row.worker_id,
@@ -329,7 +319,7 @@ def _best(connection: Connection, found: Sequence[StudyOverview]) -> dict[int, t
     rows: dict[int, Any] = {}
     wanted = list(best.values())
     for start in range(0, len(wanted), STUDIES_A_STATEMENT):
-        some = connection.execute(_values(), {"ids": wanted[start : start + STUDIES_A_STATEMENT]})
+        some = connection.execute(values_of(), {"ids": wanted[start : start + STUDIES_A_STATEMENT]})
         rows |= {row.trial_id: row for row in some}
     result = {}
     for study_id, trial_id in best.items():
@@ -342,7 +332,7 @@ def _best(connection: Connection, found: Sequence[StudyOverview]) -> dict[int, t
 
 
 def _failures(connection: Connection, study_id: int | None) -> list[LiveFailure]:
-    statement = _failed_attempts()
+    statement = failed_attempts()
     if study_id is not None:
         statement = statement.where(trials.c.study_id == study_id)
     return [
@@ -361,120 +351,3 @@ def _failures(connection: Connection, study_id: int | None) -> list[LiveFailure]
 
 def _finite_numbers(found: Mapping[str, Any]) -> dict[str, float]:
     return {name: value for name, value in found.items() if isinstance(value, int | float) and math.isfinite(value)}
-
-
-@cache  # as the next ones: they are executed twice a second, and to build one takes longer than that
-def _running() -> Select[Any]:
-    """The open attempts of trials that have not ended."""
-    peak = hpo_attempts.alias("before")
-    return (
-        select(
-            trials.c.study_id,
-            trials.c.trial_id,
-            trials.c.number,
-            hpo_attempts.c.number.label("attempt"),
-            hpo_attempts.c.worker_id,
-            hpo_attempts.c.slot,
-            hpo_attempts.c.device,
-            hpo_attempts.c.devices,
-            hpo_attempts.c.share,
-            (hpo_attempts.c.lease_until - db_now()).label("lease_left"),
-            (db_now() - hpo_attempts.c.started).label("seconds"),
-            hpo_workers.c.host,
-            hpo_workers.c.pid,
-            hpo_trials.c.config,
-            hpo_trials.c.request,
-            select(func.max(peak.c.memory)).where(peak.c.trial_id == trials.c.trial_id).scalar_subquery().label("peak"),
-        )
-        .select_from(hpo_attempts)
-        .join(trials, trials.c.trial_id == hpo_attempts.c.trial_id)
-        .join(hpo_workers, hpo_workers.c.worker_id == hpo_attempts.c.worker_id)
-        .outerjoin(hpo_trials, hpo_trials.c.trial_id == trials.c.trial_id)
-        .where(hpo_attempts.c.ended.is_(None))
-    )
-
-
-@cache
-def _open_workers() -> Select[Any]:
-    silence = db_now() - hpo_workers.c.beat
-    return select(hpo_workers, silence.label("silence")).where(
-        hpo_workers.c.ended.is_(None), silence < bindparam("shown")
-    )
-
-
-@cache
-def _values() -> Select[Any]:
-    """The number, state and value of trials, and the least and the largest value of their curves."""
-    curve = trial_intermediate_values.c
-    of_trial = and_(curve.trial_id == trials.c.trial_id, curve.intermediate_value_type == "FINITE")
-    return (
-        select(
-            trials.c.trial_id,
-            trials.c.number,
-            trials.c.state,
-            trial_values.c.value,
-            select(func.min(curve.intermediate_value)).where(of_trial).scalar_subquery().label("lowest"),
-            select(func.max(curve.intermediate_value)).where(of_trial).scalar_subquery().label("highest"),
-        )
-        .outerjoin(trial_values, and_(trial_values.c.trial_id == trials.c.trial_id, trial_values.c.objective == 0))
-        .where(trials.c.trial_id.in_(bindparam("ids", expanding=True)))
-    )
-
-
-@cache
-def _curves() -> Select[Any]:
-    """The last values of the curves of trials; of each, the database reads no more than these from its index."""
-    own, before = trial_intermediate_values.c, trial_intermediate_values.alias("before")
-    first = (
-        select(before.c.step)
-        .where(before.c.trial_id == trials.c.trial_id)
-        .order_by(before.c.step.desc())
-        .offset(LONGEST_CURVE - 1)
-        .limit(1)
-        .scalar_subquery()
-    )
-    return (
-        select(own.trial_id, own.step, own.intermediate_value)
-        .join(trials, trials.c.trial_id == own.trial_id)
-        .where(trials.c.trial_id.in_(bindparam("ids", expanding=True)), own.step >= func.coalesce(first, -1))
-        .order_by(own.trial_id, own.step)
-    )
-
-
-@cache
-def _last_epochs() -> Select[Any]:
-    latest = hpo_epochs.alias("latest")
-    last = select(func.max(latest.c.epoch)).where(latest.c.trial_id == trials.c.trial_id).scalar_subquery()
-    return (
-        select(hpo_epochs.c.trial_id, hpo_epochs.c.epoch, hpo_epochs.c.metrics)
-        .join(trials, trials.c.trial_id == hpo_epochs.c.trial_id)
-        .where(trials.c.trial_id.in_(bindparam("ids", expanding=True)), hpo_epochs.c.epoch == last)
-    )
-
-
-@cache
-def _speeds() -> Select[Any]:
-    attributes = trial_user_attributes.c
-    return select(attributes.trial_id, attributes.value_json).where(
-        attributes.trial_id.in_(bindparam("ids", expanding=True)), attributes.key == SAMPLES_PER_SECOND
-    )
-
-
-@cache
-def _failed_attempts() -> Select[Any]:
-    return (
-        select(
-            studies.c.study_name,
-            trials.c.number,
-            hpo_attempts.c.number.label("attempt"),
-            hpo_attempts.c.kind,
-            hpo_attempts.c.cause,
-            hpo_attempts.c.error,
-            hpo_attempts.c.ended,
-        )
-        .join(trials, trials.c.trial_id == hpo_attempts.c.trial_id)
-        .join(studies, studies.c.study_id == trials.c.study_id)
-        .where(or_(*(hpo_attempts.c.kind == kind for kind in _FAILURES)), hpo_attempts.c.ended.is_not(None))
-        .order_by(hpo_attempts.c.ended.desc(), hpo_attempts.c.attempt_id.desc())
-        .limit(LAST_FAILURES)
-    )

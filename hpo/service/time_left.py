@@ -22,7 +22,6 @@ from hpo.study.states import AttemptEnd, OptunaState, Request
 
 # The later trials tell what is to come, and those that have not ended; older ones are not read.
 MOST_TRIALS = 1000
-SECONDS_OF_HOUR = 3600.0
 
 
 def time_left(
@@ -38,13 +37,10 @@ def time_left(
     """
     if progress.is_over or slots <= 0:
         return None
-    found = [_of_trials(connection, study_id, progress, slots=slots)]
-    hours, device_hours, spent = progress.limits.get("hours"), progress.limits.get("gpu_hours"), progress.spent
-    if spent is not None and hours is not None:
-        found.append((SECONDS_OF_HOUR * (hours - spent.hours),) * 2)
-    if spent is not None and device_hours is not None and devices > 0:
-        found.append((SECONDS_OF_HOUR * (device_hours - spent.gpu_hours) / devices,) * 2)
-    known = [ends for ends in found if ends is not None]
+    of_trials = _of_trials(connection, study_id, progress, slots=slots)
+    known = [(seconds, seconds) for seconds in progress.seconds_to_limits(devices)]
+    if of_trials is not None:
+        known.append(of_trials)
     if not known:
         return None
     least, most = (max(0.0, min(ends)) for ends in zip(*known, strict=True))

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hpo.errors import HpoError
 from hpo.web.access import READS
 from hpo.web.callers import ANONYMOUS, Caller, DeniedError, Role
+from hpo.web.ops.pages import problem_page, status_and_words
 from hpo.web.problems import problem, problem_of
 from hpo.web.sessions import COOKIES
 from hpo.web.site import Site
@@ -83,7 +84,8 @@ class Gate:
             except DeniedError as error:
                 refusal = _refuse(error.status, str(error))
             except (HpoError, SQLAlchemyError) as error:
-                refusal = problem_of(error)
+                is_page = is_under(path, ("/ops",)) and _is_for_people(scope, headers)
+                refusal = problem_page(*status_and_words(error)) if is_page else problem_of(error)
             else:
                 refusal = self._refusal_of(caller, scope, headers)
         if refusal is not None:
@@ -147,8 +149,7 @@ class Gate:
         """Why a request of this caller is refused."""
         path, method = scope["path"], scope["method"]
         if caller is None and not is_under(path, FOR_STRANGERS):
-            is_page = method == "GET" and "text/html" in headers.get("Accept", "")
-            if is_page and not path.startswith("/api/"):
+            if _is_for_people(scope, headers) and not path.startswith("/api/"):
                 return RedirectResponse(f"/login?next={_quoted(scope)}", 303)
             return _refuse(401, "log in first, or send a token as 'Authorization: Bearer ...'")
         if method in READS:
@@ -224,6 +225,11 @@ def _cookie(headers: Headers, name: str) -> str | None:
 def _quoted(scope: Scope) -> str:
     query = scope["query_string"].decode("latin1")
     return quote(scope["path"] + (f"?{query}" if query else ""), safe="/")
+
+
+def _is_for_people(scope: Scope, headers: Headers) -> bool:
+    """Whether a browser asks for a page."""
+    return scope["method"] == "GET" and "text/html" in headers.get("Accept", "")
 
 
 def _length(headers: Headers) -> int:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import sqlalchemy.orm  # noqa: F401  # Optuna's storage needs it; while one thread imports it, statements of others fail
+
 from hpo.errors import StoreError
 from hpo.store import Store, StoreUrl
 from hpo.web.sessions import Sessions

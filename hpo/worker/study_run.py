@@ -17,7 +17,6 @@ from hpo.ipc.fork_server import ForkServer
 from hpo.ipc.messages import Answer, Epoch, Probed, Started
 from hpo.printable import counted
 from hpo.queue.best import best_trials
-from hpo.queue.budget import spent_of
 from hpo.queue.claim import Claim, Place, StudyBusyError, claim_trials
 from hpo.queue.counts import TrialCounts
 from hpo.queue.findings import earlier_of
@@ -26,13 +25,12 @@ from hpo.queue.idle import end_idle_trials, end_paused_trials, standstill
 from hpo.queue.plans import end_beaten
 from hpo.queue.progress import Progress, progress_of
 from hpo.queue.report import trainings_before
-from hpo.queue.studies import StoredStudy, end_with_its_trials
+from hpo.queue.studies import StoredStudy
 from hpo.results.removal import ended_by_request
 from hpo.results.trial_records import read_records
 from hpo.results.warm_start import find_weights
 from hpo.search.algorithms import make_pruner, sampler_factory, searched_length
 from hpo.search.forecast import Begun, SearchSoFar
-from hpo.search.gain import expected_gain
 from hpo.search.halving import ETA, FIRST_RUNG, make_rungs
 from hpo.search.history import History
 from hpo.search.usual_ends import startup_trials, usual_shares
@@ -45,6 +43,7 @@ from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import StudyState
 from hpo.study.writable import error_in_words
 from hpo.worker.data_watch import DataWatch
+from hpo.worker.early_end import EarlyEnd
 from hpo.worker.failures import Failures
 from hpo.worker.feasibility import take_probe
 from hpo.worker.fleet import FIRST_BUSY_PAUSE, LARGE_FLEET, next_busy_pause, sync_pause
@@ -126,7 +125,6 @@ class StudyRun:
         self._best_of = 0  # complete trials, when the best was read
         self._claimed: dict[int, Claim] = {}  # by the number of the slot that is filled next
         self._is_exhausted = False  # the last claim found nothing; tried again after the next poll
-        self._judged_at = 0  # trials that had ended when it was last asked whether to go on
         self._is_tidy = False  # the study is over, and what its ended trials do not need is removed
         self._known_spec: str | None = None  # as stored at the last poll
         self._begun: list[Begun] = []
@@ -150,6 +148,7 @@ class StudyRun:
             rungs=make_rungs(spec),
             length=None if length is None else (length, spec.max_epochs),
         )
+        self._early_end = EarlyEnd(store, self._history)
         self._context = StudyContext(
             store=store,
             outbox=outbox,
@@ -256,8 +255,7 @@ class StudyRun:
             if beaten := end_beaten(self._store, self.study.study_id, plan, direction):
                 log.info("%s out of the race: not begun", counted(len(beaten), "trial"))
         has_all = self.counts.ended >= self.counts.target
-        if (reason := self._not_worth_going_on()) is not None:
-            self._end_with_its_trials(reason)
+        self._say_why(self._early_end.when_not_worth_going_on(self.study, self.resolved.spec, self.progress))
         is_to_end = has_all or self.progress.limit is not None or self.progress.state.is_ending
         if is_to_end and self.counts.begun:
             with self._store.write() as connection:
@@ -269,23 +267,9 @@ class StudyRun:
         stopped = self.progress.reason if self.progress.state.is_ending else None
         self.stop_reason = stopped or self._obstacle or (_CHANGED if self.is_superseded else None)
 
-    def _not_worth_going_on(self) -> str | None:
-        """Why the search is to end before its trials have all begun, see `hpo.search.gain`; asked at each end of one.
-
-        Whoever sets the number of trials wants these, whatever they are worth.
-        """
-        budget = self.resolved.spec.budget
-        has_ended, self._judged_at = self.counts.ended != self._judged_at, self.counts.ended
-        is_open = self.progress.state == StudyState.RUNNING and self.counts.target == budget.trials_target
-        if budget.price is None or not has_ended or not is_open:
-            return None
-        gain = expected_gain(self._history.curves(), self.resolved.spec.objective.direction)
-        if gain is None:
-            return None
-        with self._store.read() as connection:
-            spent = spent_of(connection, self.study.study_id, self.resolved.spec.objectives)
-        metric = self.resolved.spec.objective.metric
-        return gain.reason_to_end(metric, device_hours=spent.gpu_hours, price=budget.price)
+    def _say_why(self, reason: str | None) -> None:
+        if reason is not None:
+            log.warning("study %s ends: %s", self.study.name, reason)
 
     def _take_changes(self, spec: str | None) -> None:
         """A study that is submitted again searches the same, but may have another budget, retries, or `keep`."""
@@ -382,7 +366,9 @@ class StudyRun:
         try:
             claim = self._claimed.pop(slot.number, None)
             if claim is None:
-                others = others[: self._room(1 + len(others)) - 1]
+                room, reason = self._early_end.room(self.study, 1 + len(others))
+                self._say_why(reason)
+                others = others[: room - 1]
                 claim = self._claim([slot, *others], self._history.promotable()) or self._claim_last(slot)
         except StudyBusyError:
             # Jitter: those that found it busy together should not come back together.
@@ -395,23 +381,6 @@ class StudyRun:
             return None
         self._take_name(claim.study)
         return start_trial(self._context, self.study, claim, slot=slot, weights=weights, claimed_at=claimed_at)
-
-    def _room(self, slots: int) -> int:
-        """For how many of these slots there are points that no trial has tried, one at least: others may go on.
-
-        Where there are none, the study is to end with the trials that it has.
-        """
-        untried = None if self.study.plan is not None else self._history.untried(self.resolved.space)
-        if untried is None:
-            return slots
-        left, points = untried
-        if left == 0:
-            self._end_with_its_trials(f"all {points} points of its search space were tried")
-        return max(1, min(slots, left))
-
-    def _end_with_its_trials(self, reason: str) -> None:
-        if end_with_its_trials(self._store, self.study.study_id, reason):
-            log.warning("study %s ends: %s", self.study.name, reason)
 
     def _claim(self, slots: Sequence[Slot], promotable: Sequence[int]) -> Claim | None:
         """The claim for the first of these slots; those for the others are kept until `start_next` is called for them.

@@ -89,15 +89,11 @@ class TimeLeft:
         """How long the study is expected to take from now, at least and at most; None where no limit is in sight, or
         no epoch has been trained yet.
         """
-        progress, found = self._run.progress, []
+        progress = self._run.progress
+        devices = self._worker.slots[0].ranks * max(len(self._worker.slots), progress.counts.running)
+        found = [(seconds, seconds) for seconds in progress.seconds_to_limits(devices)]
         if self.rest is not None and self.so_far is not None and self.so_far.paces:
             found.append((self.rest.least, self.rest.most))
-        hours, device_hours, spent = progress.limits.get("hours"), progress.limits.get("gpu_hours"), progress.spent
-        if hours is not None and spent is not None:
-            found.append((3600 * (hours - spent.hours),) * 2)
-        if device_hours is not None and spent is not None:
-            devices = self._worker.slots[0].ranks * max(len(self._worker.slots), progress.counts.running)
-            found.append((3600 * (device_hours - spent.gpu_hours) / devices,) * 2)
         if not found:
             return None
         least, most = (max(0.0, min(ends)) for ends in zip(*found, strict=True))

@@ -110,13 +110,8 @@ def web_server(*answers: Answer, certificate: tuple[Path, Path] | None = None) -
         server.socket = context.wrap_socket(server.socket, server_side=True)
         scheme = "https"
     receiver = Receiver(f"{scheme}://127.0.0.1:{server.server_address[1]}/hpo")
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with _running(server):
         yield receiver
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @contextlib.contextmanager
@@ -154,10 +149,15 @@ def mail_server() -> Iterator[Receiver]:
     server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     receiver = Receiver(str(server.server_address[1]))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with _running(server):
         yield receiver
+
+
+@contextlib.contextmanager
+def _running(server: socketserver.BaseServer) -> Iterator[None]:
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield
     finally:
         server.shutdown()
         server.server_close()

@@ -14,7 +14,8 @@ from hpo.errors import StoreError
 from hpo.queue.delete import delete_rows
 from hpo.queue.report import end_attempt
 from hpo.results.status import list_studies
-from hpo.service.live import LONGEST_CURVE, live_view
+from hpo.service.live import live_view
+from hpo.service.live_queries import LONGEST_CURVE
 from hpo.store import Store
 from hpo.store.clock import db_now
 from hpo.store.tables import hpo_workers

@@ -245,6 +245,15 @@ def test_every_reading_verb_prints_one_json_document(finished: Finished) -> None
     assert listed == status
 
 
+@pytest.mark.parametrize(
+    ("verb", "words"), [("ls", "(default: HPO_STORE or sqlite:///hpo.db)"), ("curve", "(default: the best five,")]
+)
+def test_the_help_of_a_verb_says_what_its_options_are_by_default(verb: str, words: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "hpo", verb, "--help"], capture_output=True, text=True, check=True)
+
+    assert words in re.sub(r"[│\s]+", " ", done.stdout)
+
+
 def test_tables_show_the_same_to_people(finished: Finished) -> None:
     store = ("--store", finished.hpo.url)
     [best] = look_json("best", "line", "-k", 1, *store)

@@ -19,6 +19,7 @@ from hpo.web.app import application
 from hpo.web.callers import Role
 from hpo.web.ops import addresses
 from hpo.web.ops.pages import POLICY
+from hpo.web.sessions import COOKIES
 from hpo.web.site import Site
 
 HOSTILE = "<script>alert(1)</script>\x1b[2J\u202egnp"
@@ -140,11 +141,14 @@ def test_the_report_keeps_its_own_policy(served: Served, sqlite_store: Store) ->
     assert "style-src 'sha256-" in answer.headers["content-security-policy"]
 
 
-def test_an_unreachable_store_is_said_and_tried_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("login", [False, True])
+def test_an_unreachable_store_is_said_and_tried_again(tmp_path: Path, login: bool) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = StoreUrl.parse(f"postgresql://nobody:s3cret@127.0.0.1:{closed.getsockname()[1]}/none")
-        answer = TestClient(application(Site(url, tmp_path, tmp_path)), base_url="http://localhost").get("/ops")
+        site = Site(url, tmp_path, tmp_path, login=login)
+        browser = TestClient(application(site), base_url="http://localhost", cookies={COOKIES[False]: "of before"})
+        answer = browser.get("/ops", headers={"Accept": "text/html"})
 
     assert answer.status_code == 503
     assert '<meta http-equiv="refresh" content="5">' in answer.text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, MutableMapping
+from collections.abc import Callable, Coroutine, Mapping, MutableMapping
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request, Response
@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from hpo.errors import NotFoundError, SpecError, nearest
 from hpo.service.studies import StudiesOfStore
 from hpo.store import Store
+from hpo.study.states import Request as TrialRequest
 from hpo.web.access import Caller, Role, caller_of, need
 from hpo.web.problems import problem
 from hpo.web.site import Site
@@ -119,3 +120,11 @@ OfStore = Annotated[Store, Depends(_store_of)]
 OfStudies = Annotated[StudiesOfStore, Depends(_studies_of)]
 StudyName = Annotated[str, Depends(_study_name)]
 TrialNumber = Annotated[int, Path(ge=0, le=MOST_NUMBER)]
+
+# By verb, what is requested of a study or a trial.
+STEERING: Mapping[str, TrialRequest | None] = {
+    TrialRequest.PAUSE.value: TrialRequest.PAUSE,
+    "resume": None,
+    TrialRequest.STOP.value: TrialRequest.STOP,
+    TrialRequest.KILL.value: TrialRequest.KILL,
+}

@@ -34,7 +34,7 @@ from hpo.web.api.answers import (
     SubmittedAnswer,
 )
 from hpo.web.api.idempotency import IdempotencyKey, Once
-from hpo.web.api.route import Admin, OfSite, OfStore, OfStudies, Operator, Route, StudyName, Viewer
+from hpo.web.api.route import STEERING, Admin, OfSite, OfStore, OfStudies, Operator, Route, StudyName, Viewer
 
 YAML = ("application/yaml", "application/x-yaml", "text/yaml")
 JSON = "application/json"
@@ -201,20 +201,18 @@ def limits(
     return Once.of(idempotency_key, caller, request, body.model_dump_json()).do(store, write)
 
 
-def _steering(verb: str, request: TrialRequest | None, does: str) -> None:
+def _steering(verb: str, request: TrialRequest | None) -> None:
     def steer(caller: Operator, study: StudyName, studies: OfStudies, store: OfStore) -> Any:
         said = studies.request(study, None, request)
         record(store, caller, verb, study=study)
         return {"message": said}
 
     path = f"{PATH}/{verb}"
-    of_study.post(path, response_model=DoneAnswer, name=f"{verb}_study", summary=f"{does} a study")(steer)
+    of_study.post(path, response_model=DoneAnswer, name=f"{verb}_study", summary=f"{verb.capitalize()} a study")(steer)
 
 
-_steering(TrialRequest.PAUSE, TrialRequest.PAUSE, "Pause")
-_steering("resume", None, "Resume")
-_steering(TrialRequest.STOP, TrialRequest.STOP, "Stop")
-_steering(TrialRequest.KILL, TrialRequest.KILL, "Kill")
+for verb, its_request in STEERING.items():
+    _steering(verb, its_request)
 
 
 @of_study.get(PATH + "/belongings", response_model=BelongingsAnswer)

@@ -26,7 +26,7 @@ from hpo.web.api.answers import (
     TrialsAnswer,
 )
 from hpo.web.api.idempotency import IdempotencyKey, Once
-from hpo.web.api.route import OfStore, OfStudies, Operator, Route, StudyName, TrialNumber, Viewer
+from hpo.web.api.route import STEERING, OfStore, OfStudies, Operator, Route, StudyName, TrialNumber, Viewer
 
 MOST_A_PAGE, MOST_POINTS = 1_000, 1_000
 MOST_OFFSET = 10**9
@@ -166,20 +166,18 @@ def curve(caller: Viewer, study: StudyName, trial: TrialNumber, studies: OfStudi
     return {"unit": found.record.unit.value, "curve": found.to_json()["curve"]}
 
 
-def _steering(verb: str, request: TrialRequest | None, does: str) -> None:
+def _steering(verb: str, request: TrialRequest | None) -> None:
     def steer(caller: Operator, study: StudyName, trial: TrialNumber, studies: OfStudies, store: OfStore) -> Any:
         said = studies.request(study, trial, request)
         record(store, caller, verb, study=study, trial=trial)
         return {"message": said}
 
     path = f"{PATH}/trials/{{trial}}/{verb}"
-    router.post(path, response_model=DoneAnswer, name=f"{verb}_trial", summary=f"{does} one trial")(steer)
+    router.post(path, response_model=DoneAnswer, name=f"{verb}_trial", summary=f"{verb.capitalize()} one trial")(steer)
 
 
-_steering(TrialRequest.PAUSE, TrialRequest.PAUSE, "Pause")
-_steering("resume", None, "Resume")
-_steering(TrialRequest.STOP, TrialRequest.STOP, "Stop")
-_steering(TrialRequest.KILL, TrialRequest.KILL, "Kill")
+for verb, its_request in STEERING.items():
+    _steering(verb, its_request)
 
 
 @router.get(PATH + "/trials/{trial}", response_model=DetailsAnswer)

@@ -14,7 +14,6 @@ from http import HTTPStatus
 from importlib.resources import files
 from typing import Any
 
-import sqlalchemy.orm  # noqa: F401  # Optuna's storage needs it; while one thread imports it, statements of others fail
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
