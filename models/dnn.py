@@ -32,7 +32,7 @@ class DNN(Supervised):
         bin_edges: of piecewise, from the data module.
     """
 
-    # Found on nine tables by benchmarks/experiments/portfolio.py: of 28 points, the four that are best together. Over
+    # Found on nine tables by benchmarks/portfolio.py: of 28 points, the four that are best together. Over
     # tables that were left out, the best of them and the defaults is 0.13 behind the best of all, in units of how far
     # the median is; the best of the defaults and four random points 0.33, the defaults 1.02.
     portfolio: ClassVar[tuple[dict[str, Any], ...]] = (

@@ -45,7 +45,7 @@ def attempts_of(connection: Connection, study_id: int, trial_ids: Collection[int
     return found
 
 
-def add_facts(trial: FrozenTrial, attempts: Attempts | None) -> None:
+def add_facts(trial: FrozenTrial, attempts: Attempts | None, *, has_confusion: bool) -> None:
     """Add to the attributes of a trial; what it has been given already stays."""
     system = dict(trial.system_attrs)
     if judged := of_attributes(system):
@@ -55,5 +55,6 @@ def add_facts(trial: FrozenTrial, attempts: Attempts | None) -> None:
         facts |= {} if attempts.device is None else {"device": attempts.device}
         facts |= {"epochs": max(trial.intermediate_values)} if trial.intermediate_values else {}
         trial.user_attrs = {**facts, **trial.user_attrs}
-        system |= attributes_of_files(trial._trial_id, has_curve=bool(trial.intermediate_values))
+        has_curve = bool(trial.intermediate_values)
+        system |= attributes_of_files(trial._trial_id, has_curve=has_curve, has_confusion=has_confusion)
     trial.system_attrs = system

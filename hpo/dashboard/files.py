@@ -1,4 +1,5 @@
-"""Files of a trial, as artifacts of optuna-dashboard: its curve and the end of its log, read when they are opened.
+"""Files of a trial, as artifacts of optuna-dashboard, read when they are opened: its curve, the end of its log, and of
+the trial that won the confusion matrix of its final model.
 
 Nothing is copied or written for them. They are named by ids that no artifact of Optuna's has, which are random.
 """
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sqlalchemy import Engine, select
 
+from hpo.dashboard.finals import confusion_table
 from hpo.store.tables import hpo_epochs, hpo_studies, studies, trials
 from hpo.study.artifacts import folders_of, is_file
 from hpo.study.job import LOG
@@ -25,15 +27,19 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 256 << 10  # of a log that are shown
 _PREFIX = "artifacts:"  # of Optuna's attribute
-_ID = re.compile(r"00000000-0000-0000-([12])000-([0-9a-f]{12})")
-_CURVE, _LOG = "1", "2"
-_FILES = {_CURVE: ("curve.csv", "text/csv"), _LOG: ("log.txt", "text/plain")}
+_ID = re.compile(r"00000000-0000-0000-([123])000-([0-9a-f]{12})")
+_CURVE, _LOG, _CONFUSION = "1", "2", "3"
+_FILES = {
+    _CURVE: ("curve.csv", "text/csv"),
+    _LOG: ("log.txt", "text/plain"),
+    _CONFUSION: ("confusion.csv", "text/csv"),
+}
 
 
-def attributes_of_files(trial_id: int, *, has_curve: bool) -> dict[str, str]:
+def attributes_of_files(trial_id: int, *, has_curve: bool, has_confusion: bool) -> dict[str, str]:
     """Optuna's attributes of a trial that has begun, by which optuna-dashboard lists its files."""
     found = {}
-    for kind in (_CURVE, _LOG) if has_curve else (_LOG,):
+    for kind in (*([_CURVE] if has_curve else []), _LOG, *([_CONFUSION] if has_confusion else [])):
         name, mimetype = _FILES[kind]
         its = f"00000000-0000-0000-{kind}000-{trial_id:012x}"
         about = {"artifact_id": its, "filename": name, "mimetype": mimetype, "encoding": None}
@@ -58,8 +64,8 @@ class TrialFiles:
         """The contents of a file."""
         if (ours := _ID.fullmatch(artifact_id)) is None:
             return self._attached.open_reader(artifact_id)
-        kind, trial_id = ours[1], int(ours[2], 16)
-        return io.BytesIO(self._curve(trial_id) if kind == _CURVE else self._log(trial_id))
+        read = {_CURVE: self._curve, _LOG: self._log, _CONFUSION: self._confusion}[ours[1]]
+        return io.BytesIO(read(int(ours[2], 16)))
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Keep a file that a user of optuna-dashboard attaches."""
@@ -103,6 +109,11 @@ class TrialFiles:
             if is_file(path):
                 return _end_of(path)
         return b"This machine does not have the trial's log: another one trained it, or it was removed.\n"
+
+    def _confusion(self, trial_id: int) -> bytes:
+        with self._engine.connect() as connection:
+            study_id = connection.scalar(select(trials.c.study_id).where(trials.c.trial_id == trial_id))
+            return b"" if study_id is None else confusion_table(connection, study_id).encode()
 
 
 def _end_of(path: Path) -> bytes:

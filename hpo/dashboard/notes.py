@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -14,9 +14,14 @@ from hpo.study.states import OptunaState, Request
 
 
 class StudyNotes:
-    """Notes of studies, which are written again when a study's state or budget has changed."""
+    """Notes of studies, which are written again when a study's state or budget has changed.
+
+    Attributes:
+        page_of: the address of a study's page beside optuna-dashboard, where there is one.
+    """
 
     def __init__(self) -> None:
+        self.page_of: Callable[[str], str] | None = None
         self._written: dict[int, tuple[Any, str]] = {}  # what it was written from, and the note
 
     def read(self, connection: Connection, names: Mapping[int, str]) -> dict[int, str]:
@@ -34,11 +39,15 @@ class StudyNotes:
             if study_id in known and self._written.get(study_id, (None, ""))[0] != known[study_id]:
                 spec = connection.scalar(select(columns.spec).where(columns.study_id == study_id))
                 if spec is not None:
-                    self._written[study_id] = (known[study_id], _note_of_study(names[study_id], row, json.loads(spec)))
+                    self._written[study_id] = (known[study_id], self._note(names[study_id], row, spec))
         return {study_id: self._written[study_id][1] for study_id in known if study_id in self._written}
 
+    def _note(self, name: str, row: Any, spec: str) -> str:
+        link = "" if self.page_of is None else f"[what runs now]({self.page_of(name)}), "
+        return _note_of_study(name, row, json.loads(spec), link)
 
-def _note_of_study(name: str, row: Any, resolved: dict[str, Any]) -> str:
+
+def _note_of_study(name: str, row: Any, resolved: dict[str, Any], link: str) -> str:
     """A study in a few lines of Markdown, in which texts of its file are code."""
     spec = resolved["spec"]
     models = spec["model"] if isinstance(spec["model"], list) else [spec["model"]]
@@ -50,7 +59,7 @@ def _note_of_study(name: str, row: Any, resolved: dict[str, Any]) -> str:
         *([f"subject to {', '.join(map(_code, spec['constraints']))}"] if spec.get("constraints") else []),
         f"{row.state}" + (f": {_code(row.state_reason)}" if row.state_reason else ""),
         f"budget: {', '.join([trials_in_words(row.trials_target), *limits])}",
-        f"more: {_code(f'hpo status {name}')}, {_code(f'hpo report {name}')}",
+        f"more: {link}{_code(f'hpo status {name}')}, {_code(f'hpo report {name}')}",
     ]
     return "\n".join(f"- {line}" for line in lines)
 

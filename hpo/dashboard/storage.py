@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import func, select
 
 from hpo.dashboard.facts import add_facts, attempts_of
+from hpo.dashboard.finals import Winners
 from hpo.dashboard.notes import StudyNotes, note_of_trial
 from hpo.queue.best import best_trials
 from hpo.queue.front import objectives_of
@@ -45,6 +46,7 @@ class ShownStorage(RDBStorage):
     Attributes:
         newest: the number of those that are shown of a large study.
         best: the number of the best trials before these.
+        notes: of studies.
     """
 
     newest = 1500
@@ -53,7 +55,8 @@ class ShownStorage(RDBStorage):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._shown: dict[int, _Shown] = {}
-        self._notes = StudyNotes()
+        self.notes = StudyNotes()
+        self._winners = Winners()
 
     # Pages, plots and the CSV file, which Optuna's cache reads, have their trials from here.
     def _get_trials(
@@ -99,7 +102,7 @@ class ShownStorage(RDBStorage):
         found = super().get_all_studies()
         with self.engine.connect() as connection:
             rows = connection.execute(waiting_trials()).all()
-            notes = self._notes.read(connection, {study._study_id: study.study_name for study in found})
+            notes = self.notes.read(connection, {study._study_id: study.study_name for study in found})
         by_id = {study._study_id: study for study in found}
         for study in found:
             if "dashboard:note_ver" in study.system_attrs:  # somebody's own
@@ -142,9 +145,10 @@ class ShownStorage(RDBStorage):
         with self.engine.connect() as connection:
             idle = {row.trial_id for row in connection.execute(idle_trials(study_id))}
             attempts = attempts_of(connection, study_id, [trial._trial_id for trial in found])
+            winner = self._winners.with_confusion(connection, study_id)
         for trial in found:
             its = attempts.get(trial._trial_id)
-            add_facts(trial, its)
+            add_facts(trial, its, has_confusion=trial.number == winner)
             _make_encodable(trial)
             if trial._trial_id in idle and trial.state == TrialState.RUNNING:
                 trial.state = TrialState.WAITING

@@ -17,6 +17,7 @@ from hpo.errors import HpoError
 from hpo.store.optuna_storage import optuna_storage
 from hpo.web.access import READS
 from hpo.web.callers import Caller, Role
+from hpo.web.ops.addresses import of_study
 from hpo.web.problems import problem_of
 from hpo.web.site import Site
 from hpo.web.writes import answer_write
@@ -64,6 +65,8 @@ class ShownDashboard:
         with self._opening:
             if may_write not in self._opened:
                 storage = self._resources.enter_context(optuna_storage(store.url, pool_size=THREADS, kind=ShownStorage))
+                assert isinstance(storage, ShownStorage)
+                storage.notes.page_of = of_study
                 if not may_write:
                     forbid_writing(storage)
                 app: Any = dashboard_of(storage, self._site.artifacts, may_write=may_write)

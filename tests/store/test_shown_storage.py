@@ -1,12 +1,24 @@
-"""What the dashboard's storage reads of a large study."""
+"""What the dashboard's storage reads: of a large study, in notes, and as files of trials."""
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta
 from projects.synthetic import Claimant, begin_next, create_study
 
+from hpo.dashboard.files import TrialFiles
 from hpo.dashboard.storage import ShownStorage
+from hpo.queue.findings import add_finding
+from hpo.results.final import FINAL
 from hpo.store import Store
 from hpo.store.optuna_storage import optuna_storage
+from hpo.web.ops.addresses import of_study
 
 
 class Few(ShownStorage):
@@ -14,6 +26,13 @@ class Few(ShownStorage):
 
     newest = 3
     best = 2
+
+
+@contextmanager
+def shown(store: Store) -> Iterator[ShownStorage]:
+    with optuna_storage(store.url, kind=ShownStorage) as storage:
+        assert isinstance(storage, ShownStorage)
+        yield storage
 
 
 def finish(worker: Claimant, *values: float) -> None:
@@ -49,3 +68,62 @@ def test_the_trials_that_a_page_has_stay_where_they_are(store: Store) -> None:
         after = [trial.number for trial in storage.get_all_trials(study.study_id)]
 
     assert after == [*before, 7, 8]
+
+
+def test_a_note_links_to_the_studys_page_where_there_is_one(store: Store) -> None:
+    create_study(store, study="a b")
+    with shown(store) as storage:
+        assert "](" not in storage.get_all_studies()[0].system_attrs["dashboard:note_str:0"]
+    with shown(store) as storage:
+        storage.notes.page_of = of_study
+
+        assert (
+            "[what runs now](/ops/studies/a%20b)" in storage.get_all_studies()[0].system_attrs["dashboard:note_str:0"]
+        )
+
+
+def test_the_trial_that_won_has_the_confusion_matrix_of_its_final_model(store: Store, tmp_path: Path) -> None:
+    study = create_study(store)
+    finish(Claimant(store, study), 0.1, 0.9)
+    attached = FileSystemArtifactStore(tmp_path)
+    with shown(store) as storage:
+        files = TrialFiles(storage.engine, tmp_path, attached)
+        assert confusions(storage, study.study_id) == [None, None]
+
+        tell(store, study.study_id, winner=0, validation={"part": "validation", "confusion": [[3]]})
+        first, second = confusions(storage, study.study_id)
+        assert second is None
+        assert first is not None
+        with files.open_reader(first) as file:
+            assert file.read().decode().splitlines() == ['"true, on the validation part",predicted 0', "0,3"]
+
+        classes = [{"name": "cat"}, {"name": "a, b"}]
+        tested = {"part": "test", "confusion": [[5, 1], [0, 6]], "classes": classes}
+        tell(store, study.study_id, winner=1, validation={"part": "validation", "confusion": [[3]]}, test=tested)
+        first, second = confusions(storage, study.study_id)
+        assert first is None
+        assert second is not None
+        with files.open_reader(second) as file:
+            rows = list(csv.reader(io.TextIOWrapper(file)))
+        assert rows == [
+            ["true, on the test part", "predicted cat", "predicted a, b"],
+            ["cat", "5", "1"],
+            ["a, b", "0", "6"],
+        ]
+
+        tell(store, study.study_id, winner=1, validation={"part": "validation", "residuals": {}})
+        assert confusions(storage, study.study_id) == [None, None]
+
+
+def tell(store: Store, study_id: int, **content: Any) -> None:
+    with store.write() as connection:
+        add_finding(connection, study_id, FINAL, content)
+
+
+def confusions(storage: ShownStorage, study_id: int) -> list[str | None]:
+    """By trial, the id of the file."""
+    found = []
+    for trial in storage.get_all_trials(study_id):
+        listed = get_all_artifact_meta(trial, storage=storage)
+        found.append(next((one.artifact_id for one in listed if one.filename == "confusion.csv"), None))
+    return found
