@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,7 +21,7 @@ from hpo.cli.options import (
 from hpo.errors import SpecError
 
 if TYPE_CHECKING:
-    from hpo.store import Store
+    from hpo.service.log_tail import RunningLogs
 
 
 def logs(
@@ -40,20 +39,24 @@ def logs(
     as_json: JsonOption = False,
 ) -> None:
     """Print a trial's log, on the machine that trained it; without TRIAL, the ends of the logs of those that run."""
+    from hpo.service.log_tail import LogsHere, LogsOfServer
     from hpo.service.trial_log import find_log, follow_log, wait_for_log
     from hpo.settings import artifacts_folder, project_folder
 
     if follow and as_json:
         raise SpecError("--json prints one document, which --follow would never end: give one of them")
     if SERVER.url is not None and store is None:
-        if trial is None:
-            raise SpecError(f"name a trial, as in 'hpo logs {study} 0': several logs are not followed through a server")
-        _through_server(study, trial, follow=follow, as_json=as_json)
+        if trial is not None:
+            _through_server(study, trial, follow=follow, as_json=as_json)
+            return
+        with server_chosen() as studies:
+            _print_running(LogsOfServer(studies, study), study, follow=follow, as_json=as_json)
         return
     folder = artifacts_folder(artifacts, project_folder(project))
     with open_to_look(store, project) as opened:
         if trial is None:
-            _print_running(opened, study, folder, follow=follow, as_json=as_json)
+            here = LogsHere(opened, study, artifacts=folder, notify=_notify)
+            _print_running(here, study, follow=follow, as_json=as_json)
             return
         if not follow:
             log = find_log(opened, study, trial, artifacts=folder)
@@ -92,11 +95,11 @@ def _through_server(study: str, trial: int, *, follow: bool, as_json: bool) -> N
         _notify(f"the log was too long: {part.left_out:,d} bytes were left out of its middle")
 
 
-def _print_running(store: Store, study: str, artifacts: Path, *, follow: bool, as_json: bool) -> None:
+def _print_running(logs: RunningLogs, study: str, *, follow: bool, as_json: bool) -> None:
     """The lines of all running trials, each with its trial's number before it."""
     from hpo.service.log_tail import running_logs
 
-    lines = running_logs(store, study, artifacts=artifacts, follow=follow, notify=_notify)
+    lines = running_logs(logs, study, follow=follow, notify=_notify)
     if as_json:
         print_json([{"study": study, "trial": number, "line": line} for number, line in lines])
         return

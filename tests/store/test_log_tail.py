@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,16 @@ from projects.stored import folder_of
 from projects.synthetic import Claimant, begin_next, create_study
 
 from hpo.errors import HpoError
-from hpo.service.log_tail import LogTail, running_logs
+from hpo.service.log_tail import LogsHere, LogTail, running_logs
 from hpo.store import Store
 from hpo.study.job import LOG
+
+
+def logs_here(
+    store: Store, artifacts: Path, *, follow: bool, notify: Callable[[str], None] = lambda _: None
+) -> Iterator[tuple[int, str]]:
+    logs = LogsHere(store, "synthetic", artifacts=artifacts, notify=notify)
+    return running_logs(logs, "synthetic", follow=follow, notify=notify)
 
 
 def test_the_last_lines_come_first_and_then_each_line_once(tmp_path: Path) -> None:
@@ -55,7 +63,7 @@ def test_the_logs_of_all_running_trials_are_told_apart(sqlite_store: Store, tmp_
         log.write_text(f"of {claim.number}\n")
     said: list[str] = []
 
-    found = list(running_logs(sqlite_store, "synthetic", artifacts=tmp_path, follow=False, notify=said.append))
+    found = list(logs_here(sqlite_store, tmp_path, follow=False, notify=said.append))
 
     assert found == [(0, "of 0"), (1, "of 1")]
     assert said == [
@@ -71,7 +79,7 @@ def test_following_ends_with_the_study(sqlite_store: Store, tmp_path: Path) -> N
     log = folder_of(tmp_path, study, 0) / LOG
     log.parent.mkdir(parents=True)
     log.write_text("first\n")
-    lines = running_logs(sqlite_store, "synthetic", artifacts=tmp_path, follow=True, notify=lambda _: None)
+    lines = logs_here(sqlite_store, tmp_path, follow=True)
 
     assert next(lines) == (0, "first")
     with log.open("a") as file:
@@ -85,4 +93,4 @@ def test_without_a_running_trial_it_says_so_and_why(sqlite_store: Store, tmp_pat
     create_study(sqlite_store)
 
     with pytest.raises(HpoError, match="no trial of study 'synthetic' runs: no worker trains it"):
-        list(running_logs(sqlite_store, "synthetic", artifacts=tmp_path, follow=False, notify=lambda _: None))
+        list(logs_here(sqlite_store, tmp_path, follow=False))

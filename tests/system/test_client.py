@@ -22,7 +22,9 @@ from projects.synthetic import Claimant, begin_next, create_study
 import hpo
 from hpo.client.connection import checked_address, read_token
 from hpo.errors import NotFoundError, SpecError, StoreError, StoreUnreachableError
+from hpo.queue.claim import Claim
 from hpo.queue.enqueue import Point
+from hpo.queue.studies import StoredStudy
 from hpo.results.query import Query
 from hpo.store import Store
 from hpo.web.callers import Role
@@ -62,6 +64,21 @@ class Served:
         )
 
 
+def write_log(folder: Path, study: StoredStudy, number: int, text: str) -> Path:
+    log = folder_of(folder / "art", study, number) / "log.txt"
+    log.parent.mkdir(parents=True)
+    log.write_text(text)
+    return log
+
+
+def begin_logged(folder: Path, store: Store, name: str) -> tuple[Claimant, Claim, Path]:
+    """A study of one trial, which runs and has a log."""
+    study = create_study(store, study=name, budget={"trials": 1})
+    worker = Claimant(store, study)
+    claim = begin_next(worker, 0.5)
+    return worker, claim, write_log(folder, study, claim.number, "first\nsecond\n")
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("served")
@@ -72,10 +89,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         for value in (0.25, 0.75):
             worker.finish(begin_next(worker, value / 2, value), value)
         begin_next(worker, 0.1)
-        log = folder_of(folder / "art", study, 1) / "log.txt"
-        log.parent.mkdir(parents=True)
-        log.write_text("epoch 1\nepoch 2\n")
+        write_log(folder, study, 1, "epoch 1\nepoch 2\n")
         create_study(store, study="gone")
+        begin_logged(folder, store, "live")
     with running(ours, "dashboard", "--login", "--port", "0") as process:
         started = read_until(process, "(Ctrl-C ends it)")
         found = re.search(r"on (http://\S+?)/? \(Ctrl-C", started)
@@ -98,6 +114,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         "show synthetic 1 --json",
         "logs synthetic 1",
         "logs synthetic 1 --json",
+        "logs live",
+        "logs live --json",
+        "logs gone",
         "trials synthetic --sort vlue",
     ],
 )
@@ -106,6 +125,24 @@ def test_verbs_print_through_a_server_what_they_print_on_the_store(served: Serve
     own_code, own_output = served.hpo.run(*verb.split())
 
     assert (code, _steady(output)) == (own_code, _steady(own_output))
+
+
+def test_logs_of_running_trials_are_followed_through_a_server_until_the_study_has_ended(served: Served) -> None:
+    with Store.open(served.hpo.url) as store:
+        worker, claim, log = begin_logged(served.hpo.folder, store, "followed")
+        arguments = ["--server", served.url, "--token-file", str(served.token_file()), "logs", "followed", "-f"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hpo", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(2)] == ["   0 | first\n", "   0 | second\n"]
+        with log.open("a") as file:
+            file.write("third \N{GREEK SMALL LETTER PI}\nlast")
+        worker.finish(claim, 0.5, best_epoch=1)
+        code, rest = finish(process)
+
+    assert code == 0
+    assert rest.splitlines()[:2] == ["   0 | third \N{GREEK SMALL LETTER PI}", "   0 | last"]
 
 
 def test_a_study_is_submitted_steered_and_deleted_through_a_server(served: Served) -> None:
