@@ -269,12 +269,18 @@ TASKS: dict[Kind, dict[str, Task]] = {
         "counts": _sequence(_count, seed=6),
     },
     "series": {
-        "monthly": _series(_monthly, seed=1, rows=360, period=12),
-        "daily": _series(_daily, seed=2, rows=500, period=7),
-        "hourly": _series(_hourly, seed=3, rows=700, period=24),
-        "walk": _series(_walk, seed=4, rows=400, period=12),
-        "stationary": _series(_stationary, seed=5, rows=500, period=0),
-        "chaotic": _series(_chaotic, seed=6, rows=800, period=0),
+        f"{name}, {rows}": _series(make, seed=seed, rows=rows, period=period)
+        for seed, (name, make, period) in enumerate(
+            (
+                ("monthly", _monthly, 12),
+                ("daily", _daily, 7),
+                ("hourly", _hourly, 24),
+                ("walk", _walk, 12),
+                ("stationary", _stationary, 0),
+                ("chaotic", _chaotic, 0),
+            )
+        )
+        for rows in (300, 900)
     },
 }
 

@@ -1,7 +1,7 @@
 """Who calls, and what they may do.
 
 A route names the role that it needs: `caller: Annotated[Caller, Depends(need(Role.OPERATOR))]`. What it changes, it
-writes into the audit trail with `record`. Who calls was found out by `Gate` before.
+writes into the audit trail with `audited`. Who calls was found out by `Gate` before.
 
 A write that comes with a session's cookie has to bring the session's own secret too, which another web page cannot
 know: a form has it as a hidden field `csrf`, a script sends it as the header `X-CSRF-Token`; both are
@@ -15,10 +15,9 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import Request
 
-from hpo.web.audit import record
 from hpo.web.callers import ANONYMOUS, Caller, DeniedError, Role
 
-__all__ = ["ANONYMOUS", "Caller", "DeniedError", "Role", "caller_of", "csrf_token", "need", "record"]
+__all__ = ["ANONYMOUS", "Caller", "DeniedError", "Role", "caller_of", "csrf_token", "need"]
 
 FIELD, HEADER = "csrf", "X-CSRF-Token"
 READS = ("GET", "HEAD")

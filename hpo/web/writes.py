@@ -28,7 +28,7 @@ from hpo.service.delete import delete_study
 from hpo.service.rename import rename_study
 from hpo.store.tables import hpo_studies, studies, trials
 from hpo.study import states
-from hpo.web.audit import record
+from hpo.web.audit import enter, withdraw
 from hpo.web.callers import Caller, Role
 from hpo.web.problems import problem, problem_of
 from hpo.web.site import Site
@@ -96,16 +96,16 @@ async def answer_write(
         await send(message)
 
     assert after is not None
-    body, write, target = after
+    body, entry = after
     await dashboard(scope, _replayed(body), noted)
-    if status < 400:
-        await to_thread.run_sync(lambda: _record(site, caller, write, target))
+    if status >= 400:
+        await to_thread.run_sync(lambda: withdraw(site.store, entry))
 
 
 async def _answer(
     site: Site, caller: Caller, scope: Scope, receive: Receive
-) -> tuple[Response | None, tuple[bytes, _Write, _Target] | None]:
-    """The answer, or what optuna-dashboard is to answer."""
+) -> tuple[Response | None, tuple[bytes, int] | None]:
+    """The answer, or the body of what optuna-dashboard is to answer with its entry in the audit trail."""
     for write in _WRITES:
         found = write.match(scope["method"], scope["path"])
         if found is not None:
@@ -119,13 +119,17 @@ async def _answer(
     body = await Request(scope, receive).body()
     numbers = {name: int(text) for name, text in found.groupdict().items() if text is not None}
     target = await to_thread.run_sync(lambda: _target(site, **numbers))
-    if write.own is not None:
-        own = write.own
+    detail = {} if target.trial is None else {"trial": target.trial}
+    entry = await to_thread.run_sync(lambda: enter(site.store, caller, write.action, study=target.study, detail=detail))
+    if write.own is None:
+        return None, (body, entry)
+    own = write.own
+    try:
         answer = await to_thread.run_sync(lambda: own(site, target, _json(body)))
-        if answer is not None:
-            await to_thread.run_sync(lambda: _record(site, caller, write, target))
-            return answer, None
-    return None, (body, write, target)
+    except HpoError:
+        await to_thread.run_sync(lambda: withdraw(site.store, entry))
+        raise
+    return (None, (body, entry)) if answer is None else (answer, None)
 
 
 def _target(site: Site, study: int | None = None, trial: int | None = None) -> _Target:
@@ -197,11 +201,6 @@ def _json(body: bytes) -> Any:
         return json.loads(body) if body else None
     except ValueError as error:
         raise SpecError("the request's body is not JSON") from error
-
-
-def _record(site: Site, caller: Caller, write: _Write, target: _Target) -> None:
-    detail = {} if target.trial is None else {"trial": target.trial}
-    record(site.store, caller, write.action, study=target.study, **detail)
 
 
 def _replayed(body: bytes) -> Receive:

@@ -23,7 +23,6 @@ from hpo.results.study import Study
 from hpo.service.submission import Submission, submit_in_process
 from hpo.study.states import Request as TrialRequest
 from hpo.study.states import StudyState
-from hpo.web.access import record
 from hpo.web.api.answers import (
     BelongingsAnswer,
     DeletedAnswer,
@@ -35,6 +34,7 @@ from hpo.web.api.answers import (
 )
 from hpo.web.api.idempotency import IdempotencyKey, Once
 from hpo.web.api.route import STEERING, Admin, OfSite, OfStore, OfStudies, Operator, Route, StudyName, Viewer
+from hpo.web.audit import audited
 
 YAML = ("application/yaml", "application/x-yaml", "text/yaml")
 JSON = "application/json"
@@ -106,10 +106,10 @@ def submit(
         if not _SUBMITTING.acquire(timeout=SECONDS_TO_WAIT):
             raise HTTPException(503, "other studies are being submitted, one at a time: try again in a minute")
         try:
-            found = submit_in_process(submission, store=site.url, project=site.project, artifacts=site.artifacts)
+            with audited(site.store, caller, "submit", study=spec.study, file=submission.file):
+                found = submit_in_process(submission, store=site.url, project=site.project, artifacts=site.artifacts)
         finally:
             _SUBMITTING.release()
-        record(site.store, caller, "submit", study=spec.study, file=submission.file)
         # the same file, submitted again, changes nothing: the answer need not be in the same transaction
         with site.store.write() as connection:
             keep(connection, found)
@@ -192,10 +192,10 @@ def limits(
     changes = [f"{name}={'none' if value is None else value}" for name, value in body.limits.items()]
 
     def write(keep: Callable[[Connection, Mapping[str, Any]], None]) -> Mapping[str, Any]:
-        said = set_limits(
-            store, study, changes, also=lambda connection, message: keep(connection, {"message": message})
-        )
-        record(store, caller, "set", study=study, limits=body.limits)
+        with audited(store, caller, "set", study=study, limits=body.limits):
+            said = set_limits(
+                store, study, changes, also=lambda connection, message: keep(connection, {"message": message})
+            )
         return {"message": said}
 
     return Once.of(idempotency_key, caller, request, body.model_dump_json()).do(store, write)
@@ -203,8 +203,8 @@ def limits(
 
 def _steering(verb: str, request: TrialRequest | None) -> None:
     def steer(caller: Operator, study: StudyName, studies: OfStudies, store: OfStore) -> Any:
-        said = studies.request(study, None, request)
-        record(store, caller, verb, study=study)
+        with audited(store, caller, verb, study=study):
+            said = studies.request(study, None, request)
         return {"message": said}
 
     path = f"{PATH}/{verb}"
@@ -236,8 +236,9 @@ def delete(
     force: Annotated[bool, Query(description="Also while workers train it.")] = False,
 ) -> Any:
     """Delete a study with all its trials, and its folder on the server's machine."""
-    found = studies.delete(study, force=force)
-    record(store, caller, "delete", study=study, trials=found.trials)
+    with audited(store, caller, "delete", study=study) as detail:
+        found = studies.delete(study, force=force)
+        detail["trials"] = found.trials
     return asdict(found)
 
 

@@ -14,7 +14,6 @@ from hpo.queue.enqueue import Enqueued, Point, enqueue_points
 from hpo.results import query as asked
 from hpo.results.study import Study
 from hpo.study.states import Request as TrialRequest
-from hpo.web.access import record
 from hpo.web.api.answers import (
     BestAnswer,
     CurveAnswer,
@@ -27,6 +26,7 @@ from hpo.web.api.answers import (
 )
 from hpo.web.api.idempotency import IdempotencyKey, Once
 from hpo.web.api.route import STEERING, OfStore, OfStudies, Operator, Route, StudyName, TrialNumber, Viewer
+from hpo.web.audit import audited
 
 MOST_A_PAGE, MOST_POINTS = 1_000, 1_000
 MOST_OFFSET = 10**9
@@ -138,8 +138,9 @@ def enqueue(
     ]
 
     def write(keep: Callable[[Connection, Mapping[str, Any]], None]) -> Mapping[str, Any]:
-        found = enqueue_points(store, study, points, also=lambda connection, its: keep(connection, _enqueued(its)))
-        record(store, caller, "enqueue", study=study, trials=list(found.numbers))
+        with audited(store, caller, "enqueue", study=study) as detail:
+            found = enqueue_points(store, study, points, also=lambda connection, its: keep(connection, _enqueued(its)))
+            detail["trials"] = list(found.numbers)
         return _enqueued(found)
 
     return Once.of(idempotency_key, caller, request, body.model_dump_json()).do(store, write)
@@ -168,8 +169,8 @@ def curve(caller: Viewer, study: StudyName, trial: TrialNumber, studies: OfStudi
 
 def _steering(verb: str, request: TrialRequest | None) -> None:
     def steer(caller: Operator, study: StudyName, trial: TrialNumber, studies: OfStudies, store: OfStore) -> Any:
-        said = studies.request(study, trial, request)
-        record(store, caller, verb, study=study, trial=trial)
+        with audited(store, caller, verb, study=study, trial=trial):
+            said = studies.request(study, trial, request)
         return {"message": said}
 
     path = f"{PATH}/trials/{{trial}}/{verb}"

@@ -21,7 +21,8 @@ from hpo.service.points import point_of_words
 from hpo.service.steer import request_study, request_trial
 from hpo.study.states import Request as TrialRequest
 from hpo.study.states import StudyState
-from hpo.web.access import Caller, Role, csrf_token, need, record
+from hpo.web.access import Caller, Role, csrf_token, need
+from hpo.web.audit import audited
 from hpo.web.ops import addresses
 from hpo.web.ops.composing import site_of, study_page, trial_page
 from hpo.web.ops.desk import desk_of
@@ -56,10 +57,10 @@ def ask_study(request: Request, caller: Operator, name: str, verb: Word, sure: W
             raise SpecError(f"'{verb}' should be one of {', '.join(OF_STUDY)}")
         if verb == KILL and not sure:
             raise SpecError("to kill a study ends its running trials as failed: tick the box beside the button")
-        said = request_study(site.store, study, OF_STUDY[verb], artifacts=site.artifacts)
+        with audited(site.store, caller, verb, study=study):
+            said = request_study(site.store, study, OF_STUDY[verb], artifacts=site.artifacts)
     except HpoError as error:
         return _again(request, caller, study, error)
-    record(site.store, caller, verb, study=study)
     return _then(request, addresses.of_study(study), said)
 
 
@@ -69,10 +70,10 @@ def extend(request: Request, caller: Operator, name: str, changes: Line) -> Resp
     site, study = site_of(request), addresses.name_in(name)
     check(site.store, caller, study)
     try:
-        said = set_limits(site.store, study, changes.split())
+        with audited(site.store, caller, "set", study=study, changes=changes.split()):
+            said = set_limits(site.store, study, changes.split())
     except HpoError as error:
         return _again(request, caller, study, error, changes=changes)
-    record(site.store, caller, "set", study=study, changes=changes.split())
     return _then(request, addresses.of_study(study), said)
 
 
@@ -82,10 +83,11 @@ def enqueue(request: Request, caller: Operator, name: str, point: Line) -> Respo
     site, study = site_of(request), addresses.name_in(name)
     check(site.store, caller, study)
     try:
-        enqueued = enqueue_points(site.store, study, [point_of_words(_words(point))])
+        with audited(site.store, caller, "enqueue", study=study, point=point) as detail:
+            enqueued = enqueue_points(site.store, study, [point_of_words(_words(point))])
+            detail["trials"] = list(enqueued.numbers)
     except HpoError as error:
         return _again(request, caller, study, error, point=point)
-    record(site.store, caller, "enqueue", study=study, point=point, trials=list(enqueued.numbers))
     return _then(request, addresses.of_study(study), str(enqueued))
 
 
@@ -97,11 +99,11 @@ def ask_trial(request: Request, caller: Operator, name: str, number: int, verb: 
     try:
         if verb not in OF_TRIAL:
             raise SpecError(f"'{verb}' should be one of {', '.join(OF_TRIAL)}")
-        said = request_trial(site.store, study, number, OF_TRIAL[verb], artifacts=site.artifacts)
+        with audited(site.store, caller, verb, study=study, trial=number):
+            said = request_trial(site.store, study, number, OF_TRIAL[verb], artifacts=site.artifacts)
     except HpoError as error:
         status, words = status_and_words(error)
         return trial_page(request, caller, study, number, problem=words, status=status)
-    record(site.store, caller, verb, study=study, trial=number)
     return _then(request, addresses.of_study(study, "trials", number), said)
 
 
@@ -121,10 +123,11 @@ def delete(request: Request, caller: Admin, name: str, typed: Line) -> Response:
     if typed.strip() not in (study.strip(), in_a_line(study).strip()):
         return _delete_page(request, caller, study, problem=f"'{typed}' is not its name: nothing was deleted")
     try:
-        deleted = delete_study(site.store, study, artifacts=site.artifacts)
+        with audited(site.store, caller, "delete", study=study) as detail:
+            deleted = delete_study(site.store, study, artifacts=site.artifacts)
+            detail["trials"] = deleted.trials
     except HpoError as error:
         return _delete_page(request, caller, study, problem=str(error))
-    record(site.store, caller, "delete", study=study, trials=deleted.trials)
     said = f"study {study} was deleted: {counted(deleted.trials, 'trial')}, {mebibytes(deleted.size)} of artifacts"
     return _then(request, addresses.ROOT, "\nnot removed: ".join([said, *deleted.problems]))
 
