@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from experiments.portfolio_tasks import COMPARED, KINDS, TASKS
 
 import hpo
-from experiments.portfolio_tasks import COMPARED, KINDS, TASKS
 
 ROOT = Path(__file__).parents[1]
 CHOSEN = 4  # points, besides the defaults
