@@ -14,7 +14,7 @@ from hpo.errors import SpecError
 from hpo.printable import counted
 from hpo.study.devices import cores, slots_of
 from hpo.study.gpus import visible_gpus
-from hpo.study.spec import Resources
+from hpo.study.resources import Resources
 
 # in this order; those that only some need are last
 SHOWN = ("hpo-service", "torch", "pytorch-lightning", "optuna", "sqlalchemy", "alembic", "psycopg")

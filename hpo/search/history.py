@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import optuna
@@ -20,11 +20,11 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection
 
-from hpo.ipc.messages import LOST_RANK, OUT_OF_MEMORY
 from hpo.search import trial_rows
 from hpo.search.algorithms import SamplerFactory
 from hpo.search.forecast import Begun, Stage
 from hpo.search.grid import continuous_in, few_points, point_key, untried_point
+from hpo.search.lessons import Lessons, Policy, is_refused
 from hpo.search.points import Points
 from hpo.search.rungs import Rungs, Verdict
 from hpo.search.several import FURTHER, points_of
@@ -32,22 +32,9 @@ from hpo.space import SearchSpace
 from hpo.store import Store
 from hpo.study.constraints import as_attributes, of_attributes, total
 from hpo.study.objectives import Objectives
-from hpo.study.states import AttemptEnd, OptunaState, Request
+from hpo.study.states import OptunaState, Request
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-# How causes of failed trials begin that may be due to their parameters, and the constraint that they violate: as
-# optuna.trial.Trial.set_constraint writes it; above 0 is not allowed. The others are of workers, disks and people.
-_LEARNED: Mapping[str, str] = {
-    AttemptEnd.DIVERGED: "constraints:diverged",
-    OUT_OF_MEMORY: "constraints:memory",
-    AttemptEnd.STALLED: "constraints:stalled",
-    "over time": "constraints:time",
-    "error": "constraints:error",
-    AttemptEnd.REFUSED: "",  # which constraints it violates, and by how much, is stored with it
-}
-OUTSIDE = "error: outside of the space"  # the cause of an enqueued point that has no parameters
-Policy = Literal["worst", "infeasible", "ignore"]
 
 
 class History:
@@ -56,11 +43,7 @@ class History:
     Args:
         store: None of a search that is simulated, without other workers.
         samplers: returns the sampler for a trial's number.
-        diverged: how the sampler sees a trial whose objective became NaN or infinite, which is FAIL in the store and
-            would be ignored by Optuna's samplers: `worst`, as bad as the worst of the pruned ones; `infeasible`, as a
-            violated constraint; `ignore`, not at all.
-        failed: the same of one that raised an error, hung, or had no epoch within its time. One that did not fit into
-            memory is always a violated constraint.
+        diverged, failed: how the sampler sees trials that failed, which are FAIL in the store: hpo.search.lessons.
         rungs: of a study that promotes trials; then the pruner prunes nothing.
         length: the parameter that is the length of a trial, where it is searched, and the largest one.
 
@@ -83,12 +66,7 @@ class History:
     ) -> None:
         self.rungs = rungs
         self._length = length
-        self._policies: Mapping[str, Policy] = {
-            AttemptEnd.DIVERGED: diverged,
-            OUT_OF_MEMORY: "infeasible",
-            AttemptEnd.REFUSED: "infeasible",
-        }
-        self._failed = failed
+        self._lessons = Lessons(diverged=diverged, failed=failed, objectives=len(objectives.directions))
         self._store = store
         self._study_id = study_id
         self._samplers = samplers
@@ -342,34 +320,17 @@ class History:
         Args:
             values: of each objective, where it has them.
         """
-        if state == TrialState.FAIL and (learned := _learned(cause)) is not None:
-            state, values = self._as_learned(self._memory._get_trial(number), learned)
+        if state == TrialState.FAIL:
+            state, values = self._learned(self._memory._get_trial(number), cause)
         found = list(values) or None
         self._samplers(number).after_trial(self._study, self._memory.get_trial(number), state, found)
         self._memory.set_trial_state_values(number, state, found)
         self._ours.discard(number)
 
-    def _as_learned(self, frozen: FrozenTrial, cause: str) -> tuple[TrialState, Sequence[float]]:
-        """Change a trial that failed for a reason of its own to what the sampler is to learn from it.
-
-        Args:
-            cause: a key of _LEARNED.
-
-        Returns:
-            Its state and values.
-        """
-        policy = self._policies.get(cause, self._failed)
-        if cause == AttemptEnd.REFUSED:
+    def _learned(self, frozen: FrozenTrial, cause: str | None) -> tuple[TrialState, Sequence[float]]:
+        if is_refused(cause):
             self._refused.add(frozen.number)
-        if policy == "infeasible":
-            if key := _LEARNED[cause]:
-                frozen.system_attrs[key] = 1.0
-            return TrialState.COMPLETE, [0.0] * len(self._objectives.directions)
-        if policy == "ignore":
-            return TrialState.FAIL, ()
-        # TPE ranks pruned trials by their last epoch; one without a curve is the worst of them.
-        frozen.intermediate_values = {}
-        return TrialState.PRUNED, ()
+        return self._lessons.take(frozen, cause)
 
     def _add(self, frozen: FrozenTrial) -> None:
         """Add a trial, which nothing else refers to, to memory; Optuna would copy it, down to the last number."""
@@ -427,8 +388,8 @@ class History:
             if row.before_change is not None:  # nothing of it is to be learned: its data or its code was other
                 frozen.state, frozen.values, frozen.intermediate_values = TrialState.FAIL, None, {}
                 frozen.system_attrs = {}
-            elif frozen.state == TrialState.FAIL and (learned := _learned(row.cause)) is not None:
-                frozen.state, values = self._as_learned(frozen, learned)
+            elif frozen.state == TrialState.FAIL:
+                frozen.state, values = self._learned(frozen, row.cause)
                 frozen.values = list(values) or None
             if (
                 row.request == Request.AWAIT_PROMOTION
@@ -454,13 +415,6 @@ class History:
             return False
         known = self._memory._get_trial(row.number)
         return known.state == TrialState.RUNNING and row.reached == max(known.intermediate_values, default=None)
-
-
-def _learned(cause: str | None) -> str | None:
-    """The key of _LEARNED that a cause begins with."""
-    if cause in (None, OUTSIDE, LOST_RANK):
-        return None
-    return next((known for known in _LEARNED if str(cause).startswith(known)), None)
 
 
 def _violation(trial: FrozenTrial) -> float:

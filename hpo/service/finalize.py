@@ -33,8 +33,9 @@ from hpo.service.ensemble import pool_of
 from hpo.service.evaluate import Evaluating
 from hpo.service.preflight import slots_for
 from hpo.store import Store
+from hpo.study.budget import Budget
 from hpo.study.plan import TRAIN, TRAIN_AND_VALIDATION, Candidate, Plan, shares
-from hpo.study.spec import AlgorithmSpec, Budget, Keep, StudySpec
+from hpo.study.spec import AlgorithmSpec, Keep, StudySpec
 from hpo.study.states import TrialState
 from hpo.study.study_file import Source
 

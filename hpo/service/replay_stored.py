@@ -24,7 +24,7 @@ from hpo.study.by_value import is_by_value
 from hpo.study.devices import Slot, slots_of
 from hpo.study.gpu_locks import GpuLocks
 from hpo.study.gpus import visible_gpus
-from hpo.study.spec import Resources
+from hpo.study.resources import Resources
 from hpo.study.states import TrialState
 from hpo.study.study_file import Source
 

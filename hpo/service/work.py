@@ -14,7 +14,7 @@ from hpo.service.assembly import Workspace
 from hpo.store import Store
 from hpo.store.engine import store_errors
 from hpo.study.devices import slots_of
-from hpo.study.spec import Resources
+from hpo.study.resources import Resources
 from hpo.worker.health import Health
 from hpo.worker.loop import Worker
 

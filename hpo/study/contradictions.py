@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hpo.study.budget import FrontTarget
 from hpo.study.constraints import never_feasible, refusing
 from hpo.study.length import Unit
 from hpo.study.objectives import INFERENCE_MS, MEASURED, SECONDS_PER_EPOCH
-from hpo.study.spec import FrontTarget, StudySpec
+from hpo.study.spec import StudySpec
 
 KeyPath = tuple[str | int, ...]
 Problem = tuple[KeyPath, str]  # the key's path, and what is wrong with it

@@ -12,8 +12,8 @@ from hpo.errors import SpecError
 from hpo.printable import counted
 from hpo.study.gpu_locks import holder_of
 from hpo.study.gpus import ON_THE_CPU, Gpu, visible_gpus
+from hpo.study.resources import Resources
 from hpo.study.simulated_gpus import SIMULATED, are_simulated
-from hpo.study.spec import Resources
 
 log = logging.getLogger(__name__)
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 PositiveInt = Annotated[int, Field(ge=1, lt=2**31, strict=True)]  # the largest integer of a database column
+PositiveFloat = Annotated[float, Field(gt=0)]
 
 
 class Section(BaseModel):

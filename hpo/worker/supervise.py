@@ -7,7 +7,7 @@ import time
 
 from hpo.queue.idle import KILLED, STOPPED
 from hpo.queue.progress import BY_REQUEST, Progress
-from hpo.study.spec import Budget
+from hpo.study.budget import Budget
 from hpo.study.states import AttemptEnd, Request, StudyState
 from hpo.worker.decision import Requested
 from hpo.worker.running_trial import RunningTrial

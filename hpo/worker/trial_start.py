@@ -17,7 +17,7 @@ from hpo.queue.studies import StoredStudy
 from hpo.results.warm_start import Weights
 from hpo.search.algorithms import derive_seed
 from hpo.search.grid import fixed_point
-from hpo.search.history import OUTSIDE
+from hpo.search.lessons import OUTSIDE
 from hpo.study.devices import Slot
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import AttemptEnd, OptunaState

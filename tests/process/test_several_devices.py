@@ -15,8 +15,8 @@ from hpo.ipc.fork_server import ForkedProcess
 from hpo.ipc.messages import LOST_RANK, OUT_OF_MEMORY
 from hpo.queue.claim import Claim
 from hpo.results.trial import TrialRecord
+from hpo.study.budget import Budget
 from hpo.study.devices import Slot
-from hpo.study.spec import Budget
 from hpo.study.states import AttemptEnd, OptunaState
 from hpo.worker.running_trial import RunningTrial
 from hpo.worker.supervise import stall_minutes

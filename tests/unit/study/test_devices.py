@@ -9,7 +9,7 @@ from projects.locking import held_by_another_process
 
 from hpo.errors import SpecError
 from hpo.study.devices import Slot, cores, slots_of
-from hpo.study.spec import Resources
+from hpo.study.resources import Resources
 
 
 @pytest.fixture

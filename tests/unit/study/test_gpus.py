@@ -12,7 +12,7 @@ from hpo.errors import SpecError
 from hpo.study import gpus
 from hpo.study.devices import slots_of
 from hpo.study.gpus import Gpu, free_share, has_mps, total_bytes, visible_gpus
-from hpo.study.spec import Resources
+from hpo.study.resources import Resources
 
 TWO = """\
 GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-aaaa1111-0000-0000-0000-000000000000)

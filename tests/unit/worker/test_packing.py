@@ -11,7 +11,7 @@ import pytest
 
 from hpo.queue.claim import Claim
 from hpo.study.devices import slots_of
-from hpo.study.spec import Resources
+from hpo.study.resources import Resources
 from hpo.study.states import AttemptEnd
 from hpo.worker.packing import Packing
 from hpo.worker.running_trial import RunningTrial
