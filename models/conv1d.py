@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,14 @@ class Conv1d(Supervised):
     Raises:
         ValueError: the samples are not sequences, the kernel is even, or a stride would leave steps without an output.
     """
+
+    # Found on six kinds of sequences by benchmarks/portfolio.py: of 31 points, the two that are best together. Over
+    # kinds that were left out, the best of them and the defaults is 0.09 behind the best of all, in units of how far
+    # the median is; the best of the defaults and two random points 0.32, the defaults 0.58.
+    portfolio: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"depth": 4, "width": 12, "lr": 2.4e-2, "optimizer": "adamw", "weight_decay": 3.6e-6, "batch_size": 35},
+        {"depth": 4, "width": 119, "lr": 3e-4, "optimizer": "adamw", "weight_decay": 5.1e-3, "batch_size": 37},
+    )
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, bindparam, exists, insert, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, delete, exists, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from hpo.queue.best import LOSS
@@ -29,6 +29,8 @@ from hpo.store.tables import (
     trial_user_attributes,
 )
 from hpo.study.states import AttemptEnd, OptunaState, Request
+
+SAMPLES_PER_SECOND = "samples_per_second"  # an attribute of a trial
 
 # The end of a traceback matters most, and a very long error would slow down every read of the study.
 MAX_ERROR_CHARACTERS = 20_000
@@ -108,6 +110,7 @@ def report_epoch(
     metrics: Mapping[str, float],
     seconds: float,
     system_attributes: Mapping[str, Any],
+    attributes: Mapping[str, Any] | None = None,
 ) -> bool:
     """Store an epoch's metrics.
 
@@ -116,6 +119,7 @@ def report_epoch(
         value: the objective after it, finite; None when it was not logged.
         seconds: since the attempt began to train.
         system_attributes: the pruner's notes on its decision.
+        attributes: shown in optuna-dashboard beside the trial.
     """
     row = {"attempt": claim.attempt, "metrics": json.dumps(dict(metrics)), "seconds": seconds}
     if upsert(connection, hpo_epochs, {"trial_id": claim.trial_id, "epoch": epoch}, row, while_leased=claim) == 0:
@@ -128,6 +132,7 @@ def report_epoch(
             {"intermediate_value": value, "intermediate_value_type": "FINITE"},
         )
     _put_attributes(connection, claim, system_attributes)
+    _put_attributes(connection, claim, attributes or {}, trial_user_attributes)
     return True
 
 
@@ -156,10 +161,12 @@ def losses_before(connection: Connection, trial_id: int) -> dict[int, float]:
     return {row.epoch: float(row.loss) for row in rows}
 
 
-def _put_attributes(connection: Connection, claim: Claim, attributes: Mapping[str, Any]) -> None:
+def _put_attributes(
+    connection: Connection, claim: Claim, attributes: Mapping[str, Any], table: Table = trial_system_attributes
+) -> None:
     for key, attribute in attributes.items():
         where = {"trial_id": claim.trial_id, "key": key}
-        upsert(connection, trial_system_attributes, where, {"value_json": json.dumps(attribute)})
+        upsert(connection, table, where, {"value_json": json.dumps(attribute)})
 
 
 def finish_trial(
@@ -200,6 +207,9 @@ def finish_trial(
     columns |= {"checkpoint": checkpoint, "checkpoint_sha256": checkpoint_sha256}
     end_trial(connection, claim.trial_id, state, cause=cause, values=values, **columns)
     if attributes:
+        its = trial_user_attributes.c
+        was_told = (its.trial_id == claim.trial_id) & its.key.in_(attributes)  # while it ran
+        connection.execute(delete(trial_user_attributes).where(was_told))
         rows = [
             {"trial_id": claim.trial_id, "key": key, "value_json": json.dumps(item)} for key, item in attributes.items()
         ]

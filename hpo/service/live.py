@@ -21,12 +21,12 @@ from hpo.queue.best import STUDIES_A_STATEMENT, best_of_each
 from hpo.queue.front import number_on_front
 from hpo.queue.overview import StudyOverview, overview
 from hpo.queue.progress import find_study
+from hpo.queue.report import SAMPLES_PER_SECOND
 from hpo.results.live import LiveFailure, LiveStudy, LiveTrial, LiveView, LiveWorker
 from hpo.results.params import params_of
 from hpo.results.standstill import SlotsInUse, standstill
 from hpo.results.trial_records import finite
 from hpo.service.live_queries import (
-    SAMPLES_PER_SECOND,
     ends_of_curves,
     failed_attempts,
     last_epochs,

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Select, and_, bindparam, func, or_, select
 
+from hpo.queue.report import SAMPLES_PER_SECOND
 from hpo.store.clock import db_now
 from hpo.store.tables import (
     hpo_attempts,
@@ -26,7 +27,6 @@ from hpo.study.states import AttemptEnd
 
 LONGEST_CURVE = 60  # values
 LAST_FAILURES = 10
-SAMPLES_PER_SECOND = "samples_per_second"  # a metric, or an attribute
 _FAILURES = (
     AttemptEnd.CRASH,
     AttemptEnd.OUT_OF_MEMORY,

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from hpo.errors import failure_in_words
 from hpo.queue.best import unneeded_checkpoints
-from hpo.queue.report import end_attempt, finish_trial, forget_checkpoints, may_retry, shortened
+from hpo.queue.report import SAMPLES_PER_SECOND, end_attempt, finish_trial, forget_checkpoints, may_retry, shortened
 from hpo.queue.studies import StoredStudy
 from hpo.results.artifacts import Leftover, leftovers_of_ended
 from hpo.study.artifacts import checkpoints_in, is_file
@@ -117,7 +117,7 @@ def _finish(context: StudyContext, study: StoredStudy, trial: RunningTrial, then
                 "seconds": round(usage["seconds"], 3),
                 "parameters": trial.parameters,
                 **({} if trial.memory is None else {"memory in MiB": round(trial.memory / 2**20)}),
-                **({} if trial.samples_per_second is None else {"samples_per_second": round(trial.samples_per_second)}),
+                **({} if trial.samples_per_second is None else {SAMPLES_PER_SECOND: round(trial.samples_per_second)}),
                 "device": trial.slot.device,
                 **_of_trainings(trial),
                 **measured_in_words(study.resolved.spec, trial),

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from hpo.errors import nearest
 from hpo.ipc.messages import Answer, Epoch, Started
 from hpo.queue.best import LOSS
-from hpo.queue.report import describe_trial, provenance_before, report_epoch
+from hpo.queue.report import SAMPLES_PER_SECOND, describe_trial, provenance_before, report_epoch
 from hpo.results.warm_start import refers
 from hpo.search.rungs import Verdict
 from hpo.study.constraints import as_attributes, total
@@ -193,6 +193,9 @@ def _record(context: StudyContext, spec: StudySpec, trial: RunningTrial, report:
             trial.number, report.epoch, value, *further, violations=trial.violations
         )
     attributes |= as_attributes(trial.violations)
+    speed = trial.samples_per_second
+    is_told = speed is not None and trial.reported.bit_count() == 1  # after 1, 2, 4, 8 reports: it hardly changes
+    told = {SAMPLES_PER_SECOND: round(speed)} if speed is not None and is_told else {}
     context.outbox.put(
         lambda connection: report_epoch(
             connection,
@@ -202,6 +205,7 @@ def _record(context: StudyContext, spec: StudySpec, trial: RunningTrial, report:
             metrics=report.metrics,
             seconds=report.seconds,
             system_attributes=attributes,
+            attributes=told,
         ),
         then=partial(_on_written, trial),
     )

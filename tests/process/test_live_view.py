@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import pty
 import re
@@ -13,7 +14,10 @@ import termios
 from pathlib import Path
 
 import pytest
-from projects.launch import PROJECT, Hpo
+from projects.launch import PROJECT, Hpo, finish, wait_for
+
+from hpo.service.live import live_view
+from hpo.store import Store
 
 
 def screens(here: Hpo, *arguments: object, columns: int) -> str:
@@ -87,3 +91,22 @@ def test_a_terminal_of_sixty_columns_cuts_nothing(tmp_path: Path) -> None:
     assert re.search(r"best val_loss: \S+ by trial 0, running after 1 of 2 epochs", " ".join(drawn.split()))
     command = 'python -c "import hpo; print(hpo.open_study('
     assert [line for line in drawn.splitlines() if command in line and line.rstrip().endswith('load_model())"')]
+
+
+def test_a_running_trial_says_how_fast_it_trains_and_so_does_one_that_has_ended(tmp_path: Path) -> None:
+    here = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
+    here.study("slow", model="projects.nets:Slow", epochs=50, early_stopping=None, pruner=None)
+    shown = functools.partial(here.run, "trials", "slow", "--columns", "state,attributes_samples_per_second", "--csv")
+
+    with here.start("run", "slow.yaml", "--trials", 1) as process:
+        wait_for(lambda: here.counts("slow").get("running"))
+        with Store.open(here.url) as store:
+            [speed] = wait_for(
+                lambda: [one.samples_per_second for one in live_view(store, "slow").trials if one.samples_per_second]
+            )
+        assert re.fullmatch(r"running,[1-9]\d{0,2}", shown()[1].splitlines()[1])
+        assert here.run("stop", "slow", 0)[0] == 0
+        assert finish(process)[0] == 0
+
+    assert 0 < speed < 1000
+    assert re.fullmatch(r"complete,[1-9]\d{0,2}", shown()[1].splitlines()[1])
