@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 
 from hpo.store.tables import hpo_studies
 from hpo.study.limits import trials_in_words
-from hpo.study.states import OptunaState, Request
+from hpo.study.states import OptunaState, Request, StudyState
 
 
 class StudyNotes:
@@ -52,12 +52,13 @@ def _note_of_study(name: str, row: Any, resolved: dict[str, Any], link: str) -> 
     spec = resolved["spec"]
     models = spec["model"] if isinstance(spec["model"], list) else [spec["model"]]
     objectives = [spec["objective"], *spec["objective"].get("further", [])]
+    reason = f": {_code(row.state_reason)}" if row.state_reason else ""
     limits = [f"{limit} {value:g}" for limit, value in json.loads(row.limits).items() if value is not None]
     lines = [
         f"{' or '.join(_code(one['label']) for one in models)} on {_code(spec['data']['label'])}: "
         + ", ".join(f"{one['direction']} {_code(one['metric'])}" for one in objectives),
         *([f"subject to {', '.join(map(_code, spec['constraints']))}"] if spec.get("constraints") else []),
-        f"{row.state}" + (f": {_code(row.state_reason)}" if row.state_reason else ""),
+        *([] if row.state == StudyState.RUNNING else [row.state + reason]),  # so is one that has all its trials
         f"budget: {', '.join([trials_in_words(row.trials_target), *limits])}",
         f"more: {link}{_code(f'hpo status {name}')}, {_code(f'hpo report {name}')}",
     ]

@@ -193,9 +193,9 @@ def _record(context: StudyContext, spec: StudySpec, trial: RunningTrial, report:
             trial.number, report.epoch, value, *further, violations=trial.violations
         )
     attributes |= as_attributes(trial.violations)
-    speed = trial.samples_per_second
-    is_told = speed is not None and trial.reported.bit_count() == 1  # after 1, 2, 4, 8 reports: it hardly changes
-    told = {SAMPLES_PER_SECOND: round(speed)} if speed is not None and is_told else {}
+    told: dict[str, Any] = {}
+    if trial.samples_per_second is not None and trial.reported.bit_count() == 1:  # after 1, 2, 4, 8: it hardly changes
+        told = {SAMPLES_PER_SECOND: round(trial.samples_per_second), "parameters": trial.parameters}
     context.outbox.put(
         lambda connection: report_epoch(
             connection,

@@ -109,4 +109,4 @@ def test_a_running_trial_says_how_fast_it_trains_and_so_does_one_that_has_ended(
         assert finish(process)[0] == 0
 
     assert 0 < speed < 1000
-    assert re.fullmatch(r"complete,[1-9]\d{0,2}", shown()[1].splitlines()[1])
+    assert re.fullmatch(r"(complete|pruned),[1-9]\d{0,2}", shown()[1].splitlines()[1])

@@ -15,7 +15,12 @@ from hpo.space.description import description_of
 from hpo.store import Store
 from hpo.study.spec import StudySpec
 from hpo.study.study_file import Source
+from models.cnn import CNN
+from models.conv1d import Conv1d
 from models.dnn import DNN
+from models.linear import Linear
+from models.recurrent import Recurrent
+from models.tabm import TabM
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,6 +67,29 @@ def test_each_of_several_models_has_its_portfolio(server: ForkServer) -> None:
     assert models[:2] == ["DNN", "CNN"]
     assert models.count("DNN") == 1 + len(DNN.portfolio)
     assert all(study.resolved.space.contains(point) for point in found)
+
+
+@pytest.mark.parametrize(
+    ("model", "data"),
+    [
+        (DNN, {"class": "models.data:Table", "source": "iris"}),
+        (TabM, {"class": "models.data:Table", "source": "iris"}),
+        (CNN, {"class": "models.data:Digits"}),
+        (Conv1d, {"class": "models.data:Sequences", "path": "studies/data/japanese_vowels.npz"}),
+        (Recurrent, {"class": "models.data:Sequences", "path": "studies/data/japanese_vowels.npz"}),
+        (Linear, {"class": "models.data:Series", "path": "studies/data/co2_weekly.csv"}),
+    ],
+)
+def test_each_family_has_a_portfolio_of_points_that_its_shortest_study_searches(
+    server: ForkServer, model: Any, data: dict[str, Any]
+) -> None:
+    with prepared(server, model=f"{model.__module__}:{model.__name__}", data=data, objective="val_loss") as study:
+        found = study.portfolio
+
+    assert 2 <= len(model.portfolio) <= 5
+    assert len(found) == 1 + len(model.portfolio)
+    for point, its in zip(model.portfolio, found[1:], strict=True):
+        assert point.items() <= its.items()  # nothing of it is unknown, or of another kind of data
 
 
 @pytest.mark.parametrize("first_trial", ["defaults", "sampled"])

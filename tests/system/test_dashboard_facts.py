@@ -32,6 +32,9 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Dashboa
         yield served, hpo.trials("facts"), folder / "hpo-artifacts"
 
 
+NUMBERS = {"epochs", "seconds", "parameters", "samples_per_second", "attempt"}
+
+
 def shown_trials(dashboard: Dashboard) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(dashboard.request("GET", "/api/studies/1")[2])["trials"]
     return found
@@ -50,6 +53,21 @@ def test_a_trial_has_numbers_as_attributes(searched: tuple[Dashboard, list[Trial
         assert attributes["device"] == record.device
         assert (attributes["attempt"], attributes["epochs"]) == ("1", "3")
         assert float(attributes["samples_per_second"]) > 0
+
+
+def test_a_trial_that_was_pruned_at_its_rung_has_them_too(tmp_path: Path) -> None:
+    hpo = Hpo(tmp_path, f"sqlite:///{tmp_path}/hpo.db")
+    code, output = hpo.run("run", hpo.study("pruned", epochs=9, early_stopping=None, pruner="asha"), "--trials", 6)
+    assert code == 0, output
+    with serving(hpo.url, tmp_path) as served:
+        found = shown_trials(served)
+
+    states = {trial["state"] for trial in found}
+    assert "Pruned" in states, states
+    for trial in found:
+        attributes = {one["key"]: float(one["value"]) for one in trial["user_attrs"] if one["key"] in NUMBERS}
+        assert attributes.keys() == NUMBERS
+        assert min(attributes.values()) > 0
 
 
 def test_an_infeasible_trial_is_shown_as_one(searched: tuple[Dashboard, list[TrialRecord], Path]) -> None:
@@ -81,7 +99,7 @@ def test_a_note_is_of_the_present_state_and_holds_no_markup_of_the_file(tmp_path
             after = json.loads(served.request("GET", "/api/studies/1")[2])["note"]["body"]
 
     assert "maximize `'![x](http://elsewhere/x.png)'`" in before
-    assert "- running" in before
+    assert "running" not in before  # which a study may be called that has all its trials
     assert "- paused" in after
 
 
