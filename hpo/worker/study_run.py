@@ -6,7 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,18 +16,14 @@ from hpo.errors import SpecError
 from hpo.ipc.fork_server import ForkServer
 from hpo.ipc.messages import Answer, Epoch, Probed, Started
 from hpo.printable import counted
-from hpo.queue.best import best_trials
 from hpo.queue.claim import Claim, Place, StudyBusyError, claim_trials
 from hpo.queue.counts import TrialCounts
 from hpo.queue.findings import earlier_of
-from hpo.queue.front import number_on_front
 from hpo.queue.idle import end_idle_trials, end_paused_trials, standstill
 from hpo.queue.plans import end_beaten
 from hpo.queue.progress import Progress, progress_of
-from hpo.queue.report import trainings_before
 from hpo.queue.studies import StoredStudy
 from hpo.results.removal import ended_by_request
-from hpo.results.trial_records import read_records
 from hpo.results.warm_start import find_weights
 from hpo.search.algorithms import make_pruner, sampler_factory, searched_length
 from hpo.search.forecast import Begun, SearchSoFar
@@ -42,6 +38,7 @@ from hpo.study.naming import study_folder
 from hpo.study.resolved_study import ResolvedStudy
 from hpo.study.states import StudyState
 from hpo.study.writable import error_in_words
+from hpo.worker.best_so_far import Best, BestSoFar
 from hpo.worker.data_watch import DataWatch
 from hpo.worker.early_end import EarlyEnd
 from hpo.worker.failures import Failures
@@ -63,22 +60,6 @@ log = logging.getLogger(__name__)
 _CHANGED = "it goes on with other data or code; the same command takes it up again"
 
 
-@dataclass(frozen=True)
-class Best:
-    """The best trial so far.
-
-    Attributes:
-        value: of the first objective.
-        remark: how far it was trained, for one that is not complete; see `TrialRecord.remark`.
-        on_front: of several objectives, how many complete trials no other one beats in all of them.
-    """
-
-    number: int
-    value: float
-    remark: str
-    on_front: int | None = None
-
-
 class StudyRun:
     """One study on one worker.
 
@@ -89,7 +70,6 @@ class StudyRun:
 
     Attributes:
         progress: of all workers together, as of the last poll.
-        best: (number, value) of the best complete trial.
         workers: the number that are alive.
         stop_reason: why the study was stopped, or cannot be trained here, in words.
     """
@@ -111,8 +91,7 @@ class StudyRun:
         self.study = study
         self._transfers = transfers or Transfers(None)
         self.progress = Progress(study.state, None, TrialCounts(target=study.trials_target))
-        self.best: Best | None = None
-        self._best_results: list[float] = []  # of the best trial's trainings, where there are several
+        self._best = BestSoFar()
         self.epochs_trained = 0  # of all trials
         self._paces: dict[int, float] = {}  # seconds of an epoch or step of this worker's trials, by number
         self.stop_reason: str | None = None
@@ -122,7 +101,6 @@ class StudyRun:
         self.next_claim = 0.0  # not earlier than this, in monotonic seconds
         self._busy_pause = FIRST_BUSY_PAUSE
         self._next_sync = 0.0  # monotonic seconds
-        self._best_of = 0  # complete trials, when the best was read
         self._claimed: dict[int, Claim] = {}  # by the number of the slot that is filled next
         self._is_exhausted = False  # the last claim found nothing; tried again after the next poll
         self._is_tidy = False  # the study is over, and what its ended trials do not need is removed
@@ -166,6 +144,11 @@ class StudyRun:
         return self.study.resolved
 
     @property
+    def best(self) -> Best | None:
+        """The best trial so far."""
+        return self._best.trial
+
+    @property
     def counts(self) -> TrialCounts:
         return self.progress.counts
 
@@ -194,9 +177,9 @@ class StudyRun:
         self._history.is_sparing = self.is_in_large_fleet
         since = time.monotonic()
         syncs = with_trials and since >= self._next_sync
-        is_other_best = not self.counts.complete or self.counts.complete != self._best_of
-        if is_other_best and (syncs or not self.is_in_large_fleet):
-            self._read_best(connection)
+        complete = self.counts.complete
+        if self._best.is_old(complete) and (syncs or not self.is_in_large_fleet):
+            self._best.read(connection, self.study.study_id, self.resolved.spec, complete=complete)
         if syncs:  # a pruner compares with them
             self._history.sync(connection)
             self._begun = self._history.begun()
@@ -228,21 +211,6 @@ class StudyRun:
             interval=spec.interval,
             paces=dict(self._paces),
         )
-
-    def _read_best(self, connection: Connection) -> None:
-        study_id, objectives = self.study.study_id, self.resolved.spec.objectives
-        rows = best_trials(connection, study_id, objectives, limit=1)
-        self._best_of = self.counts.complete
-        if not rows:
-            self.best = None
-            return
-        if self.resolved.spec.trainings > 1:
-            self._best_results = trainings_before(connection, rows[0].trial_id)
-        [row], remark = rows, ""
-        if not self.counts.complete:  # how far it was trained takes some statements
-            remark = read_records(connection, study_id, [row.trial_id], objectives=objectives)[row.trial_id].remark
-        on_front = number_on_front(connection, study_id, objectives) if objectives.are_several else None
-        self.best = Best(row.number, row.value, remark, on_front)
 
     def settle(self) -> None:
         """The writing half of `refresh`: end the idle trials of a study that is to end."""
@@ -442,7 +410,7 @@ class StudyRun:
 
     def on_trained(self, trial: RunningTrial) -> Answer:
         """Record what one of the trial's trainings has reached, and answer whether the next one follows."""
-        return take_trained(self._context, self.resolved.spec, trial, best=self._best_results)
+        return take_trained(self._context, self.resolved.spec, trial, best=self._best.results)
 
     def end(self, trial: RunningTrial) -> None:
         """Write the trial's end into the store, when its processes have ended."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hpo.ipc.fork_server import ForkServer
@@ -74,15 +75,18 @@ def test_each_of_several_models_has_its_portfolio(server: ForkServer) -> None:
     [
         (DNN, {"class": "models.data:Table", "source": "iris"}),
         (TabM, {"class": "models.data:Table", "source": "iris"}),
-        (CNN, {"class": "models.data:Digits"}),
+        (CNN, {"class": "models.data:Images", "source": "images.npz"}),
         (Conv1d, {"class": "models.data:Sequences", "path": "studies/data/japanese_vowels.npz"}),
         (Recurrent, {"class": "models.data:Sequences", "path": "studies/data/japanese_vowels.npz"}),
         (Linear, {"class": "models.data:Series", "path": "studies/data/co2_weekly.csv"}),
     ],
 )
 def test_each_family_has_a_portfolio_of_points_that_its_shortest_study_searches(
-    server: ForkServer, model: Any, data: dict[str, Any]
+    server: ForkServer, tmp_path: Path, model: Any, data: dict[str, Any]
 ) -> None:
+    if "source" in data and data["source"] == "images.npz":
+        data = {**data, "source": str(tmp_path / "images.npz")}
+        np.savez(data["source"], x=np.random.default_rng(0).random((60, 8, 8), np.float32), y=np.arange(60) % 3)
     with prepared(server, model=f"{model.__module__}:{model.__name__}", data=data, objective="val_loss") as study:
         found = study.portfolio
 
