@@ -22,6 +22,8 @@ from looking import dashboard, fill
 
 PATHS = ("/", "/dashboard", "/api/studies", "/api/studies/1", "/api/v1/studies", "/metrics", "/healthz", "/readyz")
 
+PARTS = 4  # of the time, after which the server's memory is read
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -45,14 +47,17 @@ def main() -> None:
         with dashboard(f"sqlite:///{folder}/{options.trials[0]}.db", Path(folder)) as (url, process):
             asyncio.run(ask(url, options.at_once, options.seconds / 4))  # what is loaded once is loaded
             before, began = process.memory_info().rss, cpu(process)
-            answers = asyncio.run(ask(url, options.at_once, options.seconds))
-            after, ended = process.memory_info().rss, cpu(process)
+            answers, sizes = [], []
+            for _ in range(PARTS):
+                answers += asyncio.run(ask(url, options.at_once, options.seconds / PARTS))
+                sizes.append(f"{process.memory_info().rss / 2**20:.0f}")
+            ended = cpu(process)
         failed = sum(status != 200 for status, _ in answers)
         taken = [seconds for _, seconds in answers]
         label = f"{options.at_once} requests at once for {options.seconds:g} s"
         output.line(f"| {label}: answers, and those that failed | {len(answers)}, {failed} | {ended - began:.1f} |")
         output.line(f"| seconds to an answer: median, 99 % | {_part(taken, 0.5):.2f}, {_part(taken, 0.99):.2f} | |")
-        output.line(f"| memory before and after | {before / 2**20:.0f} MiB, {after / 2**20:.0f} MiB | |")
+        output.line(f"| memory before, and after each quarter | {before / 2**20:.0f} MiB, {', '.join(sizes)} MiB | |")
     output.write()
 
 
