@@ -127,3 +127,11 @@ def confusions(storage: ShownStorage, study_id: int) -> list[str | None]:
         listed = get_all_artifact_meta(trial, storage=storage)
         found.append(next((one.artifact_id for one in listed if one.filename == "confusion.csv"), None))
     return found
+
+
+def test_the_versions_of_the_schema_are_optunas_and_read_once(store: Store) -> None:
+    with shown(store) as storage, optuna_storage(store.url) as optunas:
+        assert storage.get_current_version() == optunas.get_current_version()
+        assert storage.get_head_version() == optunas.get_head_version()
+        assert storage.get_all_versions() == optunas.get_all_versions()
+        assert storage.get_all_versions() is storage.get_all_versions()
