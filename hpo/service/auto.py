@@ -200,7 +200,6 @@ model: auto{" " * 4}# {", ".join(FAMILIES[found.data["class"]])}: which one is s
 data:
 {data}
 objective: {found.objective}
-first_trial: portfolio{" " * 4}# points that served these models on other data are tried first
 {_folds(found)}{_no_networks(found)}budget: {{{budget}}}
 seed: {seed}
 """
