@@ -113,7 +113,7 @@ class TrialFiles:
     def _confusion(self, trial_id: int) -> bytes:
         with self._engine.connect() as connection:
             study_id = connection.scalar(select(trials.c.study_id).where(trials.c.trial_id == trial_id))
-            return b"" if study_id is None else confusion_table(connection, study_id).encode()
+            return b"" if study_id is None else confusion_table(connection, study_id).encode(errors="backslashreplace")
 
 
 def _end_of(path: Path) -> bytes:

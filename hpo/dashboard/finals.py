@@ -28,7 +28,7 @@ class Winners:
             return None
         if self._read.get(study_id, (0, None))[0] != newest:
             final = findings_of(connection, study_id, FINAL)[-1].content
-            self._read[study_id] = (newest, final["winner"] if "confusion" in _evaluation(final) else None)
+            self._read[study_id] = (newest, final["winner"] if _evaluation(final).get("confusion") else None)
         return self._read[study_id][1]
 
 

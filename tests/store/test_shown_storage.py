@@ -97,7 +97,7 @@ def test_the_trial_that_won_has_the_confusion_matrix_of_its_final_model(store: S
         with files.open_reader(first) as file:
             assert file.read().decode().splitlines() == ['"true, on the validation part",predicted 0', "0,3"]
 
-        classes = [{"name": "cat"}, {"name": "a, b"}]
+        classes = [{"name": "cat"}, {"name": "a, b\ud800"}]
         tested = {"part": "test", "confusion": [[5, 1], [0, 6]], "classes": classes}
         tell(store, study.study_id, winner=1, validation={"part": "validation", "confusion": [[3]]}, test=tested)
         first, second = confusions(storage, study.study_id)
@@ -106,9 +106,9 @@ def test_the_trial_that_won_has_the_confusion_matrix_of_its_final_model(store: S
         with files.open_reader(second) as file:
             rows = list(csv.reader(io.TextIOWrapper(file)))
         assert rows == [
-            ["true, on the test part", "predicted cat", "predicted a, b"],
+            ["true, on the test part", "predicted cat", "predicted a, b\\ud800"],
             ["cat", "5", "1"],
-            ["a, b", "0", "6"],
+            ["a, b\\ud800", "0", "6"],
         ]
 
         tell(store, study.study_id, winner=1, validation={"part": "validation", "residuals": {}})
