@@ -25,6 +25,7 @@ from hpo.store.engine import is_outage, open_engine
 log = logging.getLogger(__name__)
 
 OUTAGE_SECONDS = 2.0  # between two tries to write what was sent
+LOOK_SECONDS = 0.5  # between two looks at what is due later
 
 
 class Courier:
@@ -69,7 +70,7 @@ class Courier:
                     pause = None if self._until is None else seconds_until_due(store)
                     if pause is None or self._until is None or time.monotonic() + pause > self._until:
                         return
-                    time.sleep(pause + 0.05)
+                    time.sleep(min(pause + 0.05, LOOK_SECONDS))  # another one may be sending it meanwhile
         except (StoreError, SQLAlchemyError) as error:  # the loop tells of an outage; its next poll wakes this again
             log.debug("notifications wait for the store: %s", type(error).__name__)
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, bindparam, delete, exists, insert, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, exists, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from hpo.queue.best import LOSS
@@ -164,9 +164,11 @@ def losses_before(connection: Connection, trial_id: int) -> dict[int, float]:
 def _put_attributes(
     connection: Connection, claim: Claim, attributes: Mapping[str, Any], table: Table = trial_system_attributes
 ) -> None:
-    for key, attribute in attributes.items():
-        where = {"trial_id": claim.trial_id, "key": key}
-        upsert(connection, table, where, {"value_json": json.dumps(attribute)})
+    rows = [
+        {"trial_id": claim.trial_id, "key": key, "value_json": json.dumps(item)} for key, item in attributes.items()
+    ]
+    if rows:
+        connection.execute(_upsert(connection.dialect.name, table, ("trial_id", "key"), ("value_json",)), rows)
 
 
 def finish_trial(
@@ -206,14 +208,7 @@ def finish_trial(
     columns = {"best_epoch": best_epoch, "error": error}
     columns |= {"checkpoint": checkpoint, "checkpoint_sha256": checkpoint_sha256}
     end_trial(connection, claim.trial_id, state, cause=cause, values=values, **columns)
-    if attributes:
-        its = trial_user_attributes.c
-        was_told = (its.trial_id == claim.trial_id) & its.key.in_(attributes)  # while it ran
-        connection.execute(delete(trial_user_attributes).where(was_told))
-        rows = [
-            {"trial_id": claim.trial_id, "key": key, "value_json": json.dumps(item)} for key, item in attributes.items()
-        ]
-        connection.execute(insert(trial_user_attributes), rows)
+    _put_attributes(connection, claim, attributes or {}, trial_user_attributes)
     _put_attributes(connection, claim, system_attributes or {})
     return True
 

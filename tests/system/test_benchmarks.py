@@ -149,10 +149,12 @@ def test_many_requests_at_once_are_answered_without_an_error_and_take_no_more_me
     assert done.returncode == 0, done.stderr
     cells = {row.split(" | ")[0].strip("| "): row.split(" | ")[1].strip("| ") for row in done.stdout.splitlines()[2:]}
     answers, failed = cells["200 requests at once for 4 s: answers, and those that failed"].split(", ")[-2:]
-    before, after = (int(text.removesuffix(" MiB")) for text in cells["memory before and after"].split(", "))
+    before, *parts = (
+        int(text.removesuffix(" MiB")) for text in cells["memory before, and after each quarter"].split(", ")
+    )
     assert int(answers) >= 200
     assert int(failed) == 0
-    assert after - before < 50
+    assert max(parts) - before < 50
 
 
 def test_the_check_of_a_gpu_runs_to_its_end_without_one_and_says_what_it_left_out() -> None:
