@@ -35,6 +35,7 @@ TRIAL_SHARE = 0.25  # of the time, at most for one trial
 MOST_TRIALS = 300
 FOLDS = {"table": 5, "series": 3}
 FEW_SAMPLES = 600  # whose validation part, a fifth, can hardly tell trials apart
+FEW_ROWS, LONG_MINUTES = 2000, 3.0  # of a table, where there is time to train on each fold
 MOST_SEEDS, FEWEST_SEEDS, FULL_TOP = 5, 2, 3
 
 
@@ -200,18 +201,19 @@ model: auto{" " * 4}# {", ".join(FAMILIES[found.data["class"]])}: which one is s
 data:
 {data}
 objective: {found.objective}
-{_folds(found)}{_no_networks(found)}budget: {{{budget}}}
+{_folds(found, minutes)}{_no_networks(found)}budget: {{{budget}}}
 seed: {seed}
 """
 
 
-def _folds(found: Guess) -> str:
+def _folds(found: Guess, minutes: float) -> str:
     """A line for tables and series whose validation part is too small to tell trials apart.
 
     The networks for other data train for too long.
     """
     folds = FOLDS.get(found.kind)
-    if folds is None or found.samples is None or found.samples >= FEW_SAMPLES:
+    few = FEW_ROWS if found.kind == "table" and minutes >= LONG_MINUTES else FEW_SAMPLES
+    if folds is None or found.samples is None or found.samples >= few:
         return ""
     return f"folds: {folds}{' ' * 6}# each trial is judged by {folds} parts of so few samples\n"
 
