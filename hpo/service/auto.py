@@ -119,7 +119,7 @@ def write_project(found: Guess, name: str, folder: Path, *, minutes: float, temp
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(templates / "models", folder / "models", ignore=shutil.ignore_patterns("__pycache__"))
     file = folder / STUDY_FILE
-    file.write_text(_study_text(found, name, minutes, seed), encoding="utf-8")
+    file.write_text(study_text(found, name, minutes, seed), encoding="utf-8")
     return file
 
 
@@ -189,7 +189,12 @@ def _request(study: Study, device_seconds: float) -> Request:
     return Request(top, seeds, retrains=True, tests=True, is_ensemble=True)
 
 
-def _study_text(found: Guess, name: str, minutes: float, seed: int) -> str:
+def study_text(found: Guess, name: str, minutes: float, seed: int) -> str:
+    """The study file for data that was looked at.
+
+    Args:
+        minutes: for all, of which the search has a part.
+    """
     data = "\n".join(f"  {key}: {json.dumps(value)}" for key, value in found.data.items())
     saw = "\n".join(f"# {line}." for line in found.saw)
     hours, trial_minutes = SEARCH_SHARE * minutes / 60, TRIAL_SHARE * minutes

@@ -143,9 +143,11 @@ class LogsOfServer:
         return LogTail(partial(self._read, trial.number))
 
     def _read(self, number: int, offset: int) -> Piece:
-        part = self._studies.log(self._study, number, offset)
-        data = part.text.encode()
-        return Piece(part.next_offset <= len(data), data, part.next_offset)
+        data, is_last = b"", False
+        while not is_last:  # a server answers with a part of bounded size
+            part = self._studies.log(self._study, number, offset)
+            data, offset, is_last = data + part.text.encode(), part.next_offset, part.is_last
+        return Piece(offset <= len(data), data, offset)
 
 
 def running_logs(

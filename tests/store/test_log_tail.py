@@ -10,7 +10,9 @@ from projects.stored import folder_of
 from projects.synthetic import Claimant, begin_next, create_study
 
 from hpo.errors import HpoError
-from hpo.service.log_tail import LogsHere, LogTail, running_logs
+from hpo.service.log_tail import LogsHere, LogsOfServer, LogTail, running_logs
+from hpo.service.studies import StudiesOfStore
+from hpo.service.trial_log import PART_BYTES
 from hpo.store import Store
 from hpo.study.job import LOG
 
@@ -94,3 +96,24 @@ def test_without_a_running_trial_it_says_so_and_why(sqlite_store: Store, tmp_pat
 
     with pytest.raises(HpoError, match="no trial of study 'synthetic' runs: no worker trains it"):
         list(logs_here(sqlite_store, tmp_path, follow=False))
+
+
+def test_through_a_server_all_that_came_arrives_though_an_answer_is_bounded(
+    sqlite_store: Store, tmp_path: Path
+) -> None:
+    study = create_study(sqlite_store, budget={"trials": 1})
+    worker = Claimant(sqlite_store, study)
+    claim = begin_next(worker, 0.5)
+    log = folder_of(tmp_path, study, 0) / LOG
+    log.parent.mkdir(parents=True)
+    log.write_text("first\n")
+    logs = LogsOfServer(StudiesOfStore(sqlite_store, tmp_path), "synthetic")
+    lines = running_logs(logs, "synthetic", follow=True, notify=lambda _: None)
+
+    assert next(lines) == (0, "first")
+    long = [f"{number:06d}" + "x" * 100 for number in range(5 * PART_BYTES // 200)]
+    with log.open("a") as file:
+        file.write("\n".join(long))
+    worker.finish(claim, 0.5, best_epoch=1)
+
+    assert [line for _, line in lines] == long

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpo.service.auto import _study_text
+from hpo.service.auto import study_text
 from hpo.service.guess import Guess, Kind
 
 CLASSES = {"table": "models.data:Table", "series": "models.data:Series", "images": "models.data:Images"}
@@ -28,6 +28,6 @@ def test_few_samples_are_judged_by_folds_where_there_is_time(
 ) -> None:
     found = Guess(kind, {"class": CLASSES[kind]}, "val_loss", (), samples)
 
-    lines = _study_text(found, "s", minutes, 0).splitlines()
+    lines = study_text(found, "s", minutes, 0).splitlines()
 
     assert [line.split()[1] for line in lines if line.startswith("folds:")] == ([str(folds)] if folds else [])
