@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ class _Known:
 
 AUTO, LONG = "auto", 1000
 STARTUP = 8  # trials at random before gp has a model
+EXPLORED, EXPLORED_EVERY = 30, 3  # from which trial on one of how many is drawn at random
 GP = "gp"  # hpo.search.bayesian, which most studies need not import
 SAMPLERS: dict[str, _Known] = {
     "tpe": _Known(optuna.samplers.TPESampler, {}, {}),
@@ -147,19 +149,32 @@ def _first_rung(spec: StudySpec) -> int | None:
 def _alternating(spec: StudySpec, space: SearchSpace, project: Path, earlier: Earlier | None) -> SamplerFactory:
     """`gp` and `tpe` in turns, each of which learns from the trials of both, see docs/decisions/0023.
 
-    Later than LONG, tpe alone: it models as many trials in a fraction of the time.
+    Later than LONG, tpe alone: it models as many trials in a fraction of the time. From EXPLORED on, each third trial
+    is drawn at random (Falkner et al. 2018, BOHB, arXiv 1807.01774, section 3.2): what a few early trials have made
+    look bad, such as one of several models, would not be tried again.
     """
     options = spec.sampler.options
     if unknown := sorted(options.keys() - {"n_startup_trials", "seed"}):
         raise SpecError(f"sampler: auto has no option '{unknown[0]}': name tpe or gp, or give n_startup_trials or seed")
-    gp, tpe = (
+    # TPE without a model draws at random, but not where points are likely to be infeasible.
+    gp, tpe, at_random = (
         sampler_factory(
-            spec.model_copy(update={"sampler": AlgorithmSpec(name=name, options=options)}), space, project, earlier
+            spec.model_copy(update={"sampler": AlgorithmSpec(name=name, options=options | more)}), space, project, its
         )
-        for name in (GP, "tpe")
+        for name, more, its in (
+            (GP, {}, earlier),
+            ("tpe", {}, earlier),
+            ("tpe", {"n_startup_trials": sys.maxsize}, None),
+        )
     )
     first = options.get("n_startup_trials", STARTUP) if earlier is None else 0  # before it, both draw at random
-    return lambda number: (gp if first <= number < LONG and number % 2 == 0 else tpe)(number)
+
+    def sampler(number: int) -> optuna.samplers.BaseSampler:
+        if number >= EXPLORED and number % EXPLORED_EVERY == EXPLORED_EVERY - 1:
+            return at_random(number)
+        return (gp if first <= number < LONG and number % 2 == 0 else tpe)(number)
+
+    return sampler
 
 
 def _bayesian(spec: StudySpec, space: SearchSpace, earlier: Earlier | None) -> SamplerFactory:

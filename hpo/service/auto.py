@@ -33,6 +33,7 @@ STUDY_FILE, REPORT, HOW_TO = "study.yaml", "report.html", "README.md"
 SEARCH_SHARE = 0.6  # of the time, for the search; the rest trains its best again and tests the final model
 TRIAL_SHARE = 0.25  # of the time, at most for one trial
 MOST_TRIALS = 300
+KEPT = 30  # models; of five, all are like the best one, and averages of them as uncertain as it
 FOLDS = {"table": 5, "series": 3}
 FEW_SAMPLES = 600  # whose validation part, a fifth, can hardly tell trials apart
 FEW_ROWS, LONG_MINUTES = 2000, 3.0  # of a table, where there is time to train on each fold
@@ -206,7 +207,8 @@ model: auto{" " * 4}# {", ".join(FAMILIES[found.data["class"]])}: which one is s
 data:
 {data}
 objective: {found.objective}
-{_folds(found, minutes)}{_no_networks(found)}budget: {{{budget}}}
+{_folds(found, minutes)}budget: {{{budget}}}
+keep: {{checkpoints: {KEPT}}}      # among which an ensemble is chosen
 seed: {seed}
 """
 
@@ -221,13 +223,6 @@ def _folds(found: Guess, minutes: float) -> str:
     if folds is None or found.samples is None or found.samples >= few:
         return ""
     return f"folds: {folds}{' ' * 6}# each trial is judged by {folds} parts of so few samples\n"
-
-
-def _no_networks(found: Guess) -> str:
-    """A line for short series: the network beside a linear map fits its few validation points, not the time after."""
-    if found.kind != "series" or found.samples is None or found.samples >= FEW_SAMPLES:
-        return ""
-    return "space: {Linear.hidden: 0}  # no network beside the linear map: the series is too short for one\n"
 
 
 def better_model(final: Final) -> str | None:

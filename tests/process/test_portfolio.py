@@ -19,7 +19,6 @@ from hpo.study.study_file import Source
 from models.cnn import CNN
 from models.conv1d import Conv1d
 from models.dnn import DNN
-from models.linear import Linear
 from models.recurrent import Recurrent
 from models.tabm import TabM
 
@@ -78,7 +77,6 @@ def test_each_of_several_models_has_its_portfolio(server: ForkServer) -> None:
         (CNN, {"class": "models.data:Images", "source": "images.npz"}),
         (Conv1d, {"class": "models.data:Sequences", "path": "studies/data/japanese_vowels.npz"}),
         (Recurrent, {"class": "models.data:Sequences", "path": "studies/data/japanese_vowels.npz"}),
-        (Linear, {"class": "models.data:Series", "path": "studies/data/co2_weekly.csv"}),
     ],
 )
 def test_each_family_has_a_portfolio_of_points_that_its_shortest_study_searches(

@@ -69,6 +69,8 @@ def test_auto_takes_gp_and_tpe_in_turns_and_tpe_alone_in_a_long_study() -> None:
     kinds = [type(sampler(number, sampler="auto")) for number in (6, 7, 8, 9, 10, LONG, LONG + 1)]
 
     assert kinds == [TPE, TPE, BayesianSampler, TPE, BayesianSampler, TPE, TPE]  # at random, then in turns
+    at_random = [vars(sampler(number, sampler="auto"))["_n_startup_trials"] > LONG for number in (29, 32, 35, 37, 1001)]
+    assert at_random == [False, True, True, False, True]  # each third, from the thirtieth on
     few = sampler(5, sampler={"n_startup_trials": 3})  # of the default
     assert vars(few)["_n_startup_trials"] == 3
     assert vars(sampler(4, sampler={"n_startup_trials": 3}))["_startup"] == 3

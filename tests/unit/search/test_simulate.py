@@ -47,6 +47,21 @@ def test_a_space_may_be_given_as_json() -> None:
     assert search(space=SPACE.to_json()) == search()
 
 
+def test_auto_comes_back_to_what_a_few_early_trials_have_made_look_bad() -> None:
+    def misleading(params: dict[str, Any], trial: int) -> tuple[list[float], float]:
+        is_narrow = params["kind"] == "a" and abs(params["x"] - 0.9) < 0.08  # where alone 'a' is the better one
+        return [1.0 if is_narrow else 0.5 - params["x"] - 0.4 * (params["kind"] == "a")] * 27, 1
+
+    ended_well = []
+    for seed in range(5):
+        events = search(curve=misleading, sampler="auto", device_seconds=1200.0, seed=seed)
+        kinds = {event.trial: event.params["kind"] for event in events if event.trial >= 30}
+        assert sum(kind == "a" for kind in kinds.values()) > 0.1 * len(kinds)
+        ended_well.append(max(event.value for event in events) == 1.0)
+
+    assert sum(ended_well) >= 4
+
+
 SMALL = SearchSpace(
     (
         Parameter("kind", Choice("a", "b", [1, 2]), owner="model"),
